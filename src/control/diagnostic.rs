@@ -1,0 +1,222 @@
+//! Mistakes in files the operator wrote: where, what was found, what was expected, what to do.
+//!
+//! Loaders collect every [`Diagnostic`] of a run before they give up, so that one `meridian
+//! check` shows all mistakes. Rendering shows file, line, column and the marked excerpt.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// A file as it was read: what spans point into.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// As the operator would name it.
+    pub path: String,
+    pub text: String,
+}
+
+impl SourceFile {
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Arc<SourceFile> {
+        Arc::new(SourceFile { path: path.into(), text: text.into() })
+    }
+
+    /// Line and column of a byte offset, both from 1; the column counts characters.
+    pub fn line_column(&self, offset: usize) -> (usize, usize) {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        let start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        (line, column)
+    }
+}
+
+/// A run of bytes in a file. Empty spans mark a point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub file: Arc<SourceFile>,
+    pub range: Range<usize>,
+}
+
+impl Span {
+    pub fn new(file: &Arc<SourceFile>, range: Range<usize>) -> Span {
+        Span { file: file.clone(), range }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The files cannot be used.
+    Error,
+    /// They can, but the operator should look.
+    Warning,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// What is wrong, in one line, lower case, without a full stop.
+    pub message: String,
+    /// Where; `None` where there is no text to point at, such as a missing file.
+    pub span: Option<Span>,
+    /// Said at the mark: what was found or expected there. May be empty.
+    pub label: String,
+    /// Other places that matter, such as the first of two definitions.
+    pub related: Vec<(Span, String)>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    pub fn error(message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            message: message.into(),
+            span: None,
+            label: String::new(),
+            related: Vec::new(),
+            help: None,
+        }
+    }
+
+    pub fn warning(message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(message) }
+    }
+
+    /// Marks where, with what to say there.
+    #[must_use]
+    pub fn at(mut self, span: Span, label: impl Into<String>) -> Diagnostic {
+        self.span = Some(span);
+        self.label = label.into();
+        self
+    }
+
+    #[must_use]
+    pub fn related(mut self, span: Span, label: impl Into<String>) -> Diagnostic {
+        self.related.push((span, label.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// The diagnostic with its excerpt, over several lines, without a trailing newline.
+    pub fn render(&self, color: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(self.message.clone()));
+        if let Some(span) = &self.span {
+            let mut snippet = Snippet::source(span.file.text.as_str()).path(span.file.path.as_str());
+            snippet = snippet.annotation(
+                AnnotationKind::Primary.span(char_range(&span.file.text, &span.range)).label(self.label.as_str()),
+            );
+            for (other, label) in self.related.iter().filter(|(other, _)| other.file == span.file) {
+                snippet = snippet.annotation(
+                    AnnotationKind::Context.span(char_range(&other.file.text, &other.range)).label(label.as_str()),
+                );
+            }
+            group = group.element(snippet);
+            for (other, label) in self.related.iter().filter(|(other, _)| other.file != span.file) {
+                let snippet = Snippet::source(other.file.text.as_str()).path(other.file.path.as_str()).annotation(
+                    AnnotationKind::Context.span(char_range(&other.file.text, &other.range)).label(label.as_str()),
+                );
+                group = group.element(snippet);
+            }
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.clone()));
+        }
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group])
+    }
+}
+
+/// `file:line:column: message (label)`, for logs and APIs.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(span) = &self.span {
+            let (line, column) = span.file.line_column(span.range.start);
+            write!(f, "{}:{line}:{column}: ", span.file.path)?;
+        }
+        f.write_str(&self.message)?;
+        if !self.label.is_empty() {
+            write!(f, " ({})", self.label)?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "; {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The known word nearest to `found`, where one is near enough to have been meant.
+pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|word| (strsim::damerau_levenshtein(&found.to_lowercase(), &word.to_lowercase()), word))
+        .filter(|(distance, word)| *distance <= 1 + word.chars().count() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// The range cut to the text and widened to character boundaries: excerpts are never refused.
+fn char_range(text: &str, range: &Range<usize>) -> Range<usize> {
+    let mut start = range.start.min(text.len());
+    let mut end = range.end.clamp(start, text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_file_line_column_and_the_marked_excerpt() {
+        let file = SourceFile::new("zones/a.toml", "origin = \"a\"\nttll = 5\n");
+        let diagnostic = Diagnostic::error("unknown key `ttll`")
+            .at(Span::new(&file, 13..17), "not known here")
+            .help("did you mean `ttl`?");
+        let text = diagnostic.render(false);
+        for part in
+            ["error: unknown key `ttll`", "zones/a.toml:2:1", "ttll = 5", "^^^^ not known here", "did you mean `ttl`?"]
+        {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        assert_eq!(
+            diagnostic.to_string(),
+            "zones/a.toml:2:1: unknown key `ttll` (not known here); did you mean `ttl`?"
+        );
+    }
+
+    #[test]
+    fn any_span_renders() {
+        let file = SourceFile::new("x", "é\n");
+        for range in [0..1, 1..1, 2..99, 99..120, 0..0] {
+            Diagnostic::error("e").at(Span::new(&file, range), "").render(false);
+        }
+        Diagnostic::error("e").at(Span::new(&SourceFile::new("x", ""), 0..0), "here").render(false);
+    }
+
+    #[test]
+    fn nearest_knows_when_nothing_is_near() {
+        assert_eq!(nearest("ttll", ["ttl", "regions"]), Some("ttl"));
+        assert_eq!(nearest("colour", ["ttl", "regions"]), None);
+    }
+}

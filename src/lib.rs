@@ -1,0 +1,21 @@
+//! Meridian: an authoritative DNS server that steers each client to the region it should use now.
+//!
+//! Two planes and one hinge. `query` reads `state`; `control` writes it; neither knows the other.
+//!
+//! ```text
+//!    packet ─▶ query: parse ─▶ look up ─▶ locate ─▶ pick ─▶ respond ─▶ packet
+//!                                  │         │        │
+//!                         ┌────────┴─────────┴────────┴───────┐
+//!                         │ state: one Arc<Snapshot>          │
+//!                         └────────────────▲──────────────────┘
+//!                                          │ one writer, coalesced
+//!    control: config+zones · geoip refresh · probes · load reports · overrides · prices
+//!                                          │
+//!    admin: API, metrics, status page, CLI: read the snapshot; may only say an override to the writer
+//! ```
+//!
+//! Imports go one way: `model ← atlas ← steer ← state ← {query, control} ← admin ← daemon ← cli`.
+//! `tests/tidy.rs` holds that rule.
+
+pub mod control;
+pub mod model;

@@ -1,0 +1,3 @@
+//! The `meridian` program: its exit code and nothing else.
+
+fn main() {}

@@ -1,0 +1,33 @@
+//! What is configured: validated, immutable, free of I/O, clocks and async.
+//!
+//! Text from zone files and the configuration becomes these types once, at the edge
+//! (`control::config`, `control::zonefile`). After that nobody checks again: a [`Ttl`] is in
+//! range, a [`RegionId`] exists and indexes its model.
+//!
+//! In the order data meets them:
+//!
+//! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
+//! - [`prefix`], [`location`]: who a client is
+//! - [`region`], [`service`]: what is steered, and how
+//! - [`zone`]: all of it together, the [`Model`]
+
+pub mod location;
+pub mod name;
+pub mod prefix;
+pub mod record;
+pub mod region;
+pub mod service;
+pub mod ttl;
+pub mod zone;
+
+pub use location::{Continent, Coordinates, CountryCode, Location};
+pub use name::{Name, NameError};
+pub use prefix::Prefix;
+pub use record::{Record, RecordType};
+pub use region::{
+    Check, CheckKind, Endpoint, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReport, LoadReportKind, Region,
+    RegionId, TlsCheck,
+};
+pub use service::{HttpsHint, Policy, Service, ServiceId, Weights};
+pub use ttl::Ttl;
+pub use zone::{Model, RrSet, Zone, ZoneId};

@@ -1,0 +1,165 @@
+//! Regions: places where a service runs, with what to hand out, what to ask, what to believe.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Coordinates, Location, Name, ZoneId};
+
+/// Indexes `Model::regions` of the model (and the snapshot) it came from, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegionId(pub u16);
+
+impl RegionId {
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A place where the service runs: location, capacity, cost, endpoints, checks, load report.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// As written in the zone file; unique in its zone.
+    pub name: Box<str>,
+    /// The zone whose file defines it.
+    pub zone: ZoneId,
+    pub location: Location,
+    /// Always known: from the file, or the centroid of its country.
+    pub coordinates: Coordinates,
+    /// In the unit its load report counts in; above 0. `None`: unlimited, until a report says.
+    pub capacity: Option<f64>,
+    /// Dollars per million requests; 0 or more.
+    pub cost: f64,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How each endpoint is probed; `None`: always up.
+    pub check: Option<Check>,
+    pub load_report: Option<LoadReport>,
+    /// The region is up while at least this many endpoints are; 1 to the number of endpoints.
+    pub min_healthy: usize,
+}
+
+impl Region {
+    /// The name that finds this region whatever other zones hold: `seoul@gslb.example.com`.
+    /// Overrides are stored under it.
+    pub fn qualified_name(&self, origin: &Name) -> String {
+        let origin = origin.to_lowercase().to_string();
+        format!("{}@{}", self.name, origin.strip_suffix('.').unwrap_or(&origin))
+    }
+}
+
+/// One address pair or host name of a region's L4 or L7 balancer: what the DNS hands out.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub target: EndpointTarget,
+    /// Relative share of the region's clients; 1 to 1,000,000.
+    pub weight: u32,
+    pub layer: Layer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointTarget {
+    /// At least one address; families may be mixed, and a family may have several.
+    Addresses(Vec<IpAddr>),
+    /// Handed out as a CNAME.
+    Host(Name),
+}
+
+impl Endpoint {
+    /// What to call this endpoint in reports: its first address or its host name.
+    pub fn label(&self) -> String {
+        match &self.target {
+            EndpointTarget::Addresses(addresses) => addresses.first().map_or_else(String::new, IpAddr::to_string),
+            EndpointTarget::Host(host) => host.to_string(),
+        }
+    }
+}
+
+/// What kind of balancer answers at an endpoint. Meridian hands out both alike and reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layer {
+    L4,
+    #[default]
+    L7,
+}
+
+/// What is asked of each endpoint, how often, and how many answers make a verdict.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub kind: CheckKind,
+    /// From the start of one probe to the start of the next. Default 5 s; 100 ms to 1 h.
+    pub interval: Duration,
+    /// For the whole probe. Default 2 s; 10 ms to 60 s.
+    pub timeout: Duration,
+    /// Consecutive failures that take an endpoint down. Default 3; 1 to 100.
+    pub fall: u32,
+    /// Consecutive successes that bring it back. Default 3; 1 to 100.
+    pub rise: u32,
+}
+
+#[derive(Clone, Debug)]
+pub enum CheckKind {
+    /// A TCP connection to the endpoint's address is accepted.
+    Tcp { port: u16 },
+    /// An HTTP/1.1 GET to the endpoint's own address answers as expected.
+    Http(HttpCheck),
+}
+
+/// One GET request and what its answer must look like.
+#[derive(Clone, Debug)]
+pub struct HttpCheck {
+    /// Verify and encrypt with TLS.
+    pub tls: Option<TlsCheck>,
+    pub port: u16,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// The Host header. `None`: the endpoint's own address.
+    pub host: Option<String>,
+    /// Status codes that count as healthy, inclusive ranges. Default 200-399.
+    pub status: Vec<(u16, u16)>,
+    /// A text the body must contain, within its first 64 KiB.
+    pub body: Option<String>,
+    /// JSON pointers (RFC 6901) into the body, and the value each must have.
+    pub json: Vec<(String, serde_json::Value)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TlsCheck {
+    /// SNI and the name the certificate must be valid for. `None`: the Host, else the address.
+    pub server_name: Option<String>,
+    /// Whether the certificate is verified. Default true.
+    pub verify: bool,
+    /// PEM text of certificates to trust instead of the system's; read when the model is built.
+    pub ca_pem: Option<String>,
+}
+
+/// Where a region's balancer says how loaded it is.
+#[derive(Clone, Debug)]
+pub struct LoadReport {
+    pub kind: LoadReportKind,
+    /// An http or https URL, valid.
+    pub url: String,
+    /// From scrape to scrape. Default 10 s; 100 ms to 1 h.
+    pub interval: Duration,
+    /// For the whole scrape. Default 3 s; 10 ms to 60 s.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum LoadReportKind {
+    /// HAProxy's statistics as CSV; `proxy` is the frontend or backend to read (`pxname`).
+    Haproxy { proxy: String, field: HaproxyField },
+    /// JSON with pointers (RFC 6901) to the load and, where it is there, the current capacity.
+    Json { load: String, capacity: Option<String> },
+}
+
+/// Which of HAProxy's figures is the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HaproxyField {
+    /// `scur`: current sessions, with `slim` as the capacity.
+    #[default]
+    Sessions,
+    /// `rate`: new sessions in the last second, with `rate_lim` as the capacity.
+    SessionRate,
+    /// `req_rate`: HTTP requests in the last second (frontends).
+    RequestRate,
+}

@@ -1,0 +1,86 @@
+//! Zones, and the whole of what is configured.
+
+use std::collections::BTreeMap;
+
+use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Ttl};
+
+/// Indexes `Model::zones` of the model (and the snapshot) it came from, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ZoneId(pub u32);
+
+impl ZoneId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Everything configured that answers depend on. Ids index the vectors; names are resolved.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Origins are unique.
+    pub zones: Vec<Zone>,
+    pub regions: Vec<Region>,
+    pub services: Vec<Service>,
+    /// The operator's own networks; these win over databases, longest prefix first.
+    pub networks: Vec<(Prefix, Location)>,
+}
+
+/// The static part of one zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    pub origin: Name,
+    /// Nodes in canonical order, each with its RRsets; the apex has SOA and NS.
+    pub nodes: BTreeMap<Name, Vec<RrSet>>,
+}
+
+/// Records of one owner and type, alike in TTL (RFC 2181 section 5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RrSet {
+    pub rtype: RecordType,
+    pub ttl: Ttl,
+    /// Uncompressed wire form; at least one, none twice.
+    pub rdatas: Vec<Box<[u8]>>,
+}
+
+impl Zone {
+    pub fn rrset(&self, owner: &Name, rtype: RecordType) -> Option<&RrSet> {
+        self.nodes.get(owner)?.iter().find(|set| set.rtype == rtype)
+    }
+}
+
+impl Model {
+    pub fn zone(&self, id: ZoneId) -> &Zone {
+        &self.zones[id.index()]
+    }
+
+    pub fn region(&self, id: RegionId) -> &Region {
+        &self.regions[id.index()]
+    }
+
+    pub fn service(&self, id: ServiceId) -> &Service {
+        &self.services[id.index()]
+    }
+
+    pub fn region_ids(&self) -> impl Iterator<Item = RegionId> + use<> {
+        // The loader refuses more than 1,024 regions, so an index always fits.
+        (0..self.regions.len()).map(|index| RegionId(index as u16))
+    }
+
+    pub fn service_ids(&self) -> impl Iterator<Item = ServiceId> + use<> {
+        (0..self.services.len()).map(|index| ServiceId(index as u32))
+    }
+
+    /// `seoul@gslb.example.com`.
+    pub fn qualified_region_name(&self, id: RegionId) -> String {
+        let region = self.region(id);
+        region.qualified_name(&self.zone(region.zone).origin)
+    }
+
+    /// Regions an operator may mean by `name`: the qualified name, or a bare name. More than
+    /// one where several zones have a region so called.
+    pub fn find_regions(&self, name: &str) -> Vec<RegionId> {
+        self.region_ids()
+            .filter(|&id| *self.region(id).name == *name || self.qualified_region_name(id).eq_ignore_ascii_case(name))
+            .collect()
+    }
+}
