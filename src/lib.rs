@@ -19,3 +19,5 @@
 
 pub mod control;
 pub mod model;
+pub mod atlas;
+pub mod steer;

@@ -1,0 +1,170 @@
+//! The decision for one query: region, endpoint, TTL and scope. What `explain` shows and the
+//! packet path answers with. Allocates nothing.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::atlas::{Atlas, PlaceId};
+use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
+
+use super::handout::{EndpointChoice, Handout};
+use super::pick::{Key, rendezvous};
+use super::plan::{Footing, Plan, ServicePlan};
+
+/// Clients this near share an answer where shares are split: an ECS answer is never wider then.
+const KEY_BITS_IPV4: u8 = 24;
+/// As [`KEY_BITS_IPV4`], for IPv6.
+const KEY_BITS_IPV6: u8 = 48;
+
+/// What a decision reads: parts of one snapshot, whose ids match.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub model: &'a Model,
+    pub atlas: &'a Atlas,
+    pub handouts: &'a [Handout],
+    pub plan: &'a Plan,
+}
+
+/// A client as a query shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Only the address the query came from: a resolver's, usually.
+    Source(IpAddr),
+    /// The client's network, from EDNS Client Subnet; the bits beyond it are zero.
+    Subnet(IpAddr),
+}
+
+impl Seen {
+    pub fn address(self) -> IpAddr {
+        match self {
+            Seen::Source(address) | Seen::Subnet(address) => address,
+        }
+    }
+}
+
+/// One client's answer, before it is put into records.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    pub region: RegionId,
+    /// Into the region's endpoints: the one its clients are shared out to by weight.
+    pub endpoint: u16,
+    pub place: PlaceId,
+    pub key: Key,
+    pub ttl: Ttl,
+    pub ttl_reason: TtlReason,
+    /// SCOPE PREFIX-LENGTH (RFC 7871): inside it every address gets this answer.
+    pub scope: u8,
+    pub scope_reason: ScopeReason,
+}
+
+/// Why an answer lives as long as it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TtlReason {
+    Calm,
+    /// The chosen region is near a verdict change.
+    Suspect,
+    /// A region of the service went down, began to drain or came back in the last 300 s.
+    Aftermath,
+    /// All regions are down or withdrawn.
+    Panic,
+    /// The chosen region is above 85 % of its capacity.
+    Busy,
+    /// Another region of the service is down or draining.
+    Reduced,
+}
+
+/// Why an answer may be shared as widely as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopeReason {
+    /// The service answers all places alike.
+    IgnoresLocation,
+    /// The widest prefix whose addresses are all in the client's place.
+    Place,
+    /// Clients of the place are shared out, by /24 or /48.
+    Split,
+}
+
+/// Which addresses are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// Decides for one client. `None` only for a service the view does not have.
+pub fn decide(view: &View<'_>, service: ServiceId, seen: Seen) -> Option<Decision> {
+    let configured = view.model.services.get(service.index())?;
+    let plan = view.plan.services.get(service.index())?;
+    let address = seen.address();
+    let found = view.atlas.locate(address);
+    let cell = plan.cells.cell(found.place)?;
+    let key_bits = key_bits(seen);
+    let key = Key::of(address, key_bits);
+    let candidates = cell.shares.iter().filter_map(|share| {
+        let handout = view.handouts.get(share.region.index())?;
+        Some((handout.identity, share.weight))
+    });
+    let region = match &*cell.shares {
+        [only] => only.region,
+        shares => shares.get(rendezvous(key, candidates)?)?.region,
+    };
+    let handout = view.handouts.get(region.index())?;
+    let (ttl, ttl_reason) = time_to_live(configured, plan, handout);
+    let (scope, scope_reason) = match (cell.is_keyed(view.handouts), plan.cells.depends_on_place()) {
+        (true, true) => (found.scope.max(key_bits), ScopeReason::Split),
+        (true, false) => (key_bits, ScopeReason::Split),
+        (false, true) => (found.scope, ScopeReason::Place),
+        (false, false) => (0, ScopeReason::IgnoresLocation),
+    };
+    let endpoint = pick_endpoint(handout, key, |_| true)?.index;
+    Some(Decision { region, endpoint, place: found.place, key, ttl, ttl_reason, scope, scope_reason })
+}
+
+/// The endpoint whose addresses of this family are answered: the decision's own where it has
+/// some, else the next by the same hash. `None` where the region has none of the family.
+pub fn endpoint_of_family(view: &View<'_>, decision: &Decision, family: Family) -> Option<u16> {
+    let handout = view.handouts.get(decision.region.index())?;
+    let has = |choice: &EndpointChoice| match family {
+        Family::Ipv4 => choice.has_ipv4,
+        Family::Ipv6 => choice.has_ipv6,
+    };
+    pick_endpoint(handout, decision.key, has).map(|choice| choice.index)
+}
+
+fn pick_endpoint(handout: &Handout, key: Key, fits: impl Fn(&EndpointChoice) -> bool) -> Option<&EndpointChoice> {
+    if let [only] = &*handout.endpoints {
+        return fits(only).then_some(only);
+    }
+    let weight = |choice: &EndpointChoice| if fits(choice) { choice.weight } else { 0.0 };
+    let index = rendezvous(key, handout.endpoints.iter().map(|choice| (choice.identity, weight(choice))))?;
+    handout.endpoints.get(index)
+}
+
+fn key_bits(seen: Seen) -> u8 {
+    match seen {
+        Seen::Subnet(IpAddr::V4(_)) => KEY_BITS_IPV4,
+        Seen::Subnet(IpAddr::V6(_)) => KEY_BITS_IPV6,
+        Seen::Source(_) => 128,
+    }
+}
+
+/// An answer must not outlive its evidence.
+fn time_to_live(service: &Service, plan: &ServicePlan, handout: &Handout) -> (Ttl, TtlReason) {
+    let half = Ttl::saturating((service.ttl.as_secs() / 2).max(service.failover_ttl.as_secs()));
+    if plan.footing != Footing::Firm {
+        (service.failover_ttl, TtlReason::Panic)
+    } else if handout.suspect {
+        (service.failover_ttl, TtlReason::Suspect)
+    } else if plan.aftermath {
+        (service.failover_ttl, TtlReason::Aftermath)
+    } else if handout.busy {
+        (half, TtlReason::Busy)
+    } else if plan.reduced {
+        (half, TtlReason::Reduced)
+    } else {
+        (service.ttl, TtlReason::Calm)
+    }
+}

@@ -1,0 +1,74 @@
+//! What each region hands out now: its eligible endpoints, in the compact form a query reads.
+
+use crate::model::{Endpoint, EndpointTarget, Model, RegionId};
+
+use super::health::Verdict;
+use super::pick::Identity;
+use super::standing::{RegionState, Standing};
+
+/// Utilisation above which answers live half as long, since the region may soon turn clients away.
+pub const BUSY_UTILISATION: f64 = 0.85;
+
+/// One region as a query sees it.
+#[derive(Clone, Debug)]
+pub struct Handout {
+    pub identity: Identity,
+    /// Endpoints that may be answered; never empty: with none healthy, all of them.
+    pub endpoints: Box<[EndpointChoice]>,
+    /// The region or one of its endpoints is near a verdict change.
+    pub suspect: bool,
+    /// Utilisation is above [`BUSY_UTILISATION`].
+    pub busy: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointChoice {
+    /// Into the region's endpoints.
+    pub index: u16,
+    pub identity: Identity,
+    pub weight: f64,
+    pub has_ipv4: bool,
+    pub has_ipv6: bool,
+    pub is_host: bool,
+}
+
+/// Every region's handout, indexed by [`RegionId`].
+pub fn handouts(model: &Model, states: &[RegionState], seed: u64) -> Vec<Handout> {
+    model.region_ids().zip(states).map(|(id, state)| handout(model, id, state, seed)).collect()
+}
+
+fn handout(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> Handout {
+    let name = model.qualified_region_name(id);
+    let region = model.region(id);
+    let choice = |(index, endpoint): (usize, &Endpoint)| endpoint_choice(index, endpoint, &name, seed);
+    let healthy = |index: usize| state.endpoints.get(index).is_none_or(|seen| seen.verdict != Some(Verdict::Down));
+    let mut endpoints: Box<[EndpointChoice]> =
+        region.endpoints.iter().enumerate().filter(|(index, _)| healthy(*index)).map(choice).collect();
+    if endpoints.is_empty() {
+        endpoints = region.endpoints.iter().enumerate().map(choice).collect();
+    }
+    let endpoint_suspect = state.endpoints.iter().any(|seen| seen.verdict == Some(Verdict::Suspect));
+    Handout {
+        identity: Identity::of(seed, &name),
+        endpoints,
+        suspect: state.standing == Standing::Suspect || endpoint_suspect,
+        busy: state.load.last.and_then(|figure| figure.utilisation()).is_some_and(|u| u > BUSY_UTILISATION),
+    }
+}
+
+fn endpoint_choice(index: usize, endpoint: &Endpoint, region: &str, seed: u64) -> EndpointChoice {
+    let (has_ipv4, has_ipv6, is_host) = match &endpoint.target {
+        EndpointTarget::Addresses(addresses) => {
+            (addresses.iter().any(|a| a.is_ipv4()), addresses.iter().any(|a| a.is_ipv6()), false)
+        }
+        EndpointTarget::Host(_) => (false, false, true),
+    };
+    EndpointChoice {
+        index: index as u16, // the loader refuses more than 64 endpoints in a region
+        identity: Identity::of(seed, &format!("{region}/{}", endpoint.label())),
+        weight: f64::from(endpoint.weight),
+        has_ipv4,
+        has_ipv6,
+        is_host,
+    }
+}

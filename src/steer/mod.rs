@@ -1,0 +1,23 @@
+//! Which region a client should use now. Pure functions: time and chance are arguments, so that
+//! `explain` is true because it runs the very code that answers packets.
+//!
+//! In the order a decision is made:
+//!
+//! - [`health`]: the verdict on an endpoint, from its probes
+//! - [`standing`]: what a region is good for now: override, else verdict
+//! - [`price`]: what a region's load costs, in milliseconds
+//! - [`score`]: latency + priced load + cost, in milliseconds
+//! - [`plan`]: per service and place, the shares regions get
+//! - [`pick`]: one client's region and endpoint, by weighted rendezvous
+//! - [`decide`]: all of it for one query, with TTL and scope
+//! - [`explain`]: the same, as data for people
+
+pub mod decide;
+
+pub mod handout;
+pub mod health;
+pub mod pick;
+pub mod plan;
+pub mod price;
+pub mod score;
+pub mod standing;

@@ -1,0 +1,86 @@
+//! The score of a region for a place: latency + priced load + cost, in milliseconds, unclamped.
+//!
+//! `S = 200 · (w_latency · RTT/100 ms + w_load · π/60 ms + w_cost · λ·cost/40 ms)`. With the
+//! default weights 0.5, 0.3 and 0.2 that is exactly `RTT + π + λ·cost`: plain milliseconds.
+
+use serde::Serialize;
+
+use crate::model::{Coordinates, Weights};
+
+/// Milliseconds a dollar per million requests counts for.
+pub const LAMBDA_MS_PER_DOLLAR: f64 = 5.0;
+/// Round-trip time with no distance at all: access networks and the servers themselves.
+const BASE_RTT_MS: f64 = 13.0;
+/// Round-trip time per kilometre of great circle: light in fibre, there and back, with detours.
+const RTT_MS_PER_KM: f64 = 0.0172;
+/// What a client without any location counts as: half way round the usual world, alike for all
+/// regions, so that load and cost decide.
+const UNKNOWN_RTT_MS: f64 = 100.0;
+
+/// A round-trip time and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rtt {
+    pub ms: f64,
+    pub source: RttSource,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RttSource {
+    /// From the great-circle distance in kilometres.
+    Distance { km: f64 },
+    /// The client's place is not known.
+    Unknown,
+}
+
+/// The three terms of a score and their sum, all in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Score {
+    pub rtt: Rtt,
+    pub latency_ms: f64,
+    pub load_ms: f64,
+    pub cost_ms: f64,
+    pub total_ms: f64,
+}
+
+/// The round-trip time between a client's place and a region, by the distance model.
+pub fn model_rtt(client: Option<Coordinates>, region: Coordinates) -> Rtt {
+    match client {
+        Some(client) => {
+            let km = client.distance_km(region);
+            Rtt { ms: BASE_RTT_MS + RTT_MS_PER_KM * km, source: RttSource::Distance { km } }
+        }
+        None => Rtt { ms: UNKNOWN_RTT_MS, source: RttSource::Unknown },
+    }
+}
+
+/// The score of a region that is `rtt` away, charges `price_ms` for its load and costs
+/// `cost` dollars per million requests.
+pub fn score(weights: Weights, rtt: Rtt, price_ms: f64, cost: f64) -> Score {
+    let latency_ms = 200.0 * weights.latency * rtt.ms / 100.0;
+    let load_ms = 200.0 * weights.load * price_ms / 60.0;
+    let cost_ms = 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0;
+    Score { rtt, latency_ms, load_ms, cost_ms, total_ms: latency_ms + load_ms + cost_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_weights_count_plain_milliseconds() {
+        let rtt = Rtt { ms: 42.0, source: RttSource::Unknown };
+        let score = score(Weights::default(), rtt, 7.0, 0.9);
+        assert!((score.total_ms - (42.0 + 7.0 + 4.5)).abs() < 1e-9, "{score:?}");
+    }
+
+    #[test]
+    fn the_distance_model_is_13_ms_and_17_us_per_km() {
+        let at = |lat, lon| Coordinates::new(lat, lon).expect("coordinates");
+        let near = model_rtt(Some(at(37.57, 126.98)), at(37.57, 126.98));
+        assert!((near.ms - 13.0).abs() < 1e-6);
+        let far = model_rtt(Some(at(0.0, 0.0)), at(0.0, 90.0));
+        assert!((far.ms - (13.0 + 0.0172 * 10_007.5)).abs() < 0.1, "{far:?}");
+        assert_eq!(model_rtt(None, at(0.0, 0.0)).source, RttSource::Unknown);
+    }
+}
