@@ -17,7 +17,8 @@
 //! Imports go one way: `model ← atlas ← steer ← state ← {query, control} ← admin ← daemon ← cli`.
 //! `tests/tidy.rs` holds that rule.
 
+pub mod atlas;
 pub mod control;
 pub mod model;
-pub mod atlas;
+pub mod state;
 pub mod steer;

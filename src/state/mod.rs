@@ -1,0 +1,13 @@
+//! What queries are answered from: one immutable [`Snapshot`], swapped as one.
+//!
+//! - [`names`]: the table of names, with records encoded for the wire
+//! - [`snapshot`]: everything a query needs, with ids that match
+//! - [`publisher`]: the single writer
+
+pub mod names;
+pub mod publisher;
+pub mod snapshot;
+
+pub use names::{EncodedSet, NameTable, Node, NodeId};
+pub use publisher::{EndpointNews, LoadNews, Publisher};
+pub use snapshot::{Shared, Snapshot};

@@ -1,0 +1,405 @@
+//! Every name that is served, in one table: found by one hash of the lower-cased wire name.
+//!
+//! Comes from the model's zones and services, once per load; a query then reads. Names that exist
+//! only because something is below them (empty non-terminals, RFC 4592 section 2.2.2) stand in
+//! the table too, so a name's closest encloser is the longest suffix that is in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::model::{Model, Name, RecordType, RrSet, ServiceId, Zone};
+
+/// Indexes the table it came from, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId(u32);
+
+/// All names of all zones.
+#[derive(Debug, Default)]
+pub struct NameTable {
+    nodes: Vec<Node>,
+    by_name: HashMap<Box<[u8]>, NodeId, BuildHasherDefault<WireHasher>>,
+    zones: Vec<ZoneTop>,
+}
+
+/// What a query needs of a zone besides its nodes.
+#[derive(Debug)]
+struct ZoneTop {
+    origin: Box<[u8]>,
+    /// SOA with the TTL of negative answers: the lesser of its own and MINIMUM (RFC 2308 section 3).
+    negative_soa: Option<EncodedSet>,
+}
+
+/// One name.
+#[derive(Debug)]
+pub struct Node {
+    zone: u32,
+    name: Name,
+    sets: Box<[EncodedSet]>,
+    service: Option<ServiceId>,
+    /// The `*` below this name (RFC 4592 section 2.1.1).
+    wildcard: Option<NodeId>,
+    /// The zone cut at or above this name: its data is another zone's, or glue.
+    cut: Option<NodeId>,
+    /// For an apex whose parent zone is served here too: the delegation there, which holds DS.
+    parent_side: Option<NodeId>,
+}
+
+/// An RRset ready to be copied.
+#[derive(Debug)]
+pub struct EncodedSet {
+    pub rtype: RecordType,
+    pub ttl: u32,
+    pub rdatas: Box<[EncodedRdata]>,
+    /// Nodes whose addresses go into the additional section (RFC 1034 section 4.3.2 step 6).
+    pub additional: Box<[NodeId]>,
+}
+
+#[derive(Debug)]
+pub struct EncodedRdata {
+    pub wire: Box<[u8]>,
+    /// Where names that may be compressed begin in `wire` (RFC 3597 section 4); ascending.
+    pub names: Box<[u16]>,
+}
+
+/// What a name was found to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Found {
+    /// The name itself is in the table.
+    Exact(NodeId),
+    /// It is not; the closest encloser is, and this is how many of the name's octets are in front.
+    Below { encloser: NodeId, prefix_octets: usize },
+    /// No zone here holds it.
+    Outside,
+}
+
+impl NameTable {
+    pub fn build(model: &Model) -> NameTable {
+        let mut table = NameTable::default();
+        let origins = model.zones.iter().enumerate().map(|(index, zone)| (zone.origin.clone(), index as u32)).collect();
+        for (index, zone) in model.zones.iter().enumerate() {
+            table.zones.push(ZoneTop {
+                origin: zone.origin.to_lowercase().as_wire().into(),
+                negative_soa: negative_soa(zone),
+            });
+            table.add_zone(index as u32, zone, &origins);
+        }
+        table.add_services(model);
+        table.link_wildcards();
+        table.link_cuts();
+        table.link_additional();
+        table
+    }
+
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize] // ids come from this table alone
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Finds a whole uncompressed wire name in lower case.
+    pub fn find(&self, lower: &[u8]) -> Found {
+        if let Some(&id) = self.by_name.get(lower) {
+            return Found::Exact(id);
+        }
+        let mut at = 0;
+        while let Some(&len) = lower.get(at)
+            && len != 0
+        {
+            at += 1 + usize::from(len);
+            if let Some(&encloser) = lower.get(at..).and_then(|suffix| self.by_name.get(suffix)) {
+                return Found::Below { encloser, prefix_octets: at };
+            }
+        }
+        Found::Outside
+    }
+
+    /// The SOA that proves a negative answer for names in this node's zone.
+    pub fn negative_soa(&self, node: &Node) -> Option<&EncodedSet> {
+        self.zones.get(node.zone as usize)?.negative_soa.as_ref()
+    }
+
+    /// The wire octets of the origin of this node's zone, in lower case.
+    pub fn origin(&self, node: &Node) -> &[u8] {
+        self.zones.get(node.zone as usize).map_or(&[0], |zone| &zone.origin)
+    }
+
+    /// The service at a name, for tools that know it by text.
+    pub fn service_at(&self, name: &Name) -> Option<ServiceId> {
+        match self.find(name.to_lowercase().as_wire()) {
+            Found::Exact(id) => self.node(id).service,
+            Found::Below { encloser, .. } => self.node(self.node(encloser).wildcard?).service,
+            Found::Outside => None,
+        }
+    }
+
+    fn add_zone(&mut self, index: u32, zone: &Zone, origins: &HashMap<Name, u32>) {
+        self.ensure(index, zone, &zone.origin);
+        for (name, sets) in &zone.nodes {
+            // Where a child zone is served here too, its names are its own; only the delegation
+            // to it stays.
+            let Some((inner, at_origin)) = holder(name, origins) else { continue };
+            if inner == index {
+                let id = self.ensure(index, zone, name);
+                self.nodes[id.0 as usize].sets = sets.iter().map(encode).collect();
+            } else if at_origin {
+                self.add_parent_side(index, name, sets);
+            }
+        }
+    }
+
+    /// Keeps the parent's half of a delegation to a zone that is served here too.
+    fn add_parent_side(&mut self, zone: u32, name: &Name, sets: &[RrSet]) {
+        let delegation = self.push(Node { sets: sets.iter().map(encode).collect(), ..Node::empty(zone, name) });
+        let key: Box<[u8]> = name.to_lowercase().as_wire().into();
+        // The child's apex may not be there yet; whichever zone comes first makes the node, and
+        // `ensure` gives it to the zone whose apex it is.
+        let apex = match self.by_name.get(&key) {
+            Some(&id) => id,
+            None => {
+                let id = self.push(Node::empty(zone, name));
+                self.by_name.insert(key, id);
+                id
+            }
+        };
+        self.nodes[apex.0 as usize].parent_side = Some(delegation);
+    }
+
+    /// The node of a name, made with its empty non-terminals if need be.
+    fn ensure(&mut self, zone: u32, of: &Zone, name: &Name) -> NodeId {
+        let key: Box<[u8]> = name.to_lowercase().as_wire().into();
+        if let Some(&id) = self.by_name.get(&key) {
+            if of.origin == *name {
+                self.nodes[id.0 as usize].zone = zone;
+            }
+            return id;
+        }
+        let id = self.push(Node::empty(zone, name));
+        self.by_name.insert(key, id);
+        if *name != of.origin
+            && let Some(parent) = name.parent()
+        {
+            self.ensure(zone, of, &parent);
+        }
+        id
+    }
+
+    fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId((self.nodes.len() - 1) as u32) // 64 MiB of zone text cannot make 2^32 names
+    }
+
+    fn add_services(&mut self, model: &Model) {
+        for id in model.service_ids() {
+            let service = model.service(id);
+            let node = self.ensure(service.zone.0, model.zone(service.zone), &service.name);
+            self.nodes[node.0 as usize].service = Some(id);
+        }
+    }
+
+    fn link_wildcards(&mut self) {
+        for index in 0..self.nodes.len() {
+            let name = &self.nodes[index].name;
+            if !name.is_wildcard() {
+                continue;
+            }
+            let parent = name.parent().and_then(|parent| self.by_name.get(parent.to_lowercase().as_wire()).copied());
+            if let Some(parent) = parent {
+                self.nodes[parent.0 as usize].wildcard = Some(NodeId(index as u32));
+            }
+        }
+    }
+
+    fn link_cuts(&mut self) {
+        for index in 0..self.nodes.len() {
+            let zone = self.nodes[index].zone;
+            let mut name = self.nodes[index].name.clone();
+            let mut cut = None;
+            // The cut nearest to the apex wins: what is below it belongs to another zone.
+            while name.as_wire().len() > self.zones[zone as usize].origin.len() {
+                let id = self.by_name.get(name.to_lowercase().as_wire()).copied();
+                cut = id.filter(|id| self.node(*id).set(RecordType::NS).is_some()).or(cut);
+                let Some(parent) = name.parent() else { break };
+                name = parent;
+            }
+            self.nodes[index].cut = cut;
+        }
+    }
+
+    fn link_additional(&mut self) {
+        for index in 0..self.nodes.len() {
+            let zone = self.nodes[index].zone;
+            for set in 0..self.nodes[index].sets.len() {
+                let targets = additional_targets(&self.nodes[index].sets[set]);
+                let in_zone = |target: &[u8]| {
+                    let id = *self.by_name.get(target.to_ascii_lowercase().as_slice())?;
+                    let node = self.node(id);
+                    let has_address = [RecordType::A, RecordType::AAAA].iter().any(|t| node.set(*t).is_some());
+                    (node.zone == zone && has_address).then_some(id)
+                };
+                let mut additional: Vec<NodeId> = Vec::new();
+                for id in targets.iter().filter_map(|target| in_zone(target)) {
+                    if !additional.contains(&id) {
+                        additional.push(id);
+                    }
+                }
+                self.nodes[index].sets[set].additional = additional.into();
+            }
+        }
+    }
+}
+
+impl Node {
+    fn empty(zone: u32, name: &Name) -> Node {
+        Node {
+            zone,
+            name: name.clone(),
+            sets: Box::default(),
+            service: None,
+            wildcard: None,
+            cut: None,
+            parent_side: None,
+        }
+    }
+
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub fn set(&self, rtype: RecordType) -> Option<&EncodedSet> {
+        self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    pub fn service(&self) -> Option<ServiceId> {
+        self.service
+    }
+
+    pub fn wildcard(&self) -> Option<NodeId> {
+        self.wildcard
+    }
+
+    pub fn cut(&self) -> Option<NodeId> {
+        self.cut
+    }
+
+    pub fn parent_side(&self) -> Option<NodeId> {
+        self.parent_side
+    }
+}
+
+/// The zone with the longest origin that `name` is at or below, and whether it is that origin.
+fn holder(name: &Name, origins: &HashMap<Name, u32>) -> Option<(u32, bool)> {
+    if let Some(&zone) = origins.get(name) {
+        return Some((zone, true));
+    }
+    let mut above = name.parent();
+    while let Some(name) = above {
+        if let Some(&zone) = origins.get(&name) {
+            return Some((zone, false));
+        }
+        above = name.parent();
+    }
+    None
+}
+
+fn encode(set: &RrSet) -> EncodedSet {
+    EncodedSet {
+        rtype: set.rtype,
+        ttl: set.ttl.as_secs(),
+        rdatas: set
+            .rdatas
+            .iter()
+            .map(|wire| EncodedRdata { wire: wire.clone(), names: compressible_names(set.rtype, wire).into() })
+            .collect(),
+        additional: Box::default(),
+    }
+}
+
+/// Where names begin in the RDATA of the types of RFC 1035, the only ones whose names may be
+/// compressed (RFC 3597 section 4).
+fn compressible_names(rtype: RecordType, rdata: &[u8]) -> Vec<u16> {
+    match rtype {
+        RecordType::NS | RecordType::CNAME | RecordType::PTR => vec![0],
+        RecordType::MX => vec![2],
+        RecordType::SOA => match crate::model::name::wire_len(rdata) {
+            Some(mname) => vec![0, mname as u16],
+            None => vec![],
+        },
+        _ => vec![],
+    }
+}
+
+/// Names whose addresses help whoever gets this RRset: RFC 1035 section 3.3 (NS, MX), RFC 2782
+/// (SRV), RFC 9460 section 4.1 (SVCB, HTTPS).
+fn additional_targets(set: &EncodedSet) -> Vec<Box<[u8]>> {
+    let at = match set.rtype {
+        RecordType::NS => 0,
+        RecordType::MX | RecordType::SVCB | RecordType::HTTPS => 2,
+        RecordType::SRV => 6,
+        _ => return Vec::new(),
+    };
+    let target = |rdata: &EncodedRdata| {
+        let rest = rdata.wire.get(at..)?;
+        rest.get(..crate::model::name::wire_len(rest)?).map(Box::from)
+    };
+    set.rdatas.iter().filter_map(target).collect()
+}
+
+fn negative_soa(zone: &Zone) -> Option<EncodedSet> {
+    let soa = zone.rrset(&zone.origin, RecordType::SOA)?;
+    let rdata = soa.rdatas.first()?;
+    let minimum = rdata.last_chunk::<4>().map(|octets| u32::from_be_bytes(*octets))?;
+    let encoded = encode(soa);
+    Some(EncodedSet { ttl: encoded.ttl.min(minimum), ..encoded })
+}
+
+/// Eight octets at a step; the names in the table are the operator's, so nobody can aim at it.
+#[derive(Default)]
+struct WireHasher(u64);
+
+impl Hasher for WireHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        const K: u64 = 0x517c_c1b7_2722_0a95;
+        let mut hash = self.0;
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(K);
+        }
+        let mut word = [0; 8];
+        word[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+        self.0 = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(K);
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.0 = self.0.rotate_left(5) ^ length as u64;
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write(&[byte]);
+    }
+}
+
+/// Groups records into RRsets, for tests and generators.
+pub fn group(records: Vec<crate::model::Record>) -> BTreeMap<Name, Vec<RrSet>> {
+    let mut nodes: BTreeMap<Name, Vec<RrSet>> = BTreeMap::new();
+    for record in records {
+        let sets = nodes.entry(record.owner).or_default();
+        match sets.iter_mut().find(|set| set.rtype == record.rtype) {
+            Some(set) => set.rdatas.push(record.rdata),
+            None => sets.push(RrSet { rtype: record.rtype, ttl: record.ttl, rdatas: vec![record.rdata] }),
+        }
+    }
+    nodes
+}

@@ -1,0 +1,47 @@
+//! Everything a query needs, immutable, swapped as one.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use crate::atlas::Atlas;
+use crate::model::Model;
+use crate::steer::decide::View;
+use crate::steer::handout::Handout;
+use crate::steer::plan::Plan;
+use crate::steer::standing::RegionState;
+
+use super::NameTable;
+
+/// One moment's truth. All ids in it match each other, and nothing else.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows by one with every swap.
+    pub generation: u64,
+    /// Grows by one with every reload that took.
+    pub reloads: u64,
+    pub model: Arc<Model>,
+    pub names: Arc<NameTable>,
+    pub atlas: Arc<Atlas>,
+    /// Indexed by `RegionId`.
+    pub states: Vec<RegionState>,
+    /// Indexed by `RegionId`.
+    pub handouts: Vec<Handout>,
+    pub plan: Plan,
+    /// What NSID asks for (RFC 5001); empty: not answered.
+    pub nsid: Box<[u8]>,
+    /// When it was made, to tell ages from, and by the wall clock.
+    pub made_at: Instant,
+    pub made_at_wall: SystemTime,
+}
+
+impl Snapshot {
+    /// What a decision reads.
+    pub fn view(&self) -> View<'_> {
+        View { model: &self.model, atlas: &self.atlas, handouts: &self.handouts, plan: &self.plan }
+    }
+}
+
+/// The pointer queries load and the publisher swaps.
+pub type Shared = Arc<ArcSwap<Snapshot>>;
