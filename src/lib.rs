@@ -20,5 +20,6 @@
 pub mod atlas;
 pub mod control;
 pub mod model;
+pub mod query;
 pub mod state;
 pub mod steer;

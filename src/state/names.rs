@@ -81,8 +81,9 @@ impl NameTable {
                 origin: zone.origin.to_lowercase().as_wire().into(),
                 negative_soa: negative_soa(zone),
             });
-            table.add_zone(index as u32, zone, &origins);
+            table.add_zone(index as u32, model, &origins);
         }
+        table.add_names_between_zones(model, &origins);
         table.add_services(model);
         table.link_wildcards();
         table.link_cuts();
@@ -139,7 +140,8 @@ impl NameTable {
         }
     }
 
-    fn add_zone(&mut self, index: u32, zone: &Zone, origins: &HashMap<Name, u32>) {
+    fn add_zone(&mut self, index: u32, model: &Model, origins: &HashMap<Name, u32>) {
+        let zone = &model.zones[index as usize];
         self.ensure(index, zone, &zone.origin);
         for (name, sets) in &zone.nodes {
             // Where a child zone is served here too, its names are its own; only the delegation
@@ -149,25 +151,17 @@ impl NameTable {
                 let id = self.ensure(index, zone, name);
                 self.nodes[id.0 as usize].sets = sets.iter().map(encode).collect();
             } else if at_origin {
-                self.add_parent_side(index, name, sets);
+                self.add_parent_side(index, model, name, sets);
             }
         }
     }
 
     /// Keeps the parent's half of a delegation to a zone that is served here too.
-    fn add_parent_side(&mut self, zone: u32, name: &Name, sets: &[RrSet]) {
+    fn add_parent_side(&mut self, zone: u32, model: &Model, name: &Name, sets: &[RrSet]) {
         let delegation = self.push(Node { sets: sets.iter().map(encode).collect(), ..Node::empty(zone, name) });
-        let key: Box<[u8]> = name.to_lowercase().as_wire().into();
-        // The child's apex may not be there yet; whichever zone comes first makes the node, and
+        // The child's apex may not be there yet: whichever zone comes first makes the node, and
         // `ensure` gives it to the zone whose apex it is.
-        let apex = match self.by_name.get(&key) {
-            Some(&id) => id,
-            None => {
-                let id = self.push(Node::empty(zone, name));
-                self.by_name.insert(key, id);
-                id
-            }
-        };
+        let apex = self.ensure(zone, &model.zones[zone as usize], name);
         self.nodes[apex.0 as usize].parent_side = Some(delegation);
     }
 
@@ -188,6 +182,16 @@ impl NameTable {
             self.ensure(zone, of, &parent);
         }
         id
+    }
+
+    /// Names between a zone and one nested in it exist, though they may hold nothing.
+    fn add_names_between_zones(&mut self, model: &Model, origins: &HashMap<Name, u32>) {
+        for zone in &model.zones {
+            let Some(above) = zone.origin.parent() else { continue };
+            if let Some((outer, _)) = holder(&above, origins) {
+                self.ensure(outer, &model.zones[outer as usize], &above);
+            }
+        }
     }
 
     fn push(&mut self, node: Node) -> NodeId {
@@ -274,6 +278,11 @@ impl Node {
 
     pub fn set(&self, rtype: RecordType) -> Option<&EncodedSet> {
         self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    /// Whether there are no static records here.
+    pub fn is_bare(&self) -> bool {
+        self.sets.is_empty()
     }
 
     pub fn service(&self) -> Option<ServiceId> {

@@ -1,0 +1,126 @@
+//! One packet's journey, sans I/O: parse, answer, encode. Allocates nothing, takes no lock, reads
+//! no clock and logs nothing.
+
+use crate::model::RecordType;
+use crate::state::Snapshot;
+use crate::steer::decide::Seen;
+
+use super::counters::{Counters, DropReason, Event, QueryTypeGroup};
+use super::respond::{Asked, Outcome, respond};
+use super::transport::{Client, Transport};
+use super::wire::Rcode;
+use super::wire::edns::{Edns, MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
+use super::wire::query::{Problem, Query, Question, read};
+use super::wire::response::Response;
+
+/// Writes the response to `packet` into `out` and gives its length; 0 means to stay silent.
+///
+/// `out` should hold 1,232 octets for UDP and 65,535 for TCP; a shorter one only makes
+/// truncation likelier.
+pub fn answer(snapshot: &Snapshot, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+    let (query, problem) = read(packet);
+    let refusal = match problem {
+        Some(Problem::Short) => return silent(counters, DropReason::Short),
+        Some(Problem::Response) => return silent(counters, DropReason::Response),
+        Some(Problem::Malformed) => Some(Rcode::FormErr),
+        Some(Problem::Opcode) => Some(Rcode::NotImp),
+        Some(Problem::Version) => Some(Rcode::BadVers),
+        None => None,
+    };
+    match (refusal, query.question) {
+        (None, Some(question)) => answer_question(snapshot, &query, &question, client, out, counters),
+        (refusal, _) => refuse(&query, refusal.unwrap_or(Rcode::FormErr), client, out, counters),
+    }
+}
+
+fn answer_question(
+    snapshot: &Snapshot,
+    query: &Query<'_>,
+    question: &Question<'_>,
+    client: Client,
+    out: &mut [u8],
+    counters: &Counters,
+) -> usize {
+    count_question(question, query, counters);
+    // Transfers are not offered (RFC 5936 section 4.2 forbids AXFR over UDP anyhow).
+    if !question.is_class_in() || matches!(question.qtype, RecordType::AXFR | RecordType::IXFR) {
+        return refuse(query, Rcode::Refused, client, out, counters);
+    }
+    let nsid = match query.edns {
+        Some(edns) if edns.wants_nsid => &snapshot.nsid[..],
+        _ => &[],
+    };
+    let subnet = query.edns.and_then(|edns| edns.subnet);
+    let mut opt = query.edns.map(|edns| ResponseOpt {
+        dnssec_ok: edns.dnssec_ok,
+        extended_rcode: 0,
+        subnet: subnet.map(|subnet| (subnet, 0)),
+        nsid,
+    });
+    let reserved = opt.as_ref().map_or(0, ResponseOpt::octets);
+    let Some(mut response) = Response::begin(out, Some(question), limit(client, query.edns), reserved) else {
+        return 0; // a buffer too small for a header: the transport's mistake
+    };
+    let asked = Asked {
+        question,
+        source: Seen::Source(client.address),
+        // "A SOURCE PREFIX-LENGTH of 0 means that the client does not want its network used"
+        // (RFC 7871 section 7.1.2): then the resolver's address is all there is.
+        subnet: subnet.filter(|subnet| subnet.prefix.len() > 0).map(|subnet| Seen::Subnet(subnet.prefix.address())),
+    };
+    let Outcome { rcode, authoritative, scope } = respond(snapshot, &asked, &mut response);
+    if let Some(ResponseOpt { subnet: Some((_, answered)), .. }) = &mut opt {
+        *answered = scope;
+    }
+    count_response(rcode, response.is_truncated(), counters);
+    response.finish(query.header, rcode, authoritative, opt.as_ref())
+}
+
+/// An error, with OPT where the asker speaks EDNS (RFC 6891 section 7), and nothing else.
+fn refuse(query: &Query<'_>, rcode: Rcode, client: Client, out: &mut [u8], counters: &Counters) -> usize {
+    let opt = query.edns.map(|edns| ResponseOpt {
+        dnssec_ok: edns.dnssec_ok,
+        extended_rcode: (rcode as u16 >> 4) as u8,
+        subnet: None,
+        nsid: &[],
+    });
+    let reserved = opt.as_ref().map_or(0, ResponseOpt::octets);
+    let limit = limit(client, query.edns);
+    let Some(response) = Response::begin(out, query.question.as_ref(), limit, reserved) else { return 0 };
+    count_response(rcode, false, counters);
+    response.finish(query.header, rcode, false, opt.as_ref())
+}
+
+/// How long a response may be: over UDP what the asker takes, within what does not fragment.
+fn limit(client: Client, edns: Option<Edns>) -> usize {
+    let octets = match (client.transport, edns) {
+        (Transport::Tcp, _) => u16::MAX,
+        (Transport::Udp, None) => MIN_UDP_PAYLOAD,
+        (Transport::Udp, Some(edns)) => edns.udp_payload.clamp(MIN_UDP_PAYLOAD, UDP_PAYLOAD),
+    };
+    usize::from(octets)
+}
+
+fn silent(counters: &Counters, reason: DropReason) -> usize {
+    counters.add(Event::Dropped(reason));
+    0
+}
+
+fn count_question(question: &Question<'_>, query: &Query<'_>, counters: &Counters) {
+    counters.add(Event::QueryType(match question.qtype {
+        RecordType::A => QueryTypeGroup::A,
+        RecordType::AAAA => QueryTypeGroup::Aaaa,
+        RecordType::HTTPS => QueryTypeGroup::Https,
+        _ => QueryTypeGroup::Other,
+    }));
+    if query.edns.is_some_and(|edns| edns.subnet.is_some()) {
+        counters.add(Event::Ecs);
+    }
+}
+
+fn count_response(rcode: Rcode, truncated: bool, counters: &Counters) {
+    counters.add(Event::Response(rcode as u16));
+    if truncated {
+        counters.add(Event::Truncated);
+    }
+}

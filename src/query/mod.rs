@@ -1,0 +1,23 @@
+//! The query plane: a packet in, a packet out. Reads one snapshot; knows nothing of `control`.
+//!
+//! ```text
+//!   packet ─▶ wire::query ─▶ look up ─▶ locate, pick ─▶ wire::response ─▶ packet
+//!             (parse)        (respond)  (service)        (encode)
+//! ```
+//!
+//! - [`answer`]: the whole journey, sans I/O
+//! - [`wire`]: parsing queries, writing responses
+//! - [`respond`]: RFC 1034 section 4.3.2 over the snapshot's names
+//! - [`service`]: the answers that depend on who asks
+//! - [`counters`]: what happened, in numbers
+//! - [`transport`]: sockets and their limits
+
+pub mod answer;
+pub mod counters;
+pub mod respond;
+pub mod service;
+pub mod transport;
+pub mod wire;
+
+pub use answer::answer;
+pub use transport::{Client, Transport};

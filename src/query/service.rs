@@ -1,0 +1,124 @@
+//! Answers that depend on who asks: A, AAAA and HTTPS of a service, or the CNAME of the chosen
+//! region's host.
+
+use std::net::IpAddr;
+
+use crate::model::{Endpoint, EndpointTarget, HttpsHint, RecordType, ServiceId};
+use crate::state::names::Node;
+use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_of_family};
+
+use super::respond::{Step, Walk};
+use super::wire::Rcode;
+use super::wire::response::{Full, Response, Section};
+
+/// Writes a service's answer. `None` where its static records should answer instead.
+pub(super) fn answer(
+    walk: &mut Walk<'_>,
+    id: ServiceId,
+    node: &Node,
+    response: &mut Response<'_>,
+) -> Result<Option<Step>, Full> {
+    let snapshot = walk.snapshot;
+    let Some(service) = snapshot.model.services.get(id.index()) else { return Ok(None) };
+    let qtype = walk.asked.question.qtype;
+    let believed = walk.asked.subnet.filter(|_| service.ecs);
+    let seen = believed.unwrap_or(walk.asked.source);
+    let Some(decision) = decide(&snapshot.view(), id, seen) else { return Ok(None) };
+    let region = snapshot.model.region(decision.region);
+    let ttl = decision.ttl.as_secs();
+    if let Some(Endpoint { target: EndpointTarget::Host(host), .. }) =
+        region.endpoints.get(usize::from(decision.endpoint))
+    {
+        narrow(walk, believed, &decision);
+        // An alias stands for every type at its name (RFC 1034 section 3.6.2).
+        let begin = response.with_name(Section::Answer, walk.owner, RecordType::CNAME, ttl, host.as_wire())?;
+        let done = matches!(qtype, RecordType::CNAME | RecordType::ANY);
+        return Ok(Some(if done { Step::Done(Rcode::NoError) } else { walk.follow(host.as_wire(), begin) }));
+    }
+    let written = match (qtype, &service.https) {
+        (RecordType::A, _) => addresses(walk, &decision, Family::Ipv4, response)?,
+        (RecordType::AAAA, _) => addresses(walk, &decision, Family::Ipv6, response)?,
+        (RecordType::HTTPS, Some(hint)) => https(walk, &decision, hint, response)?,
+        _ => return Ok(None),
+    };
+    narrow(walk, believed, &decision);
+    if written {
+        return Ok(Some(Step::Done(Rcode::NoError)));
+    }
+    // The region has no address of this family. Another region's would split the client's
+    // families over two places, so this is NODATA.
+    walk.negative(node, Rcode::NoError, response).map(Some)
+}
+
+fn narrow(walk: &mut Walk<'_>, believed: Option<Seen>, decision: &Decision) {
+    if believed.is_some() {
+        walk.narrow(decision.scope);
+    }
+}
+
+/// The address records of the endpoint chosen for a family. False where there is none.
+fn addresses(walk: &Walk<'_>, decision: &Decision, family: Family, response: &mut Response<'_>) -> Result<bool, Full> {
+    let (ttl, owner) = (decision.ttl.as_secs(), walk.owner);
+    let mut written = false;
+    for address in of_family(walk, decision, family) {
+        match address {
+            IpAddr::V4(v4) => response.plain(Section::Answer, owner, RecordType::A, ttl, &v4.octets())?,
+            IpAddr::V6(v6) => response.plain(Section::Answer, owner, RecordType::AAAA, ttl, &v6.octets())?,
+        };
+        written = true;
+    }
+    Ok(written)
+}
+
+/// One HTTPS record in ServiceMode for the same name (RFC 9460 section 2): its hints are the very
+/// addresses A and AAAA answer, so no client follows one to another region.
+fn https(walk: &Walk<'_>, decision: &Decision, hint: &HttpsHint, response: &mut Response<'_>) -> Result<bool, Full> {
+    const ALPN: u16 = 1;
+    const PORT: u16 = 3;
+    const IPV4_HINT: u16 = 4;
+    const IPV6_HINT: u16 = 6;
+    let length_at = response.record_head(Section::Answer, walk.owner, RecordType::HTTPS, decision.ttl.as_secs())?;
+    response.put(&[0, 1, 0])?; // SvcPriority 1, TargetName "."
+    if !hint.alpn.is_empty() {
+        param(response, ALPN, hint.alpn.iter().map(|id| 1 + id.len()).sum())?;
+        for id in &hint.alpn {
+            response.put(&[id.len() as u8])?; // the loader keeps them within 255
+            response.put(id.as_bytes())?;
+        }
+    }
+    if let Some(port) = hint.port {
+        param(response, PORT, 2)?;
+        response.put(&port.to_be_bytes())?;
+    }
+    for (key, family, octets) in [(IPV4_HINT, Family::Ipv4, 4), (IPV6_HINT, Family::Ipv6, 16)] {
+        let count = of_family(walk, decision, family).count();
+        if count > 0 {
+            param(response, key, count * octets)?;
+        }
+        for address in of_family(walk, decision, family) {
+            match address {
+                IpAddr::V4(v4) => response.put(&v4.octets())?,
+                IpAddr::V6(v6) => response.put(&v6.octets())?,
+            }
+        }
+    }
+    response.close(length_at)?;
+    Ok(true)
+}
+
+fn param(response: &mut Response<'_>, key: u16, octets: usize) -> Result<(), Full> {
+    response.put(&key.to_be_bytes())?;
+    response.put(&u16::try_from(octets).map_err(|_| Full)?.to_be_bytes())
+}
+
+fn of_family<'a>(walk: &Walk<'a>, decision: &Decision, family: Family) -> impl Iterator<Item = IpAddr> + use<'a> {
+    let snapshot = walk.snapshot;
+    let region = snapshot.model.region(decision.region);
+    let endpoint = endpoint_of_family(&snapshot.view(), decision, family);
+    let target = endpoint.and_then(|index| region.endpoints.get(usize::from(index))).map(|endpoint| &endpoint.target);
+    let addresses = match target {
+        Some(EndpointTarget::Addresses(addresses)) => &addresses[..],
+        _ => &[],
+    };
+    addresses.iter().copied().filter(move |address| address.is_ipv4() == (family == Family::Ipv4))
+}

@@ -1,0 +1,23 @@
+//! DNS messages as octets (RFC 1035 section 4): [`query`] reads them, [`response`] writes them.
+//! [`edns`] is what both know of RFC 6891 and RFC 7871.
+
+pub mod edns;
+pub mod query;
+pub mod response;
+
+/// Octets of a message header (RFC 1035 section 4.1.1).
+pub const HEADER_OCTETS: usize = 12;
+
+/// Response codes (RFC 6895 section 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rcode {
+    NoError = 0,
+    FormErr = 1,
+    ServFail = 2,
+    NxDomain = 3,
+    NotImp = 4,
+    Refused = 5,
+    YxDomain = 6,
+    /// Extended (RFC 6891 section 6.1.3).
+    BadVers = 16,
+}
