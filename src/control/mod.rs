@@ -5,3 +5,4 @@
 //! - [`zonefile`]: RFC 1035 master files
 
 pub mod diagnostic;
+pub mod geoip;
