@@ -3,6 +3,8 @@
 //!
 //! - [`diagnostic`]: a mistake in a file, with its place
 //! - [`zonefile`]: RFC 1035 master files
+//! - [`geoip`]: database files that are replaced while serving
 
 pub mod diagnostic;
+pub mod geoip;
 pub mod zonefile;

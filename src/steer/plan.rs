@@ -120,7 +120,12 @@ pub fn plan(
                 Some(before) => before.cells.clone(),
                 None => Arc::new(cell_table(model, atlas, id, states, &eligible)),
             };
-            ServicePlan { cells, footing, aftermath: aftermath(service, states, now), reduced: reduced(service, states) }
+            ServicePlan {
+                cells,
+                footing,
+                aftermath: aftermath(service, states, now),
+                reduced: reduced(service, states),
+            }
         })
         .collect();
     Plan { services }
