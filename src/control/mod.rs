@@ -5,3 +5,5 @@
 //! - [`zonefile`]: RFC 1035 master files
 
 pub mod diagnostic;
+pub mod load_report;
+pub mod probe;
