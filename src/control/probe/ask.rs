@@ -10,7 +10,6 @@
 //! is a status like any other. The connection is always a new one, to the endpoint's own
 //! address, whatever Host and SNI say.
 
-use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +34,7 @@ use tokio_rustls::TlsConnector;
 use crate::model::{Check, CheckKind, EndpointTarget, HttpCheck};
 
 use super::judge::{MOST_BODY, judge_body, judge_status, seen_enough, wants_body};
-use super::outcome::{Phase, ProbeError, Timings, excerpt};
+use super::outcome::{Phase, ProbeError, Timings, chain, excerpt};
 use super::resolve::Resolver;
 use super::tls::{Trust, client_config};
 
@@ -272,18 +271,4 @@ fn not_connected(error: io::Error) -> ProbeError {
 
 fn not_http(error: hyper::Error) -> ProbeError {
     ProbeError::Protocol(chain(&error))
-}
-
-/// An error with its causes, `outer: inner`, bounded.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    excerpt(&text)
 }

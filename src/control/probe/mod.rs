@@ -21,7 +21,7 @@
 pub mod outcome;
 pub mod schedule;
 
-pub(crate) mod ask;
+mod ask;
 mod judge;
 pub(crate) mod resolve;
 pub(crate) mod tls;

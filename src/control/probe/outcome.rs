@@ -1,5 +1,6 @@
 //! What one probe found: how long its phases took, or why it failed.
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -92,6 +93,20 @@ pub(crate) fn excerpt(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// An error with its causes, `outer: inner`, bounded.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    excerpt(&text)
 }
 
 #[cfg(test)]
