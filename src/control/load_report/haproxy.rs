@@ -19,7 +19,8 @@ const MOST_NAMES: usize = 8;
 ///
 /// The capacity is `slim` for sessions and `rate_lim` for the session rate; `None` where the
 /// cell is empty or 0 (unlimited), and always for the request rate, which HAProxy does not
-/// limit. Fails where the text is something else, the proxy is not in it (the error names the
+/// limit. A backend's `slim` is its `fullconn`, which unless set is a tenth of the `maxconn` of
+/// the frontends before it: name the frontend, or set it. Fails where the text is something else, the proxy is not in it (the error names the
 /// nearest), or the figure is missing or absurd.
 pub fn parse_haproxy(csv: &str, proxy: &str, field: HaproxyField) -> Result<LoadSample, LoadError> {
     let table = Table::read(csv)?;
@@ -112,6 +113,26 @@ both,BACKEND,0,0,3,5,9,6,UP,1,,2,,http,
         assert_eq!(read("web", RequestRate), Ok((210.0, None)));
         assert_eq!(read("both", SessionRate), Ok((1.0, Some(50.0))));
         assert_eq!(read("odd,name", Sessions), Ok((1.0, Some(10.0))));
+    }
+
+    /// As HAProxy 2.6 says it, with `maxconn 500`, `fullconn 50`, `rate-limit sessions 77` and
+    /// one request under way: the one that asks.
+    const REAL: &str = include_str!("haproxy-2.6.csv");
+
+    #[test]
+    fn what_haproxy_really_says_is_read() {
+        for (proxy, field, load, capacity) in [
+            ("web", Sessions, 0.0, Some(500.0)),
+            ("web", SessionRate, 0.0, Some(77.0)),
+            ("app", Sessions, 0.0, Some(50.0)),
+            ("both", Sessions, 0.0, Some(500.0)),
+            ("stats", Sessions, 1.0, Some(500.0)),
+            ("stats", SessionRate, 1.0, None),
+            ("stats", RequestRate, 1.0, None),
+        ] {
+            assert_eq!(parse_haproxy(REAL, proxy, field), Ok(LoadSample { load, capacity }), "{proxy} {field:?}");
+        }
+        assert_eq!(parse_haproxy(REAL, "app", RequestRate), Err(LoadError::Missing("req_rate".into())));
     }
 
     #[test]

@@ -272,3 +272,52 @@ fn not_connected(error: io::Error) -> ProbeError {
 fn not_http(error: hyper::Error) -> ProbeError {
     ProbeError::Protocol(chain(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TlsCheck;
+    use tokio::time::sleep;
+
+    fn check(port: u16, tls: bool, host: Option<&str>, server_name: Option<&str>) -> HttpCheck {
+        let tls = tls.then(|| TlsCheck { server_name: server_name.map(Into::into), verify: true, ca_pem: None });
+        HttpCheck { tls, port, path: "/".into(), host: host.map(Into::into), status: vec![], body: None, json: vec![] }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_deadline_holds_for_all_steps_together() {
+        let clock = Clock { started: Instant::now(), timeout: Duration::from_millis(150) };
+        let step = Duration::from_millis(100);
+        assert_eq!(clock.within(Phase::Connect, sleep(step)).await, Ok(()));
+        let late = ProbeError::Timeout { phase: Phase::Header, after: clock.timeout };
+        assert_eq!(clock.within(Phase::Header, sleep(step)).await, Err(late));
+    }
+
+    #[test]
+    fn rfc9110_section_7_2_host_has_the_port_unless_it_is_the_usual_one() {
+        let v6 = bracketed("2001:db8::1".parse().expect("an address"));
+        assert_eq!(host_header(&check(80, false, None, None), &v6), "[2001:db8::1]");
+        assert_eq!(host_header(&check(443, true, None, None), "192.0.2.1"), "192.0.2.1");
+        assert_eq!(host_header(&check(443, false, None, None), "192.0.2.1"), "192.0.2.1:443");
+        assert_eq!(host_header(&check(8080, false, None, None), &v6), "[2001:db8::1]:8080");
+        assert_eq!(host_header(&check(8080, false, Some("www.example"), None), &v6), "www.example");
+    }
+
+    #[test]
+    fn the_name_to_verify_is_the_configured_one_else_the_host_without_its_port() {
+        for (configured, host, expected) in [
+            (Some("a.example"), "b.example", "a.example"),
+            (None, "b.example:8443", "b.example"),
+            (None, "[2001:db8::1]:8443", "2001:db8::1"),
+            (None, "[2001:db8::1]", "2001:db8::1"),
+            (Some("2001:db8::1"), "b.example", "2001:db8::1"),
+            (None, "192.0.2.1:8443", "192.0.2.1"),
+        ] {
+            let name = server_name(&check(443, true, None, configured), host).expect("a name");
+            assert_eq!(name.to_str(), expected);
+        }
+        for host in ["", ":80", "a b", "[", "é"] {
+            assert!(server_name(&check(443, true, None, None), host).is_err(), "{host:?}");
+        }
+    }
+}

@@ -282,12 +282,19 @@ mod addresses {
 mod tls_checks {
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::HandshakeKind;
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use tokio_rustls::TlsAcceptor;
 
     /// A server whose certificate is for `www.example.com`, by a private authority; with the
     /// authority's certificate as PEM.
     async fn serve_tls() -> (SocketAddr, String) {
+        let (address, ca_pem, _) = serve_tls_counting().await;
+        (address, ca_pem)
+    }
+
+    /// As [`serve_tls`], with the kind of each handshake.
+    async fn serve_tls_counting() -> (SocketAddr, String, mpsc::Receiver<Option<HandshakeKind>>) {
         let mut params = CertificateParams::new(vec![]).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_key = KeyPair::generate().expect("a key");
@@ -307,17 +314,19 @@ mod tls_checks {
         let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (sender, handshakes) = mpsc::channel(10);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
+                let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
+                        let _ = sender.try_send(stream.get_ref().1.handshake_kind());
                         respond(stream, ok("secret")).await;
                     }
                 });
             }
         });
-        (address, ca_pem)
+        (address, ca_pem, handshakes)
     }
 
     fn https(port: u16, server_name: Option<&str>, verify: bool, ca_pem: Option<&str>) -> Check {
@@ -352,6 +361,17 @@ mod tls_checks {
         assert!(matches!(bare, ProbeError::Tls(_)), "{bare}");
         let untrusted = ask_local(https(port, Some("www.example.com"), true, None)).await.expect_err("unknown");
         assert!(untrusted.to_string().contains("UnknownIssuer"), "{untrusted}");
+    }
+
+    #[tokio::test]
+    async fn every_probe_sees_the_certificate_again() {
+        let (server, ca, mut handshakes) = serve_tls_counting().await;
+        let check = https(server.port(), Some("www.example.com"), true, Some(&ca));
+        let question = Arc::new(Question::new(super::addresses(&["127.0.0.1"]), &check, Resolver::default()));
+        for _ in 0..2 {
+            question.clone().ask().await.expect("healthy");
+            assert_eq!(handshakes.recv().await, Some(Some(HandshakeKind::Full)));
+        }
     }
 
     #[tokio::test]
@@ -465,10 +485,14 @@ mod reloads {
         let mut prober = Prober::new(sink, ProbeLimits::default());
         prober.configure(&model(&["127.0.0.1"], every(100, server.port())));
         let first = next(&mut reports).await;
+        let watch = |prober: &Prober| prober.slots.values().next().expect("a slot").probed.clone();
+        let old = watch(&prober);
         prober.configure(&model(&["127.0.0.1"], every(100, server.port())));
+        assert!(watch(&prober).same_channel(&old), "the same task goes on");
         let second = next(&mut reports).await;
         assert_eq!((second.streak, second.since), (2, first.since));
         prober.configure(&model(&["127.0.0.1"], every(101, server.port())));
+        assert!(!watch(&prober).same_channel(&old), "a new task");
         prober.first_round().await;
         let third = next(&mut reports).await;
         assert!(third.streak >= 3 && third.since == first.since, "{third:?}");
@@ -495,7 +519,20 @@ mod reloads {
         prober.configure(&model(&[], None));
         prober.first_round().await;
         // The sender in the prober is the last one once the watches are gone.
+        let Prober { sink, slots, .. } = prober;
+        assert!(slots.is_empty());
+        drop(sink);
+        timeout(Duration::from_secs(5), async { while reports.recv().await.is_some() {} }).await.expect("all stop");
+    }
+
+    #[tokio::test]
+    async fn dropping_the_prober_stops_every_probe() {
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits::default());
+        prober.configure(&model(&["127.0.0.1"], every(100, dead_port().await)));
+        let round = prober.first_round();
         drop(prober);
+        timeout(Duration::from_secs(5), round).await.expect("nothing is left to wait for");
         timeout(Duration::from_secs(5), async { while reports.recv().await.is_some() {} }).await.expect("all stop");
     }
 
