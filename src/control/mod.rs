@@ -4,7 +4,11 @@
 //! - [`diagnostic`]: a mistake in a file, with its place
 //! - [`zonefile`]: RFC 1035 master files
 //! - [`geoip`]: database files that are replaced while serving
+//! - [`probe`]: what is asked of endpoints, and how often
+//! - [`load_report`]: what regions say of their own load
 
 pub mod diagnostic;
 pub mod geoip;
+pub mod load_report;
+pub mod probe;
 pub mod zonefile;

@@ -1,0 +1,87 @@
+//! Load reports as JSON documents.
+
+use serde_json::Value;
+
+use crate::control::probe::outcome::excerpt;
+
+use super::{LoadError, LoadSample, figure};
+
+/// Reads the numbers the pointers (RFC 6901) lead to.
+///
+/// Fails where the body is not one JSON document, a pointer leads nowhere or to something other
+/// than a number, the load is negative or the capacity not above 0. A capacity that was asked
+/// for and is not there is an error too: a mistyped pointer is not to go unnoticed.
+pub fn parse_json(body: &[u8], load_pointer: &str, capacity_pointer: Option<&str>) -> Result<LoadSample, LoadError> {
+    let document: Value =
+        serde_json::from_slice(body).map_err(|error| LoadError::NotJson(excerpt(&error.to_string())))?;
+    let load = number(&document, load_pointer)?;
+    let capacity = match capacity_pointer {
+        Some(pointer) => Some((pointer, number(&document, pointer)?)),
+        None => None,
+    };
+    figure::sample((load_pointer, load), capacity)
+}
+
+fn number(document: &Value, pointer: &str) -> Result<f64, LoadError> {
+    let value = document.pointer(pointer).ok_or_else(|| LoadError::Missing(excerpt(pointer)))?;
+    let not_a_number = || LoadError::NotANumber { what: excerpt(pointer), got: excerpt(&value.to_string()) };
+    value.as_f64().ok_or_else(not_a_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rfc6901_pointers_lead_to_load_and_capacity() {
+        let body = br#"{"load": 12.5, "limits": {"a/b": [0, 400]}}"#;
+        let sample = parse_json(body, "/load", Some("/limits/a~1b/1"));
+        assert_eq!(sample, Ok(LoadSample { load: 12.5, capacity: Some(400.0) }));
+        assert_eq!(parse_json(body, "/load", None), Ok(LoadSample { load: 12.5, capacity: None }));
+        assert_eq!(parse_json(b"0", "", None), Ok(LoadSample { load: 0.0, capacity: None }));
+    }
+
+    #[test]
+    fn what_is_missing_or_no_number_is_an_error_never_zero() {
+        let body = br#"{"load": null, "text": "5", "good": 1}"#;
+        assert!(matches!(parse_json(body, "/load", None), Err(LoadError::NotANumber { .. })));
+        assert!(matches!(parse_json(body, "/text", None), Err(LoadError::NotANumber { .. })));
+        assert_eq!(parse_json(body, "/none", None), Err(LoadError::Missing("/none".into())));
+        assert_eq!(parse_json(body, "/good", Some("/none")), Err(LoadError::Missing("/none".into())));
+        for body in [&b""[..], b"{", b"{\"load\":1", b"NaN", b"\xff", b"1 2", b"1e999", &[b'['; 10_000]] {
+            assert!(matches!(parse_json(body, "", None), Err(LoadError::NotJson(_))), "{body:.20?}");
+        }
+    }
+
+    #[test]
+    fn a_lying_feed_is_refused() {
+        for load in ["-1", "-0.001", "1e16", "1e300"] {
+            assert!(matches!(parse_json(load.as_bytes(), "", None), Err(LoadError::Absurd { .. })), "{load}");
+        }
+        for capacity in ["0", "-5", "1e16"] {
+            let body = format!("[1, {capacity}]");
+            assert!(matches!(parse_json(body.as_bytes(), "/0", Some("/1")), Err(LoadError::Absurd { .. })), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_give_a_true_sample_or_an_error(
+            body in proptest::collection::vec(any::<u8>(), 0..100), pointer in "[/~0-9a-z]{0,10}",
+        ) {
+            if let Ok(sample) = parse_json(&body, &pointer, Some(&pointer)) {
+                prop_assert!(sample.load.is_finite() && sample.load >= 0.0);
+            }
+        }
+
+        #[test]
+        fn any_numbers_give_a_true_sample_or_an_error(load: f64, capacity: f64) {
+            let body = serde_json::json!([load, capacity]).to_string();
+            match parse_json(body.as_bytes(), "/0", Some("/1")) {
+                Ok(sample) => prop_assert!(sample.load >= 0.0 && sample.capacity.is_some_and(|c| c > 0.0)),
+                Err(_) => prop_assert!(!((0.0..=figure::MOST).contains(&load) && capacity > 0.0 && capacity <= figure::MOST)),
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Which endpoints are alive: asks each one, over and over, and reports every answer.
+//!
+//! In: the checks of a [`Model`]. Out: an [`EndpointReport`] after every probe, on a bounded
+//! channel. What a region is worth with some endpoints down, and what is answered then, is left
+//! to the reader of that channel.
+//!
+//! ```text
+//!   Model ─▶ Prober ─▶ one watch per endpoint ─▶ ask ─▶ judge ─▶ History ─▶ report
+//!                            ▲ schedule              (steer::health)
+//! ```
+//!
+//! An endpoint is healthy when *every* one of its addresses answers: clients are handed all of
+//! them and may use any. An address this machine has no route to (IPv6 on a machine without)
+//! therefore fails too, with an error that says so.
+//!
+//! - [`outcome`]: timings and errors of one probe
+//! - [`schedule`]: when to probe next
+//! - `watch`: the life of one endpoint's checks
+//! - `ask`, `resolve`, `tls`, `judge`: one probe, from name to verdict on the reply
+
+pub mod outcome;
+pub mod schedule;
+
+mod ask;
+mod judge;
+pub(crate) mod resolve;
+pub(crate) mod tls;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::model::{Check, Endpoint, EndpointTarget, Model};
+use crate::steer::health::{History, Verdict};
+
+pub use outcome::{Phase, ProbeError, Timings};
+
+use ask::Question;
+use resolve::Resolver;
+use watch::{Memory, Shared, Watched};
+
+/// Identifies an endpoint across reloads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointKey {
+    /// The region's qualified name, `seoul@gslb.example`.
+    pub region: Arc<str>,
+    /// [`Endpoint::label`].
+    pub endpoint: Arc<str>,
+}
+
+/// What one probe found and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointReport {
+    pub key: EndpointKey,
+    pub verdict: Verdict,
+    /// When the verdict became this one.
+    pub since: SystemTime,
+    /// When the probe ended.
+    pub probed_at: SystemTime,
+    pub outcome: Result<Timings, ProbeError>,
+    /// How many of the latest probes in a row ended as this one: successes or failures; 1 or more.
+    pub streak: u32,
+}
+
+/// Bounds on all probes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeLimits {
+    /// Connections open at once; at least 1. Default 256: a quarter of the usual limit of open
+    /// files. Probes above it wait, and their clock starts when they do.
+    pub concurrency: u32,
+}
+
+impl Default for ProbeLimits {
+    fn default() -> ProbeLimits {
+        ProbeLimits { concurrency: 256 }
+    }
+}
+
+/// The first probes of new endpoints are spread over this long and no longer: nothing is served
+/// before they are done.
+const FIRST_SPREAD: Duration = Duration::from_millis(200);
+
+/// Probes the endpoints of a model. Dropping it stops all probes.
+pub struct Prober {
+    sink: mpsc::Sender<EndpointReport>,
+    concurrency: u32,
+    permits: Arc<Semaphore>,
+    resolver: Resolver,
+    slots: HashMap<EndpointKey, Slot>,
+}
+
+/// One endpoint under watch.
+struct Slot {
+    target: EndpointTarget,
+    check: Check,
+    memory: Arc<Mutex<Memory>>,
+    probed: tokio::sync::watch::Receiver<bool>,
+    /// One task; as a set, because that ends it when dropped.
+    _task: JoinSet<()>,
+}
+
+impl Prober {
+    /// Probes nothing until it is configured. Where `sink` is full, only the latest report of
+    /// each endpoint waits for room.
+    pub fn new(sink: mpsc::Sender<EndpointReport>, limits: ProbeLimits) -> Prober {
+        let concurrency = limits.concurrency.clamp(1, 65_536);
+        let permits = Arc::new(Semaphore::new(concurrency as usize));
+        Prober { sink, concurrency, permits, resolver: Resolver::default(), slots: HashMap::new() }
+    }
+
+    /// Probes what the model's checks say from now on.
+    ///
+    /// Endpoints whose check is unchanged go on undisturbed. Where only its pace, timeout or
+    /// thresholds changed, the history is kept; where what is asked changed, it starts anew.
+    /// Endpoints that are gone, or have no check any more, are not probed again.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn configure(&mut self, model: &Model) {
+        let mut before = std::mem::take(&mut self.slots);
+        for (key, endpoint, check) in checked_endpoints(model) {
+            if self.slots.contains_key(&key) {
+                continue; // The same address twice in a region: probed once.
+            }
+            let slot = match before.remove(&key) {
+                Some(slot) if slot.target == endpoint.target && same(&slot.check, check) => slot,
+                known => {
+                    let kept =
+                        known.filter(|slot| slot.target == endpoint.target && same(&slot.check.kind, &check.kind));
+                    self.start(key.clone(), endpoint, check, kept.map(|slot| slot.memory.clone()))
+                }
+            };
+            self.slots.insert(key, slot);
+        }
+    }
+
+    /// Resolves when every endpoint configured now has been probed once, or is probed no more.
+    ///
+    /// The report of that probe is in the sink by then, unless the sink was full. Bounded by the
+    /// longest timeout as long as no more connections are needed than the limit allows.
+    pub fn first_round(&self) -> impl Future<Output = ()> + Send + 'static {
+        let waiting: Vec<_> = self.slots.values().map(|slot| slot.probed.clone()).collect();
+        async move {
+            for mut probed in waiting {
+                // An error means that its watch has ended.
+                let _ = probed.wait_for(|&probed| probed).await;
+            }
+        }
+    }
+
+    fn start(&self, key: EndpointKey, endpoint: &Endpoint, check: &Check, kept: Option<Arc<Mutex<Memory>>>) -> Slot {
+        let memory = kept.unwrap_or_else(|| Arc::new(Mutex::new(Memory::new(History::new(check.rise, check.fall)))));
+        let known = {
+            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.history.set_thresholds(check.rise, check.fall);
+            memory.history.verdict().is_some()
+        };
+        let (probed_sender, probed) = tokio::sync::watch::channel(known);
+        let question = Arc::new(Question::new(endpoint.target.clone(), check, self.resolver.clone()));
+        let watched = Watched {
+            key,
+            interval: check.interval,
+            fall: check.fall,
+            // An endpoint with more addresses than the limit takes all of it.
+            connections: u32::try_from(question.connections()).unwrap_or(u32::MAX).min(self.concurrency),
+            first_wait: FIRST_SPREAD.mul_f64(fastrand::f64()),
+        };
+        let (permits, sink) = (self.permits.clone(), self.sink.clone());
+        let shared = Shared { memory: memory.clone(), permits, sink, probed: probed_sender };
+        let mut task = JoinSet::new();
+        task.spawn(watch::watch(watched, shared, move || question.clone().ask()));
+        Slot { target: endpoint.target.clone(), check: check.clone(), memory, probed, _task: task }
+    }
+}
+
+/// The endpoints of all regions that have a check.
+fn checked_endpoints(model: &Model) -> impl Iterator<Item = (EndpointKey, &Endpoint, &Check)> {
+    model.region_ids().flat_map(move |id| {
+        let region = model.region(id);
+        let name: Arc<str> = model.qualified_region_name(id).into();
+        region.check.iter().flat_map(move |check| {
+            let name = name.clone();
+            region.endpoints.iter().map(move |endpoint| {
+                let key = EndpointKey { region: name.clone(), endpoint: endpoint.label().into() };
+                (key, endpoint, check)
+            })
+        })
+    })
+}
+
+/// Whether two parts of a model say the same. Their derived `Debug` form holds every field.
+pub(crate) fn same<T: std::fmt::Debug>(a: &T, b: &T) -> bool {
+    format!("{a:?}") == format!("{b:?}")
+}

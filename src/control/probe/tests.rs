@@ -1,0 +1,548 @@
+//! Probes against real sockets on loopback: what each kind of answer comes to, and what a
+//! reload keeps.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::*;
+use crate::model::{CheckKind, Coordinates, HttpCheck, Layer, Location, Name, Region, TlsCheck, Zone, ZoneId};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// How a test server answers each connection.
+#[derive(Clone)]
+enum Reply {
+    /// These octets, then the connection ends.
+    Text(String),
+    /// These octets, then more of the body for ever.
+    Endless(String),
+    /// These octets, then silence.
+    Stalled(String),
+    /// The connection ends without a word.
+    Nothing,
+}
+
+fn ok(body: &str) -> Reply {
+    status(200, body)
+}
+
+fn status(status: u16, body: &str) -> Reply {
+    Reply::Text(format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+}
+
+async fn respond<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, reply: Reply) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(octet) => request.push(octet),
+            Err(_) => break,
+        }
+    }
+    match reply {
+        Reply::Nothing => {}
+        Reply::Text(text) => drop(stream.write_all(text.as_bytes()).await),
+        Reply::Endless(text) => {
+            let mut result = stream.write_all(text.as_bytes()).await;
+            while result.is_ok() {
+                result = stream.write_all(&[b'x'; 1024]).await;
+            }
+        }
+        Reply::Stalled(text) => {
+            drop(stream.write_all(text.as_bytes()).await);
+            std::future::pending::<()>().await;
+        }
+    }
+    drop(stream.shutdown().await);
+    String::from_utf8_lossy(&request).into_owned()
+}
+
+/// A server on a port of its own, and the requests it gets.
+async fn serve(reply: Reply) -> (SocketAddr, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let (sender, requests) = mpsc::channel(1000);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (sender, reply) = (sender.clone(), reply.clone());
+            tokio::spawn(async move { sender.try_send(respond(stream, reply).await) });
+        }
+    });
+    (address, requests)
+}
+
+/// A port nobody listens on.
+async fn dead_port() -> u16 {
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+    listener.local_addr().expect("bound").port()
+}
+
+fn http(port: u16) -> HttpCheck {
+    HttpCheck {
+        tls: None,
+        port,
+        path: "/health?deep=1".into(),
+        host: None,
+        status: vec![(200, 399)],
+        body: None,
+        json: vec![],
+    }
+}
+
+fn check(kind: CheckKind) -> Check {
+    let second = Duration::from_secs(1);
+    Check { kind, interval: second, timeout: 10 * second, fall: 3, rise: 3 }
+}
+
+/// As [`check`], for checks that are to time out.
+fn hasty(kind: CheckKind) -> Check {
+    Check { timeout: Duration::from_millis(150), ..check(kind) }
+}
+
+fn addresses(addresses: &[&str]) -> EndpointTarget {
+    EndpointTarget::Addresses(addresses.iter().map(|a| a.parse().expect("an address")).collect())
+}
+
+async fn ask(target: EndpointTarget, check: Check) -> Result<Timings, ProbeError> {
+    Arc::new(Question::new(target, &check, Resolver::default())).ask().await
+}
+
+async fn ask_local(check: Check) -> Result<Timings, ProbeError> {
+    ask(addresses(&["127.0.0.1"]), check).await
+}
+
+async fn ask_reply(reply: Reply) -> Result<Timings, ProbeError> {
+    let (server, _requests) = serve(reply).await;
+    ask_local(hasty(CheckKind::Http(http(server.port())))).await
+}
+
+mod http_checks {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_good_answer_is_a_success_with_timings() {
+        let (server, mut requests) = serve(ok("fine")).await;
+        let timings = ask_local(check(CheckKind::Http(http(server.port())))).await.expect("healthy");
+        assert!(timings.first_byte.is_some() && timings.tls.is_none() && timings.dns.is_none());
+        assert!(timings.total >= timings.connect + timings.first_byte.unwrap_or_default());
+        let request = requests.recv().await.expect("a request");
+        assert!(request.starts_with("GET /health?deep=1 HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains(&format!("\r\nhost: 127.0.0.1:{}\r\n", server.port())), "{request}");
+    }
+
+    #[tokio::test]
+    async fn the_configured_host_is_sent_to_the_endpoints_own_address() {
+        let (server, mut requests) = serve(ok("")).await;
+        let kind = HttpCheck { host: Some("www.example.com".into()), ..http(server.port()) };
+        ask_local(check(CheckKind::Http(kind))).await.expect("healthy");
+        let request = requests.recv().await.expect("a request");
+        assert!(request.contains("\r\nhost: www.example.com\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn the_status_decides_and_redirects_are_not_followed() {
+        assert!(ask_reply(status(302, "")).await.is_ok());
+        for bad in [404, 500, 503] {
+            let expected = ProbeError::Status { got: bad, expected: "200-399".into() };
+            assert_eq!(ask_reply(status(bad, "sorry")).await, Err(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn refused_is_refused() {
+        let port = dead_port().await;
+        assert_eq!(ask_local(check(CheckKind::Http(http(port)))).await, Err(ProbeError::Refused));
+        assert_eq!(ask_local(check(CheckKind::Tcp { port })).await, Err(ProbeError::Refused));
+    }
+
+    #[tokio::test]
+    async fn silence_times_out_in_the_phase_it_began() {
+        let timed_out = |phase| Err(ProbeError::Timeout { phase, after: Duration::from_millis(150) });
+        assert_eq!(ask_reply(Reply::Stalled(String::new())).await, timed_out(Phase::Header));
+        assert_eq!(ask_reply(Reply::Stalled("HTTP/1.1 200 OK\r\nslow:".into())).await, timed_out(Phase::Header));
+        let (server, _requests) =
+            serve(Reply::Stalled("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf".into())).await;
+        let kind = HttpCheck { body: Some("whole".into()), ..http(server.port()) };
+        assert_eq!(ask_local(hasty(CheckKind::Http(kind))).await, timed_out(Phase::Body));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_is_a_protocol_error() {
+        let long_header = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(200_000));
+        let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(2000));
+        let garbage = [
+            "SSH-2.0-OpenSSH_9.6\r\n\r\n",
+            "\0\u{1}\u{2}\r\n\r\n",
+            "HTTP/1.1 banana\r\n\r\n",
+            "HTTP/1.1 20",
+            &long_header,
+            &many_headers,
+        ];
+        for text in garbage {
+            let outcome = ask_reply(Reply::Text(text.into())).await;
+            assert!(matches!(outcome, Err(ProbeError::Protocol(_))), "{text:.40}: {outcome:?}");
+        }
+        let outcome = ask_reply(Reply::Nothing).await;
+        assert!(matches!(outcome, Err(ProbeError::Protocol(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_cut_short_is_not_a_whole_answer() {
+        let (server, _requests) = serve(Reply::Text("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf".into())).await;
+        let kind = HttpCheck { body: Some("whole".into()), ..http(server.port()) };
+        let outcome = ask_local(check(CheckKind::Http(kind))).await;
+        assert!(matches!(outcome, Err(ProbeError::Protocol(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn an_endless_body_is_read_up_to_the_limit() {
+        let endless = Reply::Endless("HTTP/1.1 200 OK\r\n\r\n".into());
+        let (server, _requests) = serve(endless).await;
+        assert!(ask_local(check(CheckKind::Http(http(server.port())))).await.is_ok());
+        let kind = HttpCheck { body: Some("healthy".into()), ..http(server.port()) };
+        let missing = ProbeError::BodyMissing { expected: "healthy".into(), read: judge::MOST_BODY };
+        assert_eq!(ask_local(check(CheckKind::Http(kind))).await, Err(missing));
+    }
+
+    #[tokio::test]
+    async fn text_within_64_kib_counts_and_beyond_does_not() {
+        for (padding, healthy) in [(judge::MOST_BODY - 7, true), (judge::MOST_BODY - 6, false), (100_000, false)] {
+            let (server, _requests) = serve(ok(&format!("{}healthy!", "x".repeat(padding)))).await;
+            let kind = HttpCheck { body: Some("healthy".into()), ..http(server.port()) };
+            assert_eq!(ask_local(check(CheckKind::Http(kind))).await.is_ok(), healthy, "{padding}");
+        }
+    }
+
+    #[tokio::test]
+    async fn json_values_must_be_as_expected() {
+        for (body, healthy) in [(r#"{"status":"healthy"}"#, true), (r#"{"status":"ill"}"#, false), ("{", false)] {
+            let (server, _requests) = serve(ok(body)).await;
+            let kind = HttpCheck { json: vec![("/status".into(), json!("healthy"))], ..http(server.port()) };
+            assert_eq!(ask_local(check(CheckKind::Http(kind))).await.is_ok(), healthy, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_asked_is_an_error() {
+        let kind = HttpCheck { path: "/a b".into(), ..http(serve(ok("")).await.0.port()) };
+        assert!(matches!(ask_local(check(CheckKind::Http(kind))).await, Err(ProbeError::Check(_))));
+    }
+}
+
+mod addresses {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tcp_check_wants_a_connection_and_no_more() {
+        let (server, _requests) = serve(Reply::Nothing).await;
+        let timings = ask_local(check(CheckKind::Tcp { port: server.port() })).await.expect("accepts");
+        assert_eq!((timings.tls, timings.first_byte), (None, None));
+    }
+
+    #[tokio::test]
+    async fn every_address_must_answer() {
+        let (server, _requests) = serve(ok("")).await;
+        let outcome =
+            ask(super::addresses(&["127.0.0.1", "127.0.0.2"]), check(CheckKind::Tcp { port: server.port() })).await;
+        let refused = ProbeError::At { address: IpAddr::from([127, 0, 0, 2]), error: Box::new(ProbeError::Refused) };
+        assert_eq!(outcome, Err(refused));
+        let twice = ask(super::addresses(&["127.0.0.1", "127.0.0.1"]), check(CheckKind::Tcp { port: server.port() }));
+        assert!(twice.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_host_is_resolved_and_is_its_own_host_header() {
+        let (server, mut requests) = serve(ok("")).await;
+        let target = EndpointTarget::Host(Name::parse_absolute("localhost").expect("a name"));
+        match ask(target, check(CheckKind::Http(http(server.port())))).await {
+            Ok(timings) => {
+                assert!(timings.dns.is_some());
+                let request = requests.recv().await.expect("a request");
+                assert!(request.contains(&format!("\r\nhost: localhost:{}\r\n", server.port())), "{request}");
+            }
+            // Where localhost is ::1 first, this server does not listen.
+            Err(error) => assert_eq!(error, ProbeError::Refused),
+        }
+    }
+
+    #[tokio::test]
+    async fn rfc6761_invalid_names_do_not_resolve() {
+        let target = EndpointTarget::Host(Name::parse_absolute("balancer.invalid").expect("a name"));
+        let outcome = ask(target, check(CheckKind::Tcp { port: 80 })).await;
+        assert!(
+            matches!(outcome, Err(ProbeError::Dns(_) | ProbeError::Timeout { phase: Phase::Dns, .. })),
+            "{outcome:?}"
+        );
+    }
+}
+
+mod tls_checks {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::HandshakeKind;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio_rustls::TlsAcceptor;
+
+    /// A server whose certificate is for `www.example.com`, by a private authority; with the
+    /// authority's certificate as PEM.
+    async fn serve_tls() -> (SocketAddr, String) {
+        let (address, ca_pem, _) = serve_tls_counting().await;
+        (address, ca_pem)
+    }
+
+    /// As [`serve_tls`], with the kind of each handshake.
+    async fn serve_tls_counting() -> (SocketAddr, String, mpsc::Receiver<Option<HandshakeKind>>) {
+        let mut params = CertificateParams::new(vec![]).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().expect("a key");
+        let ca_pem = params.self_signed(&ca_key).expect("a certificate").pem();
+        let issuer = Issuer::new(params, ca_key);
+        let key = KeyPair::generate().expect("a key");
+        let leaf = CertificateParams::new(vec!["www.example.com".into()]).expect("parameters");
+        let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .expect("a usable certificate");
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (sender, handshakes) = mpsc::channel(10);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        let _ = sender.try_send(stream.get_ref().1.handshake_kind());
+                        respond(stream, ok("secret")).await;
+                    }
+                });
+            }
+        });
+        (address, ca_pem, handshakes)
+    }
+
+    fn https(port: u16, server_name: Option<&str>, verify: bool, ca_pem: Option<&str>) -> Check {
+        let tls = TlsCheck { server_name: server_name.map(Into::into), verify, ca_pem: ca_pem.map(Into::into) };
+        check(CheckKind::Http(HttpCheck { tls: Some(tls), body: Some("secret".into()), ..http(port) }))
+    }
+
+    #[tokio::test]
+    async fn a_certificate_by_the_given_authority_for_the_right_name_passes() {
+        let (server, ca) = serve_tls().await;
+        let timings = ask_local(https(server.port(), Some("www.example.com"), true, Some(&ca))).await.expect("healthy");
+        assert!(timings.tls.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_host_is_the_name_where_none_is_given() {
+        let (server, ca) = serve_tls().await;
+        let mut check = https(server.port(), None, true, Some(&ca));
+        if let CheckKind::Http(http) = &mut check.kind {
+            http.host = Some("www.example.com:8443".into());
+        }
+        assert!(ask_local(check).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_wrong_name_or_an_unknown_authority_fails_and_the_error_says_which() {
+        let (server, ca) = serve_tls().await;
+        let port = server.port();
+        let other = ask_local(https(port, Some("other.example.com"), true, Some(&ca))).await.expect_err("wrong name");
+        assert!(other.to_string().contains("other.example.com"), "{other}");
+        let bare = ask_local(https(port, None, true, Some(&ca))).await.expect_err("an address is not its name");
+        assert!(matches!(bare, ProbeError::Tls(_)), "{bare}");
+        let untrusted = ask_local(https(port, Some("www.example.com"), true, None)).await.expect_err("unknown");
+        assert!(untrusted.to_string().contains("UnknownIssuer"), "{untrusted}");
+    }
+
+    #[tokio::test]
+    async fn every_probe_sees_the_certificate_again() {
+        let (server, ca, mut handshakes) = serve_tls_counting().await;
+        let check = https(server.port(), Some("www.example.com"), true, Some(&ca));
+        let question = Arc::new(Question::new(super::addresses(&["127.0.0.1"]), &check, Resolver::default()));
+        for _ in 0..2 {
+            question.clone().ask().await.expect("healthy");
+            assert_eq!(handshakes.recv().await, Some(Some(HandshakeKind::Full)));
+        }
+    }
+
+    #[tokio::test]
+    async fn unverified_takes_any_certificate() {
+        let (server, _) = serve_tls().await;
+        assert!(ask_local(https(server.port(), None, false, None)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_plain_http_fails() {
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                drop(stream.write_all(b"HTTP/1.1 400 Bad\r\n\r\n").await);
+            }
+        });
+        let error = ask_local(https(port, None, false, None)).await.expect_err("not TLS");
+        assert!(matches!(error, ProbeError::Tls(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn trusted_certificates_that_cannot_be_read_fail_every_probe() {
+        let (server, _) = serve_tls().await;
+        let error = ask_local(https(server.port(), None, true, Some("no pem"))).await.expect_err("no trust");
+        assert_eq!(error.to_string(), "TLS: the trusted certificates' file holds none");
+    }
+
+    #[tokio::test]
+    async fn a_name_no_certificate_could_have_is_an_error_of_the_check() {
+        let (server, _) = serve_tls().await;
+        let outcome = ask_local(https(server.port(), Some("not a name"), true, None)).await;
+        assert!(matches!(outcome, Err(ProbeError::Check(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn silence_in_the_handshake_is_a_timeout_of_tls() {
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let check = Check { timeout: Duration::from_millis(100), ..https(port, None, false, None) };
+        let outcome = ask_local(check).await;
+        assert!(matches!(outcome, Err(ProbeError::Timeout { phase: Phase::Tls, .. })), "{outcome:?}");
+    }
+}
+
+mod reloads {
+    use super::*;
+
+    /// One region `seoul` in zone `gslb.example` with these endpoints.
+    fn model(endpoints: &[&str], check: Option<Check>) -> Model {
+        let endpoint = |address: &&str| Endpoint { target: super::addresses(&[address]), weight: 1, layer: Layer::L7 };
+        let region = Region {
+            name: "seoul".into(),
+            zone: ZoneId(0),
+            location: Location::default(),
+            coordinates: Coordinates::new(37.57, 126.98).expect("on the globe"),
+            capacity: None,
+            cost: 0.0,
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            check,
+            load_report: None,
+            min_healthy: 1,
+        };
+        let origin = Name::parse_absolute("gslb.example").expect("a name");
+        let zone = Zone { origin, nodes: Default::default() };
+        Model { zones: vec![zone], regions: vec![region], ..Model::default() }
+    }
+
+    fn every(interval_ms: u64, port: u16) -> Option<Check> {
+        Some(Check { interval: Duration::from_millis(interval_ms), ..check(CheckKind::Tcp { port }) })
+    }
+
+    async fn next(reports: &mut mpsc::Receiver<EndpointReport>) -> EndpointReport {
+        timeout(Duration::from_secs(5), reports.recv()).await.expect("a report in time").expect("a prober")
+    }
+
+    #[tokio::test]
+    async fn the_first_round_ends_with_a_report_of_each_endpoint() {
+        let (server, _requests) = serve(Reply::Nothing).await;
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits::default());
+        prober.first_round().await; // Nothing to wait for.
+        prober.configure(&model(&["127.0.0.1", "127.0.0.2"], every(60_000, server.port())));
+        timeout(Duration::from_secs(5), prober.first_round()).await.expect("bounded");
+        let mut seen: Vec<_> = std::iter::from_fn(|| reports.try_recv().ok())
+            .map(|report| {
+                (report.key.region.to_string(), report.key.endpoint.to_string(), report.verdict, report.streak)
+            })
+            .collect();
+        seen.sort_by(|a, b| a.1.cmp(&b.1));
+        let region = || "seoul@gslb.example".to_string();
+        assert_eq!(
+            seen,
+            [(region(), "127.0.0.1".into(), Verdict::Up, 1), (region(), "127.0.0.2".into(), Verdict::Down, 1)]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_region_without_a_check_is_not_probed() {
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits::default());
+        prober.configure(&model(&["127.0.0.1"], None));
+        prober.first_round().await;
+        assert!(reports.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_check_goes_on_and_a_new_pace_keeps_the_history() {
+        let (server, _requests) = serve(Reply::Nothing).await;
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits::default());
+        prober.configure(&model(&["127.0.0.1"], every(100, server.port())));
+        let first = next(&mut reports).await;
+        let watch = |prober: &Prober| prober.slots.values().next().expect("a slot").probed.clone();
+        let old = watch(&prober);
+        prober.configure(&model(&["127.0.0.1"], every(100, server.port())));
+        assert!(watch(&prober).same_channel(&old), "the same task goes on");
+        let second = next(&mut reports).await;
+        assert_eq!((second.streak, second.since), (2, first.since));
+        prober.configure(&model(&["127.0.0.1"], every(101, server.port())));
+        assert!(!watch(&prober).same_channel(&old), "a new task");
+        prober.first_round().await;
+        let third = next(&mut reports).await;
+        assert!(third.streak >= 3 && third.since == first.since, "{third:?}");
+    }
+
+    #[tokio::test]
+    async fn another_question_starts_anew() {
+        let (server, _requests) = serve(Reply::Nothing).await;
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits::default());
+        prober.configure(&model(&["127.0.0.1"], every(60_000, server.port())));
+        assert_eq!(next(&mut reports).await.verdict, Verdict::Up);
+        prober.configure(&model(&["127.0.0.1"], every(60_000, dead_port().await)));
+        let report = next(&mut reports).await;
+        assert_eq!((report.verdict, report.streak, report.outcome), (Verdict::Down, 1, Err(ProbeError::Refused)));
+    }
+
+    #[tokio::test]
+    async fn endpoints_that_are_gone_are_asked_no_more() {
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits::default());
+        prober.configure(&model(&["127.0.0.1", "127.0.0.2"], every(100, dead_port().await)));
+        prober.first_round().await;
+        prober.configure(&model(&[], None));
+        prober.first_round().await;
+        // The sender in the prober is the last one once the watches are gone.
+        let Prober { sink, slots, .. } = prober;
+        assert!(slots.is_empty());
+        drop(sink);
+        timeout(Duration::from_secs(5), async { while reports.recv().await.is_some() {} }).await.expect("all stop");
+    }
+
+    #[tokio::test]
+    async fn dropping_the_prober_stops_every_probe() {
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits::default());
+        prober.configure(&model(&["127.0.0.1"], every(100, dead_port().await)));
+        let round = prober.first_round();
+        drop(prober);
+        timeout(Duration::from_secs(5), round).await.expect("nothing is left to wait for");
+        timeout(Duration::from_secs(5), async { while reports.recv().await.is_some() {} }).await.expect("all stop");
+    }
+
+    #[tokio::test]
+    async fn one_connection_at_a_time_still_probes_everything() {
+        let (server, _requests) = serve(Reply::Nothing).await;
+        let (sink, mut reports) = mpsc::channel(10);
+        let mut prober = Prober::new(sink, ProbeLimits { concurrency: 1 });
+        prober.configure(&model(&["127.0.0.1", "127.0.0.2", "127.0.0.3"], every(60_000, server.port())));
+        timeout(Duration::from_secs(5), prober.first_round()).await.expect("bounded");
+        assert_eq!(std::iter::from_fn(|| reports.try_recv().ok()).count(), 3);
+    }
+}

@@ -1,0 +1,331 @@
+//! The life of one endpoint's checks: starts probes when due, records outcomes in the order
+//! they come, reports each.
+//!
+//! What a probe asks is left to the caller, so that this can be tested against a paused clock.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::steer::health::{History, Verdict};
+
+use super::outcome::{ProbeError, Timings};
+use super::schedule::{Facts, next_start};
+use super::{EndpointKey, EndpointReport};
+
+/// Who is watched and how often.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    pub key: EndpointKey,
+    pub interval: Duration,
+    pub fall: u32,
+    /// Connections one probe needs.
+    pub connections: u32,
+    /// From now to the first probe.
+    pub first_wait: Duration,
+}
+
+/// What an endpoint is remembered by, over reloads too.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    pub history: History,
+    since: SystemTime,
+}
+
+impl Memory {
+    pub(super) fn new(history: History) -> Memory {
+        Memory { history, since: SystemTime::UNIX_EPOCH }
+    }
+}
+
+/// What a watch shares with its prober.
+pub(super) struct Shared {
+    pub memory: Arc<Mutex<Memory>>,
+    pub permits: Arc<Semaphore>,
+    pub sink: mpsc::Sender<EndpointReport>,
+    /// Becomes true with the first outcome.
+    pub probed: watch::Sender<bool>,
+}
+
+/// Runs until it is dropped or nobody reads the reports any more.
+pub(super) async fn watch<F>(watched: Watched, shared: Shared, mut ask: impl FnMut() -> F)
+where
+    F: Future<Output = Result<Timings, ProbeError>> + Send + 'static,
+{
+    let mut flights = Flights::new(watched.first_wait);
+    // The latest report that found the sink full. A newer one replaces it: a reader that is
+    // stuck costs one report per endpoint and never holds up the probes.
+    let mut unsent: Option<EndpointReport> = None;
+    loop {
+        let due = flights.due(&watched, verdict(&shared.memory));
+        tokio::select! {
+            biased;
+            Some(landed) = flights.tasks.join_next() => {
+                let Some(outcome) = flights.land(landed) else { continue };
+                let report = record(&watched.key, &shared.memory, outcome);
+                unsent = match shared.sink.try_send(report) {
+                    Ok(()) => None,
+                    Err(mpsc::error::TrySendError::Full(report)) => Some(report),
+                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                };
+                shared.probed.send_replace(true);
+            }
+            slot = shared.sink.reserve(), if unsent.is_some() => {
+                let Ok(slot) = slot else { return };
+                if let Some(report) = unsent.take() {
+                    slot.send(report);
+                }
+            }
+            permit = start(due, &shared.permits, watched.connections), if due.is_some() => {
+                let Some(permit) = permit else { return };
+                flights.take_off(ask(), permit);
+            }
+        }
+    }
+}
+
+/// The probes in flight, and what the schedule must know of them.
+struct Flights {
+    tasks: JoinSet<(u64, Result<Timings, ProbeError>)>,
+    first: Instant,
+    last_start: Option<Instant>,
+    /// Number of the latest probe.
+    latest: u64,
+    latest_landed: bool,
+    success_since_start: bool,
+    chance: f64,
+}
+
+impl Flights {
+    fn new(first_wait: Duration) -> Flights {
+        Flights {
+            tasks: JoinSet::new(),
+            first: Instant::now() + first_wait,
+            last_start: None,
+            latest: 0,
+            latest_landed: true,
+            success_since_start: false,
+            chance: 0.0,
+        }
+    }
+
+    /// When the next probe starts; `None`: after one has landed.
+    fn due(&self, watched: &Watched, verdict: Option<Verdict>) -> Option<Instant> {
+        let Some(last_start) = self.last_start else { return Some(self.first) };
+        let facts = Facts {
+            interval: watched.interval,
+            verdict,
+            in_flight: self.tasks.len(),
+            most_in_flight: watched.fall as usize,
+            unanswered: !self.latest_landed && !self.success_since_start,
+            chance: self.chance,
+        };
+        next_start(&facts).map(|wait| last_start + wait)
+    }
+
+    fn take_off<F>(&mut self, probe: F, permit: OwnedSemaphorePermit)
+    where
+        F: Future<Output = Result<Timings, ProbeError>> + Send + 'static,
+    {
+        self.latest += 1;
+        let number = self.latest;
+        (self.latest_landed, self.success_since_start) = (false, false);
+        (self.last_start, self.chance) = (Some(Instant::now()), fastrand::f64());
+        self.tasks.spawn(async move {
+            let outcome = probe.await;
+            drop(permit);
+            (number, outcome)
+        });
+    }
+
+    /// `None` where the runtime is shutting down.
+    fn land(
+        &mut self,
+        landed: Result<(u64, Result<Timings, ProbeError>), JoinError>,
+    ) -> Option<Result<Timings, ProbeError>> {
+        match landed {
+            Ok((number, outcome)) => {
+                self.latest_landed |= number == self.latest;
+                self.success_since_start |= outcome.is_ok();
+                Some(outcome)
+            }
+            Err(error) if error.is_panic() => {
+                self.latest_landed = true;
+                Some(Err(ProbeError::Check("the probe itself broke off; this is a fault in Meridian".into())))
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Waits for the time, then for room under the limit of connections. `None` where the limit is
+/// closed.
+async fn start(due: Option<Instant>, permits: &Arc<Semaphore>, connections: u32) -> Option<OwnedSemaphorePermit> {
+    tokio::time::sleep_until(due?).await;
+    permits.clone().acquire_many_owned(connections).await.ok()
+}
+
+fn verdict(memory: &Mutex<Memory>) -> Option<Verdict> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner).history.verdict()
+}
+
+fn record(key: &EndpointKey, memory: &Mutex<Memory>, outcome: Result<Timings, ProbeError>) -> EndpointReport {
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = SystemTime::now();
+    let before = memory.history.verdict();
+    memory.history.record(outcome.is_ok());
+    // There is a verdict once an outcome is recorded.
+    let verdict = memory.history.verdict().unwrap_or(Verdict::Down);
+    if before != Some(verdict) {
+        memory.since = now;
+        match &outcome {
+            Ok(_) => tracing::info!(region = %key.region, endpoint = %key.endpoint, %verdict, "endpoint"),
+            Err(error) => tracing::warn!(region = %key.region, endpoint = %key.endpoint, %verdict, %error, "endpoint"),
+        }
+    }
+    let streak = memory.history.streak();
+    EndpointReport { key: key.clone(), verdict, since: memory.since, probed_at: now, outcome, streak }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::time::{sleep, timeout};
+
+    const OK: Result<Timings, ProbeError> =
+        Ok(Timings { connect: Duration::ZERO, tls: None, first_byte: None, dns: None, total: Duration::ZERO });
+
+    struct Stage {
+        reports: mpsc::Receiver<EndpointReport>,
+        probed: watch::Receiver<bool>,
+        begun: Instant,
+        _task: JoinSet<()>,
+    }
+
+    impl Stage {
+        /// The next report, and how long after the beginning it came.
+        async fn next(&mut self) -> (Duration, Verdict, u32) {
+            let report = timeout(Duration::from_secs(3600), self.reports.recv()).await;
+            let report = report.expect("a report in an hour").expect("a watch");
+            (self.begun.elapsed(), report.verdict, report.streak)
+        }
+    }
+
+    /// Watches an endpoint at interval 5 s, fall 3, rise 3 whose probe number n (from 0) is
+    /// answered as `ask(n)` says.
+    fn stage<F>(sink_room: usize, ask: impl Fn(usize) -> F + Send + 'static) -> Stage
+    where
+        F: Future<Output = Result<Timings, ProbeError>> + Send + 'static,
+    {
+        let (sink, reports) = mpsc::channel(sink_room);
+        let (sender, probed) = watch::channel(false);
+        let memory = Arc::new(Mutex::new(Memory::new(History::new(3, 3))));
+        let key = EndpointKey { region: "seoul@gslb.example".into(), endpoint: "192.0.2.1".into() };
+        let watched =
+            Watched { key, interval: Duration::from_secs(5), fall: 3, connections: 1, first_wait: Duration::ZERO };
+        let shared = Shared { memory, permits: Arc::new(Semaphore::new(9)), sink, probed: sender };
+        let asked = AtomicUsize::new(0);
+        let mut task = JoinSet::new();
+        task.spawn(watch(watched, shared, move || ask(asked.fetch_add(1, Ordering::Relaxed))));
+        Stage { reports, probed, begun: Instant::now(), _task: task }
+    }
+
+    async fn after(wait: Duration, outcome: Result<Timings, ProbeError>) -> Result<Timings, ProbeError> {
+        sleep(wait).await;
+        outcome
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusing_endpoint_is_down_within_seven_seconds_of_its_death() {
+        // It dies right after its first probe.
+        let mut stage = stage(9, |n| after(10 * MS, if n == 0 { OK } else { Err(ProbeError::Refused) }));
+        assert_eq!(stage.next().await.1, Verdict::Up);
+        let (suspect_at, verdict, _) = stage.next().await;
+        assert_eq!(verdict, Verdict::Suspect);
+        assert!(suspect_at >= 4500 * MS && suspect_at <= 5030 * MS, "{suspect_at:?}");
+        assert_eq!(stage.next().await.1, Verdict::Suspect);
+        let (down_at, verdict, streak) = stage.next().await;
+        assert_eq!((verdict, streak), (Verdict::Down, 3));
+        assert!(down_at <= 6900 * MS, "{down_at:?}");
+        // Then the calm pace again.
+        let (again, verdict, _) = stage.next().await;
+        assert_eq!(verdict, Verdict::Down);
+        assert!(again - down_at >= 4400 * MS, "{again:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_endpoint_is_probed_ahead_of_its_timeouts() {
+        let mut stage = stage(9, |n| {
+            after(if n == 0 { MS } else { 2000 * MS }, if n == 0 { OK } else { Err(ProbeError::Refused) })
+        });
+        let verdicts = [stage.next().await, stage.next().await, stage.next().await, stage.next().await];
+        assert_eq!(verdicts.map(|v| v.1), [Verdict::Up, Verdict::Suspect, Verdict::Suspect, Verdict::Down]);
+        // One interval, two fast steps, one timeout.
+        assert!(verdicts[3].0 <= 8830 * MS, "{:?}", verdicts[3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_fall_probes_are_in_flight() {
+        let flying = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let (f, m) = (flying.clone(), most.clone());
+        let mut stage = stage(9, move |_| {
+            let (flying, most) = (f.clone(), m.clone());
+            async move {
+                most.fetch_max(flying.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                sleep(Duration::from_secs(60)).await;
+                flying.fetch_sub(1, Ordering::SeqCst);
+                Err(ProbeError::Refused)
+            }
+        });
+        for _ in 0..10 {
+            assert_eq!(stage.next().await.1, Verdict::Down);
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_steadily_slow_endpoint_stays_up_and_is_asked_at_most_twice_an_interval() {
+        let mut stage = stage(9, |_| after(1200 * MS, OK));
+        let mut last = Duration::ZERO;
+        for _ in 0..20 {
+            let (at, verdict, _) = stage.next().await;
+            assert_eq!(verdict, Verdict::Up);
+            last = at;
+        }
+        assert!(last >= 45 * Duration::from_secs(1), "{last:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stuck_reader_finds_the_latest_report_and_holds_up_nothing() {
+        let mut stage = stage(1, |_| after(MS, OK));
+        sleep(Duration::from_secs(500)).await;
+        assert!(*stage.probed.borrow());
+        assert_eq!(stage.next().await.2, 1);
+        let (_, _, streak) = stage.next().await;
+        assert!(streak >= 99, "{streak}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_ends_with_its_reader() {
+        let Stage { reports, mut probed, _task, .. } = stage(1, |_| after(MS, OK));
+        drop(reports);
+        timeout(Duration::from_secs(60), probed.wait_for(|_| false)).await.expect("ends").expect_err("sender is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_panics_is_a_failure_and_the_watch_goes_on() {
+        let mut stage = stage(9, |n| async move { if n == 0 { panic!("a fault") } else { OK } });
+        assert_eq!(stage.next().await.1, Verdict::Down);
+        stage.next().await;
+        stage.next().await;
+        assert_eq!(stage.next().await.1, Verdict::Up);
+    }
+}
