@@ -17,5 +17,6 @@
 //! Imports go one way: `model ← atlas ← steer ← state ← {query, control} ← admin ← daemon ← cli`.
 //! `tests/tidy.rs` holds that rule.
 
+pub mod atlas;
 pub mod control;
 pub mod model;

@@ -1,0 +1,174 @@
+//! Where a client is: an address in; a place, and the widest prefix that shares it, out.
+//!
+//! ```text
+//!   mmdb files ─▶ database ─▶ record ─┐
+//!                                     ├─▶ compile: steps, places ─▶ table ─▶ Atlas::locate
+//!   operator networks ────────────────┘
+//!   CSV ─▶ build ─▶ mmdb file
+//! ```
+//!
+//! An [`Atlas`] is compiled once per load and never changes. A lookup touches a few cache lines
+//! and no file; a corrupt file is refused when it is compiled.
+//!
+//! - [`database`], [`record`]: files as they come, and what each vendor calls things
+//! - [`steps`], [`places`], [`compile`]: merging what all of them say
+//! - [`table`]: what is asked per query
+//! - [`centroid`]: where countries are
+//! - [`build`]: making a database file from a table of networks
+
+use std::net::IpAddr;
+
+use crate::model::{Coordinates, Location, Prefix};
+
+pub mod build;
+pub mod centroid;
+mod compile;
+pub mod database;
+mod places;
+mod record;
+mod steps;
+mod table;
+
+pub use database::{AtlasError, Database};
+
+/// The demo's database: 127.CC.0.0/16 is in the country with telephone code CC. Built from
+/// `geoip/demo.csv` by [`build::build_mmdb`] at [`DEMO_EPOCH`].
+pub const DEMO_DATABASE: &[u8] = include_bytes!("../../geoip/demo.mmdb");
+
+/// The build time written in [`DEMO_DATABASE`], in seconds since 1970.
+pub const DEMO_EPOCH: u64 = 1_767_225_600;
+
+/// Where every address is.
+pub struct Atlas {
+    v4: table::Table4,
+    v6: table::Table6,
+    places: places::Places,
+    summary: AtlasSummary,
+}
+
+/// A distinct place (location and ASN) of its atlas, and of no other. Dense: 0 to
+/// [`Atlas::place_count`] - 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlaceId(pub u32);
+
+impl PlaceId {
+    /// Nothing is known: [`Location::default`]. In every atlas.
+    pub const UNKNOWN: PlaceId = PlaceId(0);
+
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// In the table of IPv6: ask the table of IPv4. No place has this number.
+const MAPPED: PlaceId = PlaceId(table::MAX_PLACES);
+
+/// Where an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub place: PlaceId,
+    /// The widest prefix length around the address within which every address has this same
+    /// place: 0 to 32 for IPv4, 0 to 128 for IPv6.
+    pub scope: u8,
+}
+
+impl Atlas {
+    /// Knows nothing: every address is at [`PlaceId::UNKNOWN`], scope 0.
+    pub fn empty() -> Atlas {
+        Atlas {
+            v4: table::Table4::new(&steps::Steps::constant(0)),
+            v6: table::Table6::new(&steps::Steps::constant(0)),
+            places: places::Collector::new().finish(&[0]),
+            summary: AtlasSummary { databases: Vec::new(), ranges_v4: 1, ranges_v6: 1, places: 1 },
+        }
+    }
+
+    /// Compiles databases and the operator's networks.
+    ///
+    /// Of several databases the one that tells more closely where a network is comes first
+    /// (cities, then countries, then ASNs), then the one named earlier; what it leaves out the
+    /// others fill in. Networks win over all databases, whole, the longest prefix first; of two
+    /// equal prefixes the first holds. A country whose continent is not said gets its own.
+    ///
+    /// Fails where a file is not whole, corrupt, says nothing of places, or is beyond the limits:
+    /// see [`AtlasError`]. Takes seconds for millions of networks.
+    pub fn build(databases: &[Database], networks: &[(Prefix, Location)]) -> Result<Atlas, AtlasError> {
+        compile::compile(databases, networks)
+    }
+
+    /// The place of an address, without allocating, waiting or locking.
+    ///
+    /// An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) is looked up as IPv4; its scope
+    /// still counts the bits of IPv6, 96 and up.
+    pub fn locate(&self, address: IpAddr) -> Found {
+        match address {
+            IpAddr::V4(address) => self.v4.find(address.into()),
+            IpAddr::V6(address) => {
+                let address = u128::from(address);
+                let found = self.v6.find(address);
+                if found.place == MAPPED {
+                    let found = self.v4.find(address as u32);
+                    return Found { scope: 96 + found.scope, ..found };
+                }
+                found
+            }
+        }
+    }
+
+    /// All that is known of a place. Assembles it: for people and planners, not for queries.
+    pub fn location(&self, place: PlaceId) -> Location {
+        self.places.location(place.0)
+    }
+
+    /// The place's own coordinates, else the centroid of its country.
+    pub fn coordinates(&self, place: PlaceId) -> Option<Coordinates> {
+        self.places.coordinates(place.0)
+    }
+
+    /// All places, the unknown one first.
+    pub fn places(&self) -> impl Iterator<Item = PlaceId> + use<> {
+        (0..self.places.len() as u32).map(PlaceId)
+    }
+
+    /// At least 1: the unknown one.
+    pub fn place_count(&self) -> usize {
+        self.places.len()
+    }
+
+    /// What the atlas holds in memory, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.v4.memory_bytes() + self.v6.memory_bytes() + self.places.memory_bytes()
+    }
+
+    pub fn summary(&self) -> &AtlasSummary {
+        &self.summary
+    }
+}
+
+/// What an atlas was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtlasSummary {
+    /// In the order they were named; may be empty.
+    pub databases: Vec<DatabaseSummary>,
+    /// Maximal ranges of IPv4 addresses with one place, unknown ones counted.
+    pub ranges_v4: usize,
+    /// The same of IPv6; a range that begins or ends inside a /64 may count more than once.
+    pub ranges_v6: usize,
+    /// The unknown one counted.
+    pub places: usize,
+}
+
+/// One database of an atlas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseSummary {
+    pub path: String,
+    /// Such as `GeoLite2-City`.
+    pub kind: String,
+    /// When it was built, in seconds since 1970.
+    pub build_epoch: u64,
+    /// Networks with a record.
+    pub networks: u64,
+}
+
+#[cfg(test)]
+mod tests;

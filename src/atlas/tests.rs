@@ -1,0 +1,322 @@
+//! The atlas against a naive model, and against files that are not what they should be.
+
+use std::net::Ipv6Addr;
+
+use proptest::prelude::*;
+
+use super::build::build_mmdb;
+use super::*;
+use crate::model::CountryCode;
+
+const COUNTRIES: [&str; 4] = ["DE", "FR", "KR", "US"];
+
+fn country(code: &str) -> Location {
+    let country: Option<CountryCode> = code.parse().ok();
+    Location { continent: country.and_then(centroid::continent_of), country, ..Location::default() }
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().expect("a prefix")
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn of_networks(networks: &[(Prefix, Location)]) -> Atlas {
+    Atlas::build(&[], networks).expect("an atlas")
+}
+
+fn database(rows: &str) -> Database {
+    let csv = format!("{}\n{rows}", build::COLUMNS.join(","));
+    Database { path: "test.mmdb".into(), bytes: build_mmdb(&csv, 1).expect("a database") }
+}
+
+fn of_database(rows: &str) -> Atlas {
+    Atlas::build(&[database(rows)], &[]).expect("an atlas")
+}
+
+fn located(atlas: &Atlas, address: &str) -> Location {
+    atlas.location(atlas.locate(ip(address)).place)
+}
+
+/// The longest prefix that holds the address, by looking at all.
+fn naive(networks: &[(Prefix, Location)], address: IpAddr) -> Location {
+    let holding = networks.iter().filter(|(prefix, _)| prefix.contains(address));
+    holding.max_by_key(|(prefix, _)| prefix.len()).map_or_else(Location::default, |(_, location)| location.clone())
+}
+
+#[test]
+fn an_empty_atlas_knows_nothing_of_everyone() {
+    for atlas in [Atlas::empty(), of_networks(&[])] {
+        for address in ["0.0.0.0", "255.255.255.255", "::", "::ffff:192.0.2.1", "2001:db8::1"] {
+            assert_eq!(atlas.locate(ip(address)), Found { place: PlaceId::UNKNOWN, scope: 0 }, "{address}");
+        }
+        assert_eq!(atlas.places().collect::<Vec<_>>(), [PlaceId::UNKNOWN]);
+        assert_eq!(atlas.location(PlaceId::UNKNOWN), Location::default());
+        assert_eq!(atlas.coordinates(PlaceId::UNKNOWN), None);
+    }
+}
+
+#[test]
+fn a_wide_prefix_with_a_hole_is_not_its_own_scope() {
+    let atlas = of_networks(&[(prefix("10.0.0.0/8"), country("DE")), (prefix("10.1.0.0/16"), country("FR"))]);
+    assert_eq!(atlas.locate(ip("10.1.2.3")).scope, 16);
+    assert_eq!(atlas.locate(ip("10.0.2.3")).scope, 16);
+    assert_eq!(atlas.locate(ip("10.2.2.3")).scope, 15);
+    assert_eq!(atlas.locate(ip("10.200.2.3")).scope, 9);
+    assert_eq!(atlas.locate(ip("11.0.0.0")).scope, 8);
+    assert_eq!(atlas.locate(ip("192.0.2.1")).scope, 1);
+}
+
+#[test]
+fn equal_neighbours_share_a_wide_scope() {
+    let atlas = of_database("192.0.2.0/25,,DE,,,,,\n192.0.2.128/25,,DE,,,,,\n192.0.3.0/24,,DE,,,,,\n");
+    assert_eq!(atlas.locate(ip("192.0.2.130")).scope, 23);
+    assert_eq!(atlas.summary().ranges_v4, 3);
+}
+
+#[test]
+fn operator_networks_win_wholly_and_longest_first() {
+    let database = database("10.0.0.0/8,,DE,,Berlin,52.5,13.4,64500\n2001:db8::/32,,DE,,,,,\n");
+    let own = [
+        (prefix("10.1.2.0/24"), country("KR")),
+        (prefix("10.1.0.0/16"), country("FR")),
+        (prefix("2001:db8:1::/48"), country("US")),
+        (prefix("::ffff:192.0.2.0/120"), country("US")),
+    ];
+    let atlas = Atlas::build(&[database], &own).expect("an atlas");
+    assert_eq!(located(&atlas, "10.0.0.1").city.as_deref(), Some("Berlin"));
+    assert_eq!(located(&atlas, "10.1.0.1"), country("FR"));
+    assert_eq!(located(&atlas, "10.1.2.1"), country("KR"));
+    assert_eq!(located(&atlas, "2001:db8:1::1"), country("US"));
+    assert_eq!(located(&atlas, "2001:db8:2::1"), country("DE"));
+    assert_eq!(located(&atlas, "192.0.2.1"), country("US"));
+}
+
+#[test]
+fn databases_fill_each_other_the_closest_first_whatever_their_order() {
+    let files = || {
+        [
+            database("10.0.0.0/8,,,,,,,64500\n11.0.0.0/8,,,,,,,64500\n"),
+            database("10.0.0.0/9,,DE,,,,,\n10.128.0.0/9,,US,,,,,\n12.0.0.0/8,,FR,,,,,\n"),
+            database("10.0.0.0/8,,DE,BE,Berlin,52.52,13.4,\n"),
+        ]
+    };
+    let mut reversed = files();
+    reversed.reverse();
+    for atlas in [Atlas::build(&files(), &[]), Atlas::build(&reversed, &[])] {
+        let atlas = atlas.expect("an atlas");
+        assert_eq!(located(&atlas, "10.1.1.1").to_string(), "DE-BE Berlin (52.52, 13.40) AS64500");
+        assert_eq!(located(&atlas, "10.200.1.1").to_string(), "DE-BE Berlin (52.52, 13.40) AS64500");
+        assert_eq!(located(&atlas, "11.1.1.1").to_string(), "AS64500");
+        assert_eq!(located(&atlas, "12.1.1.1").to_string(), "FR");
+        let place = atlas.locate(ip("12.1.1.1")).place;
+        assert_eq!(atlas.coordinates(place), centroid::centroid("FR".parse().expect("a country")));
+        // Only what is in use is kept: unknown, Berlin, the bare ASN, France.
+        assert_eq!(atlas.place_count(), 4);
+    }
+}
+
+#[test]
+fn rfc4291_2_5_5_2_mapped_addresses_are_looked_up_as_ipv4() {
+    let atlas = of_database("192.0.2.0/24,,KR,,,,,\n");
+    let mapped = atlas.locate(ip("::ffff:192.0.2.1"));
+    assert_eq!(atlas.location(mapped.place), country("KR"));
+    assert_eq!(mapped.scope, 96 + 24);
+    // Not so the deprecated ones, nor the tree's other ways to the same IPv4 branch.
+    for alias in ["::192.0.2.1", "2002:c000:201::1", "2001:0:c000:201::"] {
+        assert_eq!(located(&atlas, alias), Location::default(), "{alias}");
+    }
+    // No scope of unknown IPv6 reaches over the mapped ones.
+    assert_eq!(atlas.locate(ip("::1")).scope, 81);
+    assert_eq!(atlas.locate(ip("2001:db8::")).scope, 3);
+}
+
+#[test]
+fn a_database_that_says_nothing_of_places_is_refused() {
+    let mut writer = mmdb_writer::Writer::builder("Some-Domain").build();
+    let net: mmdb_writer::ipnet::IpNet = "10.0.0.0/8".parse().expect("a network");
+    writer.insert_value(net, mmdb_writer::Value::map([("domain", "example.com")])).expect("inserted");
+    let bytes = writer.to_bytes().expect("a database");
+    let error = Atlas::build(&[Database { path: "domain.mmdb".into(), bytes }], &[]).err().expect("an error");
+    assert!(matches!(error, AtlasError::NothingKnown { .. }), "{error}");
+}
+
+#[test]
+fn what_is_no_database_is_refused_by_name() {
+    for bytes in [Vec::new(), b"<html>404</html>".to_vec(), b"\xab\xcd\xefMaxMind.com".to_vec(), vec![0; 100_000]] {
+        let database = Database { path: "x.mmdb".into(), bytes };
+        let error = Atlas::build(&[database], &[]).err().expect("an error").to_string();
+        assert!(error.contains("x.mmdb") && error.contains("fetch it again"), "{error}");
+    }
+    let missing = Database::read(std::path::Path::new("/nonexistent/x.mmdb")).err().expect("an error");
+    assert!(missing.to_string().contains("/nonexistent/x.mmdb"), "{missing}");
+    assert!(Database::read(std::path::Path::new("/")).is_err());
+}
+
+#[test]
+fn a_database_cut_short_anywhere_is_refused() {
+    let whole = DEMO_DATABASE;
+    for length in (0..whole.len()).step_by(7).chain(whole.len() - 400..whole.len()) {
+        let database = Database { path: "cut.mmdb".into(), bytes: whole[..length].to_vec() };
+        assert!(Atlas::build(&[database], &[]).is_err(), "{length} of {}", whole.len());
+    }
+}
+
+#[test]
+fn a_database_with_any_byte_wrong_is_refused_or_works() {
+    let whole =
+        database("10.0.0.0/8,,DE,,Berlin,52.5,13.4,64500\n10.1.0.0/16,,FR,,,,,\n2001:db8::/33,,KR,,,,,\n").bytes;
+    for at in 0..whole.len() {
+        for wrong in [whole[at] ^ 0x01, whole[at] ^ 0x80, !whole[at]] {
+            let mut bytes = whole.clone();
+            bytes[at] = wrong;
+            if let Ok(atlas) = Atlas::build(&[Database { path: "flipped.mmdb".into(), bytes }], &[]) {
+                for address in ["0.0.0.0", "10.1.2.3", "255.255.255.255", "::", "2001:db8::1", "ffff::"] {
+                    located(&atlas, address);
+                }
+            }
+        }
+    }
+}
+
+/// A tree whose nodes lead both ways to the next: 2^31 networks in 200 bytes.
+#[test]
+fn a_tree_that_names_more_networks_than_it_has_nodes_is_refused() {
+    let one = database("0.0.0.0/1,,DE,,,,,\n").bytes;
+    let marker = one.windows(14).rposition(|bytes| bytes == b"\xab\xcd\xefMaxMind.com").expect("metadata");
+    let value = |metadata: &mut Vec<u8>, key: &str, value: &[u8]| {
+        let at = metadata.windows(key.len()).position(|bytes| bytes == key.as_bytes()).expect("a key") + key.len();
+        let length = usize::from(metadata[at] & 0x1f);
+        metadata.splice(at..=at + length, value.iter().copied());
+    };
+    let mut metadata = one[marker..].to_vec();
+    value(&mut metadata, "ip_version", &[0xa1, 4]);
+    value(&mut metadata, "node_count", &[0xc1, 31]);
+    value(&mut metadata, "record_size", &[0xa1, 24]);
+    let mut bytes: Vec<u8> = (1..=31u8).flat_map(|next| [0, 0, next, 0, 0, next]).collect();
+    bytes.extend([0; 16]);
+    bytes.extend(metadata);
+    let error = Atlas::build(&[Database { path: "bomb.mmdb".into(), bytes }], &[]).err().expect("an error");
+    assert!(error.to_string().contains("far more networks"), "{error}");
+}
+
+#[test]
+fn the_demo_database_knows_the_demo_s_clients() {
+    let atlas =
+        Atlas::build(&[Database { path: "demo".into(), bytes: DEMO_DATABASE.to_vec() }], &[]).expect("an atlas");
+    for (address, expected) in
+        [("127.82.0.1", "KR-11 Seoul (37.57, 126.98)"), ("127.1.2.3", "US-DC Washington (38.91, -77.04)")]
+    {
+        assert_eq!(located(&atlas, address).to_string(), expected);
+        assert_eq!(atlas.locate(ip(address)).scope, 16);
+    }
+    for address in ["127.0.0.1", "127.200.82.1", "192.0.2.1", "::1"] {
+        assert_eq!(atlas.locate(ip(address)).place, PlaceId::UNKNOWN, "{address}");
+    }
+}
+
+/// Prefixes that nest, repeat countries and end at every kind of boundary.
+fn v4_prefix() -> impl Strategy<Value = Prefix> {
+    (any::<u32>(), 0..=32u8, prop::bool::weighted(0.7)).prop_map(|(bits, len, crowded)| {
+        let bits = if crowded { 0x0a00_0000 | bits & 0x0000_031f } else { bits };
+        Prefix::containing(IpAddr::V4(bits.into()), len)
+    })
+}
+
+fn v6_prefix() -> impl Strategy<Value = Prefix> {
+    (any::<u128>(), 0..=128u8, 0..3u8).prop_map(|(bits, len, crowd)| {
+        let base = 0x2001_0db8 << 96;
+        let bits = match crowd {
+            0 => bits,
+            1 => base | bits & (0x311 << 64 | 0xf00f),
+            _ => base | bits & (1 << 64 | 1 << 63 | 0x3),
+        };
+        Prefix::containing(IpAddr::V6(bits.into()), len)
+    })
+}
+
+fn networks(prefixes: impl Strategy<Value = Prefix>) -> impl Strategy<Value = Vec<(Prefix, Location)>> {
+    prop::collection::btree_map(prefixes, 0..COUNTRIES.len(), 0..24)
+        .prop_map(|map| map.into_iter().map(|(prefix, index)| (prefix, country(COUNTRIES[index]))).collect())
+}
+
+/// The addresses at which something may change: around both ends of every prefix.
+fn interesting(networks: &[(Prefix, Location)]) -> Vec<IpAddr> {
+    let around = |address: IpAddr| match address {
+        IpAddr::V4(v4) => [0u32, 1, u32::MAX].map(|by| IpAddr::V4(u32::from(v4).wrapping_add(by).into())),
+        IpAddr::V6(v6) => [0u128, 1, u128::MAX].map(|by| IpAddr::V6(u128::from(v6).wrapping_add(by).into())),
+    };
+    networks.iter().flat_map(|(prefix, _)| [prefix.address(), prefix.last()]).flat_map(around).collect()
+}
+
+/// An IPv6 address that stands for IPv4 has the place of that, not of IPv6 prefixes around it.
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
+}
+
+/// Every lookup is right, and its scope is true and the widest that is.
+fn check(atlas: &Atlas, networks: &[(Prefix, Location)], extra: &[IpAddr]) -> Result<(), TestCaseError> {
+    let mut addresses = interesting(networks);
+    addresses.extend(extra);
+    addresses.retain(|&address| !is_mapped(address));
+    let truth: Vec<Location> = addresses.iter().map(|&address| naive(networks, address)).collect();
+    for (address, expected) in addresses.iter().zip(&truth) {
+        let found = atlas.locate(*address);
+        prop_assert_eq!(&atlas.location(found.place), expected, "at {}", address);
+        // Places change only at the ends of prefixes, so the interesting addresses are proof.
+        let differs = |len: u8| {
+            let block = Prefix::containing(*address, len);
+            addresses.iter().zip(&truth).any(|(other, place)| block.contains(*other) && place != expected)
+                || block.contains(IpAddr::V6(Ipv6Addr::from(0xffff << 32))) && *expected != Location::default()
+        };
+        prop_assert!(!differs(found.scope), "{address}/{} is not one place", found.scope);
+        if let Some(wider) = found.scope.checked_sub(1) {
+            prop_assert!(differs(wider), "{address}/{wider} would do");
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn ipv4_agrees_with_the_naive_model(
+        networks in networks(v4_prefix()),
+        extra in prop::collection::vec(any::<u32>().prop_map(|bits| IpAddr::V4(bits.into())), 4),
+    ) {
+        check(&of_networks(&networks), &networks, &extra)?;
+    }
+
+    #[test]
+    fn ipv6_agrees_with_the_naive_model(
+        networks in networks(v6_prefix()),
+        extra in prop::collection::vec(any::<u128>().prop_map(|bits| IpAddr::V6(bits.into())), 4),
+    ) {
+        check(&of_networks(&networks), &networks, &extra)?;
+    }
+
+    #[test]
+    fn a_database_says_what_its_networks_say(networks in networks(v4_prefix())) {
+        let rows = networks.iter().map(|(prefix, location)| {
+            format!("{prefix},,{},,,,,\n", location.country.map_or_else(String::new, |country| country.to_string()))
+        });
+        if !networks.is_empty() {
+            check(&of_database(&rows.collect::<String>()), &networks, &[])?;
+        }
+    }
+
+    #[test]
+    fn the_order_of_networks_does_not_matter(
+        (networks, shuffled) in networks(v4_prefix())
+            .prop_flat_map(|networks| (Just(networks.clone()), Just(networks).prop_shuffle())),
+    ) {
+        let (one, other) = (of_networks(&networks), of_networks(&shuffled));
+        prop_assert_eq!(one.summary(), other.summary());
+        for address in interesting(&networks) {
+            prop_assert_eq!(one.locate(address), other.locate(address));
+        }
+    }
+}
