@@ -3,10 +3,12 @@
 //!
 //! - [`diagnostic`]: a mistake in a file, with its place
 //! - [`zonefile`]: RFC 1035 master files
+//! - [`config`]: all files together: a model and settings, or every mistake in them
 //! - [`geoip`]: database files that are replaced while serving
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
 
+pub mod config;
 pub mod diagnostic;
 pub mod geoip;
 pub mod load_report;

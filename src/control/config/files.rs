@@ -1,0 +1,205 @@
+//! Reading the files a configuration consists of.
+//!
+//! [`Files`] is where text comes from: [`Disk`], or anything a test or the demo embeds.
+//! [`Sources`] adds what every reading needs: size limit, paths as the operator names them, the
+//! list of all that was read, and the fence around `$INCLUDE`.
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::control::diagnostic::SourceFile;
+use crate::control::zonefile;
+
+/// The largest file that is read, 64 MiB: a zone of about a million records.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Where files come from.
+pub trait Files {
+    /// The text of a file. `InvalidData` where it is not UTF-8, with the offset in the message.
+    fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// The paths of what a directory holds, in any order, each beginning with `path`.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+}
+
+/// The file system.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let file = std::fs::File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        // One more than allowed, so that a file that grows meanwhile is still refused.
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(too_large());
+        }
+        String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    }
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 MiB")
+}
+
+fn not_utf8(bytes: &[u8], offset: usize) -> io::Error {
+    let line = bytes[..offset.min(bytes.len())].iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let found = bytes.get(offset).copied().unwrap_or_default();
+    let message = format!("not UTF-8: byte 0x{found:02x} at offset {offset}, line {line}");
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// The files of one loading.
+pub struct Sources<'a> {
+    files: &'a dyn Files,
+    /// The directory of the configuration file; `$INCLUDE` stays below it.
+    root: PathBuf,
+    read: RefCell<Vec<PathBuf>>,
+}
+
+impl<'a> Sources<'a> {
+    pub fn new(files: &'a dyn Files, config: &Path) -> Sources<'a> {
+        let root = config.parent().unwrap_or(Path::new("")).to_owned();
+        Sources { files, root, read: RefCell::default() }
+    }
+
+    /// A path as written in the configuration file.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Reads a file and notes that it was read. The error says why not, in a line.
+    pub fn open(&self, path: &Path) -> Result<Arc<SourceFile>, String> {
+        // Noted even if it fails: what is watched for changes includes what must appear.
+        let mut read = self.read.borrow_mut();
+        if !read.iter().any(|known| known == path) {
+            read.push(path.to_owned());
+        }
+        let text = self.files.read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(format!("cannot read {}: {}", path.display(), too_large()));
+        }
+        Ok(SourceFile::new(path.display().to_string(), text))
+    }
+
+    /// Reads a file named in another one, relative to that one's directory. It must stay below
+    /// the configuration's directory.
+    pub fn open_beside(&self, path: &str, from: &SourceFile) -> Result<Arc<SourceFile>, String> {
+        let path = normal(&beside(path, from));
+        if !self.is_inside(&path) {
+            return Err(format!(
+                "{} is outside the directory of the configuration ({})",
+                path.display(),
+                if self.root.as_os_str().is_empty() { Path::new(".") } else { &self.root }.display()
+            ));
+        }
+        self.open(&path)
+    }
+
+    pub fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        self.files.list(directory)
+    }
+
+    /// Everything read so far, in that order.
+    pub fn into_read(self) -> Vec<PathBuf> {
+        self.read.into_inner()
+    }
+
+    /// By the words of the path alone: a symbolic link the operator put there may lead anywhere.
+    fn is_inside(&self, path: &Path) -> bool {
+        let root = normal(&self.root);
+        match (path.is_absolute(), root.is_absolute()) {
+            (true, false) => std::path::absolute(if root.as_os_str().is_empty() { Path::new(".") } else { &root })
+                .is_ok_and(|root| path.starts_with(normal(&root))),
+            _ if root.as_os_str().is_empty() => path.is_relative() && !path.starts_with(".."),
+            _ => path.starts_with(root),
+        }
+    }
+}
+
+impl zonefile::Include for &Sources<'_> {
+    fn read(&mut self, path: &str, from: &SourceFile) -> Result<Arc<SourceFile>, String> {
+        self.open_beside(path, from)
+    }
+}
+
+/// A path as written in `from`.
+pub fn beside(path: &str, from: &SourceFile) -> PathBuf {
+    Path::new(&from.path).parent().unwrap_or(Path::new("")).join(path)
+}
+
+/// The path without `.` and, as far as names go before them, without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            Component::ParentDir if out.has_root() => {}
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inside(config: &str, from: &str, path: &str) -> bool {
+        let sources = Sources::new(&Disk, Path::new(config));
+        sources.is_inside(&normal(&beside(path, &SourceFile::new(from, ""))))
+    }
+
+    #[test]
+    fn includes_stay_below_the_configuration() {
+        for (config, from, path) in [
+            ("meridian.toml", "zones/a.toml", "b.zone"),
+            ("meridian.toml", "zones/a.toml", "../shared/b.zone"),
+            ("./meridian.toml", "./zones/a.toml", "b.zone"),
+            ("../etc/meridian.toml", "../etc/zones/a.toml", "b.zone"),
+            ("/etc/m/meridian.toml", "/etc/m/zones/a.toml", "/etc/m/shared/b"),
+        ] {
+            assert!(inside(config, from, path), "{config} {path}");
+        }
+        for (config, from, path) in [
+            ("meridian.toml", "zones/a.toml", "../../b"),
+            ("meridian.toml", "zones/a.toml", "/etc/passwd"),
+            ("../etc/meridian.toml", "../etc/zones/a.toml", "../../b"),
+            ("/etc/m/meridian.toml", "/etc/m/zones/a.toml", "../../m2/b"),
+            ("/etc/m/meridian.toml", "/etc/m/zones/a.toml", "../../../../../etc/passwd"),
+            ("/etc/m/meridian.toml", "/etc/m/zones/a.toml", "x/../../../mm"),
+        ] {
+            assert!(!inside(config, from, path), "{config} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused_with_its_offset() {
+        let path = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(path.path(), b"ab\nc\xff").expect("write");
+        let error = Disk.read(path.path()).expect_err("refused").to_string();
+        assert_eq!(error, "not UTF-8: byte 0xff at offset 4, line 2");
+    }
+
+    #[test]
+    fn a_file_above_64_mib_is_refused() {
+        let file = tempfile::tempfile().expect("file");
+        drop(file);
+        let path = tempfile::NamedTempFile::new().expect("file");
+        path.as_file().set_len(MAX_FILE_BYTES + 1).expect("sparse");
+        assert_eq!(Disk.read(path.path()).expect_err("refused").kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,457 @@
+//! Typed reading of TOML, where every mistake is reported and none stops the reading.
+//!
+//! A [`SourceFile`] comes in; [`read_document`] hands its root [`Table`] to a closure, which asks
+//! for keys and turns [`Value`]s into types. A value that is wrong is reported with its span and
+//! read as `None`. What a table holds that nobody asked for is reported as an unknown key.
+//!
+//! ```text
+//!    text ─▶ toml's recovering parser ─▶ Table::get ─▶ Value::integer, duration, choice, …
+//!               │ syntax errors              │ unknown, missing keys   │ wrong types and values
+//!               └────────────────────────────┴────────▶ Report ◀───────┘
+//! ```
+//!
+//! What the keys mean is left to the modules beside this one.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::duration;
+use crate::control::diagnostic::{Diagnostic, SourceFile, Span, nearest};
+use crate::model::Ttl;
+
+/// Mistakes reported per file; the rest are counted. A file of garbage has millions.
+const MAX_REPORTED: usize = 1_000;
+
+/// Reads a whole file: `read` gets its root table. Returns what it made, and all mistakes, in
+/// the order of the file.
+pub fn read_document<T>(
+    file: &Arc<SourceFile>,
+    what: &str,
+    read: impl FnOnce(&Table<'_>) -> T,
+) -> (T, Vec<Diagnostic>) {
+    let (document, errors) = DeTable::parse_recoverable(&file.text);
+    let syntax: Vec<_> = errors.iter().map(|error| syntax_error(file, error)).collect();
+    let report = Report { file: file.clone(), broken: !syntax.is_empty(), found: RefCell::default() };
+    let root = Table::new(&report, what.to_owned(), document.get_ref(), 0..0);
+    let made = read(&root);
+    root.report_unknown_keys();
+    let found = report.found.into_inner();
+    (made, merge(&file.text, syntax, found))
+}
+
+/// The mistakes of one file, as they are found.
+pub struct Report {
+    file: Arc<SourceFile>,
+    /// The TOML itself is broken: what seems missing may stand in a part that was not understood.
+    broken: bool,
+    found: RefCell<Vec<Diagnostic>>,
+}
+
+impl Report {
+    pub fn push(&self, diagnostic: Diagnostic) {
+        self.found.borrow_mut().push(diagnostic);
+    }
+
+    /// Reports something missing, unless broken TOML may be the reason.
+    pub fn push_missing(&self, diagnostic: Diagnostic) {
+        if !self.broken {
+            self.push(diagnostic);
+        }
+    }
+
+    pub fn file(&self) -> &Arc<SourceFile> {
+        &self.file
+    }
+
+    pub fn span(&self, range: Range<usize>) -> Span {
+        Span::new(&self.file, range)
+    }
+}
+
+/// A TOML table with a fixed set of keys.
+pub struct Table<'a> {
+    report: &'a Report,
+    /// What messages call it, such as ``region `seoul` ``.
+    pub what: String,
+    entries: &'a DeTable<'a>,
+    /// Its header, or the whole of an inline table.
+    header: Range<usize>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    fn new(report: &'a Report, what: String, entries: &'a DeTable<'a>, header: Range<usize>) -> Table<'a> {
+        Table { report, what, entries, header, asked: RefCell::default() }
+    }
+
+    pub fn report(&self) -> &'a Report {
+        self.report
+    }
+
+    /// The table's header.
+    pub fn span(&self) -> Span {
+        self.report.span(self.header.clone())
+    }
+
+    /// The value of a key, if it is there. Asking makes the key a known one.
+    pub fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        let (key, value) = self.entries.get_key_value(key)?;
+        Some(Value { report: self.report, name: key.get_ref(), value })
+    }
+
+    /// The value of a key that must be there; `example` shows how to write it.
+    pub fn require(&self, key: &'static str, example: &str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        if value.is_none() {
+            let missing = Diagnostic::error(format!("`{key}` is missing in {}", self.what));
+            self.report.push_missing(missing.at(self.span(), format!("expected a key like {example}")));
+        }
+        value
+    }
+
+    /// `read` of the key's value, or `default` where the key is missing or wrong. A wrong one is
+    /// reported, and the default then never used: nothing is loaded.
+    pub fn or<T>(&self, key: &'static str, default: T, read: impl FnOnce(Value<'a>) -> Option<T>) -> T {
+        self.get(key).and_then(read).unwrap_or(default)
+    }
+
+    /// The one of `keys` that is there. Reports none and more than one.
+    pub fn one_of(&self, keys: &[&'static str]) -> Option<Value<'a>> {
+        let present: Vec<_> = keys.iter().filter_map(|key| self.get(key)).collect();
+        let names = list(keys.iter().map(|key| format!("`{key}`")));
+        match present.as_slice() {
+            [] => {
+                let missing = Diagnostic::error(format!("{names} is missing in {}", self.what));
+                let missing = missing.at(self.span(), format!("expected {names}"));
+                self.report.push_missing(missing);
+            }
+            [first, second, ..] => self.report.push(
+                Diagnostic::error(format!("`{}` and `{}` cannot both stand in {}", first.name, second.name, self.what))
+                    .at(second.span(), format!("expected {names}, only one"))
+                    .related(first.span(), "the other one"),
+            ),
+            [_] => {}
+        }
+        present.first().copied()
+    }
+
+    fn report_unknown_keys(&self) {
+        let asked = self.asked.borrow();
+        for entry in entries(self.report, self.entries) {
+            if asked.contains(&entry.value.name) {
+                continue;
+            }
+            let mut unknown = Diagnostic::error(format!("unknown key `{}` in {}", entry.value.name, self.what))
+                .at(entry.span(), "not known here");
+            unknown = match nearest(entry.value.name, asked.iter().copied()) {
+                Some(key) => unknown.help(format!("did you mean `{key}`?")),
+                None => unknown.help(format!("known here: {}", list(asked.iter().map(|key| format!("`{key}`"))))),
+            };
+            self.report.push(unknown);
+        }
+    }
+}
+
+/// A key and its value in a table whose keys are names the operator chose.
+#[derive(Clone)]
+pub struct Entry<'a> {
+    key: Range<usize>,
+    /// Named by its key.
+    pub value: Value<'a>,
+}
+
+impl Entry<'_> {
+    /// The key alone.
+    pub fn span(&self) -> Span {
+        self.value.report.span(self.key.clone())
+    }
+}
+
+/// A TOML value, and the key it stands under.
+#[derive(Clone, Copy)]
+pub struct Value<'a> {
+    report: &'a Report,
+    /// The key; in an array, the array's key.
+    pub name: &'a str,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Value<'a> {
+    pub fn span(&self) -> Span {
+        self.report.span(self.value.span())
+    }
+
+    pub fn report(&self) -> &'a Report {
+        self.report
+    }
+
+    /// Reports that this value will not do: `message` in a line, `label` at the mark.
+    pub fn error<T>(&self, message: impl Into<String>, label: impl Into<String>) -> Option<T> {
+        self.report.push(Diagnostic::error(message).at(self.span(), label));
+        None
+    }
+
+    /// Reports a value of the right type that is not what it must be.
+    pub fn unfit<T>(&self, expected: &str) -> Option<T> {
+        self.error(format!("`{}` is out of range", self.name), format!("found {}, expected {expected}", self.found()))
+    }
+
+    fn wrong_type<T>(&self, expected: &str) -> Option<T> {
+        let label = format!("found {}, expected {expected}", self.found());
+        self.error(format!("wrong type for `{}`", self.name), label)
+    }
+
+    /// What stands there, in words: `the integer 5`, `an array`.
+    fn found(&self) -> String {
+        match self.value.get_ref() {
+            DeValue::String(text) if text.chars().count() <= 40 => format!("the string {:?}", &**text),
+            DeValue::String(_) => "a string".into(),
+            DeValue::Integer(digits) => format!("the integer {digits}"),
+            DeValue::Float(digits) => format!("the number {digits}"),
+            DeValue::Boolean(value) => format!("the boolean {value}"),
+            DeValue::Datetime(value) => format!("the date {value}"),
+            DeValue::Array(_) => "an array".into(),
+            DeValue::Table(_) => "a table".into(),
+        }
+    }
+
+    /// Whether this is a table, where something simpler could stand too.
+    pub fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
+    fn is_array(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
+    /// Whether this is a table with that key, whatever its value.
+    pub fn has(&self, key: &str) -> bool {
+        self.value.get_ref().as_table().is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Whether this is an array or a table that holds nothing.
+    pub fn is_empty(&self) -> bool {
+        match self.value.get_ref() {
+            DeValue::Array(items) => items.is_empty(),
+            DeValue::Table(entries) => entries.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// The text, if it is a string; nothing is reported.
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.value.get_ref().as_str()
+    }
+
+    /// A string; `expected` says which, such as `a path`.
+    pub fn string(&self, expected: &str) -> Option<&'a str> {
+        self.as_str().or_else(|| self.wrong_type(expected))
+    }
+
+    /// A string that `read` makes something of, or says why not.
+    pub fn text<T, E: Display>(&self, expected: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        match read(self.string(expected)?) {
+            Ok(made) => Some(made),
+            Err(error) => {
+                let label = format!("found {}, expected {expected}", self.found());
+                self.error(format!("`{}`: {error}", self.name), label)
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let expected = list(choices.iter().map(|(word, _)| format!("{word:?}")));
+        let found = self.string(&expected)?;
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == found) {
+            return Some(*choice);
+        }
+        let mut unknown = Diagnostic::error(format!("`{}` cannot be {found:?}", self.name))
+            .at(self.span(), format!("expected {expected}"));
+        if let Some(word) = nearest(found, choices.iter().map(|(word, _)| *word)) {
+            unknown = unknown.help(format!("did you mean {word:?}?"));
+        }
+        self.report.push(unknown);
+        None
+    }
+
+    pub fn boolean(&self) -> Option<bool> {
+        self.value.get_ref().as_bool().or_else(|| self.wrong_type("true or false"))
+    }
+
+    /// A whole number within `range`.
+    pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let DeValue::Integer(digits) = self.value.get_ref() else { return self.wrong_type(&expected) };
+        match u64::from_str_radix(digits.as_str(), digits.radix()) {
+            Ok(number) if range.contains(&number) => Some(number),
+            _ => self.unfit(&expected),
+        }
+    }
+
+    /// [`Value::integer`] for the width the range fits.
+    pub fn small<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<T> {
+        self.integer(range).and_then(|number| T::try_from(number).ok())
+    }
+
+    /// A finite number, whole or not, that `fits`; `expected` says which ones do.
+    pub fn number(&self, expected: &str, fits: impl FnOnce(f64) -> bool) -> Option<f64> {
+        let number = match self.value.get_ref() {
+            DeValue::Float(digits) => digits.as_str().parse().ok(),
+            DeValue::Integer(digits) => {
+                i64::from_str_radix(digits.as_str(), digits.radix()).ok().map(|whole| whole as f64)
+            }
+            _ => return self.wrong_type(expected),
+        };
+        match number {
+            Some(number) if f64::is_finite(number) && fits(number) => Some(number),
+            _ => self.unfit(expected),
+        }
+    }
+
+    /// A duration such as `"5s"`, within `range`.
+    pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let bounds = format!("{} to {}", duration::show(*range.start()), duration::show(*range.end()));
+        let expected = format!("a duration such as \"5s\", {bounds}");
+        match duration::parse(self.string(&expected)?) {
+            Some(found) if range.contains(&found) => Some(found),
+            Some(_) => self.unfit(&bounds),
+            None => self.error(
+                format!("`{}` is not a duration", self.name),
+                format!("found {}, expected a duration such as \"5s\", \"500ms\" or \"1m\"", self.found()),
+            ),
+        }
+    }
+
+    /// A TTL: `"5m"`, `"1h30m"`, or whole seconds.
+    pub fn ttl(&self) -> Option<Ttl> {
+        const EXPECTED: &str = "a TTL such as \"30s\", \"5m\" or 300 (seconds), up to 2147483647";
+        let ttl = match self.value.get_ref() {
+            DeValue::String(text) => Ttl::parse(text),
+            DeValue::Integer(digits) => {
+                u32::from_str_radix(digits.as_str(), digits.radix()).ok().and_then(Ttl::from_secs)
+            }
+            _ => return self.wrong_type(EXPECTED),
+        };
+        let label = || format!("found {}, expected {EXPECTED}", self.found());
+        ttl.or_else(|| self.error(format!("`{}` is not a TTL", self.name), label()))
+    }
+
+    /// The items of an array, `expected` at most `max` of them.
+    pub fn array(&self, expected: &str, max: usize) -> Option<Vec<Value<'a>>> {
+        let Some(items) = self.value.get_ref().as_array() else { return self.wrong_type(expected) };
+        if items.len() > max {
+            let label = format!("found {}, expected at most {max}", items.len());
+            return self.error(format!("`{}` has too many items", self.name), label);
+        }
+        Some(items.iter().map(|value| Value { report: self.report, name: self.name, value }).collect())
+    }
+
+    /// The items of an array, or the value itself where it is no array.
+    pub fn one_or_many(&self, expected: &str, max: usize) -> Option<Vec<Value<'a>>> {
+        if self.is_array() { self.array(expected, max) } else { Some(vec![*self]) }
+    }
+
+    /// A table with known keys. `what` is what messages call it; keys that `read` does not ask
+    /// for are reported.
+    pub fn table<T>(&self, what: impl Into<String>, read: impl FnOnce(&Table<'a>) -> Option<T>) -> Option<T> {
+        let what = what.into();
+        let Some(entries) = self.value.get_ref().as_table() else { return self.wrong_type("a table") };
+        let table = Table::new(self.report, what, entries, self.value.span());
+        let made = read(&table);
+        table.report_unknown_keys();
+        made
+    }
+
+    /// A table whose keys are names, in the order of the file; `expected` says what it is.
+    pub fn entries(&self, expected: &str) -> Option<Vec<Entry<'a>>> {
+        match self.value.get_ref().as_table() {
+            Some(table) => Some(entries(self.report, table)),
+            None => self.wrong_type(expected),
+        }
+    }
+
+    /// The value as JSON. Dates have no counterpart there.
+    pub fn json(&self) -> Option<serde_json::Value> {
+        use serde_json::Value as Json;
+        match self.value.get_ref() {
+            DeValue::String(text) => Some(Json::String(text.to_string())),
+            DeValue::Boolean(value) => Some(Json::Bool(*value)),
+            DeValue::Integer(digits) => match i64::from_str_radix(digits.as_str(), digits.radix()) {
+                Ok(number) => Some(number.into()),
+                Err(_) => self.unfit("a whole number of 64 bits"),
+            },
+            DeValue::Float(_) => self.number("a finite number", |_| true).map(Json::from),
+            DeValue::Array(_) => self.array("an array", 1_000)?.iter().map(Value::json).collect(),
+            DeValue::Table(_) => self
+                .entries("a table")?
+                .iter()
+                .map(|entry| Some((entry.value.name.to_owned(), entry.value.json()?)))
+                .collect(),
+            DeValue::Datetime(_) => self.wrong_type("a value that JSON knows"),
+        }
+    }
+}
+
+/// The entries of a table in the order of the file.
+fn entries<'a>(report: &'a Report, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
+    let mut entries: Vec<_> = table
+        .iter()
+        .map(|(key, value)| Entry { key: key.span(), value: Value { report, name: key.get_ref(), value } })
+        .collect();
+    entries.sort_by_key(|entry| entry.key.start);
+    entries
+}
+
+/// `a, b or c`.
+pub fn list(items: impl IntoIterator<Item = String>) -> String {
+    let mut items: Vec<_> = items.into_iter().collect();
+    match items.pop() {
+        Some(last) if !items.is_empty() => format!("{} or {last}", items.join(", ")),
+        last => last.unwrap_or_else(|| "nothing".into()),
+    }
+}
+
+fn syntax_error(file: &Arc<SourceFile>, error: &toml::de::Error) -> Diagnostic {
+    let range = error.span().unwrap_or(0..0);
+    let mut diagnostic = Diagnostic::error("this is not TOML").at(Span::new(file, range), error.message());
+    if error.message().contains("escape") {
+        diagnostic =
+            diagnostic.help("in '''…''' backslashes stand for themselves; in \"…\" and \"\"\"…\"\"\" write \\\\");
+    }
+    diagnostic
+}
+
+/// All mistakes in the order of the file. What was found on a line with a syntax error is left
+/// out: it is about what the parser guessed there.
+fn merge(text: &str, syntax: Vec<Diagnostic>, mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if !syntax.is_empty() {
+        let line_ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |diagnostic: &Diagnostic| line_ends.partition_point(|&end| end < start(diagnostic));
+        let broken: HashSet<_> = syntax.iter().map(line).collect();
+        found.retain(|diagnostic| !broken.contains(&line(diagnostic)));
+    }
+    found.extend(syntax);
+    found.sort_by_key(start);
+    let more = found.len().saturating_sub(MAX_REPORTED);
+    if more > 0 {
+        found.truncate(MAX_REPORTED);
+        found.push(Diagnostic::error(format!("and {more} more mistakes in the same file")));
+    }
+    found
+}
+
+fn start(diagnostic: &Diagnostic) -> usize {
+    diagnostic.span.as_ref().map_or(0, |span| span.range.start)
+}

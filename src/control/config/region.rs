@@ -1,0 +1,125 @@
+//! `[region.NAME]`: a place where the service runs. A [`Value`] comes in, a [`Region`] goes out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::files::Sources;
+use super::reader::{Entry, Table, Value};
+use super::{check, load_report, location};
+use crate::control::diagnostic::{Diagnostic, Span};
+use crate::model::{Endpoint, EndpointTarget, Layer, Name, NameError, Region, ZoneId};
+
+/// Endpoints of a region at most: more than fit an answer.
+const MAX_ENDPOINTS: usize = 64;
+
+const ENDPOINTS: &str = "an array such as [{ address = \"192.0.2.1\" }]";
+
+/// Reads one region. `None` where it is too wrong to be one, which is reported.
+pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_>) -> Option<Region> {
+    let value = entry.value;
+    let name = region_name(entry);
+    value.table(format!("region `{}`", value.name), |table| {
+        let location = table.require("location", location::EXAMPLE).and_then(location::read);
+        let capacity =
+            table.get("capacity").and_then(|v| v.number("a number above 0, up to 1e15", |n| n > 0.0 && n <= 1e15));
+        let cost = table
+            .or("cost", 0.0, |v| v.number("dollars per million requests, 0 to 1000000", |n| (0.0..=1e6).contains(&n)));
+        let endpoints =
+            table.require("endpoints", "endpoints = [{ address = \"192.0.2.1\" }]").and_then(|v| endpoints(v, origin));
+        let check = table.get("check").and_then(|v| check::read(v, sources));
+        let report = table.get("load_report");
+        let load_report = report.and_then(|v| load_report::read(v, endpoints.as_deref()));
+        let most = endpoints.as_ref().map_or(MAX_ENDPOINTS, Vec::len) as u64;
+        let min_healthy = table.or("min_healthy", 1, |v| v.small(1..=most));
+        let location = location?;
+        Some(Region {
+            name: name?,
+            zone,
+            coordinates: location.coordinates?,
+            location,
+            capacity,
+            cost,
+            endpoints: endpoints?,
+            check,
+            load_report,
+            min_healthy,
+        })
+    })
+}
+
+/// Region names stand in commands, paths of the API and the state file.
+fn region_name(entry: &Entry<'_>) -> Option<Box<str>> {
+    let name = entry.value.name;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
+    if (1..=63).contains(&name.len()) && name.bytes().all(fits) {
+        return Some(name.into());
+    }
+    let unfit = Diagnostic::error(format!("{name:?} cannot be the name of a region"));
+    entry.value.report().push(unfit.at(entry.span(), "expected 1 to 63 ASCII letters, digits, `-`, `_` and `.`"));
+    None
+}
+
+fn endpoints(value: Value<'_>, origin: &Name) -> Option<Vec<Endpoint>> {
+    let items = value.array(ENDPOINTS, MAX_ENDPOINTS)?;
+    if items.is_empty() {
+        return value.error("a region needs at least one endpoint", "no endpoint here");
+    }
+    let mut seen = HashMap::new();
+    // All are read before the first failure counts: each reports its own mistakes.
+    let read: Vec<_> = items.into_iter().map(|item| endpoint(item, origin, &mut seen)).collect();
+    read.into_iter().collect()
+}
+
+fn endpoint(value: Value<'_>, origin: &Name, seen: &mut HashMap<IpAddr, Span>) -> Option<Endpoint> {
+    value.table("an endpoint", |table| {
+        let target = target(table, origin, seen);
+        let weight = table.or("weight", 1, |v| v.small(1..=1_000_000));
+        let layer = table.or("layer", Layer::default(), |v| v.choice(&[("l4", Layer::L4), ("l7", Layer::L7)]));
+        Some(Endpoint { target: target?, weight, layer })
+    })
+}
+
+fn target(table: &Table<'_>, origin: &Name, seen: &mut HashMap<IpAddr, Span>) -> Option<EndpointTarget> {
+    let key = table.one_of(&["address", "host"])?;
+    if key.name == "host" {
+        return host(key, origin).map(EndpointTarget::Host);
+    }
+    let mut addresses = Vec::new();
+    let items = key.one_or_many("an address or an array of addresses", MAX_ENDPOINTS)?;
+    if items.is_empty() {
+        return key.error("an endpoint needs at least one address", "no address here");
+    }
+    for item in items {
+        let Some(address) = item.text("an IPv4 or IPv6 address", host_address) else { continue };
+        if let Some(first) = seen.get(&address) {
+            let twice = Diagnostic::error(format!("the address {address} is there twice in one region"));
+            item.report().push(twice.at(item.span(), "again here").related(first.clone(), "first here"));
+        }
+        seen.entry(address).or_insert_with(|| item.span());
+        addresses.push(address);
+    }
+    (!addresses.is_empty()).then_some(EndpointTarget::Addresses(addresses))
+}
+
+/// An address that a client can connect to.
+fn host_address(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| "not an address".to_owned())?;
+    if address.is_unspecified() || address.is_multicast() || address == IpAddr::from([255, 255, 255, 255]) {
+        return Err("no client can connect to this address".to_owned());
+    }
+    if address.to_canonical() != address {
+        return Err(format!("an IPv4 address in IPv6 form: write {}", address.to_canonical()));
+    }
+    Ok(address)
+}
+
+/// A host name. As in zone records, one without a dot at its end is relative to the origin; with
+/// several labels that is hardly ever meant, so it is refused.
+fn host(value: Value<'_>, origin: &Name) -> Option<Name> {
+    value.text("a host name such as \"lb.example.net.\"", |text| {
+        if text.contains('.') && !text.ends_with('.') {
+            return Err(format!("end the name with a dot: \"{text}.\" (or, in this zone, \"{text}.{origin}\")"));
+        }
+        Name::parse(text, origin).map_err(|error: NameError| error.to_string())
+    })
+}

@@ -1,0 +1,200 @@
+//! `[service.NAME]`: a name steered across regions. A table's [`Entry`] and the regions of its
+//! zone come in, a [`Service`] goes out.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+
+use super::reader::{Entry, Table, Value, list};
+use crate::control::diagnostic::{Diagnostic, Span, nearest};
+use crate::model::{HttpsHint, Name, Policy, RegionId, Service, Ttl, Weights, ZoneId};
+
+/// Regions of a service at most: all there may be.
+const MAX_REGIONS: usize = super::MAX_REGIONS;
+
+const REGIONS: &str = "an array of regions such as [\"seoul\", \"virginia\"]";
+
+/// What a zone's services may know of its regions.
+pub struct KnownRegion<'a> {
+    pub name: &'a str,
+    /// Its name in the file.
+    pub span: Span,
+    pub id: RegionId,
+    pub has_check: bool,
+    /// Whether a service uses it.
+    pub used: Cell<bool>,
+}
+
+/// Reads one service. `None` where it is too wrong to be one, which is reported.
+pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &[KnownRegion<'_>]) -> Option<Service> {
+    let value = entry.value;
+    let name = service_name(entry, origin);
+    value.table(format!("service `{}`", value.name), |table| {
+        let choices = Policy::ALL.map(|policy| (policy.as_str(), policy));
+        let policy = table.or("policy", Policy::Score, |v| v.choice(&choices));
+        let regions = table.require("regions", "regions = [\"seoul\", \"virginia\"]");
+        let regions = regions.and_then(|v| regions_and_shares(v, policy, known));
+        let weights = table.or("weights", Weights::default(), |v| weights(v, policy));
+        let (ttl, failover_ttl) = ttls(table);
+        let ecs = table.or("ecs", true, |v| v.boolean());
+        let https = table.get("https").and_then(https);
+        let (regions, region_weights) = regions?;
+        if policy == Policy::Score {
+            warn_of_unchecked(entry, &regions, known);
+        }
+        Some(Service { name: name?, zone, policy, regions, region_weights, weights, ttl, failover_ttl, ecs, https })
+    })
+}
+
+fn service_name(entry: &Entry<'_>, origin: &Name) -> Option<Name> {
+    let report = entry.value.report();
+    let text = entry.value.name;
+    match Name::parse(text, origin) {
+        Ok(name) if name.is_at_or_below(origin) => return Some(name),
+        Ok(name) => report.push(
+            Diagnostic::error(format!("the service {name} is outside the zone {origin}"))
+                .at(entry.span(), "expected a name relative to the origin, such as `www`, or \"@\""),
+        ),
+        Err(error) => report.push(
+            Diagnostic::error(format!("{text:?} cannot be the name of a service")).at(entry.span(), error.to_string()),
+        ),
+    }
+    None
+}
+
+/// `regions = ["a", "b"]`, all alike; or, for `weighted`, `regions = { a = 3, b = 1 }`.
+fn regions_and_shares(
+    value: Value<'_>,
+    policy: Policy,
+    known: &[KnownRegion<'_>],
+) -> Option<(Vec<RegionId>, Vec<f64>)> {
+    let mut named = Vec::new();
+    if value.is_empty() {
+        return value.error("a service needs at least one region", format!("expected {REGIONS}"));
+    }
+    if value.is_table() {
+        if policy != Policy::Weighted {
+            let label = format!("found a table, expected {REGIONS}");
+            value.error::<()>("regions have shares only under `policy = \"weighted\"`", label);
+        }
+        for entry in value.entries(REGIONS)? {
+            let share = entry.value.number("a share from 0 to 1000000", |n| (0.0..=1e6).contains(&n));
+            named.push((entry.value.name, entry.span(), share.unwrap_or(0.0)));
+        }
+    } else {
+        for item in value.array(REGIONS, MAX_REGIONS)? {
+            let Some(name) = item.string("the name of a region") else { continue };
+            named.push((name, item.span(), 1.0));
+        }
+    }
+    Some(resolve(value, named, known))
+}
+
+fn resolve(value: Value<'_>, named: Vec<(&str, Span, f64)>, known: &[KnownRegion<'_>]) -> (Vec<RegionId>, Vec<f64>) {
+    let by_name: HashMap<&str, &KnownRegion<'_>> = known.iter().map(|region| (region.name, region)).collect();
+    let (mut ids, mut shares) = (Vec::new(), Vec::new());
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for (name, span, share) in named {
+        let Some(region) = by_name.get(name) else {
+            value.report().push_missing(unknown_region(name, span, known));
+            continue;
+        };
+        if let Some(first) = seen.insert(name, span.clone()) {
+            let twice = Diagnostic::error(format!("region `{name}` is there twice"));
+            value.report().push(twice.at(span, "again here").related(first, "first here"));
+            continue;
+        }
+        region.used.set(true);
+        ids.push(region.id);
+        shares.push(share);
+    }
+    (ids, shares)
+}
+
+fn unknown_region(name: &str, span: Span, known: &[KnownRegion<'_>]) -> Diagnostic {
+    /// Regions named in a message at most.
+    const SHOWN: usize = 8;
+    let unknown =
+        Diagnostic::error(format!("unknown region `{name}`")).at(span, "no [region] of this file is so called");
+    if let Some(meant) = nearest(name, known.iter().map(|region| region.name)) {
+        return unknown.help(format!("did you mean `{meant}`?"));
+    }
+    let names = known.iter().take(SHOWN).map(|region| format!("`{}`", region.name));
+    unknown.help(format!("regions of this file: {}", list(names)))
+}
+
+fn weights(value: Value<'_>, policy: Policy) -> Option<Weights> {
+    let weights = value.table("`weights`", |table| {
+        let weight = |key, default| table.or(key, default, |v| v.number("0 to 100", |n| (0.0..=100.0).contains(&n)));
+        let defaults = Weights::default();
+        Some(Weights {
+            latency: weight("latency", defaults.latency),
+            load: weight("load", defaults.load),
+            cost: weight("cost", defaults.cost),
+        })
+    })?;
+    let warn = |message: &str, label: &str| {
+        value.report().push(Diagnostic::warning(message).at(value.span(), label));
+    };
+    if policy != Policy::Score {
+        warn("`weights` has no effect", &format!("policy `{}` looks at none of them", policy.as_str()));
+    } else if weights.latency + weights.load + weights.cost == 0.0 {
+        warn("all weights are 0", "all regions score alike");
+    }
+    Some(weights)
+}
+
+/// `ttl` (default 30 s) and `failover_ttl` (default 5 s, or `ttl` where that is less).
+fn ttls(table: &Table<'_>) -> (Ttl, Ttl) {
+    let ttl_key = table.get("ttl");
+    let ttl = ttl_key.and_then(|v| v.ttl()).unwrap_or(Ttl::saturating(30));
+    let Some(failover_key) = table.get("failover_ttl") else { return (ttl, ttl.min(Ttl::saturating(5))) };
+    let failover = failover_key.ttl().unwrap_or(ttl);
+    if failover > ttl {
+        let mut above = Diagnostic::error("`failover_ttl` is above `ttl`")
+            .at(failover_key.span(), format!("{failover} s, expected at most {ttl} s"));
+        above = match ttl_key {
+            Some(key) => above.related(key.span(), "`ttl`"),
+            None => above.help("`ttl` is 30 s unless the service says otherwise"),
+        };
+        table.report().push(above);
+    }
+    (ttl, failover)
+}
+
+fn https(value: Value<'_>) -> Option<HttpsHint> {
+    /// As many as an answer can reasonably hold.
+    const MAX_ALPN: usize = 16;
+    value.table("`https`", |table| {
+        let alpn = table.or("alpn", Vec::new(), |v| {
+            let items = v.array("an array of protocols such as [\"h2\"]", MAX_ALPN)?;
+            Some(items.into_iter().filter_map(|item| item.text("a protocol such as \"h2\"", alpn)).collect())
+        });
+        Some(HttpsHint { alpn, port: table.get("port").and_then(|v| v.small(1..=65_535)) })
+    })
+}
+
+/// RFC 7301 section 3.1: 1 to 255 octets.
+fn alpn(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        1..=255 => Ok(text.to_owned()),
+        _ => Err("not 1 to 255 octets"),
+    }
+}
+
+/// A score steers around regions that are down only where something looks.
+fn warn_of_unchecked(entry: &Entry<'_>, regions: &[RegionId], known: &[KnownRegion<'_>]) {
+    let unchecked = |id: &&RegionId| known.iter().any(|region| region.id == **id && !region.has_check);
+    let names: Vec<_> = regions
+        .iter()
+        .filter(unchecked)
+        .filter_map(|id| known.iter().find(|region| region.id == *id))
+        .map(|region| format!("`{}`", region.name))
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let warning = Diagnostic::warning(format!("service `{}` has regions that are never checked", entry.value.name))
+        .at(entry.span(), format!("{} counts as always up", names.join(", ")))
+        .help("add `check.http`, `check.https` or `check.tcp` to the region");
+    entry.value.report().push(warning);
+}

@@ -1,0 +1,156 @@
+//! The main file, `meridian.toml`: where to listen, what to read, which limits hold.
+//!
+//! Its root [`Table`] comes in; a [`Config`] and the operator's networks go out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::files::Sources;
+use super::location;
+use super::reader::{Table, Value};
+use super::{Config, Geoip, Limits, Listen};
+use crate::control::diagnostic::{Diagnostic, Span};
+use crate::model::{Location, Prefix};
+
+/// The operator's own networks at most: as many as a large intranet has.
+const MAX_NETWORKS: usize = 100_000;
+/// Items of the short lists: addresses to listen on, databases.
+const MAX_ITEMS: usize = 64;
+
+pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Location)>) {
+    let path = |value: Value<'_>| path(value, sources);
+    let token_file =
+        root.get("admin").map(|v| v.table("`admin`", |t| t.require("token_file", TOKEN_FILE).and_then(path)));
+    let config = Config {
+        listen: root
+            .or("listen", Listen::default(), |v| v.table("`listen`", |t| Some(listen(t, token_file.is_some())))),
+        zones: root.get("zones").and_then(path).unwrap_or_else(|| sources.resolve("zones")),
+        state: root.get("state").and_then(path).unwrap_or_else(|| sources.resolve("state")),
+        geoip: Geoip { databases: root.or("geoip", Vec::new(), |v| databases(v, sources)) },
+        admin_token_file: token_file.flatten(),
+        threads: root.get("threads").and_then(|v| v.small(1..=1_024)),
+        limits: root.or("limits", Limits::default(), |v| v.table("`limits`", |t| Some(limits(t)))),
+        nsid: root.get("nsid").and_then(nsid),
+        seed: root.or("seed", 0, |v| v.integer(0..=u64::MAX)),
+    };
+    (config, root.or("network", Vec::new(), networks))
+}
+
+const TOKEN_FILE: &str = "token_file = \"admin.token\"";
+
+fn path(value: Value<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
+    value.text("a path", |text| if text.is_empty() { Err("the path is empty") } else { Ok(sources.resolve(text)) })
+}
+
+fn listen(table: &Table<'_>, has_token: bool) -> Listen {
+    let defaults = Listen::default();
+    Listen {
+        dns: table.or("dns", defaults.dns, dns_addresses),
+        admin: table.or("admin", defaults.admin, |value| admin_address(value, has_token)),
+    }
+}
+
+fn dns_addresses(value: Value<'_>) -> Option<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for item in value.one_or_many("an array of addresses such as [\"0.0.0.0:53\"]", MAX_ITEMS)? {
+        let Some(address) = item.text(SOCKET_ADDRESS, str::parse::<SocketAddr>) else { continue };
+        if addresses.contains(&address) {
+            item.error::<()>(format!("`dns` names {address} twice"), "again here");
+        }
+        addresses.push(address);
+    }
+    if addresses.is_empty() {
+        return value.error("`dns` holds no address to listen on", "expected at least one such as \"0.0.0.0:53\"");
+    }
+    Some(addresses)
+}
+
+const SOCKET_ADDRESS: &str = "an address and port such as \"192.0.2.1:53\" or \"[2001:db8::1]:53\"";
+
+/// Whoever reaches the admin address may drain regions: beyond this machine that takes a token.
+fn admin_address(value: Value<'_>, has_token: bool) -> Option<Option<SocketAddr>> {
+    if value.as_str() == Some("off") {
+        return Some(None);
+    }
+    let address = value.text("an address and port such as \"127.0.0.1:8053\", or \"off\"", str::parse::<SocketAddr>)?;
+    if !address.ip().to_canonical().is_loopback() && !has_token {
+        value.report().push(
+            Diagnostic::error("the admin address can be reached from other machines, and no token protects it")
+                .at(value.span(), "not a loopback address")
+                .help("name a file with a secret: `admin.token_file = \"admin.token\"`; or listen on 127.0.0.1"),
+        );
+    }
+    Some(Some(address))
+}
+
+/// `geoip = ["a.mmdb"]`, or `geoip.databases = ["a.mmdb"]`.
+fn databases(value: Value<'_>, sources: &Sources<'_>) -> Option<Vec<PathBuf>> {
+    const EXPECTED: &str = "an array of paths such as [\"geoip/GeoLite2-City.mmdb\"]";
+    let paths = |list: Value<'_>| {
+        let items = list.one_or_many(EXPECTED, MAX_ITEMS)?;
+        Some(items.into_iter().filter_map(|item| path(item, sources)).collect())
+    };
+    if value.is_table() {
+        value.table("`geoip`", |t| t.require("databases", EXPECTED).and_then(paths))
+    } else {
+        paths(value)
+    }
+}
+
+fn limits(table: &Table<'_>) -> Limits {
+    let defaults = Limits::default();
+    let tcp_time = Duration::from_millis(100)..=Duration::from_secs(600);
+    Limits {
+        tcp_connections: table.or("tcp_connections", defaults.tcp_connections, |v| v.small(1..=1_000_000)),
+        tcp_per_network: table.or("tcp_per_network", defaults.tcp_per_network, |v| v.small(1..=1_000_000)),
+        tcp_idle: table.or("tcp_idle", defaults.tcp_idle, |v| v.duration(tcp_time.clone())),
+        tcp_message: table.or("tcp_message", defaults.tcp_message, |v| v.duration(tcp_time.clone())),
+        probes: table.or("probes", defaults.probes, |v| v.small(1..=10_000)),
+    }
+}
+
+/// RFC 5001 lets an identifier be any octets; text is what operators read.
+fn nsid(value: Value<'_>) -> Option<String> {
+    value.text("1 to 128 octets of text", |text| match text.len() {
+        1..=128 => Ok(text.to_owned()),
+        0 => Err("the text is empty"),
+        _ => Err("the text is longer than 128 octets"),
+    })
+}
+
+fn networks(value: Value<'_>) -> Option<Vec<(Prefix, Location)>> {
+    let mut networks = Vec::new();
+    let mut seen: HashMap<Prefix, Span> = HashMap::new();
+    for item in value.array("tables: [[network]] cidr = \"10.0.0.0/8\", location = { … }", MAX_NETWORKS)? {
+        let network = item.table("`[[network]]`", |table| {
+            let cidr = table.require("cidr", "cidr = \"10.0.0.0/8\"");
+            let location = table.require("location", location::EXAMPLE).and_then(location::read);
+            let cidr = cidr?;
+            let prefix = cidr.text("a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"", prefix)?;
+            if let Some(first) = seen.insert(prefix, cidr.span()) {
+                let twice = Diagnostic::error(format!("the network {prefix} is there twice"));
+                cidr.report().push(twice.at(cidr.span(), "again here").related(first, "first here"));
+            }
+            Some((prefix, location?))
+        });
+        networks.extend(network);
+    }
+    Some(networks)
+}
+
+/// A prefix, with what it was meant to be where host bits are set.
+fn prefix(text: &str) -> Result<Prefix, String> {
+    text.parse().map_err(|error: crate::model::prefix::PrefixError| {
+        let meant = text
+            .split_once('/')
+            .and_then(|(address, len)| Some(Prefix::containing(address.parse::<IpAddr>().ok()?, len.parse().ok()?)));
+        match meant {
+            Some(meant) if error == crate::model::prefix::PrefixError::HostBits => {
+                format!("{error}; the network is {meant}")
+            }
+            _ => error.to_string(),
+        }
+    })
+}

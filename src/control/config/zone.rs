@@ -1,0 +1,180 @@
+//! One zone file: static records, regions and services under one origin.
+//!
+//! The file's text comes in, with the ids its zone and regions get; [`ZoneParts`] goes out, whole
+//! or with the mistakes that keep it from being loaded.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::files::Sources;
+use super::reader::{Entry, Table, Value, read_document};
+use super::service::KnownRegion;
+use super::text::StringPlaces;
+use super::{region, service};
+use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner};
+use crate::model::{EndpointTarget, Name, Region, RegionId, Service, Zone, ZoneId};
+
+/// What one zone file holds. Complete only where `diagnostics` has no error.
+pub struct ZoneParts {
+    pub zone: Option<(Zone, Span)>,
+    pub regions: Vec<Region>,
+    pub services: Vec<Service>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a zone file. Its regions get ids from `first_region` on.
+pub fn read(file: &Arc<SourceFile>, id: ZoneId, first_region: usize, sources: &Sources<'_>) -> ZoneParts {
+    let mut elsewhere = Vec::new();
+    let (mut parts, found) =
+        read_document(file, "the zone file", |root| read_root(root, id, first_region, sources, &mut elsewhere));
+    parts.diagnostics = found;
+    parts.diagnostics.append(&mut elsewhere);
+    parts
+}
+
+fn read_root(
+    root: &Table<'_>,
+    id: ZoneId,
+    first_region: usize,
+    sources: &Sources<'_>,
+    elsewhere: &mut Vec<Diagnostic>,
+) -> ZoneParts {
+    let origin_key = root.require("origin", "origin = \"gslb.example.com\"");
+    let origin = origin_key.and_then(|v| v.text("the zone's name such as \"gslb.example.com\"", Name::parse_absolute));
+    // Without an origin the rest is still read, so that its own mistakes are told.
+    let base = origin.clone().unwrap_or_else(Name::root);
+    let region_entries = entries(root.get("region"), "tables: [region.NAME]");
+    let read: Vec<_> = region_entries.iter().map(|entry| region::read(entry, id, &base, sources)).collect();
+    let known = known_regions(&region_entries, first_region);
+    let service_entries = entries(root.get("service"), "tables: [service.NAME]");
+    let services: Vec<_> = service_entries.iter().map(|entry| service::read(entry, id, &base, &known)).collect();
+    warn_of_unused(root, &known);
+    let owners = owners(&service_entries, &services, &read, first_region);
+    report_names_used_twice(root, &owners);
+    let parsed = records(root, &base, sources);
+    let zone = origin.zip(origin_key).map(|(origin, key)| {
+        let nodes = check_records(parsed, &origin, &key.span(), &owners, elsewhere);
+        (Zone { origin, nodes }, key.span())
+    });
+    ZoneParts {
+        zone,
+        regions: read.into_iter().flatten().collect(),
+        services: services.into_iter().flatten().collect(),
+        diagnostics: Vec::new(),
+    }
+}
+
+fn entries<'a>(value: Option<Value<'a>>, expected: &str) -> Vec<Entry<'a>> {
+    value.and_then(|value| value.entries(expected)).unwrap_or_default()
+}
+
+/// All regions of the file by name, also those with mistakes: services may name them.
+fn known_regions<'a>(entries: &[Entry<'a>], first: usize) -> Vec<KnownRegion<'a>> {
+    let mut known: Vec<KnownRegion<'a>> = Vec::new();
+    let mut lowercase: HashMap<String, Span> = HashMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some(other) = lowercase.insert(entry.value.name.to_lowercase(), entry.span()) {
+            let alike = Diagnostic::error("two regions of a zone differ only in upper and lower case");
+            entry.value.report().push(alike.at(entry.span(), "this one").related(other, "and this one"));
+        }
+        known.push(KnownRegion {
+            name: entry.value.name,
+            span: entry.span(),
+            // Beyond the limit nothing is loaded, so that the number does not matter.
+            id: RegionId(u16::try_from(first + index).unwrap_or(u16::MAX)),
+            has_check: entry.value.has("check"),
+            used: Cell::new(false),
+        });
+    }
+    known
+}
+
+fn warn_of_unused(root: &Table<'_>, known: &[KnownRegion<'_>]) {
+    for region in known.iter().filter(|region| !region.used.get()) {
+        let unused = Diagnostic::warning(format!("no service uses region `{}`", region.name));
+        root.report().push(unused.at(region.span.clone(), "never handed out"));
+    }
+}
+
+/// What the check of the records must know of the services.
+fn owners(
+    entries: &[Entry<'_>],
+    services: &[Option<Service>],
+    regions: &[Option<Region>],
+    first_region: usize,
+) -> Vec<ServiceOwner> {
+    let has_host = |id: &RegionId| {
+        let region = id.index().checked_sub(first_region).and_then(|index| regions.get(index));
+        let endpoints = region.and_then(Option::as_ref).map_or(&[][..], |region| &region.endpoints);
+        endpoints.iter().any(|endpoint| matches!(endpoint.target, EndpointTarget::Host(_)))
+    };
+    let owner = |(entry, service): (&Entry<'_>, &Option<Service>)| {
+        let service = service.as_ref()?;
+        Some(ServiceOwner {
+            name: service.name.clone(),
+            span: entry.span(),
+            has_host_endpoint: service.regions.iter().any(has_host),
+            https: service.https.is_some(),
+        })
+    };
+    entries.iter().zip(services).filter_map(owner).collect()
+}
+
+/// `www`, `WWW` and `www.gslb.example.com.` are different keys and the same name.
+fn report_names_used_twice(root: &Table<'_>, owners: &[ServiceOwner]) {
+    let mut seen: HashMap<&Name, &Span> = HashMap::new();
+    for owner in owners {
+        if let Some(first) = seen.insert(&owner.name, &owner.span) {
+            let twice = Diagnostic::error(format!("two services are called {}", owner.name));
+            root.report().push(twice.at(owner.span.clone(), "again here").related(first.clone(), "first here"));
+        }
+    }
+}
+
+/// The static records, from `records` or from `records_file`.
+fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Parsed> {
+    let ttl = root.get("ttl").and_then(|v| v.ttl());
+    let key = root.one_of(&["records", "records_file"])?;
+    let text = key.string("zone records (RFC 1035)")?;
+    let mut include = sources;
+    if key.name == "records" {
+        let file = root.report().file();
+        let places = StringPlaces::new(&file.text, key.span().range, text);
+        let locate = |range| places.locate(range);
+        return Some(zonefile::parse(MasterText { file, text, locate: &locate }, origin, ttl, &mut include));
+    }
+    match sources.open_beside(text, root.report().file()) {
+        Ok(file) => {
+            let master = MasterText { file: &file, text: &file.text, locate: &|range| range };
+            Some(zonefile::parse(master, origin, ttl, &mut include))
+        }
+        Err(error) => key.error(error, "named here"),
+    }
+}
+
+/// Checks the records as a zone. Mistakes go to `elsewhere`: they may stand in other files.
+fn check_records(
+    parsed: Option<Parsed>,
+    origin: &Name,
+    origin_span: &Span,
+    owners: &[ServiceOwner],
+    elsewhere: &mut Vec<Diagnostic>,
+) -> std::collections::BTreeMap<Name, Vec<crate::model::RrSet>> {
+    let Some(Parsed { records, diagnostics }) = parsed else { return Default::default() };
+    let broken = diagnostics.iter().any(Diagnostic::is_error);
+    elsewhere.extend(diagnostics);
+    let (nodes, found) = zonefile::check(origin, origin_span, &records, owners);
+    // What is missing of a zone with unreadable records may be among these.
+    elsewhere.extend(found.into_iter().filter(|each| !broken || each.span.as_ref() != Some(origin_span)));
+    nodes
+}
+
+/// Whether a file of the zones directory is a zone file: `*.toml`, and not hidden as the
+/// temporary files of editors are.
+pub fn is_zone_file(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.ends_with(".toml") && !name.starts_with('.')
+}

@@ -1,0 +1,701 @@
+//! What the loader says of files as operators write them: the good, the wrong, the odd.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use meridian::control::config::{self, Files, Limits, Listen, Loaded};
+use meridian::control::diagnostic::{Diagnostic, Severity};
+use meridian::model::{
+    Check, CheckKind, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReportKind, Name, Policy, RegionId, Ttl,
+};
+use proptest::prelude::*;
+
+/// Files that exist only in a test.
+#[derive(Clone, Default)]
+struct Memory(BTreeMap<PathBuf, String>);
+
+impl Memory {
+    fn with(mut self, path: &str, text: impl Into<String>) -> Memory {
+        self.0.insert(path.into(), text.into());
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, Vec<Diagnostic>> {
+        config::load_from(self, Path::new("meridian.toml"))
+    }
+}
+
+impl Files for Memory {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let inside: Vec<_> = self.0.keys().filter(|file| file.parent() == Some(path)).cloned().collect();
+        if inside.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(inside) }
+    }
+}
+
+const RECORDS: &str = "records = '''
+@    SOA  ns1 hostmaster 1 1h 10m 1w 60
+@    NS   ns1
+ns1  A    198.51.100.53
+'''
+";
+
+const SEOUL: &str = "[region.seoul]
+location = { country = \"KR\", latitude = 37.57, longitude = 126.98 }
+endpoints = [{ address = \"203.0.113.10\" }]
+check.tcp = { port = 443 }
+";
+
+const WWW: &str = "[service.www]
+regions = [\"seoul\"]
+";
+
+/// A good zone with `more` at its end.
+fn zone(more: &str) -> String {
+    format!("origin = \"gslb.example.com\"\n{RECORDS}{SEOUL}{WWW}{more}")
+}
+
+fn with_zone(text: &str) -> Memory {
+    Memory::default().with("meridian.toml", "").with("zones/a.toml", text)
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
+    diagnostics.iter().map(Diagnostic::to_string).collect()
+}
+
+fn mistakes(files: &Memory) -> Vec<String> {
+    match files.load() {
+        Ok(loaded) => panic!("loaded, with {:?}", lines(&loaded.diagnostics)),
+        Err(diagnostics) => lines(&diagnostics),
+    }
+}
+
+/// The only mistake there is.
+fn mistake(files: &Memory) -> String {
+    let mut all = mistakes(files);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all.remove(0)
+}
+
+/// What a key of region seoul, a service `s` or the main file is told.
+fn of_region(keys: &str) -> String {
+    mistake(&with_zone(&format!("origin = \"gslb.example.com\"\n{RECORDS}{SEOUL}{keys}\n{WWW}")))
+}
+
+fn of_service(keys: &str) -> String {
+    mistake(&with_zone(&zone(&format!("[service.s]\nregions = [\"seoul\"]\n{keys}\n"))))
+}
+
+#[track_caller]
+fn says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+}
+
+fn example() -> Loaded {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/config/meridian.toml");
+    config::load(&path).unwrap_or_else(|diagnostics| panic!("{:#?}", lines(&diagnostics)))
+}
+
+fn name(text: &str) -> Name {
+    Name::parse_absolute(text).expect("name")
+}
+
+#[test]
+fn the_example_loads() {
+    let Loaded { config, model, diagnostics, files } = example();
+    assert_eq!(lines(&diagnostics), [""; 0]);
+    assert_eq!(config.listen.dns, ["127.0.0.1:5300".parse().expect("address")]);
+    assert_eq!(config.seed, 20_260_101);
+    assert_eq!(model.networks.len(), 2);
+    let origins: Vec<_> = model.zones.iter().map(|zone| zone.origin.to_string()).collect();
+    assert_eq!(origins, ["cdn.example.net.", "gslb.example.com."]);
+    let read: Vec<_> = files.iter().map(|path| path.file_name().expect("name").to_string_lossy()).collect();
+    assert_eq!(
+        read,
+        ["meridian.toml", "cdn.example.net.toml", "cdn.example.net.zone", "mail.zone", "gslb.example.com.toml"]
+    );
+}
+
+#[test]
+fn regions_are_read_as_written() {
+    let model = example().model;
+    let [seoul] = model.find_regions("seoul")[..] else { panic!("one seoul") };
+    let seoul = model.region(seoul);
+    assert_eq!((seoul.capacity, seoul.cost, seoul.min_healthy), (Some(20_000.0), 0.9, 1));
+    assert_eq!(seoul.coordinates.latitude(), 37.57);
+    assert_eq!(seoul.endpoints.len(), 2);
+    assert_eq!((seoul.endpoints[0].weight, seoul.endpoints[1].layer), (4, Layer::L4));
+    let Some(Check { kind: CheckKind::Http(http), interval, timeout, fall: 3, rise: 3 }) = &seoul.check else {
+        panic!("{:?}", seoul.check)
+    };
+    assert_eq!((*interval, *timeout), (Duration::from_secs(5), Duration::from_secs(2)));
+    let HttpCheck { tls, port, path, host, status, body, json } = http;
+    assert!(tls.as_ref().is_some_and(|tls| tls.verify && tls.server_name.is_none() && tls.ca_pem.is_none()));
+    assert_eq!((*port, path.as_str(), host.as_deref()), (443, "/health", Some("www.example.com")));
+    assert_eq!((status.as_slice(), body.as_deref()), (&[(200, 399)][..], Some("ok")));
+    assert_eq!(json[..], [("/status".to_owned(), "healthy".into())]);
+    let report = seoul.load_report.as_ref().expect("report");
+    assert!(matches!(&report.kind, LoadReportKind::Haproxy { proxy, field: HaproxyField::Sessions } if proxy == "web"));
+    assert_eq!((report.interval, report.timeout), (Duration::from_secs(10), Duration::from_secs(3)));
+    let [virginia] = model.find_regions("virginia@gslb.example.com")[..] else { panic!("one virginia") };
+    let virginia = model.region(virginia);
+    assert_eq!(virginia.load_report.as_ref().expect("report").url, "http://198.51.100.10:9000/load");
+    assert!(matches!(&virginia.check, Some(Check { kind: CheckKind::Http(http), .. })
+        if http.tls.is_some() && http.port == 8443 && http.status == [(200, 200), (300, 399)]));
+    let [rented] = model.find_regions("rented")[..] else { panic!("one rented") };
+    assert_eq!(model.region(rented).endpoints[0].target, EndpointTarget::Host(name("customer.cdn.example.org")));
+}
+
+#[test]
+fn services_are_read_as_written() {
+    let model = example().model;
+    let service = |text: &str| model.services.iter().find(|service| service.name == name(text)).expect("service");
+    let region_names = |ids: &[RegionId]| ids.iter().map(|&id| model.region(id).name.to_string()).collect::<Vec<_>>();
+    let www = service("www.gslb.example.com");
+    assert_eq!(www.policy, Policy::Score);
+    assert_eq!(region_names(&www.regions), ["seoul", "virginia", "frankfurt"]);
+    assert_eq!((www.ttl, www.failover_ttl, www.ecs), (Ttl::saturating(30), Ttl::saturating(5), true));
+    let api = service("api.gslb.example.com");
+    assert_eq!((api.policy, api.region_weights.as_slice()), (Policy::Weighted, &[3.0, 1.0][..]));
+    assert_eq!(api.https.as_ref().map(|https| (https.alpn.join(","), https.port)), Some(("h2".into(), Some(8443))));
+    let apps = service("*.apps.gslb.example.com");
+    assert_eq!((apps.policy, apps.ecs), (Policy::Failover, false));
+    assert_eq!(region_names(&apps.regions), ["frankfurt", "virginia"]);
+    assert_eq!(region_names(&service("static.cdn.example.net").regions), ["own", "rented"]);
+}
+
+#[test]
+fn an_empty_main_file_means_the_defaults() {
+    let loaded = with_zone(&zone("")).load().expect("loads");
+    assert_eq!((loaded.config.listen, loaded.config.limits), (Listen::default(), Limits::default()));
+    assert_eq!((loaded.config.zones, loaded.config.state), ("zones".into(), "state".into()));
+    assert_eq!((loaded.config.seed, loaded.config.threads, loaded.config.nsid), (0, None, None));
+    let service = &loaded.model.services[0];
+    assert_eq!((service.ttl, service.failover_ttl), (Ttl::saturating(30), Ttl::saturating(5)));
+}
+
+/// Sixteen mistakes in one zone file, one in the main file.
+const WRONG: &str = r#"origin = "gslb.example.com"
+ttl = "5 minutes"
+records = '''
+@    SOA  ns1 hostmaster 1 1h 10m 1w 60
+@    NS   ns1
+ns1  A    198.51.100.53
+'''
+recrods_file = "x"
+
+[region.seoul]
+location = { country = "Korea", latitude = 37.57, longitude = 126.98 }
+capacity = 0
+cots = 0.9
+endpoints = [
+  { address = ["203.0.113.10", "203.0.113.300"], weight = 0 },
+  { address = "203.0.113.10", layer = "l8" },
+]
+check.http = { url = "https://10.0.0.1/health", intervall = "5s", timeout = 2, fall = 101, status = "900" }
+
+[service.www]
+policy = "scores"
+regions = ["seuol"]
+ttl = "30s"
+failover_ttl = "1m"
+weights = { latency = -1 }
+"#;
+
+#[test]
+fn every_mistake_of_every_file_is_told_at_once() {
+    let files = with_zone(WRONG).with("meridian.toml", "listen.admin = \"0.0.0.0:8053\"\n");
+    let found = mistakes(&files);
+    let expected = [
+        "meridian.toml:1:16: the admin address can be reached from other machines",
+        "zones/a.toml:2:7: `ttl` is not a TTL (found the string \"5 minutes\", expected a TTL such as",
+        "zones/a.toml:8:1: unknown key `recrods_file` in the zone file (not known here); did you mean `records_file`?",
+        "zones/a.toml:10:9: no service uses region `seoul`",
+        "zones/a.toml:11:24: `country`: not a two-letter country code (ISO 3166-1) (found the string \"Korea\"",
+        "zones/a.toml:12:12: `capacity` is out of range (found the integer 0, expected a number above 0",
+        "zones/a.toml:13:1: unknown key `cots` in region `seoul` (not known here); did you mean `cost`?",
+        "zones/a.toml:15:32: `address`: not an address (found the string \"203.0.113.300\"",
+        "zones/a.toml:15:59: `weight` is out of range (found the integer 0, expected a whole number from 1 to 1000000)",
+        "zones/a.toml:16:15: the address 203.0.113.10 is there twice in one region (again here)",
+        "zones/a.toml:16:39: `layer` cannot be \"l8\" (expected \"l4\" or \"l7\"); did you mean",
+        "zones/a.toml:18:22: `url`: a probe goes to the endpoint's own address: write {address}",
+        "zones/a.toml:18:49: unknown key `intervall` in `check.http` (not known here); did you mean `interval`?",
+        "zones/a.toml:18:77: wrong type for `timeout` (found the integer 2, expected a duration such as \"5s\", 10ms to 1m)",
+        "zones/a.toml:18:87: `fall` is out of range (found the integer 101, expected a whole number from 1 to 100)",
+        "zones/a.toml:18:101: `status`: not a range of status codes",
+        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"failover\" or \"weighted\"); did you mean \"score\"?",
+        "zones/a.toml:22:12: unknown region `seuol` (no [region] of this file is so called); did you mean `seoul`?",
+        "zones/a.toml:24:16: `failover_ttl` is above `ttl` (60 s, expected at most 30 s)",
+        "zones/a.toml:25:23: `latency` is out of range (found the integer -1, expected 0 to 100)",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "found    {found}\nexpected {expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn renderings_show_the_place_and_the_way_out() {
+    let diagnostics = with_zone(WRONG).load().expect_err("wrong");
+    let rendered = |part: &str| {
+        let found = diagnostics.iter().find(|diagnostic| diagnostic.message.contains(part));
+        format!("{}\n", found.expect("diagnostic").render(false))
+    };
+    assert_eq!(
+        rendered("seuol"),
+        r#"error: unknown region `seuol`
+  --> zones/a.toml:22:12
+   |
+22 | regions = ["seuol"]
+   |            ^^^^^^^ no [region] of this file is so called
+   |
+   = help: did you mean `seoul`?
+"#
+    );
+    assert_eq!(
+        rendered("twice"),
+        r#"error: the address 203.0.113.10 is there twice in one region
+  --> zones/a.toml:16:15
+   |
+15 |   { address = ["203.0.113.10", "203.0.113.300"], weight = 0 },
+   |                -------------- first here
+16 |   { address = "203.0.113.10", layer = "l8" },
+   |               ^^^^^^^^^^^^^^ again here
+"#
+    );
+}
+
+#[test]
+fn keys_of_a_region_are_held_to_their_ranges() {
+    for (keys, expected) in [
+        ("capacity = nan", "`capacity` is out of range (found the number nan"),
+        ("capacity = 1e400", "`capacity` is out of range"),
+        ("cost = -0.1", "`cost` is out of range"),
+        ("min_healthy = 2", "expected a whole number from 1 to 1)"),
+        ("min_healthy = 99999999999999999999999", "`min_healthy` is out of range"),
+        ("load_report.haproxy = { url = \"http://x/\" }", "`proxy` is missing in `load_report.haproxy`"),
+        ("load_report.haproxy = { url = \"ftp://x/\", proxy = \"w\" }", "does not begin with http:// or https://"),
+        ("load_report.json = { url = \"http://x/\", load = \"load\" }", "a JSON pointer begins with `/`"),
+        ("load_report = {}", "`haproxy` or `json` is missing in `load_report`"),
+        (
+            "load_report.json = { url = \"http://x/\", load = \"\" }\nload_report.haproxy = { url = \"http://x/\", proxy = \"w\" }",
+            "`haproxy` and `json` cannot both stand in `load_report`",
+        ),
+    ] {
+        let found = of_region(keys);
+        assert!(found.contains(expected), "{keys}: {found}");
+    }
+}
+
+#[test]
+fn checks_are_held_to_what_can_be_probed() {
+    let check = |keys: &str| {
+        let region = SEOUL.replace("check.tcp = { port = 443 }", keys);
+        mistake(&with_zone(&format!("origin = \"gslb.example.com\"\n{RECORDS}{region}{WWW}")))
+    };
+    for (keys, expected) in [
+        ("check.tcp = {}", "`port` is missing in `check.tcp`"),
+        ("check.tcp = { port = 0 }", "`port` is out of range"),
+        ("check.tcp = { port = 1, fall = 0 }", "`fall` is out of range"),
+        ("check.tcp = { port = 1, interval = \"0s\" }", "expected 100ms to 1h"),
+        ("check.tcp = { port = 1, timeout = \"2m\" }", "expected 10ms to 1m"),
+        ("check.icmp = {}", "unknown key `icmp`"),
+        ("check.http = { url = \"/health\" }", "does not begin with http:// or https://"),
+        ("check.http = { url = \"http://{address}:0/\" }", "the port is not 1 to 65535"),
+        ("check.http = { url = \"http://{address}.example/\" }", "after {address} comes"),
+        ("check.http = { url = \"http://{address}/a b\" }", "must be escaped with %"),
+        ("check.http = { url = \"http://{address}/\", verify = false }", "`verify` is for https only"),
+        ("check.https = { url = \"http://{address}/\" }", "`check.https` needs an https URL"),
+        ("check.https = { url = \"https://{address}/\", server_name = \"a b\" }", "not a host name or address"),
+        ("check.https = { url = \"https://{address}/\", ca_file = \"ca.pem\" }", "cannot read zones/ca.pem"),
+        ("check.http = { url = \"http://{address}/\", host = \"a b\" }", "not a host, with or without a port"),
+        ("check.http = { url = \"http://{address}/\", status = [] }", "`status` holds no code"),
+        ("check.http = { url = \"http://{address}/\", status = \"399-200\" }", "not a range of status codes"),
+        ("check.http = { url = \"http://{address}/\", json = { status = 1 } }", "a JSON pointer begins with `/`"),
+        ("check.http = { url = \"http://{address}/\", json = { \"/at\" = 2026-01-01 } }", "found the date 2026-01-01"),
+    ] {
+        // An unknown kind is also no kind.
+        let found = if keys.contains("icmp") { mistakes_of_check(keys) } else { check(keys) };
+        assert!(found.contains(expected), "{keys}: {found}");
+    }
+}
+
+fn mistakes_of_check(keys: &str) -> String {
+    let region = SEOUL.replace("check.tcp = { port = 443 }", keys);
+    mistakes(&with_zone(&format!("origin = \"gslb.example.com\"\n{RECORDS}{region}{WWW}"))).join("\n")
+}
+
+#[test]
+fn endpoints_are_held_to_what_can_be_handed_out() {
+    let endpoint = |endpoints: &str| {
+        let region = SEOUL.replace("[{ address = \"203.0.113.10\" }]", endpoints);
+        mistake(&with_zone(&format!("origin = \"gslb.example.com\"\n{RECORDS}{region}{WWW}")))
+    };
+    for (endpoints, expected) in [
+        ("[]", "a region needs at least one endpoint"),
+        ("[{}]", "`address` or `host` is missing in an endpoint"),
+        ("[\"203.0.113.10\"]", "wrong type for `endpoints` (found the string \"203.0.113.10\", expected a table)"),
+        ("[{ address = [] }]", "an endpoint needs at least one address"),
+        ("[{ address = \"0.0.0.0\" }]", "no client can connect to this address"),
+        ("[{ address = \"::ffff:192.0.2.1\" }]", "write 192.0.2.1"),
+        ("[{ address = \"192.0.2.1\", host = \"lb.example.net.\" }]", "cannot both stand in an endpoint"),
+        ("[{ host = \"lb.example.net\" }]", "end the name with a dot"),
+        ("[{ host = \"lb..net.\" }]", "an empty label"),
+    ] {
+        let found = endpoint(endpoints);
+        assert!(found.contains(expected), "{endpoints}: {found}");
+    }
+    let many: Vec<_> = (1..=65).map(|n| format!("{{ address = \"192.0.2.{n}\" }}")).collect();
+    says(&endpoint(&format!("[{}]", many.join(", "))), &["found 65, expected at most 64"]);
+}
+
+#[test]
+fn services_are_held_to_their_ranges() {
+    for (keys, expected) in [
+        ("ttl = \"2147483648\"", "`ttl` is not a TTL"),
+        ("ttl = -1", "`ttl` is not a TTL"),
+        ("failover_ttl = \"31s\"", "`failover_ttl` is above `ttl` (31 s, expected at most 30 s)"),
+        ("ecs = \"yes\"", "wrong type for `ecs` (found the string \"yes\", expected true or false)"),
+        ("weights = { load = 101 }", "`load` is out of range"),
+        ("https = { port = 70000 }", "`port` is out of range"),
+        ("https = { alpn = [\"\"] }", "not 1 to 255 octets"),
+    ] {
+        let found = of_service(keys);
+        assert!(found.contains(expected), "{keys}: {found}");
+    }
+    let service = |text: &str| mistake(&with_zone(&zone(text)));
+    says(&service("[service.a]\nregions = []\n"), &["a service needs at least one region"]);
+    says(&service("[service.a]\nregions = {}\n"), &["at least one region"]);
+    says(&service("[service.a]\nregions = { seoul = 1 }\n"), &["regions have shares only under"]);
+    says(&service("[service.a]\npolicy = \"weighted\"\nregions = { seoul = -1 }\n"), &["expected a share from 0"]);
+    says(&service("[service.a]\nregions = [\"seoul\", \"seoul\"]\n"), &["region `seoul` is there twice"]);
+    says(
+        &service("[service.\"www.example.org.\"]\nregions = [\"seoul\"]\n"),
+        &["is outside the zone gslb.example.com."],
+    );
+    says(&service("[service.\"a..b\"]\nregions = [\"seoul\"]\n"), &["cannot be the name of a service", "empty label"]);
+    says(&service("[service.WWW]\nregions = [\"seoul\"]\n"), &["two services are called WWW.gslb.example.com."]);
+}
+
+#[test]
+fn a_short_ttl_shortens_the_default_failover_ttl() {
+    let loaded = with_zone(&zone("[service.a]\nregions = [\"seoul\"]\nttl = 2\n")).load().expect("loads");
+    let service = loaded.model.services.iter().find(|service| service.name == name("a.gslb.example.com"));
+    assert_eq!(service.map(|service| service.failover_ttl), Some(Ttl::saturating(2)));
+}
+
+#[test]
+fn the_main_file_is_held_to_its_ranges() {
+    for (text, expected) in [
+        ("listen.dns = []", "`dns` holds no address to listen on"),
+        ("listen.dns = [\"localhost:53\"]", "expected an address and port"),
+        ("listen.dns = [\"[::1]:53\", \"[::1]:53\"]", "`dns` names [::1]:53 twice"),
+        ("listen.admin = \"[::]:8053\"", "no token protects it"),
+        ("admin = {}", "`token_file` is missing in `admin`"),
+        ("threads = 0", "`threads` is out of range"),
+        ("seed = -1", "`seed` is out of range"),
+        ("nsid = \"\"", "the text is empty"),
+        ("limits.tcp_idle = 10", "found the integer 10, expected a duration such as \"5s\", 100ms to 10m"),
+        ("limits.tcp_idel = \"10s\"", "did you mean `tcp_idle`?"),
+        ("geoip = { database = [] }", "unknown key `database` in `geoip`"),
+        ("geoip = [1]", "wrong type for `geoip` (found the integer 1, expected a path)"),
+        ("network = [{ cidr = \"10.0.0.1/8\", location = { country = \"KR\" } }]", "the network is 10.0.0.0/8"),
+        ("network = [{ cidr = \"10.0.0.0/8\", location = { country = \"ZZ\" } }]", "a location needs coordinates"),
+        ("network = [{ cidr = \"10.0.0.0/8\", location = { latitude = 1 } }]", "`longitude` is missing"),
+        (
+            "network = [{ cidr = \"10.0.0.0/8\", location = { latitude = 91, longitude = 0 } }]",
+            "expected degrees from -90 to 90",
+        ),
+        (
+            "network = [{ cidr = \"10.0.0.0/8\", location = { country = \"US\", subdivision = \"US-WA\" } }]",
+            "write \"WA\"",
+        ),
+        (
+            "[[network]]\ncidr = \"::/0\"\nlocation.country = \"KR\"\n[[network]]\ncidr = \"::/0\"\nlocation.country = \"KR\"",
+            "the network ::/0 is there twice",
+        ),
+    ] {
+        let found = mistakes(&with_zone(&zone("")).with("meridian.toml", text)).join("\n");
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_token_opens_the_admin_address_and_off_closes_it() {
+    let load = |text: &str| with_zone(&zone("")).with("meridian.toml", text).load().expect("loads").config;
+    let open = load("listen.admin = \"0.0.0.0:1\"\nadmin.token_file = \"secret/token\"");
+    assert_eq!(open.admin_token_file, Some("secret/token".into()));
+    assert_eq!(load("listen.admin = \"off\"").listen.admin, None);
+    assert_eq!(load("geoip.databases = [\"a.mmdb\"]").geoip.databases, [PathBuf::from("a.mmdb")]);
+}
+
+#[test]
+fn paths_are_relative_to_the_main_file() {
+    let files = Memory::default()
+        .with("/etc/m/meridian.toml", "zones = \"z\"\nstate = \"/var/lib/m\"\ngeoip = \"g.mmdb\"")
+        .with("/etc/m/z/a.toml", zone(""));
+    let config = config::load_from(&files, Path::new("/etc/m/meridian.toml")).expect("loads").config;
+    assert_eq!(config.zones, Path::new("/etc/m/z"));
+    assert_eq!(config.state, Path::new("/var/lib/m"));
+    assert_eq!(config.geoip.databases, [PathBuf::from("/etc/m/g.mmdb")]);
+}
+
+#[test]
+fn what_is_missing_is_said_with_what_to_do() {
+    says(&mistake(&Memory::default()), &["cannot read meridian.toml", "--config"]);
+    says(&mistake(&Memory::default().with("meridian.toml", "")), &["zones: it does not exist", "create it"]);
+    let none = Memory::default().with("meridian.toml", "").with("zones/.a.toml", "").with("zones/a.zone", "");
+    says(&mistake(&none), &["holds no *.toml file", "write a zone file such as zones/gslb.example.com.toml"]);
+    let empty = mistakes(&with_zone("")).join("\n");
+    says(
+        &empty,
+        &[
+            "a.toml:1:1: `origin` is missing in the zone file",
+            "`records` or `records_file` is missing in the zone file",
+        ],
+    );
+    let no_file = "origin = \"a\"\nrecords_file = \"a.zone\"\n";
+    says(&mistakes(&with_zone(no_file)).join("\n"), &["a.toml:2:16: cannot read zones/a.zone"]);
+}
+
+#[test]
+fn two_files_for_one_zone_are_both_named() {
+    let files = with_zone(&zone("")).with("zones/b.toml", zone("").replace("gslb.", "GSLB."));
+    let all = files.load().expect_err("twice");
+    assert_eq!(lines(&all), ["zones/b.toml:1:10: two files are for the zone GSLB.example.com. (again here)"]);
+    says(&all[0].render(false), &["zones/b.toml:1:10", "zones/a.toml:1:10", "first here"]);
+    let nested = with_zone(&zone("")).with("zones/b.toml", zone("").replace("gslb.", "eu.gslb."));
+    assert_eq!(nested.load().expect("a zone below another").model.zones.len(), 2);
+}
+
+#[test]
+fn region_names_are_kept_apart() {
+    let again = zone(&SEOUL.replace("seoul", "Seoul"));
+    says(&mistakes(&with_zone(&again)).join("\n"), &["differ only in upper and lower case"]);
+    let odd = zone(&SEOUL.replace("region.seoul", "region.\"a@b\""));
+    says(&mistakes(&with_zone(&odd)).join("\n"), &["\"a@b\" cannot be the name of a region"]);
+}
+
+#[test]
+fn warnings_do_not_keep_a_configuration_from_loading() {
+    let quiet = SEOUL.replace("seoul", "tokyo").replace("check.tcp = { port = 443 }", "");
+    let slow = SEOUL.replace("seoul", "lima").replace("443", "443, interval = \"1s\", timeout = \"3s\"");
+    let text = zone(&format!(
+        "{quiet}{slow}[service.a]\nregions = [\"tokyo\"]\n[service.b]\npolicy = \"failover\"\nregions = [\"seoul\"]\n\
+         weights = {{}}\n"
+    ));
+    let loaded = with_zone(&text).load().expect("loads");
+    assert!(loaded.diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning));
+    let all = lines(&loaded.diagnostics).join("\n");
+    says(
+        &all,
+        &[
+            "no service uses region `lima`",
+            "a probe may take as long as `fall` of them should",
+            "service `a` has regions that are never checked (`tokyo` counts as always up)",
+            "`weights` has no effect",
+        ],
+    );
+    assert_eq!(loaded.diagnostics.len(), 4, "{all}");
+}
+
+#[test]
+fn broken_toml_is_told_with_the_mistakes_of_the_parts_that_are_whole() {
+    let text =
+        format!("origin = \"a\nttl = = 5\n{RECORDS}[region.x]\ncapacity = -1\nlocation = {{ country = \"KR\" }}\n");
+    let found = mistakes(&with_zone(&text).with("meridian.toml", "[listen\nthread = 1")).join("\n");
+    says(&found, &["a.toml:1:", "a.toml:2:7: this is not TOML", "`capacity` is out of range", "meridian.toml:1:8"]);
+    assert!(!found.contains("missing"), "{found}");
+    let escape = zone("").replace("'''", "\"\"\"").replace("@    NS", "@ TXT \"\\065\"\n@    NS");
+    says(&mistakes(&with_zone(&escape))[0], &["a.toml:4:9: this is not TOML", "backslashes stand for themselves"]);
+    let twice = zone("ttl = 1\n[region.seoul]\n");
+    says(&mistakes(&with_zone(&twice)).join("\n"), &["duplicate key"]);
+}
+
+#[test]
+fn mistakes_in_records_are_marked_where_they_stand() {
+    let at = |records: &str| {
+        let text = format!("origin = \"gslb.example.com\"\nrecords = {records}\n{SEOUL}{WWW}");
+        let all = with_zone(&text).load().expect_err("wrong");
+        let spans = all.iter().filter_map(|diagnostic| diagnostic.span.as_ref());
+        let marked: Vec<_> =
+            spans.map(|span| (span.file.line_column(span.range.start), &text[span.range.clone()])).collect();
+        let bogus = marked.iter().find(|(_, text)| *text == "BOGUS");
+        bogus.unwrap_or_else(|| panic!("{:#?}", lines(&all))).0
+    };
+    let soa = "@ SOA ns1 h 1 1h 10m 1w 60";
+    assert_eq!(at(&format!("'''\n{soa}\nx BOGUS 1\n'''")), (4, 3));
+    assert_eq!(at(&format!("\"\"\"{soa}\nx BOGUS 1\n\"\"\"")), (3, 3));
+    assert_eq!(at(&format!("\"\"\"\n{soa}\nt TXT \\\"a\\\\\\\\065\\\" \\\n\n   \\nx BOGUS 1\n\"\"\"")), (6, 8));
+    assert_eq!(at(&format!("\"{soa}\\nx BOGUS 1\\n\"")), (2, 16 + soa.len()));
+}
+
+#[test]
+fn records_may_come_from_other_files_below_the_configuration() {
+    let zone = |records: &str| format!("origin = \"gslb.example.com\"\nrecords_file = \"{records}\"\n{SEOUL}{WWW}");
+    let records = "@ SOA ns1 h 1 1h 10m 1w 60\n@ NS ns1\nns1 A 192.0.2.53\n";
+    let files = with_zone(&zone("a.zone"));
+    let loaded = files.clone().with("zones/a.zone", records).load().expect("loads");
+    assert_eq!(loaded.files, ["meridian.toml", "zones/a.toml", "zones/a.zone"].map(PathBuf::from));
+    let wrong = files.clone().with("zones/a.zone", format!("{records}x BOGUS 1\n"));
+    assert!(mistake(&wrong).starts_with("zones/a.zone:4:3: "));
+    let escape = files.with("zones/a.zone", format!("{records}$INCLUDE ../../etc/passwd\n"));
+    says(&mistake(&escape), &["zones/a.zone:4:", "outside the directory of the configuration"]);
+    for path in ["../../a.zone", "/etc/passwd"] {
+        let all = mistakes(&with_zone(&zone(path))).join("\n");
+        says(&all, &["zones/a.toml:2:16: ", "outside the directory of the configuration"]);
+    }
+}
+
+#[test]
+fn files_that_are_no_text_are_refused_with_the_offset() {
+    let directory = tempfile::tempdir().expect("directory");
+    let zones = directory.path().join("zones");
+    std::fs::create_dir(&zones).expect("zones");
+    let main = directory.path().join("meridian.toml");
+    std::fs::write(&main, "").expect("main");
+    std::fs::write(zones.join("a.toml"), b"origin = \"\xe9\"\n").expect("zone");
+    let all = config::load(&main).expect_err("refused");
+    assert_eq!(all.len(), 1);
+    says(&all[0].to_string(), &["a.toml: not UTF-8: byte 0xe9 at offset 10, line 1"]);
+    std::fs::remove_file(zones.join("a.toml")).expect("remove");
+    std::fs::create_dir(zones.join("b.toml")).expect("a directory in place of a file");
+    says(&config::load(&main).expect_err("refused")[0].to_string(), &["b.toml: not a regular file"]);
+}
+
+#[test]
+fn certificates_are_read_when_the_model_is_built() {
+    let check = "check.https = { url = \"https://{address}/\", ca_file = \"../ca.pem\", verify = true }";
+    let text = zone("").replace("check.tcp = { port = 443 }", check);
+    let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).expect("certificate");
+    let loaded = with_zone(&text).with("zones/../ca.pem", made.cert.pem()).load().expect("loads");
+    let Some(Check { kind: CheckKind::Http(http), .. }) = &loaded.model.regions[0].check else { panic!("check") };
+    assert_eq!(http.tls.as_ref().and_then(|tls| tls.ca_pem.as_deref()), Some(&*made.cert.pem()));
+    assert!(loaded.files.contains(&"zones/../ca.pem".into()));
+    says(&mistake(&with_zone(&text).with("zones/../ca.pem", "hello")), &["holds no certificate"]);
+}
+
+#[test]
+fn a_load_report_may_ask_the_first_endpoint() {
+    let keys = "load_report.json = { url = \"http://{address}:9/\", load = \"/l\" }\n[service.www]";
+    let url = |address: &str| {
+        let text = zone("").replace("203.0.113.10", address).replace("[service.www]", keys);
+        with_zone(&text).load().expect("loads").model.regions[0].load_report.clone().expect("report").url
+    };
+    assert_eq!(url("203.0.113.10"), "http://203.0.113.10:9/");
+    assert_eq!(url("2001:db8::1"), "http://[2001:db8::1]:9/");
+    let host = zone("").replace("address = \"203.0.113.10\"", "host = \"lb.\"").replace("[service.www]", keys);
+    says(&mistake(&with_zone(&host)), &["{address} needs a first endpoint with an address"]);
+}
+
+#[test]
+fn too_much_is_refused() {
+    let region = |n: usize| SEOUL.replace("seoul", &format!("r{n}"));
+    let services = |most: usize| {
+        format!(
+            "[service.all]\nregions = [{}]\n",
+            (0..most).map(|n| format!("\"r{n}\"")).collect::<Vec<_>>().join(", ")
+        )
+    };
+    let most = |count: usize| {
+        let regions: String = (0..count).map(region).collect();
+        with_zone(&format!("origin = \"a\"\n{RECORDS}{regions}{}", services(count.min(config::MAX_REGIONS))))
+    };
+    assert_eq!(most(config::MAX_REGIONS).load().expect("loads").model.regions.len(), config::MAX_REGIONS);
+    says(&mistakes(&most(config::MAX_REGIONS + 1)).join("\n"), &["the zones have 1025 regions, expected at most 1024"]);
+    let garbage = "= = =\n".repeat(5_000);
+    let all = mistakes(&with_zone(&garbage));
+    assert_eq!(all.len(), 1_001);
+    says(&all[1_000], &["more mistakes in the same file"]);
+}
+
+/// Small pieces that make something like a configuration.
+fn toml_like() -> impl Strategy<Value = String> {
+    static PIECES: &[&str] = &[
+        "[region.a]\n",
+        "[service.www]\n",
+        "[[network]]\n",
+        "origin = ",
+        "\"gslb.example\"",
+        "records = ",
+        "'''",
+        "\"\"\"",
+        "\\u0041",
+        "\\\n  ",
+        "\\",
+        "\n",
+        "@ SOA a b 1 1 1 1 1\n",
+        "$INCLUDE ../x\n",
+        "check.http = { ",
+        " }",
+        "regions = [",
+        "\"a\"",
+        ", ",
+        "]",
+        "ttl = ",
+        "5",
+        "-1",
+        "\"5s\"",
+        "location = { country = \"KR\" }\n",
+        "endpoints = [{ address = \"192.0.2.1\" }]\n",
+        "é",
+        "#",
+        "=",
+        "{",
+        ".",
+        "1979-05-27",
+        "0xff",
+        "inf",
+        "records_file = \"a.zone\"\n",
+        "listen.admin = ",
+        "limits.",
+        "\r\n",
+        "\u{0}",
+    ];
+    proptest::collection::vec(
+        prop_oneof![4 => proptest::sample::select(PIECES).prop_map(str::to_owned), 1 => ".{0,4}"],
+        0..40,
+    )
+    .prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_loader_panic(main in toml_like(), zone in toml_like(), more in toml_like()) {
+        let files = with_zone(&zone).with("meridian.toml", main).with("zones/a.zone", more.clone()).with("zones/b.toml", more);
+        if let Err(diagnostics) = files.load() {
+            for diagnostic in diagnostics.iter().take(20) {
+                diagnostic.render(false);
+            }
+        }
+    }
+
+    /// Loading is whole or not at all: a good file with any one piece cut out or doubled loads
+    /// with all its regions and services, or with none and at least one error.
+    #[test]
+    fn never_partial(from in 0..1_000usize, length in 0..60usize, twice: bool) {
+        let good = zone("");
+        let cut = |at: usize| (0..=at.min(good.len())).rev().find(|&at| good.is_char_boundary(at)).unwrap_or(0);
+        let (from, to) = (cut(from), cut(from + length));
+        let mut text = good.clone();
+        text.replace_range(from..to, &if twice { good[from..to].repeat(2) } else { String::new() });
+        match with_zone(&text).load() {
+            Ok(loaded) => {
+                prop_assert!(!loaded.diagnostics.iter().any(Diagnostic::is_error));
+                prop_assert_eq!(loaded.model.zones.len(), 1);
+                prop_assert_eq!(loaded.model.regions.len(), text.matches("[region.").count());
+                for service in &loaded.model.services {
+                    prop_assert!(service.regions.iter().all(|id| id.index() < loaded.model.regions.len()));
+                }
+            }
+            Err(diagnostics) => prop_assert!(diagnostics.iter().any(Diagnostic::is_error)),
+        }
+    }
+}
