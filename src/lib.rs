@@ -19,3 +19,4 @@
 
 pub mod control;
 pub mod model;
+pub mod query;
