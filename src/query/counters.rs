@@ -1,0 +1,282 @@
+//! What happened to packets, in numbers: counted where it happens, added up where it is shown.
+//!
+//! Every thread that answers owns a block of counters and is its only writer, so counting is a
+//! plain load and store without a lock or a shared cache line. Readers add up all blocks whenever
+//! they like; they may see one packet's events half counted.
+//!
+//! ```text
+//!    udp thread ─▶ Counters ─┐
+//!    udp thread ─▶ Counters ─┼─▶ CounterSet::total() ─▶ Totals ─▶ metrics, API
+//!    tcp tasks ──▶ Counters ─┘
+//! ```
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::transport::Transport;
+
+/// All counters of the process: one block per thread, and one that the TCP tasks share.
+#[derive(Debug)]
+pub struct CounterSet {
+    /// Bounded by the threads ever started; a stopped thread's counts stay in the total.
+    blocks: Mutex<Vec<Arc<Counters>>>,
+    shared: Arc<Counters>,
+}
+
+impl CounterSet {
+    pub fn new() -> CounterSet {
+        let shared = Arc::new(Counters::new(Writers::Many));
+        CounterSet { blocks: Mutex::new(vec![shared.clone()]), shared }
+    }
+
+    /// A new block for one thread. Only that thread may count in it.
+    pub fn register(&self) -> Arc<Counters> {
+        let block = Arc::new(Counters::new(Writers::One));
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).push(block.clone());
+        block
+    }
+
+    /// The block that any thread may count in, a little slower.
+    pub fn shared(&self) -> Arc<Counters> {
+        self.shared.clone()
+    }
+
+    /// The sum over all blocks. Each number only ever grows.
+    pub fn total(&self) -> Totals {
+        let mut totals = Totals::default();
+        for block in self.blocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for (sum, cell) in totals.0.iter_mut().zip(&block.cells) {
+                *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+            }
+        }
+        totals
+    }
+}
+
+impl Default for CounterSet {
+    fn default() -> CounterSet {
+        CounterSet::new()
+    }
+}
+
+/// One block of counters. Aligned so that no two threads write to one cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Counters {
+    cells: [AtomicU64; Event::COUNT],
+    writers: Writers,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writers {
+    One,
+    Many,
+}
+
+impl Counters {
+    fn new(writers: Writers) -> Counters {
+        Counters { cells: std::array::from_fn(|_| AtomicU64::new(0)), writers }
+    }
+
+    /// Counts one event.
+    #[inline]
+    pub fn add(&self, event: Event) {
+        let Some(cell) = self.cells.get(event.index()) else { return };
+        match self.writers {
+            // No other thread writes here, so nothing is lost between the load and the store.
+            Writers::One => cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed),
+            Writers::Many => {
+                cell.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// What is counted. The transports count what concerns sockets, the engine what is inside packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A message was handed to the engine. Counted by the transport.
+    Query(Transport),
+    /// A response left the engine with this RCODE, extended by EDNS (RFC 6895 section 2.3).
+    /// 0 to 15 and BADVERS (16) have a counter each; all others share one.
+    Response(u16),
+    /// A response had TC set.
+    Truncated,
+    /// A packet got no response.
+    Dropped(DropReason),
+    /// What a well-formed question asked for.
+    QueryType(QueryTypeGroup),
+    /// A query carried an ECS option (RFC 7871).
+    Ecs,
+    /// A TCP connection was let in.
+    TcpAccepted,
+    /// A TCP connection was closed at once.
+    TcpRefused(TcpLimit),
+    /// A TCP connection was closed for being slow.
+    TcpTimeout(TcpWait),
+    /// A response could not be sent.
+    SendFailed(Transport),
+    /// Receiving or accepting failed for a reason that is no client's doing.
+    SocketError(Transport),
+    /// Answering panicked: a bug. The packets of that batch were lost.
+    Panicked,
+}
+
+/// Why a packet got no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// QR was set: answering responses makes loops.
+    Response,
+    /// Shorter than a DNS header.
+    Short,
+    /// From source port 0, where nobody listens.
+    SourcePort,
+    /// A datagram longer than any query (see `MAX_UDP_QUERY` in the transport).
+    Long,
+}
+
+/// Types asked for, grouped as operators watch them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QueryTypeGroup {
+    A,
+    Aaaa,
+    Https,
+    Other,
+}
+
+/// Which limit a TCP connection met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TcpLimit {
+    /// On all connections.
+    Total,
+    /// On the connections of one /24 or /56.
+    Network,
+}
+
+/// What a TCP client took too long for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TcpWait {
+    /// Its next query.
+    Idle,
+    /// The rest of a query.
+    Message,
+    /// Reading its responses.
+    Write,
+}
+
+impl Event {
+    /// Every event there is a counter for, in a fixed order; `Response(17)` stands for all
+    /// RCODEs without their own.
+    pub fn all() -> impl Iterator<Item = Event> {
+        let queries = [Event::Query(Transport::Udp), Event::Query(Transport::Tcp)];
+        queries.into_iter().chain((0..=OTHER_RCODE).map(Event::Response)).chain(PLAIN_EVENTS)
+    }
+
+    const COUNT: usize = 2 + RCODES + PLAIN_EVENTS.len();
+
+    /// Where the event's counter is: its place in [`Event::all`].
+    const fn index(self) -> usize {
+        const AFTER_RCODES: usize = 2 + RCODES;
+        match self {
+            Event::Query(transport) => transport as usize,
+            Event::Response(rcode) => 2 + (if rcode > OTHER_RCODE { OTHER_RCODE } else { rcode }) as usize,
+            Event::Truncated => AFTER_RCODES,
+            Event::Dropped(reason) => AFTER_RCODES + 1 + reason as usize,
+            Event::QueryType(group) => AFTER_RCODES + 5 + group as usize,
+            Event::Ecs => AFTER_RCODES + 9,
+            Event::TcpAccepted => AFTER_RCODES + 10,
+            Event::TcpRefused(limit) => AFTER_RCODES + 11 + limit as usize,
+            Event::TcpTimeout(wait) => AFTER_RCODES + 13 + wait as usize,
+            Event::SendFailed(transport) => AFTER_RCODES + 16 + transport as usize,
+            Event::SocketError(transport) => AFTER_RCODES + 18 + transport as usize,
+            Event::Panicked => AFTER_RCODES + 20,
+        }
+    }
+}
+
+/// Stands for all RCODEs above BADVERS.
+const OTHER_RCODE: u16 = 17;
+const RCODES: usize = OTHER_RCODE as usize + 1;
+
+/// The events after the RCODEs, in the order of [`Event::index`].
+const PLAIN_EVENTS: [Event; 21] = [
+    Event::Truncated,
+    Event::Dropped(DropReason::Response),
+    Event::Dropped(DropReason::Short),
+    Event::Dropped(DropReason::SourcePort),
+    Event::Dropped(DropReason::Long),
+    Event::QueryType(QueryTypeGroup::A),
+    Event::QueryType(QueryTypeGroup::Aaaa),
+    Event::QueryType(QueryTypeGroup::Https),
+    Event::QueryType(QueryTypeGroup::Other),
+    Event::Ecs,
+    Event::TcpAccepted,
+    Event::TcpRefused(TcpLimit::Total),
+    Event::TcpRefused(TcpLimit::Network),
+    Event::TcpTimeout(TcpWait::Idle),
+    Event::TcpTimeout(TcpWait::Message),
+    Event::TcpTimeout(TcpWait::Write),
+    Event::SendFailed(Transport::Udp),
+    Event::SendFailed(Transport::Tcp),
+    Event::SocketError(Transport::Udp),
+    Event::SocketError(Transport::Tcp),
+    Event::Panicked,
+];
+
+/// The sums at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals([u64; Event::COUNT]);
+
+impl Totals {
+    /// How often `event` happened since the start.
+    pub fn get(&self, event: Event) -> u64 {
+        self.0.get(event.index()).copied().unwrap_or(0)
+    }
+}
+
+impl Default for Totals {
+    fn default() -> Totals {
+        Totals([0; Event::COUNT])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_its_own_counter() {
+        let indices: Vec<usize> = Event::all().map(Event::index).collect();
+        assert_eq!(indices, (0..Event::COUNT).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn unknown_rcodes_share_one_counter() {
+        let set = CounterSet::new();
+        let counters = set.register();
+        for rcode in [16, 17, 23, u16::MAX] {
+            counters.add(Event::Response(rcode));
+        }
+        assert_eq!(set.total().get(Event::Response(16)), 1);
+        assert_eq!(set.total().get(Event::Response(17)), 3);
+    }
+
+    #[test]
+    fn totals_add_up_all_threads_living_or_gone() {
+        let set = CounterSet::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let own = set.register();
+                let shared = set.shared();
+                scope.spawn(move || {
+                    for _ in 0..10_000 {
+                        own.add(Event::Query(Transport::Udp));
+                        shared.add(Event::Query(Transport::Tcp));
+                    }
+                });
+            }
+        });
+        assert_eq!(set.total().get(Event::Query(Transport::Udp)), 40_000);
+        assert_eq!(set.total().get(Event::Query(Transport::Tcp)), 40_000);
+    }
+}

@@ -1,0 +1,126 @@
+//! The sockets: how packets come in and responses leave, and what a client may take of them.
+//!
+//! ```text
+//!    recvmmsg ─▶ udp ─┐                          ┌─▶ sendmmsg
+//!                     ├─▶ Responder::answer() ───┤
+//!    accept ───▶ tcp ─┘                          └─▶ length-prefixed write
+//! ```
+//!
+//! What is inside a packet is the [`Responder`]'s business; here are batches, deadlines and caps.
+//!
+//! - [`udp`]: threads that answer datagrams in batches; `datagrams` holds its system calls
+//! - [`tcp`]: connections (RFC 7766) and their limits
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::counters::Counters;
+
+mod datagrams;
+pub mod tcp;
+pub mod udp;
+
+/// What answers packets.
+pub trait Responder: Send + Sync + 'static {
+    /// What a batch of packets is answered from, such as the loaded snapshot.
+    type Batch<'a>
+    where
+        Self: 'a;
+
+    /// Called once per batch of packets.
+    fn begin(&self) -> Self::Batch<'_>;
+
+    /// Writes the response to `packet` into `out` and returns its length; 0 = stay silent.
+    ///
+    /// `out` holds [`MAX_UDP_RESPONSE`] octets for UDP and [`MAX_MESSAGE`] for TCP; what is in it
+    /// before is garbage. Runs on the packet path: must not block.
+    fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize;
+}
+
+/// Who sent a packet, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub address: IpAddr,
+    pub transport: Transport,
+}
+
+/// How a packet came. TCP has proven its source address, UDP has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// The largest response over UDP, in octets: fits IPv6's minimum MTU of 1,280 with its headers,
+/// so that it is never fragmented (RFC 9715 section 3.2).
+pub const MAX_UDP_RESPONSE: usize = 1232;
+
+/// The largest DNS message, in octets (RFC 1035 section 4.2.2).
+pub const MAX_MESSAGE: usize = 65_535;
+
+/// Lets a repeating complaint into the log at most once a second.
+#[derive(Debug, Default)]
+struct Complaint {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Complaint {
+    /// Logs what went wrong, with how often it was not said since the last time.
+    fn say(&mut self, what: &str, error: &dyn std::fmt::Display) {
+        if self.last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return;
+        }
+        tracing::warn!(repeated = self.suppressed, "{what}: {error}");
+        *self = Complaint { last: Some(Instant::now()), suppressed: 0 };
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A responder that needs no zones.
+
+    use super::*;
+    use crate::query::counters::{DropReason, Event};
+
+    /// Answers a message with itself, QR set, and the client's address as text behind it, cut to fit.
+    /// After the header `big` asks for a response as large as fits, `boom` for a panic.
+    pub struct Echo;
+
+    impl Responder for Echo {
+        type Batch<'a> = ();
+
+        fn begin(&self) {}
+
+        fn answer(_: &(), packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+            if packet.len() < 12 {
+                counters.add(Event::Dropped(DropReason::Short));
+                return 0;
+            }
+            assert_ne!(&packet[12..], b"boom", "asked to panic");
+            let mut response = packet.to_vec();
+            response[2] |= 0x80;
+            response.extend(client.address.to_string().bytes());
+            if &packet[12..] == b"big" {
+                response.resize(out.len(), b'.');
+            }
+            response.truncate(out.len());
+            counters.add(Event::Response(0));
+            out[..response.len()].copy_from_slice(&response);
+            response.len()
+        }
+    }
+
+    /// A message of this ID and these octets after its header.
+    pub fn message(id: u16, body: &[u8]) -> Vec<u8> {
+        [&id.to_be_bytes()[..], &[0; 10], body].concat()
+    }
+
+    /// What [`Echo`] answers to [`message`].
+    pub fn echoed(id: u16, body: &[u8], client: IpAddr) -> Vec<u8> {
+        let mut response = message(id, &[body, client.to_string().as_bytes()].concat());
+        response[2] = 0x80;
+        response
+    }
+}

@@ -1,0 +1,410 @@
+//! DNS over UDP: threads that receive a batch of datagrams, answer each and send the replies.
+//!
+//! In: addresses to listen on. Out: responses, each from the address that was asked, to where its
+//! query came from. Every thread has its own socket of the address (`SO_REUSEPORT`): the kernel
+//! spreads clients over them, and threads share nothing but the [`Responder`].
+//!
+//! A failing receive or a panic while answering never ends a thread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::datagrams::{self, Datagrams, Received};
+use super::{Client, Complaint, Responder, Transport};
+use crate::query::counters::{CounterSet, Counters, DropReason, Event};
+
+/// Sockets that are bound and not yet read.
+#[derive(Debug)]
+pub struct UdpServer {
+    sockets: Vec<BoundSocket>,
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct BoundSocket {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl UdpServer {
+    /// Binds `threads` sockets to each address, so that every error shows before anything starts.
+    ///
+    /// With port 0 the system picks one port per address. IPv6 sockets take IPv6 alone
+    /// (`IPV6_V6ONLY`), so `0.0.0.0` and `::` go together.
+    ///
+    /// Fails with the address in the message, usually because another server has the port or
+    /// because it is below 1024 and the process may not.
+    pub fn bind(addresses: &[SocketAddr], threads: NonZeroUsize) -> io::Result<UdpServer> {
+        let mut server = UdpServer { sockets: Vec::new(), addresses: Vec::new() };
+        for &address in addresses {
+            let sockets = bind_address(address, threads)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on UDP {address}: {error}")))?;
+            server.addresses.extend(sockets.first().map(|first| first.address));
+            server.sockets.extend(sockets);
+        }
+        Ok(server)
+    }
+
+    /// The addresses bound, in the order asked for, with the port the system picked for port 0.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Starts to answer, one thread per socket. Fails where a thread cannot be started.
+    pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet) -> io::Result<Running> {
+        let mut running = Running { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
+        for (number, bound) in self.sockets.into_iter().enumerate() {
+            let worker = Worker {
+                socket: bound.socket,
+                responder: responder.clone(),
+                counters: counters.register(),
+                stop: running.stop.clone(),
+                receive_complaint: Complaint::default(),
+                send_complaint: Complaint::default(),
+            };
+            let thread = thread::Builder::new().name(format!("udp-{number}")).spawn(move || worker.run())?;
+            running.threads.push(thread);
+        }
+        Ok(running)
+    }
+}
+
+/// Threads at work. Dropping it stops them and waits until they have, at most about [`WAIT`].
+#[derive(Debug)]
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Stops all threads after the batch they are at.
+    pub fn stop(self) {}
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked outside answering has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How long a thread waits in one system call: the longest that stopping takes.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// How long a thread rests after an error that may come back at once.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// What the kernel may hold for a socket, in octets: some 5,000 queries, the burst of
+/// a few ms at full rate. The kernel gives less where `net.core.rmem_max` is lower.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// One thread's socket and what it needs to answer.
+struct Worker<R> {
+    socket: Socket,
+    responder: Arc<R>,
+    counters: Arc<Counters>,
+    stop: Arc<AtomicBool>,
+    receive_complaint: Complaint,
+    send_complaint: Complaint,
+}
+
+impl<R: Responder> Worker<R> {
+    fn run(mut self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            // The batch in which a panic happened is lost with its buffers; nothing else is touched.
+            if panic::catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+                self.counters.add(Event::Panicked);
+                thread::sleep(BACKOFF);
+            }
+        }
+    }
+
+    fn serve(&mut self) {
+        let mut datagrams = Datagrams::new();
+        while !self.stop.load(Ordering::Relaxed) {
+            match datagrams.receive(&self.socket) {
+                Ok(()) => self.answer(&mut datagrams),
+                Err(error) if is_routine(&error) => {}
+                Err(error) => {
+                    self.counters.add(Event::SocketError(Transport::Udp));
+                    self.receive_complaint.say("receiving over UDP failed, still trying", &error);
+                    thread::sleep(BACKOFF);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, datagrams: &mut Datagrams) {
+        let batch = self.responder.begin();
+        let counters = &*self.counters;
+        datagrams.answer(|received, out| answer_one::<R>(&batch, received, out, counters));
+        let sent = datagrams.send(&self.socket);
+        for _ in 0..sent.failed {
+            counters.add(Event::SendFailed(Transport::Udp));
+        }
+        if let Some(error) = sent.error {
+            self.send_complaint.say("sending over UDP failed", &error);
+        }
+    }
+}
+
+fn answer_one<R: Responder>(
+    batch: &R::Batch<'_>,
+    received: Received<'_>,
+    out: &mut [u8],
+    counters: &Counters,
+) -> usize {
+    // A reply to port 0 reaches nobody, or a reflector's victim.
+    if received.peer.port() == 0 {
+        counters.add(Event::Dropped(DropReason::SourcePort));
+        return 0;
+    }
+    if received.cut {
+        counters.add(Event::Dropped(DropReason::Long));
+        return 0;
+    }
+    counters.add(Event::Query(Transport::Udp));
+    let client = Client { address: received.peer.ip(), transport: Transport::Udp };
+    R::answer(batch, received.packet, client, out, counters)
+}
+
+/// Whether a receive may fail so on any day: the wait is over, a signal came, or an ICMP message
+/// about an earlier reply.
+fn is_routine(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::WouldBlock
+            | Kind::TimedOut
+            | Kind::Interrupted
+            | Kind::ConnectionRefused
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+    )
+}
+
+/// The sockets of one address, at least one.
+fn bind_address(address: SocketAddr, threads: NonZeroUsize) -> io::Result<Vec<BoundSocket>> {
+    // The first is bound before SO_REUSEPORT is set: alone it would let a second server of
+    // the same user share the port, and the two would silently split the clients.
+    let first = new_socket(address)?;
+    first.bind(&SockAddr::from(address))?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![BoundSocket { socket: first, address }];
+    if threads.get() > 1 {
+        for bound in &sockets {
+            bound.socket.set_reuse_port(true)?;
+        }
+    }
+    for _ in 1..threads.get() {
+        let socket = new_socket(address)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&SockAddr::from(address))?;
+        sockets.push(BoundSocket { socket, address });
+    }
+    Ok(sockets)
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if address.ip().is_unspecified() {
+        datagrams::report_asked_address(&socket, address.ip())?;
+    }
+    datagrams::ignore_path_mtu(&socket, address.ip())?;
+    // Best effort: a smaller buffer still serves.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.set_read_timeout(Some(WAIT))?;
+    socket.set_write_timeout(Some(WAIT))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, UdpSocket};
+    use std::time::Instant;
+
+    use super::super::MAX_UDP_RESPONSE;
+    use super::super::testing::{Echo, echoed, message};
+    use super::*;
+
+    struct Server {
+        running: Running,
+        addresses: Vec<SocketAddr>,
+        counters: CounterSet,
+    }
+
+    fn serve(addresses: &[&str], threads: usize) -> Server {
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().expect("address")).collect();
+        let server = UdpServer::bind(&addresses, NonZeroUsize::new(threads).expect("threads")).expect("bind");
+        let addresses = server.local_addrs().to_vec();
+        let counters = CounterSet::new();
+        let running = server.start(&Arc::new(Echo), &counters).expect("start");
+        Server { running, addresses, counters }
+    }
+
+    /// A client at `from`, connected: the kernel gives it only what comes from `to`.
+    fn client(from: &str, to: SocketAddr) -> UdpSocket {
+        let socket = UdpSocket::bind((from.parse::<IpAddr>().expect("address"), 0)).expect("bind");
+        socket.connect(to).expect("connect");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+        socket
+    }
+
+    fn ask(socket: &UdpSocket, message: &[u8]) -> Vec<u8> {
+        socket.send(message).expect("send");
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).expect("a reply");
+        buffer[..length].to_vec()
+    }
+
+    #[test]
+    fn replies_leave_from_the_address_that_was_asked() {
+        let server = serve(&["0.0.0.0:0"], 2);
+        let port = server.addresses[0].port();
+        for asked in ["127.0.0.1", "127.0.0.2", "127.9.8.7"] {
+            let socket = client("127.0.0.1", SocketAddr::new(asked.parse().expect("address"), port));
+            assert_eq!(ask(&socket, &message(7, b"x")), echoed(7, b"x", "127.0.0.1".parse().expect("address")));
+        }
+    }
+
+    #[test]
+    fn a_batch_over_several_asked_addresses_keeps_them_apart() {
+        let server = serve(&["0.0.0.0:0"], 1);
+        let port = server.addresses[0].port();
+        let sockets: Vec<UdpSocket> =
+            (1..=40).map(|host| client("127.0.0.1", SocketAddr::new(IpAddr::from([127, 0, 3, host]), port))).collect();
+        for (id, socket) in sockets.iter().enumerate() {
+            socket.send(&message(id as u16, b"")).expect("send");
+        }
+        for (id, socket) in sockets.iter().enumerate() {
+            let mut buffer = [0; 512];
+            let length = socket.recv(&mut buffer).expect("a reply from the address asked");
+            assert_eq!(buffer[..length], echoed(id as u16, b"", IpAddr::from([127, 0, 0, 1])));
+        }
+    }
+
+    #[test]
+    fn both_wildcards_share_a_port_and_v6_answers_v6() {
+        let server = serve(&["[::]:0"], 2);
+        let port = server.addresses[0].port();
+        let v4 = UdpServer::bind(&[SocketAddr::from(([0, 0, 0, 0], port))], NonZeroUsize::MIN);
+        assert!(v4.is_ok(), "an IPv6 socket leaves IPv4 alone");
+        let socket = client("::1", SocketAddr::new("::1".parse().expect("address"), port));
+        assert_eq!(ask(&socket, &message(1, b"six")), echoed(1, b"six", "::1".parse().expect("address")));
+    }
+
+    #[test]
+    fn answers_every_query_of_a_burst() {
+        let server = serve(&["127.0.0.1:0"], 2);
+        let sockets: Vec<UdpSocket> = (0..5).map(|_| client("127.0.0.1", server.addresses[0])).collect();
+        for id in 0..500u16 {
+            sockets[usize::from(id) % 5].send(&message(id, b"burst")).expect("send");
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for n in 0..500 {
+            let mut buffer = [0; 512];
+            let length = sockets[n % 5].recv(&mut buffer).expect("a reply");
+            assert!(length > 12);
+            seen.insert(u16::from_be_bytes([buffer[0], buffer[1]]));
+        }
+        assert_eq!(seen.len(), 500);
+        server.running.stop();
+        assert_eq!(server.counters.total().get(Event::Query(Transport::Udp)), 500);
+    }
+
+    #[test]
+    fn empty_short_and_overlong_datagrams_get_no_reply_and_do_no_harm() {
+        let server = serve(&["127.0.0.1:0"], 1);
+        let socket = client("127.0.0.1", server.addresses[0]);
+        for length in [0, 1, 11, 4097, 60_000] {
+            socket.send(&vec![0; length]).expect("send");
+        }
+        assert_eq!(ask(&socket, &message(9, b"")), echoed(9, b"", "127.0.0.1".parse().expect("address")));
+        server.running.stop();
+        let totals = server.counters.total();
+        assert_eq!(totals.get(Event::Dropped(DropReason::Long)), 2);
+        assert_eq!(totals.get(Event::Dropped(DropReason::Short)), 3);
+    }
+
+    #[test]
+    fn the_longest_query_and_the_longest_response_fit() {
+        let server = serve(&["127.0.0.1:0"], 1);
+        let socket = client("127.0.0.1", server.addresses[0]);
+        assert_eq!(ask(&socket, &message(1, b"big")).len(), MAX_UDP_RESPONSE);
+        assert_eq!(ask(&socket, &message(2, &[0; datagrams::MAX_UDP_QUERY - 12])).len(), MAX_UDP_RESPONSE);
+    }
+
+    #[test]
+    fn a_panic_while_answering_costs_its_batch_alone() {
+        let server = serve(&["127.0.0.1:0"], 1);
+        let socket = client("127.0.0.1", server.addresses[0]);
+        socket.send(&message(1, b"boom")).expect("send");
+        while server.counters.total().get(Event::Panicked) == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(ask(&socket, &message(2, b"")), echoed(2, b"", "127.0.0.1".parse().expect("address")));
+    }
+
+    #[test]
+    fn a_client_that_is_gone_costs_nothing() {
+        let server = serve(&["127.0.0.1:0"], 1);
+        client("127.0.0.1", server.addresses[0]).send(&message(1, b"gone")).expect("send");
+        let socket = client("127.0.0.1", server.addresses[0]);
+        assert_eq!(ask(&socket, &message(2, b"")), echoed(2, b"", "127.0.0.1".parse().expect("address")));
+    }
+
+    #[test]
+    fn a_second_server_on_the_same_port_is_told_so() {
+        for threads in [1, 3] {
+            let server = serve(&["127.0.0.1:0"], threads);
+            let error = UdpServer::bind(&server.addresses, NonZeroUsize::new(3).expect("threads"))
+                .expect_err("the port is taken");
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            assert!(error.to_string().contains(&server.addresses[0].to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_threads_of_an_address_share_the_port_picked_for_port_0() {
+        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("address")], NonZeroUsize::new(4).expect("4"));
+        let server = server.expect("bind");
+        assert_eq!(server.local_addrs().len(), 1);
+        assert_ne!(server.local_addrs()[0].port(), 0);
+        assert_eq!(server.sockets.len(), 4);
+        for bound in &server.sockets {
+            let local = bound.socket.local_addr().expect("address").as_socket();
+            assert_eq!(local, Some(server.local_addrs()[0]));
+        }
+    }
+
+    #[test]
+    fn source_port_0_is_dropped() {
+        let set = CounterSet::new();
+        let received = Received { packet: &message(1, b""), peer: "127.0.0.1:0".parse().expect("address"), cut: false };
+        assert_eq!(answer_one::<Echo>(&(), received, &mut [0; MAX_UDP_RESPONSE], &set.register()), 0);
+        assert_eq!(set.total().get(Event::Dropped(DropReason::SourcePort)), 1);
+    }
+
+    #[test]
+    fn stopping_takes_no_longer_than_one_wait() {
+        let server = serve(&["127.0.0.1:0", "127.0.0.1:0"], 2);
+        let began = Instant::now();
+        server.running.stop();
+        assert!(began.elapsed() < WAIT * 4);
+    }
+}
