@@ -17,8 +17,10 @@
 //! Imports go one way: `model ← atlas ← steer ← state ← {query, control} ← admin ← daemon ← cli`.
 //! `tests/tidy.rs` holds that rule.
 
+pub mod admin;
 pub mod atlas;
 pub mod control;
+pub mod daemon;
 pub mod model;
 pub mod query;
 pub mod state;

@@ -7,10 +7,16 @@
 //! - [`geoip`]: database files that are replaced while serving
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
+//! - [`overrides`]: what operators say, kept over restarts
+//! - [`reload`]: a new configuration, whole or not at all
+//! - [`writer`]: all that news, one at a time, into the next snapshot
 
 pub mod config;
 pub mod diagnostic;
 pub mod geoip;
 pub mod load_report;
+pub mod overrides;
 pub mod probe;
+pub mod reload;
+pub mod writer;
 pub mod zonefile;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{Model, RegionId};
+use crate::model::{Endpoint, Model, RegionId};
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{next_expiry, plan};
@@ -121,17 +121,46 @@ impl Publisher {
 
     /// Takes a new model and atlas, whole. What is known of regions and endpoints that are still
     /// there is kept. Call [`Publisher::publish`] after.
-    pub fn reload(&mut self, model: Model, atlas: Option<Atlas>, nsid: &str, seed: u64) {
+    pub fn reload(&mut self, model: Model, atlas: Atlas, nsid: &str, seed: u64) {
         self.names = Arc::new(NameTable::build(&model));
         self.model = Arc::new(model);
-        if let Some(atlas) = atlas {
-            self.atlas = Arc::new(atlas);
-        }
+        self.atlas = Arc::new(atlas);
         self.nsid = nsid.as_bytes().into();
         self.seed = seed;
         self.reloads += 1;
         self.ids = region_ids(&self.model);
-        self.regions.retain(|name, _| self.ids.contains_key(name));
+        let (ids, model) = (&self.ids, &self.model);
+        self.regions.retain(|name, facts| {
+            let Some(&id) = ids.get(name) else { return false };
+            let labels: Vec<String> = model.region(id).endpoints.iter().map(Endpoint::label).collect();
+            facts.endpoints.retain(|label, _| labels.contains(label));
+            true
+        });
+    }
+
+    /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
+    pub fn replace_atlas(&mut self, atlas: Atlas) {
+        self.atlas = Arc::new(atlas);
+    }
+
+    /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
+    pub fn assume_up(&mut self, now: Instant) {
+        let model = self.model.clone();
+        for id in model.region_ids() {
+            for endpoint in &model.region(id).endpoints {
+                self.endpoint_news(
+                    EndpointNews {
+                        region: model.qualified_region_name(id).into(),
+                        endpoint: endpoint.label().into(),
+                        verdict: Verdict::Up,
+                        seen: "assumed up: not probed".into(),
+                        connect_ms: None,
+                    },
+                    now,
+                );
+            }
+        }
+        self.publish(now);
     }
 
     /// Takes a probe's news. Says whether it changes what is answered, so that it should be
@@ -240,12 +269,20 @@ impl Publisher {
                 None => EndpointState::default(),
             })
             .collect();
-        let verdict = region_verdict(endpoints.iter().map(|endpoint| endpoint.verdict), region.min_healthy);
+        // Nothing unproven is served: what is checked and not yet probed counts as down.
+        let checked = region.check.is_some();
+        let proven = |endpoint: &EndpointState| match endpoint.verdict {
+            None if checked => Some(Verdict::Down),
+            verdict => verdict,
+        };
+        let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
         let standing = standing(verdict, said);
         if facts.standing.is_some_and(|before| before.is_eligible() != standing.is_eligible()) {
             facts.changed_at = Some(now);
         }
-        facts.standing = Some(standing);
+        if !checked || endpoints.iter().all(|endpoint| endpoint.verdict.is_some()) {
+            facts.standing = Some(standing);
+        }
         let age = facts.load.last.map(|figure| now.saturating_duration_since(figure.at));
         facts.load.stale = age.zip(stale_after(&self.model, id)).is_some_and(|(age, limit)| age >= limit);
         RegionState {

@@ -13,6 +13,7 @@
 //! - [`explain`]: the same, as data for people
 
 pub mod decide;
+pub mod explain;
 
 pub mod handout;
 pub mod health;

@@ -1,0 +1,133 @@
+//! What operators said of regions, kept over restarts: `overrides.json` in the state directory.
+//!
+//! Written whole to a file beside it, synced, and renamed over the old one, so that a crash at
+//! any moment leaves the old or the new text and never half of one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::steer::standing::Override;
+
+/// Largest file read back: some 1,000 regions with long names.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The file of overrides in a state directory.
+#[derive(Clone, Debug)]
+pub struct OverrideStore {
+    path: PathBuf,
+}
+
+/// Why overrides could not be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {action} {path}: {error}")]
+    Io { action: &'static str, path: PathBuf, error: io::Error },
+    #[error(
+        "{path} is not a file of overrides: {error}; mend it, or move it away to start with every region on `auto`"
+    )]
+    Corrupt { path: PathBuf, error: String },
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    /// By qualified region name, `seoul@gslb.example.com`.
+    overrides: BTreeMap<String, Override>,
+}
+
+const VERSION: u32 = 1;
+
+impl OverrideStore {
+    /// In this state directory, which is made when something is first kept.
+    pub fn new(state_directory: &Path) -> OverrideStore {
+        OverrideStore { path: state_directory.join("overrides.json") }
+    }
+
+    /// All overrides kept; none where nothing was kept yet.
+    pub fn load(&self) -> Result<BTreeMap<String, Override>, StoreError> {
+        let size = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(self.io("read", error)),
+        };
+        if size > MAX_BYTES {
+            return Err(self.corrupt(format!("it has {size} bytes")));
+        }
+        let text = fs::read(&self.path).map_err(|error| self.io("read", error))?;
+        let stored: Stored = serde_json::from_slice(&text).map_err(|error| self.corrupt(error.to_string()))?;
+        if stored.version != VERSION {
+            return Err(self.corrupt(format!("version {} is not {VERSION}", stored.version)));
+        }
+        Ok(stored.overrides)
+    }
+
+    /// Keeps exactly these. When this returns, they survive a crash of the machine.
+    pub fn save(&self, overrides: &BTreeMap<String, Override>) -> Result<(), StoreError> {
+        let stored = Stored { version: VERSION, overrides: overrides.clone() };
+        let text = serde_json::to_vec_pretty(&stored).map_err(|error| self.corrupt(error.to_string()))?;
+        self.replace(&text).map_err(|error| self.io("write", error))
+    }
+
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory)?;
+        let fresh = self.path.with_extension("json.new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&fresh, &self.path)?;
+        File::open(directory)?.sync_all() // the rename itself
+    }
+
+    fn io(&self, action: &'static str, error: io::Error) -> StoreError {
+        StoreError::Io { action, path: self.path.clone(), error }
+    }
+
+    fn corrupt(&self, error: String) -> StoreError {
+        StoreError::Corrupt { path: self.path.clone(), error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_comes_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = OverrideStore::new(&directory.path().join("made/when/needed"));
+        assert!(store.load().expect("nothing yet").is_empty());
+        let said = BTreeMap::from([("seoul@gslb.example".to_owned(), Override::Drain)]);
+        store.save(&said).expect("kept");
+        assert_eq!(store.load().expect("back"), said);
+        store.save(&BTreeMap::new()).expect("kept");
+        assert!(store.load().expect("back").is_empty());
+    }
+
+    #[test]
+    fn a_leftover_of_a_crash_is_not_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = OverrideStore::new(directory.path());
+        let said = BTreeMap::from([("seoul@gslb.example".to_owned(), Override::Down)]);
+        store.save(&said).expect("kept");
+        fs::write(directory.path().join("overrides.json.new"), "{\"vers").expect("half a file");
+        assert_eq!(store.load().expect("the old text"), said);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused_with_its_path() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = OverrideStore::new(directory.path());
+        for text in ["", "{", "{\"version\":2,\"overrides\":{}}", "{\"version\":1,\"overrides\":{\"a\":\"sideways\"}}"]
+        {
+            fs::write(directory.path().join("overrides.json"), text).expect("written");
+            let error = store.load().expect_err(text).to_string();
+            assert!(error.contains("overrides.json") && error.contains("move it away"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The only place where all planes meet: sockets, snapshot, writer, probes, reloads, admin.
+//!
+//! ```text
+//!   load ─▶ bind ─▶ first probe round ─▶ answer ─▶ … reloads … ─▶ stop
+//! ```
+//!
+//! Everything that can be wrong with files or sockets shows before the first packet is read, and
+//! no packet is answered before every endpoint has been probed once.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::admin;
+use crate::control::config::{Config, Limits, Loaded};
+use crate::control::load_report::Scraper;
+use crate::control::overrides::OverrideStore;
+use crate::control::probe::{ProbeLimits, Prober};
+use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
+use crate::control::writer::{Command, Sources, Writer};
+use crate::query::counters::{CounterSet, Counters};
+use crate::query::transport::tcp::{TcpLimits, TcpServer};
+use crate::query::transport::udp::{self, UdpServer};
+use crate::query::transport::{Client, Responder};
+use crate::state::{Publisher, Shared, Snapshot};
+
+/// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
+/// at their side, so this only smooths.
+const QUEUE: usize = 1024;
+/// The longest wait for the first probe round. Timeouts are at most 60 s; should the round take
+/// longer, answering on partial evidence beats not answering.
+const FIRST_ROUND: Duration = Duration::from_secs(65);
+
+/// A running server.
+pub struct Daemon {
+    pub dns: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+    pub shared: Shared,
+    pub counters: Arc<CounterSet>,
+    reloads: mpsc::Sender<ReloadRequest>,
+    stop: watch::Sender<bool>,
+    udp: udp::Running,
+    tasks: Vec<JoinHandle<()>>,
+    /// Kept so that the writer runs as long as this.
+    _commands: mpsc::Sender<Command>,
+}
+
+/// Sockets bound, nothing answered yet.
+struct Bound {
+    udp: UdpServer,
+    tcp: TcpServer,
+    admin: Option<std::net::TcpListener>,
+}
+
+impl Daemon {
+    /// Starts serving what `source` says: returns when the first packet may be answered.
+    ///
+    /// # Errors
+    /// The text of every mistake in the files, or why a socket or the state could not be had.
+    pub async fn start(source: Arc<dyn ConfigSource>, prepared: Prepared) -> Result<Daemon, Vec<String>> {
+        let Prepared { loaded, atlas } = prepared;
+        let Loaded { config, model, diagnostics, .. } = loaded;
+        for diagnostic in &diagnostics {
+            warn!("{diagnostic}");
+        }
+        let bound = Bound::new(&config).map_err(|error| vec![error])?;
+        let token = admin_token(&config).map_err(|error| vec![error])?;
+        let store = OverrideStore::new(&config.state);
+        let overrides = store.load().map_err(|error| vec![error.to_string()])?;
+        let nsid = config.nsid.clone().unwrap_or_default();
+        let publisher = Publisher::new(model.clone(), atlas, &nsid, config.seed, overrides, Instant::now());
+        let shared = publisher.shared();
+        let counters = Arc::new(CounterSet::new());
+        let (reports, endpoints) = mpsc::channel(QUEUE);
+        let (updates, loads) = mpsc::channel(QUEUE);
+        let (commands, said) = mpsc::channel(QUEUE);
+        let (reloads, requests) = mpsc::channel(1);
+        let (stop, stopping) = watch::channel(false);
+        let writer = Writer::new(publisher, store).run(Sources { endpoints, loads, commands: said });
+        let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
+        let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates));
+        let reloader = Reloader::new(source, config.clone(), &model, prober, scraper, commands.clone());
+        let context = admin::Context {
+            shared: shared.clone(),
+            counters: counters.clone(),
+            commands: commands.clone(),
+            reloads: reloads.clone(),
+            load_status: reloader.status(),
+            started: Instant::now(),
+            token,
+        };
+        let mut tasks = vec![spawn_writer(writer)];
+        first_round(&reloader, &commands).await;
+        tasks.push(tokio::spawn(reloader.run(requests)));
+        let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
+        let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
+        info!(dns = ?dns, admin = ?admin, "answering");
+        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, _commands: commands })
+    }
+
+    /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
+    pub async fn reload(&self) -> Result<Reloaded, Vec<String>> {
+        let (reply, done) = oneshot::channel();
+        let stopping = || vec!["the server is stopping".to_owned()];
+        self.reloads.send(ReloadRequest { reply }).await.map_err(|_| stopping())?;
+        done.await.map_err(|_| stopping())?
+    }
+
+    /// Stops answering, and waits until everything has ended.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let udp = self.udp;
+        // Joining the threads waits up to a receive timeout.
+        let _ = tokio::task::spawn_blocking(move || udp.stop()).await;
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await; // aborted, or ended before
+        }
+    }
+}
+
+impl Bound {
+    fn new(config: &Config) -> Result<Bound, String> {
+        let threads = config.threads.and_then(NonZeroUsize::new);
+        let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+        let udp = UdpServer::bind(&config.listen.dns, threads).map_err(|error| error.to_string())?;
+        // Where port 0 let the system pick, TCP takes the port that UDP got.
+        let tcp = TcpServer::bind(udp.local_addrs()).map_err(|error| error.to_string())?;
+        let admin = match config.listen.admin {
+            Some(address) => {
+                let listener = std::net::TcpListener::bind(address)
+                    .map_err(|error| format!("cannot listen on TCP {address} for the admin API: {error}"))?;
+                listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+                Some(listener)
+            }
+            None => None,
+        };
+        Ok(Bound { udp, tcp, admin })
+    }
+
+    fn start(
+        self,
+        config: &Config,
+        shared: &Shared,
+        counters: &Arc<CounterSet>,
+        context: admin::Context,
+        stopping: &watch::Receiver<bool>,
+        tasks: &mut Vec<JoinHandle<()>>,
+    ) -> Result<udp::Running, Vec<String>> {
+        let responder = Arc::new(SnapshotResponder(shared.clone()));
+        let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
+        let tcp = self.tcp.serve(responder, counters.shared(), tcp_limits(&config.limits), stopped(stopping.clone()));
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = tcp.await {
+                error!("TCP ended: {error}");
+            }
+        }));
+        if let Some(listener) = self.admin {
+            let served = admin::serve(listener, context, stopped(stopping.clone()));
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = served.await {
+                    error!("the admin API ended: {error}; answers go on");
+                }
+            }));
+        }
+        Ok(udp)
+    }
+}
+
+/// Answers from whatever snapshot is current when a batch begins.
+struct SnapshotResponder(Shared);
+
+impl Responder for SnapshotResponder {
+    type Batch<'a> = arc_swap::Guard<Arc<Snapshot>>;
+
+    fn begin(&self) -> Self::Batch<'_> {
+        self.0.load()
+    }
+
+    fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+        crate::query::answer(batch, packet, client, out, counters)
+    }
+}
+
+/// The writer has a thread of its own: a large plan must not hold up probes and connections.
+fn spawn_writer(writer: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(writer))
+}
+
+async fn first_round(reloader: &Reloader, commands: &mpsc::Sender<Command>) {
+    if tokio::time::timeout(FIRST_ROUND, reloader.first_round()).await.is_err() {
+        warn!("some endpoints were not probed within {} s: answering without them", FIRST_ROUND.as_secs());
+    }
+    let (reply, settled) = oneshot::channel();
+    if commands.send(Command::Settle { reply }).await.is_ok() {
+        let _ = settled.await; // an error means that the writer has gone, and the caller finds out
+    }
+}
+
+fn tcp_limits(limits: &Limits) -> TcpLimits {
+    let defaults = TcpLimits::default();
+    TcpLimits {
+        connections: limits.tcp_connections,
+        connections_per_network: limits.tcp_per_network,
+        idle: limits.tcp_idle,
+        idle_min: defaults.idle_min.min(limits.tcp_idle),
+        message: limits.tcp_message,
+        ..defaults
+    }
+}
+
+fn admin_token(config: &Config) -> Result<Option<String>, String> {
+    let Some(path) = &config.admin_token_file else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the admin token in {}: {error}", path.display()))?;
+    let token = text.trim();
+    if token.len() < 16 {
+        return Err(format!("the admin token in {} is shorter than 16 characters", path.display()));
+    }
+    Ok(Some(token.to_owned()))
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the daemon was dropped: stop as well.
+    let _ = stopping.wait_for(|&stopping| stopping).await;
+}

@@ -1,0 +1,182 @@
+//! The whole reasoning behind one client's answer, as data: what `meridian explain`, the API and
+//! the status page show.
+//!
+//! The decision in it is made by [`decide`], the function that answers packets; the table around
+//! it by the functions the plan was made with.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::model::{Policy, ServiceId};
+
+use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, decide, endpoint_of_family};
+use super::plan::{Footing, candidates, scores, tiers};
+use super::score::Score;
+use super::standing::{Override, RegionState, Standing};
+
+/// Why this client gets this region.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    pub service: String,
+    pub policy: &'static str,
+    pub client: ClientSeen,
+    /// In the order of the service's configuration.
+    pub regions: Vec<RegionRow>,
+    pub footing: Footing,
+    pub chosen: Chosen,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientSeen {
+    pub address: String,
+    /// `ecs` or `source`.
+    pub seen_by: &'static str,
+    pub location: String,
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+}
+
+/// One region's case.
+#[derive(Clone, Debug, Serialize)]
+pub struct RegionRow {
+    pub region: String,
+    pub standing: Standing,
+    pub said: Override,
+    /// All terms in milliseconds. Under other policies than `score` for information only.
+    pub score: Score,
+    /// Under `score`: clients share the first tier with an eligible region. From 0.
+    pub tier: Option<u32>,
+    pub load: Option<LoadRow>,
+    /// 0 to 1: the part of this place's clients it gets.
+    pub share: f64,
+    /// Why the share is 0; `None` where it is not.
+    pub excluded: Option<&'static str>,
+    /// Seconds since the last probe of any of its endpoints.
+    pub probe_age_s: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadRow {
+    pub load: f64,
+    pub capacity: Option<f64>,
+    pub utilisation: Option<f64>,
+    pub age_s: f64,
+    /// Too old to act on: the price stays as it was.
+    pub stale: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Chosen {
+    pub region: String,
+    pub endpoint: String,
+    /// Addresses by family, where a family's endpoint is another than `endpoint`.
+    pub ipv4_endpoint: Option<String>,
+    pub ipv6_endpoint: Option<String>,
+    pub ttl_s: u32,
+    pub ttl_reason: TtlReason,
+    /// SCOPE PREFIX-LENGTH (RFC 7871) a resolver with ECS is told; `None` without ECS.
+    pub scope: Option<u8>,
+    pub scope_reason: ScopeReason,
+}
+
+/// Explains a service's answer to a client. `states` are those the view's plan was made from.
+/// `None` only for a service the view does not have.
+pub fn explain(
+    view: &View<'_>,
+    states: &[RegionState],
+    id: ServiceId,
+    seen: Seen,
+    now: Instant,
+) -> Option<Explanation> {
+    let service = view.model.services.get(id.index())?;
+    let plan = view.plan.services.get(id.index())?;
+    let decision = decide(view, id, seen)?;
+    let cell = plan.cells.cell(decision.place)?;
+    let at = view.atlas.coordinates(decision.place);
+    let scores = scores(view.model, service, states, at);
+    let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
+    let tiers = tiers(&totals);
+    let (eligible, footing) = candidates(service, states);
+    let regions = service.regions.iter().enumerate().map(|(index, &region)| {
+        let state = states.get(region.index());
+        let share = cell.fractions().find(|(of, _)| *of == region).map_or(0.0, |(_, share)| share);
+        RegionRow {
+            region: view.model.region(region).name.to_string(),
+            standing: state.map_or(Standing::Up, |state| state.standing),
+            said: state.map_or(Override::Auto, |state| state.said),
+            score: scores[index],
+            tier: (service.policy == Policy::Score).then_some(tiers[index]),
+            load: state.and_then(|state| load_row(state, now)),
+            share,
+            excluded: (share == 0.0).then(|| why_excluded(service.policy, state, eligible[index])),
+            probe_age_s: state.and_then(|state| probe_age(state, now)),
+        }
+    });
+    Some(Explanation {
+        service: service.name.to_string(),
+        policy: service.policy.as_str(),
+        client: client_seen(view, &decision, seen),
+        regions: regions.collect(),
+        footing,
+        chosen: chosen(view, &decision, seen),
+    })
+}
+
+fn client_seen(view: &View<'_>, decision: &Decision, seen: Seen) -> ClientSeen {
+    let at = view.atlas.coordinates(decision.place);
+    ClientSeen {
+        address: seen.address().to_string(),
+        seen_by: match seen {
+            Seen::Source(_) => "source",
+            Seen::Subnet(_) => "ecs",
+        },
+        location: view.atlas.location(decision.place).to_string(),
+        latitude: at.map(|at| at.latitude()),
+        longitude: at.map(|at| at.longitude()),
+    }
+}
+
+fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
+    let region = view.model.region(decision.region);
+    let label = |index: u16| region.endpoints.get(usize::from(index)).map(|endpoint| endpoint.label());
+    let of_family =
+        |family| endpoint_of_family(view, decision, family).filter(|&e| e != decision.endpoint).and_then(label);
+    Chosen {
+        region: region.name.to_string(),
+        endpoint: label(decision.endpoint).unwrap_or_default(),
+        ipv4_endpoint: of_family(Family::Ipv4),
+        ipv6_endpoint: of_family(Family::Ipv6),
+        ttl_s: decision.ttl.as_secs(),
+        ttl_reason: decision.ttl_reason,
+        scope: matches!(seen, Seen::Subnet(_)).then_some(decision.scope),
+        scope_reason: decision.scope_reason,
+    }
+}
+
+fn why_excluded(policy: Policy, state: Option<&RegionState>, eligible: bool) -> &'static str {
+    match (state.map(|state| (state.said, state.standing)), policy) {
+        (Some((Override::Down, _)), _) => "down by override",
+        (Some((Override::Drain, _)), _) => "draining by override",
+        (Some((_, Standing::Down)), _) if !eligible => "down by its probes",
+        (_, Policy::Score) => "a better tier has eligible regions",
+        (_, Policy::Failover) => "an earlier region is eligible",
+        (_, Policy::Weighted) => "its weight is 0",
+    }
+}
+
+fn load_row(state: &RegionState, now: Instant) -> Option<LoadRow> {
+    let figure = state.load.last?;
+    Some(LoadRow {
+        load: figure.load,
+        capacity: figure.capacity,
+        utilisation: figure.utilisation(),
+        age_s: now.saturating_duration_since(figure.at).as_secs_f64(),
+        stale: state.load.stale,
+    })
+}
+
+fn probe_age(state: &RegionState, now: Instant) -> Option<f64> {
+    let latest = state.endpoints.iter().filter_map(|endpoint| endpoint.probed_at).max()?;
+    Some(now.saturating_duration_since(latest).as_secs_f64())
+}
