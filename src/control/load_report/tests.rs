@@ -103,11 +103,13 @@ async fn user_and_password_in_the_url_are_basic_authentication() {
 #[tokio::test]
 async fn failures_are_errors_and_hide_the_password() {
     let (silent, _requests) = serve(None).await;
-    let late = scrape_once(json_report(format!("http://admin:secret@{silent}/"))).await.expect_err("silence");
+    let late =
+        scrape_once(json_report(format!("http://admin:secret@{silent}/?token=secret"))).await.expect_err("silence");
     assert!(late.to_string().starts_with("cannot fetch: no answer in time"), "{late}");
     assert!(!late.to_string().contains("secret"), "{late}");
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port").local_addr().expect("bound");
-    let refused = scrape_once(json_report(format!("http://admin:secret@{closed}/"))).await.expect_err("refused");
+    let refused =
+        scrape_once(json_report(format!("http://admin:secret@{closed}/?token=secret"))).await.expect_err("refused");
     assert!(refused.to_string().contains("refused") && !refused.to_string().contains("secret"), "{refused}");
     let nonsense = scrape_once(json_report("http://[".into())).await;
     assert!(matches!(nonsense, Err(LoadError::Fetch(_))), "{nonsense:?}");
@@ -115,7 +117,9 @@ async fn failures_are_errors_and_hide_the_password() {
 
 #[tokio::test]
 async fn only_2xx_counts_and_redirects_are_not_followed() {
-    for (status, code) in [("302 Found", 302), ("401 Unauthorized", 401), ("503 Unavailable", 503)] {
+    let (elsewhere, _requests) = serve(answer("200 OK", r#"{"load": 1}"#)).await;
+    let moved = format!("302 Found\r\nlocation: http://{elsewhere}/");
+    for (status, code) in [(moved.as_str(), 302), ("401 Unauthorized", 401), ("503 Unavailable", 503)] {
         let (server, _requests) = serve(answer(status, r#"{"load": 1}"#)).await;
         assert_eq!(scrape_once(json_report(format!("http://{server}/"))).await, Err(LoadError::Status(code)));
     }

@@ -294,6 +294,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_a_route_fails_and_says_so() {
+        let error = not_connected(io::Error::from_raw_os_error(libc::ENETUNREACH));
+        assert!(error.to_string().starts_with("no route to the endpoint: "), "{error}");
+        assert_eq!(not_connected(io::Error::from_raw_os_error(libc::ECONNREFUSED)), ProbeError::Refused);
+        assert!(matches!(not_connected(io::Error::from_raw_os_error(libc::EMFILE)), ProbeError::Connect(_)));
+    }
+
+    #[test]
     fn rfc9110_section_7_2_host_has_the_port_unless_it_is_the_usual_one() {
         let v6 = bracketed("2001:db8::1".parse().expect("an address"));
         assert_eq!(host_header(&check(80, false, None, None), &v6), "[2001:db8::1]");

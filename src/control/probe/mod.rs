@@ -74,7 +74,9 @@ pub struct EndpointReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeLimits {
     /// Connections open at once; at least 1. Default 256: a quarter of the usual limit of open
-    /// files. Probes above it wait, and their clock starts when they do.
+    /// files. Probes above it wait, and their clock starts when they do. Silent endpoints hold a
+    /// connection for their whole timeout: 250 that fell silent within 6 s (interval 5 s, timeout
+    /// 2 s, fall 3) delayed the verdict on 250 others by up to 2 s at 256, by nothing at 4,096.
     pub concurrency: u32,
 }
 

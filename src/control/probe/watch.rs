@@ -309,8 +309,9 @@ mod tests {
         sleep(Duration::from_secs(500)).await;
         assert!(*stage.probed.borrow());
         assert_eq!(stage.next().await.2, 1);
-        let (_, _, streak) = stage.next().await;
+        let (at, _, streak) = stage.next().await;
         assert!(streak >= 99, "{streak}");
+        assert!(at <= 501 * Duration::from_secs(1), "it was waiting: {at:?}");
     }
 
     #[tokio::test(start_paused = true)]
