@@ -499,7 +499,7 @@ fn warnings_do_not_keep_a_configuration_from_loading() {
         &[
             "no service uses region `lima`",
             "a probe may take as long as `fall` of them should",
-            "service `a` has regions that are never checked (`tokyo` counts as always up)",
+            "service `a` has regions that are never checked (always taken to be up: `tokyo`)",
             "`weights` has no effect",
         ],
     );

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::files::Sources;
 use super::reader::{Entry, Table, Value, read_document};
-use super::service::KnownRegion;
+use super::service::{KnownRegion, KnownRegions};
 use super::text::StringPlaces;
 use super::{region, service};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
@@ -72,28 +72,29 @@ fn entries<'a>(value: Option<Value<'a>>, expected: &str) -> Vec<Entry<'a>> {
 }
 
 /// All regions of the file by name, also those with mistakes: services may name them.
-fn known_regions<'a>(entries: &[Entry<'a>], first: usize) -> Vec<KnownRegion<'a>> {
-    let mut known: Vec<KnownRegion<'a>> = Vec::new();
+fn known_regions<'a>(entries: &[Entry<'a>], first: usize) -> KnownRegions<'a> {
+    let mut known = KnownRegions::new();
     let mut lowercase: HashMap<String, Span> = HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         if let Some(other) = lowercase.insert(entry.value.name.to_lowercase(), entry.span()) {
             let alike = Diagnostic::error("two regions of a zone differ only in upper and lower case");
             entry.value.report().push(alike.at(entry.span(), "this one").related(other, "and this one"));
         }
-        known.push(KnownRegion {
+        let region = KnownRegion {
             name: entry.value.name,
             span: entry.span(),
             // Beyond the limit nothing is loaded, so that the number does not matter.
             id: RegionId(u16::try_from(first + index).unwrap_or(u16::MAX)),
             has_check: entry.value.has("check"),
             used: Cell::new(false),
-        });
+        };
+        known.insert(region.name, region);
     }
     known
 }
 
-fn warn_of_unused(root: &Table<'_>, known: &[KnownRegion<'_>]) {
-    for region in known.iter().filter(|region| !region.used.get()) {
+fn warn_of_unused(root: &Table<'_>, known: &KnownRegions<'_>) {
+    for region in known.values().filter(|region| !region.used.get()) {
         let unused = Diagnostic::warning(format!("no service uses region `{}`", region.name));
         root.report().push(unused.at(region.span.clone(), "never handed out"));
     }
