@@ -53,7 +53,6 @@ fn read_root(
     let services: Vec<_> = service_entries.iter().map(|entry| service::read(entry, id, &base, &known)).collect();
     warn_of_unused(root, &known);
     let owners = owners(&service_entries, &services, &read, first_region);
-    report_names_used_twice(root, &owners);
     let parsed = records(root, &base, sources);
     let zone = origin.zip(origin_key).map(|(origin, key)| {
         let nodes = check_records(parsed, &origin, &key.span(), &owners, elsewhere);
@@ -124,17 +123,6 @@ fn owners(
     entries.iter().zip(services).filter_map(owner).collect()
 }
 
-/// `www`, `WWW` and `www.gslb.example.com.` are different keys and the same name.
-fn report_names_used_twice(root: &Table<'_>, owners: &[ServiceOwner]) {
-    let mut seen: HashMap<&Name, &Span> = HashMap::new();
-    for owner in owners {
-        if let Some(first) = seen.insert(&owner.name, &owner.span) {
-            let twice = Diagnostic::error(format!("two services are called {}", owner.name));
-            root.report().push(twice.at(owner.span.clone(), "again here").related(first.clone(), "first here"));
-        }
-    }
-}
-
 /// The static records, from `records` or from `records_file`.
 fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Parsed> {
     let ttl = root.get("ttl").and_then(|v| v.ttl());
@@ -148,10 +136,7 @@ fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Par
         return Some(zonefile::parse(MasterText { file, text, locate: &locate }, origin, ttl, &mut include));
     }
     match sources.open_beside(text, root.report().file()) {
-        Ok(file) => {
-            let master = MasterText { file: &file, text: &file.text, locate: &|range| range };
-            Some(zonefile::parse(master, origin, ttl, &mut include))
-        }
+        Ok(file) => Some(zonefile::parse(MasterText::whole(&file), origin, ttl, &mut include)),
         Err(error) => key.error(error, "named here"),
     }
 }
