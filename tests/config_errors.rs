@@ -8,7 +8,8 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReportKind, Name, Policy, RegionId, Ttl,
+    Check, CheckKind, Continent, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReportKind, Name, Policy,
+    RecordType, RegionId, Ttl,
 };
 use proptest::prelude::*;
 
@@ -169,6 +170,15 @@ fn services_are_read_as_written() {
     assert_eq!((apps.policy, apps.ecs), (Policy::Failover, false));
     assert_eq!(region_names(&apps.regions), ["frankfurt", "virginia"]);
     assert_eq!(region_names(&service("static.cdn.example.net").regions), ["own", "rented"]);
+}
+
+#[test]
+fn a_country_gives_the_coordinates_and_the_continent() {
+    let text = zone("").replace(", latitude = 37.57, longitude = 126.98", "");
+    let region = with_zone(&text).load().expect("loads").model.regions.remove(0);
+    assert_eq!(region.location.continent, Some(Continent::Asia));
+    assert_eq!(region.location.coordinates, Some(region.coordinates));
+    assert!((30.0..40.0).contains(&region.coordinates.latitude()));
 }
 
 #[test]
@@ -555,6 +565,29 @@ fn records_may_come_from_other_files_below_the_configuration() {
 }
 
 #[test]
+fn services_and_records_are_checked_together() {
+    let static_www = zone("").replace("ns1  A ", "www  A    192.0.2.9\nns1  A ");
+    let all = with_zone(&static_www).load().expect_err("collides");
+    assert_eq!(all.len(), 1, "{:#?}", lines(&all));
+    says(&all[0].render(false), &["zones/a.toml:12:10", "www  A    192.0.2.9"]);
+    let below = zone("").replace("ns1  A ", "www  NS   ns1\nns1  A ");
+    says(&mistakes(&with_zone(&below)).join("\n"), &["www"]);
+    let model = example().model;
+    let zone = model.zones.iter().find(|zone| zone.origin == name("gslb.example.com")).expect("zone");
+    let soa = zone.rrset(&name("gslb.example.com"), RecordType::SOA).expect("SOA");
+    assert_eq!((soa.ttl, soa.rdatas.len()), (Ttl::saturating(300), 1));
+    assert!(zone.rrset(&name("ns2.gslb.example.com"), RecordType::A).is_some());
+}
+
+#[test]
+fn one_slip_makes_no_flood() {
+    let unreadable_soa = format!("ttl = 300\n{}", zone("").replace("SOA ns1", "SOA"));
+    says(&mistake(&with_zone(&unreadable_soa)), &["zones/a.toml:3:"]);
+    let no_end = zone("").replace("198.51.100.53\n'''", "198.51.100.53\n");
+    assert!(mistake(&with_zone(&no_end)).contains("this is not TOML"));
+}
+
+#[test]
 fn files_that_are_no_text_are_refused_with_the_offset() {
     let directory = tempfile::tempdir().expect("directory");
     let zones = directory.path().join("zones");
@@ -614,6 +647,13 @@ fn too_much_is_refused() {
     let all = mistakes(&with_zone(&garbage));
     assert_eq!(all.len(), 1_001);
     says(&all[1_000], &["more mistakes in the same file"]);
+    let wrong = "x = 1\n".to_owned() + &(0..999).map(|n| format!("k{n} = 1\n")).collect::<String>();
+    let files = (0..20).fold(Memory::default().with("meridian.toml", ""), |files, n| {
+        files.with(&format!("zones/{n}.toml"), wrong.clone())
+    });
+    let all = mistakes(&files);
+    assert!(all.len() < 11_100, "{}", all.len());
+    says(all.last().expect("the last"), &["zone files were not looked at"]);
 }
 
 /// Small pieces that make something like a configuration.

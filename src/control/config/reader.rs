@@ -45,7 +45,8 @@ pub fn read_document<T>(
     let syntax: Vec<_> = errors.iter().take(MAX_KEPT).map(|error| syntax_error(file, error)).collect();
     let untold = Cell::new(errors.len() - syntax.len());
     drop(errors);
-    let report = Report { file: file.clone(), broken: !syntax.is_empty(), found: RefCell::default(), untold };
+    let broken = syntax.iter().filter_map(|error| Some(error.span.as_ref()?.range.clone())).collect();
+    let report = Report { file: file.clone(), broken, found: RefCell::default(), untold };
     let root = Table::new(&report, what.to_owned(), document.get_ref(), 0..0);
     let made = read(&root);
     root.report_unknown_keys();
@@ -55,8 +56,8 @@ pub fn read_document<T>(
 /// The mistakes of one file, as they are found.
 pub struct Report {
     file: Arc<SourceFile>,
-    /// The TOML itself is broken: what seems missing may stand in a part that was not understood.
-    broken: bool,
+    /// Where the TOML itself is broken: what seems missing may stand in such a part.
+    broken: Vec<Range<usize>>,
     found: RefCell<Vec<Diagnostic>>,
     /// How many more there were than are kept.
     untold: Cell<usize>,
@@ -78,9 +79,14 @@ impl Report {
 
     /// Reports something missing, unless broken TOML may be the reason.
     pub fn push_missing(&self, diagnostic: Diagnostic) {
-        if !self.broken {
+        if !self.is_broken() {
             self.push(diagnostic);
         }
+    }
+
+    /// Whether there are syntax errors.
+    pub fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
     }
 
     pub fn file(&self) -> &Arc<SourceFile> {
@@ -269,6 +275,13 @@ impl<'a> Value<'a> {
     /// The text, if it is a string; nothing is reported.
     pub fn as_str(&self) -> Option<&'a str> {
         self.value.get_ref().as_str()
+    }
+
+    /// Whether a syntax error lies in the value: a string may have lost its end, and have
+    /// swallowed the rest of the file.
+    pub fn is_broken(&self) -> bool {
+        let value = self.value.span();
+        self.report.broken.iter().any(|error| value.start <= error.start && error.start <= value.end)
     }
 
     /// A string; `expected` says which, such as `a path`.

@@ -4,7 +4,7 @@
 //! or with the mistakes that keep it from being loaded.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::text::StringPlaces;
 use super::{region, service};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner};
-use crate::model::{EndpointTarget, Name, Region, RegionId, Service, Zone, ZoneId};
+use crate::model::{EndpointTarget, Name, Region, RegionId, RrSet, Service, Zone, ZoneId};
 
 /// What one zone file holds. Complete only where `diagnostics` has no error.
 pub struct ZoneParts {
@@ -55,7 +55,7 @@ fn read_root(
     let owners = owners(&service_entries, &services, &read, first_region);
     let parsed = records(root, &base, sources);
     let zone = origin.zip(origin_key).map(|(origin, key)| {
-        let nodes = check_records(parsed, &origin, &key.span(), &owners, elsewhere);
+        let nodes = check_records(parsed, &origin, &key, &owners, elsewhere);
         (Zone { origin, nodes }, key.span())
     });
     ZoneParts {
@@ -128,6 +128,9 @@ fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Par
     let ttl = root.get("ttl").and_then(|v| v.ttl());
     let key = root.one_of(&["records", "records_file"])?;
     let text = key.string("zone records (RFC 1035)")?;
+    if key.is_broken() {
+        return None;
+    }
     let mut include = sources;
     if key.name == "records" {
         let file = root.report().file();
@@ -145,16 +148,17 @@ fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Par
 fn check_records(
     parsed: Option<Parsed>,
     origin: &Name,
-    origin_span: &Span,
+    origin_key: &Value<'_>,
     owners: &[ServiceOwner],
     elsewhere: &mut Vec<Diagnostic>,
-) -> std::collections::BTreeMap<Name, Vec<crate::model::RrSet>> {
+) -> BTreeMap<Name, Vec<RrSet>> {
     let Some(Parsed { records, diagnostics }) = parsed else { return Default::default() };
-    let broken = diagnostics.iter().any(Diagnostic::is_error);
+    let unreadable = origin_key.report().is_broken() || diagnostics.iter().any(Diagnostic::is_error);
     elsewhere.extend(diagnostics);
-    let (nodes, found) = zonefile::check(origin, origin_span, &records, owners);
-    // What is missing of a zone with unreadable records may be among these.
-    elsewhere.extend(found.into_iter().filter(|each| !broken || each.span.as_ref() != Some(origin_span)));
+    let origin_span = origin_key.span();
+    let (nodes, found) = zonefile::check(origin, &origin_span, &records, owners);
+    // What the zone seems to lack, such as its SOA, may be among what could not be read.
+    elsewhere.extend(found.into_iter().filter(|each| !unreadable || each.span.as_ref() != Some(&origin_span)));
     nodes
 }
 
