@@ -8,7 +8,8 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReportKind, Name, Policy, RegionId, Ttl,
+    Check, CheckKind, Continent, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReportKind, Name, Policy,
+    RecordType, RegionId, Ttl,
 };
 use proptest::prelude::*;
 
@@ -38,9 +39,9 @@ impl Files for Memory {
     }
 }
 
-const RECORDS: &str = "records = '''
-@    SOA  ns1 hostmaster 1 1h 10m 1w 60
+const RECORDS: &str = "records = '''@  SOA ns1 hostmaster 1 1h 10m 1w 60
 @    NS   ns1
+@    NS   ns2.example.org.
 ns1  A    198.51.100.53
 '''
 ";
@@ -172,6 +173,15 @@ fn services_are_read_as_written() {
 }
 
 #[test]
+fn a_country_gives_the_coordinates_and_the_continent() {
+    let text = zone("").replace(", latitude = 37.57, longitude = 126.98", "");
+    let region = with_zone(&text).load().expect("loads").model.regions.remove(0);
+    assert_eq!(region.location.continent, Some(Continent::Asia));
+    assert_eq!(region.location.coordinates, Some(region.coordinates));
+    assert!((30.0..40.0).contains(&region.coordinates.latitude()));
+}
+
+#[test]
 fn an_empty_main_file_means_the_defaults() {
     let loaded = with_zone(&zone("")).load().expect("loads");
     assert_eq!((loaded.config.listen, loaded.config.limits), (Listen::default(), Limits::default()));
@@ -184,9 +194,9 @@ fn an_empty_main_file_means_the_defaults() {
 /// Sixteen mistakes in one zone file, one in the main file.
 const WRONG: &str = r#"origin = "gslb.example.com"
 ttl = "5 minutes"
-records = '''
-@    SOA  ns1 hostmaster 1 1h 10m 1w 60
+records = '''@  SOA ns1 hostmaster 1 1h 10m 1w 60
 @    NS   ns1
+@    NS   ns2.example.org.
 ns1  A    198.51.100.53
 '''
 recrods_file = "x"
@@ -499,7 +509,7 @@ fn warnings_do_not_keep_a_configuration_from_loading() {
         &[
             "no service uses region `lima`",
             "a probe may take as long as `fall` of them should",
-            "service `a` has regions that are never checked (`tokyo` counts as always up)",
+            "service `a` has regions that are never checked (always taken to be up: `tokyo`)",
             "`weights` has no effect",
         ],
     );
@@ -513,8 +523,8 @@ fn broken_toml_is_told_with_the_mistakes_of_the_parts_that_are_whole() {
     let found = mistakes(&with_zone(&text).with("meridian.toml", "[listen\nthread = 1")).join("\n");
     says(&found, &["a.toml:1:", "a.toml:2:7: this is not TOML", "`capacity` is out of range", "meridian.toml:1:8"]);
     assert!(!found.contains("missing"), "{found}");
-    let escape = zone("").replace("'''", "\"\"\"").replace("@    NS", "@ TXT \"\\065\"\n@    NS");
-    says(&mistakes(&with_zone(&escape))[0], &["a.toml:4:9: this is not TOML", "backslashes stand for themselves"]);
+    let escape = zone("").replace("'''", "\"\"\"").replacen("@    NS", "@ TXT \"\\065\"\n@    NS", 1);
+    says(&mistakes(&with_zone(&escape))[0], &["a.toml:3:9: this is not TOML", "backslashes stand for themselves"]);
     let twice = zone("ttl = 1\n[region.seoul]\n");
     says(&mistakes(&with_zone(&twice)).join("\n"), &["duplicate key"]);
 }
@@ -540,18 +550,41 @@ fn mistakes_in_records_are_marked_where_they_stand() {
 #[test]
 fn records_may_come_from_other_files_below_the_configuration() {
     let zone = |records: &str| format!("origin = \"gslb.example.com\"\nrecords_file = \"{records}\"\n{SEOUL}{WWW}");
-    let records = "@ SOA ns1 h 1 1h 10m 1w 60\n@ NS ns1\nns1 A 192.0.2.53\n";
+    let records = "@ SOA ns1 h 1 1h 10m 1w 60\n@ NS ns1\n@ NS ns2.example.org.\nns1 A 192.0.2.53\n";
     let files = with_zone(&zone("a.zone"));
     let loaded = files.clone().with("zones/a.zone", records).load().expect("loads");
     assert_eq!(loaded.files, ["meridian.toml", "zones/a.toml", "zones/a.zone"].map(PathBuf::from));
     let wrong = files.clone().with("zones/a.zone", format!("{records}x BOGUS 1\n"));
-    assert!(mistake(&wrong).starts_with("zones/a.zone:4:3: "));
+    assert!(mistake(&wrong).starts_with("zones/a.zone:5:3: "));
     let escape = files.with("zones/a.zone", format!("{records}$INCLUDE ../../etc/passwd\n"));
-    says(&mistake(&escape), &["zones/a.zone:4:", "outside the directory of the configuration"]);
+    says(&mistake(&escape), &["zones/a.zone:5:", "outside the directory of the configuration"]);
     for path in ["../../a.zone", "/etc/passwd"] {
         let all = mistakes(&with_zone(&zone(path))).join("\n");
         says(&all, &["zones/a.toml:2:16: ", "outside the directory of the configuration"]);
     }
+}
+
+#[test]
+fn services_and_records_are_checked_together() {
+    let static_www = zone("").replace("ns1  A ", "www  A    192.0.2.9\nns1  A ");
+    let all = with_zone(&static_www).load().expect_err("collides");
+    assert_eq!(all.len(), 1, "{:#?}", lines(&all));
+    says(&all[0].render(false), &["zones/a.toml:12:10", "www  A    192.0.2.9"]);
+    let below = zone("").replace("ns1  A ", "www  NS   ns1\nns1  A ");
+    says(&mistakes(&with_zone(&below)).join("\n"), &["www"]);
+    let model = example().model;
+    let zone = model.zones.iter().find(|zone| zone.origin == name("gslb.example.com")).expect("zone");
+    let soa = zone.rrset(&name("gslb.example.com"), RecordType::SOA).expect("SOA");
+    assert_eq!((soa.ttl, soa.rdatas.len()), (Ttl::saturating(300), 1));
+    assert!(zone.rrset(&name("ns2.gslb.example.com"), RecordType::A).is_some());
+}
+
+#[test]
+fn one_slip_makes_no_flood() {
+    let unreadable_soa = format!("ttl = 300\n{}", zone("").replace("SOA ns1", "SOA"));
+    says(&mistake(&with_zone(&unreadable_soa)), &["zones/a.toml:3:"]);
+    let no_end = zone("").replace("198.51.100.53\n'''", "198.51.100.53\n");
+    assert!(mistake(&with_zone(&no_end)).contains("this is not TOML"));
 }
 
 #[test]
@@ -614,6 +647,13 @@ fn too_much_is_refused() {
     let all = mistakes(&with_zone(&garbage));
     assert_eq!(all.len(), 1_001);
     says(&all[1_000], &["more mistakes in the same file"]);
+    let wrong = "x = 1\n".to_owned() + &(0..999).map(|n| format!("k{n} = 1\n")).collect::<String>();
+    let files = (0..20).fold(Memory::default().with("meridian.toml", ""), |files, n| {
+        files.with(&format!("zones/{n}.toml"), wrong.clone())
+    });
+    let all = mistakes(&files);
+    assert!(all.len() < 11_100, "{}", all.len());
+    says(all.last().expect("the last"), &["zone files were not looked at"]);
 }
 
 /// Small pieces that make something like a configuration.

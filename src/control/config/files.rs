@@ -5,6 +5,7 @@
 //! list of all that was read, and the fence around `$INCLUDE`.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -64,7 +65,8 @@ pub struct Sources<'a> {
     files: &'a dyn Files,
     /// The directory of the configuration file; `$INCLUDE` stays below it.
     root: PathBuf,
-    read: RefCell<Vec<PathBuf>>,
+    /// What was read, and as which.
+    read: RefCell<HashMap<PathBuf, usize>>,
 }
 
 impl<'a> Sources<'a> {
@@ -81,10 +83,8 @@ impl<'a> Sources<'a> {
     /// Reads a file and notes that it was read. The error says why not, in a line.
     pub fn open(&self, path: &Path) -> Result<Arc<SourceFile>, String> {
         // Noted even if it fails: what is watched for changes includes what must appear.
-        let mut read = self.read.borrow_mut();
-        if !read.iter().any(|known| known == path) {
-            read.push(path.to_owned());
-        }
+        let next = self.read.borrow().len();
+        self.read.borrow_mut().entry(path.to_owned()).or_insert(next);
         let text = self.files.read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(format!("cannot read {}: {}", path.display(), too_large()));
@@ -112,7 +112,9 @@ impl<'a> Sources<'a> {
 
     /// Everything read so far, in that order.
     pub fn into_read(self) -> Vec<PathBuf> {
-        self.read.into_inner()
+        let mut read: Vec<_> = self.read.into_inner().into_iter().collect();
+        read.sort_by_key(|(_, order)| *order);
+        read.into_iter().map(|(path, _)| path).collect()
     }
 
     /// By the words of the path alone: a symbolic link the operator put there may lead anywhere.

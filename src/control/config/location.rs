@@ -2,13 +2,15 @@
 //! [`Location`] with coordinates goes out.
 
 use super::reader::{Table, Value};
+use crate::atlas::centroid::{centroid, continent_of};
 use crate::control::diagnostic::Diagnostic;
 use crate::model::{Continent, Coordinates, CountryCode, Location};
 
 /// How to write one.
 pub const EXAMPLE: &str = "location = { country = \"KR\", latitude = 37.57, longitude = 126.98 }";
 
-/// A location that always has coordinates: those given, or the centroid of the country.
+/// A location that always has coordinates: those given, or the centroid of the country. The
+/// continent, too, follows from the country where it is not given.
 pub fn read(value: Value<'_>) -> Option<Location> {
     value.table("`location`", |table| {
         let continent =
@@ -24,6 +26,7 @@ pub fn read(value: Value<'_>) -> Option<Location> {
             table.report().push_missing(lost.at(table.span(), "expected `latitude` and `longitude`"));
             return None;
         }
+        let continent = continent.or_else(|| country.and_then(continent_of));
         Some(Location { continent, country, subdivision, city, coordinates, asn: None })
     })
 }
@@ -58,17 +61,4 @@ fn subdivision(value: Value<'_>, country: Option<CountryCode>) -> Option<Box<str
             _ => Err("not one to three letters and digits".to_owned()),
         }
     })
-}
-
-/// Shim: to be replaced by `crate::atlas::centroid::centroid` when the atlas is merged.
-fn centroid(country: CountryCode) -> Option<Coordinates> {
-    let (latitude, longitude) = match country.as_str() {
-        "KR" => (36.5, 127.8),
-        "US" => (39.8, -98.6),
-        "DE" => (51.1, 10.4),
-        "BR" => (-14.2, -51.9),
-        "AU" => (-25.3, 133.8),
-        _ => return None,
-    };
-    Coordinates::new(latitude, longitude)
 }

@@ -49,6 +49,10 @@ pub const MAX_SERVICES: usize = 10_000;
 /// Zones at most.
 pub const MAX_ZONES: usize = 10_000;
 
+/// Mistakes told before the remaining zone files are left unread: thousands of wrong files, most
+/// likely generated ones, share the same few mistakes.
+const MAX_TOLD: usize = 10_000;
+
 /// What the main file says. Paths are resolved against the directory of that file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -165,8 +169,14 @@ const NAME_A_FILE: &str = "name the main file, for example: meridian check --con
 
 fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagnostics: &mut Vec<Diagnostic>) {
     let mut origins: HashMap<Name, Span> = HashMap::new();
-    for path in zone_files(sources, directory, diagnostics) {
-        let file = match sources.open(&path) {
+    let paths = zone_files(sources, directory, diagnostics);
+    for (index, path) in paths.iter().enumerate() {
+        if diagnostics.len() >= MAX_TOLD {
+            let unread = paths.len() - index;
+            diagnostics.push(Diagnostic::error(format!("too many mistakes: {unread} zone files were not looked at")));
+            break;
+        }
+        let file = match sources.open(path) {
             Ok(file) => file,
             Err(error) => {
                 diagnostics.push(Diagnostic::error(error));

@@ -12,7 +12,7 @@
 //!
 //! What the keys mean is left to the modules beside this one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
@@ -28,6 +28,11 @@ use crate::model::Ttl;
 
 /// Mistakes reported per file; the rest are counted. A file of garbage has millions.
 const MAX_REPORTED: usize = 1_000;
+/// Mistakes kept per file, of which the first are reported. They are not found in the order of
+/// the file, so some more are kept than reported.
+const MAX_KEPT: usize = 10_000;
+/// Files above this size are told only their first syntax error.
+const MAX_RECOVERED_BYTES: usize = 1024 * 1024;
 
 /// Reads a whole file: `read` gets its root table. Returns what it made, and all mistakes, in
 /// the order of the file.
@@ -36,34 +41,52 @@ pub fn read_document<T>(
     what: &str,
     read: impl FnOnce(&Table<'_>) -> T,
 ) -> (T, Vec<Diagnostic>) {
-    let (document, errors) = DeTable::parse_recoverable(&file.text);
-    let syntax: Vec<_> = errors.iter().map(|error| syntax_error(file, error)).collect();
-    let report = Report { file: file.clone(), broken: !syntax.is_empty(), found: RefCell::default() };
+    let (document, errors) = parse(&file.text);
+    let syntax: Vec<_> = errors.iter().take(MAX_KEPT).map(|error| syntax_error(file, error)).collect();
+    let untold = Cell::new(errors.len() - syntax.len());
+    drop(errors);
+    let broken = syntax.iter().filter_map(|error| Some(error.span.as_ref()?.range.clone())).collect();
+    let report = Report { file: file.clone(), broken, found: RefCell::default(), untold };
     let root = Table::new(&report, what.to_owned(), document.get_ref(), 0..0);
     let made = read(&root);
     root.report_unknown_keys();
-    let found = report.found.into_inner();
-    (made, merge(&file.text, syntax, found))
+    (made, merge(syntax, report))
 }
 
 /// The mistakes of one file, as they are found.
 pub struct Report {
     file: Arc<SourceFile>,
-    /// The TOML itself is broken: what seems missing may stand in a part that was not understood.
-    broken: bool,
+    /// Where the TOML itself is broken: what seems missing may stand in such a part.
+    broken: Vec<Range<usize>>,
     found: RefCell<Vec<Diagnostic>>,
+    /// How many more there were than are kept.
+    untold: Cell<usize>,
 }
 
 impl Report {
     pub fn push(&self, diagnostic: Diagnostic) {
-        self.found.borrow_mut().push(diagnostic);
+        if !self.is_full() {
+            self.found.borrow_mut().push(diagnostic);
+        }
+    }
+
+    /// Whether another mistake would be one too many. Counts it if so.
+    fn is_full(&self) -> bool {
+        let full = self.found.borrow().len() >= MAX_KEPT;
+        self.untold.set(self.untold.get() + usize::from(full));
+        full
     }
 
     /// Reports something missing, unless broken TOML may be the reason.
     pub fn push_missing(&self, diagnostic: Diagnostic) {
-        if !self.broken {
+        if !self.is_broken() {
             self.push(diagnostic);
         }
+    }
+
+    /// Whether there are syntax errors.
+    pub fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
     }
 
     pub fn file(&self) -> &Arc<SourceFile> {
@@ -149,7 +172,7 @@ impl<'a> Table<'a> {
     fn report_unknown_keys(&self) {
         let asked = self.asked.borrow();
         for entry in entries(self.report, self.entries) {
-            if asked.contains(&entry.value.name) {
+            if asked.contains(&entry.value.name) || self.report.is_full() {
                 continue;
             }
             let mut unknown = Diagnostic::error(format!("unknown key `{}` in {}", entry.value.name, self.what))
@@ -252,6 +275,13 @@ impl<'a> Value<'a> {
     /// The text, if it is a string; nothing is reported.
     pub fn as_str(&self) -> Option<&'a str> {
         self.value.get_ref().as_str()
+    }
+
+    /// Whether a syntax error lies in the value: a string may have lost its end, and have
+    /// swallowed the rest of the file.
+    pub fn is_broken(&self) -> bool {
+        let value = self.value.span();
+        self.report.broken.iter().any(|error| value.start <= error.start && error.start <= value.end)
     }
 
     /// A string; `expected` says which, such as `a path`.
@@ -423,6 +453,18 @@ pub fn list(items: impl IntoIterator<Item = String>) -> String {
     }
 }
 
+/// The document, as far as it is understood, and the syntax errors. Of a large file only the
+/// first: the parser keeps them all, some two hundred octets for each octet of garbage.
+fn parse(text: &str) -> (Spanned<DeTable<'_>>, Vec<toml::de::Error>) {
+    if text.len() <= MAX_RECOVERED_BYTES {
+        return DeTable::parse_recoverable(text);
+    }
+    match DeTable::parse(text) {
+        Ok(document) => (document, Vec::new()),
+        Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+    }
+}
+
 fn syntax_error(file: &Arc<SourceFile>, error: &toml::de::Error) -> Diagnostic {
     let range = error.span().unwrap_or(0..0);
     let mut diagnostic = Diagnostic::error("this is not TOML").at(Span::new(file, range), error.message());
@@ -435,16 +477,17 @@ fn syntax_error(file: &Arc<SourceFile>, error: &toml::de::Error) -> Diagnostic {
 
 /// All mistakes in the order of the file. What was found on a line with a syntax error is left
 /// out: it is about what the parser guessed there.
-fn merge(text: &str, syntax: Vec<Diagnostic>, mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+fn merge(syntax: Vec<Diagnostic>, report: Report) -> Vec<Diagnostic> {
+    let mut found = report.found.into_inner();
     if !syntax.is_empty() {
-        let line_ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line_ends: Vec<usize> = report.file.text.match_indices('\n').map(|(at, _)| at).collect();
         let line = |diagnostic: &Diagnostic| line_ends.partition_point(|&end| end < start(diagnostic));
         let broken: HashSet<_> = syntax.iter().map(line).collect();
         found.retain(|diagnostic| !broken.contains(&line(diagnostic)));
     }
     found.extend(syntax);
     found.sort_by_key(start);
-    let more = found.len().saturating_sub(MAX_REPORTED);
+    let more = found.len().saturating_sub(MAX_REPORTED) + report.untold.get();
     if more > 0 {
         found.truncate(MAX_REPORTED);
         found.push(Diagnostic::error(format!("and {more} more mistakes in the same file")));

@@ -2,7 +2,7 @@
 //! zone come in, a [`Service`] goes out.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::reader::{Entry, Table, Value, list};
 use crate::control::diagnostic::{Diagnostic, Span, nearest};
@@ -13,7 +13,7 @@ const MAX_REGIONS: usize = super::MAX_REGIONS;
 
 const REGIONS: &str = "an array of regions such as [\"seoul\", \"virginia\"]";
 
-/// What a zone's services may know of its regions.
+/// What a zone's services may know of one of its regions.
 pub struct KnownRegion<'a> {
     pub name: &'a str,
     /// Its name in the file.
@@ -24,8 +24,11 @@ pub struct KnownRegion<'a> {
     pub used: Cell<bool>,
 }
 
+/// The regions of a zone by name.
+pub type KnownRegions<'a> = BTreeMap<&'a str, KnownRegion<'a>>;
+
 /// Reads one service. `None` where it is too wrong to be one, which is reported.
-pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &[KnownRegion<'_>]) -> Option<Service> {
+pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &KnownRegions<'_>) -> Option<Service> {
     let value = entry.value;
     let name = service_name(entry, origin);
     value.table(format!("service `{}`", value.name), |table| {
@@ -37,10 +40,11 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &[KnownRegion
         let (ttl, failover_ttl) = ttls(table);
         let ecs = table.or("ecs", true, |v| v.boolean());
         let https = table.get("https").and_then(https);
-        let (regions, region_weights) = regions?;
+        let regions = regions?;
         if policy == Policy::Score {
-            warn_of_unchecked(entry, &regions, known);
+            warn_of_unchecked(entry, &regions);
         }
+        let (regions, region_weights) = regions.iter().map(|(region, share)| (region.id, *share)).unzip();
         Some(Service { name: name?, zone, policy, regions, region_weights, weights, ttl, failover_ttl, ecs, https })
     })
 }
@@ -62,11 +66,11 @@ fn service_name(entry: &Entry<'_>, origin: &Name) -> Option<Name> {
 }
 
 /// `regions = ["a", "b"]`, all alike; or, for `weighted`, `regions = { a = 3, b = 1 }`.
-fn regions_and_shares(
+fn regions_and_shares<'k>(
     value: Value<'_>,
     policy: Policy,
-    known: &[KnownRegion<'_>],
-) -> Option<(Vec<RegionId>, Vec<f64>)> {
+    known: &'k KnownRegions<'_>,
+) -> Option<Vec<(&'k KnownRegion<'k>, f64)>> {
     let mut named = Vec::new();
     if value.is_empty() {
         return value.error("a service needs at least one region", format!("expected {REGIONS}"));
@@ -89,12 +93,16 @@ fn regions_and_shares(
     Some(resolve(value, named, known))
 }
 
-fn resolve(value: Value<'_>, named: Vec<(&str, Span, f64)>, known: &[KnownRegion<'_>]) -> (Vec<RegionId>, Vec<f64>) {
-    let by_name: HashMap<&str, &KnownRegion<'_>> = known.iter().map(|region| (region.name, region)).collect();
-    let (mut ids, mut shares) = (Vec::new(), Vec::new());
+/// The named regions, each once. Marks them as used.
+fn resolve<'k>(
+    value: Value<'_>,
+    named: Vec<(&str, Span, f64)>,
+    known: &'k KnownRegions<'_>,
+) -> Vec<(&'k KnownRegion<'k>, f64)> {
+    let mut regions = Vec::new();
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for (name, span, share) in named {
-        let Some(region) = by_name.get(name) else {
+        let Some(region) = known.get(name) else {
             value.report().push_missing(unknown_region(name, span, known));
             continue;
         };
@@ -104,21 +112,20 @@ fn resolve(value: Value<'_>, named: Vec<(&str, Span, f64)>, known: &[KnownRegion
             continue;
         }
         region.used.set(true);
-        ids.push(region.id);
-        shares.push(share);
+        regions.push((region, share));
     }
-    (ids, shares)
+    regions
 }
 
-fn unknown_region(name: &str, span: Span, known: &[KnownRegion<'_>]) -> Diagnostic {
+fn unknown_region(name: &str, span: Span, known: &KnownRegions<'_>) -> Diagnostic {
     /// Regions named in a message at most.
     const SHOWN: usize = 8;
     let unknown =
         Diagnostic::error(format!("unknown region `{name}`")).at(span, "no [region] of this file is so called");
-    if let Some(meant) = nearest(name, known.iter().map(|region| region.name)) {
+    if let Some(meant) = nearest(name, known.keys().copied()) {
         return unknown.help(format!("did you mean `{meant}`?"));
     }
-    let names = known.iter().take(SHOWN).map(|region| format!("`{}`", region.name));
+    let names = known.keys().take(SHOWN).map(|name| format!("`{name}`"));
     unknown.help(format!("regions of this file: {}", list(names)))
 }
 
@@ -182,19 +189,14 @@ fn alpn(text: &str) -> Result<String, &'static str> {
 }
 
 /// A score steers around regions that are down only where something looks.
-fn warn_of_unchecked(entry: &Entry<'_>, regions: &[RegionId], known: &[KnownRegion<'_>]) {
-    let unchecked = |id: &&RegionId| known.iter().any(|region| region.id == **id && !region.has_check);
-    let names: Vec<_> = regions
-        .iter()
-        .filter(unchecked)
-        .filter_map(|id| known.iter().find(|region| region.id == *id))
-        .map(|region| format!("`{}`", region.name))
-        .collect();
+fn warn_of_unchecked(entry: &Entry<'_>, regions: &[(&KnownRegion<'_>, f64)]) {
+    let unchecked = regions.iter().filter(|(region, _)| !region.has_check);
+    let names: Vec<_> = unchecked.map(|(region, _)| format!("`{}`", region.name)).collect();
     if names.is_empty() {
         return;
     }
     let warning = Diagnostic::warning(format!("service `{}` has regions that are never checked", entry.value.name))
-        .at(entry.span(), format!("{} counts as always up", names.join(", ")))
+        .at(entry.span(), format!("always taken to be up: {}", names.join(", ")))
         .help("add `check.http`, `check.https` or `check.tcp` to the region");
     entry.value.report().push(warning);
 }

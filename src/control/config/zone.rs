@@ -4,18 +4,18 @@
 //! or with the mistakes that keep it from being loaded.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::files::Sources;
 use super::reader::{Entry, Table, Value, read_document};
-use super::service::KnownRegion;
+use super::service::{KnownRegion, KnownRegions};
 use super::text::StringPlaces;
 use super::{region, service};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner};
-use crate::model::{EndpointTarget, Name, Region, RegionId, Service, Zone, ZoneId};
+use crate::model::{EndpointTarget, Name, Region, RegionId, RrSet, Service, Zone, ZoneId};
 
 /// What one zone file holds. Complete only where `diagnostics` has no error.
 pub struct ZoneParts {
@@ -53,10 +53,9 @@ fn read_root(
     let services: Vec<_> = service_entries.iter().map(|entry| service::read(entry, id, &base, &known)).collect();
     warn_of_unused(root, &known);
     let owners = owners(&service_entries, &services, &read, first_region);
-    report_names_used_twice(root, &owners);
     let parsed = records(root, &base, sources);
     let zone = origin.zip(origin_key).map(|(origin, key)| {
-        let nodes = check_records(parsed, &origin, &key.span(), &owners, elsewhere);
+        let nodes = check_records(parsed, &origin, &key, &owners, elsewhere);
         (Zone { origin, nodes }, key.span())
     });
     ZoneParts {
@@ -72,28 +71,29 @@ fn entries<'a>(value: Option<Value<'a>>, expected: &str) -> Vec<Entry<'a>> {
 }
 
 /// All regions of the file by name, also those with mistakes: services may name them.
-fn known_regions<'a>(entries: &[Entry<'a>], first: usize) -> Vec<KnownRegion<'a>> {
-    let mut known: Vec<KnownRegion<'a>> = Vec::new();
+fn known_regions<'a>(entries: &[Entry<'a>], first: usize) -> KnownRegions<'a> {
+    let mut known = KnownRegions::new();
     let mut lowercase: HashMap<String, Span> = HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         if let Some(other) = lowercase.insert(entry.value.name.to_lowercase(), entry.span()) {
             let alike = Diagnostic::error("two regions of a zone differ only in upper and lower case");
             entry.value.report().push(alike.at(entry.span(), "this one").related(other, "and this one"));
         }
-        known.push(KnownRegion {
+        let region = KnownRegion {
             name: entry.value.name,
             span: entry.span(),
             // Beyond the limit nothing is loaded, so that the number does not matter.
             id: RegionId(u16::try_from(first + index).unwrap_or(u16::MAX)),
             has_check: entry.value.has("check"),
             used: Cell::new(false),
-        });
+        };
+        known.insert(region.name, region);
     }
     known
 }
 
-fn warn_of_unused(root: &Table<'_>, known: &[KnownRegion<'_>]) {
-    for region in known.iter().filter(|region| !region.used.get()) {
+fn warn_of_unused(root: &Table<'_>, known: &KnownRegions<'_>) {
+    for region in known.values().filter(|region| !region.used.get()) {
         let unused = Diagnostic::warning(format!("no service uses region `{}`", region.name));
         root.report().push(unused.at(region.span.clone(), "never handed out"));
     }
@@ -123,22 +123,14 @@ fn owners(
     entries.iter().zip(services).filter_map(owner).collect()
 }
 
-/// `www`, `WWW` and `www.gslb.example.com.` are different keys and the same name.
-fn report_names_used_twice(root: &Table<'_>, owners: &[ServiceOwner]) {
-    let mut seen: HashMap<&Name, &Span> = HashMap::new();
-    for owner in owners {
-        if let Some(first) = seen.insert(&owner.name, &owner.span) {
-            let twice = Diagnostic::error(format!("two services are called {}", owner.name));
-            root.report().push(twice.at(owner.span.clone(), "again here").related(first.clone(), "first here"));
-        }
-    }
-}
-
 /// The static records, from `records` or from `records_file`.
 fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Parsed> {
     let ttl = root.get("ttl").and_then(|v| v.ttl());
     let key = root.one_of(&["records", "records_file"])?;
     let text = key.string("zone records (RFC 1035)")?;
+    if key.is_broken() {
+        return None;
+    }
     let mut include = sources;
     if key.name == "records" {
         let file = root.report().file();
@@ -147,10 +139,7 @@ fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Par
         return Some(zonefile::parse(MasterText { file, text, locate: &locate }, origin, ttl, &mut include));
     }
     match sources.open_beside(text, root.report().file()) {
-        Ok(file) => {
-            let master = MasterText { file: &file, text: &file.text, locate: &|range| range };
-            Some(zonefile::parse(master, origin, ttl, &mut include))
-        }
+        Ok(file) => Some(zonefile::parse(MasterText::whole(&file), origin, ttl, &mut include)),
         Err(error) => key.error(error, "named here"),
     }
 }
@@ -159,16 +148,17 @@ fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Par
 fn check_records(
     parsed: Option<Parsed>,
     origin: &Name,
-    origin_span: &Span,
+    origin_key: &Value<'_>,
     owners: &[ServiceOwner],
     elsewhere: &mut Vec<Diagnostic>,
-) -> std::collections::BTreeMap<Name, Vec<crate::model::RrSet>> {
+) -> BTreeMap<Name, Vec<RrSet>> {
     let Some(Parsed { records, diagnostics }) = parsed else { return Default::default() };
-    let broken = diagnostics.iter().any(Diagnostic::is_error);
+    let unreadable = origin_key.report().is_broken() || diagnostics.iter().any(Diagnostic::is_error);
     elsewhere.extend(diagnostics);
-    let (nodes, found) = zonefile::check(origin, origin_span, &records, owners);
-    // What is missing of a zone with unreadable records may be among these.
-    elsewhere.extend(found.into_iter().filter(|each| !broken || each.span.as_ref() != Some(origin_span)));
+    let origin_span = origin_key.span();
+    let (nodes, found) = zonefile::check(origin, &origin_span, &records, owners);
+    // What the zone seems to lack, such as its SOA, may be among what could not be read.
+    elsewhere.extend(found.into_iter().filter(|each| !unreadable || each.span.as_ref() != Some(&origin_span)));
     nodes
 }
 
