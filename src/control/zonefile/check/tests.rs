@@ -1,3 +1,5 @@
+//! The rules of a zone, one table per rule: zone in, what is said of it out.
+
 use crate::control::diagnostic::SourceFile;
 use crate::control::zonefile::{MasterText, NoInclude, parse};
 
