@@ -1,8 +1,9 @@
 //! The compiled tables: an address in; its place and the widest prefix of that place out.
 //!
 //! Both families keep the first addresses of maximal ranges, ascending, and beside them the
-//! places. IPv4 narrows the search by its upper 16 bits; IPv6, whose addresses crowd in a few
-//! corners, by every 16th start. IPv6 ranges are kept by their upper 64 bits alone:
+//! places. An index narrows the search: by the upper 16 bits of IPv4, by up to 18 bits below
+//! the unicast 2000::/3 of IPv6, where all but few IPv6 addresses lie. IPv6 ranges stand in blocks
+//! with their places, so that cold memory is waited for once, and by their upper 64 bits alone:
 //!
 //! ```text
 //!   starts (u64)  places
@@ -17,14 +18,17 @@
 use super::steps::Steps;
 use super::{Found, PlaceId};
 
-/// Marks an entry of [`Table6::places`] as the number of a fine /64.
+/// Marks a place of [`Block`] as the number of a fine /64.
 const FINE: u32 = 1 << 31;
 
 /// Places and fine numbers are below this.
 pub const MAX_PLACES: u32 = FINE - 1;
 
-/// How many IPv6 starts share an entry of the upper level: two cache lines of them.
-const BLOCK: usize = 16;
+/// IPv6 ranges in a block: as many as two cache lines hold.
+const PER_BLOCK: usize = 10;
+
+/// Most bits of an IPv6 address that its index goes by, after the three of 2000::/3: 1 MB.
+const MAX_INDEX_BITS: u32 = 18;
 
 /// IPv4 addresses.
 pub struct Table4 {
@@ -71,18 +75,30 @@ impl Table4 {
 
 /// IPv6 addresses.
 pub struct Table6 {
-    /// Upper 64 bits.
-    starts: Box<[u64]>,
-    /// A place, or [`FINE`] and the number of a fine /64. As long as `starts`.
-    places: Box<[u32]>,
-    /// Every [`BLOCK`]th of `starts`.
-    blocks: Box<[u64]>,
+    ranges: usize,
+    blocks: Box<[Block]>,
+    /// The first start of each block.
+    firsts: Box<[u64]>,
+    /// The block that holds the first address of each bucket of 2000::/3, and last of 4000::.
+    index: Box<[u32]>,
+    /// A bucket has two to the power of this /64s.
+    bucket_bits: u32,
     /// Where each fine /64 begins in `fine_starts`, and last its length.
     fine: Box<[u32]>,
     /// Lower 64 bits; the first of each fine /64 is 0.
     fine_starts: Box<[u64]>,
     /// As long as `fine_starts`.
     fine_places: Box<[u32]>,
+}
+
+/// Neighbouring ranges. The last block repeats its last range to the end.
+#[derive(Clone)]
+#[repr(align(128))]
+struct Block {
+    /// Upper 64 bits.
+    starts: [u64; PER_BLOCK],
+    /// A place, or [`FINE`] and the number of a fine /64.
+    places: [u32; PER_BLOCK],
 }
 
 impl Table6 {
@@ -106,33 +122,57 @@ impl Table6 {
 
     pub fn find(&self, address: u128) -> Found {
         let upper = (address >> 64) as u64;
-        let block = self.blocks.partition_point(|&start| start <= upper).saturating_sub(1) * BLOCK;
-        let end = (block + BLOCK).min(self.starts.len());
-        let at = block + self.starts[block + 1..end].partition_point(|&start| start <= upper);
-        let place = self.places[at];
-        if place & FINE == 0 {
-            return Found { place: PlaceId(place), scope: scope_within(&self.starts, at, upper) };
+        let (first, last) = self.blocks_around(upper);
+        let number = first + self.firsts[first + 1..=last].partition_point(|&start| start <= upper);
+        let block = &self.blocks[number];
+        let used = PER_BLOCK.min(self.ranges - number * PER_BLOCK);
+        let at = last_up_to(&block.starts[..used], upper);
+        let place = block.places[at];
+        if place & FINE != 0 {
+            return self.find_fine((place & !FINE) as usize, address as u64);
         }
-        let number = (place & !FINE) as usize;
+        let next = block.starts[..used].get(at + 1).or_else(|| self.firsts.get(number + 1));
+        Found { place: PlaceId(place), scope: scope_within(upper, block.starts[at], next) }
+    }
+
+    /// The first and the last block in which the range of an address may stand.
+    fn blocks_around(&self, upper: u64) -> (usize, usize) {
+        let buckets = self.index.len() - 1;
+        match upper >> 61 {
+            0 => (0, self.index[0] as usize),
+            1 => {
+                let bucket = (upper >> self.bucket_bits) as usize & (buckets - 1);
+                (self.index[bucket] as usize, self.index[bucket + 1] as usize)
+            }
+            _ => (self.index[buckets] as usize, self.blocks.len() - 1),
+        }
+    }
+
+    fn find_fine(&self, number: usize, lower: u64) -> Found {
         let (first, last) = (self.fine[number] as usize, self.fine[number + 1] as usize);
         let starts = &self.fine_starts[first..last];
-        let lower = address as u64;
-        let at = starts.partition_point(|&start| start <= lower).saturating_sub(1);
-        Found { place: PlaceId(self.fine_places[first + at]), scope: 64 + scope_within(starts, at, lower) }
+        let at = last_up_to(starts, lower);
+        let scope = 64 + scope_within(lower, starts[at], starts.get(at + 1));
+        Found { place: PlaceId(self.fine_places[first + at]), scope }
     }
 
     pub fn ranges(&self) -> usize {
-        self.starts.len() + self.fine_starts.len()
+        self.ranges + self.fine_starts.len()
     }
 
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.starts)
-            + size_of_val(&*self.places)
-            + size_of_val(&*self.blocks)
+        size_of_val(&*self.blocks)
+            + size_of_val(&*self.firsts)
+            + size_of_val(&*self.index)
             + size_of_val(&*self.fine)
             + size_of_val(&*self.fine_starts)
             + size_of_val(&*self.fine_places)
     }
+}
+
+/// Where the last start at or below `address` is; 0 if there is none.
+fn last_up_to(starts: &[u64], address: u64) -> usize {
+    starts.partition_point(|&start| start <= address).saturating_sub(1)
 }
 
 #[derive(Default)]
@@ -182,10 +222,15 @@ impl Build6 {
 
     fn finish(mut self) -> Table6 {
         self.fine.push(self.fine_starts.len() as u32);
+        let firsts: Vec<u64> = self.starts.iter().copied().step_by(PER_BLOCK).collect();
+        // About as many buckets as blocks.
+        let bucket_bits = 61 - firsts.len().ilog2().saturating_add(1).min(MAX_INDEX_BITS);
         Table6 {
-            blocks: self.starts.iter().copied().step_by(BLOCK).collect(),
-            starts: self.starts.into(),
-            places: self.places.into(),
+            ranges: self.starts.len(),
+            blocks: self.starts.chunks(PER_BLOCK).zip(self.places.chunks(PER_BLOCK)).map(block_of).collect(),
+            index: index_of(&firsts, bucket_bits),
+            bucket_bits,
+            firsts: firsts.into(),
             fine: self.fine.into(),
             fine_starts: self.fine_starts.into(),
             fine_places: self.fine_places.into(),
@@ -193,14 +238,37 @@ impl Build6 {
     }
 }
 
-/// The shortest prefix length around `address` that stays inside range `at` of `starts`.
+/// See [`Table6::index`].
+fn index_of(firsts: &[u64], bucket_bits: u32) -> Box<[u32]> {
+    let mut block = 0;
+    let holds = |bucket: u64| {
+        let start = (1 << 61) + (bucket << bucket_bits);
+        while firsts.get(block + 1).is_some_and(|&first| first <= start) {
+            block += 1;
+        }
+        block as u32
+    };
+    (0..=1 << (61 - bucket_bits)).map(holds).collect()
+}
+
+fn block_of((starts, places): (&[u64], &[u32])) -> Block {
+    // Chunks are never empty.
+    let last = starts.len() - 1;
+    Block {
+        starts: std::array::from_fn(|at| starts[at.min(last)]),
+        places: std::array::from_fn(|at| places[at.min(last)]),
+    }
+}
+
+/// The shortest prefix length around `address` that stays inside the range from `start` to
+/// before `next`.
 ///
 /// A block around `address` lies inside the range exactly if it reaches neither the address
 /// before the range nor the one after it.
-fn scope_within(starts: &[u64], at: usize, address: u64) -> u8 {
+fn scope_within(address: u64, start: u64, next: Option<&u64>) -> u8 {
     let past_common_bits = |outside: u64| (address ^ outside).leading_zeros() as u8 + 1;
-    let before = starts[at].checked_sub(1).map_or(0, past_common_bits);
-    let after = starts.get(at + 1).map_or(0, |&start| past_common_bits(start));
+    let before = start.checked_sub(1).map_or(0, past_common_bits);
+    let after = next.map_or(0, |&outside| past_common_bits(outside));
     before.max(after)
 }
 
