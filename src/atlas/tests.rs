@@ -217,6 +217,32 @@ fn the_demo_database_knows_the_demo_s_clients() {
     }
 }
 
+/// Enough ranges for many blocks and buckets of the tables.
+#[test]
+fn a_large_atlas_agrees_with_the_naive_model() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut networks = Vec::new();
+    for number in 0..1500 {
+        let v4 = Prefix::containing(IpAddr::V4(rng.u32(..).into()), rng.u8(8..=32));
+        let v6 =
+            Prefix::containing(IpAddr::V6((0x2400 << 112 | rng.u128(..) >> rng.u32(4..20)).into()), rng.u8(20..=128));
+        let elsewhere = Prefix::containing(IpAddr::V6(rng.u128(..).into()), rng.u8(4..=70));
+        let place = country(COUNTRIES[number % COUNTRIES.len()]);
+        networks.extend([v4, v6, elsewhere].map(|prefix| (prefix, place.clone())));
+    }
+    networks.sort_by_key(|(prefix, _)| *prefix);
+    networks.dedup_by_key(|(prefix, _)| *prefix);
+    let atlas = of_networks(&networks);
+    for address in interesting(&networks).into_iter().filter(|&address| !is_mapped(address)).step_by(19) {
+        let found = atlas.locate(address);
+        assert_eq!(atlas.location(found.place), naive(&networks, address), "{address}");
+        let block = Prefix::containing(address, found.scope);
+        for inside in [block.address(), block.last()] {
+            assert_eq!(atlas.locate(inside).place, found.place, "{inside} in {block}");
+        }
+    }
+}
+
 /// Prefixes that nest, repeat countries and end at every kind of boundary.
 fn v4_prefix() -> impl Strategy<Value = Prefix> {
     (any::<u32>(), 0..=32u8, prop::bool::weighted(0.7)).prop_map(|(bits, len, crowded)| {
