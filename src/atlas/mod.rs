@@ -16,6 +16,7 @@
 //! - [`centroid`]: where countries are
 //! - [`build`]: making a database file from a table of networks
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::{Coordinates, Location, Prefix};
@@ -148,6 +149,13 @@ impl Atlas {
 
     pub fn summary(&self) -> &AtlasSummary {
         &self.summary
+    }
+}
+
+/// The summary: millions of ranges help nobody.
+impl fmt::Debug for Atlas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Atlas").field(&self.summary).finish()
     }
 }
 
