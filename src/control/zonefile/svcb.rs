@@ -6,8 +6,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use super::fields::{Fields, decode_base64, number, unescaped};
 use super::mistake::{Mistake, shown};
-use super::rdata::{Fields, decode_base64, number, unescaped};
 use crate::control::diagnostic::nearest;
 
 const MANDATORY: u16 = 0;
