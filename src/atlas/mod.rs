@@ -73,12 +73,6 @@ pub struct Found {
     pub scope: u8,
 }
 
-impl std::fmt::Debug for Atlas {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Atlas").field("summary", &self.summary).finish_non_exhaustive() // the tables are millions of rows
-    }
-}
-
 impl Atlas {
     /// Knows nothing: every address is at [`PlaceId::UNKNOWN`], scope 0.
     pub fn empty() -> Atlas {
