@@ -30,7 +30,8 @@ fuzz_target!(|text: &str| {
     for zone_record in parsed.records.iter().take(100) {
         let record = &zone_record.record;
         let hex: String = record.rdata.iter().map(|octet| format!("{octet:02x}")).collect();
-        let generic = format!("{} {} TYPE{} \\# {} {hex}\n", record.owner, record.ttl, record.rtype.0, record.rdata.len());
+        let generic =
+            format!("{} {} TYPE{} \\# {} {hex}\n", record.owner, record.ttl, record.rtype.0, record.rdata.len());
         let again = SourceFile::new("again", generic);
         let again = parse(MasterText::whole(&again), &origin, None, &mut NoInclude);
         assert_eq!(again.records.first().map(|zone_record| &zone_record.record), Some(record));

@@ -237,6 +237,7 @@ impl<'r> Check<'r> {
 
     /// A node that answers for itself.
     fn authoritative(&mut self, node: &Node<'r>) {
+        let mail = node.records.iter().filter(|record| record.record.rtype == RecordType::MX).count();
         for record in &node.records {
             let rtype = record.record.rtype;
             let Some(name) = first_name(rtype, &record.record.rdata) else { continue };
@@ -244,7 +245,7 @@ impl<'r> Check<'r> {
                 RecordType::NS => self.name_server(node, record, &name),
                 RecordType::MX | RecordType::SRV if !name.is_root() => self.host(record, &name),
                 RecordType::CNAME => self.alias(record, &name),
-                RecordType::MX if node.records.iter().filter(|r| r.record.rtype == rtype).count() > 1 => {
+                RecordType::MX if mail > 1 => {
                     let label = "says there is no mail (RFC 7505 section 3)";
                     let warning = Diagnostic::warning("a null MX record beside others");
                     self.add(warning.at(record.span.clone(), label));

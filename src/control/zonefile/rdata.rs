@@ -265,7 +265,7 @@ fn read_generic(rtype: RecordType, fields: &mut Fields<'_, '_>) -> Result<Vec<u8
     }
     let range = fields.range_since(length_at + 1);
     let Some(layout) = layout(rtype) else { return Ok(wire) };
-    // "if the RR type is known, the RDATA is checked as if it had been read in its own form"
+    // Of a known type, it must be what the type's own form would have made.
     let mut at = 0;
     for field in layout {
         match field.kind.wire_len(&wire[at..]) {

@@ -25,7 +25,8 @@ pub(super) struct Node<'r> {
 impl<'r> Node<'r> {
     /// The first record of this type.
     pub fn first(&self, rtype: RecordType) -> Option<&'r ZoneRecord> {
-        self.records.iter().find(|record| record.record.rtype == rtype).copied()
+        let at = self.records.partition_point(|record| record.record.rtype < rtype);
+        self.records.get(at).filter(|record| record.record.rtype == rtype).copied()
     }
 
     pub fn sets(&self) -> impl Iterator<Item = &[&'r ZoneRecord]> {
