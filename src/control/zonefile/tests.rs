@@ -306,7 +306,10 @@ fn rfc9460_appendix_d_3_failures() {
         ("HTTPS 1 . ech=%", "1:16: `%` is not a value of ech (not base64"),
         ("HTTPS 1 . \\# 2 0001", "1:16: `\\#` is not a service parameter"),
         ("HTTPS \\# 7 0001 00 0003 0000", "1:17: these octets are not HTTPS RDATA (port: expected two octets)"),
-        ("HTTPS \\# 13 0001 00 0008 0000 0003 0002 0101", "1:18: these octets are not HTTPS RDATA (port is out of order"),
+        (
+            "HTTPS \\# 13 0001 00 0008 0000 0003 0002 0101",
+            "1:18: these octets are not HTTPS RDATA (port is out of order",
+        ),
         ("HTTPS \\# 5 0001 00 0003", "1:17: these octets are not HTTPS RDATA (a parameter is cut short)"),
     ] {
         let found = rdata(text).expect_err(text);
