@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -77,7 +78,8 @@ fn same(secret: &str, presented: &str) -> bool {
 }
 
 fn check_host(host: &str) -> Result<(), Problem> {
-    let (name, _port) = split_port(host);
+    let authority: Option<Authority> = host.parse().ok().filter(|_| !host.contains('@'));
+    let name = authority.as_ref().map_or("", Authority::host);
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let ours = match address {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -88,7 +90,9 @@ fn check_host(host: &str) -> Result<(), Problem> {
     }
     Err(Problem::new(
         StatusCode::FORBIDDEN,
-        format!("the Host `{host}` is not this machine: without an admin token, ask by a loopback address or localhost"),
+        format!(
+            "the Host `{host}` is not this machine: without an admin token, ask by a loopback address or localhost"
+        ),
     ))
 }
 
@@ -112,16 +116,6 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
-}
-
-/// `host:port` as its two parts; an IPv6 address stands in brackets.
-fn split_port(host: &str) -> (&str, &str) {
-    match host.rfind(':') {
-        Some(at) if !host[at..].contains(']') && !(host[..at].contains(':') && !host.starts_with('[')) => {
-            (&host[..at], &host[at + 1..])
-        }
-        _ => (host, ""),
-    }
 }
 
 /// For whatever a browser may make of an answer. The status page brings a policy of its own.
@@ -153,7 +147,17 @@ mod tests {
     fn without_a_token_only_this_machine_may_be_named() {
         let ours = ["localhost", "LOCALHOST:8053", "localhost.:1", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:8053"];
         let foreign = ["evil.example", "evil.example:8053", "192.0.2.1", "[2001:db8::1]:80", "localhost.evil.example"];
-        let odd = ["", ":", "[", "[]:1", "::1:", "127.0.0.1.evil.example", "localhost:1:2", "127.0.0.1@evil.example"];
+        let odd = [
+            "",
+            ":",
+            "[",
+            "[]:1",
+            "::1:",
+            "127.0.0.1.evil.example",
+            "localhost:1:2",
+            "127.0.0.1@evil.example",
+            "evil.example@127.0.0.1",
+        ];
         for host in ours {
             assert_eq!(status(None, Method::GET, "/", &[("host", host)]), 200, "{host}");
         }
@@ -169,10 +173,12 @@ mod tests {
     #[test]
     fn a_token_opens_all_and_nothing_like_it_does() {
         let secret = "0123456789abcdef";
-        let ask = |value: &str| status(Some(secret), Method::GET, "/v1/status", &[("host", "h"), ("authorization", value)]);
+        let ask =
+            |value: &str| status(Some(secret), Method::GET, "/v1/status", &[("host", "h"), ("authorization", value)]);
         assert_eq!(ask("Bearer 0123456789abcdef"), 200);
         assert_eq!(ask("bearer 0123456789abcdef"), 200);
-        let wrong = ["Bearer", "Bearer ", "Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Bearer 0123456789abcdeF"];
+        let wrong =
+            ["Bearer", "Bearer ", "Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Bearer 0123456789abcdeF"];
         for value in wrong.iter().chain(&["Basic 0123456789abcdef", "0123456789abcdef", "Bearer 0123456789abcdef\0"]) {
             let Ok(_) = value.parse::<HeaderValue>() else { continue };
             assert_eq!(ask(value), 401, "{value:?}");

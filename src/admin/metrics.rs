@@ -38,8 +38,18 @@ pub fn text(context: &Arc<Context>) -> Result<String, fmt::Error> {
 /// The name of an extended RCODE in IANA's registry; `other` for those never sent.
 pub fn rcode_name(rcode: u16) -> &'static str {
     const NAMES: [&str; 12] = [
-        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
-        "NOTZONE", "DSOTYPENI",
+        "NOERROR",
+        "FORMERR",
+        "SERVFAIL",
+        "NXDOMAIN",
+        "NOTIMP",
+        "REFUSED",
+        "YXDOMAIN",
+        "YXRRSET",
+        "NXRRSET",
+        "NOTAUTH",
+        "NOTZONE",
+        "DSOTYPENI",
     ];
     match rcode {
         16 => "BADVERS",
@@ -128,10 +138,8 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     out.counter("queries", "Messages received, by transport", by(totals, "transport", transports))?;
     // All RCODEs without a name add up to `other`.
     let mut responses: Vec<(&'static str, u64)> = Vec::new();
-    for (rcode, event) in (0..=u16::MAX).map_while(|rcode| {
-        let event = Event::Response(rcode);
-        (rcode <= 17).then_some((rcode, event))
-    }) {
+    for event in Event::all() {
+        let Event::Response(rcode) = event else { continue };
         let name = rcode_name(rcode);
         match responses.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum = sum.wrapping_add(totals.get(event)),
@@ -161,8 +169,7 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
 fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     let accepted = totals.get(Event::TcpAccepted);
     out.counter("tcp_connections_accepted", "TCP connections let in", only(accepted))?;
-    let limits =
-        [("total", Event::TcpRefused(TcpLimit::Total)), ("network", Event::TcpRefused(TcpLimit::Network))];
+    let limits = [("total", Event::TcpRefused(TcpLimit::Total)), ("network", Event::TcpRefused(TcpLimit::Network))];
     out.counter(
         "tcp_connections_refused",
         "TCP connections closed at once, by the limit they met",
@@ -322,9 +329,5 @@ fn process(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Re
     let at = load.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     out.gauge("last_load_timestamp_seconds", "When the last load or reload was tried, since 1970", only(at))?;
     out.gauge("uptime_seconds", "Time since the start", only(context.started.elapsed().as_secs_f64()))?;
-    out.gauge(
-        "build_info",
-        "Always 1; which version this is",
-        [(vec![("version", env!("CARGO_PKG_VERSION"))], 1u32)],
-    )
+    out.gauge("build_info", "Always 1; which version this is", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1u32)])
 }
