@@ -22,12 +22,13 @@ use crate::control::load_report::Scraper;
 use crate::control::overrides::OverrideStore;
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
-use crate::control::writer::{Command, Sources, Writer};
+use crate::control::writer::{Command, SayOutcome, Sources, Writer};
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer};
 use crate::query::transport::{Client, Responder};
 use crate::state::{Publisher, Shared, Snapshot};
+use crate::steer::standing::Override;
 
 /// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
 /// at their side, so this only smooths.
@@ -35,6 +36,9 @@ const QUEUE: usize = 1024;
 /// The longest wait for the first probe round. Timeouts are at most 60 s; should the round take
 /// longer, answering on partial evidence beats not answering.
 const FIRST_ROUND: Duration = Duration::from_secs(65);
+
+/// The longest wait for each task when stopping.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Daemon {
@@ -46,8 +50,8 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     udp: udp::Running,
     tasks: Vec<JoinHandle<()>>,
-    /// Kept so that the writer runs as long as this.
-    _commands: mpsc::Sender<Command>,
+    /// The writer runs as long as this.
+    commands: mpsc::Sender<Command>,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -100,7 +104,7 @@ impl Daemon {
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
         info!(dns = ?dns, admin = ?admin, "answering");
-        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, _commands: commands })
+        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, commands })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
@@ -111,16 +115,34 @@ impl Daemon {
         done.await.map_err(|_| stopping())?
     }
 
-    /// Stops answering, and waits until everything has ended.
+    /// Says something of a region, by bare or qualified name: the same as the admin API does.
+    pub async fn say(&self, region: &str, said: Override) -> Result<SayOutcome, String> {
+        let (reply, done) = oneshot::channel();
+        let command = Command::Say { region: region.to_owned(), said, reply };
+        self.commands.send(command).await.map_err(|_| "the server is stopping".to_owned())?;
+        let outcome = done.await.map_err(|_| "the server is stopping".to_owned())?;
+        outcome.map_err(|error| error.to_string())
+    }
+
+    /// Stops answering, and waits until everything has ended: a few seconds at most.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let udp = self.udp;
+        let (udp, tasks) = self.into_running();
         // Joining the threads waits up to a receive timeout.
         let _ = tokio::task::spawn_blocking(move || udp.stop()).await;
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await; // aborted, or ended before
+        // All first: the writer, whose thread cannot be aborted, ends when the others have let go
+        // of what they tell it by.
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            // Aborted, or ended before; or a caller of the admin API still holds on to the writer.
+            let _ = tokio::time::timeout(LAST_WORK, task).await;
         }
+    }
+
+    /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on
+    /// the writer.
+    fn into_running(self) -> (udp::Running, Vec<JoinHandle<()>>) {
+        (self.udp, self.tasks)
     }
 }
 
@@ -215,7 +237,8 @@ fn tcp_limits(limits: &Limits) -> TcpLimits {
     }
 }
 
-fn admin_token(config: &Config) -> Result<Option<String>, String> {
+/// The secret that the admin API asks for; `None` where it asks for none. The error says which file is wrong.
+pub fn admin_token(config: &Config) -> Result<Option<String>, String> {
     let Some(path) = &config.admin_token_file else { return Ok(None) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the admin token in {}: {error}", path.display()))?;

@@ -10,9 +10,9 @@ use crate::state::names::{EncodedSet, Found, Node, NodeId};
 use crate::steer::decide::Seen;
 
 use super::service;
-use super::wire::Rcode;
 use super::wire::query::{LowerName, Question};
 use super::wire::response::{Full, Owner, QUESTION_OWNER, Response, Section};
+use super::wire::{HEADER_OCTETS, Rcode};
 
 /// Aliases followed in one response. Longer chains are left to the resolver.
 const MAX_ALIASES: usize = 8;
@@ -46,6 +46,7 @@ pub fn respond(snapshot: &Snapshot, asked: &Asked<'_>, response: &mut Response<'
         name: asked.question.name,
         owner: QUESTION_OWNER,
         aliases: 0,
+        owners: [HEADER_OCTETS as u16; MAX_ALIASES + 1],
         outcome: Outcome { rcode: Rcode::NoError, authoritative: true, scope: 0 },
     };
     loop {
@@ -78,6 +79,8 @@ pub(super) struct Walk<'a> {
     /// Where `name` stands in the response.
     pub(super) owner: Owner<'static>,
     aliases: usize,
+    /// Where the names so far stand in the response: the question's, then a target per alias.
+    owners: [u16; MAX_ALIASES + 1],
     outcome: Outcome,
 }
 
@@ -162,15 +165,18 @@ impl<'a> Walk<'a> {
     fn alias(&mut self, cname: &EncodedSet, response: &mut Response<'_>) -> Result<Step, Full> {
         let Some(rdata) = cname.rdatas.first() else { return Ok(Step::Done(Rcode::ServFail)) };
         let begin = response.encoded(Section::Answer, self.owner, RecordType::CNAME, cname.ttl, rdata)?;
-        Ok(self.follow(&rdata.wire, begin))
+        Ok(self.follow(&rdata.wire, begin, response))
     }
 
-    /// Goes on with `target`, which stands in the response at `offset`.
-    pub(super) fn follow(&mut self, target: &[u8], offset: usize) -> Step {
+    /// Goes on with `target`, which stands in the response at `offset`: not where it has been
+    /// before, since a loop would say the same records again.
+    pub(super) fn follow(&mut self, target: &[u8], offset: usize, response: &Response<'_>) -> Step {
+        let visited = self.owners.iter().take(self.aliases + 1).any(|&owner| response.has_name_at(owner, target));
         self.aliases += 1;
-        let known = u16::try_from(offset).ok().filter(|offset| *offset < 0x4000);
-        match (LowerName::read(target), known) {
-            (Some(name), Some(offset)) if self.aliases <= MAX_ALIASES => {
+        let known = u16::try_from(offset).ok().filter(|offset| *offset < 0x4000 && !visited);
+        match (LowerName::read(target), known, self.owners.get_mut(self.aliases)) {
+            (Some(name), Some(offset), Some(owner)) => {
+                *owner = offset;
                 self.name = name;
                 self.owner = Owner::At(offset);
                 Step::Again
@@ -201,7 +207,7 @@ impl<'a> Walk<'a> {
         if self.asked.question.qtype == RecordType::CNAME {
             return Ok(Step::Done(Rcode::NoError));
         }
-        Ok(self.follow(place, begin))
+        Ok(self.follow(place, begin, response))
     }
 
     /// NS of a zone cut with its glue. Without the glue a resolver cannot go on, so what does not

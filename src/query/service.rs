@@ -33,15 +33,18 @@ pub(super) fn answer(
         // An alias stands for every type at its name (RFC 1034 section 3.6.2).
         let begin = response.with_name(Section::Answer, walk.owner, RecordType::CNAME, ttl, host.as_wire())?;
         let done = matches!(qtype, RecordType::CNAME | RecordType::ANY);
-        return Ok(Some(if done { Step::Done(Rcode::NoError) } else { walk.follow(host.as_wire(), begin) }));
+        return Ok(Some(if done { Step::Done(Rcode::NoError) } else { walk.follow(host.as_wire(), begin, response) }));
     }
+    if !matches!((qtype, &service.https), (RecordType::A | RecordType::AAAA, _) | (RecordType::HTTPS, Some(_))) {
+        return Ok(None);
+    }
+    // First, so that it holds for an answer that turns out too long and is truncated, too.
+    narrow(walk, believed, &decision);
     let written = match (qtype, &service.https) {
         (RecordType::A, _) => addresses(walk, &decision, Family::Ipv4, response)?,
-        (RecordType::AAAA, _) => addresses(walk, &decision, Family::Ipv6, response)?,
         (RecordType::HTTPS, Some(hint)) => https(walk, &decision, hint, response)?,
-        _ => return Ok(None),
+        _ => addresses(walk, &decision, Family::Ipv6, response)?,
     };
-    narrow(walk, believed, &decision);
     if written {
         return Ok(Some(Step::Done(Rcode::NoError)));
     }

@@ -306,7 +306,10 @@ fn rfc9460_appendix_d_3_failures() {
         ("HTTPS 1 . ech=%", "1:16: `%` is not a value of ech (not base64"),
         ("HTTPS 1 . \\# 2 0001", "1:16: `\\#` is not a service parameter"),
         ("HTTPS \\# 7 0001 00 0003 0000", "1:17: these octets are not HTTPS RDATA (port: expected two octets)"),
-        ("HTTPS \\# 13 0001 00 0008 0000 0003 0002 0101", "1:18: these octets are not HTTPS RDATA (port is out of order"),
+        (
+            "HTTPS \\# 13 0001 00 0008 0000 0003 0002 0101",
+            "1:18: these octets are not HTTPS RDATA (port is out of order",
+        ),
         ("HTTPS \\# 5 0001 00 0003", "1:17: these octets are not HTTPS RDATA (a parameter is cut short)"),
     ] {
         let found = rdata(text).expect_err(text);
@@ -502,6 +505,16 @@ fn the_cost_is_linear() {
         parse_with(&text.repeat(many), Some(1), &[]);
         assert!(started.elapsed().as_secs() < 5, "{text:?} took {:?}", started.elapsed());
     }
+}
+
+#[test]
+fn the_cost_of_a_crowded_name_is_linear() {
+    let many: String =
+        (0..30_000).map(|n| format!("s A 10.0.{}.{}\ns MX {n} .\nx{n}.s TXT x\n", n >> 8, n & 255)).collect();
+    let parsed = parse_with(&format!("s NS x.net.\n{many}"), Some(1), &[]);
+    let started = Instant::now();
+    check(&name("example.com"), &parsed.records[0].span, &parsed.records, &[]);
+    assert!(started.elapsed().as_secs() < 5, "took {:?}", started.elapsed());
 }
 
 /// Words of which odd zones are made.

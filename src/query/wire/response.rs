@@ -119,6 +119,11 @@ impl<'o> Response<'o> {
         self.counts[section as usize] > 0
     }
 
+    /// Whether the name that stands at an offset is `wire`, ignoring case.
+    pub fn has_name_at(&self, offset: u16, wire: &[u8]) -> bool {
+        self.stands_at(offset, wire, Case::Ignore)
+    }
+
     /// Writes an RRset whole, or nothing of it.
     pub fn set(&mut self, section: Section, owner: Owner<'_>, set: &EncodedSet) -> Result<(), Full> {
         let mark = self.mark();

@@ -1,0 +1,12 @@
+//! What tests on the wire share: a whole server in this process, questions and replies, and
+//! programs that others wrote.
+//!
+//! - [`server`]: zone files in, a running server out
+//! - [`dns`]: a question as octets, a reply as text
+//! - [`tools`]: programs that may or may not be installed, started and ended by their id
+
+#![allow(dead_code)] // each test takes what it needs
+
+pub mod dns;
+pub mod server;
+pub mod tools;

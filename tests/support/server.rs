@@ -1,0 +1,140 @@
+//! Zone files in, a running server out: the daemon in this process, on a port of its own, with
+//! its files in a folder that goes with it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meridian::control::config::{self, Loaded};
+use meridian::control::reload::{ConfigSource, prepare};
+use meridian::daemon::Daemon;
+use meridian::state::Snapshot;
+use meridian::steer::standing::{Override, Standing};
+use tokio::runtime::Runtime;
+
+use super::dns::{self, Ask, Reply};
+
+/// A running server; it stops when this goes.
+pub struct Server {
+    pub dns: SocketAddr,
+    pub admin: Option<SocketAddr>,
+    folder: tempfile::TempDir,
+    daemon: Option<Daemon>,
+    runtime: Runtime,
+}
+
+/// The main file at a path.
+struct MainFile(PathBuf);
+
+impl ConfigSource for MainFile {
+    fn load(&self) -> Result<Loaded, Vec<String>> {
+        config::load(&self.0)
+            .map_err(|diagnostics| diagnostics.iter().map(|diagnostic| diagnostic.to_string()).collect())
+    }
+}
+
+impl Server {
+    /// Starts on a free port of 127.0.0.1. `settings` are lines of the main file; zones are file
+    /// names, such as `gslb.example.toml`, and their texts. Clients are where the demo's database
+    /// says: 127.CC.0.0/16 in the country with telephone code CC.
+    pub fn start(settings: &str, zones: &[(&str, &str)]) -> Server {
+        Server::start_at("127.0.0.1:0", settings, zones)
+    }
+
+    /// Starts on an address.
+    pub fn start_at(listen: &str, settings: &str, zones: &[(&str, &str)]) -> Server {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_files(folder.path(), listen, settings, zones);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let source = MainFile(folder.path().join("meridian.toml"));
+        let prepared = prepare(&source).unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
+        let daemon = runtime
+            .block_on(Daemon::start(Arc::new(source), prepared))
+            .unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
+        let dns = daemon.dns.first().copied().expect("an address");
+        Server { dns, admin: daemon.admin, folder, daemon: Some(daemon), runtime }
+    }
+
+    /// Asks over UDP and over TCP; fails where the two differ though neither is truncated.
+    pub fn ask(&self, ask: &Ask) -> Reply {
+        let (udp, tcp) = (dns::udp(self.dns, ask), dns::tcp(self.dns, ask));
+        if !udp.is_truncated() {
+            assert_eq!(udp.octets, tcp.octets, "UDP and TCP differ");
+        }
+        udp
+    }
+
+    /// [`Server::ask`] for a plain query.
+    pub fn query(&self, name: &str, qtype: &str) -> Reply {
+        self.ask(&Ask::new(name, qtype))
+    }
+
+    /// The answers' data for a client whose network the query tells.
+    pub fn steered(&self, name: &str, qtype: &str, subnet: &str) -> Vec<String> {
+        dns::udp(self.dns, &Ask::new(name, qtype).subnet(subnet)).data()
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.daemon().shared.load_full()
+    }
+
+    /// Where a region stands, by its bare name.
+    pub fn standing(&self, region: &str) -> Standing {
+        let snapshot = self.snapshot();
+        let id = *snapshot.model.find_regions(region).first().expect("a region of this name");
+        snapshot.states[id.index()].standing
+    }
+
+    /// The load last reported for a region, by its bare name.
+    pub fn load(&self, region: &str) -> Option<f64> {
+        let snapshot = self.snapshot();
+        let id = *snapshot.model.find_regions(region).first().expect("a region of this name");
+        snapshot.states[id.index()].load.last.map(|figure| figure.load)
+    }
+
+    /// Says something of a region, as `meridian region drain NAME` does.
+    pub fn say(&self, region: &str, said: Override) {
+        self.runtime.block_on(self.daemon().say(region, said)).expect("the override takes");
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().expect("a server that runs")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            self.runtime.block_on(daemon.stop());
+        }
+    }
+}
+
+/// Waits until `holds`, and says how long that took; fails after `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < limit, "still not so after {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    begin.elapsed()
+}
+
+fn write_files(folder: &Path, listen: &str, settings: &str, zones: &[(&str, &str)]) {
+    let main = format!(
+        "listen = {{ dns = [\"{listen}\"], admin = \"off\" }}\nthreads = 1\ngeoip = [\"demo.mmdb\"]\n{settings}\n"
+    );
+    let write = |name: &str, content: &[u8]| std::fs::write(folder.join(name), content).expect("a file");
+    std::fs::create_dir(folder.join("zones")).expect("a folder");
+    write("meridian.toml", main.as_bytes());
+    write("demo.mmdb", meridian::atlas::DEMO_DATABASE);
+    for (name, text) in zones {
+        write(&format!("zones/{name}"), text.as_bytes());
+    }
+}

@@ -1,0 +1,71 @@
+//! Programs that others wrote: found where installed, started on loopback, ended by their id.
+//!
+//! A test that needs one says so and passes where it is missing, unless
+//! `MERIDIAN_TEST_REQUIRE_TOOLS` is set, as it is in CI: then it fails.
+
+use std::ffi::OsStr;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Where the program is. Servers are often outside a user's PATH.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let beside = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path).chain(beside).map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        skip(&format!("{name} is not installed"));
+    }
+    found
+}
+
+/// Says aloud that a test cannot run here; fails where it must.
+pub fn skip(why: &str) {
+    println!("skipped: {why}");
+    assert!(std::env::var_os("MERIDIAN_TEST_REQUIRE_TOOLS").is_none(), "{why}, and tests must not be skipped here");
+}
+
+/// A program under way; killed, by its id, when this goes.
+pub struct Running(Child);
+
+impl Running {
+    /// Starts a program in the foreground; what it says goes to `log`.
+    pub fn start<A: AsRef<OsStr>>(program: &Path, arguments: &[A], log: &Path) -> Running {
+        let log = std::fs::File::create(log).expect("a log file");
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        Running(child)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it has ended by itself, which says that it could not start.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill(); // it may have ended by itself
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A TCP port of this address that is free now.
+pub fn free_port(address: IpAddr) -> u16 {
+    let listener = TcpListener::bind(SocketAddr::new(address, 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
