@@ -209,7 +209,7 @@ async fn a_drain_by_the_admin_api_moves_new_clients_and_reload_keeps_it() {
     let seoul = region_address(&demo, "seoul");
     let admin = AdminClient::new(demo.daemon.admin.expect("an admin API"), None).expect("a client");
     let said = admin.say("seoul", Override::Drain).await.expect("said");
-    assert_eq!((said.region.as_str(), said.standing.as_str()), ("seoul@gslb.example.", "drain"));
+    assert_eq!((said.region.as_str(), said.standing.as_str()), ("seoul@gslb.example", "drain"));
     let drained = ask(demo.daemon.dns[0], "www.gslb.example", Ipv4Addr::new(127, 82, 0, 1), None).await;
     assert_ne!(drained.addresses, [seoul]);
     admin.reload().await.expect("the embedded files load again");

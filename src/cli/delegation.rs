@@ -58,7 +58,7 @@ fn delegation(zone: &Zone, model: &Model) -> String {
     };
     let mut text = format!(
         "; Put these into the zone {parent} (at its DNS provider, or at the registrar where {origin} is registered),\n\
-         ; and nothing else at or below {origin}.\n"
+         ; and nothing else there at or below {origin}\n"
     );
     let servers = name_servers(zone);
     for (ttl, server) in &servers {

@@ -14,10 +14,10 @@ use super::output::{Failure, Outcome};
 #[derive(Args, Clone, Debug)]
 pub struct Server {
     /// The running server's admin API
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = demo::ADMIN, value_parser = admin_address)]
+    #[arg(long, global = true, value_name = "ADDRESS:PORT", default_value_t = demo::ADMIN, value_parser = admin_address)]
     admin: SocketAddr,
     /// A file with the admin token, where the server asks for one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
