@@ -609,14 +609,6 @@ async fn the_page_allows_nothing_but_itself() {
     assert!(policy[0].contains("default-src 'none'") && !policy[0].contains("unsafe"), "{policy:?}");
 }
 
-#[tokio::test]
-#[ignore]
-async fn look() {
-    let fixture = Fixture::start().await;
-    std::fs::write("/tmp/look/port", fixture.address.port().to_string()).unwrap();
-    tokio::time::sleep(Duration::from_secs(25)).await;
-}
-
 /// Files in a directory.
 struct Files(std::path::PathBuf);
 
