@@ -36,6 +36,9 @@ const QUEUE: usize = 1024;
 /// longer, answering on partial evidence beats not answering.
 const FIRST_ROUND: Duration = Duration::from_secs(65);
 
+/// The longest wait for each task when stopping.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 /// A running server.
 pub struct Daemon {
     pub dns: Vec<SocketAddr>,
@@ -111,16 +114,25 @@ impl Daemon {
         done.await.map_err(|_| stopping())?
     }
 
-    /// Stops answering, and waits until everything has ended.
+    /// Stops answering, and waits until everything has ended: a few seconds at most.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let udp = self.udp;
+        let (udp, tasks) = self.into_running();
         // Joining the threads waits up to a receive timeout.
         let _ = tokio::task::spawn_blocking(move || udp.stop()).await;
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await; // aborted, or ended before
+        // All first: the writer, whose thread cannot be aborted, ends when the others have let go
+        // of what they tell it by.
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            // Aborted, or ended before; or a caller of the admin API still holds on to the writer.
+            let _ = tokio::time::timeout(LAST_WORK, task).await;
         }
+    }
+
+    /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on
+    /// the writer.
+    fn into_running(self) -> (udp::Running, Vec<JoinHandle<()>>) {
+        (self.udp, self.tasks)
     }
 }
 
@@ -215,7 +227,8 @@ fn tcp_limits(limits: &Limits) -> TcpLimits {
     }
 }
 
-fn admin_token(config: &Config) -> Result<Option<String>, String> {
+/// The secret that the admin API asks for; `None` where it asks for none. The error says which file is wrong.
+pub fn admin_token(config: &Config) -> Result<Option<String>, String> {
     let Some(path) = &config.admin_token_file else { return Ok(None) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the admin token in {}: {error}", path.display()))?;

@@ -19,8 +19,10 @@
 
 pub mod admin;
 pub mod atlas;
+pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod demo;
 pub mod model;
 pub mod query;
 pub mod state;

@@ -1,3 +1,7 @@
 //! The `meridian` program: its exit code and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meridian::cli::run()
+}

@@ -343,6 +343,20 @@ fn mistakes_of_check(keys: &str) -> String {
 }
 
 #[test]
+fn the_scheme_decides_port_and_encryption() {
+    for (url, port, path, tls) in [
+        ("http://{address}", 80, "/", false),
+        ("https://{address}?q=1", 443, "/?q=1", true),
+        ("https://{address}:8443/a;b", 8443, "/a;b", true),
+    ] {
+        let text = zone("").replace("check.tcp = { port = 443 }", &format!("check.http = {{ url = \"{url}\" }}"));
+        let loaded = with_zone(&text).load().expect("loads");
+        let Some(Check { kind: CheckKind::Http(http), .. }) = &loaded.model.regions[0].check else { panic!("check") };
+        assert_eq!((http.port, http.path.as_str(), http.tls.is_some()), (port, path, tls), "{url}");
+    }
+}
+
+#[test]
 fn endpoints_are_held_to_what_can_be_handed_out() {
     let endpoint = |endpoints: &str| {
         let region = SEOUL.replace("[{ address = \"203.0.113.10\" }]", endpoints);
@@ -580,7 +594,16 @@ fn services_and_records_are_checked_together() {
 }
 
 #[test]
+fn rfc1035_5_2_a_zone_without_soa_is_refused() {
+    let no_soa = zone("").replace("@  SOA ns1 hostmaster 1 1h 10m 1w 60", "");
+    let no_soa = no_soa.replacen("origin", "ttl = 300\norigin", 1);
+    says(&mistakes(&with_zone(&no_soa)).join("\n"), &["zones/a.toml:2:10", "SOA"]);
+}
+
+#[test]
 fn one_slip_makes_no_flood() {
+    let same_line = format!("ttl = \"soon\" 5\n{}", zone(""));
+    assert!(mistake(&with_zone(&same_line)).starts_with("zones/a.toml:1:"), "only that it is no TOML");
     let unreadable_soa = format!("ttl = 300\n{}", zone("").replace("SOA ns1", "SOA"));
     says(&mistake(&with_zone(&unreadable_soa)), &["zones/a.toml:3:"]);
     let no_end = zone("").replace("198.51.100.53\n'''", "198.51.100.53\n");

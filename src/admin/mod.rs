@@ -1,12 +1,42 @@
-//! stub
+//! The admin plane: HTTP API, metrics and status page. Reads the snapshot and the counters; may
+//! only *say* an override to the writer, or ask for a reload.
+//!
+//! ```text
+//!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, explain, metrics, page   (read)
+//!                                                          └─▶ override, reload ─▶ writer, reloader
+//! ```
+//!
+//! - [`server`]: the socket, and what a client may take of it
+//! - [`guard`]: token, Host, Origin; the headers every answer has
+//! - [`api`]: routes, and what is taken from requests
+//! - [`status`], [`shares`]: everything at a glance
+//! - [`explain`]: one client's answer, also for the command line
+//! - [`metrics`]: the same in Prometheus' text format
+//! - [`page`]: the status page
+//! - [`problem`]: what went wrong, as JSON
+//! - [`client`]: the other end, for the command line
+
+pub mod api;
+pub mod client;
+pub mod explain;
+mod guard;
+mod metrics;
+mod page;
+mod problem;
+mod server;
+mod shares;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
 use crate::control::reload::{LoadStatus, ReloadRequest};
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::state::Shared;
-use arc_swap::ArcSwap;
-use std::sync::Arc;
-use std::time::Instant;
-use tokio::sync::mpsc;
 
 /// What the admin API reads, and whom it tells.
 pub struct Context {
@@ -21,11 +51,13 @@ pub struct Context {
 }
 
 /// Serves until `shutdown` completes.
+///
+/// # Errors
+/// The listener cannot be driven. A failing connection is its client's trouble, and logged.
 pub async fn serve(
-    _listener: std::net::TcpListener,
-    _context: Context,
+    listener: std::net::TcpListener,
+    context: Context,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    shutdown.await;
-    Ok(())
+    server::run(listener, api::router(context), shutdown).await
 }

@@ -23,6 +23,7 @@ use crate::model::Location;
 
 /// A database file already read into memory: never mapped, since a file that someone truncates
 /// under a map kills the process.
+#[derive(Clone)]
 pub struct Database {
     /// As the operator named it.
     pub path: String,

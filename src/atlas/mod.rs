@@ -16,6 +16,7 @@
 //! - [`centroid`]: where countries are
 //! - [`build`]: making a database file from a table of networks
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::{Coordinates, Location, Prefix};
@@ -70,12 +71,6 @@ pub struct Found {
     /// The widest prefix length around the address within which every address has this same
     /// place: 0 to 32 for IPv4, 0 to 128 for IPv6.
     pub scope: u8,
-}
-
-impl std::fmt::Debug for Atlas {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Atlas").field("summary", &self.summary).finish_non_exhaustive() // the tables are millions of rows
-    }
 }
 
 impl Atlas {
@@ -148,6 +143,13 @@ impl Atlas {
 
     pub fn summary(&self) -> &AtlasSummary {
         &self.summary
+    }
+}
+
+/// The summary: millions of ranges help nobody.
+impl fmt::Debug for Atlas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Atlas").field(&self.summary).finish()
     }
 }
 

@@ -1,8 +1,14 @@
 //! The compiled tables: an address in; its place and the widest prefix of that place out.
 //!
-//! Both families keep the first addresses of maximal ranges, ascending, and beside them the
-//! places. IPv4 narrows the search by its upper 16 bits; IPv6, whose addresses crowd in a few
-//! corners, by every 16th start. IPv6 ranges are kept by their upper 64 bits alone:
+//! Maximal ranges stand in blocks of one cache line, starts beside places. An index by the upper
+//! bits narrows the search to a few blocks, the first starts of blocks to one; so a lookup waits
+//! for cold memory about twice, whatever the size of the table:
+//!
+//! ```text
+//!   upper bits ─▶ index ─▶ first starts of a few blocks ─▶ one block: starts, places
+//! ```
+//!
+//! IPv6 ranges are kept by their upper 64 bits; a /64 that holds more than one place is *fine*:
 //!
 //! ```text
 //!   starts (u64)  places
@@ -11,72 +17,48 @@
 //!   2001:db8:2::  0
 //! ```
 //!
-//! A /64 is fine only where it holds more than one place, so no prefix up to /64 around any
-//! other address ends inside one: scopes never need both levels.
+//! No prefix up to /64 around any other address ends inside a fine one: scopes never need both
+//! levels.
 
 use super::steps::Steps;
 use super::{Found, PlaceId};
 
-/// Marks an entry of [`Table6::places`] as the number of a fine /64.
+/// Marks a place of [`Table6`] as the number of a fine /64.
 const FINE: u32 = 1 << 31;
 
 /// Places and fine numbers are below this.
 pub const MAX_PLACES: u32 = FINE - 1;
 
-/// How many IPv6 starts share an entry of the upper level: two cache lines of them.
-const BLOCK: usize = 16;
-
 /// IPv4 addresses.
 pub struct Table4 {
-    starts: Box<[u32]>,
-    /// As long as `starts`.
-    places: Box<[u32]>,
-    /// The range that holds the first address of each /16, and last the last range: 65,537.
-    index: Box<[u32]>,
+    ranges: Ranges<u32, 8>,
 }
 
 impl Table4 {
     /// Values of `steps` are places, at most [`MAX_PLACES`] of them.
     pub fn new(steps: &Steps<u32>) -> Table4 {
         let (starts, places): (Vec<u32>, Vec<u32>) = steps.ranges().iter().copied().unzip();
-        let mut index = Vec::with_capacity(65_537);
-        let mut range = 0;
-        for upper in 0..=u16::MAX {
-            while starts.get(range + 1).is_some_and(|&start| start <= u32::from(upper) << 16) {
-                range += 1;
-            }
-            index.push(range as u32);
-        }
-        index.push(starts.len().saturating_sub(1) as u32);
-        Table4 { starts: starts.into(), places: places.into(), index: index.into() }
+        Table4 { ranges: Ranges::new(&starts, &places) }
     }
 
     pub fn find(&self, address: u32) -> Found {
-        let upper = (address >> 16) as usize;
-        let (first, last) = (self.index[upper] as usize, self.index[upper + 1] as usize);
-        let at = first + self.starts[first + 1..=last].partition_point(|&start| start <= address);
-        let before = self.starts[at].checked_sub(1).map_or(0, |outside| past_common_bits_u32(address, outside));
-        let after = self.starts.get(at + 1).map_or(0, |&outside| past_common_bits_u32(address, outside));
-        Found { place: PlaceId(self.places[at]), scope: before.max(after) }
+        let (place, scope) = self.ranges.find(address);
+        Found { place: PlaceId(place), scope }
     }
 
     pub fn ranges(&self) -> usize {
-        self.starts.len()
+        self.ranges.count
     }
 
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.starts) + size_of_val(&*self.places) + size_of_val(&*self.index)
+        self.ranges.memory_bytes()
     }
 }
 
 /// IPv6 addresses.
 pub struct Table6 {
-    /// Upper 64 bits.
-    starts: Box<[u64]>,
-    /// A place, or [`FINE`] and the number of a fine /64. As long as `starts`.
-    places: Box<[u32]>,
-    /// Every [`BLOCK`]th of `starts`.
-    blocks: Box<[u64]>,
+    /// By the upper 64 bits; places may be [`FINE`].
+    ranges: Ranges<u64, 5>,
     /// Where each fine /64 begins in `fine_starts`, and last its length.
     fine: Box<[u32]>,
     /// Lower 64 bits; the first of each fine /64 is 0.
@@ -105,30 +87,27 @@ impl Table6 {
     }
 
     pub fn find(&self, address: u128) -> Found {
-        let upper = (address >> 64) as u64;
-        let block = self.blocks.partition_point(|&start| start <= upper).saturating_sub(1) * BLOCK;
-        let end = (block + BLOCK).min(self.starts.len());
-        let at = block + self.starts[block + 1..end].partition_point(|&start| start <= upper);
-        let place = self.places[at];
-        if place & FINE == 0 {
-            return Found { place: PlaceId(place), scope: scope_within(&self.starts, at, upper) };
+        let (place, scope) = self.ranges.find((address >> 64) as u64);
+        if place & FINE != 0 {
+            return self.find_fine((place & !FINE) as usize, address as u64);
         }
-        let number = (place & !FINE) as usize;
+        Found { place: PlaceId(place), scope }
+    }
+
+    fn find_fine(&self, number: usize, lower: u64) -> Found {
         let (first, last) = (self.fine[number] as usize, self.fine[number + 1] as usize);
         let starts = &self.fine_starts[first..last];
-        let lower = address as u64;
-        let at = starts.partition_point(|&start| start <= lower).saturating_sub(1);
-        Found { place: PlaceId(self.fine_places[first + at]), scope: 64 + scope_within(starts, at, lower) }
+        let at = last_up_to(starts, lower);
+        let scope = 64 + scope_within(lower, starts[at], starts.get(at + 1));
+        Found { place: PlaceId(self.fine_places[first + at]), scope }
     }
 
     pub fn ranges(&self) -> usize {
-        self.starts.len() + self.fine_starts.len()
+        self.ranges.count + self.fine_starts.len()
     }
 
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.starts)
-            + size_of_val(&*self.places)
-            + size_of_val(&*self.blocks)
+        self.ranges.memory_bytes()
             + size_of_val(&*self.fine)
             + size_of_val(&*self.fine_starts)
             + size_of_val(&*self.fine_places)
@@ -183,9 +162,7 @@ impl Build6 {
     fn finish(mut self) -> Table6 {
         self.fine.push(self.fine_starts.len() as u32);
         Table6 {
-            blocks: self.starts.iter().copied().step_by(BLOCK).collect(),
-            starts: self.starts.into(),
-            places: self.places.into(),
+            ranges: Ranges::new(&self.starts, &self.places),
             fine: self.fine.into(),
             fine_starts: self.fine_starts.into(),
             fine_places: self.fine_places.into(),
@@ -193,19 +170,174 @@ impl Build6 {
     }
 }
 
-/// The shortest prefix length around `address` that stays inside range `at` of `starts`.
-///
-/// A block around `address` lies inside the range exactly if it reaches neither the address
-/// before the range nor the one after it.
-fn scope_within(starts: &[u64], at: usize, address: u64) -> u8 {
-    let past_common_bits = |outside: u64| (address ^ outside).leading_zeros() as u8 + 1;
-    let before = starts[at].checked_sub(1).map_or(0, past_common_bits);
-    let after = starts.get(at + 1).map_or(0, |&start| past_common_bits(start));
-    before.max(after)
+/// Ranges of addresses (or of their upper halves), `N` to a block.
+struct Ranges<K, const N: usize> {
+    count: usize,
+    blocks: Box<[Block<K, N>]>,
+    /// The first start of each block.
+    firsts: Box<[K]>,
+    /// The block that holds the first address of each bucket, and last of what follows them.
+    index: Box<[u32]>,
+    /// A bucket has two to the power of this keys.
+    bucket_bits: u32,
 }
 
-fn past_common_bits_u32(address: u32, outside: u32) -> u8 {
-    (address ^ outside).leading_zeros() as u8 + 1
+/// Neighbouring ranges in one cache line. The last block repeats its last range to the end.
+#[repr(align(64))]
+struct Block<K, const N: usize> {
+    starts: [K; N],
+    places: [u32; N],
+}
+
+impl<K: Key, const N: usize> Ranges<K, N> {
+    /// Starts ascend from 0; as many places. At least one.
+    fn new(starts: &[K], places: &[u32]) -> Ranges<K, N> {
+        let firsts: Vec<K> = starts.iter().copied().step_by(N).collect();
+        // About as many buckets as blocks.
+        let bucket_bits = K::INDEXED_BITS - (firsts.len().max(1).ilog2() + 1).min(MAX_INDEX_BITS);
+        Ranges {
+            count: starts.len(),
+            blocks: starts.chunks(N).zip(places.chunks(N)).map(Block::of).collect(),
+            index: index_of(&firsts, bucket_bits),
+            firsts: firsts.into(),
+            bucket_bits,
+        }
+    }
+
+    /// The place of an address, and its scope among these keys.
+    fn find(&self, key: K) -> (u32, u8) {
+        let (first, last) = self.blocks_around(key);
+        let number = first + self.firsts[first + 1..=last].partition_point(|&start| start <= key);
+        let block = &self.blocks[number];
+        let used = N.min(self.count - number * N);
+        let at = last_up_to(&block.starts[..used], key);
+        let next = block.starts[..used].get(at + 1).or_else(|| self.firsts.get(number + 1));
+        (block.places[at], scope_within(key, block.starts[at], next))
+    }
+
+    /// The first and the last block in which the range of a key may stand.
+    fn blocks_around(&self, key: K) -> (usize, usize) {
+        let buckets = self.index.len() - 1;
+        match key.bucket(self.bucket_bits) {
+            Bucket::Before => (0, self.index[0] as usize),
+            Bucket::At(bucket) => {
+                let bucket = bucket & (buckets - 1);
+                (self.index[bucket] as usize, self.index[bucket + 1] as usize)
+            }
+            Bucket::After => (self.index[buckets] as usize, self.blocks.len() - 1),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.blocks) + size_of_val(&*self.firsts) + size_of_val(&*self.index)
+    }
+}
+
+impl<K: Copy, const N: usize> Block<K, N> {
+    /// Of one to `N` starts and as many places.
+    fn of((starts, places): (&[K], &[u32])) -> Block<K, N> {
+        let last = starts.len() - 1;
+        Block {
+            starts: std::array::from_fn(|at| starts[at.min(last)]),
+            places: std::array::from_fn(|at| places[at.min(last)]),
+        }
+    }
+}
+
+/// See [`Ranges::index`].
+fn index_of<K: Key>(firsts: &[K], bucket_bits: u32) -> Box<[u32]> {
+    let mut block = 0;
+    let holds = |bucket: u64| {
+        while firsts.get(block + 1).is_some_and(|&first| first.into() <= K::INDEXED_FROM + (bucket << bucket_bits)) {
+            block += 1;
+        }
+        block as u32
+    };
+    (0..=1 << (K::INDEXED_BITS - bucket_bits)).map(holds).collect()
+}
+
+/// Most bits of a key that an index goes by: 1 MB.
+const MAX_INDEX_BITS: u32 = 18;
+
+/// What ranges are kept by.
+trait Key: Copy + Ord + Into<u64> {
+    /// The index begins at this key,
+    const INDEXED_FROM: u64;
+    /// and holds two to the power of this many.
+    const INDEXED_BITS: u32;
+
+    /// Where the index keeps this key. Of the number of a bucket only as many bits count as the
+    /// index has.
+    fn bucket(self, bucket_bits: u32) -> Bucket;
+
+    /// How many leading bits two keys have in common.
+    fn common_bits(self, other: Self) -> u8;
+
+    /// The key before; `None` before 0.
+    fn before(self) -> Option<Self>;
+}
+
+enum Bucket {
+    Before,
+    At(usize),
+    After,
+}
+
+/// IPv4 addresses: all are indexed.
+impl Key for u32 {
+    const INDEXED_FROM: u64 = 0;
+    const INDEXED_BITS: u32 = 32;
+
+    fn bucket(self, bucket_bits: u32) -> Bucket {
+        Bucket::At((self >> bucket_bits) as usize)
+    }
+
+    fn common_bits(self, other: u32) -> u8 {
+        (self ^ other).leading_zeros() as u8
+    }
+
+    fn before(self) -> Option<u32> {
+        self.checked_sub(1)
+    }
+}
+
+/// Upper halves of IPv6 addresses: the unicast 2000::/3 is indexed, where nearly all lie (RFC
+/// 4291 section 2.4).
+impl Key for u64 {
+    const INDEXED_FROM: u64 = 1 << 61;
+    const INDEXED_BITS: u32 = 61;
+
+    fn bucket(self, bucket_bits: u32) -> Bucket {
+        match self >> 61 {
+            0 => Bucket::Before,
+            1 => Bucket::At((self >> bucket_bits) as usize),
+            _ => Bucket::After,
+        }
+    }
+
+    fn common_bits(self, other: u64) -> u8 {
+        (self ^ other).leading_zeros() as u8
+    }
+
+    fn before(self) -> Option<u64> {
+        self.checked_sub(1)
+    }
+}
+
+/// Where the last start at or below `key` is; 0 if there is none.
+fn last_up_to<K: Key>(starts: &[K], key: K) -> usize {
+    starts.partition_point(|&start| start <= key).saturating_sub(1)
+}
+
+/// The shortest prefix length around `key` that stays inside the range from `start` to before
+/// `next`.
+///
+/// A block of addresses around `key` lies inside the range exactly if it reaches neither the
+/// address before the range nor the one after it.
+fn scope_within<K: Key>(key: K, start: K, next: Option<&K>) -> u8 {
+    let before = start.before().map_or(0, |outside| key.common_bits(outside) + 1);
+    let after = next.map_or(0, |&outside| key.common_bits(outside) + 1);
+    before.max(after)
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ fn a_database_that_says_nothing_of_places_is_refused() {
     let net: mmdb_writer::ipnet::IpNet = "10.0.0.0/8".parse().expect("a network");
     writer.insert_value(net, mmdb_writer::Value::map([("domain", "example.com")])).expect("inserted");
     let bytes = writer.to_bytes().expect("a database");
-    let error = Atlas::build(&[Database { path: "domain.mmdb".into(), bytes }], &[]).err().expect("an error");
+    let error = Atlas::build(&[Database { path: "domain.mmdb".into(), bytes }], &[]).expect_err("an error");
     assert!(matches!(error, AtlasError::NothingKnown { .. }), "{error}");
 }
 
@@ -147,7 +147,7 @@ fn a_database_that_says_nothing_of_places_is_refused() {
 fn what_is_no_database_is_refused_by_name() {
     for bytes in [Vec::new(), b"<html>404</html>".to_vec(), b"\xab\xcd\xefMaxMind.com".to_vec(), vec![0; 100_000]] {
         let database = Database { path: "x.mmdb".into(), bytes };
-        let error = Atlas::build(&[database], &[]).err().expect("an error").to_string();
+        let error = Atlas::build(&[database], &[]).expect_err("an error").to_string();
         assert!(error.contains("x.mmdb") && error.contains("fetch it again"), "{error}");
     }
     let missing = Database::read(std::path::Path::new("/nonexistent/x.mmdb")).err().expect("an error");
@@ -198,7 +198,7 @@ fn a_tree_that_names_more_networks_than_it_has_nodes_is_refused() {
     let mut bytes: Vec<u8> = (1..=31u8).flat_map(|next| [0, 0, next, 0, 0, next]).collect();
     bytes.extend([0; 16]);
     bytes.extend(metadata);
-    let error = Atlas::build(&[Database { path: "bomb.mmdb".into(), bytes }], &[]).err().expect("an error");
+    let error = Atlas::build(&[Database { path: "bomb.mmdb".into(), bytes }], &[]).expect_err("an error");
     assert!(error.to_string().contains("far more networks"), "{error}");
 }
 
@@ -214,6 +214,32 @@ fn the_demo_database_knows_the_demo_s_clients() {
     }
     for address in ["127.0.0.1", "127.200.82.1", "192.0.2.1", "::1"] {
         assert_eq!(atlas.locate(ip(address)).place, PlaceId::UNKNOWN, "{address}");
+    }
+}
+
+/// Enough ranges for many blocks and buckets of the tables.
+#[test]
+fn a_large_atlas_agrees_with_the_naive_model() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut networks = Vec::new();
+    for number in 0..1500 {
+        let v4 = Prefix::containing(IpAddr::V4(rng.u32(..).into()), rng.u8(8..=32));
+        let v6 =
+            Prefix::containing(IpAddr::V6((0x2400 << 112 | rng.u128(..) >> rng.u32(4..20)).into()), rng.u8(20..=128));
+        let elsewhere = Prefix::containing(IpAddr::V6(rng.u128(..).into()), rng.u8(4..=70));
+        let place = country(COUNTRIES[number % COUNTRIES.len()]);
+        networks.extend([v4, v6, elsewhere].map(|prefix| (prefix, place.clone())));
+    }
+    networks.sort_by_key(|(prefix, _)| *prefix);
+    networks.dedup_by_key(|(prefix, _)| *prefix);
+    let atlas = of_networks(&networks);
+    for address in interesting(&networks).into_iter().filter(|&address| !is_mapped(address)).step_by(19) {
+        let found = atlas.locate(address);
+        assert_eq!(atlas.location(found.place), naive(&networks, address), "{address}");
+        let block = Prefix::containing(address, found.scope);
+        for inside in [block.address(), block.last()] {
+            assert_eq!(atlas.locate(inside).place, found.place, "{inside} in {block}");
+        }
     }
 }
 
@@ -279,6 +305,20 @@ fn check(atlas: &Atlas, networks: &[(Prefix, Location)], extra: &[IpAddr]) -> Re
     Ok(())
 }
 
+fn check_database(networks: &[(Prefix, Location)]) -> Result<(), TestCaseError> {
+    let code = |location: &Location| location.country.map_or_else(String::new, |country| country.to_string());
+    let rows: String = networks.iter().map(|(prefix, place)| format!("{prefix},,{},,,,,\n", code(place))).collect();
+    // A database without any network says nothing, and is refused.
+    if rows.is_empty() { Ok(()) } else { check(&of_database(&rows), networks, &[]) }
+}
+
+/// Neither in nor around what a database keeps for IPv4 and its aliases.
+fn stands_for_ipv6(prefix: &Prefix) -> bool {
+    let aliases = ["::/16", "2002::/16", "2001::/32"].map(self::prefix);
+    prefix.len() >= 24
+        && !aliases.iter().any(|alias| alias.contains(prefix.address()) || prefix.contains(alias.address()))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -299,13 +339,19 @@ proptest! {
     }
 
     #[test]
-    fn a_database_says_what_its_networks_say(networks in networks(v4_prefix())) {
-        let rows = networks.iter().map(|(prefix, location)| {
-            format!("{prefix},,{},,,,,\n", location.country.map_or_else(String::new, |country| country.to_string()))
-        });
-        if !networks.is_empty() {
-            check(&of_database(&rows.collect::<String>()), &networks, &[])?;
-        }
+    fn a_database_says_what_its_ipv4_networks_say(networks in networks(v4_prefix())) {
+        check_database(&networks)?;
+    }
+
+    #[test]
+    fn a_database_says_what_its_ipv6_networks_say(networks in networks(v6_prefix().prop_filter("IPv4", stands_for_ipv6))) {
+        check_database(&networks)?;
+    }
+
+    #[test]
+    fn any_text_is_a_table_or_has_mistakes(text in "[0-9a-f:./,#\"\r\n A-Z-]{0,80}") {
+        let _ = build_mmdb(&text, 1);
+        let _ = build_mmdb(&format!("{}\n{text}", build::COLUMNS.join(",")), 1);
     }
 
     #[test]

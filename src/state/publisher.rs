@@ -304,3 +304,196 @@ fn region_ids(model: &Model) -> HashMap<String, RegionId> {
 fn stale_after(model: &Model, id: RegionId) -> Option<Duration> {
     model.region(id).load_report.as_ref().map(|report| report.interval * STALE_INTERVALS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Name, Policy,
+        Region, Service, Ttl, Weights, Zone, ZoneId,
+    };
+    use crate::steer::plan::{AFTERMATH, Footing};
+
+    const SEOUL: &str = "seoul@gslb.example";
+    const VIRGINIA: &str = "virginia@gslb.example";
+
+    fn model(regions: &[(&str, &str)]) -> Model {
+        let origin = Name::parse_absolute("gslb.example").expect("a name");
+        let region = |&(name, address): &(&str, &str)| Region {
+            name: name.into(),
+            zone: ZoneId(0),
+            location: Location::default(),
+            coordinates: Coordinates::new(0.0, 0.0).expect("coordinates"),
+            capacity: Some(100.0),
+            cost: 0.0,
+            endpoints: vec![Endpoint {
+                target: EndpointTarget::Addresses(vec![address.parse().expect("an address")]),
+                weight: 1,
+                layer: Layer::L7,
+            }],
+            check: Some(Check {
+                kind: CheckKind::Tcp { port: 80 },
+                interval: Duration::from_secs(5),
+                timeout: Duration::from_secs(2),
+                fall: 3,
+                rise: 3,
+            }),
+            load_report: Some(LoadReport {
+                kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
+                url: "http://192.0.2.1/".into(),
+                interval: Duration::from_secs(10),
+                timeout: Duration::from_secs(3),
+            }),
+            min_healthy: 1,
+        };
+        let regions: Vec<Region> = regions.iter().map(region).collect();
+        let service = Service {
+            name: Name::parse("www", &origin).expect("a name"),
+            zone: ZoneId(0),
+            policy: Policy::Failover,
+            regions: (0..regions.len()).map(|index| RegionId(index as u16)).collect(),
+            region_weights: vec![1.0; regions.len()],
+            weights: Weights::default(),
+            ttl: Ttl::saturating(30),
+            failover_ttl: Ttl::saturating(5),
+            ecs: true,
+            https: None,
+        };
+        Model {
+            zones: vec![Zone { origin, nodes: BTreeMap::new() }],
+            regions,
+            services: vec![service],
+            networks: vec![],
+        }
+    }
+
+    fn two() -> Model {
+        model(&[("seoul", "192.0.2.1"), ("virginia", "192.0.2.2")])
+    }
+
+    fn publisher(now: Instant) -> Publisher {
+        Publisher::new(two(), Atlas::empty(), "", 0, BTreeMap::new(), now)
+    }
+
+    fn probed(region: &str, endpoint: &str, verdict: Verdict) -> EndpointNews {
+        EndpointNews {
+            region: region.into(),
+            endpoint: endpoint.into(),
+            verdict,
+            seen: String::new(),
+            connect_ms: None,
+        }
+    }
+
+    fn loaded(region: &str, outcome: Result<(f64, Option<f64>), String>) -> LoadNews {
+        LoadNews { region: region.into(), outcome }
+    }
+
+    fn standings(publisher: &Publisher) -> Vec<Standing> {
+        publisher.shared().load().states.iter().map(|state| state.standing).collect()
+    }
+
+    #[test]
+    fn what_is_checked_and_not_yet_probed_is_not_served() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        assert_eq!(standings(&publisher), [Standing::Down, Standing::Down]);
+        assert!(publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Up), now));
+        publisher.publish(now);
+        assert_eq!(standings(&publisher), [Standing::Down, Standing::Up]);
+        // Proving itself is not coming back: nothing changed that a cache could remember.
+        assert_eq!(publisher.shared().load().states[1].changed_at, None);
+        assert!(!publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Up), now));
+    }
+
+    #[test]
+    fn every_swap_is_a_generation_and_going_down_is_remembered() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        let before = publisher.shared().load_full();
+        let later = now + Duration::from_secs(7);
+        assert!(publisher.endpoint_news(probed(SEOUL, "192.0.2.1", Verdict::Down), later));
+        publisher.publish(later);
+        let after = publisher.shared().load_full();
+        assert_eq!(after.generation, before.generation + 1);
+        assert_eq!(after.states[0].changed_at, Some(later));
+        assert!(after.plan.services[0].aftermath);
+        assert_eq!(publisher.next_change(later), Some(later + AFTERMATH));
+        publisher.publish(later + AFTERMATH);
+        assert!(!publisher.shared().load().plan.services[0].aftermath);
+    }
+
+    #[test]
+    fn a_silent_feed_is_stale_and_keeps_its_price() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        assert!(publisher.load_news(loaded(SEOUL, Ok((150.0, None))), now));
+        publisher.publish(now);
+        let price = publisher.shared().load().states[0].price_ms;
+        assert!(price > 0.0);
+        assert_eq!(publisher.next_change(now), Some(now + Duration::from_secs(30)));
+        assert!(!publisher.load_news(loaded(SEOUL, Err("timed out".into())), now));
+        let late = now + Duration::from_secs(30);
+        publisher.publish(late);
+        let state = publisher.shared().load().states[0].clone();
+        assert!(state.load.stale);
+        assert_eq!(state.load.last.map(|figure| figure.load), Some(150.0));
+        assert_eq!(state.load.error.as_deref(), Some("timed out"));
+        assert_eq!(state.price_ms, price);
+        publisher.load_news(loaded(SEOUL, Ok((10.0, Some(200.0)))), late);
+        publisher.publish(late);
+        let state = publisher.shared().load().states[0].clone();
+        assert!(!state.load.stale && state.load.error.is_none() && state.price_ms < price);
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_by_name() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Down), now);
+        publisher.say(SEOUL, Override::Drain);
+        publisher.load_news(loaded(VIRGINIA, Ok((50.0, None))), now);
+        publisher.publish(now);
+        // Renumbered, and one more.
+        let next = model(&[("tokyo", "192.0.2.3"), ("virginia", "192.0.2.2"), ("seoul", "192.0.2.1")]);
+        publisher.reload(next, Atlas::empty(), "", 0);
+        publisher.publish(now);
+        assert_eq!(standings(&publisher), [Standing::Down, Standing::Down, Standing::Drain]);
+        let snapshot = publisher.shared().load_full();
+        assert_eq!(snapshot.states[1].load.last.map(|figure| figure.load), Some(50.0));
+        assert_eq!(snapshot.reloads, 1);
+        // An endpoint whose address changed has to prove itself.
+        publisher.reload(model(&[("seoul", "192.0.2.9")]), Atlas::empty(), "", 0);
+        publisher.publish(now);
+        assert_eq!(publisher.shared().load().states[0].endpoints[0].verdict, None);
+    }
+
+    #[test]
+    fn news_of_what_is_gone_is_forgotten() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        assert!(!publisher.endpoint_news(probed("paris@gslb.example", "192.0.2.1", Verdict::Up), now));
+        assert!(!publisher.endpoint_news(probed(SEOUL, "192.0.2.77", Verdict::Up), now));
+        assert!(!publisher.load_news(loaded("paris@gslb.example", Ok((1.0, None))), now));
+    }
+
+    #[test]
+    fn an_override_beats_probes_and_auto_takes_it_back() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        publisher.say(SEOUL, Override::Down);
+        publisher.publish(now);
+        assert_eq!(standings(&publisher), [Standing::Down, Standing::Up]);
+        publisher.say(VIRGINIA, Override::Down);
+        publisher.publish(now);
+        assert_eq!(publisher.shared().load().plan.services[0].footing, Footing::AllWithdrawn);
+        publisher.say(SEOUL, Override::Auto);
+        publisher.publish(now);
+        assert_eq!(standings(&publisher), [Standing::Up, Standing::Down]);
+        assert_eq!(publisher.overrides().len(), 1);
+    }
+}

@@ -168,3 +168,125 @@ fn time_to_live(service: &Service, plan: &ServicePlan, handout: &Handout) -> (Tt
         (service.ttl, TtlReason::Calm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::super::health::Verdict;
+    use super::super::plan::AFTERMATH;
+    use super::super::standing::{LoadFigure, Standing};
+    use super::super::testing::{World, at, endpoint};
+    use super::*;
+    use crate::model::Policy;
+
+    fn world(policy: Policy) -> World {
+        World::new(policy, &[("west", at(0.0, -90.0)), ("east", at(0.0, 90.0))]).clients(&[
+            ("10.0.0.0/9", at(0.0, -80.0)),
+            ("10.128.0.0/9", at(0.0, 80.0)),
+            ("10.5.6.0/26", at(0.0, 0.0)),
+        ])
+    }
+
+    #[test]
+    fn the_ttl_says_how_near_a_change_is() {
+        let now = Instant::now();
+        let ttl = |world: &World| {
+            let decision = world.plan(now).by_ecs("10.0.0.0");
+            (decision.ttl.as_secs(), decision.ttl_reason)
+        };
+        let mut calm = world(Policy::Score);
+        assert_eq!(ttl(&calm), (30, TtlReason::Calm));
+        calm.states[0].load.last = Some(LoadFigure { load: 860.0, capacity: Some(1000.0), at: now });
+        assert_eq!(ttl(&calm), (15, TtlReason::Busy));
+
+        let mut suspect = world(Policy::Score);
+        suspect.states[0].standing = Standing::Suspect;
+        assert_eq!(ttl(&suspect), (5, TtlReason::Suspect));
+        let mut one_endpoint = world(Policy::Score);
+        one_endpoint.states[0].endpoints[0].verdict = Some(Verdict::Suspect);
+        assert_eq!(ttl(&one_endpoint), (5, TtlReason::Suspect));
+
+        let mut other_down = world(Policy::Score);
+        other_down.down(1);
+        assert_eq!(ttl(&other_down), (15, TtlReason::Reduced));
+        other_down.states[1].changed_at = Some(now);
+        assert_eq!(ttl(&other_down), (5, TtlReason::Aftermath));
+        other_down.states[1].changed_at = now.checked_sub(AFTERMATH + Duration::from_secs(1));
+        assert_eq!(ttl(&other_down), (15, TtlReason::Reduced));
+        other_down.down(0);
+        assert_eq!(ttl(&other_down), (5, TtlReason::Panic));
+    }
+
+    #[test]
+    fn rfc7871_scope_is_the_widest_that_is_true() {
+        let scored = world(Policy::Score);
+        let plan = scored.plan(Instant::now());
+        assert_eq!(plan.by_ecs("10.200.0.0").scope, 9);
+        assert_eq!(plan.by_ecs("10.64.0.0").scope, 10); // 10.5.6.0/26 is in 10.0.0.0/10
+        let failover = world(Policy::Failover);
+        assert_eq!(failover.plan(Instant::now()).by_ecs("10.200.0.0").scope, 0);
+        let weighted = world(Policy::Weighted);
+        assert_eq!(weighted.plan(Instant::now()).by_ecs("10.200.0.0").scope, 24);
+    }
+
+    #[test]
+    fn several_endpoints_share_a_regions_clients_by_24s() {
+        let mut several = world(Policy::Score);
+        several.model.regions[0].endpoints.push(endpoint("192.0.2.200"));
+        several.states[0].endpoints.push(Default::default());
+        let plan = several.plan(Instant::now());
+        let endpoints: Vec<u16> = (0..=255).map(|n| plan.by_ecs(&format!("10.1.{n}.0")).endpoint).collect();
+        let first = endpoints.iter().filter(|&&endpoint| endpoint == 0).count();
+        assert!((90..166).contains(&first), "{first} of 256 for one of two");
+        assert_eq!(plan.by_ecs("10.1.2.0").scope, 24);
+        assert_eq!(plan.by_ecs("10.200.0.0").scope, 9); // the other region has one endpoint
+    }
+
+    #[test]
+    fn an_endpoint_that_is_down_is_not_handed_out() {
+        let mut several = world(Policy::Score);
+        several.model.regions[0].endpoints.push(endpoint("192.0.2.200"));
+        several.states[0].endpoints.push(Default::default());
+        several.states[0].endpoints[0].verdict = Some(Verdict::Down);
+        let plan = several.plan(Instant::now());
+        assert!((0..=255).all(|n| plan.by_ecs(&format!("10.1.{n}.0")).endpoint == 1));
+    }
+
+    proptest! {
+        /// Within any scope returned, every address gets the same answer.
+        #[test]
+        fn scope_is_true(
+            seeds in prop::collection::vec((any::<u32>(), 8u8..29, -80.0f64..80.0, -180.0f64..180.0), 1..40),
+            asked in prop::collection::vec(any::<u32>(), 20),
+            inside: u32,
+        ) {
+            let networks: Vec<(String, _)> = seeds
+                .iter()
+                .map(|&(bits, len, latitude, longitude)| {
+                    let address = Ipv4Addr::from(bits & (u32::MAX << (32 - u32::from(len))));
+                    (format!("{address}/{len}"), at(latitude, longitude))
+                })
+                .collect();
+            let networks: Vec<_> = networks.iter().map(|(prefix, place)| (prefix.as_str(), *place)).collect();
+            let world = World::new(Policy::Score, &[
+                ("seoul", at(37.57, 126.98)), ("tokyo", at(35.68, 139.69)), ("frankfurt", at(50.11, 8.68)),
+            ]).clients(&networks);
+            let plan = world.plan(Instant::now());
+            let answer = |bits: u32| plan.decide(Seen::Subnet(IpAddr::V4(bits.into())));
+            // Half of the addresses asked lie in the networks, where it is narrow.
+            let near = seeds.iter().map(|&(bits, ..)| bits);
+            for bits in asked.into_iter().chain(near) {
+                let decision = answer(bits);
+                let host = u32::MAX.checked_shr(u32::from(decision.scope)).unwrap_or(0);
+                let other = answer(bits & !host | inside & host);
+                prop_assert_eq!(decision.region, other.region);
+                prop_assert_eq!(decision.endpoint, other.endpoint);
+                prop_assert_eq!(decision.scope, other.scope);
+            }
+        }
+    }
+}

@@ -22,3 +22,5 @@ pub mod plan;
 pub mod price;
 pub mod score;
 pub mod standing;
+#[cfg(test)]
+mod testing;

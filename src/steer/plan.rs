@@ -284,3 +284,179 @@ impl Cell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+
+    use super::super::standing::Override;
+    use super::super::testing::{World, at};
+    use super::*;
+
+    const SEOUL: (f64, f64) = (37.57, 126.98);
+    const TOKYO: (f64, f64) = (35.68, 139.69);
+    const FRANKFURT: (f64, f64) = (50.11, 8.68);
+
+    fn three(policy: Policy) -> World {
+        let place = |(latitude, longitude)| at(latitude, longitude);
+        World::new(policy, &[("seoul", place(SEOUL)), ("tokyo", place(TOKYO)), ("frankfurt", place(FRANKFURT))])
+            .clients(&[("10.82.0.0/16", place(SEOUL)), ("10.49.0.0/16", place(FRANKFURT))])
+    }
+
+    fn client(octet: u8, network: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(10, octet, network, 0))
+    }
+
+    #[test]
+    fn clients_get_the_region_near_them_and_the_next_one_when_it_is_lost() {
+        let mut world = three(Policy::Score);
+        let regions = |world: &World, octet| -> Vec<String> {
+            let plan = world.plan(Instant::now());
+            let mut names: Vec<_> = (0..=255).map(|n| plan.region_of(client(octet, n)).to_owned()).collect();
+            names.sort();
+            names.dedup();
+            names
+        };
+        assert_eq!(regions(&world, 49), ["frankfurt"]);
+        assert!(regions(&world, 82).contains(&"seoul".to_owned()));
+        world.down(2);
+        let moved = regions(&world, 49);
+        assert!(!moved.is_empty() && !moved.contains(&"frankfurt".to_owned()), "{moved:?}");
+    }
+
+    #[test]
+    fn tiers_are_cut_over_all_regions_whatever_their_health() {
+        assert_eq!(tiers(&[10.0, 25.0, 31.0, 200.0]), [0, 0, 1, 2]);
+        assert_eq!(tiers(&[200.0, 10.0, 31.0, 25.0]), [2, 0, 1, 0]);
+        assert_eq!(tiers(&[]), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn something_is_always_answered() {
+        let mut world = three(Policy::Score);
+        let footing = |world: &World| world.plan(Instant::now()).plan.services[0].footing;
+        assert_eq!(footing(&world), Footing::Firm);
+        for region in 0..3 {
+            world.down(region);
+        }
+        assert_eq!(footing(&world), Footing::Panic);
+        for region in 0..3 {
+            world.say(region, if region == 1 { Override::Drain } else { Override::Down });
+        }
+        assert_eq!(footing(&world), Footing::OnlyDraining);
+        assert_eq!(world.plan(Instant::now()).region_of(client(49, 0)), "tokyo");
+        world.say(1, Override::Down);
+        assert_eq!(footing(&world), Footing::AllWithdrawn);
+        assert_eq!(world.plan(Instant::now()).region_of(client(49, 0)), "frankfurt");
+    }
+
+    #[test]
+    fn panic_leaves_out_what_the_operator_withdrew() {
+        let mut world = three(Policy::Score);
+        world.down(0);
+        world.down(1);
+        world.say(2, Override::Down);
+        let plan = world.plan(Instant::now());
+        assert!((0..=255).all(|network| plan.region_of(client(49, network)) != "frankfurt"));
+    }
+
+    #[test]
+    fn failover_answers_the_first_eligible_in_order() {
+        let mut world = three(Policy::Failover);
+        assert_eq!(world.plan(Instant::now()).region_of(client(49, 0)), "seoul");
+        world.down(0);
+        assert_eq!(world.plan(Instant::now()).region_of(client(49, 0)), "tokyo");
+        world.say(1, Override::Drain);
+        assert_eq!(world.plan(Instant::now()).region_of(client(49, 0)), "frankfurt");
+    }
+
+    #[test]
+    fn weighted_shares_follow_the_weights_and_no_weights_share_alike() {
+        let mut world = three(Policy::Weighted);
+        world.service().region_weights = vec![3.0, 1.0, 0.0];
+        let count = |world: &World, name: &str| {
+            let plan = world.plan(Instant::now());
+            (0..=u16::MAX).filter(|n| plan.region_of(client((n >> 8) as u8, *n as u8)) == name).count() as f64
+                / 65_536.0
+        };
+        assert!((count(&world, "seoul") - 0.75).abs() < 0.02);
+        assert_eq!(count(&world, "frankfurt"), 0.0);
+        world.down(0);
+        assert_eq!(count(&world, "tokyo"), 1.0);
+        world.down(1); // only a region of weight 0 is left: better than nothing
+        assert_eq!(count(&world, "frankfurt"), 1.0);
+    }
+
+    #[test]
+    fn a_dear_region_is_left_for_a_cheap_one() {
+        let mut world = three(Policy::Score);
+        world.states[2].price_ms = 250.0;
+        let plan = world.plan(Instant::now());
+        assert_ne!(plan.region_of(client(49, 0)), "frankfurt");
+    }
+
+    #[test]
+    fn cells_are_kept_while_nothing_that_decides_them_changes() {
+        let mut world = three(Policy::Score);
+        let now = Instant::now();
+        let first = world.plan(now).plan;
+        let before = world.states.clone();
+        world.states[0].standing = Standing::Suspect;
+        let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
+        assert!(Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
+        world.states[0].price_ms = 3.0;
+        let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
+        assert!(!Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
+    }
+
+    /// Regions anywhere on the globe, with prices.
+    fn anywhere() -> impl Strategy<Value = Vec<((f64, f64), f64)>> {
+        let place = (-80.0f64..80.0, -180.0f64..180.0);
+        // Near one another as often as not, so that tiers are shared.
+        prop::collection::vec((prop_oneof![place, (34.0f64..38.0, 125.0f64..140.0)], 0.0f64..60.0), 2..7)
+    }
+
+    fn world_of(regions: &[((f64, f64), f64)], order: &[usize]) -> World {
+        let names: Vec<String> = order.iter().map(|index| format!("region{index}")).collect();
+        let placed: Vec<_> =
+            order.iter().zip(&names).map(|(&i, name)| (name.as_str(), at(regions[i].0.0, regions[i].0.1))).collect();
+        let mut world = World::new(Policy::Score, &placed).clients(&[("10.0.0.0/8", at(36.0, 130.0))]);
+        for (state, &index) in world.states.iter_mut().zip(order) {
+            state.price_ms = regions[index].1;
+        }
+        world
+    }
+
+    proptest! {
+        #[test]
+        fn a_lost_region_moves_only_its_own_clients(regions in anywhere(), lost in 0usize..7) {
+            let order: Vec<usize> = (0..regions.len()).collect();
+            let mut world = world_of(&regions, &order);
+            let lost = lost % regions.len();
+            let names = |world: &World| -> Vec<String> {
+                let plan = world.plan(Instant::now());
+                (0..200).map(|n| plan.region_of(client(n, 7)).to_owned()).collect()
+            };
+            let before = names(&world);
+            world.down(lost);
+            for (before, after) in before.iter().zip(names(&world)) {
+                prop_assert!(*before == after || *before == format!("region{lost}"), "{} to {}", before, after);
+                prop_assert_ne!(after, format!("region{lost}"));
+            }
+        }
+
+        #[test]
+        fn the_order_in_the_file_is_irrelevant(regions in anywhere(), turn in 0usize..7) {
+            let straight: Vec<usize> = (0..regions.len()).collect();
+            let mut turned = straight.clone();
+            turned.rotate_left(turn % regions.len());
+            let (one, other) = (world_of(&regions, &straight), world_of(&regions, &turned));
+            let (one, other) = (one.plan(Instant::now()), other.plan(Instant::now()));
+            for n in 0..100 {
+                prop_assert_eq!(one.region_of(client(n, 3)), other.region_of(client(n, 3)));
+            }
+        }
+    }
+}

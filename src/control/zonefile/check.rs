@@ -3,6 +3,7 @@
 //! Comes in: the records with their places, and the services that live in the same zone. Goes
 //! out: the nodes of `model::Zone`, and every broken rule with the places that matter.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::mistake::Report;
@@ -49,7 +50,7 @@ pub fn check(
         check.outside(record);
     }
     check.apex();
-    let nodes = tree.nodes().iter().map(|node| (node.name.to_lowercase(), check.node(node))).collect();
+    let nodes = tree.nodes_covered().map(|(node, cover)| (node.name.to_lowercase(), check.node(node, cover))).collect();
     for service in services {
         check.service(service);
     }
@@ -119,12 +120,12 @@ impl<'r> Check<'r> {
         }
     }
 
-    fn node(&mut self, node: &Node<'r>) -> Vec<RrSet> {
+    fn node(&mut self, node: &Node<'r>, cover: Option<&Node<'r>>) -> Vec<RrSet> {
         let sets: Vec<RrSet> = node.sets().map(|set| self.set(set)).collect();
         self.soa_at_the_apex_only(node);
         self.alone(node);
         self.wildcard(node);
-        match self.tree.cover(node.name) {
+        match cover {
             Some(cover) if cover.name == node.name => self.delegation(node),
             Some(cover) => self.covered(node, cover),
             None => self.authoritative(node),
@@ -137,21 +138,7 @@ impl<'r> Check<'r> {
         let first = records[0]; // chunks are not empty
         let (rtype, ttl) = (first.record.rtype, first.record.ttl);
         self.ttls(records);
-        let mut seen: HashMap<_, &ZoneRecord> = HashMap::with_capacity(records.len());
-        let mut rdatas = Vec::with_capacity(records.len());
-        for record in records {
-            match seen.get(&canonical(rtype, &record.record.rdata)) {
-                None => {
-                    seen.insert(canonical(rtype, &record.record.rdata), record);
-                    rdatas.push(record.record.rdata.clone());
-                }
-                Some(twin) => self.add(
-                    Diagnostic::warning(format!("this {rtype} record is written twice"))
-                        .at(record.span.clone(), "kept once")
-                        .related(twin.span.clone(), "the first"),
-                ),
-            }
-        }
+        let rdatas = self.distinct(records);
         if rdatas.len() > 1 && matches!(rtype, RecordType::SOA | RecordType::CNAME | RecordType::DNAME) {
             let second = records[1..].iter().find(|r| r.record.rdata != first.record.rdata).unwrap_or(&first);
             self.add(
@@ -161,6 +148,30 @@ impl<'r> Check<'r> {
             );
         }
         RrSet { rtype, ttl, rdatas }
+    }
+
+    /// The RDATA of one RRset, each once.
+    fn distinct(&mut self, records: &[&'r ZoneRecord]) -> Vec<Box<[u8]>> {
+        if let [only] = records {
+            return vec![only.record.rdata.clone()];
+        }
+        let mut seen: HashMap<_, &ZoneRecord> = HashMap::with_capacity(records.len());
+        let mut rdatas = Vec::with_capacity(records.len());
+        for record in records {
+            let rtype = record.record.rtype;
+            match seen.entry(canonical(rtype, &record.record.rdata)) {
+                Entry::Vacant(place) => {
+                    place.insert(record);
+                    rdatas.push(record.record.rdata.clone());
+                }
+                Entry::Occupied(twin) => self.add(
+                    Diagnostic::warning(format!("this {rtype} record is written twice"))
+                        .at(record.span.clone(), "kept once")
+                        .related(twin.get().span.clone(), "the first"),
+                ),
+            }
+        }
+        rdatas
     }
 
     /// RFC 2181 section 5.2: "the TTLs of all RRs in an RRSet must be the same".
@@ -226,6 +237,7 @@ impl<'r> Check<'r> {
 
     /// A node that answers for itself.
     fn authoritative(&mut self, node: &Node<'r>) {
+        let mail = node.records.iter().filter(|record| record.record.rtype == RecordType::MX).count();
         for record in &node.records {
             let rtype = record.record.rtype;
             let Some(name) = first_name(rtype, &record.record.rdata) else { continue };
@@ -233,7 +245,7 @@ impl<'r> Check<'r> {
                 RecordType::NS => self.name_server(node, record, &name),
                 RecordType::MX | RecordType::SRV if !name.is_root() => self.host(record, &name),
                 RecordType::CNAME => self.alias(record, &name),
-                RecordType::MX if node.records.iter().filter(|r| r.record.rtype == rtype).count() > 1 => {
+                RecordType::MX if mail > 1 => {
                     let label = "says there is no mail (RFC 7505 section 3)";
                     let warning = Diagnostic::warning("a null MX record beside others");
                     self.add(warning.at(record.span.clone(), label));
@@ -328,12 +340,15 @@ impl<'r> Check<'r> {
 
     fn alias(&mut self, record: &ZoneRecord, name: &Name) {
         let inside = name.is_at_or_below(self.origin);
-        let known = self.service_names.contains_key(name)
-            || self.tree.cover(name).is_some()
-            || self.tree.answering(name).is_some();
+        let known = || {
+            self.tree.find(name).is_some()
+                || self.service_names.contains_key(name)
+                || self.tree.cover(name).is_some()
+                || self.tree.answering(name).is_some()
+        };
         if name == &record.record.owner {
             self.error(record, format!("{name} is an alias of itself"), "leads nowhere");
-        } else if inside && !known {
+        } else if inside && !known() {
             let warning = Diagnostic::warning(format!("the target {name} does not exist"));
             self.add(warning.at(record.span.clone(), "not in this zone"));
         }

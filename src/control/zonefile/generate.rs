@@ -8,9 +8,9 @@
 use std::ops::Range;
 
 use super::MAX_GENERATED;
+use super::fields::{Fields, number};
 use super::lexer::Token;
 use super::mistake::{Mistake, shown};
-use super::rdata::{Fields, number};
 
 /// The widest padding: no name is longer.
 const MAX_WIDTH: usize = 255;
@@ -190,7 +190,7 @@ fn nibbles(mut value: u32, width: usize, upper: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::zonefile::rdata::Origin;
+    use crate::control::zonefile::fields::Origin;
     use crate::model::Name;
 
     fn lines(text: &str) -> Result<Vec<String>, String> {

@@ -2,8 +2,8 @@
 //!
 //! Angles are kept in thousandths of an arc second, lengths in centimetres; nothing is a float.
 
+use super::fields::{Fields, not_a, number};
 use super::mistake::Mistake;
-use super::rdata::{Fields, not_a, number};
 
 /// Thousandths of an arc second in a degree.
 const DEGREE: u32 = 3_600_000;

@@ -17,6 +17,7 @@
 //! - [`mistake`]: what went wrong at a range of the text, and the cap on how many are told
 //! - [`lexer`]: text → entries of tokens; parentheses, quotes, comments
 //! - [`reader`]: entries → records; directives, includes, owners, TTLs; [`generate`]: `$GENERATE`
+//! - [`fields`]: tokens → numbers, names, strings
 //! - [`rdata`]: one table of all types' fields, for text and for wire; [`svcb`], [`loc`]: the odd ones
 //! - [`check`](mod@check): the zone as a whole; [`tree`]: its names in canonical order, for the check
 
@@ -33,6 +34,7 @@ mod lexer;
 mod generate;
 mod reader;
 
+mod fields;
 mod loc;
 mod rdata;
 mod svcb;

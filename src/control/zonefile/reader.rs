@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
+use super::fields::{Fields, Origin, read_name, unescaped};
 use super::generate::Template;
 use super::lexer::{Entry, Lexer, Token};
 use super::mistake::{Mistake, Report, shown};
-use super::rdata::{self, Fields, Origin, read_name, unescaped};
-use super::{Include, MAX_INCLUDE_DEPTH, MAX_ZONE_BYTES, MasterText, Parsed, ZoneRecord};
+use super::{Include, MAX_INCLUDE_DEPTH, MAX_ZONE_BYTES, MasterText, Parsed, ZoneRecord, rdata};
 use crate::control::diagnostic::nearest;
 use crate::model::{Name, Record, RecordType, Ttl};
 

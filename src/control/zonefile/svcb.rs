@@ -6,8 +6,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use super::fields::{Fields, decode_base64, number, unescaped};
 use super::mistake::{Mistake, shown};
-use super::rdata::{Fields, decode_base64, number, unescaped};
 use crate::control::diagnostic::nearest;
 
 const MANDATORY: u16 = 0;
@@ -166,7 +166,7 @@ fn key_code(text: &str) -> Option<u16> {
         return Some(*code);
     }
     let digits = text.get(..3).filter(|head| head.eq_ignore_ascii_case("key")).and_then(|_| text.get(3..))?;
-    // RFC 9460 section 2.1: "the decimal value ... without leading zeros".
+    // RFC 9460 section 2.1: no leading zeros.
     if digits.len() > 1 && digits.starts_with('0') {
         return None;
     }
@@ -305,7 +305,7 @@ fn together_fault(keys: &[u16], mandatory: &[u8]) -> Option<(u16, String)> {
     if keys.contains(&NO_DEFAULT_ALPN) && !keys.contains(&ALPN) {
         return Some((NO_DEFAULT_ALPN, "no-default-alpn needs alpn".into()));
     }
-    // RFC 9460 section 8: "keys in the list MUST appear in the SvcParams".
+    // RFC 9460 section 8: every key of the list must be there.
     mandatory
         .chunks_exact(2)
         .map(|key| u16::from_be_bytes([key[0], key[1]]))

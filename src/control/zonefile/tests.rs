@@ -507,6 +507,16 @@ fn the_cost_is_linear() {
     }
 }
 
+#[test]
+fn the_cost_of_a_crowded_name_is_linear() {
+    let many: String =
+        (0..30_000).map(|n| format!("s A 10.0.{}.{}\ns MX {n} .\nx{n}.s TXT x\n", n >> 8, n & 255)).collect();
+    let parsed = parse_with(&format!("s NS x.net.\n{many}"), Some(1), &[]);
+    let started = Instant::now();
+    check(&name("example.com"), &parsed.records[0].span, &parsed.records, &[]);
+    assert!(started.elapsed().as_secs() < 5, "took {:?}", started.elapsed());
+}
+
 /// Words of which odd zones are made.
 fn tokens() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![

@@ -25,7 +25,8 @@ pub(super) struct Node<'r> {
 impl<'r> Node<'r> {
     /// The first record of this type.
     pub fn first(&self, rtype: RecordType) -> Option<&'r ZoneRecord> {
-        self.records.iter().find(|record| record.record.rtype == rtype).copied()
+        let at = self.records.partition_point(|record| record.record.rtype < rtype);
+        self.records.get(at).filter(|record| record.record.rtype == rtype).copied()
     }
 
     pub fn sets(&self) -> impl Iterator<Item = &[&'r ZoneRecord]> {
@@ -54,6 +55,20 @@ impl<'r> Tree<'r> {
 
     pub fn nodes(&self) -> &[Node<'r>] {
         &self.nodes
+    }
+
+    /// All nodes with their [`Tree::cover`], in one pass.
+    pub fn nodes_covered(&self) -> impl Iterator<Item = (&Node<'r>, Option<&Node<'r>>)> {
+        let mut cover: Option<&Node<'r>> = None;
+        self.nodes.iter().map(move |node| {
+            cover = cover.filter(|cover| node.key.starts_with(&cover.key));
+            let above = cover;
+            let is_cut = self.is_cut(node);
+            if cover.is_none() && (is_cut || node.first(RecordType::DNAME).is_some()) {
+                cover = Some(node);
+            }
+            (node, above.or(Some(node).filter(|_| is_cut)))
+        })
     }
 
     pub fn find(&self, name: &Name) -> Option<&Node<'r>> {
@@ -122,9 +137,24 @@ fn ancestors(key: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::diagnostic::SourceFile;
+    use crate::control::zonefile::{MasterText, NoInclude, parse};
+    use crate::model::Ttl;
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn one_pass_finds_the_cover_of_each_node(zone in "(([ab]\\.){0,3}@? (TXT x|NS x|DNAME x|A 192\\.0\\.2\\.1)\n){0,12}") {
+            let origin = Name::parse_absolute("b.").expect("a name");
+            let file = SourceFile::new("zone", zone.replace(".@", ".b.").replace(". ", ".b. "));
+            let records = parse(MasterText::whole(&file), &origin, Some(Ttl::default()), &mut NoInclude).records;
+            let tree = Tree::new(&origin, records.iter().filter(|record| record.record.owner.is_at_or_below(&origin)));
+            for (node, cover) in tree.nodes_covered() {
+                let expected = tree.cover(node.name);
+                prop_assert_eq!(cover.map(|node| node.name), expected.map(|node| node.name), "{}\n{}", node.name, file.text);
+            }
+        }
+
         #[test]
         fn rfc4034_6_1_keys_order_as_names(a in "(([ab\\*]|\\\\00[0-3]){1,3}\\.){0,3}", b in "(([abA]|\\\\00[0-3]){1,3}\\.){0,3}") {
             let name = |text: &str| Name::parse_absolute(if text.is_empty() { "." } else { text }).expect("a name");

@@ -70,7 +70,7 @@ impl Datagrams {
         datagrams
     }
 
-    /// Waits for a datagram, takes all that are there, up to [`BATCH`], and forgets the last batch.
+    /// Waits for a datagram, takes all that are there, up to [`BATCH`]. Replies not sent are forgotten.
     ///
     /// Waits as long as the socket's read timeout says (then `WouldBlock`).
     pub(super) fn receive(&mut self, socket: &impl AsFd) -> io::Result<()> {
@@ -78,7 +78,6 @@ impl Datagrams {
         for index in 0..mem::take(&mut self.received) {
             self.arm(index);
         }
-        self.queued = 0;
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: the descriptor is open while `socket` is borrowed, and each of the BATCH headers
         // was armed: it points to buffers of the lengths it says, which live as long as `self`.
@@ -92,6 +91,7 @@ impl Datagrams {
     /// Hands each received datagram, with room for [`MAX_UDP_RESPONSE`] octets, to `answer`, and
     /// queues as many octets as it returns as the reply; none for 0 or more than there is room for.
     pub(super) fn answer(&mut self, mut answer: impl FnMut(Received<'_>, &mut [u8]) -> usize) {
+        self.queued = 0;
         for index in 0..self.received {
             let slot = self.slot(index);
             let header = &self.incoming[index];
@@ -303,4 +303,49 @@ fn set_option(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io
     let result =
         unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw const value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_reply_that_cannot_be_sent_costs_no_other() {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let client = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        client.connect(server.local_addr().expect("address")).expect("connect");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+        for body in [b"a", b"b", b"c", b"d"] {
+            client.send(body).expect("send");
+        }
+        let mut datagrams = Datagrams::new();
+        datagrams.receive(&server).expect("a batch");
+        datagrams.answer(|received, out| {
+            out[..received.packet.len()].copy_from_slice(received.packet);
+            received.packet.len()
+        });
+        for refused in [0, 2] {
+            datagrams.outgoing[refused].msg_hdr.msg_namelen = 1;
+        }
+        let sent = datagrams.send(&server);
+        assert_eq!((sent.failed, sent.error.map(|error| error.kind())), (2, Some(io::ErrorKind::InvalidInput)));
+        for body in [b"b", b"d"] {
+            let mut buffer = [0; 9];
+            let length = client.recv(&mut buffer).expect("a reply");
+            assert_eq!(&buffer[..length], body);
+        }
+    }
+
+    #[test]
+    fn a_reply_longer_than_its_room_is_not_sent() {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        server.send_to(b"x", server.local_addr().expect("address")).expect("send");
+        let mut datagrams = Datagrams::new();
+        datagrams.receive(&server).expect("a batch");
+        datagrams.answer(|_, _| MAX_UDP_RESPONSE + 1);
+        assert_eq!(datagrams.queued, 0);
+    }
 }

@@ -199,6 +199,7 @@ fn rfc2181_10_3_name_servers_have_addresses_and_are_no_aliases() {
             &[],
             &["E zone:6:1: the name server a.ns9.example.com. has no address"],
         ),
+        ("@ NS a.b.ns9\n*.ns9 AAAA ::1\n", &[], &[]),
         ("@ NS svc\n", &["svc"], &[]),
         ("@ NS svc\n", &["svc:host"], &["E zone:6:1: the name server svc.example.com. is an alias … <toml:1:1"]),
         ("@ NS ns.sub\nsub NS ns.sub\nns.sub A 192.0.2.1\n", &[], &[]),

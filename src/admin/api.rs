@@ -1,0 +1,293 @@
+//! Routes: what is taken from requests, and whom they are handed to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::reload::{ReloadRequest, Reloaded};
+use crate::control::writer::{Command, SayError, SayOutcome};
+use crate::model::{Name, RecordType};
+use crate::state::Snapshot;
+use crate::steer::plan::Footing;
+use crate::steer::standing::{Override, Standing};
+
+use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
+use super::guard::{ALIVE, guard};
+use super::problem::Problem;
+use super::shares::ShareCounts;
+use super::status::{self, Status};
+use super::{Context, metrics, page};
+
+/// The largest request body, in octets: an override takes 20.
+const MAX_BODY: usize = 64 * 1024;
+/// A body must have arrived within this.
+const BODY: Duration = Duration::from_secs(5);
+/// The writer answers in milliseconds; after this long something is wrong with it.
+const WRITER: Duration = Duration::from_secs(10);
+/// A reload that takes longer goes on, but nobody is kept waiting. Below the life of a connection.
+const RELOAD: Duration = Duration::from_secs(50);
+/// The longest region name taken, in octets: a label, `@` and an origin with every octet escaped.
+const MAX_REGION: usize = 2048;
+
+/// All routes, behind the guard.
+pub fn router(context: Context) -> Router {
+    let token = Arc::new(context.token.clone());
+    let api = Arc::new(Api { context: Arc::new(context), counts: ShareCounts::default() });
+    Router::new()
+        .route("/", get(page::page))
+        .route("/v1/status", get(get_status))
+        .route("/v1/explain", get(get_explain))
+        .route("/v1/regions/{name}/override", post(post_override))
+        .route("/v1/reload", post(post_reload))
+        .route("/metrics", get(get_metrics))
+        .route(ALIVE, get(|| async { "alive\n" }))
+        .route("/readyz", get(get_ready))
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here").details(routes()) })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "that cannot be done here").details(routes())
+        })
+        .layer(middleware::from_fn_with_state(token, guard))
+        .with_state(api)
+}
+
+struct Api {
+    context: Arc<Context>,
+    counts: ShareCounts,
+}
+
+type Shared = State<Arc<Api>>;
+
+fn routes() -> Vec<String> {
+    [
+        "GET /",
+        "GET /v1/status",
+        "GET /v1/explain?name=NAME&client=ADDRESS[&type=TYPE][&by=ecs|source]",
+        "POST /v1/regions/NAME/override {\"override\": \"up|down|drain|auto\"}",
+        "POST /v1/reload",
+        "GET /metrics",
+        "GET /healthz",
+        "GET /readyz",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// Counting shares takes milliseconds with a large atlas: not on a thread that serves sockets.
+async fn get_status(State(api): Shared) -> Result<Json<Status>, Problem> {
+    let status = tokio::task::spawn_blocking(move || status::status(&api.context, &api.counts)).await;
+    status.map(Json).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+#[derive(Deserialize)]
+struct ExplainQuery {
+    name: String,
+    client: String,
+    #[serde(rename = "type")]
+    qtype: Option<String>,
+    by: Option<String>,
+}
+
+async fn get_explain(
+    State(api): Shared,
+    query: Result<Query<ExplainQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<ExplainReport>, Problem> {
+    let Query(asked) = query.map_err(|error| Problem::bad_request(error.body_text()).details(routes()))?;
+    let name = Name::parse_absolute(&asked.name)
+        .map_err(|error| Problem::bad_request(format!("`{}` is not a domain name: {error}", asked.name)))?;
+    let qtype = asked.qtype.as_deref().unwrap_or("A");
+    let qtype: RecordType =
+        qtype.parse().map_err(|error| Problem::bad_request(format!("`{qtype}` is {error}, such as A or TYPE65")))?;
+    let client = AskedBy::parse(&asked.client, asked.by.as_deref()).map_err(Problem::bad_request)?;
+    let snapshot = api.context.shared.load_full();
+    explain_client(&snapshot, &name, qtype, client, Instant::now()).map(Json).map_err(Problem::from)
+}
+
+impl From<ExplainError> for Problem {
+    fn from(error: ExplainError) -> Problem {
+        let text = error.to_string();
+        match error {
+            ExplainError::Unknown { nearest, .. } => {
+                let nearest = nearest.into_iter().map(|name| format!("did you mean {name}?")).collect();
+                Problem::new(StatusCode::NOT_FOUND, text).details(nearest)
+            }
+            ExplainError::Undecodable(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverrideBody {
+    #[serde(rename = "override")]
+    said: Override,
+}
+
+/// An override that took, and what follows from it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Said {
+    /// Qualified.
+    pub region: String,
+    #[serde(rename = "override")]
+    pub said: Override,
+    /// What the region is good for now, such as `up`.
+    pub standing: String,
+    /// Answers that name the region may be cached for this long yet, in seconds: the longest TTL
+    /// of its services. 0 where it stays in use.
+    pub cached_for_s: u32,
+    /// What follows, in sentences for people.
+    pub follows: Vec<String>,
+}
+
+async fn post_override(
+    State(api): Shared,
+    Path(region): Path<String>,
+    request: Request,
+) -> Result<Json<Said>, Problem> {
+    let OverrideBody { said } = json(request).await?;
+    if region.len() > MAX_REGION {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
+    }
+    let (reply, done) = oneshot::channel();
+    let command = Command::Say { region, said, reply };
+    let outcome = asked(&api.context.commands, command, done, WRITER).await?.map_err(Problem::from)?;
+    let snapshot = api.context.shared.load_full();
+    Ok(Json(what_follows(&snapshot, outcome, said)))
+}
+
+impl From<SayError> for Problem {
+    fn from(error: SayError) -> Problem {
+        let status = match error {
+            SayError::Unknown { .. } => StatusCode::NOT_FOUND,
+            SayError::Ambiguous { .. } => StatusCode::CONFLICT,
+            SayError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, error.to_string())
+    }
+}
+
+fn what_follows(snapshot: &Snapshot, outcome: SayOutcome, said: Override) -> Said {
+    let SayOutcome { region, standing } = outcome;
+    let id = snapshot.model.find_regions(&region).first().copied();
+    let services = snapshot.model.service_ids().filter(|id_of_service| {
+        id.is_some_and(|id| snapshot.model.service(*id_of_service).regions.contains(&id))
+    });
+    let services: Vec<_> = services.collect();
+    let longest = services.iter().map(|&id| snapshot.model.service(id).ttl.as_secs()).max().unwrap_or(0);
+    let cached_for_s = if standing.is_eligible() { 0 } else { longest };
+    let mut follows = vec![match (standing, said) {
+        (Standing::Up | Standing::Suspect, Override::Auto) => "clients are sent there as its probes say".to_owned(),
+        (Standing::Down, Override::Auto) => "its probes say it is down: no clients are sent there".to_owned(),
+        (Standing::Up | Standing::Suspect, _) => "clients are sent there whatever its probes say".to_owned(),
+        (Standing::Drain, _) => {
+            format!("no new clients are sent there; resolvers may hold answers that name it for {longest} s yet")
+        }
+        (Standing::Down, _) => {
+            format!("clients are no longer sent there; resolvers may hold answers that name it for {longest} s yet")
+        }
+    }];
+    if said != Override::Auto {
+        follows.push("this holds, also over restarts, until the override is `auto` again".to_owned());
+    }
+    for id in services {
+        let footing = snapshot.plan.services.get(id.index()).map_or(Footing::Firm, |plan| plan.footing);
+        let name = &snapshot.model.service(id).name;
+        follows.extend(match footing {
+            Footing::Firm => None,
+            Footing::Panic => Some(format!("{name}: all regions are down by their probes, and all are answered")),
+            Footing::OnlyDraining => Some(format!("{name}: only draining regions are left, so these are answered")),
+            Footing::AllWithdrawn => Some(format!("{name}: every region is withdrawn; all are answered, since none would be an outage")),
+        });
+    }
+    Said { region, said, standing: standing.as_str().to_owned(), cached_for_s, follows }
+}
+
+async fn post_reload(State(api): Shared, request: Request) -> Result<Json<Reloaded>, Problem> {
+    let _: serde::de::IgnoredAny = json_or_nothing(request).await?;
+    let (reply, done) = oneshot::channel();
+    let outcome = asked(&api.context.reloads, ReloadRequest { reply }, done, RELOAD).await?;
+    outcome.map(Json).map_err(|mistakes| {
+        let error = "not reloaded: the old configuration is still being served";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).details(mistakes)
+    })
+}
+
+async fn get_metrics(State(api): Shared) -> Result<Response, Problem> {
+    match metrics::text(&api.context) {
+        Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()),
+        Err(error) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    generation: u64,
+    last_load: status::LastLoad,
+}
+
+/// The API opens after the first probe round, so whoever gets here is being answered. A reload
+/// that failed is told, and leaves the server ready.
+async fn get_ready(State(api): Shared) -> Json<Ready> {
+    let generation = api.context.shared.load().generation;
+    Json(Ready { ready: true, generation, last_load: status::last_load(&api.context) })
+}
+
+/// Asks the writer or the reloader, and waits for its reply.
+async fn asked<Q, R>(
+    to: &mpsc::Sender<Q>,
+    question: Q,
+    reply: oneshot::Receiver<R>,
+    patience: Duration,
+) -> Result<R, Problem> {
+    let whole = async {
+        to.send(question).await.map_err(|_| Problem::unavailable("the server is stopping"))?;
+        reply.await.map_err(|_| Problem::unavailable("the server is stopping"))
+    };
+    match tokio::time::timeout(patience, whole).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("not done within {} s; it may still be: see /v1/status", patience.as_secs()),
+        )),
+    }
+}
+
+/// The request's body, which must be JSON and say so: a form of another site cannot.
+async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    let body = body(request).await?;
+    serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
+}
+
+/// As [`json`], with an empty body for `null`.
+async fn json_or_nothing<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    let body = body(request).await?;
+    let body: &[u8] = if body.is_empty() { b"null" } else { &body };
+    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
+}
+
+async fn body(request: Request) -> Result<axum::body::Bytes, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "`Content-Type: application/json` is needed"));
+    }
+    let too_large = || {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {MAX_BODY} octets, or broke off"))
+    };
+    match tokio::time::timeout(BODY, axum::body::to_bytes(request.into_body(), MAX_BODY)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not arrive within {} s", BODY.as_secs()),
+        )),
+    }
+}

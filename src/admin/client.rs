@@ -1,0 +1,191 @@
+//! The other end of the admin API, for the command line: asks a running server.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::api::Said;
+use crate::steer::standing::Override;
+
+/// The longest answer taken, in octets: the status of 1,024 regions of 64 endpoints, and room.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// For the whole of a request. A reload takes up to 50 s before the server gives up waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks one server.
+pub struct AdminClient {
+    base: String,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+/// Why a server did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("cannot connect to {address}: is `meridian serve` running? ({why})")]
+    CannotConnect { address: String, why: String },
+    #[error("{address} takes no unknown callers: give the admin token")]
+    Token { address: String },
+    /// It answered, and said no.
+    #[error("{error}{}", details.iter().map(|line| format!("\n{line}")).collect::<String>())]
+    Refused { status: u16, error: String, details: Vec<String> },
+    /// What answers there is something else, or broke off.
+    #[error("{address} does not answer as meridian does: {why}")]
+    NotMeridian { address: String, why: String },
+    #[error("cannot ask: {0}")]
+    Unusable(String),
+}
+
+impl AdminClient {
+    /// A client of the server whose admin API listens at `address`. Proxies named in the
+    /// environment are not used, and no redirect is followed.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made; certificates are not needed for it.
+    pub fn new(address: SocketAddr, token: Option<String>) -> Result<AdminClient, ClientError> {
+        // reqwest wants a TLS provider to be there, though this is plain HTTP. An error means that
+        // one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE)
+            .connect_timeout(Duration::from_secs(5))
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(|error| ClientError::Unusable(error.to_string()))?;
+        Ok(AdminClient { base: format!("http://{}", reachable(address)), token, http })
+    }
+
+    /// Everything at a glance: [`super::status::Status`] as JSON.
+    pub async fn status(&self) -> Result<Value, ClientError> {
+        self.ask(Method::GET, &["v1", "status"], &[], None).await
+    }
+
+    /// Why a client gets what it gets: [`super::explain::ExplainReport`] as JSON. `by` is `ecs`
+    /// or `source`.
+    pub async fn explain(
+        &self,
+        name: &str,
+        client: &str,
+        qtype: &str,
+        by: Option<&str>,
+    ) -> Result<Value, ClientError> {
+        let mut query = vec![("name", name), ("client", client), ("type", qtype)];
+        query.extend(by.map(|by| ("by", by)));
+        self.ask(Method::GET, &["v1", "explain"], &query, None).await
+    }
+
+    /// Says something of a region, by bare or qualified name.
+    pub async fn say(&self, region: &str, said: Override) -> Result<Said, ClientError> {
+        let body = serde_json::json!({ "override": said });
+        let answer = self.ask(Method::POST, &["v1", "regions", region, "override"], &[], Some(body)).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// Loads everything afresh: [`crate::control::reload::Reloaded`] as JSON. Mistakes come as
+    /// [`ClientError::Refused`].
+    pub async fn reload(&self) -> Result<Value, ClientError> {
+        self.ask(Method::POST, &["v1", "reload"], &[], Some(Value::Object(Default::default()))).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Result<Value, ClientError> {
+        let url = self.url(path, query)?;
+        let mut request = self.http.request(method, url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.map_err(|error| self.not_sent(&error))?;
+        let status = response.status();
+        let octets = self.read(response).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&octets).map_err(|error| self.not_ours(error.to_string()));
+        }
+        Err(self.refused(status, &octets))
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<reqwest::Url, ClientError> {
+        let unusable = || ClientError::Unusable(format!("{} is no base of URLs", self.base));
+        let mut url = reqwest::Url::parse(&self.base).map_err(|_| unusable())?;
+        url.path_segments_mut().map_err(|()| unusable())?.clear().extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn read(&self, mut response: reqwest::Response) -> Result<Vec<u8>, ClientError> {
+        let mut octets = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.not_ours(chain(&error)))? {
+            if octets.len() + chunk.len() > MAX_ANSWER {
+                return Err(self.not_ours(format!("its answer is longer than {MAX_ANSWER} octets")));
+            }
+            octets.extend_from_slice(&chunk);
+        }
+        Ok(octets)
+    }
+
+    fn refused(&self, status: StatusCode, octets: &[u8]) -> ClientError {
+        #[derive(Deserialize)]
+        struct Body {
+            error: String,
+            #[serde(default)]
+            details: Vec<String>,
+        }
+        match serde_json::from_slice(octets) {
+            Ok(Body { .. }) if status == StatusCode::UNAUTHORIZED && self.token.is_none() => {
+                ClientError::Token { address: self.base.clone() }
+            }
+            Ok(Body { error, details }) => ClientError::Refused { status: status.as_u16(), error, details },
+            Err(_) => self.not_ours(format!("status {status}")),
+        }
+    }
+
+    fn not_sent(&self, error: &reqwest::Error) -> ClientError {
+        if error.is_connect() {
+            return ClientError::CannotConnect { address: self.base.clone(), why: innermost(error) };
+        }
+        self.not_ours(chain(error))
+    }
+
+    fn not_ours(&self, why: String) -> ClientError {
+        ClientError::NotMeridian { address: self.base.clone(), why }
+    }
+}
+
+/// A server that listens on all addresses is asked on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (std::net::Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", innermost(source)),
+        None => error.to_string(),
+    }
+}
+
+/// What was wrong at the bottom of it: `Connection refused`.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}

@@ -1,0 +1,330 @@
+//! Counters and the snapshot in the text format that Prometheus scrapes (OpenMetrics 1.0).
+//!
+//! Nothing is kept for it: each scrape reads the counters and the snapshot there are. Series are
+//! bounded by what is configured: regions (at most 1,024) and fixed sets of words, never by what
+//! clients ask.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Instant, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::Registry;
+
+use crate::query::Transport;
+use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWait, Totals};
+use crate::state::Snapshot;
+use crate::steer::health::Verdict;
+use crate::steer::plan::Footing;
+use crate::steer::standing::{LoadFigure, Override, RegionState, Standing};
+
+use super::Context;
+
+/// What [`text`] is, to be told to whoever gets it.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics now.
+pub fn text(context: &Arc<Context>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("meridian");
+    registry.register_collector(Box::new(Scrape(context.clone())));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// The name of an extended RCODE in IANA's registry; `other` for those never sent.
+pub fn rcode_name(rcode: u16) -> &'static str {
+    const NAMES: [&str; 12] = [
+        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
+        "NOTZONE", "DSOTYPENI",
+    ];
+    match rcode {
+        16 => "BADVERS",
+        _ => NAMES.get(usize::from(rcode)).copied().unwrap_or("other"),
+    }
+}
+
+struct Scrape(Arc<Context>);
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrape").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut out = Out(encoder);
+        let snapshot = self.0.shared.load_full();
+        queries(&mut out, &self.0.counters.total())?;
+        sockets(&mut out, &self.0.counters.total())?;
+        let regions = Regions::new(&snapshot);
+        conditions(&mut out, &regions)?;
+        loads(&mut out, &regions, Instant::now())?;
+        whole(&mut out, &snapshot)?;
+        process(&mut out, &self.0, &snapshot)
+    }
+}
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// Writes metrics, each with its help and type and all its series.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn counter<'a, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'a>, V)>,
+    ) -> fmt::Result {
+        let none: Option<&Exemplar<Labels<'_>, f64>> = None;
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in series {
+            match labels.is_empty() {
+                true => metric.encode_counter(&value, none)?,
+                false => metric.encode_family(&labels)?.encode_counter(&value, none)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn gauge<'a, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'a>, V)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in series {
+            match labels.is_empty() {
+                true => metric.encode_gauge(&value)?,
+                false => metric.encode_family(&labels)?.encode_gauge(&value)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One series without labels.
+fn only<'a, V>(value: V) -> [(Labels<'a>, V); 1] {
+    [(Vec::new(), value)]
+}
+
+/// A counter per word of a label.
+fn by<'a, const N: usize>(
+    totals: &Totals,
+    label: &'static str,
+    events: [(&'a str, Event); N],
+) -> [(Labels<'a>, u64); N] {
+    events.map(|(word, event)| (vec![(label, word)], totals.get(event)))
+}
+
+fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
+    let transports = [("udp", Event::Query(Transport::Udp)), ("tcp", Event::Query(Transport::Tcp))];
+    out.counter("queries", "Messages received, by transport", by(totals, "transport", transports))?;
+    // All RCODEs without a name add up to `other`.
+    let mut responses: Vec<(&'static str, u64)> = Vec::new();
+    for (rcode, event) in (0..=u16::MAX).map_while(|rcode| {
+        let event = Event::Response(rcode);
+        (rcode <= 17).then_some((rcode, event))
+    }) {
+        let name = rcode_name(rcode);
+        match responses.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum = sum.wrapping_add(totals.get(event)),
+            None => responses.push((name, totals.get(event))),
+        }
+    }
+    let responses = responses.into_iter().map(|(name, count)| (vec![("rcode", name)], count));
+    out.counter("responses", "Responses sent, by response code", responses)?;
+    out.counter("responses_truncated", "Responses with TC set", only(totals.get(Event::Truncated)))?;
+    let types = [
+        ("A", Event::QueryType(QueryTypeGroup::A)),
+        ("AAAA", Event::QueryType(QueryTypeGroup::Aaaa)),
+        ("HTTPS", Event::QueryType(QueryTypeGroup::Https)),
+        ("other", Event::QueryType(QueryTypeGroup::Other)),
+    ];
+    out.counter("questions", "Well-formed questions, by what they ask for", by(totals, "qtype", types))?;
+    out.counter("ecs_queries", "Queries with a client subnet (RFC 7871)", only(totals.get(Event::Ecs)))?;
+    let dropped = [
+        ("response", Event::Dropped(DropReason::Response)),
+        ("short", Event::Dropped(DropReason::Short)),
+        ("source_port", Event::Dropped(DropReason::SourcePort)),
+        ("long", Event::Dropped(DropReason::Long)),
+    ];
+    out.counter("dropped", "Packets that got no response, by reason", by(totals, "reason", dropped))
+}
+
+fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
+    let accepted = totals.get(Event::TcpAccepted);
+    out.counter("tcp_connections_accepted", "TCP connections let in", only(accepted))?;
+    let limits =
+        [("total", Event::TcpRefused(TcpLimit::Total)), ("network", Event::TcpRefused(TcpLimit::Network))];
+    out.counter(
+        "tcp_connections_refused",
+        "TCP connections closed at once, by the limit they met",
+        by(totals, "limit", limits),
+    )?;
+    let waits = [
+        ("idle", Event::TcpTimeout(TcpWait::Idle)),
+        ("message", Event::TcpTimeout(TcpWait::Message)),
+        ("write", Event::TcpTimeout(TcpWait::Write)),
+    ];
+    out.counter("tcp_timeouts", "TCP connections closed for being slow, by what at", by(totals, "wait", waits))?;
+    let unsent = [("udp", Event::SendFailed(Transport::Udp)), ("tcp", Event::SendFailed(Transport::Tcp))];
+    out.counter("send_failures", "Responses that could not be sent, by transport", by(totals, "transport", unsent))?;
+    let errors = [("udp", Event::SocketError(Transport::Udp)), ("tcp", Event::SocketError(Transport::Tcp))];
+    out.counter(
+        "socket_errors",
+        "Failures to receive or accept that are no client's doing, by transport",
+        by(totals, "transport", errors),
+    )?;
+    out.counter("panics", "Panics while answering: each is a bug", only(totals.get(Event::Panicked)))
+}
+
+/// Every region's qualified name and state.
+struct Regions<'a>(Vec<(String, &'a RegionState)>);
+
+impl<'a> Regions<'a> {
+    fn new(snapshot: &'a Snapshot) -> Regions<'a> {
+        let names = snapshot.model.region_ids().map(|id| snapshot.model.qualified_region_name(id));
+        Regions(names.zip(&snapshot.states).collect())
+    }
+
+    /// One series per region; those without a value have none.
+    fn each<'s, V>(
+        &'s self,
+        value: impl Fn(&RegionState) -> Option<V> + 's,
+    ) -> impl Iterator<Item = (Labels<'s>, V)> + 's {
+        self.0.iter().filter_map(move |(name, state)| Some((vec![("region", name.as_str())], value(state)?)))
+    }
+
+    /// One series per region and word.
+    fn each_word<'s, V>(
+        &'s self,
+        label: &'static str,
+        words: &'s [&'static str],
+        value: impl Fn(&RegionState, &str) -> V + 's,
+    ) -> impl Iterator<Item = (Labels<'s>, V)> + 's {
+        let series = self.0.iter().flat_map(move |region| words.iter().map(move |&word| (region, word)));
+        series.map(move |((name, state), word)| (vec![("region", name.as_str()), (label, word)], value(state, word)))
+    }
+}
+
+fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
+    let standings = [Standing::Up, Standing::Suspect, Standing::Drain, Standing::Down].map(Standing::as_str);
+    out.gauge(
+        "region_standing",
+        "1 at what the region is good for now: the override, else what the probes say; 0 at the rest",
+        regions.each_word("standing", &standings, |state, word| u32::from(state.standing.as_str() == word)),
+    )?;
+    let overrides = [Override::Auto, Override::Up, Override::Down, Override::Drain].map(Override::as_str);
+    out.gauge(
+        "region_override",
+        "1 at what the operator says of the region; 0 at the rest",
+        regions.each_word("override", &overrides, |state, word| u32::from(state.said.as_str() == word)),
+    )?;
+    let verdicts = [Verdict::Up.as_str(), Verdict::Suspect.as_str(), Verdict::Down.as_str(), UNPROBED];
+    out.gauge(
+        "region_endpoints",
+        "Endpoints of the region, by what their probes say",
+        regions.each_word("verdict", &verdicts, |state, word| {
+            let verdict = |seen: Option<Verdict>| seen.map_or(UNPROBED, Verdict::as_str);
+            state.endpoints.iter().filter(|endpoint| verdict(endpoint.verdict) == word).count()
+        }),
+    )?;
+    out.gauge(
+        "region_price_milliseconds",
+        "What the region's load adds to its score, 0 to 250",
+        regions.each(|state| Some(state.price_ms)),
+    )
+}
+
+const UNPROBED: &str = "unprobed";
+
+fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result {
+    let last = |state: &RegionState| state.load.last;
+    out.gauge(
+        "region_load",
+        "Load as last reported, in the region's own unit; missing where it never was",
+        regions.each(move |state| Some(last(state)?.load)),
+    )?;
+    out.gauge(
+        "region_capacity",
+        "Capacity as last reported, else as configured, in the unit of the load",
+        regions.each(move |state| last(state)?.capacity),
+    )?;
+    out.gauge(
+        "region_utilisation_ratio",
+        "Load over capacity; above 1 in an overload",
+        regions.each(move |state| last(state).as_ref().and_then(LoadFigure::utilisation)),
+    )?;
+    out.gauge(
+        "region_load_age_seconds",
+        "Age of the last load report that made sense",
+        regions.each(move |state| Some(now.saturating_duration_since(last(state)?.at).as_secs_f64())),
+    )?;
+    out.gauge(
+        "region_load_stale",
+        "1 where the last load report is too old to act on",
+        regions.each(move |state| last(state).map(|_| u32::from(state.load.stale))),
+    )?;
+    out.gauge(
+        "region_load_failing",
+        "1 where the last scrape of the load report brought no figure",
+        regions.each(|state| Some(u32::from(state.load.error.is_some()))),
+    )?;
+    out.gauge(
+        "region_probe_age_seconds",
+        "Time since the last probe of any of the region's endpoints",
+        regions.each(move |state| {
+            let latest = state.endpoints.iter().filter_map(|endpoint| endpoint.probed_at).max()?;
+            Some(now.saturating_duration_since(latest).as_secs_f64())
+        }),
+    )
+}
+
+fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let footings = [
+        ("firm", Footing::Firm),
+        ("panic", Footing::Panic),
+        ("only_draining", Footing::OnlyDraining),
+        ("all_withdrawn", Footing::AllWithdrawn),
+    ];
+    let count = |footing| snapshot.plan.services.iter().filter(|plan| plan.footing == footing).count();
+    out.gauge(
+        "services",
+        "Services, by what they stand on: anything but firm needs a look",
+        footings.map(|(word, footing)| (vec![("footing", word)], count(footing))),
+    )?;
+    out.gauge("zones", "Zones served", only(snapshot.model.zones.len()))?;
+    out.gauge("names", "Names served, empty non-terminals counted", only(snapshot.names.len()))?;
+    out.gauge("atlas_places", "Distinct places clients can be in", only(snapshot.atlas.place_count()))?;
+    out.gauge("atlas_memory_bytes", "Memory the atlas takes", only(snapshot.atlas.memory_bytes()))?;
+    out.gauge(
+        "snapshot_generation",
+        "The snapshot queries are answered from; grows by one with every change",
+        only(snapshot.generation),
+    )
+}
+
+fn process(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Result {
+    let load = context.load_status.load();
+    out.counter("reloads", "Reloads that took", only(snapshot.reloads))?;
+    out.gauge(
+        "last_load_success",
+        "1 where the last load or reload took; 0 where the configuration before it is served",
+        only(u32::from(load.mistakes.is_empty())),
+    )?;
+    let at = load.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    out.gauge("last_load_timestamp_seconds", "When the last load or reload was tried, since 1970", only(at))?;
+    out.gauge("uptime_seconds", "Time since the start", only(context.started.elapsed().as_secs_f64()))?;
+    out.gauge(
+        "build_info",
+        "Always 1; which version this is",
+        [(vec![("version", env!("CARGO_PKG_VERSION"))], 1u32)],
+    )
+}

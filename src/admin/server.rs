@@ -1,0 +1,86 @@
+//! The admin socket: connections, and what a client may take of them.
+//!
+//! Drives hyper itself, since `axum::serve` has no limit on connections or time. A connection
+//! carries one request and ends: so one deadline bounds the slow header, the slow body and the
+//! slow reader alike, and nobody can hold one of the few places for long.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// Connections at once. Operators, a scraper and a few open status pages need a dozen; more wait
+/// in the kernel's backlog.
+const CONNECTIONS: usize = 64;
+/// The whole header must be there within this.
+const HEADER: Duration = Duration::from_secs(5);
+/// A connection ends after this, whatever it is doing. Longer than any handler takes.
+const CONNECTION: Duration = Duration::from_secs(60);
+/// A request's header must fit into this, in octets.
+const HEADER_OCTETS: usize = 16 * 1024;
+/// How long connections may finish when the server stops.
+const GRACE: Duration = Duration::from_secs(1);
+/// After a failed accept, such as for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` until `shutdown` completes.
+pub async fn run(
+    listener: std::net::TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            (stream, permit) = accept(&listener, &places) => {
+                connections.spawn(connection(stream, router.clone(), permit));
+            }
+        }
+    }
+    drop(listener);
+    // Those still at work then are dropped with the set.
+    let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+/// The next connection there is a place for.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    let permit = places.clone().acquire_owned().await.ok(); // the semaphore is never closed
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, permit),
+            Err(error) => {
+                warn!("the admin API cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, _place: Option<OwnedSemaphorePermit>) {
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER)
+        .max_buf_size(HEADER_OCTETS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match tokio::time::timeout(CONNECTION, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("an admin connection ended: {error}"),
+        Err(_) => debug!("an admin connection was closed after {} s", CONNECTION.as_secs()),
+    }
+}

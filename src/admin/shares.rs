@@ -1,0 +1,81 @@
+//! How a service's clients are shared over regions, summed over all places.
+//!
+//! Counting walks every place of the atlas, so what was counted is kept for as long as the plan
+//! behind it stays the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::{RegionId, ServiceId};
+use crate::state::Snapshot;
+use crate::steer::plan::CellTable;
+
+/// Places counted for one report at most, some 50 ms of work: services beyond that show no
+/// figures until others have theirs.
+const BUDGET: usize = 4_000_000;
+
+/// What one region of a service gets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegionShare {
+    pub region: RegionId,
+    /// Places of which it gets the largest part.
+    pub places: usize,
+    /// 0 to 1: its share of clients, all places counted alike.
+    pub mean: f64,
+}
+
+/// Remembers what was counted, by service.
+#[derive(Default)]
+pub struct ShareCounts(Mutex<Vec<Option<Counted>>>);
+
+struct Counted {
+    /// Held, so that no other table can have its address.
+    cells: Arc<CellTable>,
+    shares: Arc<[RegionShare]>,
+}
+
+impl ShareCounts {
+    /// The shares of every service, in the order of their ids; `None` for those there was no time
+    /// to count.
+    pub fn of(&self, snapshot: &Snapshot) -> Vec<Option<Arc<[RegionShare]>>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.resize_with(snapshot.model.services.len(), || None);
+        let mut budget = BUDGET;
+        snapshot
+            .model
+            .service_ids()
+            .zip(known.iter_mut())
+            .map(|(id, slot)| {
+                let cells = &snapshot.plan.services.get(id.index())?.cells;
+                if let Some(counted) = slot.as_ref().filter(|counted| Arc::ptr_eq(&counted.cells, cells)) {
+                    return Some(counted.shares.clone());
+                }
+                let cost = if cells.depends_on_place() { snapshot.atlas.place_count() } else { 1 };
+                budget = budget.checked_sub(cost)?;
+                let shares: Arc<[RegionShare]> = count(snapshot, id, cells).into();
+                *slot = Some(Counted { cells: cells.clone(), shares: shares.clone() });
+                Some(shares)
+            })
+            .collect()
+    }
+}
+
+/// Region by region in the order of the service.
+fn count(snapshot: &Snapshot, id: ServiceId, cells: &CellTable) -> Vec<RegionShare> {
+    let regions = &snapshot.model.service(id).regions;
+    let mut shares: Vec<RegionShare> =
+        regions.iter().map(|&region| RegionShare { region, places: 0, mean: 0.0 }).collect();
+    let mut places = 0;
+    for cell in snapshot.atlas.places().filter_map(|place| cells.cell(place)) {
+        places += 1;
+        let largest = cell.fractions().max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(region, _)| region);
+        for (region, fraction) in cell.fractions() {
+            let Some(share) = shares.iter_mut().find(|share| share.region == region) else { continue };
+            share.mean += fraction;
+            share.places += usize::from(largest == Some(region));
+        }
+    }
+    for share in &mut shares {
+        share.mean /= places.max(1) as f64;
+    }
+    shares
+}

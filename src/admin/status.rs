@@ -1,0 +1,278 @@
+//! Everything at a glance, as data: what `GET /v1/status`, `meridian status` and the status page
+//! show. Times are in seconds unless their name says otherwise; ages are at the time of asking.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::model::{Layer, RegionId};
+use crate::state::Snapshot;
+use crate::steer::plan::Footing;
+use crate::steer::standing::{EndpointState, Override, RegionState, Standing};
+
+use super::Context;
+use super::shares::{RegionShare, ShareCounts};
+
+/// One moment's state of the whole server.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub version: &'static str,
+    pub uptime_s: f64,
+    /// Grows by one with every snapshot.
+    pub generation: u64,
+    /// Grows by one with every reload that took.
+    pub reloads: u64,
+    pub snapshot_age_s: f64,
+    pub last_load: LastLoad,
+    pub atlas: AtlasStatus,
+    pub zones: Vec<String>,
+    pub regions: Vec<RegionStatus>,
+    pub services: Vec<ServiceStatus>,
+}
+
+/// How the last load or reload went.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastLoad {
+    pub ok: bool,
+    pub age_s: f64,
+    /// By the wall clock, in seconds since 1970.
+    pub at_unix_s: u64,
+    /// The text of each; the old configuration is being served where there are any.
+    pub mistakes: Vec<String>,
+}
+
+/// What is known of where clients are.
+#[derive(Clone, Debug, Serialize)]
+pub struct AtlasStatus {
+    pub places: usize,
+    pub ranges_ipv4: usize,
+    pub ranges_ipv6: usize,
+    pub memory_bytes: usize,
+    pub databases: Vec<DatabaseStatus>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct DatabaseStatus {
+    pub path: String,
+    /// Such as `GeoLite2-City`.
+    pub kind: String,
+    pub networks: u64,
+    /// By the wall clock, in seconds since 1970.
+    pub built_unix_s: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct RegionStatus {
+    /// Qualified: `seoul@gslb.example.com`.
+    pub name: String,
+    pub location: String,
+    /// Override, else verdict.
+    pub standing: Standing,
+    pub verdict: &'static str,
+    #[serde(rename = "override")]
+    pub said: Override,
+    pub endpoints: Vec<EndpointStatus>,
+    pub load: LoadStatus,
+    /// 0 to 250: what its load adds to its score.
+    pub price_ms: f64,
+    /// Since it last went down, began to drain or came back; `None`: not since the start.
+    pub changed_s: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStatus {
+    pub label: String,
+    /// `l4` or `l7`.
+    pub layer: &'static str,
+    pub weight: u32,
+    /// `None`: not probed.
+    pub verdict: Option<&'static str>,
+    /// How long it has had this verdict.
+    pub since_s: Option<f64>,
+    /// What the last probe saw; empty before the first.
+    pub last_probe: String,
+    pub probe_age_s: Option<f64>,
+    pub connect_ms: Option<f64>,
+}
+
+/// What a region says of its load. `None` figures were never reported: that is not a load of 0.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadStatus {
+    /// Whether the region has a load report at all.
+    pub configured: bool,
+    pub load: Option<f64>,
+    pub capacity: Option<f64>,
+    /// Load over capacity: 0 or more, above 1 in an overload.
+    pub utilisation: Option<f64>,
+    pub age_s: Option<f64>,
+    /// Too old to act on: the price stays as it was.
+    pub stale: bool,
+    /// Why the last scrape gave nothing, if it did.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    pub policy: &'static str,
+    pub footing: Footing,
+    pub ttl_s: u32,
+    pub failover_ttl_s: u32,
+    /// In the order of the file.
+    pub regions: Vec<ServiceRegion>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceRegion {
+    /// Qualified.
+    pub name: String,
+    pub standing: Standing,
+    /// Places of the atlas of which it gets the largest part; `None`: not counted yet.
+    pub places: Option<usize>,
+    /// 0 to 1: its share of clients, all places counted alike; `None`: not counted yet.
+    pub mean_share: Option<f64>,
+}
+
+/// The state now. Counts places: milliseconds where the atlas is large.
+pub fn status(context: &Context, counts: &ShareCounts) -> Status {
+    let snapshot = context.shared.load_full();
+    let now = Instant::now();
+    let shares = counts.of(&snapshot);
+    let services = snapshot.model.service_ids().zip(shares);
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_s: since(now, context.started),
+        generation: snapshot.generation,
+        reloads: snapshot.reloads,
+        snapshot_age_s: since(now, snapshot.made_at),
+        last_load: last_load(context),
+        atlas: atlas(&snapshot),
+        zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
+        regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
+        services: services.filter_map(|(id, shares)| service(&snapshot, id, shares.as_deref())).collect(),
+    }
+}
+
+/// How the last load or reload went.
+pub fn last_load(context: &Context) -> LastLoad {
+    let status = context.load_status.load_full();
+    LastLoad {
+        ok: status.mistakes.is_empty(),
+        // A clock set back meanwhile makes it look like now.
+        age_s: rounded(SystemTime::now().duration_since(status.at).unwrap_or_default()),
+        at_unix_s: status.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        mistakes: status.mistakes.clone(),
+    }
+}
+
+fn atlas(snapshot: &Snapshot) -> AtlasStatus {
+    let summary = snapshot.atlas.summary();
+    AtlasStatus {
+        places: summary.places,
+        ranges_ipv4: summary.ranges_v4,
+        ranges_ipv6: summary.ranges_v6,
+        memory_bytes: snapshot.atlas.memory_bytes(),
+        databases: summary
+            .databases
+            .iter()
+            .map(|database| DatabaseStatus {
+                path: database.path.clone(),
+                kind: database.kind.clone(),
+                networks: database.networks,
+                built_unix_s: database.build_epoch,
+            })
+            .collect(),
+    }
+}
+
+fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
+    let configured = snapshot.model.region(id);
+    let unknown = || RegionState::unprobed(configured.endpoints.len());
+    let state = snapshot.states.get(id.index()).cloned().unwrap_or_else(unknown);
+    let endpoints = configured.endpoints.iter().enumerate().map(|(index, endpoint)| {
+        let seen = state.endpoints.get(index).cloned().unwrap_or_default();
+        let layer = match endpoint.layer {
+            Layer::L4 => "l4",
+            Layer::L7 => "l7",
+        };
+        endpoint_status(endpoint.label(), layer, endpoint.weight, seen, now)
+    });
+    RegionStatus {
+        name: snapshot.model.qualified_region_name(id),
+        location: configured.location.to_string(),
+        standing: state.standing,
+        verdict: state.verdict.as_str(),
+        said: state.said,
+        endpoints: endpoints.collect(),
+        load: load(configured.load_report.is_some(), &state, now),
+        price_ms: state.price_ms,
+        changed_s: state.changed_at.map(|at| since(now, at)),
+    }
+}
+
+fn endpoint_status(
+    label: String,
+    layer: &'static str,
+    weight: u32,
+    seen: EndpointState,
+    now: Instant,
+) -> EndpointStatus {
+    EndpointStatus {
+        label,
+        layer,
+        weight,
+        verdict: seen.verdict.map(|verdict| verdict.as_str()),
+        since_s: seen.since.map(|at| since(now, at)),
+        last_probe: seen.last_probe,
+        probe_age_s: seen.probed_at.map(|at| since(now, at)),
+        connect_ms: seen.connect_ms,
+    }
+}
+
+fn load(configured: bool, state: &RegionState, now: Instant) -> LoadStatus {
+    let figure = state.load.last;
+    LoadStatus {
+        configured,
+        load: figure.map(|figure| figure.load),
+        capacity: figure.and_then(|figure| figure.capacity),
+        utilisation: figure.and_then(|figure| figure.utilisation()),
+        age_s: figure.map(|figure| since(now, figure.at)),
+        stale: state.load.stale,
+        error: state.load.error.clone(),
+    }
+}
+
+fn service(
+    snapshot: &Snapshot,
+    id: crate::model::ServiceId,
+    shares: Option<&[RegionShare]>,
+) -> Option<ServiceStatus> {
+    let configured = snapshot.model.service(id);
+    let plan = snapshot.plan.services.get(id.index())?;
+    let regions = configured.regions.iter().map(|&region| {
+        let share = shares.and_then(|shares| shares.iter().find(|share| share.region == region));
+        ServiceRegion {
+            name: snapshot.model.qualified_region_name(region),
+            standing: snapshot.states.get(region.index()).map_or(Standing::Up, |state| state.standing),
+            places: share.map(|share| share.places),
+            mean_share: share.map(|share| share.mean),
+        }
+    });
+    Some(ServiceStatus {
+        name: configured.name.to_string(),
+        policy: configured.policy.as_str(),
+        footing: plan.footing,
+        ttl_s: configured.ttl.as_secs(),
+        failover_ttl_s: configured.failover_ttl.as_secs(),
+        regions: regions.collect(),
+    })
+}
+
+fn since(now: Instant, at: Instant) -> f64 {
+    rounded(now.saturating_duration_since(at))
+}
+
+/// Seconds, to the millisecond: finer is noise to readers.
+fn rounded(duration: Duration) -> f64 {
+    duration.as_millis() as f64 / 1e3
+}

@@ -1,0 +1,117 @@
+//! `meridian check`: the loader itself, without sockets.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::Args;
+
+use crate::atlas::AtlasSummary;
+use crate::control::config::{self, Config, Loaded};
+use crate::control::diagnostic::Diagnostic;
+use crate::control::overrides::OverrideStore;
+use crate::model::Model;
+
+use super::arguments::ConfigFile;
+use super::output::{self, Failure, Outcome, count};
+use super::source::check_databases;
+
+/// Load everything, open no socket, and show every mistake at once
+///
+/// Reads the configuration, all zones, their records, the GeoIP databases and the overrides kept, as
+/// `serve` would. What `check` finds good, `serve` and `reload` take.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meridian check --config /etc/meridian/meridian.toml
+  meridian check -c meridian.toml && systemctl reload meridian
+
+Exit code: 0 without errors (there may be warnings), 1 with errors.")]
+pub struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+impl Check {
+    pub fn run(&self) -> Outcome {
+        let report = report(&self.file.config);
+        output::print(&report.render(output::color_on_stdout()))?;
+        if report.errors() == 0 { Ok(()) } else { Err(Failure::told()) }
+    }
+}
+
+struct Report {
+    diagnostics: Vec<Diagnostic>,
+    /// What was loaded, in a line, where it could be.
+    summary: String,
+}
+
+fn report(path: &Path) -> Report {
+    let Loaded { config, model, mut diagnostics, .. } = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => return Report { diagnostics, summary: String::new() },
+    };
+    let mut summary = String::new();
+    match check_databases(&config.geoip.databases, &model.networks) {
+        Ok(atlas) => summary = what_is_there(&model, &atlas),
+        Err(mistakes) => diagnostics.extend(mistakes.into_iter().map(Diagnostic::error)),
+    }
+    if config.geoip.databases.is_empty() && model.networks.is_empty() {
+        diagnostics.push(no_places());
+    }
+    diagnostics.extend(check_overrides(&config, &model));
+    diagnostics.extend(crate::daemon::admin_token(&config).err().map(Diagnostic::error));
+    Report { diagnostics, summary }
+}
+
+fn no_places() -> Diagnostic {
+    Diagnostic::warning("no database and no network says where clients are: all are answered alike")
+        .help("name a MaxMind-format file: geoip = [\"GeoLite2-City.mmdb\"]; or your own networks: [[network]]")
+}
+
+fn check_overrides(config: &Config, model: &Model) -> Vec<Diagnostic> {
+    let overrides = match OverrideStore::new(&config.state).load() {
+        Ok(overrides) => overrides,
+        Err(error) => return vec![Diagnostic::error(error.to_string())],
+    };
+    let unknown = overrides.iter().filter(|(region, _)| model.find_regions(region).is_empty());
+    unknown
+        .map(|(region, said)| {
+            let said = said.as_str();
+            Diagnostic::warning(format!("the override `{said}` of the region {region} applies to nothing"))
+                .help(format!("take it back if the region is gone for good: meridian region auto {region}"))
+        })
+        .collect()
+}
+
+fn what_is_there(model: &Model, atlas: &AtlasSummary) -> String {
+    let records: usize =
+        model.zones.iter().flat_map(|zone| zone.nodes.values().flatten()).map(|set| set.rdatas.len()).sum();
+    [
+        count(model.zones.len(), "zone"),
+        count(records, "record"),
+        count(model.regions.len(), "region"),
+        count(model.services.len(), "service"),
+        format!("{} from {}", count(atlas.places, "place"), count(atlas.databases.len(), "database")),
+    ]
+    .join(", ")
+}
+
+impl Report {
+    fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
+    }
+
+    fn render(&self, color: bool) -> String {
+        let mut text = String::new();
+        for diagnostic in &self.diagnostics {
+            let _ = writeln!(text, "{}\n", diagnostic.render(color));
+        }
+        let (errors, warnings) = (self.errors(), self.diagnostics.len() - self.errors());
+        let _ = match (errors, warnings) {
+            (0, 0) => writeln!(text, "{}: ok", self.summary),
+            (0, warnings) => writeln!(text, "{}: ok, with {}", self.summary, count(warnings, "warning")),
+            (errors, warnings) => writeln!(text, "{}, {}", count(errors, "error"), count(warnings, "warning")),
+        };
+        text
+    }
+}

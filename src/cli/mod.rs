@@ -1,0 +1,85 @@
+//! The command line: what people type becomes a call into the rest, and its outcome an exit code.
+//!
+//! Exit codes: 0 it is done, 1 it failed (why is on standard error), 2 the command was mistyped.
+//!
+//! One file per subcommand:
+//!
+//! - [`demo`], [`serve`]: a server in this process
+//! - [`check`], [`delegation`], [`geoip`]: files, without a server
+//! - [`arguments`], [`source`], [`log`], [`output`]: what several of them share
+
+mod arguments;
+mod check;
+mod demo;
+mod log;
+mod output;
+mod serve;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use arguments::LogLevel;
+use output::Outcome;
+
+/// Runs the program with the arguments it was given.
+pub fn run() -> ExitCode {
+    // rustls takes whichever provider the process names first. An error says that one is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    match cli.command.unwrap_or_default().run(cli.log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An authoritative DNS server that answers each client with the region it should use now.
+#[derive(Parser)]
+#[command(name = "meridian", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// What goes to the log: error, warn, info, debug, trace, or off
+    ///
+    /// Parts of the program may differ: info,meridian::control::probe=debug. Default: the
+    /// environment's MERIDIAN_LOG, else info, and error for the demo.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<LogLevel>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  meridian                                                     the demo: five regions on this machine
+  meridian check --config meridian.toml                        every mistake in the files, at once
+  meridian serve --config meridian.toml                        answer
+  meridian explain www.gslb.example --client 127.82.0.1 --demo why this client gets that region
+  meridian region drain frankfurt                              send it no new clients
+
+Without a command: the demo. `meridian help COMMAND` tells more of each.";
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Serve(serve::Serve),
+    Check(check::Check),
+}
+
+impl Default for Command {
+    fn default() -> Command {
+        Command::Demo(demo::Demo::default())
+    }
+}
+
+impl Command {
+    fn run(self, log: Option<LogLevel>) -> Outcome {
+        match self {
+            Command::Demo(command) => command.run(log),
+            Command::Serve(command) => command.run(log),
+            Command::Check(command) => command.run(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What commands print: text on standard output, failures on standard error.
+//!
+//! A reader that goes away (`meridian check | head`) ends the printing and is no failure.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use crate::control::diagnostic::Diagnostic;
+
+/// How a command ended.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a command failed, in whole lines for people.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    lines: Vec<String>,
+}
+
+impl Failure {
+    /// One mistake, said in a line without `error:`.
+    pub fn new(message: impl Into<String>) -> Failure {
+        Failure::all([message.into()])
+    }
+
+    /// Several mistakes, each said in a line without `error:`.
+    pub fn all(messages: impl IntoIterator<Item = String>) -> Failure {
+        Failure { lines: messages.into_iter().map(|message| format!("error: {message}")).collect() }
+    }
+
+    /// Mistakes in files, with their excerpts.
+    pub fn of_files(diagnostics: &[Diagnostic]) -> Failure {
+        let color = color_on_stderr();
+        Failure { lines: diagnostics.iter().map(|diagnostic| diagnostic.render(color)).collect() }
+    }
+
+    /// All has been said already.
+    pub fn told() -> Failure {
+        Failure::default()
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl std::fmt::Display) -> Failure {
+        self.lines.push(format!("help: {help}"));
+        self
+    }
+
+    /// Says it on standard error.
+    pub fn tell(&self) {
+        let mut text = String::new();
+        for line in &self.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        // There is no better place to complain of standard error.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Prints text as it is on standard output.
+pub fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+pub fn print_json(value: &impl serde::Serialize) -> Outcome {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))?;
+    text.push('\n');
+    print(&text)
+}
+
+/// See <https://no-color.org>.
+fn color_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+pub fn color_on_stdout() -> bool {
+    color_wanted() && io::stdout().is_terminal()
+}
+
+pub fn color_on_stderr() -> bool {
+    color_wanted() && io::stderr().is_terminal()
+}
+
+/// Columns under their titles.
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+struct Column {
+    title: &'static str,
+    align: Align,
+}
+
+/// Words begin under each other, numbers end under each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    Left,
+    Right,
+}
+
+impl Table {
+    pub fn new<const N: usize>(columns: [(&'static str, Align); N]) -> Table {
+        let columns = columns.map(|(title, align)| Column { title, align });
+        Table { columns: columns.into(), rows: Vec::new() }
+    }
+
+    /// A row; cells beyond the columns are left out.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// The lines, indented by two, each with a line feed.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let titles: Vec<String> = self.columns.iter().map(|column| column.title.to_owned()).collect();
+        let widths: Vec<usize> = self.columns.iter().enumerate().map(|(index, _)| self.width(index, &titles)).collect();
+        for row in std::iter::once(&titles).chain(&self.rows) {
+            let mut line = String::new();
+            for ((cell, column), width) in row.iter().zip(&self.columns).zip(&widths) {
+                let width = *width;
+                // Writing to a String cannot fail.
+                let _ = match column.align {
+                    Align::Left => write!(line, "  {cell:width$}"),
+                    Align::Right => write!(line, "  {cell:>width$}"),
+                };
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn width(&self, index: usize, titles: &[String]) -> usize {
+        let cells = self
+            .rows
+            .iter()
+            .chain(std::iter::once(&titles.to_vec()))
+            .filter_map(|row| row.get(index))
+            .map(|c| c.chars().count())
+            .max();
+        cells.unwrap_or(0)
+    }
+}
+
+/// `1 zone`, `2 zones`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_under_their_titles() {
+        let mut table = Table::new([("region", Align::Left), ("ms", Align::Right), ("why", Align::Left)]);
+        table.row(["são paulo".into(), "7".into(), String::new()]);
+        table.row(["seoul".into(), "114.5".into(), "down".into()]);
+        let expected = "  region        ms  why\n  são paulo      7\n  seoul      114.5  down\n";
+        assert_eq!(table.render(), expected);
+    }
+
+    #[test]
+    fn failures_say_error_once_each() {
+        let failure = Failure::all(["one".into(), "two".into()]).help("three");
+        assert_eq!(failure.lines, ["error: one", "error: two", "help: three"]);
+    }
+}

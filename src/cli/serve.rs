@@ -1,0 +1,122 @@
+//! `meridian serve`: the server, until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+
+use crate::control::reload::Prepared;
+use crate::daemon::Daemon;
+
+use super::arguments::{ConfigFile, LogLevel};
+use super::log;
+use super::output::{Failure, Outcome};
+use super::source::FileSource;
+
+/// Answer DNS queries as the configuration says
+///
+/// Loads everything, opens the sockets, probes every endpoint once, then answers. With any mistake in the
+/// files it shows them all and ends.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meridian serve --config /etc/meridian/meridian.toml
+  meridian serve -c meridian.toml --log info,meridian::control::probe=debug
+
+Signals:
+  SIGHUP            reload: the new configuration whole, or, with any mistake, the old one stays
+  SIGTERM, SIGINT   stop
+
+Port 53 takes a privilege: with systemd, AmbientCapabilities=CAP_NET_BIND_SERVICE.")]
+pub struct Serve {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+impl Serve {
+    pub fn run(self, log: Option<LogLevel>) -> Outcome {
+        log::start(log, "info")?;
+        let source = FileSource::new(&self.file.config);
+        let prepared = source.prepare()?;
+        run_to_end(async move { serve(source, prepared).await })
+    }
+}
+
+async fn serve(source: FileSource, prepared: Prepared) -> Outcome {
+    let mut signals = Signals::new()?;
+    let daemon = tokio::select! {
+        started = Daemon::start(Arc::new(source), prepared) => started.map_err(Failure::all)?,
+        () = signals.stop() => return Ok(()),
+    };
+    loop {
+        if signals.next().await == Told::Stop {
+            break;
+        }
+        tokio::select! {
+            () = signals.stop() => break,
+            // How it went is in the log.
+            _ = daemon.reload() => {}
+        }
+    }
+    info!("stopping");
+    daemon.stop().await;
+    Ok(())
+}
+
+/// What the system tells this process.
+pub struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub fn new() -> Outcome<Signals> {
+        let take = |kind| signal(kind).map_err(|error| Failure::new(format!("cannot take signals: {error}")));
+        Ok(Signals {
+            hangup: take(SignalKind::hangup())?,
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+        })
+    }
+
+    /// Completes at SIGINT or SIGTERM.
+    pub async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Completes at any of the three.
+    pub async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.terminate.recv() => Told::Stop,
+        }
+    }
+}
+
+/// What a signal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Reload,
+    Stop,
+}
+
+/// How long work that is still under way may take after the command has ended.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// Runs a server's future on a runtime of its own.
+pub fn run_to_end(server: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(server);
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
+}

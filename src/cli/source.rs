@@ -1,0 +1,63 @@
+//! The user's files as a source of configuration, and their mistakes as people read them.
+
+use std::path::{Path, PathBuf};
+
+use crate::atlas::{Atlas, AtlasSummary, Database};
+use crate::control::config::{self, Loaded};
+use crate::control::reload::{ConfigSource, Prepared, prepare};
+use crate::model::{Location, Prefix};
+
+use super::output::Failure;
+
+/// Files from a main file on. Its mistakes are lines, fit for the log.
+pub struct FileSource {
+    path: PathBuf,
+}
+
+impl FileSource {
+    pub fn new(path: &Path) -> FileSource {
+        FileSource { path: path.to_owned() }
+    }
+
+    /// Everything loaded, or every mistake with its excerpt.
+    pub fn prepare(&self) -> Result<Prepared, Failure> {
+        prepare(self).map_err(|mistakes| match config::load(&self.path) {
+            // Read once more, for the excerpts.
+            Err(diagnostics) => Failure::of_files(&diagnostics),
+            Ok(_) => Failure::all(mistakes),
+        })
+    }
+}
+
+impl ConfigSource for FileSource {
+    fn load(&self) -> Result<Loaded, Vec<String>> {
+        config::load(&self.path)
+            .map_err(|diagnostics| diagnostics.iter().map(|diagnostic| diagnostic.to_string()).collect())
+    }
+}
+
+/// What the databases hold together, or what is wrong with each of them.
+pub fn check_databases(paths: &[PathBuf], networks: &[(Prefix, Location)]) -> Result<AtlasSummary, Vec<String>> {
+    let mut mistakes = Vec::new();
+    let mut databases = Vec::new();
+    for path in paths {
+        match Database::read(path) {
+            Ok(database) => databases.push(database),
+            Err(error) => mistakes.push(error.to_string()),
+        }
+    }
+    match Atlas::build(&databases, networks) {
+        Ok(atlas) if mistakes.is_empty() => return Ok(atlas.summary().clone()),
+        Ok(_) => {}
+        // It tells of the first alone: each is asked for its own.
+        Err(together) => {
+            let before = mistakes.len();
+            let alone = databases.into_iter().filter_map(|database| Atlas::build(&[database], &[]).err());
+            mistakes.extend(alone.map(|error| error.to_string()));
+            if mistakes.len() == before {
+                mistakes.push(together.to_string());
+            }
+        }
+    }
+    Err(mistakes)
+}

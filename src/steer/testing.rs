@@ -1,0 +1,131 @@
+//! Small models for tests of steering.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::atlas::Atlas;
+use crate::model::{
+    Coordinates, Endpoint, EndpointTarget, Layer, Location, Model, Name, Policy, Prefix, Region, RegionId, Service,
+    ServiceId, Ttl, Weights, Zone, ZoneId,
+};
+
+use super::decide::{Decision, Seen, View, decide};
+use super::handout::{Handout, handouts};
+use super::plan::{Plan, plan};
+use super::standing::{Override, RegionState, Standing};
+
+/// A service over regions, their states, and clients in networks of their own.
+pub struct World {
+    pub model: Model,
+    pub atlas: Atlas,
+    pub states: Vec<RegionState>,
+}
+
+/// A moment's plan of a [`World`].
+pub struct Moment<'a> {
+    world: &'a World,
+    handouts: Vec<Handout>,
+    pub plan: Plan,
+}
+
+pub const SERVICE: ServiceId = ServiceId(0);
+
+pub fn at(latitude: f64, longitude: f64) -> Coordinates {
+    Coordinates::new(latitude, longitude).expect("coordinates")
+}
+
+impl World {
+    /// Regions by name and place, under one service in that order, with one endpoint each.
+    pub fn new(policy: Policy, regions: &[(&str, Coordinates)]) -> World {
+        let origin = Name::parse_absolute("gslb.example").expect("a name");
+        let region = |(index, (name, coordinates)): (usize, &(&str, Coordinates))| Region {
+            name: (*name).into(),
+            zone: ZoneId(0),
+            location: Location::default(),
+            coordinates: *coordinates,
+            capacity: Some(1000.0),
+            cost: 0.0,
+            endpoints: vec![endpoint(&format!("192.0.2.{index}"))],
+            check: None,
+            load_report: None,
+            min_healthy: 1,
+        };
+        let regions: Vec<Region> = regions.iter().enumerate().map(region).collect();
+        let service = Service {
+            name: Name::parse("www", &origin).expect("a name"),
+            zone: ZoneId(0),
+            policy,
+            regions: (0..regions.len()).map(|index| RegionId(index as u16)).collect(),
+            region_weights: vec![1.0; regions.len()],
+            weights: Weights::default(),
+            ttl: Ttl::saturating(30),
+            failover_ttl: Ttl::saturating(5),
+            ecs: true,
+            https: None,
+        };
+        let states = vec![RegionState::unprobed(1); regions.len()];
+        let zones = vec![Zone { origin, nodes: Default::default() }];
+        World {
+            model: Model { zones, regions, services: vec![service], networks: vec![] },
+            atlas: Atlas::empty(),
+            states,
+        }
+    }
+
+    /// Clients of this prefix are at these coordinates.
+    pub fn clients(mut self, networks: &[(&str, Coordinates)]) -> World {
+        let networks: Vec<(Prefix, Location)> = networks
+            .iter()
+            .map(|(prefix, coordinates)| {
+                let location = Location { coordinates: Some(*coordinates), ..Location::default() };
+                (prefix.parse().expect("a prefix"), location)
+            })
+            .collect();
+        self.atlas = Atlas::build(&[], &networks).expect("an atlas");
+        self
+    }
+
+    pub fn service(&mut self) -> &mut Service {
+        &mut self.model.services[0]
+    }
+
+    /// Takes a region down, by its place in the model.
+    pub fn down(&mut self, region: usize) {
+        self.states[region].standing = Standing::Down;
+    }
+
+    pub fn say(&mut self, region: usize, said: Override) {
+        self.states[region].said = said;
+        self.states[region].standing = super::standing::standing(self.states[region].verdict, said);
+    }
+
+    pub fn plan(&self, now: Instant) -> Moment<'_> {
+        Moment {
+            world: self,
+            handouts: handouts(&self.model, &self.states, 0),
+            plan: plan(&self.model, &self.atlas, &self.states, None, now),
+        }
+    }
+}
+
+impl Moment<'_> {
+    pub fn decide(&self, seen: Seen) -> Decision {
+        let World { model, atlas, .. } = self.world;
+        let view = View { model, atlas, handouts: &self.handouts, plan: &self.plan };
+        decide(&view, SERVICE, seen).expect("a decision")
+    }
+
+    pub fn by_ecs(&self, address: &str) -> Decision {
+        self.decide(Seen::Subnet(address.parse().expect("an address")))
+    }
+
+    /// The name of the region an ECS client gets.
+    pub fn region_of(&self, address: IpAddr) -> &str {
+        &self.world.model.region(self.decide(Seen::Subnet(address)).region).name
+    }
+}
+
+pub fn endpoint(address: &str) -> Endpoint {
+    let target = EndpointTarget::Addresses(vec![address.parse().expect("an address")]);
+    Endpoint { target, weight: 1, layer: Layer::L7 }
+}
