@@ -176,9 +176,10 @@ impl From<SayError> for Problem {
 fn what_follows(snapshot: &Snapshot, outcome: SayOutcome, said: Override) -> Said {
     let SayOutcome { region, standing } = outcome;
     let id = snapshot.model.find_regions(&region).first().copied();
-    let services = snapshot.model.service_ids().filter(|id_of_service| {
-        id.is_some_and(|id| snapshot.model.service(*id_of_service).regions.contains(&id))
-    });
+    let services = snapshot
+        .model
+        .service_ids()
+        .filter(|id_of_service| id.is_some_and(|id| snapshot.model.service(*id_of_service).regions.contains(&id)));
     let services: Vec<_> = services.collect();
     let longest = services.iter().map(|&id| snapshot.model.service(id).ttl.as_secs()).max().unwrap_or(0);
     let cached_for_s = if standing.is_eligible() { 0 } else { longest };
@@ -203,7 +204,9 @@ fn what_follows(snapshot: &Snapshot, outcome: SayOutcome, said: Override) -> Sai
             Footing::Firm => None,
             Footing::Panic => Some(format!("{name}: all regions are down by their probes, and all are answered")),
             Footing::OnlyDraining => Some(format!("{name}: only draining regions are left, so these are answered")),
-            Footing::AllWithdrawn => Some(format!("{name}: every region is withdrawn; all are answered, since none would be an outage")),
+            Footing::AllWithdrawn => {
+                Some(format!("{name}: every region is withdrawn; all are answered, since none would be an outage"))
+            }
         });
     }
     Said { region, said, standing: standing.as_str().to_owned(), cached_for_s, follows }

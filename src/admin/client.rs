@@ -67,13 +67,7 @@ impl AdminClient {
 
     /// Why a client gets what it gets: [`super::explain::ExplainReport`] as JSON. `by` is `ecs`
     /// or `source`.
-    pub async fn explain(
-        &self,
-        name: &str,
-        client: &str,
-        qtype: &str,
-        by: Option<&str>,
-    ) -> Result<Value, ClientError> {
+    pub async fn explain(&self, name: &str, client: &str, qtype: &str, by: Option<&str>) -> Result<Value, ClientError> {
         let mut query = vec![("name", name), ("client", client), ("type", qtype)];
         query.extend(by.map(|by| ("by", by)));
         self.ask(Method::GET, &["v1", "explain"], &query, None).await

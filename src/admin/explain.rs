@@ -151,12 +151,7 @@ impl AskedBy {
 }
 
 /// Sends the query through the function that answers packets.
-fn ask(
-    snapshot: &Snapshot,
-    name: &Name,
-    qtype: RecordType,
-    client: AskedBy,
-) -> Result<(Message, usize), ExplainError> {
+fn ask(snapshot: &Snapshot, name: &Name, qtype: RecordType, client: AskedBy) -> Result<(Message, usize), ExplainError> {
     let packet = query(name, qtype, client);
     let from = Client { address: client.address(), transport: Transport::Udp };
     let mut out = [0; MAX_UDP_RESPONSE];
@@ -219,12 +214,12 @@ fn service_behind(snapshot: &Snapshot, name: &Name, message: &Message) -> (Optio
 
 fn ecs_note(snapshot: &Snapshot, id: ServiceId, client: AskedBy) -> Option<String> {
     match client {
-        AskedBy::Ecs(_) if !snapshot.model.service(id).ecs => {
-            Some("the service does not believe client subnets (`ecs = false`): explained as asked from the address".into())
-        }
-        AskedBy::Ecs(prefix) if prefix.len() == 0 => {
-            Some("a prefix of length 0 asks not to use the client's network: explained as asked from the address".into())
-        }
+        AskedBy::Ecs(_) if !snapshot.model.service(id).ecs => Some(
+            "the service does not believe client subnets (`ecs = false`): explained as asked from the address".into(),
+        ),
+        AskedBy::Ecs(prefix) if prefix.len() == 0 => Some(
+            "a prefix of length 0 asks not to use the client's network: explained as asked from the address".into(),
+        ),
         _ => None,
     }
 }

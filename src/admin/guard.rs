@@ -88,7 +88,9 @@ fn check_host(host: &str) -> Result<(), Problem> {
     }
     Err(Problem::new(
         StatusCode::FORBIDDEN,
-        format!("the Host `{host}` is not this machine: without an admin token, ask by a loopback address or localhost"),
+        format!(
+            "the Host `{host}` is not this machine: without an admin token, ask by a loopback address or localhost"
+        ),
     ))
 }
 
@@ -169,10 +171,12 @@ mod tests {
     #[test]
     fn a_token_opens_all_and_nothing_like_it_does() {
         let secret = "0123456789abcdef";
-        let ask = |value: &str| status(Some(secret), Method::GET, "/v1/status", &[("host", "h"), ("authorization", value)]);
+        let ask =
+            |value: &str| status(Some(secret), Method::GET, "/v1/status", &[("host", "h"), ("authorization", value)]);
         assert_eq!(ask("Bearer 0123456789abcdef"), 200);
         assert_eq!(ask("bearer 0123456789abcdef"), 200);
-        let wrong = ["Bearer", "Bearer ", "Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Bearer 0123456789abcdeF"];
+        let wrong =
+            ["Bearer", "Bearer ", "Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Bearer 0123456789abcdeF"];
         for value in wrong.iter().chain(&["Basic 0123456789abcdef", "0123456789abcdef", "Bearer 0123456789abcdef\0"]) {
             let Ok(_) = value.parse::<HeaderValue>() else { continue };
             assert_eq!(ask(value), 401, "{value:?}");

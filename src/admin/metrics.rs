@@ -38,8 +38,18 @@ pub fn text(context: &Arc<Context>) -> Result<String, fmt::Error> {
 /// The name of an extended RCODE in IANA's registry; `other` for those never sent.
 pub fn rcode_name(rcode: u16) -> &'static str {
     const NAMES: [&str; 12] = [
-        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
-        "NOTZONE", "DSOTYPENI",
+        "NOERROR",
+        "FORMERR",
+        "SERVFAIL",
+        "NXDOMAIN",
+        "NOTIMP",
+        "REFUSED",
+        "YXDOMAIN",
+        "YXRRSET",
+        "NXRRSET",
+        "NOTAUTH",
+        "NOTZONE",
+        "DSOTYPENI",
     ];
     match rcode {
         16 => "BADVERS",
@@ -161,8 +171,7 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
 fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     let accepted = totals.get(Event::TcpAccepted);
     out.counter("tcp_connections_accepted", "TCP connections let in", only(accepted))?;
-    let limits =
-        [("total", Event::TcpRefused(TcpLimit::Total)), ("network", Event::TcpRefused(TcpLimit::Network))];
+    let limits = [("total", Event::TcpRefused(TcpLimit::Total)), ("network", Event::TcpRefused(TcpLimit::Network))];
     out.counter(
         "tcp_connections_refused",
         "TCP connections closed at once, by the limit they met",
@@ -322,9 +331,5 @@ fn process(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Re
     let at = load.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     out.gauge("last_load_timestamp_seconds", "When the last load or reload was tried, since 1970", only(at))?;
     out.gauge("uptime_seconds", "Time since the start", only(context.started.elapsed().as_secs_f64()))?;
-    out.gauge(
-        "build_info",
-        "Always 1; which version this is",
-        [(vec![("version", env!("CARGO_PKG_VERSION"))], 1u32)],
-    )
+    out.gauge("build_info", "Always 1; which version this is", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1u32)])
 }

@@ -242,11 +242,7 @@ fn load(configured: bool, state: &RegionState, now: Instant) -> LoadStatus {
     }
 }
 
-fn service(
-    snapshot: &Snapshot,
-    id: crate::model::ServiceId,
-    shares: Option<&[RegionShare]>,
-) -> Option<ServiceStatus> {
+fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[RegionShare]>) -> Option<ServiceStatus> {
     let configured = snapshot.model.service(id);
     let plan = snapshot.plan.services.get(id.index())?;
     let regions = configured.regions.iter().map(|&region| {

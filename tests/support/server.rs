@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meridian::admin::client::AdminClient;
 use meridian::control::config::{self, Loaded};
 use meridian::control::reload::{ConfigSource, prepare};
 use meridian::daemon::Daemon;
@@ -18,7 +19,7 @@ use super::dns::{self, Ask, Reply};
 /// A running server; it stops when this goes.
 pub struct Server {
     pub dns: SocketAddr,
-    pub admin: Option<SocketAddr>,
+    pub admin: SocketAddr,
     folder: tempfile::TempDir,
     daemon: Option<Daemon>,
     runtime: Runtime,
@@ -54,7 +55,8 @@ impl Server {
             .block_on(Daemon::start(Arc::new(source), prepared))
             .unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
         let dns = daemon.dns.first().copied().expect("an address");
-        Server { dns, admin: daemon.admin, folder, daemon: Some(daemon), runtime }
+        let admin = daemon.admin.expect("an address of the admin API");
+        Server { dns, admin, folder, daemon: Some(daemon), runtime }
     }
 
     /// Asks over UDP and over TCP; fails where the two differ though neither is truncated.
@@ -94,9 +96,10 @@ impl Server {
         snapshot.states[id.index()].load.last.map(|figure| figure.load)
     }
 
-    /// Says something of a region, as `meridian region drain NAME` does.
+    /// Says something of a region, over the admin API, as `meridian region drain NAME` does.
     pub fn say(&self, region: &str, said: Override) {
-        self.runtime.block_on(self.daemon().say(region, said)).expect("the override takes");
+        let client = AdminClient::new(self.admin, None).expect("a client of the admin API");
+        self.runtime.block_on(client.say(region, said)).expect("the override takes");
     }
 
     pub fn folder(&self) -> &Path {
@@ -128,7 +131,7 @@ pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
 
 fn write_files(folder: &Path, listen: &str, settings: &str, zones: &[(&str, &str)]) {
     let main = format!(
-        "listen = {{ dns = [\"{listen}\"], admin = \"off\" }}\nthreads = 1\ngeoip = [\"demo.mmdb\"]\n{settings}\n"
+        "listen = {{ dns = [\"{listen}\"], admin = \"127.0.0.1:0\" }}\nthreads = 1\ngeoip = [\"demo.mmdb\"]\n{settings}\n"
     );
     let write = |name: &str, content: &[u8]| std::fs::write(folder.join(name), content).expect("a file");
     std::fs::create_dir(folder.join("zones")).expect("a folder");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use hickory_proto::op::ResponseCode;
 use meridian::model::Prefix;
@@ -167,7 +168,7 @@ fn rfc7871_7_3_1_inside_the_scope_everyone_gets_the_same_answer() {
             }
         }
     }
-    assert!(scopes.len() > 3, "{scopes:?}");
+    assert!(scopes.len() >= 3, "{scopes:?}");
 }
 
 /// Mostly clients the demo's database knows.
@@ -193,7 +194,8 @@ fn within(prefix: Prefix, longest: u8, chance: &mut fastrand::Rng) -> IpAddr {
 fn direct(snapshot: &Snapshot, ask: &Ask) -> Reply {
     let mut out = [0; 1232];
     let client = Client { address: Ipv4Addr::LOCALHOST.into(), transport: Transport::Udp };
-    let len = answer(snapshot, &ask.wire(), client, &mut out, &CounterSet::new().shared());
+    static COUNTERS: LazyLock<CounterSet> = LazyLock::new(CounterSet::new);
+    let len = answer(snapshot, &ask.wire(), client, &mut out, &COUNTERS.shared());
     Reply::read(out[..len].to_vec())
 }
 
