@@ -1,7 +1,7 @@
 //! Zone files in, a running server out: the daemon in this process, on a port of its own, with
 //! its files in a folder that goes with it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +12,17 @@ use meridian::control::reload::{ConfigSource, prepare};
 use meridian::daemon::Daemon;
 use meridian::state::Snapshot;
 use meridian::steer::standing::{Override, Standing};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::dns::{self, Ask, Reply};
+use super::tools;
 
 /// A running server; it stops when this goes.
 pub struct Server {
     pub dns: SocketAddr,
     pub admin: SocketAddr,
-    folder: tempfile::TempDir,
+    folder: TempDir,
     daemon: Option<Daemon>,
     runtime: Runtime,
 }
@@ -47,6 +49,11 @@ impl Server {
     pub fn start_at(listen: &str, settings: &str, zones: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_files(folder.path(), listen, settings, zones);
+        Server::start_in(folder)
+    }
+
+    /// Starts from the `meridian.toml` of a folder, which must turn the admin API on.
+    pub fn start_in(folder: TempDir) -> Server {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let source = MainFile(folder.path().join("meridian.toml"));
@@ -71,6 +78,15 @@ impl Server {
     /// [`Server::ask`] for a plain query.
     pub fn query(&self, name: &str, qtype: &str) -> Reply {
         self.ask(&Ask::new(name, qtype))
+    }
+
+    /// The answers' data for a client at an address of this machine, asked by dig where it is
+    /// installed.
+    pub fn answer_for(&self, client: IpAddr, name: &str, qtype: &str) -> Vec<String> {
+        match tools::present("dig") {
+            Some(dig) => tools::dig_short(&dig, client, self.dns, name, qtype),
+            None => dns::udp_from(client, self.dns, &Ask::new(name, qtype)).data(),
+        }
     }
 
     /// The answers' data for a client whose network the query tells.
