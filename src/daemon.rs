@@ -115,15 +115,6 @@ impl Daemon {
         done.await.map_err(|_| stopping())?
     }
 
-    /// Says something of a region, by bare or qualified name: the same as the admin API does.
-    pub async fn say(&self, region: &str, said: Override) -> Result<SayOutcome, String> {
-        let (reply, done) = oneshot::channel();
-        let command = Command::Say { region: region.to_owned(), said, reply };
-        self.commands.send(command).await.map_err(|_| "the server is stopping".to_owned())?;
-        let outcome = done.await.map_err(|_| "the server is stopping".to_owned())?;
-        outcome.map_err(|error| error.to_string())
-    }
-
     /// Stops answering, and waits until everything has ended: a few seconds at most.
     pub async fn stop(self) {
         self.stop.send_replace(true);
