@@ -7,6 +7,7 @@
 //! Everything that can be wrong with files or sockets shows before the first packet is read, and
 //! no packet is answered before every endpoint has been probed once.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,13 +23,12 @@ use crate::control::load_report::Scraper;
 use crate::control::overrides::OverrideStore;
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
-use crate::control::writer::{Command, SayOutcome, Sources, Writer};
+use crate::control::writer::{Command, Sources, Writer};
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer};
 use crate::query::transport::{Client, Responder};
 use crate::state::{Publisher, Shared, Snapshot};
-use crate::steer::standing::Override;
 
 /// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
 /// at their side, so this only smooths.
@@ -50,8 +50,8 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     udp: udp::Running,
     tasks: Vec<JoinHandle<()>>,
-    /// The writer runs as long as this.
-    commands: mpsc::Sender<Command>,
+    /// Kept so that the writer runs as long as this.
+    _commands: mpsc::Sender<Command>,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -104,7 +104,7 @@ impl Daemon {
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
         info!(dns = ?dns, admin = ?admin, "answering");
-        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, commands })
+        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, _commands: commands })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
@@ -113,15 +113,6 @@ impl Daemon {
         let stopping = || vec!["the server is stopping".to_owned()];
         self.reloads.send(ReloadRequest { reply }).await.map_err(|_| stopping())?;
         done.await.map_err(|_| stopping())?
-    }
-
-    /// Says something of a region, by bare or qualified name: the same as the admin API does.
-    pub async fn say(&self, region: &str, said: Override) -> Result<SayOutcome, String> {
-        let (reply, done) = oneshot::channel();
-        let command = Command::Say { region: region.to_owned(), said, reply };
-        self.commands.send(command).await.map_err(|_| "the server is stopping".to_owned())?;
-        let outcome = done.await.map_err(|_| "the server is stopping".to_owned())?;
-        outcome.map_err(|error| error.to_string())
     }
 
     /// Stops answering, and waits until everything has ended: a few seconds at most.
@@ -150,9 +141,7 @@ impl Bound {
     fn new(config: &Config) -> Result<Bound, String> {
         let threads = config.threads.and_then(NonZeroUsize::new);
         let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let udp = UdpServer::bind(&config.listen.dns, threads).map_err(|error| error.to_string())?;
-        // Where port 0 let the system pick, TCP takes the port that UDP got.
-        let tcp = TcpServer::bind(udp.local_addrs()).map_err(|error| error.to_string())?;
+        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| error.to_string())?;
         let admin = match config.listen.admin {
             Some(address) => {
                 let listener = std::net::TcpListener::bind(address)
@@ -191,6 +180,22 @@ impl Bound {
             }));
         }
         Ok(udp)
+    }
+}
+
+/// Binds both transports. Where port 0 lets the system pick, TCP takes the port that UDP got; that
+/// one may be taken, and then the system picks again.
+fn bind_dns(addresses: &[SocketAddr], threads: NonZeroUsize) -> io::Result<(UdpServer, TcpServer)> {
+    const PICKS: usize = 16;
+    let mut picks = if addresses.iter().any(|address| address.port() == 0) { PICKS } else { 1 };
+    loop {
+        picks -= 1;
+        let udp = UdpServer::bind(addresses, threads)?;
+        match TcpServer::bind(udp.local_addrs()) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if picks == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
+            Err(_) => {}
+        }
     }
 }
 
