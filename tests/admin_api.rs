@@ -274,6 +274,27 @@ async fn explain_shows_the_reasoning_and_the_very_answer() {
     assert_eq!(source["answer"]["answer"], json!(["www.gslb.example. 30 IN AAAA 2001:db8::82"]));
 }
 
+/// The reasoning is true only if the packet says the same, whoever asks and however.
+#[tokio::test]
+async fn explain_and_the_packet_never_disagree() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    fixture.client().say("seoul@gslb.example", Override::Up).await.expect("said");
+    let mut chosen = std::collections::BTreeSet::new();
+    for index in 0..40u32 {
+        let address = std::net::Ipv4Addr::from([10, [82, 49, 1][index as usize % 3], index as u8, index as u8 * 5]);
+        let by = ["ecs", "source"][index as usize / 3 % 2];
+        let report = client.explain("www.gslb.example", &address.to_string(), "A", Some(by)).await.expect("explained");
+        let decided = &report["explanation"]["chosen"];
+        let told =
+            format!("www.gslb.example. {} IN A {}", decided["ttl_s"], decided["endpoint"].as_str().expect("one"));
+        assert_eq!(report["answer"]["answer"], json!([told]), "{address} by {by}");
+        assert_eq!(report["answer"]["scope"], decided["scope"], "{address} by {by}");
+        chosen.insert(told);
+    }
+    assert!(chosen.len() > 1, "a test of one answer shows little: {chosen:?}");
+}
+
 #[tokio::test]
 async fn explain_says_what_is_no_service_and_what_stands_behind_an_alias() {
     let fixture = Fixture::start().await;
