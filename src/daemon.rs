@@ -23,13 +23,12 @@ use crate::control::load_report::Scraper;
 use crate::control::overrides::OverrideStore;
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
-use crate::control::writer::{Command, SayOutcome, Sources, Writer};
+use crate::control::writer::{Command, Sources, Writer};
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer};
 use crate::query::transport::{Client, Responder};
 use crate::state::{Publisher, Shared, Snapshot};
-use crate::steer::standing::Override;
 
 /// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
 /// at their side, so this only smooths.
@@ -51,8 +50,8 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     udp: udp::Running,
     tasks: Vec<JoinHandle<()>>,
-    /// The writer runs as long as this.
-    commands: mpsc::Sender<Command>,
+    /// Kept so that the writer runs as long as this.
+    _commands: mpsc::Sender<Command>,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -105,7 +104,7 @@ impl Daemon {
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
         info!(dns = ?dns, admin = ?admin, "answering");
-        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, commands })
+        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, _commands: commands })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
@@ -114,15 +113,6 @@ impl Daemon {
         let stopping = || vec!["the server is stopping".to_owned()];
         self.reloads.send(ReloadRequest { reply }).await.map_err(|_| stopping())?;
         done.await.map_err(|_| stopping())?
-    }
-
-    /// Says something of a region, by bare or qualified name: the same as the admin API does.
-    pub async fn say(&self, region: &str, said: Override) -> Result<SayOutcome, String> {
-        let (reply, done) = oneshot::channel();
-        let command = Command::Say { region: region.to_owned(), said, reply };
-        self.commands.send(command).await.map_err(|_| "the server is stopping".to_owned())?;
-        let outcome = done.await.map_err(|_| "the server is stopping".to_owned())?;
-        outcome.map_err(|error| error.to_string())
     }
 
     /// Stops answering, and waits until everything has ended: a few seconds at most.

@@ -229,7 +229,7 @@ fn explain_keeps_to_the_overrides_in_the_state_directory() {
 #[test]
 fn explain_needs_no_file_for_the_demo() {
     let ran = run(&["explain", "www.gslb.example", "--client", "127.55.0.1", "--demo"]);
-    ran.ends(0, &["region     saopaulo", "127.200.55.1", "scope      /16"], &[]);
+    ran.ends(0, &["region     saopaulo", "127.200.55.1", "scope      /16", "all is calm"], &[]);
 }
 
 #[test]
@@ -286,6 +286,8 @@ fn geoip_build_shows_all_mistakes_and_keeps_the_old_file() {
         &[],
         &["no/such/out.mmdb"],
     );
+    fs::create_dir(files.path("a-directory")).expect("made");
+    run(&["geoip", "build", &files.path("good.csv"), &files.path("a-directory")]).ends(1, &[], &["a-directory"]);
     assert_eq!(fs::read_to_string(&out).expect("there"), "the old file");
     let left: Vec<_> = fs::read_dir(files.directory.path()).expect("listed").flatten().map(|e| e.file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains(".new")), "{left:?}");
@@ -295,6 +297,9 @@ fn geoip_build_shows_all_mistakes_and_keeps_the_old_file() {
 #[test]
 fn delegation_prints_what_the_parent_needs_and_no_more() {
     let files = Files::new("", ZONE);
+    // That its address is known here makes no glue of it.
+    let records = "@ SOA ns2 h 1 1h 10m 1w 60\n@ NS ns2\n@ NS ns1.gslb.example.\nns2 A 192.0.2.54\n";
+    files.write("zones/example.net.toml", format!("origin = \"example.net\"\nrecords = \"\"\"\n{records}\"\"\"\n"));
     let config = files.config();
     let ran = run(&["delegation", "GSLB.example.", "--config", &config]).ends(0, &["the zone example.", "No DS"], &[]);
     let records: Vec<_> = ran.out.lines().filter(|line| !line.starts_with(';')).collect();
@@ -346,7 +351,8 @@ fn a_reader_that_goes_away_is_no_failure() {
 /// A server that ends with the test.
 struct Server {
     child: Child,
-    log: BufReader<std::process::ChildStderr>,
+    /// `None`: nobody reads it any more.
+    log: Option<BufReader<std::process::ChildStderr>>,
     admin: String,
 }
 
@@ -357,7 +363,7 @@ impl Server {
             .spawn()
             .expect("the program starts");
         let log = BufReader::new(child.stderr.take().expect("its log"));
-        let mut server = Server { child, log, admin: String::new() };
+        let mut server = Server { child, log: Some(log), admin: String::new() };
         let line = server.log_until("answering");
         let after = line.split("admin=Some(").nth(1).expect("the admin address");
         server.admin = after.split(')').next().unwrap_or_default().to_owned();
@@ -367,7 +373,8 @@ impl Server {
     /// The next line of the log with this in it.
     fn log_until(&mut self, what: &str) -> String {
         let mut line = String::new();
-        while self.log.read_line(&mut line).expect("a log") > 0 {
+        let log = self.log.as_mut().expect("a log");
+        while log.read_line(&mut line).expect("a log") > 0 {
             if line.contains(what) {
                 return line;
             }
@@ -450,6 +457,18 @@ fn an_override_survives_kill_9() {
     let seoul = list.lines().find(|line| line.contains("seoul")).expect("a line");
     assert!(seoul.contains("drain"), "{list}");
     run(&["region", "auto", "seoul", "--admin", &server.admin]).ends(0, &["override auto, now up"], &[]);
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_stops_nothing() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let mut server = Server::start(&files);
+    server.log = None;
+    for _ in 0..3 {
+        run(&["reload", "--admin", &server.admin]).ends(0, &["reloaded"], &[]);
+    }
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.end(), Some(0));
 }
 
 #[test]

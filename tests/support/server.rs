@@ -1,25 +1,28 @@
 //! Zone files in, a running server out: the daemon in this process, on a port of its own, with
 //! its files in a folder that goes with it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meridian::admin::client::AdminClient;
 use meridian::control::config::{self, Loaded};
 use meridian::control::reload::{ConfigSource, prepare};
 use meridian::daemon::Daemon;
 use meridian::state::Snapshot;
 use meridian::steer::standing::{Override, Standing};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::dns::{self, Ask, Reply};
+use super::tools;
 
 /// A running server; it stops when this goes.
 pub struct Server {
     pub dns: SocketAddr,
-    pub admin: Option<SocketAddr>,
-    folder: tempfile::TempDir,
+    pub admin: SocketAddr,
+    folder: TempDir,
     daemon: Option<Daemon>,
     runtime: Runtime,
 }
@@ -46,6 +49,11 @@ impl Server {
     pub fn start_at(listen: &str, settings: &str, zones: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_files(folder.path(), listen, settings, zones);
+        Server::start_in(folder)
+    }
+
+    /// Starts from the `meridian.toml` of a folder, which must turn the admin API on.
+    pub fn start_in(folder: TempDir) -> Server {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let source = MainFile(folder.path().join("meridian.toml"));
@@ -54,7 +62,8 @@ impl Server {
             .block_on(Daemon::start(Arc::new(source), prepared))
             .unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
         let dns = daemon.dns.first().copied().expect("an address");
-        Server { dns, admin: daemon.admin, folder, daemon: Some(daemon), runtime }
+        let admin = daemon.admin.expect("an address of the admin API");
+        Server { dns, admin, folder, daemon: Some(daemon), runtime }
     }
 
     /// Asks over UDP and over TCP; fails where the two differ though neither is truncated.
@@ -69,6 +78,15 @@ impl Server {
     /// [`Server::ask`] for a plain query.
     pub fn query(&self, name: &str, qtype: &str) -> Reply {
         self.ask(&Ask::new(name, qtype))
+    }
+
+    /// The answers' data for a client at an address of this machine, asked by dig where it is
+    /// installed.
+    pub fn answer_for(&self, client: IpAddr, name: &str, qtype: &str) -> Vec<String> {
+        match tools::present("dig") {
+            Some(dig) => tools::dig_short(&dig, client, self.dns, name, qtype),
+            None => dns::udp_from(client, self.dns, &Ask::new(name, qtype)).data(),
+        }
     }
 
     /// The answers' data for a client whose network the query tells.
@@ -94,9 +112,10 @@ impl Server {
         snapshot.states[id.index()].load.last.map(|figure| figure.load)
     }
 
-    /// Says something of a region, as `meridian region drain NAME` does.
+    /// Says something of a region, over the admin API, as `meridian region drain NAME` does.
     pub fn say(&self, region: &str, said: Override) {
-        self.runtime.block_on(self.daemon().say(region, said)).expect("the override takes");
+        let client = AdminClient::new(self.admin, None).expect("a client of the admin API");
+        self.runtime.block_on(client.say(region, said)).expect("the override takes");
     }
 
     pub fn folder(&self) -> &Path {
@@ -128,7 +147,7 @@ pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
 
 fn write_files(folder: &Path, listen: &str, settings: &str, zones: &[(&str, &str)]) {
     let main = format!(
-        "listen = {{ dns = [\"{listen}\"], admin = \"off\" }}\nthreads = 1\ngeoip = [\"demo.mmdb\"]\n{settings}\n"
+        "listen = {{ dns = [\"{listen}\"], admin = \"127.0.0.1:0\" }}\nthreads = 1\ngeoip = [\"demo.mmdb\"]\n{settings}\n"
     );
     let write = |name: &str, content: &[u8]| std::fs::write(folder.join(name), content).expect("a file");
     std::fs::create_dir(folder.join("zones")).expect("a folder");

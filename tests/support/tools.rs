@@ -8,15 +8,31 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Where the program is. Servers are often outside a user's PATH.
+/// Where the program is; without it the test is skipped.
 pub fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let beside = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
-    let found = std::env::split_paths(&path).chain(beside).map(|folder| folder.join(name)).find(|file| file.is_file());
+    let found = present(name);
     if found.is_none() {
         skip(&format!("{name} is not installed"));
     }
     found
+}
+
+/// Where the program is, if it is. Servers are often outside a user's PATH.
+pub fn present(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let beside = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(beside).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// What `dig +short` says to a client at an address of this machine, line by line.
+pub fn dig_short(dig: &Path, client: IpAddr, server: SocketAddr, name: &str, qtype: &str) -> Vec<String> {
+    let output = Command::new(dig)
+        .args(["+short", "+tries=1", "+time=5", "+norec", "-b", &client.to_string()])
+        .args([&format!("@{}", server.ip()), "-p", &server.port().to_string(), name, qtype])
+        .output()
+        .expect("dig runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
 /// Says aloud that a test cannot run here; fails where it must.

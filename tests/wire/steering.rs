@@ -1,1 +1,206 @@
-//! x
+//! Services: the right region, families that agree, scopes that are true.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+
+use hickory_proto::op::ResponseCode;
+use meridian::model::Prefix;
+use meridian::query::counters::CounterSet;
+use meridian::query::{Client, Transport, answer};
+use meridian::state::Snapshot;
+
+use crate::support::dns::{Ask, Reply, subnet_option, udp, udp_from};
+use crate::{query, server};
+
+fn steered(name: &str, qtype: &str, subnet: &str) -> Reply {
+    server().ask(&Ask::new(name, qtype).subnet(subnet))
+}
+
+#[test]
+fn clients_get_the_region_near_them() {
+    for (subnet, address) in [
+        ("127.82.0.0/24", "203.0.113.82"),
+        ("127.81.0.0/24", "203.0.113.82"), // Japan
+        ("127.33.0.0/24", "203.0.113.33"),
+        ("127.34.0.0/24", "203.0.113.33"), // Spain
+    ] {
+        let reply = steered("www.steer.test", "A", subnet);
+        assert_eq!(reply.data(), [address], "{subnet}");
+        assert_eq!(reply.ttl(), Some(30));
+        assert!(reply.is_authoritative());
+    }
+    let american = steered("www.steer.test", "A", "127.1.0.0/24").data();
+    assert!(["203.0.113.1", "203.0.113.2"].contains(&american[0].as_str()), "{american:?}");
+}
+
+#[test]
+fn without_a_subnet_the_source_is_the_client() {
+    for (source, address) in [("127.82.0.9", "203.0.113.82"), ("127.33.0.9", "203.0.113.33")] {
+        let source = source.parse().expect("an address");
+        let reply = udp_from(source, server().dns, &Ask::new("www.steer.test", "A"));
+        assert_eq!(reply.data(), [address], "{source}");
+    }
+}
+
+#[test]
+fn a_service_that_does_not_believe_subnets_takes_the_source() {
+    let source: IpAddr = "127.33.0.9".parse().expect("an address");
+    let reply = udp_from(source, server().dns, &Ask::new("plain.steer.test", "A").subnet("127.82.0.0/24"));
+    assert_eq!((reply.data(), reply.scope()), (vec!["203.0.113.33".to_owned()], Some(0)));
+}
+
+#[test]
+fn a_region_without_the_family_is_nodata_and_not_another_region() {
+    assert_eq!(query("v4only.steer.test", "A").data(), ["203.0.113.49"]);
+    let reply = query("v4only.steer.test", "AAAA");
+    assert_eq!(reply.rcode(), ResponseCode::NoError);
+    assert!(reply.answers().is_empty() && reply.is_authoritative());
+    assert_eq!(reply.authority().len(), 1);
+}
+
+#[test]
+fn rfc9460_7_3_https_hints_are_the_addresses_that_a_and_aaaa_answer() {
+    let reply = steered("www.steer.test", "HTTPS", "127.82.0.0/24");
+    let [https] = &reply.answers()[..] else { panic!("{:?}", reply.answers()) };
+    for part in ["HTTPS 1 .", "alpn=h2,h3", "port=8443", "ipv4hint=203.0.113.82", "ipv6hint=2001:db8:82::1"] {
+        assert!(https.contains(part), "{part} in {https}");
+    }
+    let plain = query("v4only.steer.test", "HTTPS");
+    assert!(plain.answers()[0].contains("ipv4hint=203.0.113.49") && !plain.answers()[0].contains("ipv6hint"));
+    // Without `https` there are no such records.
+    assert!(query("split.steer.test", "HTTPS").answers().is_empty());
+}
+
+#[test]
+fn a_service_at_a_wildcard_answers_for_every_name_below() {
+    let reply = steered("any.where.apps.steer.test", "A", "127.82.0.0/24");
+    assert_eq!(reply.answers(), ["any.where.apps.steer.test. 30 IN A 203.0.113.82"]);
+    let none = query("apps.steer.test", "A");
+    assert_eq!((none.rcode(), none.answers().len()), (ResponseCode::NoError, 0));
+}
+
+#[test]
+fn a_service_at_the_apex_leaves_the_static_records_beside_it() {
+    assert_eq!(query("apex.test", "A").data(), ["203.0.113.82"]);
+    for (qtype, count) in [("SOA", 1), ("NS", 1), ("MX", 1), ("AAAA", 0), ("TXT", 0)] {
+        let reply = query("apex.test", qtype);
+        assert_eq!((reply.rcode(), reply.answers().len()), (ResponseCode::NoError, count), "{qtype}");
+    }
+}
+
+#[test]
+fn a_host_endpoint_is_a_cname_for_every_type() {
+    for qtype in ["A", "AAAA", "TXT", "CNAME", "ANY", "HTTPS"] {
+        let reply = steered("hosted.steer.test", qtype, "127.55.0.0/24");
+        assert_eq!(
+            reply.answers(),
+            ["hosted.steer.test. 30 IN CNAME customer.elsewhere.invalid."],
+            "{qtype}: what a CNAME stands for"
+        );
+    }
+    assert_eq!(steered("hosted.steer.test", "A", "127.82.0.0/24").data(), ["203.0.113.82"]);
+}
+
+#[test]
+fn a_host_endpoint_that_is_a_service_here_is_followed() {
+    let reply = steered("hosted.steer.test", "A", "127.61.0.0/24");
+    assert_eq!(reply.answers_in_order()[0], "hosted.steer.test. 30 IN CNAME plain.steer.test.");
+    assert_eq!(reply.answers().len(), 2);
+    assert_eq!(reply.scope(), Some(16), "the narrower of both answers");
+}
+
+/// Where an answer's addresses are: all of a region's share their last number but virginia's.
+fn place_of(data: &[String]) -> Option<&'static str> {
+    match data.first()?.as_str() {
+        "203.0.113.82" | "2001:db8:82::1" => Some("seoul"),
+        "203.0.113.33" | "2001:db8:33::1" => Some("paris"),
+        "203.0.113.1" | "2001:db8:1::1" => Some("virginia, first"),
+        "203.0.113.2" | "2001:db8:1::2" => Some("virginia, second"),
+        "203.0.113.49" => Some("frankfurt"),
+        other => panic!("an address of no region: {other}"),
+    }
+}
+
+#[test]
+fn a_and_aaaa_agree_for_every_client() {
+    let snapshot = server().snapshot();
+    let mut chance = fastrand::Rng::with_seed(4);
+    let mut seen = BTreeSet::new();
+    for _ in 0..1_000 {
+        let client = Ipv4Addr::from([127, chance.u8(..100), chance.u8(..), chance.u8(..)]).into();
+        let prefix = Prefix::containing(client, 24);
+        for name in ["split.steer.test", "www.steer.test"] {
+            let ask = |qtype| Ask::new(name, qtype).option(8, &subnet_option(prefix.address(), 24));
+            let a = place_of(&direct(&snapshot, &ask("A")).data()).expect("an address");
+            let aaaa = direct(&snapshot, &ask("AAAA")).data();
+            let expected = if a == "frankfurt" { None } else { Some(a) };
+            assert_eq!(place_of(&aaaa), expected, "{name} for {prefix}");
+            seen.insert(a);
+        }
+    }
+    assert_eq!(seen.len(), 5, "all regions and endpoints were met: {seen:?}");
+}
+
+#[test]
+fn rfc7871_7_3_1_inside_the_scope_everyone_gets_the_same_answer() {
+    let snapshot = server().snapshot();
+    let mut chance = fastrand::Rng::with_seed(7871);
+    let mut scopes = HashSet::new();
+    for _ in 0..2_000 {
+        let (address, longest) = client(&mut chance);
+        let source = chance.u8(8..=longest);
+        let asked = Prefix::containing(address, source);
+        for name in ["www.steer.test", "split.steer.test", "hosted.steer.test", "a.apps.steer.test"] {
+            let ask = |at: Prefix| {
+                let ask = Ask::new(name, "A").option(8, &subnet_option(at.address(), at.len()));
+                direct(&snapshot, &ask)
+            };
+            let reply = ask(asked);
+            let scope = reply.scope().expect("a scope");
+            scopes.insert(scope);
+            // A scope beyond the source speaks for what was asked alone (RFC 7871 section 7.3.1).
+            let shared = Prefix::containing(asked.address(), scope.min(longest));
+            for _ in 0..5 {
+                let inside = within(shared, longest, &mut chance);
+                let other = ask(Prefix::containing(inside, longest));
+                assert_eq!(other.data(), reply.data(), "{name}: {inside} is within {shared}, asked as {asked}");
+            }
+        }
+    }
+    assert!(scopes.len() >= 3, "{scopes:?}");
+}
+
+/// Mostly clients the demo's database knows.
+fn client(chance: &mut fastrand::Rng) -> (IpAddr, u8) {
+    match chance.u8(..8) {
+        0 => (Ipv6Addr::from(chance.u128(..)).into(), 128),
+        1 => (Ipv4Addr::from(chance.u32(..)).into(), 32),
+        _ => (Ipv4Addr::from([127, chance.u8(..), chance.u8(..), chance.u8(..)]).into(), 32),
+    }
+}
+
+/// Any address of a prefix.
+fn within(prefix: Prefix, longest: u8, chance: &mut fastrand::Rng) -> IpAddr {
+    let free = u32::from(longest - prefix.len());
+    let host = if free == 0 { 0 } else { chance.u128(..) >> (128 - free) };
+    match prefix.address() {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4) | host as u32).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) | host).into(),
+    }
+}
+
+/// Asks the function that answers packets, without sockets: the same octets, much faster.
+fn direct(snapshot: &Snapshot, ask: &Ask) -> Reply {
+    let mut out = [0; 1232];
+    let client = Client { address: Ipv4Addr::LOCALHOST.into(), transport: Transport::Udp };
+    static COUNTERS: LazyLock<CounterSet> = LazyLock::new(CounterSet::new);
+    let len = answer(snapshot, &ask.wire(), client, &mut out, &COUNTERS.shared());
+    Reply::read(out[..len].to_vec())
+}
+
+#[test]
+fn the_function_without_sockets_answers_as_the_server_does() {
+    let ask = Ask::new("www.steer.test", "A").subnet("127.82.0.0/24");
+    assert_eq!(direct(&server().snapshot(), &ask).octets, udp(server().dns, &ask).octets);
+}
