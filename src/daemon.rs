@@ -7,6 +7,7 @@
 //! Everything that can be wrong with files or sockets shows before the first packet is read, and
 //! no packet is answered before every endpoint has been probed once.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -140,9 +141,7 @@ impl Bound {
     fn new(config: &Config) -> Result<Bound, String> {
         let threads = config.threads.and_then(NonZeroUsize::new);
         let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let udp = UdpServer::bind(&config.listen.dns, threads).map_err(|error| error.to_string())?;
-        // Where port 0 let the system pick, TCP takes the port that UDP got.
-        let tcp = TcpServer::bind(udp.local_addrs()).map_err(|error| error.to_string())?;
+        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| error.to_string())?;
         let admin = match config.listen.admin {
             Some(address) => {
                 let listener = std::net::TcpListener::bind(address)
@@ -181,6 +180,22 @@ impl Bound {
             }));
         }
         Ok(udp)
+    }
+}
+
+/// Binds both transports. Where port 0 lets the system pick, TCP takes the port that UDP got; that
+/// one may be taken, and then the system picks again.
+fn bind_dns(addresses: &[SocketAddr], threads: NonZeroUsize) -> io::Result<(UdpServer, TcpServer)> {
+    const PICKS: usize = 16;
+    let mut picks = if addresses.iter().any(|address| address.port() == 0) { PICKS } else { 1 };
+    loop {
+        picks -= 1;
+        let udp = UdpServer::bind(addresses, threads)?;
+        match TcpServer::bind(udp.local_addrs()) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if picks == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
+            Err(_) => {}
+        }
     }
 }
 

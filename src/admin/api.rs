@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::control::reload::{ReloadRequest, Reloaded};
 use crate::control::writer::{Command, SayError, SayOutcome};
-use crate::model::{Name, RecordType};
+use crate::model::{Name, RecordType, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::plan::Footing;
 use crate::steer::standing::{Override, Standing};
@@ -130,7 +130,7 @@ struct OverrideBody {
     said: Override,
 }
 
-/// An override that took, and what follows from it.
+/// An override that took, and what follows from it. Also what the client reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Said {
     /// Qualified.
@@ -176,40 +176,44 @@ impl From<SayError> for Problem {
 fn what_follows(snapshot: &Snapshot, outcome: SayOutcome, said: Override) -> Said {
     let SayOutcome { region, standing } = outcome;
     let id = snapshot.model.find_regions(&region).first().copied();
-    let services = snapshot
-        .model
-        .service_ids()
-        .filter(|id_of_service| id.is_some_and(|id| snapshot.model.service(*id_of_service).regions.contains(&id)));
-    let services: Vec<_> = services.collect();
+    let of_region =
+        |id_of_service: &ServiceId| id.is_some_and(|id| snapshot.model.service(*id_of_service).regions.contains(&id));
+    let services: Vec<ServiceId> = snapshot.model.service_ids().filter(of_region).collect();
     let longest = services.iter().map(|&id| snapshot.model.service(id).ttl.as_secs()).max().unwrap_or(0);
     let cached_for_s = if standing.is_eligible() { 0 } else { longest };
-    let mut follows = vec![match (standing, said) {
-        (Standing::Up | Standing::Suspect, Override::Auto) => "clients are sent there as its probes say".to_owned(),
-        (Standing::Down, Override::Auto) => "its probes say it is down: no clients are sent there".to_owned(),
-        (Standing::Up | Standing::Suspect, _) => "clients are sent there whatever its probes say".to_owned(),
+    let mut follows = vec![in_words(standing, said, longest)];
+    if said != Override::Auto {
+        follows.push("this holds, also over restarts, until the override is `auto` again".to_owned());
+    }
+    follows.extend(services.iter().filter_map(|&id| shaky(snapshot, id)));
+    Said { region, said, standing: standing.as_str().to_owned(), cached_for_s, follows }
+}
+
+fn in_words(standing: Standing, said: Override, longest: u32) -> String {
+    match (standing, said) {
+        (Standing::Up | Standing::Suspect, Override::Auto) => "clients are sent there as its probes say".into(),
+        (Standing::Down, Override::Auto) => "its probes say it is down: no clients are sent there".into(),
+        (Standing::Up | Standing::Suspect, _) => "clients are sent there whatever its probes say".into(),
         (Standing::Drain, _) => {
             format!("no new clients are sent there; resolvers may hold answers that name it for {longest} s yet")
         }
         (Standing::Down, _) => {
             format!("clients are no longer sent there; resolvers may hold answers that name it for {longest} s yet")
         }
-    }];
-    if said != Override::Auto {
-        follows.push("this holds, also over restarts, until the override is `auto` again".to_owned());
     }
-    for id in services {
-        let footing = snapshot.plan.services.get(id.index()).map_or(Footing::Firm, |plan| plan.footing);
-        let name = &snapshot.model.service(id).name;
-        follows.extend(match footing {
-            Footing::Firm => None,
-            Footing::Panic => Some(format!("{name}: all regions are down by their probes, and all are answered")),
-            Footing::OnlyDraining => Some(format!("{name}: only draining regions are left, so these are answered")),
-            Footing::AllWithdrawn => {
-                Some(format!("{name}: every region is withdrawn; all are answered, since none would be an outage"))
-            }
-        });
+}
+
+/// What to say of a service that does not stand on eligible regions.
+fn shaky(snapshot: &Snapshot, id: ServiceId) -> Option<String> {
+    let name = &snapshot.model.service(id).name;
+    match snapshot.plan.services.get(id.index())?.footing {
+        Footing::Firm => None,
+        Footing::Panic => Some(format!("{name}: all regions are down by their probes, so all are answered")),
+        Footing::OnlyDraining => Some(format!("{name}: only draining regions are left, so these are answered")),
+        Footing::AllWithdrawn => {
+            Some(format!("{name}: every region is withdrawn; all are answered, since no answer would be an outage"))
+        }
     }
-    Said { region, said, standing: standing.as_str().to_owned(), cached_for_s, follows }
 }
 
 async fn post_reload(State(api): Shared, request: Request) -> Result<Json<Reloaded>, Problem> {

@@ -215,11 +215,11 @@ fn service_behind(snapshot: &Snapshot, name: &Name, message: &Message) -> (Optio
 fn ecs_note(snapshot: &Snapshot, id: ServiceId, client: AskedBy) -> Option<String> {
     match client {
         AskedBy::Ecs(_) if !snapshot.model.service(id).ecs => Some(
-            "the service does not believe client subnets (`ecs = false`): explained as asked from the address".into(),
+            "the service does not believe client subnets (`ecs = false`): this is what the address itself gets".into(),
         ),
-        AskedBy::Ecs(prefix) if prefix.len() == 0 => Some(
-            "a prefix of length 0 asks not to use the client's network: explained as asked from the address".into(),
-        ),
+        AskedBy::Ecs(prefix) if prefix.len() == 0 => {
+            Some("length 0 asks not to use the client's network: this is what the address itself gets".into())
+        }
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -77,7 +78,8 @@ fn same(secret: &str, presented: &str) -> bool {
 }
 
 fn check_host(host: &str) -> Result<(), Problem> {
-    let (name, _port) = split_port(host);
+    let authority: Option<Authority> = host.parse().ok().filter(|_| !host.contains('@'));
+    let name = authority.as_ref().map_or("", Authority::host);
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let ours = match address {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -116,16 +118,6 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
-/// `host:port` as its two parts; an IPv6 address stands in brackets.
-fn split_port(host: &str) -> (&str, &str) {
-    match host.rfind(':') {
-        Some(at) if !host[at..].contains(']') && !(host[..at].contains(':') && !host.starts_with('[')) => {
-            (&host[..at], &host[at + 1..])
-        }
-        _ => (host, ""),
-    }
-}
-
 /// For whatever a browser may make of an answer. The status page brings a policy of its own.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
@@ -155,7 +147,17 @@ mod tests {
     fn without_a_token_only_this_machine_may_be_named() {
         let ours = ["localhost", "LOCALHOST:8053", "localhost.:1", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:8053"];
         let foreign = ["evil.example", "evil.example:8053", "192.0.2.1", "[2001:db8::1]:80", "localhost.evil.example"];
-        let odd = ["", ":", "[", "[]:1", "::1:", "127.0.0.1.evil.example", "localhost:1:2", "127.0.0.1@evil.example"];
+        let odd = [
+            "",
+            ":",
+            "[",
+            "[]:1",
+            "::1:",
+            "127.0.0.1.evil.example",
+            "localhost:1:2",
+            "127.0.0.1@evil.example",
+            "evil.example@127.0.0.1",
+        ];
         for host in ours {
             assert_eq!(status(None, Method::GET, "/", &[("host", host)]), 200, "{host}");
         }

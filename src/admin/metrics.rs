@@ -138,10 +138,8 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     out.counter("queries", "Messages received, by transport", by(totals, "transport", transports))?;
     // All RCODEs without a name add up to `other`.
     let mut responses: Vec<(&'static str, u64)> = Vec::new();
-    for (rcode, event) in (0..=u16::MAX).map_while(|rcode| {
-        let event = Event::Response(rcode);
-        (rcode <= 17).then_some((rcode, event))
-    }) {
+    for event in Event::all() {
+        let Event::Response(rcode) = event else { continue };
         let name = rcode_name(rcode);
         match responses.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum = sum.wrapping_add(totals.get(event)),

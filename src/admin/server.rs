@@ -84,3 +84,27 @@ async fn connection(stream: TcpStream, router: Router, _place: Option<OwnedSemap
         Err(_) => debug!("an admin connection was closed after {} s", CONNECTION.as_secs()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    /// The clock jumps ahead whenever everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_ends_its_header_is_closed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new().fallback(|| async { "never asked for" });
+        let serving = tokio::spawn(run(listener, router, std::future::pending::<()>()));
+        let begin = Instant::now();
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").await.expect("sent");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await; // closed or reset
+        assert!(!answer.contains("never asked for"), "{answer}");
+        assert!(begin.elapsed() < CONNECTION, "closed for its header, not for its age: {:?}", begin.elapsed());
+        serving.abort();
+    }
+}

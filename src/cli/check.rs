@@ -77,8 +77,10 @@ fn check_overrides(config: &Config, model: &Model) -> Vec<Diagnostic> {
     unknown
         .map(|(region, said)| {
             let said = said.as_str();
-            Diagnostic::warning(format!("the override `{said}` of the region {region} applies to nothing"))
-                .help(format!("take it back if the region is gone for good: meridian region auto {region}"))
+            Diagnostic::warning(format!("the override `{said}` of the region {region} applies to nothing")).help(
+                "it will hold again when a region of that name is back; to forget it, stop the server and take it \
+                       out of overrides.json in the state directory",
+            )
         })
         .collect()
 }

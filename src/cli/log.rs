@@ -21,7 +21,9 @@ pub fn start(said: Option<LogLevel>, usual: &str) -> Outcome {
             _ => usual.parse().map_err(Failure::new)?,
         },
     };
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(output::color_on_stderr());
+    // A reader of the log that went away is no reason to end: complaining of it would panic.
+    let lines =
+        fmt::layer().with_writer(std::io::stderr).with_ansi(output::color_on_stderr()).log_internal_errors(false);
     // An error means that a log was started before: then that one stays.
     let _ = tracing_subscriber::registry().with(lines).with(level.0).try_init();
     Ok(())

@@ -6,15 +6,24 @@
 //!
 //! - [`demo`], [`serve`]: a server in this process
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
-//! - [`arguments`], [`source`], [`log`], [`output`]: what several of them share
+//! - [`explain`]: files, or a running server
+//! - [`status`], [`region`], [`reload`]: a running server
+//! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
 
 mod arguments;
 mod check;
+mod delegation;
 mod demo;
+mod explain;
+mod geoip;
+mod live;
 mod log;
 mod output;
+mod region;
+mod reload;
 mod serve;
 mod source;
+mod status;
 
 use std::process::ExitCode;
 
@@ -66,6 +75,12 @@ enum Command {
     Demo(demo::Demo),
     Serve(serve::Serve),
     Check(check::Check),
+    Explain(explain::Explain),
+    Status(status::Status),
+    Region(region::Region),
+    Reload(reload::Reload),
+    Geoip(geoip::Geoip),
+    Delegation(delegation::Delegation),
 }
 
 impl Default for Command {
@@ -80,6 +95,12 @@ impl Command {
             Command::Demo(command) => command.run(log),
             Command::Serve(command) => command.run(log),
             Command::Check(command) => command.run(),
+            Command::Explain(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Region(command) => command.run(),
+            Command::Reload(command) => command.run(),
+            Command::Geoip(command) => command.run(),
+            Command::Delegation(command) => command.run(),
         }
     }
 }

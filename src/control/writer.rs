@@ -167,8 +167,8 @@ impl Writer {
         if changed {
             let (region, endpoint) = (&report.key.region, &report.key.endpoint);
             match &report.outcome {
-                Ok(_) => info!(%region, %endpoint, verdict = ?report.verdict, "an endpoint changed"),
-                Err(error) => warn!(%region, %endpoint, verdict = ?report.verdict, "an endpoint changed: {error}"),
+                Ok(_) => info!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed"),
+                Err(error) => warn!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed: {error}"),
             }
         }
         changed

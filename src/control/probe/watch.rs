@@ -182,10 +182,6 @@ fn record(key: &EndpointKey, memory: &Mutex<Memory>, outcome: Result<Timings, Pr
     let verdict = memory.history.verdict().unwrap_or(Verdict::Down);
     if before != Some(verdict) {
         memory.since = now;
-        match &outcome {
-            Ok(_) => tracing::info!(region = %key.region, endpoint = %key.endpoint, %verdict, "endpoint"),
-            Err(error) => tracing::warn!(region = %key.region, endpoint = %key.endpoint, %verdict, %error, "endpoint"),
-        }
     }
     let streak = memory.history.streak();
     EndpointReport { key: key.clone(), verdict, since: memory.since, probed_at: now, outcome, streak }

@@ -1,0 +1,227 @@
+// Polls /v1/status and shows it; asks /v1/explain. Every text from the server goes through
+// textContent: what a probe saw comes from outside.
+"use strict";
+
+const POLL_MS = 2000;
+const $ = (id) => document.getElementById(id);
+
+function el(tag, kind, ...children) {
+  const element = document.createElement(tag);
+  if (kind) element.className = kind;
+  for (const child of children) {
+    if (child !== null && child !== undefined) element.append(child); // strings become text nodes
+  }
+  return element;
+}
+
+// What to think of a word, beside the word itself: never the colour alone.
+const MOOD = {
+  up: "good", suspect: "warn", down: "bad", drain: "calm",
+  firm: "good", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
+};
+const word = (text, mood) => el("span", `word ${mood ?? MOOD[text] ?? "none"}`, text.replaceAll("_", " "));
+
+function age(seconds) {
+  if (seconds === null || seconds === undefined) return "never";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} d`;
+}
+const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
+const percent = (part) => `${(part * 100).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`;
+
+function bar(part, mood) {
+  const fill = el("div");
+  fill.style.width = `${Math.min(100, Math.max(0, part * 100))}%`;
+  const track = el("div", `bar ${mood}`, fill);
+  track.setAttribute("aria-hidden", "true"); // the figures are beside it as text
+  return track;
+}
+
+function load(region) {
+  const { configured, load, capacity, utilisation, age_s, stale, error } = region.load;
+  if (!configured && load === null) return el("p", "faint", "no load report");
+  const parts = [];
+  if (load === null) {
+    parts.push(el("p", "", word("load unknown", "warn")));
+  } else {
+    const of = capacity === null ? "" : ` of ${number(capacity)} (${percent(utilisation)})`;
+    const when = stale ? word(`stale, ${age(age_s)} old`, "warn") : el("span", "faint", `${age(age_s)} ago`);
+    parts.push(el("div", "row", el("span", "", `load ${number(load)}${of}`), when));
+    if (utilisation !== null) {
+      const mood = stale ? "none" : utilisation > 0.95 ? "bad" : utilisation > 0.85 ? "warn" : "good";
+      parts.push(bar(utilisation, mood));
+    }
+  }
+  if (error) parts.push(el("p", "faint text", `last scrape: ${error}`));
+  return el("div", "", ...parts);
+}
+
+function endpoint(of) {
+  const verdict = of.verdict === null ? word("not probed", "none") : word(of.verdict);
+  const since = of.since_s === null ? "" : ` for ${age(of.since_s)}`;
+  const probe = of.last_probe === "" ? null
+    : el("div", "faint text", `probed ${age(of.probe_age_s)} ago: ${of.last_probe}`);
+  return el("li", "",
+    el("div", "row", el("span", "text", `${of.label} · ${of.layer.toUpperCase()} · weight ${of.weight}`),
+      el("span", "", verdict, el("span", "faint", since))),
+    probe);
+}
+
+function region(of) {
+  const probed = of.endpoints.some((endpoint) => endpoint.verdict !== null);
+  const said = of.override === "auto" ? null
+    : el("p", "", "by override", ...(probed ? ["; its probes say ", word(of.verdict)] : []));
+  const changed = of.changed_s === null ? "" : ` · changed ${age(of.changed_s)} ago`;
+  return el("article", MOOD[of.standing],
+    el("header", "", el("h3", "", of.name), word(of.standing)),
+    el("p", "faint", `${of.location} · price ${of.price_ms.toFixed(1)} ms${changed}`),
+    said, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
+}
+
+function service(of) {
+  const rows = of.regions.map((r) => {
+    const share = r.mean_share === null ? "not counted" : `${percent(r.mean_share)} · ${number(r.places)} places`;
+    return el("li", "",
+      el("div", "row", el("span", "text", r.name, " ", word(r.standing)), el("span", "faint", share)),
+      r.mean_share === null ? null : bar(r.mean_share, "calm"));
+  });
+  return el("article", MOOD[of.footing],
+    el("header", "", el("h3", "", of.name), word(of.footing)),
+    el("p", "faint", `policy ${of.policy} · TTL ${of.ttl_s} s, ${of.failover_ttl_s} s near a failover`),
+    el("p", "faint", "mean share over places · places where it leads"),
+    el("ul", "", ...rows));
+}
+
+const TROUBLE = {
+  panic: "all its regions are down by their probes, so all are answered as if up",
+  only_draining: "only draining regions are left, so these are answered",
+  all_withdrawn: "every region is taken down by override; all are answered all the same",
+};
+
+function alarms(status) {
+  const found = [];
+  if (!status.last_load.ok) {
+    const mistakes = status.last_load.mistakes;
+    found.push(el("div", "alarm",
+      el("strong", "", `The last reload, ${age(status.last_load.age_s)} ago, was refused: the configuration before it is served.`),
+      el("pre", "", mistakes.join("\n\n"))));
+  }
+  for (const of of status.services) {
+    if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), ` ${TROUBLE[of.footing]}.`));
+  }
+  return found;
+}
+
+let names = "";
+let alarmed = "";
+
+function show(status) {
+  $("facts").textContent = `${status.version} · up ${age(status.uptime_s)} · snapshot ${status.generation}, `
+    + `${age(status.snapshot_age_s)} old · ${status.reloads} reloads · ${number(status.atlas.places)} places`;
+  $("regions").replaceChildren(...status.regions.map(region));
+  $("services").replaceChildren(...status.services.map(service));
+  const trouble = alarms(status);
+  const text = trouble.map((one) => one.textContent.replaceAll(/\d+(\.\d)? (s|min|h|d) ago/g, "")).join();
+  if (text !== alarmed) { // a reader aloud says it once
+    alarmed = text;
+    $("alarms").replaceChildren(...trouble);
+  }
+  const bad = status.regions.filter((r) => r.standing !== "up").length;
+  document.title = bad + trouble.length ? `(${bad + trouble.length}) Meridian` : "Meridian";
+  const known = status.services.map((s) => s.name).join();
+  if (known !== names) {
+    names = known;
+    $("names").replaceChildren(...status.services.map((s) => {
+      const option = el("option");
+      option.value = s.name.replace(/\.$/, "");
+      return option;
+    }));
+    if ($("name").value === "" && status.services.length) $("name").value = status.services[0].name.replace(/\.$/, "");
+  }
+}
+
+async function ask(target) {
+  const response = await fetch(target, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+  const body = await response.json();
+  if (!response.ok) throw Object.assign(new Error(body.error), { details: body.details });
+  return body;
+}
+
+let lastSeen = null;
+
+async function poll() {
+  if (!document.hidden) {
+    try {
+      show(await ask("/v1/status"));
+      lastSeen = Date.now();
+      $("poll").replaceChildren(word("live", "good"));
+      document.body.classList.remove("lost");
+    } catch (error) {
+      const since = lastSeen === null ? "" : `; below is the state of ${age((Date.now() - lastSeen) / 1000)} ago`;
+      $("poll").replaceChildren(word("not answering", "bad"), ` (${error.message})${since}`);
+      document.body.classList.add("lost");
+      document.title = "(!) Meridian";
+    }
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+const TTL_REASON = {
+  calm: "all is calm", suspect: "the region may be failing", aftermath: "a region changed in the last minutes",
+  panic: "no region is surely up", busy: "the region is nearly full", reduced: "another region is out",
+};
+const SCOPE_REASON = {
+  ignores_location: "the service answers all places alike", place: "the widest network in one place",
+  split: "clients of the place are shared out",
+};
+
+function table(explanation) {
+  const heads = ["Region", "State", "RTT", "Latency", "Load", "Cost", "Total", "Share", "Why not"];
+  const milliseconds = (value) => el("td", "number", value.toFixed(1));
+  const rows = explanation.regions.map((r) => {
+    const chosen = r.region === explanation.chosen.region;
+    const said = r.said === "auto" ? null : " (override)";
+    return el("tr", chosen ? "chosen" : "",
+      el("td", "", chosen ? `▸ ${r.region}` : r.region),
+      el("td", "", word(r.standing), said),
+      milliseconds(r.score.rtt.ms), milliseconds(r.score.latency_ms), milliseconds(r.score.load_ms),
+      milliseconds(r.score.cost_ms), milliseconds(r.score.total_ms),
+      el("td", "number", percent(r.share)), el("td", "why", r.excluded ?? ""));
+  });
+  const head = el("tr", "", ...heads.map((text, i) => el("th", i >= 2 && i <= 7 ? "number" : "", text)));
+  return el("div", "scroll", el("table", "", el("thead", "", head), el("tbody", "", ...rows)));
+}
+
+function explained(report) {
+  const { explanation, answer } = report;
+  const parts = [];
+  if (report.note) parts.push(el("p", "", report.note));
+  if (explanation) {
+    const { client, chosen } = explanation;
+    parts.push(el("p", "", "A client at ", el("strong", "", client.location), ` (${client.address}, by ${client.seen_by}) gets `,
+      el("strong", "", chosen.region), `, endpoint ${chosen.endpoint}, for ${chosen.ttl_s} s: ${TTL_REASON[chosen.ttl_reason]}.`,
+      chosen.scope === null ? "" : ` Shared by its /${chosen.scope}: ${SCOPE_REASON[chosen.scope_reason]}.`));
+    parts.push(table(explanation));
+    parts.push(el("p", "faint", "Times in milliseconds; latency + load + cost = total, and the lowest totals share the clients."));
+  }
+  const flags = [answer.rcode, answer.authoritative ? "authoritative" : null, answer.truncated ? "truncated" : null,
+    `${answer.octets} octets`].filter(Boolean).join(" · ");
+  parts.push(el("pre", "records", [`; ${flags}`, ...answer.answer, ...answer.authority.map((r) => `; authority: ${r}`)].join("\n")));
+  return parts;
+}
+
+$("ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const query = new URLSearchParams({ name: $("name").value.trim(), client: $("client").value.trim(), type: $("type").value, by: $("by").value });
+  try {
+    $("explained").replaceChildren(...explained(await ask(`/v1/explain?${query}`)));
+  } catch (error) {
+    const details = (error.details ?? []).filter((line) => line.startsWith("did you mean"));
+    $("explained").replaceChildren(el("div", "alarm", error.message, details.length ? el("pre", "", details.join("\n")) : null));
+  }
+});
+
+poll();

@@ -1,0 +1,341 @@
+//! `meridian explain`: why a client gets the answer it gets, from files or from a running server.
+//!
+//! ```text
+//!   files, embedded demo ─▶ snapshot ─▶ explain_client ─┐
+//!                                                       ├─▶ the same JSON ─▶ table
+//!   running server ─▶ GET /v1/explain ──────────────────┘
+//! ```
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::admin::explain::{AskedBy, ExplainError, explain_client};
+use crate::control::config::Loaded;
+use crate::control::overrides::OverrideStore;
+use crate::control::reload::{Prepared, prepare};
+use crate::demo::DemoSource;
+use crate::model::{Name, RecordType};
+use crate::state::{Publisher, Snapshot};
+
+use super::arguments::ConfigFile;
+use super::live::Server;
+use super::output::{self, Align, Failure, Outcome, Table};
+use super::source::FileSource;
+
+/// Show why a client gets the answer it gets
+///
+/// From the files: overrides hold as they were kept; regions nobody probed are taken as up, and loads as
+/// not reported. With --live, a running server tells what it sees now.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meridian explain www.gslb.example --client 127.82.0.1 --demo
+  meridian explain www.gslb.example.com --client 192.0.2.0/20 --config meridian.toml
+  meridian explain www.gslb.example.com --client 2001:db8::1 --type AAAA --live
+  meridian explain www.gslb.example.com --client 192.0.2.7 --by-source --live --json
+
+The client is seen as a resolver with EDNS Client Subnet tells of it, by its /24 or /48, unless the
+length is given. With --by-source the query comes from that very address.")]
+pub struct Explain {
+    /// The name asked for, such as www.gslb.example.com
+    name: String,
+    /// The client: an address, or a network such as 192.0.2.0/20
+    #[arg(long, value_name = "ADDRESS")]
+    client: String,
+    /// The record type asked for
+    #[arg(long = "type", value_name = "TYPE", default_value = "A")]
+    qtype: RecordType,
+    /// The query comes from the client's own address, without EDNS Client Subnet
+    #[arg(long)]
+    by_source: bool,
+    /// Print all of it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Explain the built-in demo
+    #[arg(long, conflicts_with_all = ["config", "live"])]
+    demo: bool,
+    /// Ask a running server
+    #[arg(long, conflicts_with = "config")]
+    live: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Explain {
+    pub fn run(&self) -> Outcome {
+        let by = if self.by_source { "source" } else { "ecs" };
+        let client = AskedBy::parse(&self.client, Some(by)).map_err(Failure::new)?;
+        let name = Name::parse_absolute(&self.name)
+            .map_err(|error| Failure::new(format!("`{}` is not a name: {error}", self.name)))?;
+        let report = if self.live {
+            let qtype = self.qtype.to_string();
+            self.server.ask(async |server| server.explain(&self.name, &self.client, &qtype, Some(by)).await)?
+        } else {
+            let snapshot = self.snapshot()?;
+            let report = explain_client(&snapshot, &name, self.qtype, client, Instant::now()).map_err(not_explained)?;
+            serde_json::to_value(report).map_err(|error| Failure::new(error.to_string()))?
+        };
+        if self.json { output::print_json(&report) } else { output::print(&render(report, self.live)?) }
+    }
+
+    fn snapshot(&self) -> Outcome<Arc<Snapshot>> {
+        let prepared = if self.demo {
+            prepare(&DemoSource::new(Default::default(), Path::new(NOWHERE))).map_err(Failure::all)?
+        } else {
+            let prepared = FileSource::new(&self.file.config).prepare();
+            prepared.map_err(|failure| failure.help("or explain another source: --config FILE, --live, --demo"))?
+        };
+        snapshot(prepared)
+    }
+}
+
+/// A state directory that is not there: the demo keeps no overrides beyond its run.
+const NOWHERE: &str = "/nonexistent";
+
+/// What would be served from these files, if every region were up.
+fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
+    let Prepared { loaded: Loaded { config, model, .. }, atlas } = prepared;
+    let overrides = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
+    let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
+    let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, overrides, now);
+    publisher.assume_up(now);
+    Ok(publisher.shared().load_full())
+}
+
+fn not_explained(error: ExplainError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error {
+        ExplainError::Unknown { nearest, .. } if !nearest.is_empty() => {
+            failure.help(format!("services there are: {}", nearest.join(", ")))
+        }
+        _ => failure,
+    }
+}
+
+// What is shown of the JSON that `ExplainReport` becomes.
+
+#[derive(Deserialize)]
+struct Report {
+    name: String,
+    qtype: String,
+    note: Option<String>,
+    explanation: Option<Reasons>,
+    answer: Answer,
+}
+
+#[derive(Deserialize)]
+struct Reasons {
+    service: String,
+    policy: String,
+    client: Client,
+    regions: Vec<Region>,
+    footing: String,
+    chosen: Chosen,
+}
+
+#[derive(Deserialize)]
+struct Client {
+    address: String,
+    seen_by: String,
+    location: String,
+}
+
+#[derive(Deserialize)]
+struct Region {
+    region: String,
+    standing: String,
+    said: String,
+    score: Score,
+    tier: Option<u32>,
+    load: Option<Load>,
+    share: f64,
+    excluded: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Score {
+    rtt: Rtt,
+    latency_ms: f64,
+    load_ms: f64,
+    cost_ms: f64,
+    total_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct Rtt {
+    ms: f64,
+    /// A word, or a word with its details.
+    source: Value,
+}
+
+#[derive(Deserialize)]
+struct Load {
+    utilisation: Option<f64>,
+    age_s: f64,
+    stale: bool,
+}
+
+#[derive(Deserialize)]
+struct Chosen {
+    region: String,
+    endpoint: String,
+    ipv4_endpoint: Option<String>,
+    ipv6_endpoint: Option<String>,
+    ttl_s: u32,
+    ttl_reason: String,
+    scope: Option<u8>,
+    scope_reason: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    rcode: String,
+    authoritative: bool,
+    truncated: bool,
+    octets: usize,
+    answer: Vec<String>,
+    authority: Vec<String>,
+    additional: Vec<String>,
+}
+
+fn render(report: Value, live: bool) -> Outcome<String> {
+    let Report { name, qtype, note, explanation, answer } = serde_json::from_value(report)
+        .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
+    let mut text = format!("{name} {qtype}\n");
+    if let Some(note) = note {
+        let _ = writeln!(text, "  note       {note}");
+    }
+    if let Some(reasons) = &explanation {
+        render_reasons(&mut text, reasons, live);
+    }
+    render_answer(&mut text, &answer);
+    Ok(text)
+}
+
+// Writing to a String cannot fail: what `writeln!` returns is dropped.
+
+fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
+    let Reasons { service, policy, client, regions, footing, chosen } = reasons;
+    let seen_by = if client.seen_by == "ecs" { "told by EDNS Client Subnet" } else { "the query's source" };
+    let _ = writeln!(text, "  client     {} ({seen_by}), at {}", client.address, client.location);
+    let _ = writeln!(text, "  service    {service}, policy {policy}");
+    if !live {
+        text.push_str("  evidence   files alone: regions are taken as up, loads as not reported\n");
+    }
+    if let Some(meaning) = footing_in_words(footing) {
+        let _ = writeln!(text, "  footing    {footing}: {meaning}");
+    }
+    let _ = write!(text, "\n{}\n", region_table(regions));
+    let _ = write!(text, "  region     {}, endpoint {}", chosen.region, chosen.endpoint);
+    for (family, endpoint) in [("IPv4", &chosen.ipv4_endpoint), ("IPv6", &chosen.ipv6_endpoint)] {
+        if let Some(endpoint) = endpoint {
+            let _ = write!(text, "; for {family} {endpoint}");
+        }
+    }
+    let _ = writeln!(text, "\n  TTL        {} s: {}", chosen.ttl_s, ttl_in_words(&chosen.ttl_reason));
+    let scope = chosen.scope.map_or("not said".to_owned(), |scope| format!("/{scope}"));
+    let _ = writeln!(text, "  scope      {scope}: {}", scope_in_words(&chosen.scope_reason));
+}
+
+fn region_table(regions: &[Region]) -> String {
+    let mut table = Table::new([
+        ("region", Align::Left),
+        ("standing", Align::Left),
+        ("RTT ms", Align::Right),
+        ("from", Align::Left),
+        ("used", Align::Right),
+        ("latency", Align::Right),
+        ("+ price", Align::Right),
+        ("+ cost", Align::Right),
+        ("= total ms", Align::Right),
+        ("tier", Align::Right),
+        ("share", Align::Right),
+        ("why none", Align::Left),
+    ]);
+    for region in regions {
+        let score = &region.score;
+        let said = if region.said == "auto" { String::new() } else { " (said)".to_owned() };
+        table.row([
+            region.region.clone(),
+            format!("{}{said}", region.standing),
+            format!("{:.1}", score.rtt.ms),
+            rtt_source(&score.rtt.source),
+            region.load.as_ref().map_or("-".into(), used),
+            format!("{:.1}", score.latency_ms),
+            format!("{:.1}", score.load_ms),
+            format!("{:.1}", score.cost_ms),
+            format!("{:.1}", score.total_ms),
+            region.tier.map_or("-".into(), |tier| tier.to_string()),
+            format!("{:.1} %", region.share * 100.0),
+            region.excluded.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+fn used(load: &Load) -> String {
+    let used = load.utilisation.map_or("?".to_owned(), |used| format!("{:.0} %", used * 100.0));
+    if load.stale { format!("{used} {:.0} s ago", load.age_s) } else { used }
+}
+
+fn rtt_source(source: &Value) -> String {
+    match (source["distance"]["km"].as_f64(), source.as_str()) {
+        (Some(km), _) => format!("{km:.0} km"),
+        (None, Some("unknown")) => "place unknown".to_owned(),
+        (None, _) => source.to_string(),
+    }
+}
+
+fn footing_in_words(footing: &str) -> Option<&'static str> {
+    match footing {
+        "panic" => Some("all regions are down by their probes; all are answered as if up"),
+        "only_draining" => Some("all regions are draining or down; those draining still serve"),
+        "all_withdrawn" => Some("all regions were taken down by override; they are answered all the same"),
+        _ => None,
+    }
+}
+
+fn ttl_in_words(reason: &str) -> &str {
+    match reason {
+        "calm" => "all is calm",
+        "suspect" => "the chosen region may be about to go down",
+        "aftermath" => "a region went down, began to drain or came back in the last 300 s",
+        "panic" => "all regions are down",
+        "busy" => "the chosen region is above 85 % of its capacity",
+        "reduced" => "another region is down or draining",
+        other => other,
+    }
+}
+
+fn scope_in_words(reason: &str) -> &str {
+    match reason {
+        "ignores_location" => "all clients are answered alike",
+        "place" => "the widest network that is all in this place",
+        "split" => "clients of this place are shared out among regions or endpoints",
+        other => other,
+    }
+}
+
+fn render_answer(text: &mut String, answer: &Answer) {
+    let authority = if answer.authoritative { "authoritative" } else { "not authoritative" };
+    let truncated = if answer.truncated { ", truncated" } else { "" };
+    let _ = writeln!(text, "  answer     {}, {authority}{truncated}, {} octets\n", answer.rcode, answer.octets);
+    for (section, records) in
+        [("", &answer.answer), ("authority", &answer.authority), ("additional", &answer.additional)]
+    {
+        if !section.is_empty() && !records.is_empty() {
+            let _ = writeln!(text, "  ; {section}");
+        }
+        for record in records {
+            let _ = writeln!(text, "  {record}");
+        }
+    }
+}

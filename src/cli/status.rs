@@ -1,0 +1,205 @@
+//! `meridian status`: a running server at a glance.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::live::Server;
+use super::output::{self, Align, Failure, Outcome, Table};
+
+/// Show a running server's regions and services
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meridian status
+  meridian status --json | jq '.regions[] | {name, standing}'
+  meridian status --admin 127.0.0.1:8054 --token-file /etc/meridian/admin.token")]
+pub struct Status {
+    /// Print all of it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Status {
+    pub fn run(&self) -> Outcome {
+        let (json, shown) = of(&self.server)?;
+        if self.json { output::print_json(&json) } else { output::print(&render(&shown)) }
+    }
+}
+
+/// Everything the server says, and what is shown of it.
+pub fn of(server: &Server) -> Outcome<(Value, Shown)> {
+    let json = server.ask(async |server| server.status().await)?;
+    let shown = Shown::deserialize(&json)
+        .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
+    Ok((json, shown))
+}
+
+/// What is shown of the JSON that the API's status is.
+#[derive(Deserialize)]
+pub struct Shown {
+    version: String,
+    uptime_s: f64,
+    generation: u64,
+    reloads: u64,
+    last_load: LastLoad,
+    zones: Vec<String>,
+    pub regions: Vec<Region>,
+    services: Vec<Service>,
+}
+
+#[derive(Deserialize)]
+struct LastLoad {
+    age_s: f64,
+    mistakes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Region {
+    name: String,
+    location: String,
+    standing: String,
+    #[serde(rename = "override")]
+    said: String,
+    endpoints: Vec<Endpoint>,
+    load: Load,
+    price_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    label: String,
+    verdict: Option<String>,
+    last_probe: String,
+}
+
+#[derive(Deserialize)]
+struct Load {
+    load: Option<f64>,
+    capacity: Option<f64>,
+    utilisation: Option<f64>,
+    age_s: Option<f64>,
+    stale: bool,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Service {
+    name: String,
+    policy: String,
+    footing: String,
+    ttl_s: u32,
+    regions: Vec<ServiceRegion>,
+}
+
+#[derive(Deserialize)]
+struct ServiceRegion {
+    name: String,
+    mean_share: Option<f64>,
+}
+
+// Writing to a String cannot fail: what `writeln!` returns is dropped.
+
+fn render(status: &Shown) -> String {
+    let mut text = format!(
+        "meridian {}, up {}, zones {}; snapshot {}, {} reloads\n",
+        status.version,
+        duration(status.uptime_s),
+        status.zones.join(" "),
+        status.generation,
+        status.reloads,
+    );
+    if !status.last_load.mistakes.is_empty() {
+        let ago = duration(status.last_load.age_s);
+        let _ = writeln!(text, "\nThe last reload, {ago} ago, was refused; the configuration before it is served:");
+        for mistake in &status.last_load.mistakes {
+            let _ = writeln!(text, "  {mistake}");
+        }
+    }
+    let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
+    text
+}
+
+pub fn region_table(regions: &[Region]) -> String {
+    let mut table = Table::new([
+        ("region", Align::Left),
+        ("standing", Align::Left),
+        ("override", Align::Left),
+        ("location", Align::Left),
+        ("load", Align::Right),
+        ("of", Align::Right),
+        ("used", Align::Right),
+        ("price ms", Align::Right),
+        ("endpoints", Align::Left),
+    ]);
+    for region in regions {
+        let figure = |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.0}"));
+        table.row([
+            region.name.clone(),
+            region.standing.clone(),
+            region.said.clone(),
+            region.location.clone(),
+            figure(region.load.load),
+            figure(region.load.capacity),
+            used(&region.load),
+            format!("{:.1}", region.price_ms),
+            region.endpoints.iter().map(endpoint).collect::<Vec<_>>().join("; "),
+        ]);
+    }
+    table.render()
+}
+
+fn used(load: &Load) -> String {
+    match (load.utilisation, load.age_s, &load.error) {
+        (Some(used), Some(age), _) if load.stale => format!("{:.0} %, {} old", used * 100.0, duration(age)),
+        (Some(used), _, _) => format!("{:.0} %", used * 100.0),
+        (None, _, Some(error)) => error.clone(),
+        (None, _, None) => "-".to_owned(),
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> String {
+    match &endpoint.verdict {
+        Some(verdict) => format!("{} {verdict}: {}", endpoint.label, endpoint.last_probe),
+        None => format!("{} not probed", endpoint.label),
+    }
+}
+
+fn service_table(services: &[Service]) -> String {
+    let mut table = Table::new([
+        ("service", Align::Left),
+        ("policy", Align::Left),
+        ("footing", Align::Left),
+        ("TTL", Align::Right),
+        ("shares of places", Align::Left),
+    ]);
+    for service in services {
+        let share = |region: &ServiceRegion| {
+            let share = region.mean_share.map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0));
+            let name = region.name.split('@').next().unwrap_or_default();
+            format!("{name} {share}")
+        };
+        table.row([
+            service.name.clone(),
+            service.policy.clone(),
+            service.footing.clone(),
+            format!("{} s", service.ttl_s),
+            service.regions.iter().map(share).collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    table.render()
+}
+
+/// `42 s`, `7 min`, `3.5 h`, `12 d`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3_600.0),
+        s => format!("{:.0} d", s / 86_400.0),
+    }
+}

@@ -1,0 +1,674 @@
+//! The admin API over real loopback HTTP: every route, what it refuses, and its limits.
+//!
+//! Most tests drive the API over a publisher and a writer, without DNS sockets; the last ones a
+//! whole daemon on files.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use meridian::admin::client::{AdminClient, ClientError};
+use meridian::admin::{self, Context};
+use meridian::control::config::{self, Loaded};
+use meridian::control::overrides::OverrideStore;
+use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
+use meridian::control::writer::{Sources, Writer};
+use meridian::daemon::Daemon;
+use meridian::query::Transport;
+use meridian::query::counters::{CounterSet, DropReason, Event};
+use meridian::state::{EndpointNews, LoadNews, Publisher};
+use meridian::steer::health::Verdict;
+use meridian::steer::standing::{Override, Standing};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+const MAIN: &str = r#"
+listen.dns = "127.0.0.1:0"
+listen.admin = "127.0.0.1:0"
+[[network]]
+cidr = "10.82.0.0/16"
+location = { country = "KR", latitude = 37.57, longitude = 126.98 }
+[[network]]
+cidr = "10.49.0.0/16"
+location = { country = "DE", latitude = 50.11, longitude = 8.68 }
+"#;
+
+const ZONE: &str = r#"
+origin = "gslb.example"
+ttl = "1h"
+records = """
+@     SOA   ns1 hostmaster 1 1h 10m 1w 60
+@     NS    ns1
+ns1   A     198.51.100.53
+shop  CNAME www
+"""
+[region.seoul]
+location = { country = "KR", latitude = 37.57, longitude = 126.98 }
+capacity = 1000
+endpoints = [
+  { address = ["192.0.2.82", "2001:db8::82"], weight = 4 },
+  { address = "192.0.2.83", layer = "l4" },
+]
+check.tcp = { port = 80 }
+load_report.json = { url = "http://127.0.0.1:1/", load = "/load", interval = "10s" }
+[region.frankfurt]
+location = { country = "DE", latitude = 50.11, longitude = 8.68 }
+endpoints = [{ address = "192.0.2.49" }]
+[service.www]
+regions = ["seoul", "frankfurt"]
+ttl = "30s"
+[service.plain]
+policy = "failover"
+regions = ["frankfurt"]
+ecs = false
+ttl = "90s"
+"#;
+
+/// A second zone, whose region shares a name with one of the first.
+const OTHER_ZONE: &str = r#"
+origin = "other.example"
+records = """
+@    SOA  ns1 hostmaster 1 1h 10m 1w 60
+@    NS   ns1
+ns1  A    198.51.100.53
+"""
+[region.seoul]
+location = { country = "KR" }
+endpoints = [{ address = "192.0.2.99" }]
+[service.www]
+regions = ["seoul"]
+"#;
+
+/// An admin API on a port of its own, and the other ends of what it talks to.
+struct Fixture {
+    address: SocketAddr,
+    counters: Arc<CounterSet>,
+    load_status: Arc<ArcSwap<LoadStatus>>,
+    state: tempfile::TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    /// Kept, so that the writer hears nothing instead of an end.
+    _sources: (
+        mpsc::Sender<meridian::control::probe::EndpointReport>,
+        mpsc::Sender<meridian::control::load_report::LoadUpdate>,
+    ),
+}
+
+fn loaded(directory: &Path) -> Loaded {
+    std::fs::create_dir(directory.join("zones")).expect("a directory");
+    std::fs::write(directory.join("meridian.toml"), MAIN).expect("written");
+    std::fs::write(directory.join("zones/gslb.example.toml"), ZONE).expect("written");
+    std::fs::write(directory.join("zones/other.example.toml"), OTHER_ZONE).expect("written");
+    config::load(&directory.join("meridian.toml")).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+impl Fixture {
+    async fn start() -> Fixture {
+        Fixture::with_token(None).await
+    }
+
+    async fn with_token(token: Option<&str>) -> Fixture {
+        let state = tempfile::tempdir().expect("a directory");
+        let Loaded { model, .. } = loaded(state.path());
+        let atlas = meridian::atlas::Atlas::build(&[], &model.networks).expect("an atlas");
+        let now = Instant::now();
+        let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), now);
+        for (endpoint, verdict) in [("192.0.2.82", Verdict::Up), ("192.0.2.83", Verdict::Down)] {
+            let (region, endpoint) = ("seoul@gslb.example".into(), endpoint.into());
+            let seen = "<b>seen</b>".into();
+            publisher.endpoint_news(EndpointNews { region, endpoint, verdict, seen, connect_ms: Some(1.5) }, now);
+        }
+        let outcome = Ok((250.0, None));
+        publisher.load_news(LoadNews { region: "seoul@gslb.example".into(), outcome }, now);
+        publisher.publish(now);
+        let shared = publisher.shared();
+        let (endpoint_sender, endpoints) = mpsc::channel(1);
+        let (load_sender, loads) = mpsc::channel(1);
+        let (commands, said) = mpsc::channel(4);
+        let store = OverrideStore::new(&state.path().join("state"));
+        tokio::spawn(Writer::new(publisher, store).run(Sources { endpoints, loads, commands: said }));
+        let (reloads, requests) = mpsc::channel(1);
+        tokio::spawn(answer_reloads(requests));
+        let counters = Arc::new(CounterSet::new());
+        let load_status = Arc::new(ArcSwap::from_pointee(LoadStatus { at: SystemTime::now(), mistakes: Vec::new() }));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let context = Context {
+            shared,
+            counters: counters.clone(),
+            commands,
+            reloads,
+            load_status: load_status.clone(),
+            started: now,
+            token: token.map(str::to_owned),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(admin::serve(listener, context, async { _ = stopped.await }));
+        let _sources = (endpoint_sender, load_sender);
+        Fixture { address, counters, load_status, state, stop: Some(stop), serving, _sources }
+    }
+
+    fn client(&self) -> AdminClient {
+        AdminClient::new(self.address, None).expect("a client")
+    }
+
+    /// Sends these octets and reads to the end.
+    async fn raw(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.expect("connected");
+        // The server may answer, and close, before it has read a body that is too long.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text).await;
+        Answer::parse(&String::from_utf8_lossy(&text))
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.raw(&format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)).await
+    }
+
+    async fn post(&self, target: &str, headers: &str, body: &str) -> Answer {
+        let host = self.address;
+        let length = body.len();
+        self.raw(&format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"))
+            .await
+    }
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+/// Takes the first reload, and finds mistakes in all later ones.
+async fn answer_reloads(mut requests: mpsc::Receiver<ReloadRequest>) {
+    let taken = Reloaded { zones: 2, regions: 3, services: 3, places: 3, warnings: vec![], needs_restart: vec![] };
+    let mut outcome = Ok(taken);
+    while let Some(ReloadRequest { reply }) = requests.recv().await {
+        let _ = reply.send(outcome);
+        outcome = Err(vec!["error: first".to_owned(), "error: second\n  --> zones/a.toml:3:1".to_owned()]);
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Answer {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The shape every refusal has.
+    fn error(&self) -> String {
+        let json = self.json();
+        assert!(json["details"].is_array(), "{json}");
+        json["error"].as_str().expect("a text").to_owned()
+    }
+}
+
+#[tokio::test]
+async fn status_shows_everything() {
+    let fixture = Fixture::start().await;
+    let status = fixture.client().status().await.expect("a status");
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["zones"], json!(["gslb.example.", "other.example."]));
+    assert_eq!(status["last_load"]["ok"], true);
+    assert_eq!(status["atlas"]["places"], 3);
+    assert!(status["generation"].as_u64().expect("a number") >= 1 && status["uptime_s"].is_f64());
+    let seoul = &status["regions"][0];
+    assert_eq!(seoul["name"], "seoul@gslb.example");
+    assert_eq!(
+        (&seoul["standing"], &seoul["verdict"], &seoul["override"]),
+        (&json!("up"), &json!("up"), &json!("auto"))
+    );
+    assert_eq!(seoul["endpoints"][0]["label"], "192.0.2.82");
+    assert_eq!(seoul["endpoints"][0]["weight"], 4);
+    assert_eq!(seoul["endpoints"][0]["connect_ms"], 1.5);
+    assert_eq!(seoul["endpoints"][0]["last_probe"], "<b>seen</b>");
+    assert_eq!(seoul["endpoints"][1]["layer"], "l4");
+    assert_eq!(seoul["endpoints"][1]["verdict"], "down");
+    assert_eq!((&seoul["load"]["load"], &seoul["load"]["utilisation"]), (&json!(250.0), &json!(0.25)));
+    assert_eq!(seoul["load"]["stale"], false);
+    let frankfurt = &status["regions"][1];
+    assert_eq!(frankfurt["endpoints"][0]["verdict"], Value::Null, "not probed is no verdict");
+    assert_eq!(frankfurt["load"]["load"], Value::Null, "never reported is not a load of 0");
+    let www = &status["services"][0];
+    assert_eq!(
+        (&www["name"], &www["footing"], &www["ttl_s"]),
+        (&json!("www.gslb.example."), &json!("firm"), &json!(30))
+    );
+    let places: u64 =
+        www["regions"].as_array().expect("rows").iter().map(|r| r["places"].as_u64().expect("counted")).sum();
+    assert_eq!(places, 3, "every place has one region that leads");
+    let mean: f64 =
+        www["regions"].as_array().expect("rows").iter().map(|r| r["mean_share"].as_f64().expect("counted")).sum();
+    assert!((mean - 1.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn explain_shows_the_reasoning_and_the_very_answer() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let seoul = client.explain("www.gslb.example", "10.82.1.7", "A", None).await.expect("explained");
+    assert_eq!(seoul["explanation"]["chosen"]["region"], "seoul");
+    assert_eq!(seoul["explanation"]["client"]["seen_by"], "ecs");
+    assert_eq!(seoul["answer"]["rcode"], "NOERROR");
+    assert_eq!(seoul["answer"]["answer"], json!(["www.gslb.example. 30 IN A 192.0.2.82"]));
+    assert_eq!(seoul["answer"]["scope"], seoul["explanation"]["chosen"]["scope"]);
+    let frankfurt = client.explain("WWW.gslb.example.", "10.49.0.0/20", "a", Some("ecs")).await.expect("explained");
+    assert_eq!(frankfurt["explanation"]["chosen"]["region"], "frankfurt");
+    assert_eq!(frankfurt["answer"]["answer"], json!(["WWW.gslb.example. 30 IN A 192.0.2.49"]));
+    let source = client.explain("www.gslb.example", "10.82.1.7", "AAAA", Some("source")).await.expect("explained");
+    assert_eq!(source["explanation"]["client"]["seen_by"], "source");
+    assert_eq!(source["answer"]["scope"], Value::Null);
+    assert_eq!(source["answer"]["answer"], json!(["www.gslb.example. 30 IN AAAA 2001:db8::82"]));
+}
+
+/// The reasoning is true only if the packet says the same, whoever asks and however.
+#[tokio::test]
+async fn explain_and_the_packet_never_disagree() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    fixture.client().say("seoul@gslb.example", Override::Up).await.expect("said");
+    let mut chosen = std::collections::BTreeSet::new();
+    for index in 0..40u32 {
+        let address = std::net::Ipv4Addr::from([10, [82, 49, 1][index as usize % 3], index as u8, index as u8 * 5]);
+        let by = ["ecs", "source"][index as usize / 3 % 2];
+        let report = client.explain("www.gslb.example", &address.to_string(), "A", Some(by)).await.expect("explained");
+        let decided = &report["explanation"]["chosen"];
+        let told =
+            format!("www.gslb.example. {} IN A {}", decided["ttl_s"], decided["endpoint"].as_str().expect("one"));
+        assert_eq!(report["answer"]["answer"], json!([told]), "{address} by {by}");
+        assert_eq!(report["answer"]["scope"], decided["scope"], "{address} by {by}");
+        chosen.insert(told);
+    }
+    assert!(chosen.len() > 1, "a test of one answer shows little: {chosen:?}");
+}
+
+#[tokio::test]
+async fn explain_says_what_is_no_service_and_what_stands_behind_an_alias() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let plain = client.explain("ns1.gslb.example", "10.82.1.7", "A", None).await.expect("explained");
+    assert_eq!(plain["explanation"], Value::Null);
+    assert!(plain["note"].as_str().expect("a note").contains("is no service"), "{plain}");
+    assert_eq!(plain["answer"]["answer"], json!(["ns1.gslb.example. 3600 IN A 198.51.100.53"]));
+    let alias = client.explain("shop.gslb.example", "10.49.1.7", "A", None).await.expect("explained");
+    assert_eq!(alias["explanation"]["chosen"]["region"], "frankfurt");
+    assert!(alias["note"].as_str().expect("a note").contains("alias of www.gslb.example."), "{alias}");
+    let deaf = client.explain("plain.gslb.example", "10.82.1.7", "A", Some("ecs")).await.expect("explained");
+    assert_eq!(deaf["explanation"]["client"]["seen_by"], "source");
+    assert!(deaf["note"].as_str().expect("a note").contains("ecs = false"), "{deaf}");
+    for (name, why) in [("wwv.gslb.example", "does not exist"), ("www.gslb.exampel", "in none of the zones")] {
+        let error = client.explain(name, "10.82.1.7", "A", None).await.expect_err("unknown");
+        let ClientError::Refused { status: 404, error, details } = error else { panic!("{error}") };
+        assert!(error.contains(why), "{error}");
+        assert_eq!(details[0], "did you mean www.gslb.example.?");
+    }
+    // Nobody's query: the counters of the server stay as they were.
+    assert_eq!(fixture.counters.total().get(Event::Response(0)), 0);
+}
+
+#[tokio::test]
+async fn explain_refuses_what_it_cannot_read() {
+    let fixture = Fixture::start().await;
+    let wrong = [
+        ("name=www.gslb.example", "client"),
+        ("client=10.0.0.1", "name"),
+        ("name=a..b&client=10.0.0.1", "empty label"),
+        ("name=www.gslb.example&client=10.0.0.999", "not an address"),
+        ("name=www.gslb.example&client=10.0.0.0/33", "above 32"),
+        ("name=www.gslb.example&client=10.0.0.0/x", "not an address"),
+        ("name=www.gslb.example&client=::/129", "above 128"),
+        ("name=www.gslb.example&client=10.0.0.1&type=QUUX", "not a record type"),
+        ("name=www.gslb.example&client=10.0.0.1&by=magic", "`ecs` or `source`"),
+        ("name=www.gslb.example&client=10.0.0.0/8&by=source", "without a length"),
+    ];
+    for (query, expected) in wrong {
+        let answer = fixture.get(&format!("/v1/explain?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.body);
+        assert!(answer.error().contains(expected), "{query}: {}", answer.body);
+    }
+    for fine in [
+        "client=10.0.0.0/0",
+        "client=::/0",
+        "client=::ffff:10.82.0.1",
+        "client=2001:db8::1&type=ANY",
+        "client=1.2.3.4&type=AXFR",
+    ] {
+        let answer = fixture.get(&format!("/v1/explain?name=www.gslb.example&{fine}")).await;
+        assert_eq!(answer.status, 200, "{fine}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn overrides_take_and_say_what_follows() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let said = client.say("frankfurt", Override::Drain).await.expect("said");
+    assert_eq!(
+        (said.region.as_str(), said.standing.as_str(), said.cached_for_s),
+        ("frankfurt@gslb.example", "drain", 90)
+    );
+    assert!(said.follows.iter().any(|line| line.contains("for 90 s")), "{said:?}");
+    assert!(said.follows.iter().any(|line| line.contains("plain.gslb.example.: only draining")), "{said:?}");
+    let status = client.status().await.expect("a status");
+    assert_eq!(status["regions"][1]["standing"], "drain");
+    assert_eq!(status["services"][1]["footing"], "only_draining");
+    let kept = OverrideStore::new(&fixture.state.path().join("state")).load().expect("kept");
+    assert_eq!(kept, BTreeMap::from([("frankfurt@gslb.example".to_owned(), Override::Drain)]));
+    let back = client.say("frankfurt@gslb.example", Override::Auto).await.expect("said");
+    assert_eq!((back.standing.as_str(), back.cached_for_s), (Standing::Up.as_str(), 0));
+}
+
+#[tokio::test]
+async fn overrides_that_cannot_be_are_refused() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let status_of = |error: ClientError| match error {
+        ClientError::Refused { status, error, .. } => (status, error),
+        other => panic!("{other}"),
+    };
+    let (status, error) = status_of(client.say("atlantis", Override::Up).await.expect_err("unknown"));
+    assert!(status == 404 && error.contains("frankfurt@gslb.example"), "{status} {error}");
+    let (status, error) = status_of(client.say("seoul", Override::Up).await.expect_err("ambiguous"));
+    assert!(status == 409 && error.contains("seoul@other.example"), "{status} {error}");
+    // A name from outside is one path segment, whatever is in it.
+    let (status, _) = status_of(client.say("../../v1/reload?x#y", Override::Up).await.expect_err("unknown"));
+    assert_eq!(status, 404);
+    std::fs::write(fixture.state.path().join("state"), "a file where a directory should be").expect("written");
+    let (status, error) = status_of(client.say("frankfurt", Override::Down).await.expect_err("not kept"));
+    assert!(status == 500 && error.contains("could not be kept"), "{status} {error}");
+    let seen = client.status().await.expect("a status");
+    assert_eq!(seen["regions"][1]["standing"], "up", "what is not kept does not hold");
+}
+
+#[tokio::test]
+async fn bodies_must_be_small_json_and_say_so() {
+    let fixture = Fixture::start().await;
+    let target = "/v1/regions/frankfurt/override";
+    let fine = r#"{"override":"down"}"#;
+    assert_eq!(fixture.post(target, "", fine).await.status, 415);
+    assert_eq!(fixture.post(target, "Content-Type: text/plain\r\n", fine).await.status, 415);
+    assert_eq!(fixture.post("/v1/reload", "Content-Type: application/x-www-form-urlencoded\r\n", "").await.status, 415);
+    for wrong in ["", "{", "[]", r#"{"override":"sideways"}"#, r#"{"override":"up","x":1}"#, r#"{"overide":"up"}"#] {
+        let answer = fixture.post(target, JSON, wrong).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+        answer.error();
+    }
+    let long = format!(r#"{{"override":"{}"}}"#, "x".repeat(2_000_000));
+    assert_eq!(fixture.post(target, JSON, &long).await.status, 413);
+    let chunked = format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        "1000\r\n".to_owned() + &" ".repeat(0x1000) + "\r\n"
+    );
+    assert_eq!(fixture.raw(&chunked).await.status, 400, "blanks are no JSON");
+    assert_eq!(fixture.client().status().await.expect("a status")["regions"][1]["standing"], "up");
+    assert_eq!(fixture.post(target, "Content-Type: application/json; charset=utf-8\r\n", fine).await.status, 200);
+}
+
+#[tokio::test]
+async fn reloads_are_taken_or_all_mistakes_told() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    assert_eq!(client.reload().await.expect("taken")["zones"], 2);
+    let error = client.reload().await.expect_err("mistakes").to_string();
+    assert!(
+        error.contains("still being served") && error.contains("first") && error.contains("zones/a.toml:3:1"),
+        "{error}"
+    );
+    let answer = fixture.post("/v1/reload", JSON, "").await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.json()["details"].as_array().expect("mistakes").len(), 2);
+}
+
+#[tokio::test]
+async fn health_and_readiness() {
+    let fixture = Fixture::start().await;
+    assert_eq!(fixture.get("/healthz").await.body, "alive\n");
+    fixture.load_status.store(Arc::new(LoadStatus { at: SystemTime::now(), mistakes: vec!["bad".into()] }));
+    let ready = fixture.get("/readyz").await;
+    assert_eq!(ready.status, 200, "a failed reload leaves the old configuration served");
+    assert_eq!((&ready.json()["ready"], &ready.json()["last_load"]["mistakes"]), (&json!(true), &json!(["bad"])));
+}
+
+#[tokio::test]
+async fn metrics_parse_and_every_one_has_help() {
+    let fixture = Fixture::start().await;
+    let counters = fixture.counters.register();
+    for event in [Event::Query(Transport::Udp), Event::Query(Transport::Udp), Event::Response(5), Event::Response(23)] {
+        counters.add(event);
+    }
+    counters.add(Event::Dropped(DropReason::Short));
+    let answer = fixture.get("/metrics").await;
+    assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
+    let metrics = parse_metrics(&answer.body);
+    let value = |series: &str| *metrics.get(series).unwrap_or_else(|| panic!("no {series} in\n{}", answer.body));
+    assert_eq!(value(r#"meridian_queries_total{transport="udp"}"#), 2.0);
+    assert_eq!(value(r#"meridian_queries_total{transport="tcp"}"#), 0.0);
+    assert_eq!(value(r#"meridian_responses_total{rcode="REFUSED"}"#), 1.0);
+    assert_eq!(value(r#"meridian_responses_total{rcode="other"}"#), 1.0);
+    assert_eq!(value(r#"meridian_dropped_total{reason="short"}"#), 1.0);
+    assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="up"}"#), 1.0);
+    assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="down"}"#), 0.0);
+    assert_eq!(value(r#"meridian_region_endpoints{region="seoul@gslb.example",verdict="down"}"#), 1.0);
+    assert_eq!(value(r#"meridian_region_endpoints{region="frankfurt@gslb.example",verdict="unprobed"}"#), 1.0);
+    assert_eq!(value(r#"meridian_region_load{region="seoul@gslb.example"}"#), 250.0);
+    assert!(
+        !metrics.contains_key(r#"meridian_region_load{region="frankfurt@gslb.example"}"#),
+        "never reported is no 0"
+    );
+    assert_eq!(value(r#"meridian_services{footing="firm"}"#), 3.0);
+    assert_eq!(value("meridian_last_load_success"), 1.0);
+    assert_eq!(value("meridian_reloads_total"), 0.0);
+    assert!(value("meridian_snapshot_generation") >= 1.0);
+}
+
+/// Series and values. Fails on lines that are neither, on families without help or type, and on
+/// series that are there twice.
+fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
+    let mut series = BTreeMap::new();
+    let mut family = (String::new(), String::new());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.last(), Some(&"# EOF"));
+    for line in &lines[..lines.len() - 1] {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').expect("a name and a help");
+            assert!(name.starts_with("meridian_") && help.len() > 5, "{line}");
+            family = (name.to_owned(), String::new());
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect("a name and a type");
+            assert_eq!(name, family.0);
+            family.1 = kind.to_owned();
+        } else {
+            let (name, value) = line.rsplit_once(' ').expect("a series and a value");
+            let suffix = if family.1 == "counter" { "_total" } else { "" };
+            let bare = name.split('{').next().expect("a name");
+            assert_eq!(bare, format!("{}{suffix}", family.0), "{line}");
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
+            assert!(series.insert(name.to_owned(), value).is_none(), "twice: {line}");
+        }
+    }
+    series
+}
+
+#[tokio::test]
+async fn wrong_paths_and_methods_are_told_apart() {
+    let fixture = Fixture::start().await;
+    let missing = fixture.get("/v2/status").await;
+    assert_eq!(missing.status, 404);
+    missing.error();
+    let wrong = fixture.post("/v1/status", JSON, "{}").await;
+    assert_eq!(wrong.status, 405);
+    wrong.error();
+    assert!(wrong.head.contains("allow: get"), "{}", wrong.head);
+    let wrong = fixture.get("/v1/reload").await;
+    assert!(wrong.status == 405 && wrong.head.contains("allow: post"), "{}", wrong.head);
+    let head = fixture.raw(&format!("HEAD /v1/status HTTP/1.1\r\nHost: {}\r\n\r\n", fixture.address)).await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    for answer in [missing, wrong, head] {
+        for header in ["x-content-type-options: nosniff", "content-security-policy: ", "cache-control: no-store"] {
+            assert!(answer.head.contains(header), "{header} in {}", answer.head);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for() {
+    let secret = "correct horse battery staple";
+    let fixture = Fixture::with_token(Some(secret)).await;
+    for target in ["/", "/v1/status", "/metrics", "/readyz", "/nothing"] {
+        let answer = fixture.get(target).await;
+        assert!(answer.status == 401 && answer.head.contains("www-authenticate: bearer"), "{target}: {}", answer.head);
+    }
+    assert_eq!(fixture.get("/healthz").await.status, 200);
+    let error = fixture.client().status().await.expect_err("no token").to_string();
+    assert!(error.contains("give the admin token"), "{error}");
+    let wrong = AdminClient::new(fixture.address, Some("correct horse battery stable".into())).expect("a client");
+    assert!(matches!(wrong.status().await, Err(ClientError::Refused { status: 401, .. })));
+    let right = AdminClient::new(fixture.address, Some(secret.into())).expect("a client");
+    assert!(right.status().await.is_ok());
+    assert!(right.say("frankfurt", Override::Down).await.is_ok());
+    // With a token any name of the host will do: it need not be this machine's.
+    let request =
+        format!("GET /v1/status HTTP/1.1\r\nHost: gslb1.example:8053\r\nAuthorization: Bearer {secret}\r\n\r\n");
+    assert_eq!(fixture.raw(&request).await.status, 200);
+}
+
+#[tokio::test]
+async fn browsers_on_this_machine_cannot_be_made_to_ask() {
+    let fixture = Fixture::start().await;
+    let rebound = fixture.raw("GET /v1/status HTTP/1.1\r\nHost: evil.example:8053\r\n\r\n").await;
+    assert_eq!(rebound.status, 403);
+    assert!(rebound.error().contains("evil.example"));
+    assert_eq!(fixture.raw("GET /v1/status HTTP/1.1\r\n\r\n").await.status, 400);
+    let target = "/v1/regions/frankfurt/override";
+    let body = r#"{"override":"down"}"#;
+    for headers in ["Origin: http://evil.example\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        let answer = fixture.post(target, &format!("{JSON}{headers}"), body).await;
+        assert_eq!(answer.status, 403, "{headers}");
+    }
+    assert_eq!(fixture.client().status().await.expect("a status")["regions"][1]["standing"], "up");
+    let own = format!("{JSON}Origin: http://{}\r\nSec-Fetch-Site: same-origin\r\n", fixture.address);
+    assert_eq!(fixture.post(target, &own, body).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_http_harms_nobody() {
+    let fixture = Fixture::start().await;
+    for garbage in ["\r\n\r\n", "\0\0\0\0", "GET / HTTP/9.9\r\n\r\n", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
+        let mut stream = TcpStream::connect(fixture.address).await.expect("connected");
+        stream.write_all(garbage.as_bytes()).await.expect("sent");
+        stream.shutdown().await.expect("shut");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        assert!(!rest.starts_with(b"HTTP/1.1 200"), "{garbage:?}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(100_000));
+    assert!((400..500).contains(&fixture.raw(&long).await.status) || fixture.raw(&long).await.status == 0);
+    assert_eq!(fixture.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn many_idle_connections_leave_room_in_the_end() {
+    let fixture = Fixture::start().await;
+    let mut idle = Vec::new();
+    for _ in 0..70 {
+        idle.push(TcpStream::connect(fixture.address).await.expect("connected"));
+    }
+    let late = tokio::time::timeout(Duration::from_millis(300), fixture.get("/healthz")).await;
+    assert!(late.is_err(), "64 places are taken, and the 71st connection waits");
+    idle.clear();
+    let answer = tokio::time::timeout(Duration::from_secs(3), fixture.get("/healthz")).await.expect("places are free");
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn the_server_stops_when_told() {
+    let mut fixture = Fixture::start().await;
+    fixture.stop.take().expect("once").send(()).expect("it listens");
+    let ended = tokio::time::timeout(Duration::from_secs(3), &mut fixture.serving).await;
+    assert!(matches!(ended, Ok(Ok(Ok(())))));
+    let error = fixture.client().status().await.expect_err("gone").to_string();
+    assert!(error.contains("is `meridian serve` running?") && error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn the_client_says_when_something_else_answers() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await;
+        }
+    });
+    let error = AdminClient::new(address, None).expect("a client").status().await.expect_err("no JSON").to_string();
+    assert!(error.contains("does not answer as meridian does"), "{error}");
+}
+
+#[tokio::test]
+async fn the_page_allows_nothing_but_itself() {
+    let fixture = Fixture::start().await;
+    let page = fixture.get("/").await;
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-type: text/html") && page.body.starts_with("<!doctype html>"), "{}", page.head);
+    let policy = page.head.lines().filter(|line| line.starts_with("content-security-policy:")).collect::<Vec<_>>();
+    assert_eq!(policy.len(), 1, "{policy:?}");
+    assert!(policy[0].contains("default-src 'none'") && !policy[0].contains("unsafe"), "{policy:?}");
+}
+
+/// Files in a directory.
+struct Files(std::path::PathBuf);
+
+impl ConfigSource for Files {
+    fn load(&self) -> Result<Loaded, Vec<String>> {
+        config::load(&self.0).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_daemon_reloads_by_its_api_and_keeps_the_old_on_mistakes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let zone_file = directory.path().join("zones/gslb.example.toml");
+    let _ = loaded(directory.path());
+    let unchecked: String = ZONE
+        .lines()
+        .filter(|line| !line.starts_with("check") && !line.starts_with("load_report"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(&zone_file, &unchecked).expect("written");
+    let source = Arc::new(Files(directory.path().join("meridian.toml")));
+    let prepared = prepare(&*source).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let daemon = Daemon::start(source, prepared).await.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let client = AdminClient::new(daemon.admin.expect("listening"), None).expect("a client");
+    std::fs::write(&zone_file, unchecked.replace("weight = 4", "wieght = 4").replace("\"30s\"", "\"30x\""))
+        .expect("written");
+    let error = client.reload().await.expect_err("two mistakes");
+    let ClientError::Refused { status: 422, details, .. } = error else { panic!("{error}") };
+    for mistake in ["`wieght`", "`ttl` is not a TTL"] {
+        assert!(details.iter().any(|told| told.contains(mistake)), "all at once: {mistake} in {details:?}");
+    }
+    let status = client.status().await.expect("a status");
+    assert_eq!((&status["last_load"]["ok"], &status["reloads"]), (&json!(false), &json!(0)));
+    let explained = client.explain("www.gslb.example", "10.82.0.1", "A", Some("source")).await.expect("still served");
+    assert_eq!(explained["answer"]["rcode"], "NOERROR");
+    std::fs::write(&zone_file, unchecked.replace("\"30s\"", "\"20s\"")).expect("written");
+    client.reload().await.expect("taken");
+    let status = client.status().await.expect("a status");
+    assert_eq!((&status["last_load"]["ok"], &status["reloads"]), (&json!(true), &json!(1)));
+    assert_eq!(status["services"][0]["ttl_s"], 20);
+    daemon.stop().await;
+}

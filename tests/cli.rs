@@ -1,0 +1,482 @@
+//! The built program, as people and scripts run it: what it prints, where, and its exit code.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// Without regions' checks: nothing is probed. The loader warns of that.
+const ZONE: &str = r#"origin = "gslb.example"
+records = """
+@    SOA  ns1 hostmaster 1 1h 10m 1w 60
+@    300 NS   ns1
+@    300 NS   ns2.example.net.
+ns1  3600 A    192.0.2.53
+ns1  3600 AAAA 2001:db8::53
+"""
+[region.seoul]
+location  = { country = "KR", latitude = 37.57, longitude = 126.98 }
+endpoints = [{ address = ["192.0.2.10", "2001:db8::10"] }]
+[region.frankfurt]
+location  = { country = "DE", latitude = 50.11, longitude = 8.68 }
+endpoints = [{ address = "192.0.2.20" }]
+[service.www]
+regions = ["seoul", "frankfurt"]
+"#;
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+    command.args(arguments).env_remove("MERIDIAN_LOG").current_dir(ROOT).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    let Output { status, stdout, stderr } = command(arguments).output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    let ran = Ran { code: status.code(), out: text(stdout), err: text(stderr) };
+    assert!(!ran.err.contains("panicked"), "{arguments:?}: {}", ran.err);
+    ran
+}
+
+impl Ran {
+    /// Everything asked for is there, and the exit code is this.
+    #[track_caller]
+    fn ends(self, code: i32, out: &[&str], err: &[&str]) -> Ran {
+        assert_eq!(self.code, Some(code), "\n{}\n{}", self.out, self.err);
+        for part in out {
+            assert!(self.out.contains(part), "`{part}` is not in:\n{}", self.out);
+        }
+        for part in err {
+            assert!(self.err.contains(part), "`{part}` is not in:\n{}", self.err);
+        }
+        self
+    }
+}
+
+/// A configuration on disk.
+struct Files {
+    directory: TempDir,
+}
+
+impl Files {
+    fn new(main: &str, zone: &str) -> Files {
+        let files = Files { directory: tempfile::tempdir().expect("a directory") };
+        files.write("meridian.toml", main);
+        files.write("zones/gslb.example.toml", zone);
+        files
+    }
+
+    fn with_demo_database() -> Files {
+        let database = Path::new(ROOT).join("geoip/demo.mmdb");
+        Files::new(&format!("geoip = [{:?}]\n", database), ZONE)
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.directory.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, text).expect("written");
+    }
+
+    fn path(&self, path: &str) -> String {
+        self.directory.path().join(path).display().to_string()
+    }
+
+    fn config(&self) -> String {
+        self.path("meridian.toml")
+    }
+}
+
+#[test]
+fn help_says_enough_of_every_command() {
+    run(&["--help"]).ends(0, &["demo", "serve", "check", "explain", "geoip", "delegation", "Examples:"], &[]);
+    run(&["--version"]).ends(0, &[env!("CARGO_PKG_VERSION")], &[]);
+    for command in ["demo", "serve", "check", "explain", "status", "region", "reload", "delegation"] {
+        let help = run(&[command, "--help"]).ends(0, &["Usage: meridian", "Example"], &[]);
+        assert!(help.out.lines().all(|line| line.chars().count() <= 120), "{}", help.out);
+    }
+    for command in ["lookup", "build"] {
+        run(&["geoip", command, "--help"]).ends(0, &["Usage: meridian geoip", "Example"], &[]);
+    }
+}
+
+#[test]
+fn what_is_mistyped_ends_with_2_and_a_hint() {
+    for arguments in [
+        &["chekc"][..],
+        &["check", "--confg", "x"],
+        &["explain"],
+        &["explain", "www.gslb.example"],
+        &["explain", "www.gslb.example", "--client", "127.82.0.1", "--type", "NOTYPE"],
+        &["explain", "www.gslb.example", "--client", "127.82.0.1", "--demo", "--live"],
+        &["geoip", "lookup", "127.82.0.999"],
+        &["geoip", "lookup"],
+        &["region", "drain"],
+        &["region", "destroy", "seoul"],
+        &["demo", "--dns", "5300"],
+        &["demo", "--admin", "0.0.0.0:8053"],
+        &["status", "--admin", "https://127.0.0.1:8053"],
+        &["serve", "--log", "loud"],
+    ] {
+        run(arguments).ends(2, &[], &["error:", "--help"]);
+    }
+}
+
+#[test]
+fn check_of_good_files_sums_them_up() {
+    let files = Files::with_demo_database();
+    run(&["check", "--config", &files.config()]).ends(
+        0,
+        &["1 zone, 5 records, 2 regions, 1 service, 88 places from 1 database: ok, with 1 warning"],
+        &[],
+    );
+    run(&["check", "-c", "examples/demo/meridian.toml"]).ends(0, &["5 regions, 1 service", ": ok\n"], &[]);
+    run(&["check", "-c", "examples/config/meridian.toml"]).ends(0, &[": ok"], &[]);
+}
+
+#[test]
+fn check_shows_every_mistake_of_all_files_with_its_excerpt() {
+    let files =
+        Files::new("listn.dns = [\"127.0.0.1:53\"]\n", &ZONE.replace("regions = [\"seoul\"", "regions = [\"soul\""));
+    let config = files.config();
+    let ran = run(&["check", "--config", &config]);
+    ran.ends(
+        1,
+        &["meridian.toml:1:1", "listn", "gslb.example.toml:16:12", "soul", "seoul", "2 errors, 2 warnings"],
+        &[],
+    );
+}
+
+#[test]
+fn check_reads_what_serve_would_read() {
+    let files = Files::new("geoip = [\"gone.mmdb\", \"torn.mmdb\"]\nadmin.token_file = \"token\"\n", ZONE);
+    files.write("torn.mmdb", &fs::read(Path::new(ROOT).join("geoip/demo.mmdb")).expect("the database")[..5_000]);
+    files.write("token", "short");
+    files.write("state/overrides.json", "{\"version\":1,");
+    let ran = run(&["check", "--config", &files.config()]);
+    ran.ends(1, &["gone.mmdb", "torn.mmdb", "overrides.json", "shorter than 16", "4 errors, 1 warning"], &[]);
+}
+
+#[test]
+fn check_warns_of_what_is_odd_and_ends_well() {
+    let files = Files::new("", ZONE);
+    files.write("state/overrides.json", "{\"version\":1,\"overrides\":{\"tokyo@gslb.example\":\"drain\"}}");
+    run(&["check", "--config", &files.config()]).ends(
+        0,
+        &["tokyo", "all are answered alike", ": ok, with 3 warnings"],
+        &[],
+    );
+}
+
+#[test]
+fn a_missing_configuration_is_said_by_every_command_that_needs_one() {
+    for arguments in [
+        &["serve"][..],
+        &["explain", "www.gslb.example", "--client", "127.82.0.1"],
+        &["geoip", "lookup", "127.82.0.1"],
+        &["delegation", "gslb.example"],
+    ] {
+        let arguments = [arguments, &["--config", "/nonexistent/meridian.toml"]].concat();
+        run(&arguments).ends(1, &[], &["cannot read /nonexistent/meridian.toml"]);
+    }
+    run(&["check", "--config", "/nonexistent/meridian.toml"]).ends(1, &["cannot read /nonexistent/meridian.toml"], &[]);
+}
+
+#[test]
+fn explain_shows_the_reasoning_and_the_answer() {
+    let files = Files::with_demo_database();
+    let config = files.config();
+    let explain = |more: &[&str]| run(&[&["explain", "www.gslb.example", "--config", &config], more].concat());
+    explain(&["--client", "127.82.0.1"]).ends(
+        0,
+        &[
+            "127.82.0.0",
+            "Seoul",
+            "region     seoul",
+            "100.0 %",
+            "a better tier",
+            "TTL        30 s: all is calm",
+            "192.0.2.10",
+        ],
+        &[],
+    );
+    explain(&["--client", "127.49.0.1", "--by-source"]).ends(0, &["region     frankfurt", "scope      not said"], &[]);
+    explain(&["--client", "127.82.0.1", "--type", "AAAA"]).ends(0, &["2001:db8::10"], &[]);
+    let json = explain(&["--client", "127.82.0.1", "--json"]).ends(0, &[], &[]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["explanation"]["chosen"]["region"], "seoul");
+}
+
+#[test]
+fn explain_keeps_to_the_overrides_in_the_state_directory() {
+    let files = Files::with_demo_database();
+    files.write("state/overrides.json", "{\"version\":1,\"overrides\":{\"seoul@gslb.example\":\"drain\"}}");
+    let config = files.config();
+    let ran = run(&["explain", "www.gslb.example", "--config", &config, "--client", "127.82.0.1"]);
+    ran.ends(0, &["draining by override", "region     frankfurt"], &[]);
+}
+
+#[test]
+fn explain_needs_no_file_for_the_demo() {
+    let ran = run(&["explain", "www.gslb.example", "--client", "127.55.0.1", "--demo"]);
+    ran.ends(0, &["region     saopaulo", "127.200.55.1", "scope      /16", "all is calm"], &[]);
+}
+
+#[test]
+fn explain_refuses_what_it_cannot_explain() {
+    let explain = |name, client| run(&["explain", name, "--client", client, "--demo"]);
+    explain("ww.gslb.example", "127.82.0.1").ends(1, &[], &["does not exist", "www.gslb.example"]);
+    explain("www.example.com", "127.82.0.1").ends(1, &[], &["in none of the zones"]);
+    explain("www..example", "127.82.0.1").ends(1, &[], &["not a name"]);
+    explain("www.gslb.example", "korea").ends(1, &[], &["`korea` is not an address"]);
+    explain("www.gslb.example", "127.82.0.0/33").ends(1, &[], &["above 32"]);
+    explain("ns1.gslb.example", "127.82.0.1").ends(0, &["note", "127.0.0.1"], &[]);
+}
+
+#[test]
+fn geoip_lookup_tells_where_an_address_is() {
+    run(&["geoip", "lookup", "127.82.7.7", "127.0.0.1", "--demo"]).ends(
+        0,
+        &["127.82.0.0/16", "AS KR 11 Seoul", "37.5665 126.9780", "unknown"],
+        &[],
+    );
+    let json = run(&["geoip", "lookup", "127.49.0.1", "--json", "--database", "geoip/demo.mmdb"]).ends(0, &[], &[]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json[0]["country"], &json[0]["city"]), (&"DE".into(), &"Berlin".into()));
+    run(&["geoip", "lookup", "127.49.0.1", "--database", "Cargo.toml"]).ends(1, &[], &["Cargo.toml is not a whole"]);
+}
+
+#[test]
+fn geoip_build_makes_the_committed_database() {
+    let files = Files::new("", ZONE);
+    let out = files.path("demo.mmdb");
+    run(&["geoip", "build", "geoip/demo.csv", &out, "--build-epoch", "1767225600"]).ends(0, &["87 places"], &[]);
+    let committed = fs::read(Path::new(ROOT).join("geoip/demo.mmdb")).expect("the database");
+    assert!(fs::read(&out).expect("the file built") == committed, "geoip/demo.mmdb is not built from geoip/demo.csv");
+}
+
+#[test]
+fn geoip_build_shows_all_mistakes_and_keeps_the_old_file() {
+    let files = Files::new("", ZONE);
+    let header = "network,continent,country,subdivision,city,latitude,longitude,asn\n";
+    files
+        .write("bad.csv", format!("{header}192.0.2.0/24,,KR,,,37.5,,\n192.0.2.0/33,,DE,,,,,\n10.0.0.0/8,,XXX,,,,,0\n"));
+    files.write("empty.csv", header);
+    files.write("binary.csv", [0xff, 0xfe]);
+    files.write("out.mmdb", "the old file");
+    let out = files.path("out.mmdb");
+    let build = |table: &str| run(&["geoip", "build", &files.path(table), &out]);
+    build("bad.csv").ends(1, &[], &["line 2, longitude", "line 3, network", "line 4, country", "line 4, asn"]);
+    build("empty.csv").ends(1, &[], &["empty.csv"]);
+    build("binary.csv").ends(1, &[], &["binary.csv"]);
+    build("gone.csv").ends(1, &[], &["gone.csv"]);
+    files.write("good.csv", format!("{header}192.0.2.0/24,,KR,,,,,\n"));
+    run(&["geoip", "build", &files.path("good.csv"), &files.path("no/such/out.mmdb")]).ends(
+        1,
+        &[],
+        &["no/such/out.mmdb"],
+    );
+    fs::create_dir(files.path("a-directory")).expect("made");
+    run(&["geoip", "build", &files.path("good.csv"), &files.path("a-directory")]).ends(1, &[], &["a-directory"]);
+    assert_eq!(fs::read_to_string(&out).expect("there"), "the old file");
+    let left: Vec<_> = fs::read_dir(files.directory.path()).expect("listed").flatten().map(|e| e.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains(".new")), "{left:?}");
+    build("good.csv").ends(0, &["1 networks, 1 place"], &[]);
+}
+
+#[test]
+fn delegation_prints_what_the_parent_needs_and_no_more() {
+    let files = Files::new("", ZONE);
+    // That its address is known here makes no glue of it.
+    let records = "@ SOA ns2 h 1 1h 10m 1w 60\n@ NS ns2\n@ NS ns1.gslb.example.\nns2 A 192.0.2.54\n";
+    files.write("zones/example.net.toml", format!("origin = \"example.net\"\nrecords = \"\"\"\n{records}\"\"\"\n"));
+    let config = files.config();
+    let ran = run(&["delegation", "GSLB.example.", "--config", &config]).ends(0, &["the zone example.", "No DS"], &[]);
+    let records: Vec<_> = ran.out.lines().filter(|line| !line.starts_with(';')).collect();
+    assert_eq!(
+        records,
+        [
+            "gslb.example.\t300\tIN\tNS\tns1.gslb.example.",
+            "gslb.example.\t300\tIN\tNS\tns2.example.net.",
+            "ns1.gslb.example.\t3600\tIN\tA\t192.0.2.53",
+            "ns1.gslb.example.\t3600\tIN\tAAAA\t2001:db8::53",
+        ]
+    );
+    run(&["delegation", "glsb.example", "--config", &config]).ends(1, &[], &["did you mean gslb.example"]);
+    run(&["delegation", "a..b", "--config", &config]).ends(1, &[], &["not a name"]);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_so() {
+    // Bound, never listening: nobody else can take the port meanwhile.
+    let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    held.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bound");
+    let admin = held.local_addr().expect("an address").as_socket().expect("IPv4").to_string();
+    for arguments in [
+        &["status"][..],
+        &["region", "list"],
+        &["region", "drain", "seoul"],
+        &["reload"],
+        &["explain", "www.gslb.example", "--client", "127.82.0.1", "--live"],
+    ] {
+        let arguments = [arguments, &["--admin", &admin]].concat();
+        run(&arguments).ends(1, &[], &["cannot connect", &admin, "running"]);
+    }
+    let arguments = ["status", "--admin", &admin, "--token-file", "/nonexistent/token"];
+    run(&arguments).ends(1, &[], &["/nonexistent/token"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = command(&["explain", "www.gslb.example", "--client", "127.82.0.1", "--demo", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    /// `None`: nobody reads it any more.
+    log: Option<BufReader<std::process::ChildStderr>>,
+    admin: String,
+}
+
+impl Server {
+    fn start(files: &Files) -> Server {
+        let mut child = command(&["serve", "--config", &files.config()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let log = BufReader::new(child.stderr.take().expect("its log"));
+        let mut server = Server { child, log: Some(log), admin: String::new() };
+        let line = server.log_until("answering");
+        let after = line.split("admin=Some(").nth(1).expect("the admin address");
+        server.admin = after.split(')').next().unwrap_or_default().to_owned();
+        server
+    }
+
+    /// The next line of the log with this in it.
+    fn log_until(&mut self, what: &str) -> String {
+        let mut line = String::new();
+        let log = self.log.as_mut().expect("a log");
+        while log.read_line(&mut line).expect("a log") > 0 {
+            if line.contains(what) {
+                return line;
+            }
+            line.clear();
+        }
+        panic!("the log ended without `{what}`");
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        // SAFETY: sends a signal to the child, which has not been waited for.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Waits for its end.
+    fn end(&mut self) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const ANY_PORT: &str = "listen.dns = [\"127.0.0.1:0\"]\nlisten.admin = \"127.0.0.1:0\"\n";
+
+#[test]
+fn serve_answers_reloads_whole_or_not_at_all_and_stops() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let mut server = Server::start(&files);
+    let admin = server.admin.clone();
+    run(&["status", "--admin", &admin]).ends(0, &["gslb.example", "seoul", "frankfurt"], &[]);
+    run(&["explain", "www.gslb.example", "--client", "192.0.2.1", "--live", "--admin", &admin]).ends(
+        0,
+        &["policy score", "authoritative"],
+        &[],
+    );
+    run(&["explain", "ww.gslb.example", "--client", "192.0.2.1", "--live", "--admin", &admin]).ends(
+        1,
+        &[],
+        &["does not exist"],
+    );
+    run(&["reload", "--admin", &admin]).ends(0, &["reloaded: 1 zone, 2 regions, 1 service"], &[]);
+
+    files.write("zones/gslb.example.toml", "origin = 7\n");
+    run(&["reload", "--admin", &admin]).ends(1, &[], &["gslb.example.toml:1:"]);
+    run(&["status", "--admin", &admin]).ends(0, &["was refused", "gslb.example.toml:1:", "seoul"], &[]);
+    server.signal(libc::SIGHUP);
+    server.log_until("not reloaded");
+    files.write("zones/gslb.example.toml", ZONE.replace("[service.www]", "[service.api]"));
+    server.signal(libc::SIGHUP);
+    server.log_until("reloaded");
+    run(&["status", "--admin", &admin]).ends(0, &["api.gslb.example"], &[]);
+
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn an_override_survives_kill_9() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let mut server = Server::start(&files);
+    let admin = server.admin.clone();
+    run(&["region", "drain", "seoul", "--admin", &admin]).ends(0, &["override drain, now drain"], &[]);
+    run(&["region", "drain", "tokyo", "--admin", &admin]).ends(1, &[], &["tokyo", "seoul@gslb.example"]);
+    server.signal(libc::SIGKILL);
+    server.end();
+    let server = Server::start(&files);
+    let list = run(&["region", "list", "--admin", &server.admin]).ends(0, &[], &[]).out;
+    let seoul = list.lines().find(|line| line.contains("seoul")).expect("a line");
+    assert!(seoul.contains("drain"), "{list}");
+    run(&["region", "auto", "seoul", "--admin", &server.admin]).ends(0, &["override auto, now up"], &[]);
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_stops_nothing() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let mut server = Server::start(&files);
+    server.log = None;
+    for _ in 0..3 {
+        run(&["reload", "--admin", &server.admin]).ends(0, &["reloaded"], &[]);
+    }
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn serve_refuses_bad_files_and_ports_in_use() {
+    let files = Files::new(ANY_PORT, "origin = 7\n");
+    run(&["serve", "--config", &files.config()]).ends(1, &[], &["gslb.example.toml:1:10", "error:"]);
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let files = Files::new(&format!("listen.dns = [\"{address}\"]\nlisten.admin = \"off\"\n"), ZONE);
+    run(&["serve", "--config", &files.config()]).ends(1, &[], &[&address]);
+}
