@@ -10,6 +10,7 @@ use meridian::admin::client::AdminClient;
 use meridian::control::config::{self, Loaded};
 use meridian::control::reload::{ConfigSource, prepare};
 use meridian::daemon::Daemon;
+use meridian::query::counters::Event;
 use meridian::state::Snapshot;
 use meridian::steer::standing::{Override, Standing};
 use tempfile::TempDir;
@@ -116,6 +117,11 @@ impl Server {
     pub fn say(&self, region: &str, said: Override) {
         let client = AdminClient::new(self.admin, None).expect("a client of the admin API");
         self.runtime.block_on(client.say(region, said)).expect("the override takes");
+    }
+
+    /// How often something has happened to packets.
+    pub fn count(&self, event: Event) -> u64 {
+        self.daemon().counters.total().get(event)
     }
 
     pub fn folder(&self) -> &Path {
