@@ -5,7 +5,7 @@
 //!             (parse)        (respond)  (service)        (encode)
 //! ```
 //!
-//! - [`answer`]: the whole journey, sans I/O
+//! - [`answer()`]: the whole journey, sans I/O
 //! - [`wire`]: parsing queries, writing responses
 //! - [`respond`]: RFC 1034 section 4.3.2 over the snapshot's names
 //! - [`service`]: the answers that depend on who asks

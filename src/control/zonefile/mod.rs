@@ -6,7 +6,7 @@
 //!                          └ rdata, svcb, loc             └ every mistake as a Diagnostic
 //! ```
 //!
-//! [`parse`] knows syntax, [`check`] knows what a zone may hold. Both go on after a mistake, so
+//! [`parse`] knows syntax, [`check()`] knows what a zone may hold. Both go on after a mistake, so
 //! that one run finds all of them. Files are read by whoever implements [`Include`].
 //!
 //! Accepted beyond RFC 1035: `$TTL` (RFC 2308 section 4), TTL units (`1h30m`), `$GENERATE` (as
