@@ -113,9 +113,12 @@ mod tests {
         let first = counted();
         assert!((first.iter().map(|share| share.mean).sum::<f64>() - 1.0).abs() < 1e-9);
         assert!(Arc::ptr_eq(&first, &counted()));
-        publisher.say("seoul@gslb.example.com", Override::Down);
+        let leading = first.iter().max_by_key(|share| share.places).expect("a region").region;
+        let name = publisher.shared().load().model.qualified_region_name(leading);
+        publisher.say(&name, Override::Down);
         publisher.publish(now);
         let after = counts.of(&publisher.shared().load())[0].clone().expect("counted");
-        assert_eq!((after[0].places, after[0].mean), (0, 0.0), "seoul has no clients now: {after:?}");
+        let left = after.iter().find(|share| share.region == leading).expect("still one of its regions");
+        assert_eq!((left.places, left.mean), (0, 0.0), "{name} has no clients now: {after:?}");
     }
 }

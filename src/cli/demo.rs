@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::demo::{self, Options};
-use crate::model::{RegionId, ServiceId};
+use crate::model::{RegionId, ServiceId, Ttl};
 use crate::state::Snapshot;
 use crate::steer::decide::{Seen, decide};
-use crate::steer::standing::{Override, Standing};
+use crate::steer::standing::{Override, RegionState, Standing};
 
 use super::arguments::LogLevel;
 use super::log;
@@ -119,7 +119,7 @@ Try, in another terminal:
   curl http://{region}/                           # that region's own balancer answers
   curl -X POST http://{region}/break              # its health check fails: watch below, and dig again
   curl -X POST http://{region}/repair
-  curl -X POST http://{region}/load/19500         # nearly full: its price rises, clients move
+  curl -X POST http://{region}/load/40000         # twice its capacity: its price rises, in half a minute clients move
   {program} explain www.gslb.example --client 127.82.0.1 --live{at}
   {program} region drain seoul{at}                # then: region auto seoul
 
@@ -129,17 +129,26 @@ Ctrl-C stops it. Changes, in seconds since now:
     )
 }
 
-/// Notices what becomes of regions.
+/// Notices what becomes of regions, and of clients near them.
 struct Watch {
     began: Instant,
     generation: u64,
-    seen: Vec<(Standing, Override)>,
+    seen: Vec<Seeing>,
+}
+
+/// What is told of a region when it changes.
+#[derive(Clone, Copy, PartialEq)]
+struct Seeing {
+    standing: Standing,
+    said: Override,
+    /// Which region a client in its country gets.
+    neighbour_gets: Option<RegionId>,
 }
 
 impl Watch {
     fn new(demo: &demo::Demo) -> Watch {
         let snapshot = demo.daemon.shared.load();
-        Watch { began: Instant::now(), generation: snapshot.generation, seen: standings(&snapshot) }
+        Watch { began: Instant::now(), generation: snapshot.generation, seen: look(&snapshot) }
     }
 
     /// A line for each region that changed; empty where none did.
@@ -148,7 +157,7 @@ impl Watch {
         if snapshot.generation == self.generation {
             return text;
         }
-        let now = standings(snapshot);
+        let now = look(snapshot);
         let pairs = self.seen.iter().zip(&now);
         for (id, _) in snapshot.model.region_ids().zip(pairs).filter(|(_, (old, new))| old != new) {
             let _ = writeln!(text, "{:8.1}  {}", self.began.elapsed().as_secs_f64(), change(snapshot, id));
@@ -159,20 +168,35 @@ impl Watch {
     }
 }
 
-fn standings(snapshot: &Snapshot) -> Vec<(Standing, Override)> {
-    snapshot.states.iter().map(|state| (state.standing, state.said)).collect()
+fn look(snapshot: &Snapshot) -> Vec<Seeing> {
+    let look = |(id, state): (RegionId, &RegionState)| Seeing {
+        standing: state.standing,
+        said: state.said,
+        neighbour_gets: neighbour_of(snapshot, id)
+            .and_then(|client| answer(snapshot, client))
+            .map(|(region, _)| region),
+    };
+    snapshot.model.region_ids().zip(&snapshot.states).map(look).collect()
 }
 
 /// What a region is now, why, and what its neighbours are answered.
 fn change(snapshot: &Snapshot, id: RegionId) -> String {
-    let name = &snapshot.model.region(id).name;
     let Some(state) = snapshot.states.get(id.index()) else { return String::new() };
-    let why = match state.said {
-        Override::Auto => state.endpoints.first().map(|endpoint| endpoint.last_probe.clone()).unwrap_or_default(),
+    let probe = state.endpoints.first().map(|endpoint| endpoint.last_probe.clone()).unwrap_or_default();
+    let mut why = match state.said {
+        Override::Auto => probe,
         said => format!("override {}", said.as_str()),
     };
-    let answer = neighbour_of(snapshot, id).map(|client| answer(snapshot, client)).unwrap_or_default();
-    format!("{name} is {} ({why}){answer}", paint(state.standing))
+    if let Some(used) = state.load.last.and_then(|figure| figure.utilisation()) {
+        let _ = write!(why, ", {:.0} % used, price {:.0} ms", used * 100.0, state.price_ms);
+    }
+    let mut text = format!("{} is {} ({why})", snapshot.model.region(id).name, paint(state.standing));
+    if let Some(client) = neighbour_of(snapshot, id)
+        && let Some((region, ttl)) = answer(snapshot, client)
+    {
+        let _ = write!(text, "; {client} gets {}, TTL {}", snapshot.model.region(region).name, ttl.as_secs());
+    }
+    text
 }
 
 /// A client in the region's country: the region at 127.200.CC.1 is in that of 127.CC.0.0/16.
@@ -182,11 +206,10 @@ fn neighbour_of(snapshot: &Snapshot, id: RegionId) -> Option<IpAddr> {
     Some(Ipv4Addr::new(127, code, 0, 1).into())
 }
 
-fn answer(snapshot: &Snapshot, client: IpAddr) -> String {
-    let decision = decide(&snapshot.view(), ServiceId(0), Seen::Source(client));
-    let Some(decision) = decision else { return String::new() };
-    let region = &snapshot.model.region(decision.region).name;
-    format!("; {client} now gets {region}, TTL {}", decision.ttl.as_secs())
+/// The region and TTL a client of the first service gets.
+fn answer(snapshot: &Snapshot, client: IpAddr) -> Option<(RegionId, Ttl)> {
+    let decision = decide(&snapshot.view(), ServiceId(0), Seen::Source(client))?;
+    Some((decision.region, decision.ttl))
 }
 
 fn paint(standing: Standing) -> String {

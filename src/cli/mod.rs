@@ -62,11 +62,12 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  meridian                                                     the demo: five regions on this machine
-  meridian check --config meridian.toml                        every mistake in the files, at once
-  meridian serve --config meridian.toml                        answer
-  meridian explain www.gslb.example --client 127.82.0.1 --demo why this client gets that region
-  meridian region drain frankfurt                              send it no new clients
+  meridian                                       the demo: five regions on this machine
+  meridian check --config meridian.toml          every mistake in the files, at once
+  meridian serve --config meridian.toml          answer
+  meridian explain www.gslb.example --client 127.82.0.1 --demo
+                                                 why this client gets that region
+  meridian region drain frankfurt                send it no new clients
 
 Without a command: the demo. `meridian help COMMAND` tells more of each.";
 

@@ -28,6 +28,9 @@ use super::probe::EndpointReport;
 
 /// How long news that changes no answer may wait, so that a thousand probes make one snapshot.
 const CALM: Duration = Duration::from_secs(1);
+/// Such news waits at least this many times as long as the last snapshot took to make: a plan for
+/// many services and places must not take more than this part of a core.
+const CALM_FACTOR: u32 = 20;
 
 /// What operators and the daemon may ask of the writer.
 #[derive(Debug)]
@@ -83,11 +86,13 @@ pub struct Writer {
     store: OverrideStore,
     /// News waits for the next snapshot since then.
     pending_since: Option<Instant>,
+    /// How long such news waits: [`CALM`] or more.
+    calm: Duration,
 }
 
 impl Writer {
     pub fn new(publisher: Publisher, store: OverrideStore) -> Writer {
-        Writer { publisher, store, pending_since: None }
+        Writer { publisher, store, pending_since: None, calm: CALM }
     }
 
     /// Writes until all commands have gone: their senders are dropped last.
@@ -129,13 +134,15 @@ impl Writer {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let calm = self.pending_since.map(|since| since + CALM);
+        let calm = self.pending_since.map(|since| since + self.calm);
         let due = self.publisher.next_change(Instant::now());
         calm.into_iter().chain(due).min()
     }
 
     fn publish(&mut self) {
-        self.publisher.publish(Instant::now());
+        let began = Instant::now();
+        self.publisher.publish(began);
+        self.calm = CALM.max(began.elapsed() * CALM_FACTOR);
         self.pending_since = None;
     }
 

@@ -23,6 +23,9 @@ pub struct Model {
     pub services: Vec<Service>,
     /// The operator's own networks; these win over databases, longest prefix first.
     pub networks: Vec<(Prefix, Location)>,
+    /// Where clients count as being whose own location is not known; has coordinates. `None`:
+    /// equally far from all regions.
+    pub default_location: Option<Location>,
 }
 
 /// The static part of one zone.

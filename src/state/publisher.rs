@@ -363,7 +363,7 @@ mod tests {
             zones: vec![Zone { origin, nodes: BTreeMap::new() }],
             regions,
             services: vec![service],
-            networks: vec![],
+            ..Model::default()
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::model::{Policy, ServiceId};
 
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, decide, endpoint_of_family};
-use super::plan::{Footing, candidates, scores, tiers};
+use super::plan::{Footing, candidates, coordinates, scores, tiers};
 use super::score::Score;
 use super::standing::{Override, RegionState, Standing};
 
@@ -93,7 +93,7 @@ pub fn explain(
     let plan = view.plan.services.get(id.index())?;
     let decision = decide(view, id, seen)?;
     let cell = plan.cells.cell(decision.place)?;
-    let at = view.atlas.coordinates(decision.place);
+    let at = coordinates(view.model, view.atlas, decision.place);
     let scores = scores(view.model, service, states, at);
     let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
     let tiers = tiers(&totals);
@@ -124,14 +124,17 @@ pub fn explain(
 }
 
 fn client_seen(view: &View<'_>, decision: &Decision, seen: Seen) -> ClientSeen {
-    let at = view.atlas.coordinates(decision.place);
+    let at = coordinates(view.model, view.atlas, decision.place);
     ClientSeen {
         address: seen.address().to_string(),
         seen_by: match seen {
             Seen::Source(_) => "source",
             Seen::Subnet(_) => "ecs",
         },
-        location: view.atlas.location(decision.place).to_string(),
+        location: match (&view.model.default_location, view.atlas.coordinates(decision.place)) {
+            (Some(default), None) => format!("unknown, taken to be at {default}"),
+            _ => view.atlas.location(decision.place).to_string(),
+        },
         latitude: at.map(|at| at.latitude()),
         longitude: at.map(|at| at.longitude()),
     }

@@ -185,6 +185,11 @@ pub fn scores(model: &Model, service: &Service, states: &[RegionState], at: Opti
     service.regions.iter().map(one).collect()
 }
 
+/// Where clients of a place count as being: there, else at the model's default location.
+pub fn coordinates(model: &Model, atlas: &Atlas, place: PlaceId) -> Option<Coordinates> {
+    atlas.coordinates(place).or_else(|| model.default_location.as_ref()?.coordinates)
+}
+
 /// Each region's tier, from 0, in the order of `totals`.
 pub fn tiers(totals: &[f64]) -> Vec<u32> {
     let mut order: Vec<usize> = (0..totals.len()).collect();
@@ -229,7 +234,7 @@ fn cell_table(model: &Model, atlas: &Atlas, id: ServiceId, states: &[RegionState
             // One cell per region for the many places that are not split; the few others after.
             let mut whole = vec![None; model.regions.len()];
             for place in atlas.places() {
-                let scores = scores(model, service, states, atlas.coordinates(place));
+                let scores = scores(model, service, states, coordinates(model, atlas, place));
                 let totals: Vec<f64> = scores.iter().map(|s| s.total_ms).collect();
                 let cell = shares_by_score(service, &totals, eligible);
                 let index = match &*cell.shares {
@@ -324,6 +329,19 @@ mod tests {
         world.down(2);
         let moved = regions(&world, 49);
         assert!(!moved.is_empty() && !moved.contains(&"frankfurt".to_owned()), "{moved:?}");
+    }
+
+    #[test]
+    fn clients_without_a_location_follow_the_default_one() {
+        let mut world = three(Policy::Score);
+        let unknown = |world: &World| {
+            let plan = world.plan(Instant::now());
+            (0..=255).filter(|&n| plan.region_of(IpAddr::V4(Ipv4Addr::new(11, 0, n, 0))) == "frankfurt").count()
+        };
+        assert!((50..120).contains(&unknown(&world)), "a third, not {}", unknown(&world));
+        let coordinates = Some(at(FRANKFURT.0, FRANKFURT.1));
+        world.model.default_location = Some(crate::model::Location { coordinates, ..Default::default() });
+        assert_eq!(unknown(&world), 256);
     }
 
     #[test]

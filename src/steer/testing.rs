@@ -66,7 +66,7 @@ impl World {
         let states = vec![RegionState::unprobed(1); regions.len()];
         let zones = vec![Zone { origin, nodes: Default::default() }];
         World {
-            model: Model { zones, regions, services: vec![service], networks: vec![] },
+            model: Model { zones, regions, services: vec![service], ..Model::default() },
             atlas: Atlas::empty(),
             states,
         }

@@ -153,9 +153,9 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let sources = Sources::new(files, path);
     let main = sources.open(path).map_err(|error| vec![Diagnostic::error(error).help(NAME_A_FILE)])?;
-    let ((config, networks), mut diagnostics) =
+    let ((config, networks, default_location), mut diagnostics) =
         reader::read_document(&main, "the configuration", |root| settings::read(root, &sources));
-    let mut model = Model { networks, ..Model::default() };
+    let mut model = Model { networks, default_location, ..Model::default() };
     read_zones(&sources, &config.zones, &mut model, &mut diagnostics);
     let files = sources.into_read();
     in_order_of_files(&mut diagnostics, &files);

@@ -19,7 +19,8 @@ const MAX_NETWORKS: usize = 100_000;
 /// Items of the short lists: addresses to listen on, databases.
 const MAX_ITEMS: usize = 64;
 
-pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Location)>) {
+/// What the main file says, the operator's networks, and where clients are that nothing is known of.
+pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Location)>, Option<Location>) {
     let path = |value: Value<'_>| path(value, sources);
     let token_file =
         root.get("admin").map(|v| v.table("`admin`", |t| t.require("token_file", TOKEN_FILE).and_then(path)));
@@ -35,7 +36,8 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Lo
         nsid: root.get("nsid").and_then(nsid),
         seed: root.or("seed", 0, |v| v.integer(0..=u64::MAX)),
     };
-    (config, root.or("network", Vec::new(), networks))
+    let default_location = root.get("default_location").and_then(location::read);
+    (config, root.or("network", Vec::new(), networks), default_location)
 }
 
 const TOKEN_FILE: &str = "token_file = \"admin.token\"";
