@@ -115,6 +115,11 @@ fn packets() -> Vec<Vec<u8>> {
         }
     }
     packets.push(Ask::new("elsewhere.invalid", "A").wire());
+    // Signed with a key that is not known here.
+    let tsig = b"\x03key\0\x00\xfa\x00\xff\0\0\0\0\0\x11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let mut signed = [&Ask::new("www.gslb.example", "A").wire()[..], tsig].concat();
+    signed[11] = 1;
+    packets.push(signed);
     packets
 }
 

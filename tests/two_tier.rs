@@ -28,6 +28,9 @@ const GERMAN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 49, 0, 1));
 const SEOUL: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 201, 82, 1));
 const FRANKFURT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 201, 49, 1));
 
+/// What `nginx.conf` loads (Debian: libnginx-mod-stream).
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 /// The example checks each second, and two failures are a region's end.
 const FALL: Duration = Duration::from_secs(4);
 /// For everything else, on a machine busy with other tests.
@@ -53,6 +56,10 @@ impl TwoTier {
     /// `None`, said aloud, where a program is missing.
     fn start() -> Option<TwoTier> {
         let programs = Programs { haproxy: tools::find("haproxy")?, nginx: tools::find("nginx")? };
+        if !Path::new(STREAM_MODULE).exists() {
+            tools::skip(&format!("nginx's stream module, {STREAM_MODULE}, is not installed"));
+            return None;
+        }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = copy_example(folder.path());
         let backends = programs.nginx(folder.path(), "backends.conf");

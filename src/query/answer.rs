@@ -12,6 +12,7 @@ use super::wire::Rcode;
 use super::wire::edns::{Edns, MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
 use super::wire::query::{Problem, Query, Question, read};
 use super::wire::response::Response;
+use super::wire::tsig::Tsig;
 
 /// Writes the response to `packet` into `out` and gives its length; 0 means to stay silent.
 ///
@@ -42,6 +43,12 @@ fn answer_question(
     counters: &Counters,
 ) -> usize {
     count_question(question, query, counters);
+    // "If a non-forwarding server does not recognize the key or algorithm used by the client [...]
+    // the server MUST generate an error response with RCODE 9 (NOTAUTH) and TSIG ERROR 17 (BADKEY)"
+    // (RFC 8945 section 5.2.1): there are no keys here.
+    if query.tsig.is_some() {
+        return refuse(query, Rcode::NotAuth, client, out, counters);
+    }
     // Transfers are not offered (RFC 5936 section 4.2 forbids AXFR over UDP anyhow).
     if !question.is_class_in() || matches!(question.qtype, RecordType::AXFR | RecordType::IXFR) {
         return refuse(query, Rcode::Refused, client, out, counters);
@@ -73,7 +80,7 @@ fn answer_question(
         *answered = scope;
     }
     count_response(rcode, response.is_truncated(), counters);
-    response.finish(query.header, rcode, authoritative, opt.as_ref())
+    response.finish(query.header, rcode, authoritative, opt.as_ref(), None)
 }
 
 /// An error, with OPT where the asker speaks EDNS (RFC 6891 section 7), and nothing else.
@@ -84,11 +91,13 @@ fn refuse(query: &Query<'_>, rcode: Rcode, client: Client, out: &mut [u8], count
         subnet: None,
         nsid: &[],
     });
-    let reserved = opt.as_ref().map_or(0, ResponseOpt::octets);
+    let tsig = query.tsig.filter(|_| rcode == Rcode::NotAuth);
+    let reserved = opt.as_ref().map_or(0, ResponseOpt::octets) + tsig.as_ref().map_or(0, Tsig::octets);
     let limit = limit(client, query.edns);
+    // With the longest of names a TSIG record may not fit 512 octets: such a query gets no response.
     let Some(response) = Response::begin(out, query.question.as_ref(), limit, reserved) else { return 0 };
     count_response(rcode, false, counters);
-    response.finish(query.header, rcode, false, opt.as_ref())
+    response.finish(query.header, rcode, false, opt.as_ref(), tsig.as_ref())
 }
 
 /// How long a response may be: over UDP what the asker takes, within what does not fragment.

@@ -295,3 +295,21 @@ fn rfc7766_6_2_1_1_queries_in_one_connection_are_all_answered() {
     ids.sort_unstable();
     assert_eq!(ids, (1..=20).collect::<Vec<u8>>());
 }
+
+#[test]
+fn rfc8945_5_2_1_a_signed_query_hears_that_its_key_is_not_known() {
+    let key = b"\x03key\x04test\0\x00\xfa\x00\xff\0\0\0\0";
+    let rdata = [&b"\x0bhmac-sha256\0\0\0\x65\0\0\0\x01\x2c\0\x20"[..], &[7; 32], b"\x4d\x52\0\0\0\0"].concat();
+    for ask in [Ask::new("www.wire.test", "A"), Ask::new("www.wire.test", "A").payload(1232)] {
+        let mut wire = [&ask.wire()[..], key, &(rdata.len() as u16).to_be_bytes(), &rdata].concat();
+        wire[11] += 1;
+        let octets = exchange_udp(server().dns, &wire, Duration::from_secs(5)).expect("a reply");
+        let reply = Reply::read(octets);
+        assert_eq!(reply.rcode(), ResponseCode::NotAuth);
+        assert!(!reply.is_authoritative() && reply.answers().is_empty());
+        assert_eq!(reply.message.edns.is_some(), ask.edns.is_some());
+        let signature = reply.message.additionals.last().expect("a TSIG record, at the end");
+        assert_eq!((signature.name.to_string(), u16::from(signature.record_type())), ("key.test.".to_owned(), 250));
+        assert!(reply.octets.ends_with(b"\0\0\x4d\x52\0\x11\0\0"), "no MAC, BADKEY: {:02x?}", reply.octets);
+    }
+}

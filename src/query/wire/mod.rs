@@ -1,9 +1,10 @@
 //! DNS messages as octets (RFC 1035 section 4): [`query`] reads them, [`response`] writes them.
-//! [`edns`] is what both know of RFC 6891 and RFC 7871.
+//! [`edns`] is what both know of RFC 6891 and RFC 7871, [`tsig`] what they know of RFC 8945.
 
 pub mod edns;
 pub mod query;
 pub mod response;
+pub mod tsig;
 
 /// Octets of a message header (RFC 1035 section 4.1.1).
 pub const HEADER_OCTETS: usize = 12;
@@ -18,6 +19,8 @@ pub enum Rcode {
     NotImp = 4,
     Refused = 5,
     YxDomain = 6,
+    /// Here: a TSIG key that is not known (RFC 8945 section 5.2.1).
+    NotAuth = 9,
     /// Extended (RFC 6891 section 6.1.3).
     BadVers = 16,
 }

@@ -1,4 +1,4 @@
-//! Reads a query: header, question, and of all other records only OPT. Copies nothing but the
+//! Reads a query: header, question, and of all other records only OPT and TSIG. Copies nothing but the
 //! lower-cased name.
 
 use crate::model::RecordType;
@@ -6,6 +6,7 @@ use crate::model::name::MAX_NAME_OCTETS;
 
 use super::HEADER_OCTETS;
 use super::edns::Edns;
+use super::tsig::Tsig;
 
 const IN: u16 = 1;
 
@@ -17,6 +18,8 @@ pub struct Query<'a> {
     pub question: Option<Question<'a>>,
     /// Present where there was one well-formed OPT record before anything went wrong.
     pub edns: Option<Edns>,
+    /// Present where the query is signed: its last record is a well-formed TSIG.
+    pub tsig: Option<Tsig<'a>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +86,12 @@ pub enum Problem {
 /// Reads a message. The query is filled in as far as it was understood; `Some(problem)` says
 /// what kept it from being answered.
 pub fn read(packet: &[u8]) -> (Query<'_>, Option<Problem>) {
-    let mut query =
-        Query { header: Header { id: [0; 2], opcode: 0, recursion_desired: false }, question: None, edns: None };
+    let mut query = Query {
+        header: Header { id: [0; 2], opcode: 0, recursion_desired: false },
+        question: None,
+        edns: None,
+        tsig: None,
+    };
     let Some((header, _)) = packet.split_first_chunk::<HEADER_OCTETS>() else { return (query, Some(Problem::Short)) };
     query.header =
         Header { id: [header[0], header[1]], opcode: header[2] >> 3 & 0x0f, recursion_desired: header[2] & 1 != 0 };
@@ -125,12 +132,21 @@ fn read_body<'a>(packet: &'a [u8], header: &[u8; HEADER_OCTETS], query: &mut Que
         rest = Extra::read(rest)?.rest;
     }
     for _ in 0..count(10) {
+        // "The TSIG RR MUST be the last RR in the additional data section": one that is not, or a
+        // second one, is FORMERR (RFC 8945 section 5.1, 5.2).
+        if query.tsig.is_some() {
+            query.tsig = None;
+            return None;
+        }
         let extra = Extra::read(rest)?;
         rest = extra.rest;
+        if extra.rtype == RecordType::TSIG {
+            query.tsig = Some(Tsig::read(extra.owner, extra.class, extra.ttl, extra.rdata)?);
+        }
         if extra.rtype == RecordType::OPT {
             // "If a query message with more than one OPT RR is received, a FORMERR MUST be
             // returned"; its owner "MUST be 0 (root domain)" (RFC 6891 section 6.1.1, 6.1.2).
-            if query.edns.is_some() || !extra.owner_is_root {
+            if query.edns.is_some() || extra.owner != [0] {
                 return None;
             }
             // Even a malformed OPT shows that the asker speaks EDNS, and FORMERR says so too.
@@ -142,9 +158,9 @@ fn read_body<'a>(packet: &'a [u8], header: &[u8; HEADER_OCTETS], query: &mut Que
     rest.is_empty().then_some(())
 }
 
-/// A record after the question, of which only OPT matters.
+/// A record after the question, of which only OPT and TSIG matter.
 struct Extra<'a> {
-    owner_is_root: bool,
+    owner: &'a [u8],
     rtype: RecordType,
     class: u16,
     ttl: u32,
@@ -154,11 +170,11 @@ struct Extra<'a> {
 
 impl Extra<'_> {
     fn read(wire: &[u8]) -> Option<Extra<'_>> {
-        let after_owner = wire.get(skip_name(wire)?..)?;
+        let (owner, after_owner) = wire.split_at_checked(skip_name(wire)?)?;
         let (&[t0, t1, c0, c1, l0, l1, l2, l3, r0, r1], rest) = after_owner.split_first_chunk::<10>()?;
         let (rdata, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([r0, r1])))?;
         Some(Extra {
-            owner_is_root: wire.first() == Some(&0),
+            owner,
             rtype: RecordType(u16::from_be_bytes([t0, t1])),
             class: u16::from_be_bytes([c0, c1]),
             ttl: u32::from_be_bytes([l0, l1, l2, l3]),
@@ -226,6 +242,19 @@ mod tests {
         ] {
             let wire = message(counts, &body);
             assert_eq!(read(&wire).1, Some(Problem::Malformed), "{counts:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn rfc8945_5_1_tsig_is_the_last_record_or_malformed() {
+        const TSIG: &[u8] = b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\x11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let last = message([1, 0, 0, 2], &[QUESTION, OPT, TSIG].concat());
+        let (query, problem) = read(&last);
+        assert!(problem.is_none() && query.tsig.is_some() && query.edns.is_some());
+        for body in [[QUESTION, TSIG, OPT].concat(), [QUESTION, TSIG, TSIG].concat()] {
+            let wire = message([1, 0, 0, 2], &body);
+            let (query, problem) = read(&wire);
+            assert_eq!((problem, query.tsig.is_some()), (Some(Problem::Malformed), false));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::state::names::{EncodedRdata, EncodedSet};
 
 use super::edns::ResponseOpt;
 use super::query::{Header, Question};
+use super::tsig::Tsig;
 use super::{HEADER_OCTETS, Rcode};
 
 /// Suffixes remembered for compression. Bounds the work per name, whatever a zone holds.
@@ -43,7 +44,7 @@ pub const QUESTION_OWNER: Owner<'static> = Owner::At(HEADER_OCTETS as u16);
 pub struct Response<'o> {
     out: &'o mut [u8],
     len: usize,
-    /// For all but OPT, whose room is set aside.
+    /// For all but OPT and TSIG, whose room is set aside.
     limit: usize,
     question_end: usize,
     counts: [u16; 3],
@@ -61,7 +62,7 @@ pub struct Mark {
 }
 
 impl<'o> Response<'o> {
-    /// Begins a response within `limit` octets, of which `reserved` are kept for OPT. `None`
+    /// Begins a response within `limit` octets, of which `reserved` are kept for OPT and TSIG. `None`
     /// where not even header and question fit.
     pub fn begin(
         out: &'o mut [u8],
@@ -226,20 +227,35 @@ impl<'o> Response<'o> {
         Ok(())
     }
 
-    /// Writes the header, and OPT if there is to be one. Gives the length of the whole message.
-    pub fn finish(self, header: Header, rcode: Rcode, authoritative: bool, opt: Option<&ResponseOpt<'_>>) -> usize {
+    /// Writes the header, and what comes last if it is to be there: OPT, then TSIG. Gives the
+    /// length of the whole message.
+    pub fn finish(
+        self,
+        header: Header,
+        rcode: Rcode,
+        authoritative: bool,
+        opt: Option<&ResponseOpt<'_>>,
+        tsig: Option<&Tsig<'_>>,
+    ) -> usize {
         let flags = 0x80
             | header.opcode << 3
             | u8::from(authoritative) << 2
             | u8::from(self.truncated) << 1
             | u8::from(header.recursion_desired);
         let questions = u16::from(self.question_end > HEADER_OCTETS);
-        let additional = self.counts[2] + u16::from(opt.is_some());
+        let additional = self.counts[2] + u16::from(opt.is_some()) + u16::from(tsig.is_some());
         let mut end = self.len;
         if let Some(opt) = opt {
             end += opt.octets();
             if let Some(place) = self.out.get_mut(self.len..end) {
                 opt.write(place);
+            }
+        }
+        if let Some(tsig) = tsig {
+            let begin = end;
+            end += tsig.octets();
+            if let Some(place) = self.out.get_mut(begin..end) {
+                tsig.write(place);
             }
         }
         let Some(head) = self.out.first_chunk_mut::<HEADER_OCTETS>() else { return 0 };
