@@ -183,14 +183,18 @@ impl Writer {
 
     /// Prices move answers, but not by much in a second: load reports coalesce like the rest.
     fn drain_loads(&mut self, first: LoadUpdate, more: &mut mpsc::Receiver<LoadUpdate>) -> bool {
-        let mut update = Some(first);
-        for _ in 0..=more.len() {
-            let Some(LoadUpdate { region, outcome, .. }) = update.take() else { break };
-            let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
-            self.publisher.load_news(LoadNews { region, outcome }, Instant::now());
-            update = more.try_recv().ok();
+        self.load(first);
+        for _ in 0..more.len() {
+            let Ok(update) = more.try_recv() else { break };
+            self.load(update);
         }
         false
+    }
+
+    fn load(&mut self, update: LoadUpdate) {
+        let LoadUpdate { region, outcome, .. } = update;
+        let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
+        self.publisher.load_news(LoadNews { region, outcome }, Instant::now());
     }
 
     fn command(&mut self, command: Command) -> bool {
