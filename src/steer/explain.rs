@@ -165,6 +165,7 @@ fn why_excluded(policy: Policy, state: Option<&RegionState>, eligible: bool) -> 
         (_, Policy::Score) => "a better tier has eligible regions",
         (_, Policy::Failover) => "an earlier region is eligible",
         (_, Policy::Weighted) => "its weight is 0",
+        (_, Policy::Geo) => "another comes first in the list for this place",
     }
 }
 

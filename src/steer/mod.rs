@@ -7,6 +7,7 @@
 //! - [`standing`]: what a region is good for now: override, else verdict
 //! - [`price`]: what a region's load costs, in milliseconds
 //! - [`score`]: latency + priced load + cost, in milliseconds
+//! - [`geo`]: the operator's own list for a place
 //! - [`plan`]: per service and place, the shares regions get
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
@@ -15,6 +16,7 @@
 pub mod decide;
 pub mod explain;
 
+pub mod geo;
 pub mod handout;
 pub mod health;
 pub mod pick;

@@ -10,12 +10,14 @@
 //! own clients: within a tier the others keep theirs (rendezvous), and a tier that is lost as a
 //! whole had no other clients.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::{Atlas, PlaceId};
-use crate::model::{Coordinates, Model, Policy, RegionId, Service, ServiceId};
+use crate::model::{Coordinates, GeoRules, Location, Model, Policy, RegionId, Service, ServiceId, Weights};
 
+use super::geo::preferred;
 use super::handout::Handout;
 use super::score::{Score, model_rtt, score};
 use super::standing::{RegionState, Standing};
@@ -107,28 +109,49 @@ pub fn plan(
     previous: Option<(&Plan, &[RegionState])>,
     now: Instant,
 ) -> Plan {
-    let services = model
-        .service_ids()
-        .map(|id| {
-            let service = model.service(id);
-            let reusable = previous.and_then(|(plan, old)| {
-                let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
-                if same { plan.services.get(id.index()) } else { None }
-            });
-            let (eligible, footing) = candidates(service, states);
-            let cells = match reusable {
-                Some(before) => before.cells.clone(),
-                None => Arc::new(cell_table(model, atlas, id, states, &eligible)),
-            };
-            ServicePlan {
-                cells,
-                footing,
-                aftermath: aftermath(service, states, now),
-                reduced: reduced(service, states),
-            }
-        })
-        .collect();
-    Plan { services }
+    let mut made: HashMap<Recipe<'_>, Arc<CellTable>> = HashMap::new();
+    let services = model.service_ids().map(|id| {
+        let service = model.service(id);
+        let reusable = previous.and_then(|(plan, old)| {
+            let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
+            if same { plan.services.get(id.index()) } else { None }
+        });
+        let (eligible, footing) = candidates(service, states);
+        let cells = match reusable {
+            Some(before) => before.cells.clone(),
+            None => made
+                .entry(Recipe::of(service))
+                .or_insert_with(|| Arc::new(cell_table(model, atlas, id, states, &eligible)))
+                .clone(),
+        };
+        ServicePlan { cells, footing, aftermath: aftermath(service, states, now), reduced: reduced(service, states) }
+    });
+    Plan { services: services.collect() }
+}
+
+/// What a service's cells follow from, besides the regions' states. Services alike in it share
+/// their cells: a hundred names with one policy cost what one does.
+#[derive(PartialEq, Eq, Hash)]
+struct Recipe<'a> {
+    policy: Policy,
+    regions: &'a [RegionId],
+    /// As bits, which compare and hash.
+    region_weights: Vec<u64>,
+    weights: [u64; 3],
+    geo: &'a GeoRules,
+}
+
+impl Recipe<'_> {
+    fn of(service: &Service) -> Recipe<'_> {
+        let Weights { latency, load, cost } = service.weights;
+        Recipe {
+            policy: service.policy,
+            regions: &service.regions,
+            region_weights: service.region_weights.iter().map(|weight| weight.to_bits()).collect(),
+            weights: [latency, load, cost].map(f64::to_bits),
+            geo: &service.geo,
+        }
+    }
 }
 
 /// When the plan's TTLs next change by the passing of time alone.
@@ -229,23 +252,28 @@ fn cell_table(model: &Model, atlas: &Atlas, id: ServiceId, states: &[RegionState
     match service.policy {
         Policy::Failover => one_cell(first_eligible(service, eligible)),
         Policy::Weighted => one_cell(shares_by_weight(service, eligible)),
-        Policy::Score => {
-            let mut table = CellTable::default();
-            // One cell per region for the many places that are not split; the few others after.
-            let mut whole = vec![None; model.regions.len()];
-            for place in atlas.places() {
-                let scores = scores(model, service, states, coordinates(model, atlas, place));
-                let totals: Vec<f64> = scores.iter().map(|s| s.total_ms).collect();
-                let cell = shares_by_score(service, &totals, eligible);
-                let index = match &*cell.shares {
-                    [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut table.cells, cell.clone())),
-                    _ => push(&mut table.cells, cell),
-                };
-                table.by_place.push(index);
-            }
-            table
-        }
+        Policy::Geo => by_place(model, atlas, |place| geo_cell(service, &atlas.location(place), eligible)),
+        Policy::Score => by_place(model, atlas, |place| {
+            let scores = scores(model, service, states, coordinates(model, atlas, place));
+            let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
+            shares_by_score(service, &totals, eligible)
+        }),
     }
+}
+
+/// A cell for every place: one per region for the many that are not split, the few others after.
+fn by_place(model: &Model, atlas: &Atlas, cell_of: impl Fn(PlaceId) -> Cell) -> CellTable {
+    let mut table = CellTable::default();
+    let mut whole = vec![None; model.regions.len()];
+    for place in atlas.places() {
+        let cell = cell_of(place);
+        let index = match &*cell.shares {
+            [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut table.cells, cell.clone())),
+            _ => push(&mut table.cells, cell),
+        };
+        table.by_place.push(index);
+    }
+    table
 }
 
 fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
@@ -255,6 +283,15 @@ fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
 
 fn one_cell(cell: Cell) -> CellTable {
     CellTable { cells: vec![cell], by_place: Vec::new() }
+}
+
+/// `geo`: the first eligible region of the place's list; without one, the first there is.
+fn geo_cell(service: &Service, location: &Location, eligible: &[bool]) -> Cell {
+    let is_eligible = |region: &RegionId| service.regions.iter().zip(eligible).any(|(of, yes)| of == region && *yes);
+    match preferred(&service.geo, location).find(is_eligible) {
+        Some(region) => Cell { shares: Box::new([Share { region, weight: 1.0 }]) },
+        None => first_eligible(service, eligible),
+    }
 }
 
 /// `failover`: the first eligible region in the order of the file has all clients.
@@ -405,6 +442,40 @@ mod tests {
         assert_eq!(count(&world, "tokyo"), 1.0);
         world.down(1); // only a region of weight 0 is left: better than nothing
         assert_eq!(count(&world, "frankfurt"), 1.0);
+    }
+
+    #[test]
+    fn geo_answers_the_operators_list_then_the_default_then_anything() {
+        let mut world = three(Policy::Geo);
+        let (seoul, tokyo, frankfurt) = (RegionId(0), RegionId(1), RegionId(2));
+        let korea = crate::model::GeoPlace::Country("KR".parse().expect("a country"));
+        world.service().geo = GeoRules { rules: [(korea, vec![tokyo, seoul])].into(), default: vec![frankfurt] };
+        let country = Some("KR".parse().expect("a country"));
+        let networks = [("10.82.0.0/16".parse().expect("a prefix"), Location { country, ..Location::default() })];
+        world.atlas = Atlas::build(&[], &networks).expect("an atlas");
+        let answers = |world: &World| {
+            let plan = world.plan(Instant::now());
+            [82, 49].map(|octet| plan.region_of(client(octet, 1)).to_owned())
+        };
+        assert_eq!(answers(&world), ["tokyo", "frankfurt"]);
+        world.down(1);
+        assert_eq!(answers(&world), ["seoul", "frankfurt"]);
+        world.down(0);
+        assert_eq!(answers(&world), ["frankfurt", "frankfurt"]);
+        world.states[0].standing = Standing::Up;
+        world.down(2);
+        assert_eq!(answers(&world), ["seoul", "seoul"]);
+    }
+
+    #[test]
+    fn services_that_are_alike_share_their_cells() {
+        let mut world = three(Policy::Score);
+        let twin = world.model.services[0].clone();
+        let other = Service { weights: Weights { cost: 1.0, ..Weights::default() }, ..twin.clone() };
+        world.model.services.extend([twin, other]);
+        let plan = world.plan(Instant::now()).plan;
+        assert!(Arc::ptr_eq(&plan.services[0].cells, &plan.services[1].cells));
+        assert!(!Arc::ptr_eq(&plan.services[0].cells, &plan.services[2].cells));
     }
 
     #[test]

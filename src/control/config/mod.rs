@@ -20,6 +20,7 @@
 mod check;
 mod duration;
 mod files;
+mod geo;
 mod load_report;
 mod location;
 mod reader;
