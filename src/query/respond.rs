@@ -227,9 +227,25 @@ impl<'a> Walk<'a> {
 
     /// NXDOMAIN, or NODATA with [`Rcode::NoError`]: the SOA says how long it holds (RFC 2308).
     pub(super) fn negative(&self, node: &Node, rcode: Rcode, response: &mut Response<'_>) -> Result<Step, Full> {
+        self.negative_for(u32::MAX, node, rcode, response)
+    }
+
+    /// As [`Walk::negative`], for this many seconds at most: "The TTL of this record is set from the
+    /// minimum of the MINIMUM field of the SOA record and the TTL of the SOA itself" (RFC 2308 section
+    /// 3), and resolvers keep the answer that long.
+    pub(super) fn negative_for(
+        &self,
+        ttl: u32,
+        node: &Node,
+        rcode: Rcode,
+        response: &mut Response<'_>,
+    ) -> Result<Step, Full> {
         let names = &self.snapshot.names;
         if let Some(soa) = names.negative_soa(node) {
-            response.set(Section::Authority, Owner::Name(names.origin(node)), soa)?;
+            for rdata in &soa.rdatas {
+                let origin = Owner::Name(names.origin(node));
+                response.encoded(Section::Authority, origin, soa.rtype, soa.ttl.min(ttl), rdata)?;
+            }
         }
         Ok(Step::Done(rcode))
     }

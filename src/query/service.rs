@@ -24,6 +24,7 @@ pub(super) fn answer(
     let believed = walk.asked.subnet.filter(|_| service.ecs);
     let seen = believed.unwrap_or(walk.asked.source);
     let Some(decision) = decide(&snapshot.view(), id, seen) else { return Ok(None) };
+    let offers = snapshot.plan.services.get(id.index()).map(|plan| plan.offers).unwrap_or_default();
     let region = snapshot.model.region(decision.region);
     let ttl = decision.ttl.as_secs();
     if let Some(Endpoint { target: EndpointTarget::Host(host), .. }) =
@@ -36,6 +37,9 @@ pub(super) fn answer(
         return Ok(Some(if done { Step::Done(Rcode::NoError) } else { walk.follow(host.as_wire(), begin, response) }));
     }
     if !matches!((qtype, &service.https), (RecordType::A | RecordType::AAAA, _) | (RecordType::HTTPS, Some(_))) {
+        if offers.hosts {
+            narrow(walk, believed, &decision); // others get the CNAME of their region
+        }
         return Ok(None);
     }
     // First, so that it holds for an answer that turns out too long and is truncated, too.
@@ -49,8 +53,11 @@ pub(super) fn answer(
         return Ok(Some(Step::Done(Rcode::NoError)));
     }
     // The region has no address of this family. Another region's would split the client's
-    // families over two places, so this is NODATA.
-    walk.negative(node, Rcode::NoError, response).map(Some)
+    // families over two places, so this is NODATA; where another region has some, it must not
+    // outlive the choice of this one.
+    let elsewhere = if qtype == RecordType::A { offers.ipv4 } else { offers.ipv6 };
+    let longest = if elsewhere || offers.hosts { ttl } else { u32::MAX };
+    walk.negative_for(longest, node, Rcode::NoError, response).map(Some)
 }
 
 fn narrow(walk: &mut Walk<'_>, believed: Option<Seen>, decision: &Decision) {

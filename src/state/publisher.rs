@@ -132,6 +132,10 @@ impl Publisher {
         let (ids, model) = (&self.ids, &self.model);
         self.regions.retain(|name, facts| {
             let Some(&id) = ids.get(name) else { return false };
+            // A price that no report moves any more would hold for ever.
+            if model.region(id).load_report.is_none() {
+                (facts.load, facts.price_ms) = (LoadState::default(), 0.0);
+            }
             let labels: Vec<String> = model.region(id).endpoints.iter().map(Endpoint::label).collect();
             facts.endpoints.retain(|label, _| labels.contains(label));
             true
@@ -188,7 +192,11 @@ impl Publisher {
     /// Says whether the price changed.
     pub fn load_news(&mut self, news: LoadNews, now: Instant) -> bool {
         let Some(&id) = self.ids.get(&*news.region) else { return false };
-        let configured = self.model.region(id).capacity;
+        let region = self.model.region(id);
+        if region.load_report.is_none() {
+            return false;
+        }
+        let configured = region.capacity;
         let facts = self.regions.entry(news.region.to_string()).or_default();
         match news.outcome {
             Ok((load, capacity)) => {
@@ -470,6 +478,44 @@ mod tests {
         publisher.reload(model(&[("seoul", "192.0.2.9")]), Atlas::empty(), "", 0);
         publisher.publish(now);
         assert_eq!(publisher.shared().load().states[0].endpoints[0].verdict, None);
+    }
+
+    #[test]
+    fn a_region_that_reports_no_load_any_more_charges_nothing() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        publisher.load_news(loaded(SEOUL, Ok((900.0, None))), now);
+        publisher.publish(now);
+        assert!(publisher.shared().load().states[0].price_ms > 0.0);
+        let mut silent = two();
+        silent.regions[0].load_report = None;
+        publisher.reload(silent, Atlas::empty(), "", 0);
+        assert!(!publisher.load_news(loaded(SEOUL, Ok((900.0, None))), now), "a scrape that was still under way");
+        publisher.publish(now);
+        let snapshot = publisher.shared().load_full();
+        assert_eq!((snapshot.states[0].price_ms, snapshot.states[0].load.last), (0.0, None));
+        assert!(!snapshot.handouts[0].busy);
+    }
+
+    #[test]
+    fn a_new_endpoint_is_not_handed_out_before_its_first_probe() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        let mut grown = two();
+        let mut another = grown.regions[0].endpoints[0].clone();
+        another.target = EndpointTarget::Addresses(vec!["192.0.2.9".parse().expect("an address")]);
+        grown.regions[0].endpoints.push(another);
+        publisher.reload(grown, Atlas::empty(), "", 0);
+        let handed_out = |publisher: &Publisher| {
+            publisher.shared().load().handouts[0].endpoints.iter().map(|choice| choice.index).collect::<Vec<_>>()
+        };
+        publisher.publish(now);
+        assert_eq!(handed_out(&publisher), [0]);
+        publisher.endpoint_news(probed(SEOUL, "192.0.2.9", Verdict::Up), now);
+        publisher.publish(now);
+        assert_eq!(handed_out(&publisher), [0, 1]);
     }
 
     #[test]

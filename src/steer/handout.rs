@@ -41,7 +41,11 @@ fn handout(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> Hando
     let name = model.qualified_region_name(id);
     let region = model.region(id);
     let choice = |(index, endpoint): (usize, &Endpoint)| endpoint_choice(index, endpoint, &name, seed);
-    let healthy = |index: usize| state.endpoints.get(index).is_none_or(|seen| seen.verdict != Some(Verdict::Down));
+    // Nothing unproven is handed out: what is checked and not yet probed counts as down.
+    let healthy = |index: usize| match state.endpoints.get(index).and_then(|seen| seen.verdict) {
+        Some(verdict) => verdict.serves(),
+        None => region.check.is_none(),
+    };
     let mut endpoints: Box<[EndpointChoice]> =
         region.endpoints.iter().enumerate().filter(|(index, _)| healthy(*index)).map(choice).collect();
     if endpoints.is_empty() {

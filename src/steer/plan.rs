@@ -11,11 +11,14 @@
 //! whole had no other clients.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::{Atlas, PlaceId};
-use crate::model::{Coordinates, GeoRules, Location, Model, Policy, RegionId, Service, ServiceId, Weights};
+use crate::model::{
+    Coordinates, EndpointTarget, GeoRules, Location, Model, Policy, RegionId, Service, ServiceId, Weights,
+};
 
 use super::classes::Classes;
 use super::geo::preferred;
@@ -49,6 +52,17 @@ pub struct ServicePlan {
     pub aftermath: bool,
     /// Some region of the service is down or draining.
     pub reduced: bool,
+    pub offers: Offers,
+}
+
+/// What the regions of a service, taken together, can be answered with, whatever their health:
+/// what a client may be told once it is sent elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    pub ipv4: bool,
+    pub ipv6: bool,
+    /// Host names, answered as CNAME whatever the type that is asked.
+    pub hosts: bool,
 }
 
 /// Which cell each place is in.
@@ -78,10 +92,10 @@ pub struct Share {
 pub enum Footing {
     /// Some region is eligible.
     Firm,
-    /// All are down by their probes: all are answered as if up, since the prober may be what is
-    /// broken, and an empty answer helps nobody.
+    /// All are down by their probes, or withdrawn: those that are down by their probes alone are
+    /// answered as if up, since the prober may be what is broken, and an empty answer helps nobody.
     Panic,
-    /// All are drained or down: those draining still serve.
+    /// All are draining or down: those draining still serve, the ones up by their probes first.
     OnlyDraining,
     /// The operator has taken all of them down. Still answered: a name without addresses would be
     /// cached as such.
@@ -128,7 +142,13 @@ pub fn plan(
                 .or_insert_with(|| Arc::new(cell_table(model, atlas, id, states, &eligible)))
                 .clone(),
         };
-        ServicePlan { cells, footing, aftermath: aftermath(service, states, now), reduced: reduced(service, states) }
+        ServicePlan {
+            cells,
+            footing,
+            aftermath: aftermath(service, states, now),
+            reduced: reduced(service, states),
+            offers: offers(model, service),
+        }
     });
     let services: Vec<ServicePlan> = services.collect();
     let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
@@ -192,14 +212,29 @@ fn reduced(service: &Service, states: &[RegionState]) -> bool {
     service.regions.iter().filter_map(|r| states.get(r.index())).any(|state| !state.standing.is_eligible())
 }
 
+fn offers(model: &Model, service: &Service) -> Offers {
+    let endpoints = service.regions.iter().flat_map(|&region| &model.region(region).endpoints);
+    endpoints.fold(Offers::default(), |offers, endpoint| match &endpoint.target {
+        EndpointTarget::Host(_) => Offers { hosts: true, ..offers },
+        EndpointTarget::Addresses(addresses) => Offers {
+            ipv4: offers.ipv4 || addresses.iter().any(IpAddr::is_ipv4),
+            ipv6: offers.ipv6 || addresses.iter().any(IpAddr::is_ipv6),
+            ..offers
+        },
+    })
+}
+
 /// The regions that may be answered now, as a flag per region of the service: never all false.
 pub fn candidates(service: &Service, states: &[RegionState]) -> (Vec<bool>, Footing) {
     use super::standing::Override;
     let standing = |r: &RegionId| states.get(r.index()).map_or(Standing::Up, |state| state.standing);
     let said = |r: &RegionId| states.get(r.index()).map_or(Override::Auto, |state| state.said);
     let flags = |wanted: &dyn Fn(&RegionId) -> bool| service.regions.iter().map(wanted).collect::<Vec<bool>>();
+    let serves = |r: &RegionId| states.get(r.index()).is_none_or(|state| state.verdict.serves());
     let rungs = [
         (Footing::Firm, flags(&|r| standing(r).is_eligible())),
+        // A region that answers its probes says that the prober works: better than one that does not.
+        (Footing::OnlyDraining, flags(&|r| standing(r) == Standing::Drain && serves(r))),
         (Footing::Panic, flags(&|r| said(r) == Override::Auto)),
         (Footing::OnlyDraining, flags(&|r| standing(r) == Standing::Drain)),
     ];
@@ -342,10 +377,11 @@ impl Cell {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
 
+    use super::super::health::Verdict;
     use super::super::standing::Override;
     use super::super::testing::{World, at};
     use super::*;
@@ -428,6 +464,23 @@ mod tests {
         world.say(2, Override::Down);
         let plan = world.plan(Instant::now());
         assert!((0..=255).all(|network| plan.region_of(client(49, network)) != "frankfurt"));
+    }
+
+    #[test]
+    fn a_draining_region_that_is_up_serves_before_dead_ones_do() {
+        let mut world = three(Policy::Score);
+        let footing = |world: &World| world.plan(Instant::now()).plan.services[0].footing;
+        for region in 0..2 {
+            world.down(region);
+            world.states[region].verdict = Verdict::Down;
+        }
+        world.say(2, Override::Drain);
+        assert_eq!(footing(&world), Footing::OnlyDraining);
+        assert_eq!(world.plan(Instant::now()).region_of(client(82, 0)), "frankfurt");
+        world.states[2].verdict = Verdict::Down; // nothing answers its probes: it may be the prober
+        assert_eq!(footing(&world), Footing::Panic);
+        let plan = world.plan(Instant::now());
+        assert!((0..=255).all(|network| plan.region_of(client(82, network)) != "frankfurt"));
     }
 
     #[test]

@@ -60,6 +60,38 @@ fn a_region_without_the_family_is_nodata_and_not_another_region() {
 }
 
 #[test]
+fn rfc2308_3_no_address_of_a_family_holds_no_longer_than_the_choice_of_region() {
+    let snapshot = server().snapshot();
+    let germans = (0..=255).map(|n| format!("127.49.{n}.0/24"));
+    let negative = germans.map(|subnet| direct(&snapshot, &Ask::new("www.steer.test", "AAAA").subnet(&subnet)));
+    let negative = negative.filter(|reply| reply.answers().is_empty()).collect::<Vec<_>>();
+    assert!(!negative.is_empty(), "frankfurt, which has no IPv6, gets some of them");
+    for reply in negative {
+        let authority = reply.authority();
+        assert!(authority[0].starts_with("steer.test. 30 IN SOA "), "the service's TTL: {authority:?}");
+    }
+    // Where no region has any, the zone says how long that holds.
+    assert!(query("v4only.steer.test", "AAAA").authority()[0].starts_with("steer.test. 60 IN SOA "));
+}
+
+#[test]
+fn rfc7871_7_4_what_an_alias_may_replace_is_not_said_to_everyone() {
+    // Korea's region has addresses, Brazil's and Australia's are aliases, which answer every type.
+    for qtype in ["TXT", "HTTPS", "MX"] {
+        let none = steered("hosted.steer.test", qtype, "127.82.0.0/24");
+        assert!(none.answers().is_empty(), "{qtype}: {:?}", none.answers());
+        let shared = Prefix::containing("127.82.0.0".parse().expect("an address"), none.scope().expect("a scope"));
+        for other in ["127.55.0.0/24", "127.61.0.0/24"] {
+            assert_eq!(steered("hosted.steer.test", qtype, other).answers_in_order().len(), 1, "{qtype} {other}");
+            let other: Prefix = other.parse().expect("a prefix");
+            assert!(!shared.contains(other.address()), "{qtype}: {shared} is told there is none, {other} an alias");
+        }
+    }
+    // Where no region has an alias, other types are the same for everyone.
+    assert_eq!(steered("www.steer.test", "TXT", "127.82.0.0/24").scope(), Some(0));
+}
+
+#[test]
 fn rfc9460_7_3_https_hints_are_the_addresses_that_a_and_aaaa_answer() {
     let reply = steered("www.steer.test", "HTTPS", "127.82.0.0/24");
     let [https] = &reply.answers()[..] else { panic!("{:?}", reply.answers()) };

@@ -67,7 +67,7 @@ fn rules(
 /// Regions of the service, at least one, none twice.
 fn list(value: Value<'_>, regions: &Regions<'_>) -> Option<Vec<RegionId>> {
     let mut ids = Vec::new();
-    for item in value.one_or_many(LIST, regions.len().max(1))? {
+    for item in value.one_or_many(LIST, super::MAX_REGIONS)? {
         let Some(name) = item.string("the name of a region") else { continue };
         match regions.iter().find(|(region, _)| region.name == name) {
             Some((region, _)) if ids.contains(&region.id) => {
