@@ -803,7 +803,7 @@ fn geo_rules_that_make_no_sense_are_told() {
         ("geo = { asn = { 0 = \"seoul\" } }", "expected an AS number from 1"),
         ("geo = { subdivision = { Washington = \"seoul\" } }", "such as \"US-WA\""),
         ("geo = { country = { KR = \"seoul\", kr = \"seoul\" } }", "`kr` has two rules"),
-        ("geo = { countries = { KR = \"seoul\" } }", "did you mean `country`?"),
+        ("geo = { contry = { KR = \"seoul\" } }", "did you mean `country`?"),
     ] {
         let found = mistakes(&geo_service(geo));
         assert!(found.iter().any(|mistake| mistake.contains(told)), "{geo}: {found:#?}");
