@@ -35,7 +35,7 @@ pub struct Service {
 }
 
 /// How a service picks among its eligible regions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// Lowest sum of latency, priced load and cost, in milliseconds.
     Score,

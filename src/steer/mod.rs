@@ -7,6 +7,7 @@
 //! - [`standing`]: what a region is good for now: override, else verdict
 //! - [`price`]: what a region's load costs, in milliseconds
 //! - [`score`]: latency + priced load + cost, in milliseconds
+//! - [`sites`]: where clients are, each position once, and how far regions are from there
 //! - [`plan`]: per service and place, the shares regions get
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
@@ -21,6 +22,7 @@ pub mod pick;
 pub mod plan;
 pub mod price;
 pub mod score;
+pub mod sites;
 pub mod standing;
 #[cfg(test)]
 mod testing;

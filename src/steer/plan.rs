@@ -1,7 +1,8 @@
 //! The plan: for each service and each place clients can be in, the regions that share them.
 //!
 //! Comes from the model, the atlas and the regions' states; goes to the packet path as a table.
-//! Rebuilt whenever a standing or a price changes, off the query path.
+//! Rebuilt whenever a standing or a price changes, off the query path. Work that many places or
+//! services have in common is done once: see [`Sites`].
 //!
 //! **Tiers.** A place's regions are ranked by score and cut into tiers: the best and all within
 //! [`TIER_MS`] of it, then the best of the rest and all within that of it, and so on. Clients
@@ -10,14 +11,16 @@
 //! own clients: within a tier the others keep theirs (rendezvous), and a tier that is lost as a
 //! whole had no other clients.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::{Atlas, PlaceId};
-use crate::model::{Coordinates, Model, Policy, RegionId, Service, ServiceId};
+use crate::model::{Coordinates, Model, Policy, RegionId, Service, ServiceId, Weights};
 
 use super::handout::Handout;
-use super::score::{Score, model_rtt, score};
+use super::score::{Score, model_rtt, score, total_ms};
+use super::sites::Sites;
 use super::standing::{RegionState, Standing};
 
 /// Regions whose scores are further apart than this do not share a place's clients: the share
@@ -33,6 +36,8 @@ pub const AFTERMATH: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub services: Vec<ServicePlan>,
+    /// Lent to the next plan; `None` where no service goes by score.
+    sites: Option<Arc<Sites>>,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +112,11 @@ pub fn plan(
     previous: Option<(&Plan, &[RegionState])>,
     now: Instant,
 ) -> Plan {
+    let sites = match previous {
+        Some((plan, _)) => plan.sites.clone(),
+        None => Sites::of_services(model, atlas).map(Arc::new),
+    };
+    let mut alike = HashMap::new();
     let services = model
         .service_ids()
         .map(|id| {
@@ -118,7 +128,10 @@ pub fn plan(
             let (eligible, footing) = candidates(service, states);
             let cells = match reusable {
                 Some(before) => before.cells.clone(),
-                None => Arc::new(cell_table(model, atlas, id, states, &eligible)),
+                None => {
+                    let fresh = || Arc::new(cell_table(model, sites.as_deref(), id, states, &eligible));
+                    alike.entry(decisive(service)).or_insert_with(fresh).clone()
+                }
             };
             ServicePlan {
                 cells,
@@ -128,7 +141,14 @@ pub fn plan(
             }
         })
         .collect();
-    Plan { services }
+    Plan { services, sites }
+}
+
+/// What two services must have in common to share clients alike, at the same states.
+fn decisive(service: &Service) -> (Policy, &[RegionId], Vec<u64>) {
+    let Weights { latency, load, cost } = service.weights;
+    let figures = [latency, load, cost].into_iter().chain(service.region_weights.iter().copied());
+    (service.policy, &service.regions, figures.map(f64::to_bits).collect())
 }
 
 /// When the plan's TTLs next change by the passing of time alone.
@@ -179,10 +199,13 @@ pub fn candidates(service: &Service, states: &[RegionState]) -> (Vec<bool>, Foot
 pub fn scores(model: &Model, service: &Service, states: &[RegionState], at: Option<Coordinates>) -> Vec<Score> {
     let one = |&id: &RegionId| {
         let region = model.region(id);
-        let price_ms = states.get(id.index()).map_or(0.0, |state| state.price_ms);
-        score(service.weights, model_rtt(at, region.coordinates), price_ms, region.cost)
+        score(service.weights, model_rtt(at, region.coordinates), price_ms(states, id), region.cost)
     };
     service.regions.iter().map(one).collect()
+}
+
+fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
+    states.get(id.index()).map_or(0.0, |state| state.price_ms)
 }
 
 /// Where clients of a place count as being: there, else at the model's default location.
@@ -224,28 +247,50 @@ pub fn shares_by_score(service: &Service, totals: &[f64], eligible: &[bool]) -> 
     Cell { shares }
 }
 
-fn cell_table(model: &Model, atlas: &Atlas, id: ServiceId, states: &[RegionState], eligible: &[bool]) -> CellTable {
+fn cell_table(
+    model: &Model,
+    sites: Option<&Sites>,
+    id: ServiceId,
+    states: &[RegionState],
+    eligible: &[bool],
+) -> CellTable {
     let service = model.service(id);
-    match service.policy {
-        Policy::Failover => one_cell(first_eligible(service, eligible)),
-        Policy::Weighted => one_cell(shares_by_weight(service, eligible)),
-        Policy::Score => {
-            let mut table = CellTable::default();
-            // One cell per region for the many places that are not split; the few others after.
-            let mut whole = vec![None; model.regions.len()];
-            for place in atlas.places() {
-                let scores = scores(model, service, states, coordinates(model, atlas, place));
-                let totals: Vec<f64> = scores.iter().map(|s| s.total_ms).collect();
-                let cell = shares_by_score(service, &totals, eligible);
-                let index = match &*cell.shares {
-                    [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut table.cells, cell.clone())),
-                    _ => push(&mut table.cells, cell),
-                };
-                table.by_place.push(index);
-            }
-            table
-        }
+    match (service.policy, sites) {
+        (Policy::Failover, _) => one_cell(first_eligible(service, eligible)),
+        (Policy::Weighted, _) => one_cell(shares_by_weight(service, eligible)),
+        (Policy::Score, Some(sites)) => cells_by_score(model, sites, service, states, eligible),
+        // There are sites wherever a service goes by score.
+        (Policy::Score, None) => one_cell(shares_by_weight(service, eligible)),
     }
+}
+
+fn cells_by_score(
+    model: &Model,
+    sites: &Sites,
+    service: &Service,
+    states: &[RegionState],
+    eligible: &[bool],
+) -> CellTable {
+    let mut cells = Vec::new();
+    // One cell per region for the many sites that are not split; the few others after.
+    let mut whole = vec![None; model.regions.len()];
+    let mut totals = Vec::with_capacity(service.regions.len());
+    let by_site: Vec<u32> = sites
+        .ids()
+        .map(|site| {
+            totals.clear();
+            totals.extend(service.regions.iter().map(|&id| {
+                let rtt_ms = sites.rtt_ms(model, site, id);
+                total_ms(service.weights, rtt_ms, price_ms(states, id), model.region(id).cost)
+            }));
+            let cell = shares_by_score(service, &totals, eligible);
+            match &*cell.shares {
+                [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut cells, cell.clone())),
+                _ => push(&mut cells, cell),
+            }
+        })
+        .collect();
+    CellTable { cells, by_place: sites.of_places().map(|site| by_site[site]).collect() }
 }
 
 fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
@@ -427,6 +472,33 @@ mod tests {
         world.states[0].price_ms = 3.0;
         let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
         assert!(!Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
+    }
+
+    #[test]
+    fn services_alike_share_one_table_and_others_have_their_own() {
+        let mut world = three(Policy::Score);
+        let mut alike = world.model.services[0].clone();
+        alike.failover_ttl = crate::model::Ttl::saturating(1);
+        let mut other = alike.clone();
+        other.weights.load = 0.0;
+        world.model.services.extend([alike, other]);
+        let plan = world.plan(Instant::now()).plan;
+        assert!(Arc::ptr_eq(&plan.services[0].cells, &plan.services[1].cells));
+        assert!(!Arc::ptr_eq(&plan.services[0].cells, &plan.services[2].cells));
+    }
+
+    #[test]
+    fn the_plan_is_what_the_scores_that_are_explained_say() {
+        let mut world = three(Policy::Score);
+        world.states[1].price_ms = 7.5;
+        let planned = world.plan(Instant::now()).plan;
+        let service = &world.model.services[0];
+        for place in world.atlas.places() {
+            let scores = scores(&world.model, service, &world.states, coordinates(&world.model, &world.atlas, place));
+            let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
+            let expected = shares_by_score(service, &totals, &[true; 3]);
+            assert_eq!(planned.services[0].cells.cell(place), Some(&expected), "{place:?}");
+        }
     }
 
     /// Regions anywhere on the globe, with prices.
