@@ -112,10 +112,8 @@ pub fn plan(
     previous: Option<(&Plan, &[RegionState])>,
     now: Instant,
 ) -> Plan {
-    let sites = match previous {
-        Some((plan, _)) => plan.sites.clone(),
-        None => Sites::of_services(model, atlas).map(Arc::new),
-    };
+    let kept = previous.and_then(|(plan, _)| plan.sites.clone());
+    let sites = kept.or_else(|| Sites::of_services(model, atlas).map(Arc::new));
     let mut alike = HashMap::new();
     let services = model
         .service_ids()
