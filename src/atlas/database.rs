@@ -10,6 +10,7 @@
 //! aliases, and are left out: IPv4 is looked up as IPv4.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -65,16 +66,24 @@ const MAX_TEXT_BYTES: u64 = 1 << 30;
 /// Zero bytes between the tree and the data.
 const SEPARATOR_BYTES: usize = 16;
 
+/// Megabytes of octets help nobody.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({}, {} bytes)", self.path, self.bytes.len())
+    }
+}
+
 impl Database {
     /// Reads the whole file. Blocks.
     pub fn read(path: &Path) -> Result<Database, AtlasError> {
         let name = path.display().to_string();
         let refuse = |reason: String| AtlasError::Read { path: name.clone(), reason };
-        let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-        let metadata = file.metadata().map_err(|error| refuse(error.to_string()))?;
+        // Looked at before it is opened: a pipe would keep its reader waiting for ever.
+        let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
         if !metadata.is_file() {
             return Err(refuse("not a regular file".into()));
         }
+        let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
         let mut bytes = Vec::with_capacity(metadata.len().min(MAX_FILE_BYTES) as usize);
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
         if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -150,7 +150,7 @@ fn what_is_no_database_is_refused_by_name() {
         let error = Atlas::build(&[database], &[]).expect_err("an error").to_string();
         assert!(error.contains("x.mmdb") && error.contains("fetch it again"), "{error}");
     }
-    let missing = Database::read(std::path::Path::new("/nonexistent/x.mmdb")).err().expect("an error");
+    let missing = Database::read(std::path::Path::new("/nonexistent/x.mmdb")).expect_err("an error");
     assert!(missing.to_string().contains("/nonexistent/x.mmdb"), "{missing}");
     assert!(Database::read(std::path::Path::new("/")).is_err());
 }

@@ -47,6 +47,7 @@ pub struct Shown {
     generation: u64,
     reloads: u64,
     last_load: LastLoad,
+    overrides_error: Option<String>,
     zones: Vec<String>,
     pub regions: Vec<Region>,
     services: Vec<Service>,
@@ -119,6 +120,9 @@ fn render(status: &Shown) -> String {
         for mistake in &status.last_load.mistakes {
             let _ = writeln!(text, "  {mistake}");
         }
+    }
+    if let Some(error) = &status.overrides_error {
+        let _ = writeln!(text, "\nWhat operators said of regions could not be read, and does not hold:\n  {error}");
     }
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text

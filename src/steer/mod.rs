@@ -8,6 +8,7 @@
 //! - [`price`]: what a region's load costs, in milliseconds
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`geo`]: the operator's own list for a place
+//! - [`sites`]: where clients are, each position once, and how far regions are from there
 //! - [`plan`]: per service and place, the shares regions get
 //! - [`classes`]: addresses that all services answer alike
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
@@ -25,6 +26,7 @@ pub mod pick;
 pub mod plan;
 pub mod price;
 pub mod score;
+pub mod sites;
 pub mod standing;
 #[cfg(test)]
 mod testing;

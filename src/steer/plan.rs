@@ -1,7 +1,8 @@
 //! The plan: for each service and each place clients can be in, the regions that share them.
 //!
 //! Comes from the model, the atlas and the regions' states; goes to the packet path as a table.
-//! Rebuilt whenever a standing or a price changes, off the query path.
+//! Rebuilt whenever a standing or a price changes, off the query path. Work that many places or
+//! services have in common is done once: see [`Sites`].
 //!
 //! **Tiers.** A place's regions are ranked by score and cut into tiers: the best and all within
 //! [`TIER_MS`] of it, then the best of the rest and all within that of it, and so on. Clients
@@ -23,7 +24,8 @@ use crate::model::{
 use super::classes::Classes;
 use super::geo::preferred;
 use super::handout::Handout;
-use super::score::{Score, model_rtt, score};
+use super::score::{Score, model_rtt, score, total_ms};
+use super::sites::Sites;
 use super::standing::{RegionState, Standing};
 
 /// Regions whose scores are further apart than this do not share a place's clients: the share
@@ -41,6 +43,8 @@ pub struct Plan {
     /// Whom all services answer alike; `None` only before anything was planned.
     pub classes: Option<Arc<Classes>>,
     pub services: Vec<ServicePlan>,
+    /// Lent to the next plan; `None` where no service goes by score.
+    sites: Option<Arc<Sites>>,
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +131,8 @@ pub fn plan(
     previous: Option<(&Plan, &[RegionState])>,
     now: Instant,
 ) -> Plan {
+    let kept = previous.and_then(|(plan, _)| plan.sites.clone());
+    let sites = kept.or_else(|| Sites::of_services(model, atlas).map(Arc::new));
     let mut made: HashMap<Recipe<'_>, Arc<CellTable>> = HashMap::new();
     let services = model.service_ids().map(|id| {
         let service = model.service(id);
@@ -139,7 +145,7 @@ pub fn plan(
             Some(before) => before.cells.clone(),
             None => made
                 .entry(Recipe::of(service))
-                .or_insert_with(|| Arc::new(cell_table(model, atlas, id, states, &eligible)))
+                .or_insert_with(|| Arc::new(cell_table(model, atlas, sites.as_deref(), id, states, &eligible)))
                 .clone(),
         };
         ServicePlan {
@@ -152,7 +158,7 @@ pub fn plan(
     });
     let services: Vec<ServicePlan> = services.collect();
     let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
-    Plan { classes: Some(Classes::of(atlas, tables_by_place(&services), before)), services }
+    Plan { classes: Some(Classes::of(atlas, tables_by_place(&services), before)), services, sites }
 }
 
 /// The tables that look at places, each once, in the order of the services.
@@ -250,10 +256,13 @@ pub fn candidates(service: &Service, states: &[RegionState]) -> (Vec<bool>, Foot
 pub fn scores(model: &Model, service: &Service, states: &[RegionState], at: Option<Coordinates>) -> Vec<Score> {
     let one = |&id: &RegionId| {
         let region = model.region(id);
-        let price_ms = states.get(id.index()).map_or(0.0, |state| state.price_ms);
-        score(service.weights, model_rtt(at, region.coordinates), price_ms, region.cost)
+        score(service.weights, model_rtt(at, region.coordinates), price_ms(states, id), region.cost)
     };
     service.regions.iter().map(one).collect()
+}
+
+fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
+    states.get(id.index()).map_or(0.0, |state| state.price_ms)
 }
 
 /// Where clients of a place count as being: there, else at the model's default location.
@@ -295,33 +304,64 @@ pub fn shares_by_score(service: &Service, totals: &[f64], eligible: &[bool]) -> 
     Cell { shares }
 }
 
-fn cell_table(model: &Model, atlas: &Atlas, id: ServiceId, states: &[RegionState], eligible: &[bool]) -> CellTable {
+fn cell_table(
+    model: &Model,
+    atlas: &Atlas,
+    sites: Option<&Sites>,
+    id: ServiceId,
+    states: &[RegionState],
+    eligible: &[bool],
+) -> CellTable {
     let service = model.service(id);
-    match service.policy {
-        Policy::Failover => one_cell(first_eligible(service, eligible)),
-        Policy::Weighted => one_cell(shares_by_weight(service, eligible)),
-        Policy::Geo => by_place(model, atlas, |place| geo_cell(service, &atlas.location(place), eligible)),
-        Policy::Score => by_place(model, atlas, |place| {
-            let scores = scores(model, service, states, coordinates(model, atlas, place));
-            let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
-            shares_by_score(service, &totals, eligible)
-        }),
+    match (service.policy, sites) {
+        (Policy::Failover, _) => one_cell(first_eligible(service, eligible)),
+        (Policy::Weighted, _) => one_cell(shares_by_weight(service, eligible)),
+        (Policy::Geo, _) => cells_by_list(model, atlas, service, eligible),
+        (Policy::Score, Some(sites)) => cells_by_score(model, sites, service, states, eligible),
+        // There are sites wherever a service goes by score.
+        (Policy::Score, None) => one_cell(shares_by_weight(service, eligible)),
     }
 }
 
-/// A cell for every place: one per region for the many that are not split, the few others after.
-fn by_place(model: &Model, atlas: &Atlas, cell_of: impl Fn(PlaceId) -> Cell) -> CellTable {
+fn cells_by_list(model: &Model, atlas: &Atlas, service: &Service, eligible: &[bool]) -> CellTable {
     let mut table = CellTable::default();
-    let mut whole = vec![None; model.regions.len()];
+    let mut of_region = vec![None; model.regions.len()];
     for place in atlas.places() {
-        let cell = cell_of(place);
-        let index = match &*cell.shares {
-            [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut table.cells, cell.clone())),
-            _ => push(&mut table.cells, cell),
-        };
+        let share = first_of_list(service, &atlas.location(place), eligible);
+        let cell = || Cell { shares: Box::new([share]) };
+        let index = *of_region[share.region.index()].get_or_insert_with(|| push(&mut table.cells, cell()));
         table.by_place.push(index);
     }
     table
+}
+
+fn cells_by_score(
+    model: &Model,
+    sites: &Sites,
+    service: &Service,
+    states: &[RegionState],
+    eligible: &[bool],
+) -> CellTable {
+    let mut cells = Vec::new();
+    // One cell per region for the many sites that are not split; the few others after.
+    let mut whole = vec![None; model.regions.len()];
+    let mut totals = Vec::with_capacity(service.regions.len());
+    let by_site: Vec<u32> = sites
+        .ids()
+        .map(|site| {
+            totals.clear();
+            totals.extend(service.regions.iter().map(|&id| {
+                let rtt_ms = sites.rtt_ms(model, site, id);
+                total_ms(service.weights, rtt_ms, price_ms(states, id), model.region(id).cost)
+            }));
+            let cell = shares_by_score(service, &totals, eligible);
+            match &*cell.shares {
+                [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut cells, cell.clone())),
+                _ => push(&mut cells, cell),
+            }
+        })
+        .collect();
+    CellTable { cells, by_place: sites.of_places().map(|site| by_site[site]).collect() }
 }
 
 fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
@@ -334,18 +374,19 @@ fn one_cell(cell: Cell) -> CellTable {
 }
 
 /// `geo`: the first eligible region of the place's list; without one, the first there is.
-fn geo_cell(service: &Service, location: &Location, eligible: &[bool]) -> Cell {
+fn first_of_list(service: &Service, location: &Location, eligible: &[bool]) -> Share {
     let is_eligible = |region: &RegionId| service.regions.iter().zip(eligible).any(|(of, yes)| of == region && *yes);
-    match preferred(&service.geo, location).find(is_eligible) {
-        Some(region) => Cell { shares: Box::new([Share { region, weight: 1.0 }]) },
-        None => first_eligible(service, eligible),
-    }
+    let region = preferred(&service.geo, location).find(is_eligible);
+    Share { region: region.unwrap_or_else(|| first_region(service, eligible)), weight: 1.0 }
 }
 
 /// `failover`: the first eligible region in the order of the file has all clients.
 fn first_eligible(service: &Service, eligible: &[bool]) -> Cell {
-    let first = eligible.iter().position(|&yes| yes).unwrap_or(0);
-    Cell { shares: Box::new([Share { region: service.regions[first], weight: 1.0 }]) }
+    Cell { shares: Box::new([Share { region: first_region(service, eligible), weight: 1.0 }]) }
+}
+
+fn first_region(service: &Service, eligible: &[bool]) -> RegionId {
+    service.regions[eligible.iter().position(|&yes| yes).unwrap_or(0)]
 }
 
 /// `weighted`: shares by the configured weights; all alike where none of the eligible has any.
@@ -564,6 +605,33 @@ mod tests {
         world.states[0].price_ms = 3.0;
         let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
         assert!(!Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
+    }
+
+    #[test]
+    fn services_alike_share_one_table_and_others_have_their_own() {
+        let mut world = three(Policy::Score);
+        let mut alike = world.model.services[0].clone();
+        alike.failover_ttl = crate::model::Ttl::saturating(1);
+        let mut other = alike.clone();
+        other.weights.load = 0.0;
+        world.model.services.extend([alike, other]);
+        let plan = world.plan(Instant::now()).plan;
+        assert!(Arc::ptr_eq(&plan.services[0].cells, &plan.services[1].cells));
+        assert!(!Arc::ptr_eq(&plan.services[0].cells, &plan.services[2].cells));
+    }
+
+    #[test]
+    fn the_plan_is_what_the_scores_that_are_explained_say() {
+        let mut world = three(Policy::Score);
+        world.states[1].price_ms = 7.5;
+        let planned = world.plan(Instant::now()).plan;
+        let service = &world.model.services[0];
+        for place in world.atlas.places() {
+            let scores = scores(&world.model, service, &world.states, coordinates(&world.model, &world.atlas, place));
+            let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
+            let expected = shares_by_score(service, &totals, &[true; 3]);
+            assert_eq!(planned.services[0].cells.cell(place), Some(&expected), "{place:?}");
+        }
     }
 
     /// Regions anywhere on the globe, with prices.

@@ -31,10 +31,11 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let file = std::fs::File::open(path)?;
-        if !file.metadata()?.is_file() {
+        // Looked at before it is opened: a pipe would keep its reader waiting for ever.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
+        let file = std::fs::File::open(path)?;
         let mut bytes = Vec::new();
         // One more than allowed, so that a file that grows meanwhile is still refused.
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
@@ -186,6 +187,17 @@ mod tests {
         ] {
             assert!(!inside(config, from, path), "{config} {path}");
         }
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("zone.toml");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let error = Disk.read(&pipe).expect_err("nothing to read").to_string();
+        assert!(error.contains("not a regular file"), "{error}");
+        let error = crate::atlas::Database::read(&pipe).expect_err("nothing to read").to_string();
+        assert!(error.contains("not a regular file"), "{error}");
     }
 
     #[test]
