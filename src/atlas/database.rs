@@ -10,8 +10,9 @@
 //! aliases, and are left out: IPv4 is looked up as IPv4.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
@@ -70,7 +71,9 @@ impl Database {
     pub fn read(path: &Path) -> Result<Database, AtlasError> {
         let name = path.display().to_string();
         let refuse = |reason: String| AtlasError::Read { path: name.clone(), reason };
-        let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+        // Without waiting: a named pipe nobody writes to would hold up every refresh for good.
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = open.map_err(|error| refuse(error.to_string()))?;
         let metadata = file.metadata().map_err(|error| refuse(error.to_string()))?;
         if !metadata.is_file() {
             return Err(refuse("not a regular file".into()));
