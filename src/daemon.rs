@@ -76,6 +76,9 @@ impl Daemon {
         let token = admin_token(&config).map_err(|error| vec![error])?;
         let store = OverrideStore::new(&config.state);
         let overrides = store.load().map_err(|error| vec![error.to_string()])?;
+        if let Err(error) = store.prove() {
+            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+        }
         let nsid = config.nsid.clone().unwrap_or_default();
         let publisher = Publisher::new(model.clone(), atlas, &nsid, config.seed, overrides, Instant::now());
         let shared = publisher.shared();
@@ -141,11 +144,12 @@ impl Bound {
     fn new(config: &Config) -> Result<Bound, String> {
         let threads = config.threads.and_then(NonZeroUsize::new);
         let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| error.to_string())?;
+        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| format!("{error}{}", advice(&error)))?;
         let admin = match config.listen.admin {
             Some(address) => {
-                let listener = std::net::TcpListener::bind(address)
-                    .map_err(|error| format!("cannot listen on TCP {address} for the admin API: {error}"))?;
+                let listener = std::net::TcpListener::bind(address).map_err(|error| {
+                    format!("cannot listen on TCP {address} for the admin API: {error}{}", advice(&error))
+                })?;
                 listener.set_nonblocking(true).map_err(|error| error.to_string())?;
                 Some(listener)
             }
@@ -180,6 +184,18 @@ impl Bound {
             }));
         }
         Ok(udp)
+    }
+}
+
+/// What to do about a socket that could not be had.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has that port, `ss -lnptu` shows which",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 take a privilege: run as root, or give the program CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
     }
 }
 
