@@ -79,6 +79,9 @@ impl Daemon {
         let token = admin_token(&config).map_err(|error| vec![error])?;
         let store = OverrideStore::new(&config.state);
         let publisher = publisher(&config, model.clone(), atlas, &store);
+        if let Err(error) = store.prove() {
+            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+        }
         let shared = publisher.shared();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
@@ -142,11 +145,12 @@ impl Bound {
     fn new(config: &Config) -> Result<Bound, String> {
         let threads = config.threads.and_then(NonZeroUsize::new);
         let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| error.to_string())?;
+        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| format!("{error}{}", advice(&error)))?;
         let admin = match config.listen.admin {
             Some(address) => {
-                let listener = std::net::TcpListener::bind(address)
-                    .map_err(|error| format!("cannot listen on TCP {address} for the admin API: {error}"))?;
+                let listener = std::net::TcpListener::bind(address).map_err(|error| {
+                    format!("cannot listen on TCP {address} for the admin API: {error}{}", advice(&error))
+                })?;
                 listener.set_nonblocking(true).map_err(|error| error.to_string())?;
                 Some(listener)
             }
@@ -228,6 +232,18 @@ fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore)
         publisher.publish(now);
     }
     publisher
+}
+
+/// What to do about a socket that could not be had.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has that port, `ss -lnptu` shows which",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 take a privilege: run as root, or give the program CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    }
 }
 
 /// Binds both transports. Where port 0 lets the system pick, TCP takes the port that UDP got; that

@@ -365,7 +365,7 @@ fn endpoints_are_held_to_what_can_be_handed_out() {
     for (endpoints, expected) in [
         ("[]", "a region needs at least one endpoint"),
         ("[{}]", "`address` or `host` is missing in an endpoint"),
-        ("[\"203.0.113.10\"]", "wrong type for `endpoints` (found the string \"203.0.113.10\", expected a table)"),
+        ("[\"203.0.113.10\"]", "wrong type for `endpoints` (found the string \"203.0.113.10\", expected a table such"),
         ("[{ address = [] }]", "an endpoint needs at least one address"),
         ("[{ address = \"0.0.0.0\" }]", "no client can connect to this address"),
         ("[{ address = \"::ffff:192.0.2.1\" }]", "write 192.0.2.1"),
@@ -808,4 +808,73 @@ fn geo_rules_that_make_no_sense_are_told() {
         let found = mistakes(&geo_service(geo));
         assert!(found.iter().any(|mistake| mistake.contains(told)), "{geo}: {found:#?}");
     }
+}
+
+#[test]
+fn without_an_origin_the_records_still_tell_their_mistakes() {
+    let text =
+        format!("orign = \"gslb.example.com\"\n{}{SEOUL}{WWW}", RECORDS.replace("198.51.100.53", "198.51.100.530"));
+    let all = mistakes(&with_zone(&text));
+    assert_eq!(all.len(), 3, "{all:#?}");
+    says(&all.join("\n"), &["`orign`", "`origin` is missing", "198.51.100.530"]);
+}
+
+#[test]
+fn a_url_is_no_origin() {
+    let text = zone("").replace("\"gslb.example.com\"", "\"http://gslb.example.com/\"");
+    says(&mistake(&with_zone(&text)), &["zones/a.toml:1:10", "this is a URL: write the name alone"]);
+}
+
+#[test]
+fn a_service_that_repeats_the_origin_is_warned_of() {
+    let warnings = |service: &str| {
+        let text = zone(&format!("[service.{service}]\nregions = [\"seoul\"]\n"));
+        lines(&with_zone(&text).load().expect("loaded").diagnostics)
+    };
+    let all = warnings("\"api.gslb.example.com\"");
+    assert_eq!(all.len(), 1, "{all:#?}");
+    says(&all[0], &["a service's name ends in the origin", "api.gslb.example.com.gslb.example.com."]);
+    assert_eq!(warnings("\"api.gslb.example.com.\""), [""; 0]);
+    assert_eq!(warnings("\"*.apps\""), [""; 0]);
+}
+
+#[test]
+fn what_is_simpler_than_a_table_is_told_how_the_table_looks() {
+    let main = |text: &str| mistake(&with_zone(&zone("")).with("meridian.toml", text));
+    says(&main("listen = \"0.0.0.0:53\""), &["listen.dns = ["]);
+    says(&main("default_location = \"KR\""), &["{ country = \"KR\" }"]);
+    says(&main("listen.dns = 53"), &["wrong type for `dns`", "an address and port"]);
+    let text = zone("").replace("[{ address = \"203.0.113.10\" }]", "[\"203.0.113.10\"]");
+    says(&mistake(&with_zone(&text)), &["{ address = \"192.0.2.1\" }"]);
+}
+
+#[test]
+fn a_dotted_name_without_quotes_is_told_so() {
+    let files = with_zone(&zone("[service.api.eu]\nregions = [\"seoul\"]\n"));
+    let diagnostics = files.load().expect_err("refused");
+    let help =
+        diagnostics.iter().find(|each| each.message.contains("unknown key `eu`")).and_then(|each| each.help.clone());
+    says(&help.expect("help"), &["in quotes"]);
+}
+
+#[test]
+fn the_reference_lists_every_key_that_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let reference = std::fs::read_to_string(root.join("docs/configuration.md")).expect("the reference");
+    let listed: Vec<&str> = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .flat_map(|key| key.trim_matches(['[', ']']).split('.'))
+        .collect();
+    let mut read = 0;
+    for file in ["check", "load_report", "location", "region", "service", "settings", "zone"] {
+        let text = std::fs::read_to_string(root.join(format!("src/control/config/{file}.rs"))).expect("source");
+        for call in [".get(\"", ".require(\"", ".or(\"", "weight(\""] {
+            for key in text.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(listed.contains(&key), "`{key}`, read in {file}.rs, is not in docs/configuration.md");
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 40, "only {read} keys found: how they are read has changed");
 }

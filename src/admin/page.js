@@ -124,7 +124,7 @@ let alarmed = "";
 
 function show(status) {
   $("facts").textContent = `${status.version} · up ${age(status.uptime_s)} · snapshot ${status.generation}, `
-    + `${age(status.snapshot_age_s)} old · ${status.reloads} reloads · ${number(status.atlas.places)} places`;
+    + `${age(status.snapshot_age_s)} old · ${status.reloads} reload${status.reloads === 1 ? "" : "s"} · ${number(status.atlas.places)} places`;
   $("regions").replaceChildren(...status.regions.map(region));
   $("services").replaceChildren(...status.services.map(service));
   const trouble = alarms(status);

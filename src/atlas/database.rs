@@ -11,8 +11,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
@@ -78,12 +79,13 @@ impl Database {
     pub fn read(path: &Path) -> Result<Database, AtlasError> {
         let name = path.display().to_string();
         let refuse = |reason: String| AtlasError::Read { path: name.clone(), reason };
-        // Looked at before it is opened: a pipe would keep its reader waiting for ever.
-        let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
+        // Without waiting: a named pipe nobody writes to would hold up every refresh for good.
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = open.map_err(|error| refuse(error.to_string()))?;
+        let metadata = file.metadata().map_err(|error| refuse(error.to_string()))?;
         if !metadata.is_file() {
             return Err(refuse("not a regular file".into()));
         }
-        let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
         let mut bytes = Vec::with_capacity(metadata.len().min(MAX_FILE_BYTES) as usize);
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
         if bytes.len() as u64 > MAX_FILE_BYTES {

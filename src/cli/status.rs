@@ -107,12 +107,12 @@ struct ServiceRegion {
 
 fn render(status: &Shown) -> String {
     let mut text = format!(
-        "meridian {}, up {}, zones {}; snapshot {}, {} reloads\n",
+        "meridian {}, up {}, zones {}; snapshot {}, {}\n",
         status.version,
         duration(status.uptime_s),
         status.zones.join(" "),
         status.generation,
-        status.reloads,
+        output::count(status.reloads as usize, "reload"),
     );
     if !status.last_load.mistakes.is_empty() {
         let ago = duration(status.last_load.age_s);

@@ -82,10 +82,25 @@ impl OverrideStore {
         self.replace(&text).map_err(|error| self.io("write", error))
     }
 
+    /// Whether overrides could be kept. It is better known at the start than when a region must be drained.
+    pub fn prove(&self) -> Result<(), StoreError> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let fresh = self.fresh();
+        fs::create_dir_all(directory)
+            .and_then(|()| File::create(&fresh))
+            .and_then(|_| fs::remove_file(&fresh))
+            .map_err(|error| self.io("write", error))
+    }
+
+    /// What is written first.
+    fn fresh(&self) -> PathBuf {
+        self.path.with_extension("json.new")
+    }
+
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
-        let fresh = self.path.with_extension("json.new");
+        let fresh = self.fresh();
         let mut file = File::create(&fresh)?;
         file.write_all(text)?;
         file.sync_all()?;

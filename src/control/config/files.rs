@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,11 +32,10 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        // Looked at before it is opened: a pipe would keep its reader waiting for ever.
-        if !std::fs::metadata(path)?.is_file() {
+        let file = open_at_once(path)?;
+        if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        let file = std::fs::File::open(path)?;
         let mut bytes = Vec::new();
         // One more than allowed, so that a file that grows meanwhile is still refused.
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
@@ -48,6 +48,11 @@ impl Files for Disk {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect()
     }
+}
+
+/// Opens a file for reading. Never waits: a named pipe nobody writes to would hold up a reload for good.
+fn open_at_once(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 fn too_large() -> io::Error {

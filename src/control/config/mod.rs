@@ -153,7 +153,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 /// As [`load`].
 pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let sources = Sources::new(files, path);
-    let main = sources.open(path).map_err(|error| vec![Diagnostic::error(error).help(NAME_A_FILE)])?;
+    let main = sources.open(path).map_err(|error| vec![unreadable(error, path)])?;
     let ((config, networks, default_location), mut diagnostics) =
         reader::read_document(&main, "the configuration", |root| settings::read(root, &sources));
     let mut model = Model { networks, default_location, ..Model::default() };
@@ -167,6 +167,14 @@ pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnosti
 }
 
 const NAME_A_FILE: &str = "name the main file, for example: meridian check --config /etc/meridian/meridian.toml";
+
+/// Where there is no such file, another may be meant.
+fn unreadable(error: String, path: &Path) -> Diagnostic {
+    match path.is_file() {
+        true => Diagnostic::error(error),
+        false => Diagnostic::error(error).help(NAME_A_FILE),
+    }
+}
 
 fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagnostics: &mut Vec<Diagnostic>) {
     let mut origins: HashMap<Name, Span> = HashMap::new();
@@ -210,8 +218,10 @@ fn zone_files(sources: &Sources<'_>, directory: &Path, diagnostics: &mut Vec<Dia
             let missing = error.kind() == io::ErrorKind::NotFound;
             let why = if missing { "it does not exist".to_owned() } else { error.to_string() };
             let error = Diagnostic::error(format!("cannot read the zones directory {shown}: {why}"));
-            let help = if missing { format!("create it and {help}, or set `zones` in the main file") } else { help };
-            diagnostics.push(error.help(help));
+            diagnostics.push(match missing {
+                true => error.help(format!("create it and {help}, or set `zones` in the main file")),
+                false => error,
+            });
             return Vec::new();
         }
     };

@@ -57,7 +57,10 @@ fn service_name(entry: &Entry<'_>, origin: &Name) -> Option<Name> {
     let report = entry.value.report();
     let text = entry.value.name;
     match Name::parse(text, origin) {
-        Ok(name) if name.is_at_or_below(origin) => return Some(name),
+        Ok(name) if name.is_at_or_below(origin) => {
+            warn_of_twice_the_origin(entry, &name, origin);
+            return Some(name);
+        }
         Ok(name) => report.push(
             Diagnostic::error(format!("the service {name} is outside the zone {origin}"))
                 .at(entry.span(), "expected a name relative to the origin, such as `www`, or \"@\""),
@@ -67,6 +70,22 @@ fn service_name(entry: &Entry<'_>, origin: &Name) -> Option<Name> {
         ),
     }
     None
+}
+
+/// `www.example.com` in the zone `example.com` lacks its dot at the end.
+fn warn_of_twice_the_origin(entry: &Entry<'_>, name: &Name, origin: &Name) {
+    let text = entry.value.name;
+    let unnamed = *origin == Name::root(); // or the zone did not say which it is
+    if unnamed
+        || text.ends_with('.')
+        || !Name::parse_absolute(text).is_ok_and(|absolute| absolute.is_at_or_below(origin))
+    {
+        return;
+    }
+    let twice = Diagnostic::warning("a service's name ends in the origin")
+        .at(entry.span(), format!("is {name}"))
+        .help(format!("names are relative to the origin: write what comes before it, or \"{text}.\""));
+    entry.value.report().push(twice);
 }
 
 /// `regions = ["a", "b"]`, all alike; or, for `weighted`, `regions = { a = 3, b = 1 }`.
