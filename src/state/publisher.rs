@@ -629,4 +629,48 @@ mod tests {
         assert_eq!(standings(&publisher), [Standing::Up, Standing::Down]);
         assert_eq!(publisher.overrides().len(), 1);
     }
+
+    /// The first of two regions' utilisation after each of `periods` of 10 s, with `demand` at its
+    /// door and the other so many km away, 100 of capacity each. Loads are reported a period late,
+    /// and the part `kept` of clients stays where it was, as resolvers' caches make it.
+    fn closed_loop(apart_km: f64, demand: f64, kept: f64, periods: u32) -> Vec<f64> {
+        let began = Instant::now();
+        let mut model = two();
+        model.services[0].policy = Policy::Score;
+        model.regions.iter_mut().for_each(|region| region.check = None);
+        model.regions[1].coordinates = Coordinates::new(0.0, apart_km / 111.195).expect("coordinates");
+        let here = Location { coordinates: Coordinates::new(0.0, 0.0), ..Location::default() };
+        model.default_location = Some(here);
+        let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, BTreeMap::new(), began);
+        let mut loads = [demand, 0.0];
+        let period = |number: u32| {
+            let now = began + Duration::from_secs(10) * number;
+            let snapshot = publisher.shared().load_full();
+            let cell = snapshot.plan.services[0].cells.cell(crate::atlas::PlaceId::UNKNOWN).expect("a cell");
+            for (name, load) in [SEOUL, VIRGINIA].into_iter().zip(loads) {
+                publisher.load_news(loaded(name, Ok((load, None))), now);
+            }
+            loads = loads.map(|load| kept * load);
+            cell.fractions().for_each(|(region, share)| loads[region.index()] += (1.0 - kept) * share * demand);
+            publisher.publish(now);
+            loads[0] / 100.0
+        };
+        (0..periods).map(period).collect()
+    }
+
+    #[test]
+    fn demand_beyond_one_regions_capacity_settles_at_the_target() {
+        // Near and far; no caches, and TTLs of 30 s. Beyond 80 % of all there is, it swings: the
+        // controller falls more slowly than it rises, and ends at the dearest price everywhere.
+        for (apart_km, demand) in [(600.0, 120.0), (600.0, 150.0), (3_000.0, 120.0), (3_000.0, 150.0)] {
+            for kept in [0.0, 0.72] {
+                let utilisation = closed_loop(apart_km, demand, kept, 240);
+                let settled = utilisation[180..].iter().all(|u| (0.80..0.90).contains(u));
+                assert!(settled, "{apart_km} km, {demand}, {kept}: {utilisation:.2?}");
+                let relieved = utilisation.iter().position(|&u| u < 1.0).expect("relief");
+                let limit = if apart_km < 1_000.0 { 8 } else { 25 };
+                assert!(relieved <= limit, "{apart_km} km, {demand}, {kept}: overloaded for {relieved} reports");
+            }
+        }
+    }
 }
