@@ -229,7 +229,7 @@ fn explain_keeps_to_the_overrides_in_the_state_directory() {
 #[test]
 fn explain_needs_no_file_for_the_demo() {
     let ran = run(&["explain", "www.gslb.example", "--client", "127.55.0.1", "--demo"]);
-    ran.ends(0, &["region     saopaulo", "127.200.55.1", "scope      /16", "all is calm"], &[]);
+    ran.ends(0, &["region     saopaulo", "127.200.55.1", "scope      /15", "all is calm"], &[]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReportKind, Name, Policy,
-    RecordType, RegionId, Ttl,
+    Check, CheckKind, Continent, EndpointTarget, GeoPlace, HaproxyField, HttpCheck, Layer, LoadReportKind, Name,
+    Policy, RecordType, RegionId, Ttl,
 };
 use proptest::prelude::*;
 
@@ -240,7 +240,7 @@ fn every_mistake_of_every_file_is_told_at_once() {
         "zones/a.toml:18:77: wrong type for `timeout` (found the integer 2, expected a duration such as \"5s\", 10ms to 1m)",
         "zones/a.toml:18:87: `fall` is out of range (found the integer 101, expected a whole number from 1 to 100)",
         "zones/a.toml:18:101: `status`: not a range of status codes",
-        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"failover\" or \"weighted\"); did you mean \"score\"?",
+        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"failover\", \"weighted\" or \"geo\"); did you mean \"score\"?",
         "zones/a.toml:22:12: unknown region `seuol` (no [region] of this file is so called); did you mean `seoul`?",
         "zones/a.toml:24:16: `failover_ttl` is above `ttl` (60 s, expected at most 30 s)",
         "zones/a.toml:25:23: `latency` is out of range (found the integer -1, expected 0 to 100)",
@@ -773,5 +773,52 @@ proptest! {
             }
             Err(diagnostics) => prop_assert!(diagnostics.iter().any(Diagnostic::is_error)),
         }
+    }
+}
+
+/// `api` beside the services of the sample, under the policy `geo`.
+fn geo_service(geo: &str) -> Memory {
+    with_zone(&zone(&format!("\n[service.api]\npolicy = \"geo\"\nregions = [\"seoul\"]\n{geo}\n")))
+}
+
+#[test]
+fn geo_rules_name_places_and_regions_of_the_service() {
+    let loaded = geo_service(
+        "geo = { default = \"seoul\", asn = { AS64500 = \"seoul\" }, subdivision = { US-wa = [\"seoul\"] }, \
+         country = { kr = \"seoul\" }, continent = { AS = \"seoul\" } }",
+    );
+    let loaded = loaded.load().expect("loads");
+    let api = loaded.model.services.iter().find(|service| service.policy == Policy::Geo).expect("api");
+    assert_eq!(api.geo.default, api.regions);
+    let country = |code: &str| code.parse().expect("a country");
+    let places: Vec<_> = api.geo.rules.keys().cloned().collect();
+    assert_eq!(
+        places,
+        [
+            GeoPlace::Asn(64500),
+            GeoPlace::Subdivision(country("US"), "WA".into()),
+            GeoPlace::Country(country("KR")),
+            GeoPlace::Continent(Continent::Asia)
+        ]
+    );
+}
+
+#[test]
+fn geo_rules_that_make_no_sense_are_told() {
+    for (geo, told) in [
+        ("", "the policy `geo` needs to know whom to send where"),
+        ("geo = {}", "`geo` sends nobody anywhere"),
+        ("geo = { default = [\"seol\"] }", "did you mean `seoul`?"),
+        ("geo = { default = [] }", "a list of no regions answers nobody"),
+        ("geo = { default = [\"seoul\", \"seoul\"] }", "region `seoul` is there twice"),
+        ("geo = { country = { Korea = \"seoul\" } }", "`Korea` is no place to make a rule for"),
+        ("geo = { continent = { XX = \"seoul\" } }", "`XX` is no place to make a rule for"),
+        ("geo = { asn = { 0 = \"seoul\" } }", "expected an AS number from 1"),
+        ("geo = { subdivision = { Washington = \"seoul\" } }", "such as \"US-WA\""),
+        ("geo = { country = { KR = \"seoul\", kr = \"seoul\" } }", "`kr` has two rules"),
+        ("geo = { countries = { KR = \"seoul\" } }", "did you mean `country`?"),
+    ] {
+        let found = mistakes(&geo_service(geo));
+        assert!(found.iter().any(|mistake| mistake.contains(told)), "{geo}: {found:#?}");
     }
 }

@@ -348,6 +348,34 @@ proptest! {
         check_database(&networks)?;
     }
 
+    /// Telling France from Germany no more is as if France were Germany.
+    #[test]
+    fn groups_are_as_if_their_places_were_one(
+        networks in prop_oneof![networks(v4_prefix()), networks(v6_prefix())],
+        extra in prop::collection::vec(any::<u128>(), 4),
+    ) {
+        let atlas = of_networks(&networks);
+        let (germany, france) = (country("DE"), country("FR"));
+        let as_germany = |location: &Location| if *location == france { germany.clone() } else { location.clone() };
+        let merged: Vec<_> = networks.iter().map(|(prefix, location)| (*prefix, as_germany(location))).collect();
+        let merged = of_networks(&merged);
+        let mut seen: Vec<Location> = Vec::new();
+        let group_of: Vec<u32> = atlas.places().map(|place| {
+            let location = as_germany(&atlas.location(place));
+            let known = seen.iter().position(|other| *other == location);
+            known.unwrap_or_else(|| { seen.push(location); seen.len() - 1 }) as u32
+        }).collect();
+        let groups = atlas.grouped(&group_of);
+        let near = networks.iter().flat_map(|(prefix, _)| [prefix.address(), prefix.last()]);
+        let far = extra.iter().flat_map(|&bits| [IpAddr::V6(bits.into()), IpAddr::V4((bits as u32).into())]);
+        for address in near.chain(far) {
+            let found = merged.locate(address);
+            let (group, scope) = groups.find(address);
+            prop_assert_eq!(scope, found.scope, "{}", address);
+            prop_assert_eq!(&seen[group as usize], &merged.location(found.place), "{}", address);
+        }
+    }
+
     #[test]
     fn any_text_is_a_table_or_has_mistakes(text in "[0-9a-f:./,#\"\r\n A-Z-]{0,80}") {
         let _ = build_mmdb(&text, 1);

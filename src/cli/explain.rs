@@ -318,7 +318,7 @@ fn ttl_in_words(reason: &str) -> &str {
 fn scope_in_words(reason: &str) -> &str {
     match reason {
         "ignores_location" => "all clients are answered alike",
-        "place" => "the widest network that is all in this place",
+        "place" => "the widest network that is all answered alike",
         "split" => "clients of this place are shared out among regions or endpoints",
         other => other,
     }

@@ -9,10 +9,12 @@
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`geo`]: the operator's own list for a place
 //! - [`plan`]: per service and place, the shares regions get
+//! - [`classes`]: addresses that all services answer alike
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`explain`]: the same, as data for people
 
+pub mod classes;
 pub mod decide;
 pub mod explain;
 

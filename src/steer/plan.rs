@@ -10,13 +10,14 @@
 //! own clients: within a tier the others keep theirs (rendezvous), and a tier that is lost as a
 //! whole had no other clients.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Coordinates, GeoRules, Location, Model, Policy, RegionId, Service, ServiceId, Weights};
 
+use super::classes::Classes;
 use super::geo::preferred;
 use super::handout::Handout;
 use super::score::{Score, model_rtt, score};
@@ -34,6 +35,8 @@ pub const AFTERMATH: Duration = Duration::from_secs(300);
 /// Shares of every service, indexed by [`ServiceId`].
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
+    /// Whom all services answer alike; `None` only before anything was planned.
+    pub classes: Option<Arc<Classes>>,
     pub services: Vec<ServicePlan>,
 }
 
@@ -86,13 +89,14 @@ pub enum Footing {
 }
 
 impl CellTable {
-    /// The cell of a place, and whether the place mattered at all.
+    /// The cell of a place.
     pub fn cell(&self, place: PlaceId) -> Option<&Cell> {
-        let index = match self.by_place.get(place.0 as usize) {
-            Some(&index) => index as usize,
-            None => 0,
-        };
-        self.cells.get(index)
+        self.cells.get(self.cell_index(place) as usize)
+    }
+
+    /// Which of the table's cells a place is in.
+    pub fn cell_index(&self, place: PlaceId) -> u32 {
+        self.by_place.get(place.index()).copied().unwrap_or(0)
     }
 
     pub fn depends_on_place(&self) -> bool {
@@ -126,7 +130,16 @@ pub fn plan(
         };
         ServicePlan { cells, footing, aftermath: aftermath(service, states, now), reduced: reduced(service, states) }
     });
-    Plan { services: services.collect() }
+    let services: Vec<ServicePlan> = services.collect();
+    let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
+    Plan { classes: Some(Classes::of(atlas, tables_by_place(&services), before)), services }
+}
+
+/// The tables that look at places, each once, in the order of the services.
+fn tables_by_place(services: &[ServicePlan]) -> Vec<Arc<CellTable>> {
+    let mut seen = HashSet::new();
+    let by_place = services.iter().map(|service| &service.cells).filter(|table| table.depends_on_place());
+    by_place.filter(|table| seen.insert(Arc::as_ptr(table))).cloned().collect()
 }
 
 /// What a service's cells follow from, besides the regions' states. Services alike in it share
