@@ -163,8 +163,7 @@ impl<'r> Check<'r> {
         let Record { owner, rtype, .. } = &first.record;
         // Header, question, and each owner as a pointer. Names in RDATA may become pointers, too,
         // so that only the rest is sure.
-        let name =
-            |rdata: &Box<[u8]>| first_name(*rtype, rdata).map_or(0, |name| name.as_wire().len().saturating_sub(2));
+        let name = |rdata: &[u8]| first_name(*rtype, rdata).map_or(0, |name| name.as_wire().len().saturating_sub(2));
         let records: usize = rdatas.iter().map(|rdata| 12 + rdata.len() - name(rdata)).sum();
         let octets = 12 + owner.as_wire().len() + 4 + records;
         if octets <= MAX_MESSAGE {
