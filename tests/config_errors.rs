@@ -500,6 +500,19 @@ fn two_files_for_one_zone_are_both_named() {
 }
 
 #[test]
+fn a_service_is_defined_in_the_zone_that_holds_its_name() {
+    for (name, within) in [("eu", true), ("www.eu", true), ("*.eu", true), ("a.b.EU", true), ("weu", false)] {
+        let service = format!("[service.\"{name}\"]\nregions = [\"seoul\"]\n");
+        let files = with_zone(&zone(&service));
+        assert!(files.load().is_ok(), "{name}");
+        let nested = files.with("zones/b.toml", zone("").replace("gslb.", "eu.gslb."));
+        let told = nested.load().err().map(|all| lines(&all)).unwrap_or_default();
+        let expected = "is in the zone eu.gslb.example.com. (would never be answered: define it in that zone's";
+        assert_eq!(told.iter().filter(|line| line.contains(expected)).count(), usize::from(within), "{name}: {told:?}");
+    }
+}
+
+#[test]
 fn region_names_are_kept_apart() {
     let again = zone(&SEOUL.replace("seoul", "Seoul"));
     says(&mistakes(&with_zone(&again)).join("\n"), &["differ only in upper and lower case"]);

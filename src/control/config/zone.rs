@@ -21,7 +21,8 @@ use crate::model::{EndpointTarget, Name, Region, RegionId, RrSet, Service, Zone,
 pub struct ZoneParts {
     pub zone: Option<(Zone, Span)>,
     pub regions: Vec<Region>,
-    pub services: Vec<Service>,
+    /// Each with its place.
+    pub services: Vec<(Service, Span)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -64,10 +65,11 @@ fn read_root(
             None
         }
     };
+    let placed = |(service, entry): (Option<Service>, &Entry<'_>)| Some((service?, entry.span()));
     ZoneParts {
         zone,
         regions: read.into_iter().flatten().collect(),
-        services: services.into_iter().flatten().collect(),
+        services: services.into_iter().zip(&service_entries).filter_map(placed).collect(),
         diagnostics: Vec::new(),
     }
 }
