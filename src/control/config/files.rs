@@ -201,7 +201,7 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
         let error = Disk.read(&pipe).expect_err("nothing to read").to_string();
         assert!(error.contains("not a regular file"), "{error}");
-        let error = crate::atlas::Database::read(&pipe).err().expect("nothing to read").to_string();
+        let error = crate::atlas::Database::read(&pipe).expect_err("nothing to read").to_string();
         assert!(error.contains("not a regular file"), "{error}");
     }
 
