@@ -18,12 +18,14 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::admin;
+use crate::atlas::Atlas;
 use crate::control::config::{Config, Limits, Loaded};
 use crate::control::load_report::Scraper;
 use crate::control::overrides::OverrideStore;
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
 use crate::control::writer::{Command, Sources, Writer};
+use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer};
@@ -67,17 +69,19 @@ impl Daemon {
     /// # Errors
     /// The text of every mistake in the files, or why a socket or the state could not be had.
     pub async fn start(source: Arc<dyn ConfigSource>, prepared: Prepared) -> Result<Daemon, Vec<String>> {
-        let Prepared { loaded, atlas } = prepared;
+        let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
         for diagnostic in &diagnostics {
             warn!("{diagnostic}");
         }
+        allow_open_files(open_files(&config));
         let bound = Bound::new(&config).map_err(|error| vec![error])?;
         let token = admin_token(&config).map_err(|error| vec![error])?;
         let store = OverrideStore::new(&config.state);
-        let overrides = store.load().map_err(|error| vec![error.to_string()])?;
-        let nsid = config.nsid.clone().unwrap_or_default();
-        let publisher = Publisher::new(model.clone(), atlas, &nsid, config.seed, overrides, Instant::now());
+        let publisher = publisher(&config, model.clone(), atlas, &store);
+        if let Err(error) = store.prove() {
+            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+        }
         let shared = publisher.shared();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
@@ -88,7 +92,7 @@ impl Daemon {
         let writer = Writer::new(publisher, store).run(Sources { endpoints, loads, commands: said });
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates));
-        let reloader = Reloader::new(source, config.clone(), &model, prober, scraper, commands.clone());
+        let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -141,11 +145,12 @@ impl Bound {
     fn new(config: &Config) -> Result<Bound, String> {
         let threads = config.threads.and_then(NonZeroUsize::new);
         let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| error.to_string())?;
+        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| format!("{error}{}", advice(&error)))?;
         let admin = match config.listen.admin {
             Some(address) => {
-                let listener = std::net::TcpListener::bind(address)
-                    .map_err(|error| format!("cannot listen on TCP {address} for the admin API: {error}"))?;
+                let listener = std::net::TcpListener::bind(address).map_err(|error| {
+                    format!("cannot listen on TCP {address} for the admin API: {error}{}", advice(&error))
+                })?;
                 listener.set_nonblocking(true).map_err(|error| error.to_string())?;
                 Some(listener)
             }
@@ -180,6 +185,64 @@ impl Bound {
             }));
         }
         Ok(udp)
+    }
+}
+
+/// How many files and sockets may be open at once: connections of all kinds at their limits, and as
+/// much again as a reload, threads and the system's resolver take.
+fn open_files(config: &Config) -> u64 {
+    const REST: usize = 512;
+    let Limits { tcp_connections, probes, .. } = config.limits;
+    tcp_connections.saturating_add(probes).saturating_add(REST) as u64
+}
+
+/// Raises this process's own limit of open files towards `needed`, as far as the system lets it. The
+/// usual 1,024 is what DNS clients alone may use up over TCP: then probes could open no socket, and
+/// every region would look dead.
+fn allow_open_files(needed: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write the one struct they are given, which outlives them.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
+    if !known || limit.rlim_cur >= needed {
+        return;
+    }
+    limit.rlim_cur = needed.min(limit.rlim_max);
+    // SAFETY: as above.
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } == 0;
+    if !raised || limit.rlim_cur < needed {
+        let most = limit.rlim_max;
+        warn!(
+            "up to {needed} files and sockets may be open, but this process may have {most}: raise that, or lower `limits`"
+        );
+    }
+}
+
+/// Overrides that cannot be read do not keep the others waiting for answers: it starts without them,
+/// says so wherever operators look, and takes no new ones until they can be read.
+fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore) -> Publisher {
+    let (overrides, lost) = match store.load() {
+        Ok(overrides) => (overrides, None),
+        Err(error) => (Default::default(), Some(error.to_string())),
+    };
+    let (nsid, now) = (config.nsid.as_deref().unwrap_or_default(), Instant::now());
+    let mut publisher = Publisher::new(model, atlas, nsid, config.seed, overrides, now);
+    if let Some(lost) = lost {
+        error!("{lost}; answering as if every region were on `auto`");
+        publisher.lose_overrides(&lost);
+        publisher.publish(now);
+    }
+    publisher
+}
+
+/// What to do about a socket that could not be had.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has that port, `ss -lnptu` shows which",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 take a privilege: run as root, or give the program CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
     }
 }
 

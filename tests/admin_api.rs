@@ -386,6 +386,9 @@ async fn overrides_that_cannot_be_are_refused() {
     // A name from outside is one path segment, whatever is in it.
     let (status, _) = status_of(client.say("../../v1/reload?x#y", Override::Up).await.expect_err("unknown"));
     assert_eq!(status, 404);
+    // Only `auto` may name what is configured no more, where an override of it is still kept.
+    let (status, _) = status_of(client.say("atlantis", Override::Auto).await.expect_err("nothing kept"));
+    assert_eq!(status, 404);
     std::fs::write(fixture.state.path().join("state"), "a file where a directory should be").expect("written");
     let (status, error) = status_of(client.say("frankfurt", Override::Down).await.expect_err("not kept"));
     assert!(status == 500 && error.contains("could not be kept"), "{status} {error}");
@@ -527,11 +530,15 @@ async fn wrong_paths_and_methods_are_told_apart() {
 async fn a_token_is_asked_for() {
     let secret = "correct horse battery staple";
     let fixture = Fixture::with_token(Some(secret)).await;
-    for target in ["/", "/v1/status", "/metrics", "/readyz", "/nothing"] {
+    for target in ["/v1/status", "/metrics", "/readyz", "/nothing", "//", "/./", "/%2e", "/healthz/../v1/status"] {
         let answer = fixture.get(target).await;
         assert!(answer.status == 401 && answer.head.contains("www-authenticate: bearer"), "{target}: {}", answer.head);
     }
     assert_eq!(fixture.get("/healthz").await.status, 200);
+    // The page, which asks for the token, opens without; it holds no data.
+    let page = fixture.get("/").await;
+    assert!(page.status == 200 && page.body.contains("Admin token") && !page.body.contains("gslb.example@"));
+    assert_eq!(fixture.post("/", "", "{}").await.status, 401);
     let error = fixture.client().status().await.expect_err("no token").to_string();
     assert!(error.contains("give the admin token"), "{error}");
     let wrong = AdminClient::new(fixture.address, Some("correct horse battery stable".into())).expect("a client");
@@ -630,6 +637,44 @@ async fn the_page_allows_nothing_but_itself() {
     assert!(policy[0].contains("default-src 'none'") && !policy[0].contains("unsafe"), "{policy:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overrides_that_cannot_be_read_are_told_and_stop_no_answers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let _ = loaded(directory.path());
+    let zone_file = directory.path().join("zones/gslb.example.toml");
+    std::fs::write(&zone_file, without_checks(ZONE)).expect("written");
+    let main = directory.path().join("meridian.toml");
+    let settings = std::fs::read_to_string(&main).expect("the settings");
+    std::fs::write(&main, format!("state = \"state\"\n{settings}")).expect("written");
+    std::fs::create_dir(directory.path().join("state")).expect("made");
+    let kept = directory.path().join("state/overrides.json");
+    std::fs::write(&kept, "\0\0\0\0").expect("written");
+    let source = Arc::new(Files(main));
+    let prepared = prepare(&*source).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let daemon = Daemon::start(source, prepared).await.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let client = AdminClient::new(daemon.admin.expect("listening"), None).expect("a client");
+    let told = client.status().await.expect("a status")["overrides_error"].to_string();
+    assert!(told.contains("overrides.json"), "{told}");
+    let refused = client.say("frankfurt", Override::Down).await.expect_err("refused").to_string();
+    assert!(refused.contains("move it away"), "{refused}");
+    let gone = r#"{"version": 1, "overrides": {"frankfurt@gslb.example": "drain", "atlantis@gslb.example": "down"}}"#;
+    std::fs::write(&kept, gone).expect("mended");
+    let said = client.say("atlantis", Override::Auto).await.expect("taken back");
+    assert_eq!((said.region.as_str(), said.standing.as_str()), ("atlantis@gslb.example", "not configured"));
+    assert!(said.follows[0].contains("no zone has this region any more"), "{said:?}");
+    let status = client.status().await.expect("a status");
+    assert_eq!((&status["overrides_error"], &status["regions"][1]["standing"]), (&Value::Null, &json!("drain")));
+    daemon.stop().await;
+}
+
+/// A zone whose regions are neither probed nor asked for their load.
+fn without_checks(zone: &str) -> String {
+    zone.lines()
+        .filter(|line| !line.starts_with("check") && !line.starts_with("load_report"))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
 /// Files in a directory.
 struct Files(std::path::PathBuf);
 
@@ -644,11 +689,7 @@ async fn a_whole_daemon_reloads_by_its_api_and_keeps_the_old_on_mistakes() {
     let directory = tempfile::tempdir().expect("a directory");
     let zone_file = directory.path().join("zones/gslb.example.toml");
     let _ = loaded(directory.path());
-    let unchecked: String = ZONE
-        .lines()
-        .filter(|line| !line.starts_with("check") && !line.starts_with("load_report"))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let unchecked = without_checks(ZONE);
     std::fs::write(&zone_file, &unchecked).expect("written");
     let source = Arc::new(Files(directory.path().join("meridian.toml")));
     let prepared = prepare(&*source).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));

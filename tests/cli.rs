@@ -229,7 +229,7 @@ fn explain_keeps_to_the_overrides_in_the_state_directory() {
 #[test]
 fn explain_needs_no_file_for_the_demo() {
     let ran = run(&["explain", "www.gslb.example", "--client", "127.55.0.1", "--demo"]);
-    ran.ends(0, &["region     saopaulo", "127.200.55.1", "scope      /16", "all is calm"], &[]);
+    ran.ends(0, &["region     saopaulo", "127.200.55.1", "scope      /15", "all is calm"], &[]);
 }
 
 #[test]
@@ -478,5 +478,38 @@ fn serve_refuses_bad_files_and_ports_in_use() {
     let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let files = Files::new(&format!("listen.dns = [\"{address}\"]\nlisten.admin = \"off\"\n"), ZONE);
-    run(&["serve", "--config", &files.config()]).ends(1, &[], &[&address]);
+    run(&["serve", "--config", &files.config()]).ends(1, &[], &[&address, "another program has that port"]);
+}
+
+#[test]
+fn a_named_pipe_is_refused_and_not_waited_for() {
+    let files = Files::new("geoip = [\"pipe.mmdb\"]\n", ZONE);
+    let pipe = |path: &str| {
+        let made = Command::new("mkfifo").arg(files.path(path)).status().expect("mkfifo runs");
+        assert!(made.success());
+    };
+    pipe("pipe.mmdb");
+    run(&["check", "--config", &files.config()]).ends(1, &["pipe.mmdb: not a regular file"], &[]);
+    pipe("zones/pipe.toml");
+    run(&["check", "--config", &files.config()]).ends(1, &["pipe.toml: not a regular file"], &[]);
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_said_at_the_start() {
+    let files = Files::new(&format!("{ANY_PORT}state = \"taken/state\"\n"), ZONE);
+    std::os::unix::fs::symlink(files.path("gone/deeper"), files.path("taken")).expect("a link");
+    let mut child = command(&["serve", "--config", &files.config()]).stderr(Stdio::piped()).spawn().expect("started");
+    let log = BufReader::new(child.stderr.take().expect("its log"));
+    let mut server = Server { child, log: Some(log), admin: String::new() };
+    server.log_until("overrides would be refused");
+    server.log_until("answering");
+}
+
+#[test]
+fn help_has_no_word_on_a_line_of_its_own() {
+    for arguments in [&["region", "--help"][..], &["geoip", "build", "--help"]] {
+        let help = run(arguments).ends(0, &[], &[]).out;
+        let cut = help.lines().find(|line| !line.is_empty() && !line.starts_with(' ') && !line.trim().contains(' '));
+        assert!(cut.is_none_or(|line| line.ends_with(':') || line.ends_with('.')), "{cut:?} in {help}");
+    }
 }

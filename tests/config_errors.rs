@@ -8,8 +8,8 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReportKind, Name, Policy,
-    RecordType, RegionId, Ttl,
+    Check, CheckKind, Continent, EndpointTarget, GeoPlace, HaproxyField, HttpCheck, Layer, LoadReportKind, Name,
+    Policy, RecordType, RegionId, Ttl,
 };
 use proptest::prelude::*;
 
@@ -240,7 +240,7 @@ fn every_mistake_of_every_file_is_told_at_once() {
         "zones/a.toml:18:77: wrong type for `timeout` (found the integer 2, expected a duration such as \"5s\", 10ms to 1m)",
         "zones/a.toml:18:87: `fall` is out of range (found the integer 101, expected a whole number from 1 to 100)",
         "zones/a.toml:18:101: `status`: not a range of status codes",
-        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"failover\" or \"weighted\"); did you mean \"score\"?",
+        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"failover\", \"weighted\" or \"geo\"); did you mean \"score\"?",
         "zones/a.toml:22:12: unknown region `seuol` (no [region] of this file is so called); did you mean `seoul`?",
         "zones/a.toml:24:16: `failover_ttl` is above `ttl` (60 s, expected at most 30 s)",
         "zones/a.toml:25:23: `latency` is out of range (found the integer -1, expected 0 to 100)",
@@ -365,7 +365,7 @@ fn endpoints_are_held_to_what_can_be_handed_out() {
     for (endpoints, expected) in [
         ("[]", "a region needs at least one endpoint"),
         ("[{}]", "`address` or `host` is missing in an endpoint"),
-        ("[\"203.0.113.10\"]", "wrong type for `endpoints` (found the string \"203.0.113.10\", expected a table)"),
+        ("[\"203.0.113.10\"]", "wrong type for `endpoints` (found the string \"203.0.113.10\", expected a table such"),
         ("[{ address = [] }]", "an endpoint needs at least one address"),
         ("[{ address = \"0.0.0.0\" }]", "no client can connect to this address"),
         ("[{ address = \"::ffff:192.0.2.1\" }]", "write 192.0.2.1"),
@@ -497,6 +497,19 @@ fn two_files_for_one_zone_are_both_named() {
     says(&all[0].render(false), &["zones/b.toml:1:10", "zones/a.toml:1:10", "first here"]);
     let nested = with_zone(&zone("")).with("zones/b.toml", zone("").replace("gslb.", "eu.gslb."));
     assert_eq!(nested.load().expect("a zone below another").model.zones.len(), 2);
+}
+
+#[test]
+fn a_service_is_defined_in_the_zone_that_holds_its_name() {
+    for (name, within) in [("eu", true), ("www.eu", true), ("*.eu", true), ("a.b.EU", true), ("weu", false)] {
+        let service = format!("[service.\"{name}\"]\nregions = [\"seoul\"]\n");
+        let files = with_zone(&zone(&service));
+        assert!(files.load().is_ok(), "{name}");
+        let nested = files.with("zones/b.toml", zone("").replace("gslb.", "eu.gslb."));
+        let told = nested.load().err().map(|all| lines(&all)).unwrap_or_default();
+        let expected = "is in the zone eu.gslb.example.com. (would never be answered: define it in that zone's";
+        assert_eq!(told.iter().filter(|line| line.contains(expected)).count(), usize::from(within), "{name}: {told:?}");
+    }
 }
 
 #[test]
@@ -761,4 +774,120 @@ proptest! {
             Err(diagnostics) => prop_assert!(diagnostics.iter().any(Diagnostic::is_error)),
         }
     }
+}
+
+/// `api` beside the services of the sample, under the policy `geo`.
+fn geo_service(geo: &str) -> Memory {
+    with_zone(&zone(&format!("\n[service.api]\npolicy = \"geo\"\nregions = [\"seoul\"]\n{geo}\n")))
+}
+
+#[test]
+fn geo_rules_name_places_and_regions_of_the_service() {
+    let loaded = geo_service(
+        "geo = { default = \"seoul\", asn = { AS64500 = \"seoul\" }, subdivision = { US-wa = [\"seoul\"] }, \
+         country = { kr = \"seoul\" }, continent = { AS = \"seoul\" } }",
+    );
+    let loaded = loaded.load().expect("loads");
+    let api = loaded.model.services.iter().find(|service| service.policy == Policy::Geo).expect("api");
+    assert_eq!(api.geo.default, api.regions);
+    let country = |code: &str| code.parse().expect("a country");
+    let places: Vec<_> = api.geo.rules.keys().cloned().collect();
+    assert_eq!(
+        places,
+        [
+            GeoPlace::Asn(64500),
+            GeoPlace::Subdivision(country("US"), "WA".into()),
+            GeoPlace::Country(country("KR")),
+            GeoPlace::Continent(Continent::Asia)
+        ]
+    );
+}
+
+#[test]
+fn geo_rules_that_make_no_sense_are_told() {
+    for (geo, told) in [
+        ("", "the policy `geo` needs to know whom to send where"),
+        ("geo = {}", "`geo` sends nobody anywhere"),
+        ("geo = { default = [\"seol\"] }", "did you mean `seoul`?"),
+        ("geo = { default = [] }", "a list of no regions answers nobody"),
+        ("geo = { default = [\"seoul\", \"seoul\"] }", "region `seoul` is there twice"),
+        ("geo = { country = { Korea = \"seoul\" } }", "`Korea` is no place to make a rule for"),
+        ("geo = { continent = { XX = \"seoul\" } }", "`XX` is no place to make a rule for"),
+        ("geo = { asn = { 0 = \"seoul\" } }", "expected an AS number from 1"),
+        ("geo = { subdivision = { Washington = \"seoul\" } }", "such as \"US-WA\""),
+        ("geo = { country = { KR = \"seoul\", kr = \"seoul\" } }", "`kr` has two rules"),
+        ("geo = { contry = { KR = \"seoul\" } }", "did you mean `country`?"),
+    ] {
+        let found = mistakes(&geo_service(geo));
+        assert!(found.iter().any(|mistake| mistake.contains(told)), "{geo}: {found:#?}");
+    }
+}
+
+#[test]
+fn without_an_origin_the_records_still_tell_their_mistakes() {
+    let text =
+        format!("orign = \"gslb.example.com\"\n{}{SEOUL}{WWW}", RECORDS.replace("198.51.100.53", "198.51.100.530"));
+    let all = mistakes(&with_zone(&text));
+    assert_eq!(all.len(), 3, "{all:#?}");
+    says(&all.join("\n"), &["`orign`", "`origin` is missing", "198.51.100.530"]);
+}
+
+#[test]
+fn a_url_is_no_origin() {
+    let text = zone("").replace("\"gslb.example.com\"", "\"http://gslb.example.com/\"");
+    says(&mistake(&with_zone(&text)), &["zones/a.toml:1:10", "this is a URL: write the name alone"]);
+}
+
+#[test]
+fn a_service_that_repeats_the_origin_is_warned_of() {
+    let warnings = |service: &str| {
+        let text = zone(&format!("[service.{service}]\nregions = [\"seoul\"]\n"));
+        lines(&with_zone(&text).load().expect("loaded").diagnostics)
+    };
+    let all = warnings("\"api.gslb.example.com\"");
+    assert_eq!(all.len(), 1, "{all:#?}");
+    says(&all[0], &["a service's name ends in the origin", "api.gslb.example.com.gslb.example.com."]);
+    assert_eq!(warnings("\"api.gslb.example.com.\""), [""; 0]);
+    assert_eq!(warnings("\"*.apps\""), [""; 0]);
+}
+
+#[test]
+fn what_is_simpler_than_a_table_is_told_how_the_table_looks() {
+    let main = |text: &str| mistake(&with_zone(&zone("")).with("meridian.toml", text));
+    says(&main("listen = \"0.0.0.0:53\""), &["listen.dns = ["]);
+    says(&main("default_location = \"KR\""), &["{ country = \"KR\" }"]);
+    says(&main("listen.dns = 53"), &["wrong type for `dns`", "an address and port"]);
+    let text = zone("").replace("[{ address = \"203.0.113.10\" }]", "[\"203.0.113.10\"]");
+    says(&mistake(&with_zone(&text)), &["{ address = \"192.0.2.1\" }"]);
+}
+
+#[test]
+fn a_dotted_name_without_quotes_is_told_so() {
+    let files = with_zone(&zone("[service.api.eu]\nregions = [\"seoul\"]\n"));
+    let diagnostics = files.load().expect_err("refused");
+    let help =
+        diagnostics.iter().find(|each| each.message.contains("unknown key `eu`")).and_then(|each| each.help.clone());
+    says(&help.expect("help"), &["in quotes"]);
+}
+
+#[test]
+fn the_reference_lists_every_key_that_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let reference = std::fs::read_to_string(root.join("docs/configuration.md")).expect("the reference");
+    let listed: Vec<&str> = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .flat_map(|key| key.trim_matches(['[', ']']).split('.'))
+        .collect();
+    let mut read = 0;
+    for file in ["check", "load_report", "location", "region", "service", "settings", "zone"] {
+        let text = std::fs::read_to_string(root.join(format!("src/control/config/{file}.rs"))).expect("source");
+        for call in [".get(\"", ".require(\"", ".or(\"", "weight(\""] {
+            for key in text.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(listed.contains(&key), "`{key}`, read in {file}.rs, is not in docs/configuration.md");
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 40, "only {read} keys found: how they are read has changed");
 }

@@ -20,7 +20,7 @@ use crate::steer::plan::Footing;
 use crate::steer::standing::{Override, Standing};
 
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
-use super::guard::{ALIVE, guard};
+use super::guard::{ALIVE, PAGE, guard};
 use super::problem::Problem;
 use super::shares::ShareCounts;
 use super::status::{self, Status};
@@ -42,7 +42,7 @@ pub fn router(context: Context) -> Router {
     let token = Arc::new(context.token.clone());
     let api = Arc::new(Api { context: Arc::new(context), counts: ShareCounts::default() });
     Router::new()
-        .route("/", get(page::page))
+        .route(PAGE, get(page::page))
         .route("/v1/status", get(get_status))
         .route("/v1/explain", get(get_explain))
         .route("/v1/regions/{name}/override", post(post_override))
@@ -137,7 +137,7 @@ pub struct Said {
     pub region: String,
     #[serde(rename = "override")]
     pub said: Override,
-    /// What the region is good for now, such as `up`.
+    /// What the region is good for now, such as `up`; or `not configured`.
     pub standing: String,
     /// Answers that name the region may be cached for this long yet, in seconds: the longest TTL
     /// of its services. 0 where it stays in use.
@@ -175,6 +175,11 @@ impl From<SayError> for Problem {
 
 fn what_follows(snapshot: &Snapshot, outcome: SayOutcome, said: Override) -> Said {
     let SayOutcome { region, standing } = outcome;
+    let Some(standing) = standing else {
+        let follows =
+            vec!["no zone has this region any more; its override was still kept, and is forgotten".to_owned()];
+        return Said { region, said, standing: "not configured".to_owned(), cached_for_s: 0, follows };
+    };
     let id = snapshot.model.find_regions(&region).first().copied();
     let of_region =
         |id_of_service: &ServiceId| id.is_some_and(|id| snapshot.model.service(*id_of_service).regions.contains(&id));

@@ -20,6 +20,10 @@ use super::problem::Problem;
 /// Answerable without a token: says only that the process lives, for supervisors without secrets.
 pub const ALIVE: &str = "/healthz";
 
+/// The status page: a browser cannot present a token before it has the page that asks for one. The
+/// page holds no data; what it shows it fetches from the API, with the token.
+pub const PAGE: &str = "/";
+
 /// The secret callers present, if there is one.
 pub type Token = Arc<Option<String>>;
 
@@ -46,12 +50,13 @@ fn check(token: Option<&str>, method: &Method, path: &str, headers: &HeaderMap) 
     // that lacks a Host header field and to any [...] that contains more than one" (RFC 9112
     // section 3.2).
     let host = single(headers, &header::HOST).ok_or_else(|| Problem::bad_request("one Host header is needed"))?;
+    let reads = method == Method::GET || method == Method::HEAD;
     match token {
-        Some(token) if path != ALIVE => check_token(token, headers)?,
-        Some(_) => {}
+        Some(_) if reads && (path == ALIVE || path == PAGE) => {}
+        Some(token) => check_token(token, headers)?,
         None => check_host(host)?,
     }
-    if method != Method::GET && method != Method::HEAD {
+    if !reads {
         check_origin(host, headers)?;
     }
     Ok(())
@@ -183,8 +188,13 @@ mod tests {
             let Ok(_) = value.parse::<HeaderValue>() else { continue };
             assert_eq!(ask(value), 401, "{value:?}");
         }
-        assert_eq!(status(Some(secret), Method::GET, "/", &[("host", "h")]), 401);
-        assert_eq!(status(Some(secret), Method::GET, ALIVE, &[("host", "h")]), 200);
+        for open in [ALIVE, PAGE] {
+            assert_eq!(status(Some(secret), Method::GET, open, &[("host", "h")]), 200);
+            assert_eq!(status(Some(secret), Method::POST, open, &[("host", "h")]), 401);
+        }
+        for like in ["//", "/?", "/.", "/./", "/%2f", "/healthz/", "/v1/status", ""] {
+            assert_eq!(status(Some(secret), Method::GET, like, &[("host", "h")]), 401, "{like}");
+        }
     }
 
     #[test]

@@ -109,6 +109,10 @@ function alarms(status) {
       el("strong", "", `The last reload, ${age(status.last_load.age_s)} ago, was refused: the configuration before it is served.`),
       el("pre", "", mistakes.join("\n\n"))));
   }
+  if (status.overrides_error !== null) {
+    found.push(el("div", "alarm", el("strong", "", "What operators said of regions could not be read, and does not hold: "),
+      status.overrides_error));
+  }
   for (const of of status.services) {
     if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), ` ${TROUBLE[of.footing]}.`));
   }
@@ -120,7 +124,7 @@ let alarmed = "";
 
 function show(status) {
   $("facts").textContent = `${status.version} · up ${age(status.uptime_s)} · snapshot ${status.generation}, `
-    + `${age(status.snapshot_age_s)} old · ${status.reloads} reloads · ${number(status.atlas.places)} places`;
+    + `${age(status.snapshot_age_s)} old · ${status.reloads} reload${status.reloads === 1 ? "" : "s"} · ${number(status.atlas.places)} places`;
   $("regions").replaceChildren(...status.regions.map(region));
   $("services").replaceChildren(...status.services.map(service));
   const trouble = alarms(status);
@@ -143,16 +147,32 @@ function show(status) {
   }
 }
 
+// Of this tab alone, and never in a URL.
+const TOKEN = "meridian-admin-token";
+
 async function ask(target) {
-  const response = await fetch(target, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+  const response = await fetch(target, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
   const body = await response.json();
+  if (response.status === 401) lock(token);
   if (!response.ok) throw Object.assign(new Error(body.error), { details: body.details });
+  $("unlock").hidden = true;
   return body;
+}
+
+// Asks for a token, and forgets the one that was refused.
+function lock(refused) {
+  if (refused !== null && refused === sessionStorage.getItem(TOKEN)) {
+    sessionStorage.removeItem(TOKEN);
+    $("locked").textContent = "That was not the admin token.";
+  }
+  $("unlock").hidden = false;
 }
 
 let lastSeen = null;
 
-async function poll() {
+async function refresh() {
   if (!document.hidden) {
     try {
       show(await ask("/v1/status"));
@@ -166,8 +186,20 @@ async function poll() {
       document.title = "(!) Meridian";
     }
   }
+}
+
+async function poll() {
+  await refresh();
   setTimeout(poll, POLL_MS);
 }
+
+$("unlock").addEventListener("submit", (event) => {
+  event.preventDefault();
+  // A header takes no more than printable ASCII: anything else is not the token.
+  sessionStorage.setItem(TOKEN, $("token").value.trim().replaceAll(/[^\x21-\x7e]/g, "?"));
+  $("token").value = "";
+  refresh();
+});
 
 const TTL_REASON = {
   calm: "all is calm", suspect: "the region may be failing", aftermath: "a region changed in the last minutes",

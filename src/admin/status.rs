@@ -24,6 +24,8 @@ pub struct Status {
     pub reloads: u64,
     pub snapshot_age_s: f64,
     pub last_load: LastLoad,
+    /// Why what operators said before could not be read; none of it holds until it can.
+    pub overrides_error: Option<String>,
     pub atlas: AtlasStatus,
     pub zones: Vec<String>,
     pub regions: Vec<RegionStatus>,
@@ -146,6 +148,7 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         reloads: snapshot.reloads,
         snapshot_age_s: since(now, snapshot.made_at),
         last_load: last_load(context),
+        overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
         atlas: atlas(&snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),

@@ -10,8 +10,10 @@
 //! aliases, and are left out: IPv4 is looked up as IPv4.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fmt;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
@@ -65,12 +67,21 @@ const MAX_TEXT_BYTES: u64 = 1 << 30;
 /// Zero bytes between the tree and the data.
 const SEPARATOR_BYTES: usize = 16;
 
+/// Megabytes of octets help nobody.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({}, {} bytes)", self.path, self.bytes.len())
+    }
+}
+
 impl Database {
     /// Reads the whole file. Blocks.
     pub fn read(path: &Path) -> Result<Database, AtlasError> {
         let name = path.display().to_string();
         let refuse = |reason: String| AtlasError::Read { path: name.clone(), reason };
-        let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+        // Without waiting: a named pipe nobody writes to would hold up every refresh for good.
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = open.map_err(|error| refuse(error.to_string()))?;
         let metadata = file.metadata().map_err(|error| refuse(error.to_string()))?;
         if !metadata.is_file() {
             return Err(refuse("not a regular file".into()));

@@ -102,18 +102,19 @@ impl Atlas {
     /// An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) is looked up as IPv4; its scope
     /// still counts the bits of IPv6, 96 and up.
     pub fn locate(&self, address: IpAddr) -> Found {
-        match address {
-            IpAddr::V4(address) => self.v4.find(address.into()),
-            IpAddr::V6(address) => {
-                let address = u128::from(address);
-                let found = self.v6.find(address);
-                if found.place == MAPPED {
-                    let found = self.v4.find(address as u32);
-                    return Found { scope: 96 + found.scope, ..found };
-                }
-                found
-            }
-        }
+        find(&self.v4, &self.v6, address)
+    }
+
+    /// The same addresses, told apart only by the group their place is in: what decides alike is
+    /// found in a table as small as the decisions are coarse. `group_of` says each place's group,
+    /// below 2^31 - 1; places beyond it are in group 0.
+    pub fn grouped(&self, group_of: &[u32]) -> Groups {
+        let group = |place: u32| match group_of.get(place as usize) {
+            Some(&group) => group,
+            None if place == MAPPED.0 => place,
+            None => 0,
+        };
+        Groups { v4: self.v4.regrouped(group), v6: self.v6.regrouped(group) }
     }
 
     /// All that is known of a place. Assembles it: for people and planners, not for queries.
@@ -150,6 +151,47 @@ impl Atlas {
 impl fmt::Debug for Atlas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Atlas").field(&self.summary).finish()
+    }
+}
+
+/// Addresses by group: see [`Atlas::grouped`].
+pub struct Groups {
+    v4: table::Table4,
+    v6: table::Table6,
+}
+
+impl Groups {
+    /// The group of an address, and the widest prefix length around it within which every address
+    /// is in that group. As cheap as [`Atlas::locate`], and treats mapped addresses as it does.
+    pub fn find(&self, address: IpAddr) -> (u32, u8) {
+        let Found { place, scope } = find(&self.v4, &self.v6, address);
+        (place.0, scope)
+    }
+
+    /// How many ranges of addresses there are, of both families.
+    pub fn ranges(&self) -> usize {
+        self.v4.ranges() + self.v6.ranges()
+    }
+}
+
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Groups").field("ranges", &self.ranges()).finish_non_exhaustive()
+    }
+}
+
+fn find(v4: &table::Table4, v6: &table::Table6, address: IpAddr) -> Found {
+    match address {
+        IpAddr::V4(address) => v4.find(address.into()),
+        IpAddr::V6(address) => {
+            let address = u128::from(address);
+            let found = v6.find(address);
+            if found.place == MAPPED {
+                let found = v4.find(address as u32);
+                return Found { scope: 96 + found.scope, ..found };
+            }
+            found
+        }
     }
 }
 

@@ -50,6 +50,13 @@ impl Table4 {
         self.ranges.count
     }
 
+    /// The same addresses with other values, given by place; neighbours that become alike are one.
+    pub fn regrouped(&self, mut group_of: impl FnMut(u32) -> u32) -> Table4 {
+        let mut steps = Steps::constant(0);
+        self.ranges.for_each(|start, place| steps.push(start, group_of(place)));
+        Table4::new(&steps)
+    }
+
     pub fn memory_bytes(&self) -> usize {
         self.ranges.memory_bytes()
     }
@@ -104,6 +111,22 @@ impl Table6 {
 
     pub fn ranges(&self) -> usize {
         self.ranges.count + self.fine_starts.len()
+    }
+
+    /// The same addresses with other values, given by place; neighbours that become alike are one.
+    pub fn regrouped(&self, mut group_of: impl FnMut(u32) -> u32) -> Table6 {
+        let mut steps = Steps::constant(0);
+        self.ranges.for_each(|upper, place| {
+            let upper = u128::from(upper) << 64;
+            if place & FINE == 0 {
+                return steps.push(upper, group_of(place));
+            }
+            let number = (place & !FINE) as usize;
+            for at in self.fine[number] as usize..self.fine[number + 1] as usize {
+                steps.push(upper | u128::from(self.fine_starts[at]), group_of(self.fine_places[at]));
+            }
+        });
+        Table6::new(&steps)
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -213,6 +236,16 @@ impl<K: Key, const N: usize> Ranges<K, N> {
         let at = last_up_to(&block.starts[..used], key);
         let next = block.starts[..used].get(at + 1).or_else(|| self.firsts.get(number + 1));
         (block.places[at], scope_within(key, block.starts[at], next))
+    }
+
+    /// Every range's start and place, ascending.
+    fn for_each(&self, mut visit: impl FnMut(K, u32)) {
+        for (number, block) in self.blocks.iter().enumerate() {
+            let used = N.min(self.count - number * N);
+            for (&start, &place) in block.starts[..used].iter().zip(&block.places) {
+                visit(start, place);
+            }
+        }
     }
 
     /// The first and the last block in which the range of a key may stand.

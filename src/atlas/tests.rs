@@ -150,7 +150,7 @@ fn what_is_no_database_is_refused_by_name() {
         let error = Atlas::build(&[database], &[]).expect_err("an error").to_string();
         assert!(error.contains("x.mmdb") && error.contains("fetch it again"), "{error}");
     }
-    let missing = Database::read(std::path::Path::new("/nonexistent/x.mmdb")).err().expect("an error");
+    let missing = Database::read(std::path::Path::new("/nonexistent/x.mmdb")).expect_err("an error");
     assert!(missing.to_string().contains("/nonexistent/x.mmdb"), "{missing}");
     assert!(Database::read(std::path::Path::new("/")).is_err());
 }
@@ -346,6 +346,34 @@ proptest! {
     #[test]
     fn a_database_says_what_its_ipv6_networks_say(networks in networks(v6_prefix().prop_filter("IPv4", stands_for_ipv6))) {
         check_database(&networks)?;
+    }
+
+    /// Telling France from Germany no more is as if France were Germany.
+    #[test]
+    fn groups_are_as_if_their_places_were_one(
+        networks in prop_oneof![networks(v4_prefix()), networks(v6_prefix())],
+        extra in prop::collection::vec(any::<u128>(), 4),
+    ) {
+        let atlas = of_networks(&networks);
+        let (germany, france) = (country("DE"), country("FR"));
+        let as_germany = |location: &Location| if *location == france { germany.clone() } else { location.clone() };
+        let merged: Vec<_> = networks.iter().map(|(prefix, location)| (*prefix, as_germany(location))).collect();
+        let merged = of_networks(&merged);
+        let mut seen: Vec<Location> = Vec::new();
+        let group_of: Vec<u32> = atlas.places().map(|place| {
+            let location = as_germany(&atlas.location(place));
+            let known = seen.iter().position(|other| *other == location);
+            known.unwrap_or_else(|| { seen.push(location); seen.len() - 1 }) as u32
+        }).collect();
+        let groups = atlas.grouped(&group_of);
+        let near = networks.iter().flat_map(|(prefix, _)| [prefix.address(), prefix.last()]);
+        let far = extra.iter().flat_map(|&bits| [IpAddr::V6(bits.into()), IpAddr::V4((bits as u32).into())]);
+        for address in near.chain(far) {
+            let found = merged.locate(address);
+            let (group, scope) = groups.find(address);
+            prop_assert_eq!(scope, found.scope, "{}", address);
+            prop_assert_eq!(&seen[group as usize], &merged.location(found.place), "{}", address);
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ Examples:
   meridian demo --dns 127.0.0.1:5301 --admin 127.0.0.1:8054 --region-port 8081")]
 pub struct Demo {
     /// Where to answer DNS, over UDP and TCP
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = demo::DNS)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = demo::DNS, value_parser = address)]
     dns: SocketAddr,
     /// Where the admin API and its page are
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = demo::ADMIN, value_parser = loopback)]
@@ -45,9 +45,13 @@ impl Default for Demo {
     }
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "not an address and port such as 127.0.0.1:5301".to_owned())
+}
+
 /// The demo's admin API has no token: nobody else may reach it.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "not an address and port such as 127.0.0.1:8053".to_owned())?;
+    let address = address(text)?;
     if address.ip().is_loopback() { Ok(address) } else { Err("the demo's admin API is for this machine alone".into()) }
 }
 
@@ -120,7 +124,7 @@ Try, in another terminal:
   curl -X POST http://{region}/break              # its health check fails: watch below, and dig again
   curl -X POST http://{region}/repair
   curl -X POST http://{region}/load/40000         # twice its capacity: its price rises, in half a minute clients move
-  {program} explain www.gslb.example --client 127.82.0.1 --live{at}
+  {program} explain www.gslb.example --client 127.82.0.1 --by-source --live{at}
   {program} region drain seoul{at}                # then: region auto seoul
 
 Ctrl-C stops it. Changes, in seconds since now:

@@ -102,7 +102,7 @@ const NOWHERE: &str = "/nonexistent";
 
 /// What would be served from these files, if every region were up.
 fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
-    let Prepared { loaded: Loaded { config, model, .. }, atlas } = prepared;
+    let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
     let overrides = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
     let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, overrides, now);
@@ -318,7 +318,7 @@ fn ttl_in_words(reason: &str) -> &str {
 fn scope_in_words(reason: &str) -> &str {
     match reason {
         "ignores_location" => "all clients are answered alike",
-        "place" => "the widest network that is all in this place",
+        "place" => "the widest network that is all answered alike",
         "split" => "clients of this place are shared out among regions or endpoints",
         other => other,
     }

@@ -157,8 +157,8 @@ The table, with empty cells where nothing is known, and # comments:
   192.0.2.0/24,AS,KR,11,Seoul,37.5665,126.978,64496
   2001:db8::/32,,DE,,,,,
 
-Networks may nest: the longest prefix holds. The same table with the same --build-epoch gives the same
-bytes.")]
+Networks may nest: the longest prefix holds. The same table with the same --build-epoch
+gives the same bytes.")]
 struct Build {
     /// The table to read
     csv: PathBuf,

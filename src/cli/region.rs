@@ -19,8 +19,8 @@ Examples:
   meridian region down seoul@gslb.example    not answered, whatever its probes say
   meridian region auto frankfurt             the probes decide again
 
-What is said holds until `auto`, also over restarts. Where several zones have a region of that name, say
-which one: REGION@ZONE.")]
+What is said holds until `auto`, also over restarts. Where several zones have a region of that
+name, say which one: REGION@ZONE.")]
 pub struct Region {
     #[command(subcommand)]
     action: Action,

@@ -47,6 +47,7 @@ pub struct Shown {
     generation: u64,
     reloads: u64,
     last_load: LastLoad,
+    overrides_error: Option<String>,
     zones: Vec<String>,
     pub regions: Vec<Region>,
     services: Vec<Service>,
@@ -106,12 +107,12 @@ struct ServiceRegion {
 
 fn render(status: &Shown) -> String {
     let mut text = format!(
-        "meridian {}, up {}, zones {}; snapshot {}, {} reloads\n",
+        "meridian {}, up {}, zones {}; snapshot {}, {}\n",
         status.version,
         duration(status.uptime_s),
         status.zones.join(" "),
         status.generation,
-        status.reloads,
+        output::count(status.reloads as usize, "reload"),
     );
     if !status.last_load.mistakes.is_empty() {
         let ago = duration(status.last_load.age_s);
@@ -119,6 +120,9 @@ fn render(status: &Shown) -> String {
         for mistake in &status.last_load.mistakes {
             let _ = writeln!(text, "  {mistake}");
         }
+    }
+    if let Some(error) = &status.overrides_error {
+        let _ = writeln!(text, "\nWhat operators said of regions could not be read, and does not hold:\n  {error}");
     }
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text

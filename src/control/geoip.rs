@@ -35,19 +35,36 @@ impl Drop for Watch {
     }
 }
 
-/// Watches these files. Each message means that at least one of them was replaced or written, and
-/// has been left alone for half a second since.
-///
-/// Call it within a tokio runtime and *before* reading the files: what changes after the call is
-/// told. A file that is missing is not news; its return is. At most one message waits.
-pub fn watch(paths: Vec<PathBuf>) -> (Watch, mpsc::Receiver<()>) {
-    watch_with(paths, Timing::default())
+/// Files as they are now, to be told later what changed since.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    paths: Vec<PathBuf>,
+    stamps: Vec<Option<Stamp>>,
 }
 
-fn watch_with(paths: Vec<PathBuf>, timing: Timing) -> (Watch, mpsc::Receiver<()>) {
+impl Seen {
+    /// Take this *before* reading the files: what changes while they are read is then told.
+    pub fn now(paths: &[PathBuf]) -> Seen {
+        Seen { paths: paths.to_vec(), stamps: paths.iter().map(|path| Stamp::of(path)).collect() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+}
+
+/// Watches these files. Each message means that at least one of them was replaced or written since
+/// it was seen, and has been left alone for half a second.
+///
+/// Call it within a tokio runtime. A file that is missing is not news; its return is. At most one
+/// message waits.
+pub fn watch(seen: Seen) -> (Watch, mpsc::Receiver<()>) {
+    watch_with(seen, Timing::default())
+}
+
+fn watch_with(seen: Seen, timing: Timing) -> (Watch, mpsc::Receiver<()>) {
     let (changed, receiver) = mpsc::channel(1);
-    let seen = paths.iter().map(|path| Stamp::of(path)).collect();
-    let task = tokio::spawn(run(paths, seen, timing, changed));
+    let task = tokio::spawn(run(seen.paths, seen.stamps, timing, changed));
     (Watch { task }, receiver)
 }
 
@@ -105,10 +122,10 @@ async fn until_quiet(stirred: &Notify, timing: Timing) {
 fn take_news(seen: &mut [Option<Stamp>], now: Vec<Option<Stamp>>) -> bool {
     let mut news = false;
     for (seen, now) in seen.iter_mut().zip(now) {
-        if now.is_some() && *seen != now {
-            *seen = now;
-            news = true;
-        }
+        // One that goes is seen to go, so that even the same file is news when it is back: without
+        // it, the others could not be read meanwhile.
+        news |= now.is_some() && *seen != now;
+        *seen = now;
     }
     news
 }
@@ -225,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_renamed_into_place_is_told_once() {
         let (directory, paths) = directory_with(&["a.mmdb", "b.mmdb"]);
-        let (_watch, mut receiver) = watch_with(paths.clone(), BY_EVENTS);
+        let (_watch, mut receiver) = watch_with(Seen::now(&paths), BY_EVENTS);
         assert!(silent(&mut receiver).await, "nothing happened yet");
         let fresh = directory.path().join("fresh");
         fs::write(&fresh, "new").expect("written");
@@ -237,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn other_files_and_reading_are_no_news() {
         let (directory, paths) = directory_with(&["a.mmdb"]);
-        let (_watch, mut receiver) = watch_with(paths.clone(), BY_EVENTS);
+        let (_watch, mut receiver) = watch_with(Seen::now(&paths), BY_EVENTS);
         fs::write(directory.path().join("other"), "x").expect("written");
         fs::read(&paths[0]).expect("read");
         assert!(silent(&mut receiver).await);
@@ -246,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_goes_is_told_when_it_is_back() {
         let (_directory, paths) = directory_with(&["a.mmdb"]);
-        let (_watch, mut receiver) = watch_with(paths.clone(), BY_EVENTS);
+        let (_watch, mut receiver) = watch_with(Seen::now(&paths), BY_EVENTS);
         fs::remove_file(&paths[0]).expect("removed");
         assert!(silent(&mut receiver).await);
         fs::write(&paths[0], "newer").expect("written");
@@ -254,10 +271,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changes_right_after_the_call_is_told() {
+    async fn what_changes_between_being_seen_and_being_watched_is_told() {
         let (_directory, paths) = directory_with(&["a.mmdb"]);
-        let (_watch, mut receiver) = watch_with(paths.clone(), BY_EVENTS);
-        fs::write(&paths[0], "newer").expect("written"); // before the task ever ran
+        let seen = Seen::now(&paths);
+        fs::write(&paths[0], "newer").expect("written"); // as while the files are being read
+        let (_watch, mut receiver) = watch_with(seen, BY_EVENTS);
+        assert!(told(&mut receiver).await);
+    }
+
+    #[tokio::test]
+    async fn even_the_same_file_is_news_when_it_is_back() {
+        let (directory, paths) = directory_with(&["a.mmdb"]);
+        let (_watch, mut receiver) = watch_with(Seen::now(&paths), BY_EVENTS);
+        let aside = directory.path().join("aside");
+        fs::rename(&paths[0], &aside).expect("moved away");
+        assert!(silent(&mut receiver).await);
+        fs::rename(&aside, &paths[0]).expect("moved back");
         assert!(told(&mut receiver).await);
     }
 
@@ -267,7 +296,7 @@ mod tests {
         let directory = parent.path().join("geoip");
         let path = directory.join("a.mmdb");
         let timing = Timing { poll: Duration::from_millis(100), ..BY_EVENTS };
-        let (_watch, mut receiver) = watch_with(vec![path.clone()], timing);
+        let (_watch, mut receiver) = watch_with(Seen::now(std::slice::from_ref(&path)), timing);
         for content in ["first", "second one"] {
             assert!(silent(&mut receiver).await);
             fs::create_dir(&directory).expect("created");
@@ -299,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_watch_closes_its_channel() {
         let (_directory, paths) = directory_with(&["a.mmdb"]);
-        let (watch, mut receiver) = watch_with(paths, BY_EVENTS);
+        let (watch, mut receiver) = watch_with(Seen::now(&paths), BY_EVENTS);
         drop(watch);
         assert_eq!(receiver.recv().await, None);
     }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::steer::standing::Override;
 
-/// Largest file read back: some 1,000 regions with long names.
-const MAX_BYTES: u64 = 1 << 20;
+/// Largest file written and read back: some 1,000 regions with the longest names.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// The file of overrides in a state directory.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub enum StoreError {
         "{path} is not a file of overrides: {error}; mend it, or move it away to start with every region on `auto`"
     )]
     Corrupt { path: PathBuf, error: String },
+    #[error("{path} would have {bytes} bytes, more than {MAX_BYTES}: take overrides of regions that are gone back")]
+    TooMany { path: PathBuf, bytes: usize },
+    #[error("the server is stopping: {0}")]
+    Stopped(String),
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -51,6 +55,8 @@ impl OverrideStore {
     /// All overrides kept; none where nothing was kept yet.
     pub fn load(&self) -> Result<BTreeMap<String, Override>, StoreError> {
         let size = match fs::metadata(&self.path) {
+            // A pipe would keep its reader waiting for ever.
+            Ok(metadata) if !metadata.is_file() => return Err(self.corrupt("it is not a regular file".into())),
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
             Err(error) => return Err(self.io("read", error)),
@@ -70,13 +76,31 @@ impl OverrideStore {
     pub fn save(&self, overrides: &BTreeMap<String, Override>) -> Result<(), StoreError> {
         let stored = Stored { version: VERSION, overrides: overrides.clone() };
         let text = serde_json::to_vec_pretty(&stored).map_err(|error| self.corrupt(error.to_string()))?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(StoreError::TooMany { path: self.path.clone(), bytes: text.len() });
+        }
         self.replace(&text).map_err(|error| self.io("write", error))
+    }
+
+    /// Whether overrides could be kept. It is better known at the start than when a region must be drained.
+    pub fn prove(&self) -> Result<(), StoreError> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let fresh = self.fresh();
+        fs::create_dir_all(directory)
+            .and_then(|()| File::create(&fresh))
+            .and_then(|_| fs::remove_file(&fresh))
+            .map_err(|error| self.io("write", error))
+    }
+
+    /// What is written first.
+    fn fresh(&self) -> PathBuf {
+        self.path.with_extension("json.new")
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
-        let fresh = self.path.with_extension("json.new");
+        let fresh = self.fresh();
         let mut file = File::create(&fresh)?;
         file.write_all(text)?;
         file.sync_all()?;
@@ -117,6 +141,18 @@ mod tests {
         store.save(&said).expect("kept");
         fs::write(directory.path().join("overrides.json.new"), "{\"vers").expect("half a file");
         assert_eq!(store.load().expect("the old text"), said);
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = OverrideStore::new(directory.path());
+        let name = "x".repeat(2000);
+        let many = |count: usize| (0..count).map(|n| (format!("{name}{n}"), Override::Down)).collect();
+        store.save(&many(1024)).expect("as many regions as there may be");
+        assert_eq!(store.load().expect("back").len(), 1024);
+        assert!(matches!(store.save(&many(4096)), Err(StoreError::TooMany { .. })));
+        assert_eq!(store.load().expect("the old ones").len(), 1024);
     }
 
     #[test]

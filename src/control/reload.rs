@@ -9,7 +9,6 @@
 //! A database file that was replaced renews the atlas alone: half-edited zone files beside it
 //! wait for their own reload.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -21,7 +20,7 @@ use crate::atlas::{Atlas, Database};
 use crate::model::{Location, Model, Prefix};
 
 use super::config::{Config, Loaded};
-use super::geoip::{self, Watch};
+use super::geoip::{self, Seen, Watch};
 use super::load_report::Scraper;
 use super::probe::Prober;
 use super::writer::{Command, Replacement};
@@ -67,13 +66,16 @@ pub struct LoadStatus {
 pub struct Prepared {
     pub loaded: Loaded,
     pub atlas: Atlas,
+    /// The databases just before they were read.
+    pub databases: Seen,
 }
 
 /// Loads configuration and databases. Blocks: seconds for large databases.
 pub fn prepare(source: &dyn ConfigSource) -> Result<Prepared, Vec<String>> {
     let loaded = source.load()?;
+    let databases = Seen::now(&loaded.config.geoip.databases);
     let atlas = build_atlas(source, &loaded.config, &loaded.model.networks).map_err(|mistake| vec![mistake])?;
-    Ok(Prepared { loaded, atlas })
+    Ok(Prepared { loaded, atlas, databases })
 }
 
 fn build_atlas(source: &dyn ConfigSource, config: &Config, networks: &[(Prefix, Location)]) -> Result<Atlas, String> {
@@ -99,13 +101,14 @@ impl Reloader {
         source: Arc<dyn ConfigSource>,
         config: Config,
         model: &Model,
+        databases: Seen,
         mut prober: Prober,
         mut scraper: Scraper,
         commands: mpsc::Sender<Command>,
     ) -> Reloader {
         prober.configure(model);
         scraper.configure(model);
-        let watch = watch_databases(&config.geoip.databases);
+        let watch = watch_databases(databases);
         let status = LoadStatus { at: SystemTime::now(), mistakes: Vec::new() };
         let status = Arc::new(ArcSwap::from_pointee(status));
         Reloader { source, config, networks: model.networks.clone(), prober, scraper, commands, status, watch }
@@ -157,7 +160,7 @@ impl Reloader {
     }
 
     async fn take(&mut self, prepared: Prepared) -> Reloaded {
-        let Prepared { loaded, atlas } = prepared;
+        let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
         let needs_restart = needs_restart(&self.config, &config);
         for setting in &needs_restart {
@@ -178,7 +181,7 @@ impl Reloader {
         self.prober.configure(&model);
         self.scraper.configure(&model);
         if config.geoip.databases != self.config.geoip.databases {
-            self.watch = watch_databases(&config.geoip.databases);
+            self.watch = watch_databases(databases);
         }
         self.config = config;
         reloaded
@@ -205,8 +208,8 @@ impl Reloader {
     }
 }
 
-fn watch_databases(paths: &[PathBuf]) -> Option<(Watch, mpsc::Receiver<()>)> {
-    (!paths.is_empty()).then(|| geoip::watch(paths.to_vec()))
+fn watch_databases(seen: Seen) -> Option<(Watch, mpsc::Receiver<()>)> {
+    (!seen.is_empty()).then(|| geoip::watch(seen))
 }
 
 async fn databases_changed(watch: &mut Option<(Watch, mpsc::Receiver<()>)>) {

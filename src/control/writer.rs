@@ -12,13 +12,14 @@
 //! What changes an answer is published at once; figures that only people read, at most once a
 //! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
-use crate::model::Model;
+use crate::model::{Model, RegionId};
 use crate::state::{EndpointNews, LoadNews, Publisher};
 use crate::steer::standing::{Override, Standing};
 
@@ -59,7 +60,8 @@ pub struct Replacement {
 pub struct SayOutcome {
     /// The region's qualified name.
     pub region: String,
-    pub standing: Standing,
+    /// `None`: the region is configured no more, and its override was taken back.
+    pub standing: Option<Standing>,
 }
 
 /// Why an override did not take.
@@ -88,38 +90,45 @@ pub struct Writer {
     pending_since: Option<Instant>,
     /// How long such news waits: [`CALM`] or more.
     calm: Duration,
+    /// When what was last published changes by the passing of time alone.
+    due: Option<Instant>,
 }
 
 impl Writer {
     pub fn new(publisher: Publisher, store: OverrideStore) -> Writer {
-        Writer { publisher, store, pending_since: None, calm: CALM }
+        let due = publisher.next_change(publisher.shared().load().made_at);
+        Writer { publisher, store, pending_since: None, calm: CALM, due }
     }
 
     /// Writes until all commands have gone: their senders are dropped last.
     pub async fn run(mut self, mut sources: Sources) {
         loop {
-            let wake = self.wake_at();
-            let urgent = tokio::select! {
-                // Operators first, then what probes say; each burst is drained before publishing.
+            tokio::select! {
+                // Operators first, then what probes say.
                 biased;
                 command = sources.commands.recv() => match command {
-                    Some(Command::Settle { reply }) => {
-                        self.settle(&mut sources);
-                        let _ = reply.send(());
-                        continue;
-                    }
-                    Some(command) => self.command(command),
+                    Some(command) => self.command(command, &mut sources).await,
                     None => return,
                 },
-                Some(report) = sources.endpoints.recv() => self.drain_endpoints(report, &mut sources.endpoints),
-                Some(update) = sources.loads.recv() => self.drain_loads(update, &mut sources.loads),
-                () = sleep_until(wake) => true,
-            };
-            if urgent {
-                self.publish();
-            } else {
-                self.pending_since.get_or_insert_with(Instant::now);
+                () = self.attend(&mut sources.endpoints, &mut sources.loads) => {}
             }
+        }
+    }
+
+    /// Waits for the next news or change by time, and publishes what cannot wait. Each burst is
+    /// drained before. Nothing is lost where this is dropped while it waits.
+    async fn attend(&mut self, endpoints: &mut mpsc::Receiver<EndpointReport>, loads: &mut mpsc::Receiver<LoadUpdate>) {
+        let wake = self.wake_at();
+        let urgent = tokio::select! {
+            biased;
+            Some(report) = endpoints.recv() => self.drain_endpoints(report, endpoints),
+            Some(update) = loads.recv() => self.drain_loads(update, loads),
+            () = sleep_until(wake) => true,
+        };
+        if urgent {
+            self.publish();
+        } else {
+            self.pending_since.get_or_insert_with(Instant::now);
         }
     }
 
@@ -135,13 +144,14 @@ impl Writer {
 
     fn wake_at(&self) -> Option<Instant> {
         let calm = self.pending_since.map(|since| since + self.calm);
-        let due = self.publisher.next_change(Instant::now());
-        calm.into_iter().chain(due).min()
+        calm.into_iter().chain(self.due).min()
     }
 
     fn publish(&mut self) {
         let began = Instant::now();
         self.publisher.publish(began);
+        // What falls due while the snapshot is being made is due at once.
+        self.due = self.publisher.next_change(began);
         self.calm = CALM.max(began.elapsed() * CALM_FACTOR);
         self.pending_since = None;
     }
@@ -183,71 +193,120 @@ impl Writer {
 
     /// Prices move answers, but not by much in a second: load reports coalesce like the rest.
     fn drain_loads(&mut self, first: LoadUpdate, more: &mut mpsc::Receiver<LoadUpdate>) -> bool {
-        let mut update = Some(first);
-        for _ in 0..=more.len() {
-            let Some(LoadUpdate { region, outcome, .. }) = update.take() else { break };
-            let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
-            self.publisher.load_news(LoadNews { region, outcome }, Instant::now());
-            update = more.try_recv().ok();
+        self.load(first);
+        for _ in 0..more.len() {
+            let Ok(update) = more.try_recv() else { break };
+            self.load(update);
         }
         false
     }
 
-    fn command(&mut self, command: Command) -> bool {
+    fn load(&mut self, update: LoadUpdate) {
+        let LoadUpdate { region, outcome, .. } = update;
+        let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
+        self.publisher.load_news(LoadNews { region, outcome }, Instant::now());
+    }
+
+    async fn command(&mut self, command: Command, sources: &mut Sources) {
         match command {
             Command::Say { region, said, reply } => {
-                let outcome = self.say(&region, said);
+                let outcome = self.say(&region, said, sources).await;
                 // Whoever asked may have gone; what was said holds all the same.
                 let _ = reply.send(outcome);
-                false // published already
             }
             Command::Replace { replacement, reply } => {
                 let Replacement { model, atlas, nsid, seed } = *replacement;
                 self.publisher.reload(model, atlas, &nsid, seed);
+                // Mended meanwhile, they hold from here on; otherwise whoever says one hears why not.
+                let _ = self.restore_overrides();
                 self.publish();
                 let _ = reply.send(());
-                false
             }
             Command::Atlas { atlas, reply } => {
                 self.publisher.replace_atlas(*atlas);
                 self.publish();
                 let _ = reply.send(());
-                false
             }
-            Command::Settle { .. } => false, // taken where the channels are
+            Command::Settle { reply } => {
+                self.settle(sources);
+                let _ = reply.send(());
+            }
         }
     }
 
-    fn say(&mut self, name: &str, said: Override) -> Result<SayOutcome, SayError> {
-        let snapshot = self.publisher.shared().load_full();
-        let model = &snapshot.model;
-        let id = match *model.find_regions(name) {
-            [id] => id,
-            [] => {
-                let known = model.region_ids().map(|id| model.qualified_region_name(id)).collect::<Vec<_>>();
-                return Err(SayError::Unknown { name: name.to_owned(), known: known.join(", ") });
-            }
-            ref several => {
-                let choices = several.iter().map(|&id| model.qualified_region_name(id)).collect::<Vec<_>>();
-                return Err(SayError::Ambiguous { name: name.to_owned(), choices: choices.join(", ") });
-            }
-        };
-        let region = model.qualified_region_name(id);
+    async fn say(&mut self, name: &str, said: Override, sources: &mut Sources) -> Result<SayOutcome, SayError> {
+        self.restore_overrides()?;
+        let (region, id) = self.region_named(name, said)?;
         // Kept first: what an operator was told is so must be so after a crash.
         let mut overrides = self.publisher.overrides().clone();
         match said {
             Override::Auto => overrides.remove(&region),
             said => overrides.insert(region.clone(), said),
         };
-        if let Err(error) = self.store.save(&overrides) {
+        if let Err(error) = self.save(overrides, sources).await {
             error!("an override was refused: {error}");
             return Err(error.into());
         }
         self.publisher.say(&region, said);
         self.publish();
         info!(%region, said = said.as_str(), "an override was set");
-        let standing = self.publisher.shared().load().states.get(id.index()).map_or(Standing::Up, |s| s.standing);
+        let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));
         Ok(SayOutcome { region, standing })
+    }
+
+    /// The region's qualified name, and its id. None for one that is not configured any more: its
+    /// override may still be there, and can be taken back.
+    fn region_named(&self, name: &str, said: Override) -> Result<(String, Option<RegionId>), SayError> {
+        let model = &self.publisher.shared().load_full().model;
+        let qualified = |id: &RegionId| model.qualified_region_name(*id);
+        match *model.find_regions(name) {
+            [id] => return Ok((qualified(&id), Some(id))),
+            [] => {}
+            ref several => {
+                let choices = several.iter().map(qualified).collect::<Vec<_>>().join(", ");
+                return Err(SayError::Ambiguous { name: name.to_owned(), choices });
+            }
+        }
+        let is_named = |kept: &&String| {
+            kept.eq_ignore_ascii_case(name) || kept.split_once('@').is_some_and(|(bare, _)| bare == name)
+        };
+        let kept: Vec<&String> = self.publisher.overrides().keys().filter(is_named).collect();
+        match *kept {
+            [gone] if said == Override::Auto => Ok((gone.clone(), None)),
+            [_, _, ..] if said == Override::Auto => {
+                let choices = kept.into_iter().cloned().collect::<Vec<_>>().join(", ");
+                Err(SayError::Ambiguous { name: name.to_owned(), choices })
+            }
+            _ => {
+                let known = model.region_ids().map(|id| qualified(&id)).collect::<Vec<_>>().join(", ");
+                Err(SayError::Unknown { name: name.to_owned(), known })
+            }
+        }
+    }
+
+    /// Keeps these, on another thread: while a disk is slow or gone, probes are heard all the same.
+    async fn save(&mut self, overrides: BTreeMap<String, Override>, sources: &mut Sources) -> Result<(), StoreError> {
+        let store = self.store.clone();
+        let mut saving = tokio::task::spawn_blocking(move || store.save(&overrides));
+        loop {
+            tokio::select! {
+                biased;
+                saved = &mut saving => return saved.unwrap_or_else(|error| Err(StoreError::Stopped(error.to_string()))),
+                () = self.attend(&mut sources.endpoints, &mut sources.loads) => {}
+            }
+        }
+    }
+
+    /// Tries once more to read what could not be read at the start.
+    fn restore_overrides(&mut self) -> Result<(), StoreError> {
+        if self.publisher.overrides_error().is_none() {
+            return Ok(());
+        }
+        let overrides = self.store.load()?;
+        info!(overrides = overrides.len(), "what operators said of regions could be read again");
+        self.publisher.restore_overrides(overrides);
+        self.publish();
+        Ok(())
     }
 }
 
@@ -255,5 +314,127 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::probe::{EndpointKey, Timings};
+    use crate::steer::health::Verdict;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
+
+    struct Writing {
+        shared: crate::state::Shared,
+        reports: mpsc::Sender<EndpointReport>,
+        commands: mpsc::Sender<Command>,
+        _updates: mpsc::Sender<LoadUpdate>,
+    }
+
+    fn example() -> Model {
+        crate::control::config::load(EXAMPLE.as_ref()).expect("the example").model
+    }
+
+    /// A writer over the example, as the daemon starts one.
+    fn start(state: &Path, overrides: BTreeMap<String, Override>, lost: Option<&str>) -> Writing {
+        let mut publisher = Publisher::new(example(), Atlas::empty(), "", 0, overrides, Instant::now());
+        if let Some(lost) = lost {
+            publisher.lose_overrides(lost);
+            publisher.publish(Instant::now());
+        }
+        let shared = publisher.shared();
+        let (reports, endpoints) = mpsc::channel(16);
+        let (_updates, loads) = mpsc::channel(16);
+        let (commands, said) = mpsc::channel(16);
+        let writer = Writer::new(publisher, OverrideStore::new(state));
+        tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
+        Writing { shared, reports, commands, _updates }
+    }
+
+    impl Writing {
+        fn tell(&self, region: &str, said: Override) -> oneshot::Receiver<Result<SayOutcome, SayError>> {
+            let (reply, done) = oneshot::channel();
+            self.commands.try_send(Command::Say { region: region.into(), said, reply }).expect("room");
+            done
+        }
+
+        async fn say(&self, region: &str, said: Override) -> Result<SayOutcome, SayError> {
+            self.tell(region, said).await.expect("a reply")
+        }
+
+        fn first(&self) -> (String, String) {
+            let model = &self.shared.load_full().model;
+            let id = model.region_ids().find(|&id| model.region(id).check.is_some()).expect("one with a check");
+            (model.qualified_region_name(id), model.region(id).endpoints[0].label())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_override_of_a_region_that_is_gone_can_be_taken_back() {
+        let state = tempfile::tempdir().expect("a directory");
+        let kept = ["atlantis@a.example", "mu@a.example", "mu@b.example"].map(|name| (name.to_owned(), Override::Down));
+        let writing = start(state.path(), kept.into(), None);
+        assert!(matches!(writing.say("atlantis", Override::Drain).await, Err(SayError::Unknown { .. })));
+        assert!(matches!(writing.say("mu", Override::Auto).await, Err(SayError::Ambiguous { .. })));
+        for (said, gone) in [("atlantis", "atlantis@a.example"), ("MU@b.example", "mu@b.example")] {
+            let outcome = writing.say(said, Override::Auto).await.expect("taken back");
+            assert_eq!(outcome, SayOutcome { region: gone.into(), standing: None });
+        }
+        let left = OverrideStore::new(state.path()).load().expect("kept");
+        assert_eq!(left, BTreeMap::from([("mu@a.example".to_owned(), Override::Down)]));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_written_over_and_holds_once_mended() {
+        let state = tempfile::tempdir().expect("a directory");
+        let file = state.path().join("overrides.json");
+        std::fs::write(&file, "{half").expect("written");
+        let writing = start(state.path(), BTreeMap::new(), Some("half a file"));
+        let (region, _) = writing.first();
+        let error = writing.say(&region, Override::Down).await.expect_err("nothing new").to_string();
+        assert!(error.contains("overrides.json") && error.contains("move it away"), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).expect("still there"), "{half");
+        assert!(writing.shared.load().overrides_error.is_some());
+        std::fs::write(&file, format!("{{\"version\":1,\"overrides\":{{\"{region}\":\"drain\"}}}}")).expect("mended");
+        let (reply, done) = oneshot::channel();
+        let replacement = Replacement { model: example(), atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+        let command = Command::Replace { replacement: Box::new(replacement), reply };
+        writing.commands.send(command).await.expect("sent");
+        done.await.expect("reloaded");
+        let snapshot = writing.shared.load_full();
+        assert!(snapshot.overrides_error.is_none());
+        assert!(snapshot.states.iter().any(|state| state.said == Override::Drain));
+    }
+
+    #[tokio::test]
+    async fn probes_are_heard_while_the_disk_hangs() {
+        let state = tempfile::tempdir().expect("a directory");
+        // Opening a pipe waits for the other end, as a network file system waits for its server.
+        let pipe = state.path().join("overrides.json.new");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let writing = start(state.path(), BTreeMap::new(), None);
+        let (region, endpoint) = writing.first();
+        let mut refused = writing.tell(&region, Override::Down);
+        for verdict in [Verdict::Up, Verdict::Down, Verdict::Up] {
+            let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
+            let (since, outcome) = (SystemTime::now(), Ok(Timings::default()));
+            let report = EndpointReport { key, verdict, since, probed_at: since, outcome, streak: 1 };
+            let before = writing.shared.load().generation;
+            writing.reports.send(report).await.expect("sent");
+            let heard = async {
+                while writing.shared.load().generation == before {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), heard).await.expect("heard while the disk hangs");
+        }
+        assert!(refused.try_recv().is_err(), "the override waits for the disk");
+        let reader = Arc::new(pipe);
+        tokio::task::spawn_blocking(move || std::fs::read(&*reader)).await.expect("joined").expect("read");
+        assert!(matches!(refused.await.expect("a reply"), Err(SayError::NotKept(_))), "a pipe keeps nothing");
     }
 }

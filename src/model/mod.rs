@@ -28,6 +28,6 @@ pub use region::{
     Check, CheckKind, Endpoint, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReport, LoadReportKind, Region,
     RegionId, TlsCheck,
 };
-pub use service::{HttpsHint, Policy, Service, ServiceId, Weights};
+pub use service::{GeoPlace, GeoRules, HttpsHint, Policy, Service, ServiceId, Weights};
 pub use ttl::Ttl;
 pub use zone::{Model, RrSet, Zone, ZoneId};

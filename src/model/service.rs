@@ -1,6 +1,8 @@
 //! Services: names that are steered across regions.
 
-use super::{Name, RegionId, Ttl, ZoneId};
+use std::collections::BTreeMap;
+
+use super::{Continent, CountryCode, Name, RegionId, Ttl, ZoneId};
 
 /// Indexes `Model::services` of the model (and the snapshot) it came from, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +25,8 @@ pub struct Service {
     /// Relative shares of `regions` under [`Policy::Weighted`]; as long as `regions`, none
     /// negative. All zero means all alike.
     pub region_weights: Vec<f64>,
+    /// Whom [`Policy::Geo`] sends where; empty under other policies. Names only `regions`.
+    pub geo: GeoRules,
     pub weights: Weights,
     /// When calm. Default 30 s.
     pub ttl: Ttl,
@@ -35,7 +39,7 @@ pub struct Service {
 }
 
 /// How a service picks among its eligible regions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// Lowest sum of latency, priced load and cost, in milliseconds.
     Score,
@@ -43,16 +47,38 @@ pub enum Policy {
     Failover,
     /// Shares by weight, the same client in the same region.
     Weighted,
+    /// The first eligible region of those the operator lists for the client's place.
+    Geo,
+}
+
+/// The lists of the `geo` policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct GeoRules {
+    /// Regions in the order they are tried; none of the lists is empty.
+    pub rules: BTreeMap<GeoPlace, Vec<RegionId>>,
+    /// Tried after a rule's, and for clients no rule fits. May be empty.
+    pub default: Vec<RegionId>,
+}
+
+/// What a rule of the `geo` policy can name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GeoPlace {
+    Asn(u32),
+    /// ISO 3166-2: the country, and the code's part after it.
+    Subdivision(CountryCode, Box<str>),
+    Country(CountryCode),
+    Continent(Continent),
 }
 
 impl Policy {
-    pub const ALL: [Policy; 3] = [Policy::Score, Policy::Failover, Policy::Weighted];
+    pub const ALL: [Policy; 4] = [Policy::Score, Policy::Failover, Policy::Weighted, Policy::Geo];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Policy::Score => "score",
             Policy::Failover => "failover",
             Policy::Weighted => "weighted",
+            Policy::Geo => "geo",
         }
     }
 }

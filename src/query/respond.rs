@@ -105,7 +105,12 @@ impl<'a> Walk<'a> {
         if self.asked.question.qtype == RecordType::DS {
             // DS belongs to the parent's side of a cut (RFC 4035 section 3.1.4.1).
             if let Some(parent_side) = node.parent_side() {
-                return self.data(snapshot.names.node(parent_side), response);
+                let parent_side = snapshot.names.node(parent_side);
+                return match parent_side.cut() {
+                    // The parent is another's: we serve zones above and below it.
+                    Some(cut) if cut != id => self.referral(snapshot.names.node(cut), response),
+                    _ => self.data(parent_side, response),
+                };
             }
             if node.cut() == Some(id) {
                 return self.data(node, response);

@@ -83,7 +83,7 @@ impl NameTable {
             });
             table.add_zone(index as u32, model, &origins);
         }
-        table.add_names_between_zones(model, &origins);
+        table.join_nested_zones(model, &origins);
         table.add_services(model);
         table.link_wildcards();
         table.link_cuts();
@@ -184,12 +184,16 @@ impl NameTable {
         id
     }
 
-    /// Names between a zone and one nested in it exist, though they may hold nothing.
-    fn add_names_between_zones(&mut self, model: &Model, origins: &HashMap<Name, u32>) {
-        for zone in &model.zones {
+    /// Names between a zone and one nested in it exist, though they may hold nothing. So does the
+    /// parent's side of the nested apex: questions for DS are the parent's, whether it delegates or not.
+    fn join_nested_zones(&mut self, model: &Model, origins: &HashMap<Name, u32>) {
+        for (index, zone) in model.zones.iter().enumerate() {
             let Some(above) = zone.origin.parent() else { continue };
-            if let Some((outer, _)) = holder(&above, origins) {
-                self.ensure(outer, &model.zones[outer as usize], &above);
+            let Some((outer, _)) = holder(&above, origins) else { continue };
+            self.ensure(outer, &model.zones[outer as usize], &above);
+            let apex = self.ensure(index as u32, zone, &zone.origin);
+            if self.node(apex).parent_side.is_none() {
+                self.add_parent_side(outer, model, &zone.origin, &[]);
             }
         }
     }

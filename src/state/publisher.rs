@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{Endpoint, Model, RegionId};
+use crate::model::{Endpoint, Model, Region, RegionId};
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{next_expiry, plan};
@@ -24,6 +24,10 @@ use super::{NameTable, Shared, Snapshot};
 
 /// A load report is stale when it is older than this many of its intervals.
 const STALE_INTERVALS: u32 = 3;
+
+/// Prices are published in steps of at least this, in milliseconds: a smaller one moves hardly a
+/// client, and every step takes a new plan.
+const PRICE_STEP_MS: f64 = 0.5;
 
 /// What a probe found out about one endpoint.
 #[derive(Clone, Debug)]
@@ -61,6 +65,8 @@ pub struct Publisher {
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
     overrides: BTreeMap<String, Override>,
+    /// Why what operators said before could not be read.
+    overrides_error: Option<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -68,9 +74,24 @@ struct RegionFacts {
     endpoints: HashMap<String, EndpointState>,
     load: LoadState,
     price_ms: f64,
+    /// As last published: the plan and whoever explains it use this one.
+    published_price_ms: f64,
     changed_at: Option<Instant>,
     /// As last published; `None`: not yet.
     standing: Option<Standing>,
+}
+
+impl RegionFacts {
+    /// Forgets what nobody asks for any more. A price without reports would stay for ever, and an
+    /// old verdict would pass for a proof should the check come back.
+    fn forget_unasked(&mut self, region: &Region) {
+        if region.check.is_none() {
+            self.endpoints.clear();
+        }
+        if region.load_report.is_none() {
+            (self.load, self.price_ms) = (LoadState::default(), 0.0);
+        }
+    }
 }
 
 impl Publisher {
@@ -95,6 +116,7 @@ impl Publisher {
             handouts: Vec::new(),
             plan: Default::default(),
             nsid: nsid.as_bytes().into(),
+            overrides_error: None,
             made_at: now,
             made_at_wall: SystemTime::now(),
         };
@@ -109,6 +131,7 @@ impl Publisher {
             ids: region_ids(&first_model),
             regions: HashMap::new(),
             overrides,
+            overrides_error: None,
         };
         publisher.publish(now);
         publisher
@@ -132,12 +155,9 @@ impl Publisher {
         let (ids, model) = (&self.ids, &self.model);
         self.regions.retain(|name, facts| {
             let Some(&id) = ids.get(name) else { return false };
-            // A price that no report moves any more would hold for ever.
-            if model.region(id).load_report.is_none() {
-                (facts.load, facts.price_ms) = (LoadState::default(), 0.0);
-            }
             let labels: Vec<String> = model.region(id).endpoints.iter().map(Endpoint::label).collect();
             facts.endpoints.retain(|label, _| labels.contains(label));
+            facts.forget_unasked(model.region(id));
             true
         });
     }
@@ -227,7 +247,24 @@ impl Publisher {
         &self.overrides
     }
 
-    /// When something changes by the passing of time alone: a TTL calms down, a report goes stale.
+    /// What operators said before could not be read: all regions stand on `auto` until it can. Call
+    /// [`Publisher::publish`] after.
+    pub fn lose_overrides(&mut self, why: &str) {
+        self.overrides_error = Some(why.into());
+    }
+
+    /// Takes what operators said before, and forgets that it could not be read. Call
+    /// [`Publisher::publish`] after.
+    pub fn restore_overrides(&mut self, overrides: BTreeMap<String, Override>) {
+        (self.overrides, self.overrides_error) = (overrides, None);
+    }
+
+    /// Why what operators said before could not be read, if so.
+    pub fn overrides_error(&self) -> Option<&str> {
+        self.overrides_error.as_deref()
+    }
+
+    /// When something changes after `now` by the passing of time alone: a TTL calms down, a report goes stale.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let current = self.shared.load();
         let stale = self.model.region_ids().filter_map(|id| {
@@ -254,6 +291,7 @@ impl Publisher {
             states,
             plan,
             nsid: self.nsid.clone(),
+            overrides_error: self.overrides_error.clone(),
             made_at: now,
             made_at_wall: SystemTime::now(),
         }));
@@ -291,6 +329,10 @@ impl Publisher {
         if !checked || endpoints.iter().all(|endpoint| endpoint.verdict.is_some()) {
             facts.standing = Some(standing);
         }
+        let step = (facts.price_ms - facts.published_price_ms).abs();
+        if step >= PRICE_STEP_MS || facts.price_ms == 0.0 {
+            facts.published_price_ms = facts.price_ms;
+        }
         let age = facts.load.last.map(|figure| now.saturating_duration_since(figure.at));
         facts.load.stale = age.zip(stale_after(&self.model, id)).is_some_and(|(age, limit)| age >= limit);
         RegionState {
@@ -299,7 +341,7 @@ impl Publisher {
             said,
             endpoints,
             load: facts.load.clone(),
-            price_ms: facts.price_ms,
+            price_ms: facts.published_price_ms,
             changed_at: facts.changed_at,
         }
     }
@@ -318,7 +360,7 @@ mod tests {
     use super::*;
     use crate::model::{
         Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Name, Policy,
-        Region, Service, Ttl, Weights, Zone, ZoneId,
+        Service, Ttl, Weights, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
 
@@ -361,6 +403,7 @@ mod tests {
             policy: Policy::Failover,
             regions: (0..regions.len()).map(|index| RegionId(index as u16)).collect(),
             region_weights: vec![1.0; regions.len()],
+            geo: Default::default(),
             weights: Weights::default(),
             ttl: Ttl::saturating(30),
             failover_ttl: Ttl::saturating(5),
@@ -515,6 +558,46 @@ mod tests {
         publisher.endpoint_news(probed(SEOUL, "192.0.2.9", Verdict::Up), now);
         publisher.publish(now);
         assert_eq!(handed_out(&publisher), [0, 1]);
+    }
+
+    #[test]
+    fn a_check_or_load_report_that_is_gone_takes_its_facts_along() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        publisher.load_news(loaded(SEOUL, Ok((500.0, None))), now);
+        publisher.publish(now);
+        assert!(publisher.shared().load().states[0].price_ms > 0.0);
+        let mut bare = two();
+        bare.regions.iter_mut().for_each(|region| (region.check, region.load_report) = (None, None));
+        publisher.reload(bare, Atlas::empty(), "", 0);
+        publisher.publish(now);
+        let state = publisher.shared().load().states[0].clone();
+        assert_eq!((state.price_ms, state.load.last, state.standing), (0.0, None, Standing::Up));
+        // Back, the check has to prove itself anew.
+        publisher.reload(two(), Atlas::empty(), "", 0);
+        publisher.publish(now);
+        assert_eq!(publisher.shared().load().states[0].endpoints[0].verdict, None);
+    }
+
+    #[test]
+    fn a_price_that_creeps_makes_no_new_plan_until_it_has_moved_half_a_millisecond() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.assume_up(now);
+        let mut report = |load: f64| {
+            publisher.load_news(loaded(SEOUL, Ok((load, Some(100.0)))), now);
+            publisher.publish(now);
+            publisher.shared().load_full()
+        };
+        let first = report(95.0); // 1.2 ms
+        let crept = report(86.0); // 1.32 ms
+        assert!((first.states[0].price_ms - 1.2).abs() < 1e-9 && crept.states[0].price_ms == first.states[0].price_ms);
+        assert!(Arc::ptr_eq(&first.plan.services[0].cells, &crept.plan.services[0].cells));
+        let moved = (0..5).map(|_| report(86.0)).last().expect("five"); // 1.92 ms
+        assert!(moved.states[0].price_ms > 1.7, "{}", moved.states[0].price_ms);
+        let idle = (0..10).map(|_| report(0.0)).last().expect("ten");
+        assert_eq!(idle.states[0].price_ms, 0.0, "what falls to nothing is nothing");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub plan: Plan,
     /// What NSID asks for (RFC 5001); empty: not answered.
     pub nsid: Box<[u8]>,
+    /// Why what operators said before could not be read; none of it holds until it can.
+    pub overrides_error: Option<Arc<str>>,
     /// When it was made, to tell ages from, and by the wall clock.
     pub made_at: Instant,
     pub made_at_wall: SystemTime,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::atlas::{Atlas, PlaceId};
+use crate::atlas::Atlas;
 use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
 use super::handout::{EndpointChoice, Handout};
@@ -49,7 +49,6 @@ pub struct Decision {
     pub region: RegionId,
     /// Into the region's endpoints: the one its clients are shared out to by weight.
     pub endpoint: u16,
-    pub place: PlaceId,
     pub key: Key,
     pub ttl: Ttl,
     pub ttl_reason: TtlReason,
@@ -81,7 +80,7 @@ pub enum TtlReason {
 pub enum ScopeReason {
     /// The service answers all places alike.
     IgnoresLocation,
-    /// The widest prefix whose addresses are all in the client's place.
+    /// The widest prefix whose addresses are all answered as the client's place is.
     Place,
     /// Clients of the place are shared out, by /24 or /48.
     Split,
@@ -99,8 +98,8 @@ pub fn decide(view: &View<'_>, service: ServiceId, seen: Seen) -> Option<Decisio
     let configured = view.model.services.get(service.index())?;
     let plan = view.plan.services.get(service.index())?;
     let address = seen.address();
-    let found = view.atlas.locate(address);
-    let cell = plan.cells.cell(found.place)?;
+    let (place, widest) = view.plan.classes.as_ref()?.find(address);
+    let cell = plan.cells.cell(place)?;
     let key_bits = key_bits(seen);
     let key = Key::of(address, key_bits);
     let candidates = cell.shares.iter().filter_map(|share| {
@@ -114,13 +113,13 @@ pub fn decide(view: &View<'_>, service: ServiceId, seen: Seen) -> Option<Decisio
     let handout = view.handouts.get(region.index())?;
     let (ttl, ttl_reason) = time_to_live(configured, plan, handout);
     let (scope, scope_reason) = match (cell.is_keyed(view.handouts), plan.cells.depends_on_place()) {
-        (true, true) => (found.scope.max(key_bits), ScopeReason::Split),
+        (true, true) => (widest.max(key_bits), ScopeReason::Split),
         (true, false) => (key_bits, ScopeReason::Split),
-        (false, true) => (found.scope, ScopeReason::Place),
+        (false, true) => (widest, ScopeReason::Place),
         (false, false) => (0, ScopeReason::IgnoresLocation),
     };
     let endpoint = pick_endpoint(handout, key, |_| true)?.index;
-    Some(Decision { region, endpoint, place: found.place, key, ttl, ttl_reason, scope, scope_reason })
+    Some(Decision { region, endpoint, key, ttl, ttl_reason, scope, scope_reason })
 }
 
 /// The endpoint whose addresses of this family are answered: the decision's own where it has
@@ -231,6 +230,17 @@ mod tests {
         assert_eq!(failover.plan(Instant::now()).by_ecs("10.200.0.0").scope, 0);
         let weighted = world(Policy::Weighted);
         assert_eq!(weighted.plan(Instant::now()).by_ecs("10.200.0.0").scope, 24);
+    }
+
+    #[test]
+    fn places_that_are_answered_alike_share_a_scope() {
+        let places =
+            [("10.0.0.0/10", at(0.0, -80.0)), ("10.64.0.0/10", at(0.0, -70.0)), ("10.128.0.0/9", at(0.0, 80.0))];
+        let two = World::new(Policy::Score, &[("west", at(0.0, -90.0)), ("east", at(0.0, 90.0))]).clients(&places);
+        let plan = two.plan(Instant::now());
+        for address in ["10.0.0.0", "10.64.0.0", "10.128.0.0", "10.200.0.0"] {
+            assert_eq!(plan.by_ecs(address).scope, 9, "{address}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::atlas::PlaceId;
 use crate::model::{Policy, ServiceId};
 
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, decide, endpoint_of_family};
@@ -92,8 +93,9 @@ pub fn explain(
     let service = view.model.services.get(id.index())?;
     let plan = view.plan.services.get(id.index())?;
     let decision = decide(view, id, seen)?;
-    let cell = plan.cells.cell(decision.place)?;
-    let at = coordinates(view.model, view.atlas, decision.place);
+    let place = view.atlas.locate(seen.address()).place;
+    let cell = plan.cells.cell(place)?;
+    let at = coordinates(view.model, view.atlas, place);
     let scores = scores(view.model, service, states, at);
     let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
     let tiers = tiers(&totals);
@@ -116,24 +118,24 @@ pub fn explain(
     Some(Explanation {
         service: service.name.to_string(),
         policy: service.policy.as_str(),
-        client: client_seen(view, &decision, seen),
+        client: client_seen(view, place, seen),
         regions: regions.collect(),
         footing,
         chosen: chosen(view, &decision, seen),
     })
 }
 
-fn client_seen(view: &View<'_>, decision: &Decision, seen: Seen) -> ClientSeen {
-    let at = coordinates(view.model, view.atlas, decision.place);
+fn client_seen(view: &View<'_>, place: PlaceId, seen: Seen) -> ClientSeen {
+    let at = coordinates(view.model, view.atlas, place);
     ClientSeen {
         address: seen.address().to_string(),
         seen_by: match seen {
             Seen::Source(_) => "source",
             Seen::Subnet(_) => "ecs",
         },
-        location: match (&view.model.default_location, view.atlas.coordinates(decision.place)) {
+        location: match (&view.model.default_location, view.atlas.coordinates(place)) {
             (Some(default), None) => format!("unknown, taken to be at {default}"),
-            _ => view.atlas.location(decision.place).to_string(),
+            _ => view.atlas.location(place).to_string(),
         },
         latitude: at.map(|at| at.latitude()),
         longitude: at.map(|at| at.longitude()),
@@ -165,6 +167,7 @@ fn why_excluded(policy: Policy, state: Option<&RegionState>, eligible: bool) -> 
         (_, Policy::Score) => "a better tier has eligible regions",
         (_, Policy::Failover) => "an earlier region is eligible",
         (_, Policy::Weighted) => "its weight is 0",
+        (_, Policy::Geo) => "another comes first in the list for this place",
     }
 }
 

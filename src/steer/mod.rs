@@ -7,20 +7,26 @@
 //! - [`standing`]: what a region is good for now: override, else verdict
 //! - [`price`]: what a region's load costs, in milliseconds
 //! - [`score`]: latency + priced load + cost, in milliseconds
+//! - [`geo`]: the operator's own list for a place
+//! - [`sites`]: where clients are, each position once, and how far regions are from there
 //! - [`plan`]: per service and place, the shares regions get
+//! - [`classes`]: addresses that all services answer alike
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`explain`]: the same, as data for people
 
+pub mod classes;
 pub mod decide;
 pub mod explain;
 
+pub mod geo;
 pub mod handout;
 pub mod health;
 pub mod pick;
 pub mod plan;
 pub mod price;
 pub mod score;
+pub mod sites;
 pub mod standing;
 #[cfg(test)]
 mod testing;

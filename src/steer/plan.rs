@@ -1,7 +1,8 @@
 //! The plan: for each service and each place clients can be in, the regions that share them.
 //!
 //! Comes from the model, the atlas and the regions' states; goes to the packet path as a table.
-//! Rebuilt whenever a standing or a price changes, off the query path.
+//! Rebuilt whenever a standing or a price changes, off the query path. Work that many places or
+//! services have in common is done once: see [`Sites`].
 //!
 //! **Tiers.** A place's regions are ranked by score and cut into tiers: the best and all within
 //! [`TIER_MS`] of it, then the best of the rest and all within that of it, and so on. Clients
@@ -10,15 +11,21 @@
 //! own clients: within a tier the others keep theirs (rendezvous), and a tier that is lost as a
 //! whole had no other clients.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::{Atlas, PlaceId};
-use crate::model::{Coordinates, EndpointTarget, Model, Policy, RegionId, Service, ServiceId};
+use crate::model::{
+    Coordinates, EndpointTarget, GeoRules, Location, Model, Policy, RegionId, Service, ServiceId, Weights,
+};
 
+use super::classes::Classes;
+use super::geo::preferred;
 use super::handout::Handout;
-use super::score::{Score, model_rtt, score};
+use super::score::{Score, model_rtt, score, total_ms};
+use super::sites::Sites;
 use super::standing::{RegionState, Standing};
 
 /// Regions whose scores are further apart than this do not share a place's clients: the share
@@ -33,7 +40,11 @@ pub const AFTERMATH: Duration = Duration::from_secs(300);
 /// Shares of every service, indexed by [`ServiceId`].
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
+    /// Whom all services answer alike; `None` only before anything was planned.
+    pub classes: Option<Arc<Classes>>,
     pub services: Vec<ServicePlan>,
+    /// Lent to the next plan; `None` where no service goes by score.
+    sites: Option<Arc<Sites>>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,13 +107,14 @@ pub enum Footing {
 }
 
 impl CellTable {
-    /// The cell of a place, and whether the place mattered at all.
+    /// The cell of a place.
     pub fn cell(&self, place: PlaceId) -> Option<&Cell> {
-        let index = match self.by_place.get(place.0 as usize) {
-            Some(&index) => index as usize,
-            None => 0,
-        };
-        self.cells.get(index)
+        self.cells.get(self.cell_index(place) as usize)
+    }
+
+    /// Which of the table's cells a place is in.
+    pub fn cell_index(&self, place: PlaceId) -> u32 {
+        self.by_place.get(place.index()).copied().unwrap_or(0)
     }
 
     pub fn depends_on_place(&self) -> bool {
@@ -119,29 +131,66 @@ pub fn plan(
     previous: Option<(&Plan, &[RegionState])>,
     now: Instant,
 ) -> Plan {
-    let services = model
-        .service_ids()
-        .map(|id| {
-            let service = model.service(id);
-            let reusable = previous.and_then(|(plan, old)| {
-                let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
-                if same { plan.services.get(id.index()) } else { None }
-            });
-            let (eligible, footing) = candidates(service, states);
-            let cells = match reusable {
-                Some(before) => before.cells.clone(),
-                None => Arc::new(cell_table(model, atlas, id, states, &eligible)),
-            };
-            ServicePlan {
-                cells,
-                footing,
-                aftermath: aftermath(service, states, now),
-                reduced: reduced(service, states),
-                offers: offers(model, service),
-            }
-        })
-        .collect();
-    Plan { services }
+    let kept = previous.and_then(|(plan, _)| plan.sites.clone());
+    let sites = kept.or_else(|| Sites::of_services(model, atlas).map(Arc::new));
+    let mut made: HashMap<Recipe<'_>, Arc<CellTable>> = HashMap::new();
+    let services = model.service_ids().map(|id| {
+        let service = model.service(id);
+        let reusable = previous.and_then(|(plan, old)| {
+            let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
+            if same { plan.services.get(id.index()) } else { None }
+        });
+        let (eligible, footing) = candidates(service, states);
+        let cells = match reusable {
+            Some(before) => before.cells.clone(),
+            None => made
+                .entry(Recipe::of(service))
+                .or_insert_with(|| Arc::new(cell_table(model, atlas, sites.as_deref(), id, states, &eligible)))
+                .clone(),
+        };
+        ServicePlan {
+            cells,
+            footing,
+            aftermath: aftermath(service, states, now),
+            reduced: reduced(service, states),
+            offers: offers(model, service),
+        }
+    });
+    let services: Vec<ServicePlan> = services.collect();
+    let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
+    Plan { classes: Some(Classes::of(atlas, tables_by_place(&services), before)), services, sites }
+}
+
+/// The tables that look at places, each once, in the order of the services.
+fn tables_by_place(services: &[ServicePlan]) -> Vec<Arc<CellTable>> {
+    let mut seen = HashSet::new();
+    let by_place = services.iter().map(|service| &service.cells).filter(|table| table.depends_on_place());
+    by_place.filter(|table| seen.insert(Arc::as_ptr(table))).cloned().collect()
+}
+
+/// What a service's cells follow from, besides the regions' states. Services alike in it share
+/// their cells: a hundred names with one policy cost what one does.
+#[derive(PartialEq, Eq, Hash)]
+struct Recipe<'a> {
+    policy: Policy,
+    regions: &'a [RegionId],
+    /// As bits, which compare and hash.
+    region_weights: Vec<u64>,
+    weights: [u64; 3],
+    geo: &'a GeoRules,
+}
+
+impl Recipe<'_> {
+    fn of(service: &Service) -> Recipe<'_> {
+        let Weights { latency, load, cost } = service.weights;
+        Recipe {
+            policy: service.policy,
+            regions: &service.regions,
+            region_weights: service.region_weights.iter().map(|weight| weight.to_bits()).collect(),
+            weights: [latency, load, cost].map(f64::to_bits),
+            geo: &service.geo,
+        }
+    }
 }
 
 /// When the plan's TTLs next change by the passing of time alone.
@@ -210,10 +259,13 @@ pub fn candidates(service: &Service, states: &[RegionState]) -> (Vec<bool>, Foot
 pub fn scores(model: &Model, service: &Service, states: &[RegionState], at: Option<Coordinates>) -> Vec<Score> {
     let one = |&id: &RegionId| {
         let region = model.region(id);
-        let price_ms = states.get(id.index()).map_or(0.0, |state| state.price_ms);
-        score(service.weights, model_rtt(at, region.coordinates), price_ms, region.cost)
+        score(service.weights, model_rtt(at, region.coordinates), price_ms(states, id), region.cost)
     };
     service.regions.iter().map(one).collect()
+}
+
+fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
+    states.get(id.index()).map_or(0.0, |state| state.price_ms)
 }
 
 /// Where clients of a place count as being: there, else at the model's default location.
@@ -255,28 +307,64 @@ pub fn shares_by_score(service: &Service, totals: &[f64], eligible: &[bool]) -> 
     Cell { shares }
 }
 
-fn cell_table(model: &Model, atlas: &Atlas, id: ServiceId, states: &[RegionState], eligible: &[bool]) -> CellTable {
+fn cell_table(
+    model: &Model,
+    atlas: &Atlas,
+    sites: Option<&Sites>,
+    id: ServiceId,
+    states: &[RegionState],
+    eligible: &[bool],
+) -> CellTable {
     let service = model.service(id);
-    match service.policy {
-        Policy::Failover => one_cell(first_eligible(service, eligible)),
-        Policy::Weighted => one_cell(shares_by_weight(service, eligible)),
-        Policy::Score => {
-            let mut table = CellTable::default();
-            // One cell per region for the many places that are not split; the few others after.
-            let mut whole = vec![None; model.regions.len()];
-            for place in atlas.places() {
-                let scores = scores(model, service, states, coordinates(model, atlas, place));
-                let totals: Vec<f64> = scores.iter().map(|s| s.total_ms).collect();
-                let cell = shares_by_score(service, &totals, eligible);
-                let index = match &*cell.shares {
-                    [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut table.cells, cell.clone())),
-                    _ => push(&mut table.cells, cell),
-                };
-                table.by_place.push(index);
-            }
-            table
-        }
+    match (service.policy, sites) {
+        (Policy::Failover, _) => one_cell(first_eligible(service, eligible)),
+        (Policy::Weighted, _) => one_cell(shares_by_weight(service, eligible)),
+        (Policy::Geo, _) => cells_by_list(model, atlas, service, eligible),
+        (Policy::Score, Some(sites)) => cells_by_score(model, sites, service, states, eligible),
+        // There are sites wherever a service goes by score.
+        (Policy::Score, None) => one_cell(shares_by_weight(service, eligible)),
     }
+}
+
+fn cells_by_list(model: &Model, atlas: &Atlas, service: &Service, eligible: &[bool]) -> CellTable {
+    let mut table = CellTable::default();
+    let mut of_region = vec![None; model.regions.len()];
+    for place in atlas.places() {
+        let share = first_of_list(service, &atlas.location(place), eligible);
+        let cell = || Cell { shares: Box::new([share]) };
+        let index = *of_region[share.region.index()].get_or_insert_with(|| push(&mut table.cells, cell()));
+        table.by_place.push(index);
+    }
+    table
+}
+
+fn cells_by_score(
+    model: &Model,
+    sites: &Sites,
+    service: &Service,
+    states: &[RegionState],
+    eligible: &[bool],
+) -> CellTable {
+    let mut cells = Vec::new();
+    // One cell per region for the many sites that are not split; the few others after.
+    let mut whole = vec![None; model.regions.len()];
+    let mut totals = Vec::with_capacity(service.regions.len());
+    let by_site: Vec<u32> = sites
+        .ids()
+        .map(|site| {
+            totals.clear();
+            totals.extend(service.regions.iter().map(|&id| {
+                let rtt_ms = sites.rtt_ms(model, site, id);
+                total_ms(service.weights, rtt_ms, price_ms(states, id), model.region(id).cost)
+            }));
+            let cell = shares_by_score(service, &totals, eligible);
+            match &*cell.shares {
+                [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut cells, cell.clone())),
+                _ => push(&mut cells, cell),
+            }
+        })
+        .collect();
+    CellTable { cells, by_place: sites.of_places().map(|site| by_site[site]).collect() }
 }
 
 fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
@@ -288,10 +376,20 @@ fn one_cell(cell: Cell) -> CellTable {
     CellTable { cells: vec![cell], by_place: Vec::new() }
 }
 
+/// `geo`: the first eligible region of the place's list; without one, the first there is.
+fn first_of_list(service: &Service, location: &Location, eligible: &[bool]) -> Share {
+    let is_eligible = |region: &RegionId| service.regions.iter().zip(eligible).any(|(of, yes)| of == region && *yes);
+    let region = preferred(&service.geo, location).find(is_eligible);
+    Share { region: region.unwrap_or_else(|| first_region(service, eligible)), weight: 1.0 }
+}
+
 /// `failover`: the first eligible region in the order of the file has all clients.
 fn first_eligible(service: &Service, eligible: &[bool]) -> Cell {
-    let first = eligible.iter().position(|&yes| yes).unwrap_or(0);
-    Cell { shares: Box::new([Share { region: service.regions[first], weight: 1.0 }]) }
+    Cell { shares: Box::new([Share { region: first_region(service, eligible), weight: 1.0 }]) }
+}
+
+fn first_region(service: &Service, eligible: &[bool]) -> RegionId {
+    service.regions[eligible.iter().position(|&yes| yes).unwrap_or(0)]
 }
 
 /// `weighted`: shares by the configured weights; all alike where none of the eligible has any.
@@ -457,6 +555,40 @@ mod tests {
     }
 
     #[test]
+    fn geo_answers_the_operators_list_then_the_default_then_anything() {
+        let mut world = three(Policy::Geo);
+        let (seoul, tokyo, frankfurt) = (RegionId(0), RegionId(1), RegionId(2));
+        let korea = crate::model::GeoPlace::Country("KR".parse().expect("a country"));
+        world.service().geo = GeoRules { rules: [(korea, vec![tokyo, seoul])].into(), default: vec![frankfurt] };
+        let country = Some("KR".parse().expect("a country"));
+        let networks = [("10.82.0.0/16".parse().expect("a prefix"), Location { country, ..Location::default() })];
+        world.atlas = Atlas::build(&[], &networks).expect("an atlas");
+        let answers = |world: &World| {
+            let plan = world.plan(Instant::now());
+            [82, 49].map(|octet| plan.region_of(client(octet, 1)).to_owned())
+        };
+        assert_eq!(answers(&world), ["tokyo", "frankfurt"]);
+        world.down(1);
+        assert_eq!(answers(&world), ["seoul", "frankfurt"]);
+        world.down(0);
+        assert_eq!(answers(&world), ["frankfurt", "frankfurt"]);
+        world.states[0].standing = Standing::Up;
+        world.down(2);
+        assert_eq!(answers(&world), ["seoul", "seoul"]);
+    }
+
+    #[test]
+    fn services_that_are_alike_share_their_cells() {
+        let mut world = three(Policy::Score);
+        let twin = world.model.services[0].clone();
+        let other = Service { weights: Weights { cost: 1.0, ..Weights::default() }, ..twin.clone() };
+        world.model.services.extend([twin, other]);
+        let plan = world.plan(Instant::now()).plan;
+        assert!(Arc::ptr_eq(&plan.services[0].cells, &plan.services[1].cells));
+        assert!(!Arc::ptr_eq(&plan.services[0].cells, &plan.services[2].cells));
+    }
+
+    #[test]
     fn a_dear_region_is_left_for_a_cheap_one() {
         let mut world = three(Policy::Score);
         world.states[2].price_ms = 250.0;
@@ -499,6 +631,33 @@ mod tests {
             let (kept, fresh) = (&next.services[0], &fresh.services[0]);
             assert_eq!((&kept.cells.cells, kept.footing), (&fresh.cells.cells, fresh.footing), "{:?}", world.states);
             (before, states) = (next, world.states.clone());
+        }
+    }
+
+    #[test]
+    fn services_alike_share_one_table_and_others_have_their_own() {
+        let mut world = three(Policy::Score);
+        let mut alike = world.model.services[0].clone();
+        alike.failover_ttl = crate::model::Ttl::saturating(1);
+        let mut other = alike.clone();
+        other.weights.load = 0.0;
+        world.model.services.extend([alike, other]);
+        let plan = world.plan(Instant::now()).plan;
+        assert!(Arc::ptr_eq(&plan.services[0].cells, &plan.services[1].cells));
+        assert!(!Arc::ptr_eq(&plan.services[0].cells, &plan.services[2].cells));
+    }
+
+    #[test]
+    fn the_plan_is_what_the_scores_that_are_explained_say() {
+        let mut world = three(Policy::Score);
+        world.states[1].price_ms = 7.5;
+        let planned = world.plan(Instant::now()).plan;
+        let service = &world.model.services[0];
+        for place in world.atlas.places() {
+            let scores = scores(&world.model, service, &world.states, coordinates(&world.model, &world.atlas, place));
+            let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
+            let expected = shares_by_score(service, &totals, &[true; 3]);
+            assert_eq!(planned.services[0].cells.cell(place), Some(&expected), "{place:?}");
         }
     }
 

@@ -10,6 +10,9 @@ pub const TARGET_UTILISATION: f64 = 0.85;
 const GAIN_MS: f64 = 12.0;
 /// How much slower a price falls than it rises.
 const FALLING: f64 = 0.4;
+/// The highest utilisation believed: a single report, however wild, raises a price by 38 ms at
+/// most, which ten reports of an idle region take back.
+const MAX_UTILISATION: f64 = 4.0;
 /// The dearest a region can be.
 pub const MAX_PRICE_MS: f64 = 250.0;
 
@@ -21,7 +24,7 @@ pub fn next_price(price_ms: f64, utilisation: f64) -> f64 {
     if !utilisation.is_finite() {
         return price_ms;
     }
-    let step = GAIN_MS * (utilisation - TARGET_UTILISATION);
+    let step = GAIN_MS * (utilisation.min(MAX_UTILISATION) - TARGET_UTILISATION);
     let step = if step < 0.0 { step * FALLING } else { step };
     (price_ms + step).clamp(0.0, MAX_PRICE_MS)
 }
@@ -35,6 +38,16 @@ mod tests {
         assert!((next_price(10.0, 1.85) - 22.0).abs() < 1e-9);
         assert!((next_price(10.0, 0.35) - 7.6).abs() < 1e-9);
         assert_eq!(next_price(10.0, TARGET_UTILISATION), 10.0);
+    }
+
+    #[test]
+    fn one_wild_report_is_no_sentence() {
+        let mut price = next_price(0.0, 1e9);
+        assert!(price < 40.0, "{price}");
+        for _ in 0..10 {
+            price = next_price(price, 0.0);
+        }
+        assert_eq!(price, 0.0);
     }
 
     #[test]

@@ -57,10 +57,21 @@ pub fn model_rtt(client: Option<Coordinates>, region: Coordinates) -> Rtt {
 /// The score of a region that is `rtt` away, charges `price_ms` for its load and costs
 /// `cost` dollars per million requests.
 pub fn score(weights: Weights, rtt: Rtt, price_ms: f64, cost: f64) -> Score {
-    let latency_ms = 200.0 * weights.latency * rtt.ms / 100.0;
+    let [latency_ms, load_ms, cost_ms] = terms(weights, rtt.ms, price_ms, cost);
+    Score { rtt, latency_ms, load_ms, cost_ms, total_ms: latency_ms + load_ms + cost_ms }
+}
+
+/// [`Score::total_ms`] alone, of a round-trip time in milliseconds.
+pub fn total_ms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> f64 {
+    let [latency_ms, load_ms, cost_ms] = terms(weights, rtt_ms, price_ms, cost);
+    latency_ms + load_ms + cost_ms
+}
+
+fn terms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> [f64; 3] {
+    let latency_ms = 200.0 * weights.latency * rtt_ms / 100.0;
     let load_ms = 200.0 * weights.load * price_ms / 60.0;
     let cost_ms = 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0;
-    Score { rtt, latency_ms, load_ms, cost_ms, total_ms: latency_ms + load_ms + cost_ms }
+    [latency_ms, load_ms, cost_ms]
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ impl World {
             policy,
             regions: (0..regions.len()).map(|index| RegionId(index as u16)).collect(),
             region_weights: vec![1.0; regions.len()],
+            geo: Default::default(),
             weights: Weights::default(),
             ttl: Ttl::saturating(30),
             failover_ttl: Ttl::saturating(5),

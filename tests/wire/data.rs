@@ -112,6 +112,15 @@ fn rfc4035_3_1_4_1_ds_of_a_nested_zone_comes_from_the_parent_zone_served_here() 
 }
 
 #[test]
+fn rfc4035_3_1_4_1_the_parent_says_that_there_is_no_ds() {
+    assert_no_data("bare.wire.test", "DS"); // a nested zone without a delegation
+    let reply = query("deep.child.wire.test", "DS"); // its parent is delegated to others
+    assert!(!reply.is_authoritative());
+    assert!(reply.authority()[0].starts_with("child.wire.test. 3600 IN NS"), "{:?}", reply.authority());
+    assert!(query("deep.child.wire.test", "SOA").is_authoritative());
+}
+
+#[test]
 fn a_nested_zone_served_here_answers_for_itself() {
     let reply = query("host.nested.wire.test", "A");
     assert!(reply.is_authoritative());

@@ -4,6 +4,8 @@
 pub const ALL: &[(&str, &str)] = &[
     ("wire.test.toml", WIRE),
     ("nested.wire.test.toml", NESTED),
+    ("bare.wire.test.toml", BARE),
+    ("deep.child.wire.test.toml", BELOW_A_CUT),
     ("example.toml", RFC4592),
     ("steer.test.toml", STEER),
     ("apex.test.toml", APEX),
@@ -80,6 +82,26 @@ records = """
 @    NS  ns1
 ns1  A   192.0.2.110
 host A   192.0.2.111
+"""
+"#;
+
+/// A zone inside another that does not delegate it.
+const BARE: &str = r#"
+origin = "bare.wire.test"
+records = """
+@    SOA ns1 hostmaster 1 1h 10m 1w 30
+@    NS  ns1
+ns1  A   192.0.2.120
+"""
+"#;
+
+/// A zone below what another zone delegates to others.
+const BELOW_A_CUT: &str = r#"
+origin = "deep.child.wire.test"
+records = """
+@    SOA ns1 hostmaster 1 1h 10m 1w 30
+@    NS  ns1
+ns1  A   192.0.2.130
 """
 "#;
 

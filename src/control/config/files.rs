@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let file = std::fs::File::open(path)?;
+        let file = open_at_once(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -47,6 +48,11 @@ impl Files for Disk {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect()
     }
+}
+
+/// Opens a file for reading. Never waits: a named pipe nobody writes to would hold up a reload for good.
+fn open_at_once(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 fn too_large() -> io::Error {
@@ -186,6 +192,17 @@ mod tests {
         ] {
             assert!(!inside(config, from, path), "{config} {path}");
         }
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("zone.toml");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let error = Disk.read(&pipe).expect_err("nothing to read").to_string();
+        assert!(error.contains("not a regular file"), "{error}");
+        let error = crate::atlas::Database::read(&pipe).expect_err("nothing to read").to_string();
+        assert!(error.contains("not a regular file"), "{error}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub const EXAMPLE: &str = "location = { country = \"KR\", latitude = 37.57, long
 /// A location that always has coordinates: those given, or the centroid of the country. The
 /// continent, too, follows from the country where it is not given.
 pub fn read(value: Value<'_>) -> Option<Location> {
-    value.table("`location`", |table| {
+    value.table_like("`location`", "a table such as { country = \"KR\" }", |table| {
         let continent =
             table.get("continent").and_then(|v| v.text("a continent code such as \"AS\"", str::parse::<Continent>));
         let country_key = table.get("country");

@@ -20,6 +20,7 @@
 mod check;
 mod duration;
 mod files;
+mod geo;
 mod load_report;
 mod location;
 mod reader;
@@ -38,7 +39,7 @@ use std::time::Duration;
 pub use files::{Disk, Files, MAX_FILE_BYTES};
 
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Model, Name, ZoneId};
+use crate::model::{Model, Name, Service, ZoneId};
 use files::Sources;
 use zone::ZoneParts;
 
@@ -152,7 +153,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 /// As [`load`].
 pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let sources = Sources::new(files, path);
-    let main = sources.open(path).map_err(|error| vec![Diagnostic::error(error).help(NAME_A_FILE)])?;
+    let main = sources.open(path).map_err(|error| vec![unreadable(error, path)])?;
     let ((config, networks, default_location), mut diagnostics) =
         reader::read_document(&main, "the configuration", |root| settings::read(root, &sources));
     let mut model = Model { networks, default_location, ..Model::default() };
@@ -167,8 +168,17 @@ pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnosti
 
 const NAME_A_FILE: &str = "name the main file, for example: meridian check --config /etc/meridian/meridian.toml";
 
+/// Where there is no such file, another may be meant.
+fn unreadable(error: String, path: &Path) -> Diagnostic {
+    match path.is_file() {
+        true => Diagnostic::error(error),
+        false => Diagnostic::error(error).help(NAME_A_FILE),
+    }
+}
+
 fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagnostics: &mut Vec<Diagnostic>) {
     let mut origins: HashMap<Name, Span> = HashMap::new();
+    let mut service_spans = Vec::new();
     let paths = zone_files(sources, directory, diagnostics);
     for (index, path) in paths.iter().enumerate() {
         if diagnostics.len() >= MAX_TOLD {
@@ -188,7 +198,10 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
             zone::read(&file, id, model.regions.len(), sources);
         diagnostics.extend(found);
         model.regions.extend(regions);
-        model.services.extend(services);
+        for (service, span) in services {
+            model.services.push(service);
+            service_spans.push(span);
+        }
         let Some((zone, span)) = zone else { continue };
         if let Some(first) = origins.insert(zone.origin.clone(), span.clone()) {
             let twice = Diagnostic::error(format!("two files are for the zone {}", zone.origin));
@@ -196,7 +209,21 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
         }
         model.zones.push(zone);
     }
+    for (service, span) in model.services.iter().zip(service_spans) {
+        diagnostics.extend(in_another_zone(service, span, model, &origins));
+    }
     report_too_many(model, diagnostics);
+}
+
+/// A service whose name belongs to a zone inside its own: that zone answers there.
+fn in_another_zone(service: &Service, span: Span, model: &Model, origins: &HashMap<Name, Span>) -> Option<Diagnostic> {
+    let own = &model.zones.get(service.zone.index())?.origin;
+    let above = std::iter::successors(Some(service.name.clone()), Name::parent);
+    let inner = above.take_while(|name| name != own).find_map(|name| origins.get_key_value(&name));
+    let (origin, place) = inner.filter(|_| service.name.is_at_or_below(own))?;
+    let error = Diagnostic::error(format!("the service {} is in the zone {origin}", service.name));
+    let label = "would never be answered: define it in that zone's file";
+    Some(error.at(span, label).related(place.clone(), "that zone"))
 }
 
 /// The zone files by name. Reports a directory that is not there, or holds none.
@@ -209,8 +236,10 @@ fn zone_files(sources: &Sources<'_>, directory: &Path, diagnostics: &mut Vec<Dia
             let missing = error.kind() == io::ErrorKind::NotFound;
             let why = if missing { "it does not exist".to_owned() } else { error.to_string() };
             let error = Diagnostic::error(format!("cannot read the zones directory {shown}: {why}"));
-            let help = if missing { format!("create it and {help}, or set `zones` in the main file") } else { help };
-            diagnostics.push(error.help(help));
+            diagnostics.push(match missing {
+                true => error.help(format!("create it and {help}, or set `zones` in the main file")),
+                false => error,
+            });
             return Vec::new();
         }
     };

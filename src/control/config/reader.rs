@@ -179,12 +179,16 @@ impl<'a> Table<'a> {
                 .at(entry.span(), "not known here");
             unknown = match nearest(entry.value.name, asked.iter().copied()) {
                 Some(key) => unknown.help(format!("did you mean `{key}`?")),
+                None if entry.value.is_table() => unknown.help(DOTS),
                 None => unknown.help(format!("known here: {}", list(asked.iter().map(|key| format!("`{key}`"))))),
             };
             self.report.push(unknown);
         }
     }
 }
+
+/// `[service.www.apps]` is the table `apps` in `www`, which is hardly ever meant.
+const DOTS: &str = "a dot begins a table inside the table; a name with dots is written in quotes, such as \"a.b\"";
 
 /// A key and its value in a table whose keys are names the operator chose.
 #[derive(Clone)]
@@ -396,8 +400,18 @@ impl<'a> Value<'a> {
     /// A table with known keys. `what` is what messages call it; keys that `read` does not ask
     /// for are reported.
     pub fn table<T>(&self, what: impl Into<String>, read: impl FnOnce(&Table<'a>) -> Option<T>) -> Option<T> {
+        self.table_like(what, "a table", read)
+    }
+
+    /// [`Value::table`], where something simpler is often written; `expected` says how it is done.
+    pub fn table_like<T>(
+        &self,
+        what: impl Into<String>,
+        expected: &str,
+        read: impl FnOnce(&Table<'a>) -> Option<T>,
+    ) -> Option<T> {
         let what = what.into();
-        let Some(entries) = self.value.get_ref().as_table() else { return self.wrong_type("a table") };
+        let Some(entries) = self.value.get_ref().as_table() else { return self.wrong_type(expected) };
         let table = Table::new(self.report, what, entries, self.value.span());
         let made = read(&table);
         table.report_unknown_keys();

@@ -71,7 +71,7 @@ fn endpoints(value: Value<'_>, origin: &Name) -> Option<Vec<Endpoint>> {
 }
 
 fn endpoint(value: Value<'_>, origin: &Name, seen: &mut HashMap<IpAddr, Span>) -> Option<Endpoint> {
-    value.table("an endpoint", |table| {
+    value.table_like("an endpoint", "a table such as { address = \"192.0.2.1\" }", |table| {
         let target = target(table, origin, seen);
         let weight = table.or("weight", 1, |v| v.small(1..=1_000_000));
         let layer = table.or("layer", Layer::default(), |v| v.choice(&[("l4", Layer::L4), ("l7", Layer::L7)]));

@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
+use super::geo;
 use super::reader::{Entry, Table, Value, list};
 use crate::control::diagnostic::{Diagnostic, Span, nearest};
-use crate::model::{HttpsHint, Name, Policy, RegionId, Service, Ttl, Weights, ZoneId};
+use crate::model::{GeoRules, HttpsHint, Name, Policy, RegionId, Service, Ttl, Weights, ZoneId};
 
 /// Regions of a service at most: all there may be.
 const MAX_REGIONS: usize = super::MAX_REGIONS;
@@ -36,6 +37,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &KnownRegions
         let policy = table.or("policy", Policy::Score, |v| v.choice(&choices));
         let regions = table.require("regions", "regions = [\"seoul\", \"virginia\"]");
         let regions = regions.and_then(|v| regions_and_shares(v, policy, known));
+        let geo = table.get("geo");
         let weights = table.or("weights", Weights::default(), |v| weights(v, policy));
         let (ttl, failover_ttl) = ttls(table);
         let ecs = table.or("ecs", true, |v| v.boolean());
@@ -44,8 +46,10 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &KnownRegions
         if policy == Policy::Score {
             warn_of_unchecked(entry, &regions);
         }
+        let geo = geo_rules(entry, geo, policy, &regions);
         let (regions, region_weights) = regions.iter().map(|(region, share)| (region.id, *share)).unzip();
-        Some(Service { name: name?, zone, policy, regions, region_weights, weights, ttl, failover_ttl, ecs, https })
+        let name = name?;
+        Some(Service { name, zone, policy, regions, region_weights, geo, weights, ttl, failover_ttl, ecs, https })
     })
 }
 
@@ -53,7 +57,10 @@ fn service_name(entry: &Entry<'_>, origin: &Name) -> Option<Name> {
     let report = entry.value.report();
     let text = entry.value.name;
     match Name::parse(text, origin) {
-        Ok(name) if name.is_at_or_below(origin) => return Some(name),
+        Ok(name) if name.is_at_or_below(origin) => {
+            warn_of_twice_the_origin(entry, &name, origin);
+            return Some(name);
+        }
         Ok(name) => report.push(
             Diagnostic::error(format!("the service {name} is outside the zone {origin}"))
                 .at(entry.span(), "expected a name relative to the origin, such as `www`, or \"@\""),
@@ -63,6 +70,22 @@ fn service_name(entry: &Entry<'_>, origin: &Name) -> Option<Name> {
         ),
     }
     None
+}
+
+/// `www.example.com` in the zone `example.com` lacks its dot at the end.
+fn warn_of_twice_the_origin(entry: &Entry<'_>, name: &Name, origin: &Name) {
+    let text = entry.value.name;
+    let unnamed = *origin == Name::root(); // or the zone did not say which it is
+    if unnamed
+        || text.ends_with('.')
+        || !Name::parse_absolute(text).is_ok_and(|absolute| absolute.is_at_or_below(origin))
+    {
+        return;
+    }
+    let twice = Diagnostic::warning("a service's name ends in the origin")
+        .at(entry.span(), format!("is {name}"))
+        .help(format!("names are relative to the origin: write what comes before it, or \"{text}.\""));
+    entry.value.report().push(twice);
 }
 
 /// `regions = ["a", "b"]`, all alike; or, for `weighted`, `regions = { a = 3, b = 1 }`.
@@ -127,6 +150,32 @@ fn unknown_region(name: &str, span: Span, known: &KnownRegions<'_>) -> Diagnosti
     }
     let names = known.keys().take(SHOWN).map(|name| format!("`{name}`"));
     unknown.help(format!("regions of this file: {}", list(names)))
+}
+
+/// `geo`, which the policy `geo` needs and no other reads.
+fn geo_rules(
+    entry: &Entry<'_>,
+    geo: Option<Value<'_>>,
+    policy: Policy,
+    regions: &[(&KnownRegion<'_>, f64)],
+) -> GeoRules {
+    match (geo, policy) {
+        (Some(value), Policy::Geo) => geo::read(value, regions).unwrap_or_default(),
+        (Some(value), _) => {
+            let label = format!("policy `{}` does not look at it", policy.as_str());
+            value.report().push(Diagnostic::warning("`geo` has no effect").at(value.span(), label));
+            GeoRules::default()
+        }
+        (None, Policy::Geo) => {
+            let missing = Diagnostic::error("the policy `geo` needs to know whom to send where");
+            entry
+                .value
+                .report()
+                .push_missing(missing.at(entry.span(), format!("`geo` is missing, such as {}", geo::EXAMPLE)));
+            GeoRules::default()
+        }
+        (None, _) => GeoRules::default(),
+    }
 }
 
 fn weights(value: Value<'_>, policy: Policy) -> Option<Weights> {

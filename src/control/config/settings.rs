@@ -25,8 +25,9 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Lo
     let token_file =
         root.get("admin").map(|v| v.table("`admin`", |t| t.require("token_file", TOKEN_FILE).and_then(path)));
     let config = Config {
-        listen: root
-            .or("listen", Listen::default(), |v| v.table("`listen`", |t| Some(listen(t, token_file.is_some())))),
+        listen: root.or("listen", Listen::default(), |v| {
+            v.table_like("`listen`", LISTEN, |t| Some(listen(t, token_file.is_some())))
+        }),
         zones: root.get("zones").and_then(path).unwrap_or_else(|| sources.resolve("zones")),
         state: root.get("state").and_then(path).unwrap_or_else(|| sources.resolve("state")),
         geoip: Geoip { databases: root.or("geoip", Vec::new(), |v| databases(v, sources)) },
@@ -40,6 +41,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Lo
     (config, root.or("network", Vec::new(), networks), default_location)
 }
 
+const LISTEN: &str = "keys of it: `listen.dns = [\"192.0.2.1:53\"]` and `listen.admin = \"127.0.0.1:8053\"`";
 const TOKEN_FILE: &str = "token_file = \"admin.token\"";
 
 fn path(value: Value<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
@@ -56,15 +58,16 @@ fn listen(table: &Table<'_>, has_token: bool) -> Listen {
 
 fn dns_addresses(value: Value<'_>) -> Option<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
-    for item in value.one_or_many("an array of addresses such as [\"0.0.0.0:53\"]", MAX_ITEMS)? {
+    let items = value.one_or_many("an array of addresses such as [\"0.0.0.0:53\"]", MAX_ITEMS)?;
+    if items.is_empty() {
+        return value.error("`dns` holds no address to listen on", "expected at least one such as \"0.0.0.0:53\"");
+    }
+    for item in items {
         let Some(address) = item.text(SOCKET_ADDRESS, str::parse::<SocketAddr>) else { continue };
         if addresses.contains(&address) {
             item.error::<()>(format!("`dns` names {address} twice"), "again here");
         }
         addresses.push(address);
-    }
-    if addresses.is_empty() {
-        return value.error("`dns` holds no address to listen on", "expected at least one such as \"0.0.0.0:53\"");
     }
     Some(addresses)
 }

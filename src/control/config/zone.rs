@@ -21,7 +21,8 @@ use crate::model::{EndpointTarget, Name, Region, RegionId, RrSet, Service, Zone,
 pub struct ZoneParts {
     pub zone: Option<(Zone, Span)>,
     pub regions: Vec<Region>,
-    pub services: Vec<Service>,
+    /// Each with its place.
+    pub services: Vec<(Service, Span)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -43,7 +44,7 @@ fn read_root(
     elsewhere: &mut Vec<Diagnostic>,
 ) -> ZoneParts {
     let origin_key = root.require("origin", "origin = \"gslb.example.com\"");
-    let origin = origin_key.and_then(|v| v.text("the zone's name such as \"gslb.example.com\"", Name::parse_absolute));
+    let origin = origin_key.and_then(|v| v.text("the zone's name such as \"gslb.example.com\"", zone_name));
     // Without an origin the rest is still read, so that its own mistakes are told.
     let base = origin.clone().unwrap_or_else(Name::root);
     let region_entries = entries(root.get("region"), "tables: [region.NAME]");
@@ -54,16 +55,31 @@ fn read_root(
     warn_of_unused(root, &known);
     let owners = owners(&service_entries, &services, &read, first_region);
     let parsed = records(root, &base, sources);
-    let zone = origin.zip(origin_key).map(|(origin, key)| {
-        let nodes = check_records(parsed, &origin, &key, &owners, elsewhere);
-        (Zone { origin, nodes }, key.span())
-    });
+    let zone = match origin.zip(origin_key) {
+        Some((origin, key)) => {
+            let nodes = check_records(parsed, &origin, &key, &owners, elsewhere);
+            Some((Zone { origin, nodes }, key.span()))
+        }
+        None => {
+            elsewhere.extend(parsed.into_iter().flat_map(|parsed| parsed.diagnostics));
+            None
+        }
+    };
+    let placed = |(service, entry): (Option<Service>, &Entry<'_>)| Some((service?, entry.span()));
     ZoneParts {
         zone,
         regions: read.into_iter().flatten().collect(),
-        services: services.into_iter().flatten().collect(),
+        services: services.into_iter().zip(&service_entries).filter_map(placed).collect(),
         diagnostics: Vec::new(),
     }
+}
+
+/// Any name, but no URL: every octet may stand in a name, so that one would pass for one.
+fn zone_name(text: &str) -> Result<Name, String> {
+    if text.contains("://") {
+        return Err("this is a URL: write the name alone".to_owned());
+    }
+    Name::parse_absolute(text).map_err(|error| error.to_string())
 }
 
 fn entries<'a>(value: Option<Value<'a>>, expected: &str) -> Vec<Entry<'a>> {

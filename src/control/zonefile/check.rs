@@ -11,10 +11,13 @@ use super::rdata::{canonical, first_name};
 use super::tree::{Node, Tree};
 use super::{ZoneRecord, mistake};
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Name, RecordType, RrSet, Ttl};
+use crate::model::{Name, Record, RecordType, RrSet, Ttl};
 
 /// What caches rarely keep anyway (RFC 8767 section 4): longer is mostly a slip.
 const LONG_TTL: Ttl = Ttl::saturating(7 * 86_400);
+
+/// The longest message (RFC 1035 section 4.2.2).
+const MAX_MESSAGE: usize = u16::MAX as usize;
 
 /// A service's name, defined elsewhere in the zone's TOML.
 #[derive(Clone, Debug)]
@@ -45,7 +48,9 @@ pub fn check(
     let tree = Tree::new(origin, inside.into_iter());
     let glue_names = glue_names(&tree);
     let service_names = services.iter().rev().map(|service| (&service.name, service)).collect();
-    let mut check = Check { origin, origin_span, tree: &tree, glue_names, service_names, report: Report::default() };
+    let names_of_services = services.iter().flat_map(|service| names_above(&service.name, origin)).collect();
+    let report = Report::default();
+    let mut check = Check { origin, origin_span, tree: &tree, glue_names, service_names, names_of_services, report };
     for record in outside {
         check.outside(record);
     }
@@ -65,6 +70,8 @@ struct Check<'r> {
     glue_names: HashSet<Name>,
     /// The first service of each name.
     service_names: HashMap<&'r Name, &'r ServiceOwner>,
+    /// The services' names and all above them, up to the origin.
+    names_of_services: HashSet<Name>,
     report: Report,
 }
 
@@ -139,6 +146,7 @@ impl<'r> Check<'r> {
         let (rtype, ttl) = (first.record.rtype, first.record.ttl);
         self.ttls(records);
         let rdatas = self.distinct(records);
+        self.fits_a_message(first, &rdatas);
         if rdatas.len() > 1 && matches!(rtype, RecordType::SOA | RecordType::CNAME | RecordType::DNAME) {
             let second = records[1..].iter().find(|r| r.record.rdata != first.record.rdata).unwrap_or(&first);
             self.add(
@@ -148,6 +156,24 @@ impl<'r> Check<'r> {
             );
         }
         RrSet { rtype, ttl, rdatas }
+    }
+
+    /// What is longer than a message would be truncated even over TCP, and never be answered.
+    fn fits_a_message(&mut self, first: &ZoneRecord, rdatas: &[Box<[u8]>]) {
+        let Record { owner, rtype, .. } = &first.record;
+        // Header, question, and each owner as a pointer. Names in RDATA may become pointers, too,
+        // so that only the rest is sure.
+        let name = |rdata: &[u8]| first_name(*rtype, rdata).map_or(0, |name| name.as_wire().len().saturating_sub(2));
+        let records: usize = rdatas.iter().map(|rdata| 12 + rdata.len() - name(rdata)).sum();
+        let octets = 12 + owner.as_wire().len() + 4 + records;
+        if octets <= MAX_MESSAGE {
+            return;
+        }
+        let message = match rdatas.len() {
+            1 => format!("the {rtype} record of {owner} fits no message"),
+            count => format!("the {count} {rtype} records of {owner} fit no message"),
+        };
+        self.error(first, message, &format!("{octets} octets, at most {MAX_MESSAGE} can be answered"));
     }
 
     /// The RDATA of one RRset, each once.
@@ -342,7 +368,7 @@ impl<'r> Check<'r> {
         let inside = name.is_at_or_below(self.origin);
         let known = || {
             self.tree.find(name).is_some()
-                || self.service_names.contains_key(name)
+                || self.service_answering(name).is_some()
                 || self.tree.cover(name).is_some()
                 || self.tree.answering(name).is_some()
         };
@@ -358,7 +384,7 @@ impl<'r> Check<'r> {
         if !name.is_at_or_below(self.origin) {
             return Target::Elsewhere;
         }
-        if let Some(service) = self.service_names.get(name) {
+        if let Some(service) = self.service_answering(name) {
             return if service.has_host_endpoint { Target::Alias(&service.span) } else { Target::Addresses };
         }
         let tree: &'r Tree<'r> = self.tree;
@@ -375,6 +401,18 @@ impl<'r> Check<'r> {
             None if node.has_addresses() => Target::Addresses,
             None => Target::Nothing,
         }
+    }
+
+    /// The service that answers for a name in the zone: at it, or at the wildcard of its closest
+    /// encloser (RFC 4592 section 3.3.1).
+    fn service_answering(&self, name: &Name) -> Option<&'r ServiceOwner> {
+        let exists = |name: &Name| self.tree.contains(name) || self.names_of_services.contains(name);
+        if exists(name) {
+            return self.service_names.get(name).copied();
+        }
+        let encloser = std::iter::successors(name.parent(), Name::parent).find(exists)?;
+        let wildcard = Name::parse("*", &encloser).ok()?;
+        self.service_names.get(&wildcard).copied()
     }
 
     /// A service owns its name: nothing static may answer in its place.
@@ -428,6 +466,11 @@ impl<'r> Check<'r> {
                 .related(record.span.clone(), "the record"),
         );
     }
+}
+
+/// A name and those above it that are in the zone; none for a name outside.
+fn names_above(name: &Name, origin: &Name) -> impl Iterator<Item = Name> {
+    std::iter::successors(Some(name.clone()), Name::parent).take_while(|name| name.is_at_or_below(origin))
 }
 
 fn glue_names(tree: &Tree<'_>) -> HashSet<Name> {

@@ -75,6 +75,11 @@ impl<'r> Tree<'r> {
         self.find_key(&key(name))
     }
 
+    /// Whether the name holds records, or one below it does (RFC 4592 section 2.2.2).
+    pub fn contains(&self, name: &Name) -> bool {
+        self.exists(&key(name))
+    }
+
     /// The records that answer for `name`: its own, or a wildcard's (RFC 4592 section 3.3.1).
     pub fn answering(&self, name: &Name) -> Option<&Node<'r>> {
         let key = key(name);

@@ -138,10 +138,11 @@ fn read_body<'a>(packet: &'a [u8], header: &[u8; HEADER_OCTETS], query: &mut Que
             query.tsig = None;
             return None;
         }
+        let owner_at = packet.len() - rest.len();
         let extra = Extra::read(rest)?;
         rest = extra.rest;
         if extra.rtype == RecordType::TSIG {
-            query.tsig = Some(Tsig::read(extra.owner, extra.class, extra.ttl, extra.rdata)?);
+            query.tsig = Some(Tsig::read(packet, owner_at, extra.class, extra.ttl, extra.rdata)?);
         }
         if extra.rtype == RecordType::OPT {
             // "If a query message with more than one OPT RR is received, a FORMERR MUST be

@@ -270,6 +270,37 @@ fn mail_and_service_targets_have_addresses() {
 }
 
 #[test]
+fn rfc4592_3_3_1_a_wildcard_service_answers_for_targets() {
+    let text = "@ NS ns.apps\na MX 1 mail.apps\nb CNAME x.y.apps\nunder.apps TXT x\n";
+    assert_told(text, &["*.apps"], &[]);
+    assert_told(
+        "a CNAME b.under.apps\nb MX 1 under.apps\nunder.apps TXT x\nc CNAME x.api.apps\nd MX 1 e.apps\n",
+        &["*.apps:host", "api.apps"],
+        &[
+            "W zone:6:1: the target b.under.apps.example.com. does not exist",
+            "W zone:7:1: the MX target under.apps.example.com. has no address",
+            "W zone:9:1: the target x.api.apps.example.com. does not exist",
+            "W zone:10:1: the MX target e.apps.example.com. is an alias … <toml:1:1",
+        ],
+    );
+}
+
+#[test]
+fn an_rrset_fits_a_message() {
+    let zone = |records: usize| (0..records).map(|n| format!("a A 10.0.{}.{}\n", n / 256, n % 256)).collect::<String>();
+    assert_told(&zone(4093), &[], &[]); // 12 + 19 + 4093 * 16 = 65519
+    assert_told(
+        &zone(4095),
+        &[],
+        &[
+            "E zone:6:1: the 4095 A records of a.example.com. fit no message (65551 octets, at most 65535 can be answered)",
+        ],
+    );
+    let text = format!("a TXT {}\n", "\"x\" ".repeat(32_760));
+    assert_told(&text, &[], &["E zone:6:1: the TXT record of a.example.com. fits no message (65563 octets"]);
+}
+
+#[test]
 fn a_service_never_collides_with_static_records() {
     for (text, services, expected) in [
         (

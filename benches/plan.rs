@@ -1,0 +1,128 @@
+//! What a plan costs where it is large: 300,000 places at 80,000 positions, 50 services by score over
+//! 12 regions whose load moves. Prints the time of a whole snapshot: the first, after a region's
+//! price moved, after a verdict changed, and when nothing did.
+//!
+//! ```text
+//! cargo bench --bench plan
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use meridian::atlas::Atlas;
+use meridian::model::{
+    Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Model, Name, Policy, Prefix,
+    Region, RegionId, Service, Ttl, Weights, Zone, ZoneId,
+};
+use meridian::state::{LoadNews, Publisher};
+use meridian::steer::standing::Override;
+
+const REGIONS: u16 = 12;
+const SERVICES: u32 = 50;
+
+fn main() {
+    // `cargo test --benches`, which says no `--bench`, only wants to know that this runs.
+    let small = !std::env::args().any(|argument| argument == "--bench");
+    let places = if small { 300 } else { 300_000 };
+    for (title, kinds) in [("50 services alike", 1), ("50 services of 50 kinds", SERVICES)] {
+        measure(title, kinds, &Atlas::build(&[], &networks(places)).expect("an atlas"), places);
+    }
+}
+
+fn measure(title: &str, kinds: u32, atlas: &Atlas, places: u32) {
+    println!("{title}, {} places", atlas.place_count());
+    let atlas = Atlas::build(&[], &networks(places)).expect("an atlas");
+    let now = Instant::now();
+    let mut publisher = Publisher::new(model(kinds), atlas, "", 0, BTreeMap::new(), now);
+    report("first", now.elapsed());
+    let mut timed = |what: &str, news: &mut dyn FnMut(&mut Publisher, u32)| {
+        let rounds = 5;
+        let mut spent = Duration::ZERO;
+        for round in 0..rounds {
+            news(&mut publisher, round);
+            let now = Instant::now();
+            publisher.publish(now);
+            spent += now.elapsed();
+        }
+        report(what, spent / rounds);
+    };
+    timed("nothing new", &mut |_, _| {});
+    timed("one price moved", &mut |publisher, round| {
+        let region = format!("r{}@gslb.example", round % 3).into();
+        publisher.load_news(LoadNews { region, outcome: Ok((200.0, Some(100.0))) }, Instant::now());
+    });
+    timed("one price crept", &mut |publisher, _| {
+        let region = "r5@gslb.example".into();
+        publisher.load_news(LoadNews { region, outcome: Ok((85.1, Some(100.0))) }, Instant::now());
+    });
+    timed("one region lost or back", &mut |publisher, round| {
+        publisher.say("r4@gslb.example", if round % 2 == 0 { Override::Down } else { Override::Auto });
+    });
+}
+
+fn report(what: &str, spent: Duration) {
+    println!("  {what:<26}{:>10.2} ms", spent.as_secs_f64() * 1e3);
+}
+
+/// /24s at 80,000 positions, of networks of their own.
+fn networks(places: u32) -> Vec<(Prefix, Location)> {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut at = || Coordinates::new(rng.f64() * 130.0 - 60.0, rng.f64() * 360.0 - 180.0);
+    let positions: Vec<_> = (0..80_000).map(|_| at()).collect();
+    (0..places)
+        .map(|index| {
+            let address = std::net::Ipv4Addr::from(0x0100_0000 + (index << 8));
+            let coordinates = positions[index as usize % positions.len()];
+            (
+                Prefix::containing(address.into(), 24),
+                Location { coordinates, asn: Some(index + 1), ..Location::default() },
+            )
+        })
+        .collect()
+}
+
+fn model(kinds: u32) -> Model {
+    let origin = Name::parse_absolute("gslb.example").expect("a name");
+    let mut rng = fastrand::Rng::with_seed(8);
+    let regions = (0..REGIONS).map(|index| region(index, rng.f64() * 100.0 - 50.0, rng.f64() * 360.0 - 180.0));
+    let service = |index: u32| Service {
+        name: Name::parse(&format!("s{index}"), &origin).expect("a name"),
+        zone: ZoneId(0),
+        policy: Policy::Score,
+        regions: (0..REGIONS).map(RegionId).collect(),
+        region_weights: vec![1.0; usize::from(REGIONS)],
+        geo: Default::default(),
+        weights: Weights { latency: 0.5 + f64::from(index % kinds) * 1e-3, ..Weights::default() },
+        ttl: Ttl::saturating(30),
+        failover_ttl: Ttl::saturating(5),
+        ecs: true,
+        https: None,
+    };
+    let (regions, services) = (regions.collect(), (0..SERVICES).map(service).collect());
+    Model { zones: vec![Zone { origin, nodes: BTreeMap::new() }], regions, services, ..Model::default() }
+}
+
+fn region(index: u16, latitude: f64, longitude: f64) -> Region {
+    let address = std::net::Ipv4Addr::new(192, 0, 2, index as u8);
+    Region {
+        name: format!("r{index}").into(),
+        zone: ZoneId(0),
+        location: Location::default(),
+        coordinates: Coordinates::new(latitude, longitude).expect("coordinates"),
+        capacity: Some(100.0),
+        cost: 0.0,
+        endpoints: vec![Endpoint {
+            target: EndpointTarget::Addresses(vec![address.into()]),
+            weight: 1,
+            layer: Layer::L7,
+        }],
+        check: None,
+        load_report: Some(LoadReport {
+            kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
+            url: "http://192.0.2.1/".into(),
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(3),
+        }),
+        min_healthy: 1,
+    }
+}
