@@ -62,7 +62,7 @@ enum News {
     Said(String, Override),
 }
 
-const SERVICES: [&str; 3] = ["scored.gslb.test", "shared.gslb.test", "ordered.gslb.test"];
+const SERVICES: [&str; 4] = ["scored.gslb.test", "shared.gslb.test", "ordered.gslb.test", "listed.gslb.test"];
 
 impl World {
     fn random(rng: &mut Rng) -> World {
@@ -98,6 +98,10 @@ impl World {
         // The order says who is first, whatever order the file has them in.
         names.sort();
         zone += &format!("[service.ordered]\npolicy = \"failover\"\nregions = {}\nhttps = {{}}\n", list(&names));
+        let (first, last) = (names[0], names[names.len() - 1]);
+        zone += &format!("[service.listed]\npolicy = \"geo\"\nregions = {}\nhttps = {{}}\n", list(&names));
+        zone += &format!("geo.country = {{ KR = [\"{first}\"], US = [\"{last}\", \"{first}\"] }}\n");
+        zone += &format!("geo.continent = {{ EU = [\"{last}\"] }}\n");
         let shares: Vec<String> = names.iter().map(|name| format!("{name} = {}", name.len() + 1)).collect();
         zone +=
             &format!("[service.shared]\npolicy = \"weighted\"\nregions = {{ {} }}\nhttps = {{}}\n", shares.join(", "));
