@@ -31,6 +31,14 @@ pub struct Balancer {
     task: JoinHandle<()>,
 }
 
+impl Balancer {
+    /// Stops it, and returns once its socket is closed: an abort alone only asks for that.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await; // an error says that it was aborted
+    }
+}
+
 impl Drop for Balancer {
     fn drop(&mut self) {
         self.task.abort();

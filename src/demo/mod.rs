@@ -62,9 +62,12 @@ impl Demo {
         Ok(Demo { daemon, balancers, _scratch: scratch })
     }
 
-    /// Stops answering, then the regions.
+    /// Stops answering, then the regions. After it, all sockets are free again.
     pub async fn stop(self) {
         self.daemon.stop().await;
+        for balancer in self.balancers {
+            balancer.stop().await;
+        }
     }
 }
 
