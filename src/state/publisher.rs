@@ -155,10 +155,6 @@ impl Publisher {
         let (ids, model) = (&self.ids, &self.model);
         self.regions.retain(|name, facts| {
             let Some(&id) = ids.get(name) else { return false };
-            // A price that no report moves any more would hold for ever.
-            if model.region(id).load_report.is_none() {
-                (facts.load, facts.price_ms) = (LoadState::default(), 0.0);
-            }
             let labels: Vec<String> = model.region(id).endpoints.iter().map(Endpoint::label).collect();
             facts.endpoints.retain(|label, _| labels.contains(label));
             facts.forget_unasked(model.region(id));

@@ -203,7 +203,10 @@ fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
         // Suspect counts as up here; which of the two it is shows in handouts and TTLs.
         (Some(old), Some(new)) => {
             let class = |s: Standing| if s.is_eligible() { Standing::Up } else { s };
-            class(old.standing) == class(new.standing) && old.price_ms == new.price_ms && old.said == new.said
+            class(old.standing) == class(new.standing)
+                && old.verdict.serves() == new.verdict.serves()
+                && old.price_ms == new.price_ms
+                && old.said == new.said
         }
         _ => false,
     }
@@ -605,6 +608,30 @@ mod tests {
         world.states[0].price_ms = 3.0;
         let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
         assert!(!Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
+    }
+
+    #[test]
+    fn cells_kept_from_before_are_those_a_fresh_plan_would_have() {
+        let now = Instant::now();
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut world = three(Policy::Score);
+        let (mut before, mut states) = (world.plan(now).plan, world.states.clone());
+        for _ in 0..2_000 {
+            let region = rng.usize(..3);
+            match rng.u8(..3) {
+                0 => world.states[region].price_ms = f64::from(rng.u8(..3)) * 30.0,
+                1 => {
+                    world.states[region].verdict = [Verdict::Up, Verdict::Suspect, Verdict::Down][rng.usize(..3)];
+                    world.say(region, world.states[region].said);
+                }
+                _ => world.say(region, [Override::Auto, Override::Up, Override::Down, Override::Drain][rng.usize(..4)]),
+            }
+            let next = plan(&world.model, &world.atlas, &world.states, Some((&before, &states)), now);
+            let fresh = world.plan(now).plan;
+            let (kept, fresh) = (&next.services[0], &fresh.services[0]);
+            assert_eq!((&kept.cells.cells, kept.footing), (&fresh.cells.cells, fresh.footing), "{:?}", world.states);
+            (before, states) = (next, world.states.clone());
+        }
     }
 
     #[test]
