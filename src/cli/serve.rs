@@ -7,7 +7,6 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-use crate::control::reload::Prepared;
 use crate::daemon::Daemon;
 
 use super::arguments::{ConfigFile, LogLevel};
@@ -39,13 +38,15 @@ impl Serve {
     pub fn run(self, log: Option<LogLevel>) -> Outcome {
         log::start(log, "info")?;
         let source = FileSource::new(&self.file.config);
-        let prepared = source.prepare()?;
-        run_to_end(async move { serve(source, prepared).await })
+        run_to_end(serve(source))
     }
 }
 
-async fn serve(source: FileSource, prepared: Prepared) -> Outcome {
+async fn serve(source: FileSource) -> Outcome {
+    // First of all: a SIGHUP while large databases are read must not end the process.
     let mut signals = Signals::new()?;
+    // Nothing else runs yet that this could hold up.
+    let prepared = source.prepare()?;
     let daemon = tokio::select! {
         started = Daemon::start(Arc::new(source), prepared) => started.map_err(Failure::all)?,
         () = signals.stop() => return Ok(()),
