@@ -143,14 +143,20 @@ fn b_look_up(bencher: Bencher) {
 }
 
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
-fn c_locate(bencher: Bencher) {
-    WORLD.bench(
-        bencher,
-        |client| client,
-        |&client| {
-            black_box(WORLD.snapshot.atlas.locate(black_box(client)));
-        },
-    );
+fn c_locate_a_place(bencher: Bencher) {
+    let locate = |client: &IpAddr| {
+        black_box(WORLD.snapshot.atlas.locate(black_box(*client)));
+    };
+    WORLD.bench(bencher, |client| client, locate);
+}
+
+#[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
+fn c_locate_a_class(bencher: Bencher) {
+    let classes = WORLD.snapshot.plan.classes.as_ref().expect("classes");
+    let find = |client: &IpAddr| {
+        black_box(classes.find(black_box(*client)));
+    };
+    WORLD.bench(bencher, |client| client, find);
 }
 
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
