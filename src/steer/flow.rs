@@ -1,0 +1,1 @@
+//! The cheapest way to share demand out among regions of limited capacity.
