@@ -8,11 +8,12 @@
 //!
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
 //! - [`prefix`], [`location`]: who a client is
-//! - [`region`], [`service`]: what is steered, and how
+//! - [`region`], [`service`], [`policy`]: what is steered, and how
 //! - [`zone`]: all of it together, the [`Model`]
 
 pub mod location;
 pub mod name;
+pub mod policy;
 pub mod prefix;
 pub mod record;
 pub mod region;
@@ -22,12 +23,13 @@ pub mod zone;
 
 pub use location::{Continent, Coordinates, CountryCode, Location};
 pub use name::{Name, NameError};
+pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, Rule, Weight};
 pub use prefix::Prefix;
 pub use record::{Record, RecordType};
 pub use region::{
     Check, CheckKind, Endpoint, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReport, LoadReportKind, Region,
     RegionId, TlsCheck,
 };
-pub use service::{GeoPlace, GeoRules, HttpsHint, Policy, Service, ServiceId, Weights};
+pub use service::{HttpsHint, Service, ServiceId, Weights};
 pub use ttl::Ttl;
 pub use zone::{Model, RrSet, Zone, ZoneId};
