@@ -167,6 +167,8 @@ fn networks_become_places_of_their_own_at_the_same_location() {
 fn refining_again_starts_from_the_base() {
     let base = of_networks(&[(prefix("10.0.0.0/8"), country("DE")), (prefix("2001:db8::/32"), country("DE"))]);
     let everything = base.refined(&["0.0.0.0/0", "::/0"].map(prefix));
+    // Unknown and DE; each in the network of its family. None for what stands for IPv4.
+    assert_eq!(everything.place_count(), 6);
     assert_eq!(everything.locate(ip("::")).scope, 81); // not over the IPv4 of all of ::/0
     let once = base.refined(&[prefix("10.9.0.0/16")]);
     let again = everything.refined(&[prefix("10.9.0.0/16"), prefix("10.9.0.0/16")]);
