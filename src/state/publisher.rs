@@ -14,7 +14,7 @@ use crate::atlas::Atlas;
 use crate::model::{Endpoint, Model, Region, RegionId};
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
-use crate::steer::plan::{next_expiry, plan};
+use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
 use crate::steer::standing::{
     EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
@@ -280,7 +280,8 @@ impl Publisher {
         let before = self.shared.load_full();
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let plan = plan(&self.model, &self.atlas, &states, previous, now);
+        let inputs = Inputs { model: &self.model, atlas: &self.atlas, states: &states, planned: None, previous, now };
+        let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
             reloads: self.reloads,

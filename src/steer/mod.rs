@@ -9,6 +9,9 @@
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`geo`]: the operator's own list for a place
 //! - [`sites`]: where clients are, each position once, and how far regions are from there
+//! - [`demand`]: how many clients are where, from what was answered and what regions report
+//! - [`flow`]: the cheapest way to share them out, by min-cost flow
+//! - [`planner`]: both, for all services that go by score
 //! - [`plan`]: per service and place, the shares regions get
 //! - [`classes`]: addresses that all services answer alike
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
@@ -17,13 +20,15 @@
 
 pub mod classes;
 pub mod decide;
+pub mod demand;
 pub mod explain;
-
+pub mod flow;
 pub mod geo;
 pub mod handout;
 pub mod health;
 pub mod pick;
 pub mod plan;
+pub mod planner;
 pub mod price;
 pub mod score;
 pub mod sites;

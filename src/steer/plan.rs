@@ -24,6 +24,7 @@ use crate::model::{
 use super::classes::Classes;
 use super::geo::preferred;
 use super::handout::Handout;
+use super::planner::{Leaf, Planned};
 use super::score::{Score, model_rtt, score, total_ms};
 use super::sites::Sites;
 use super::standing::{RegionState, Standing};
@@ -44,7 +45,24 @@ pub struct Plan {
     pub classes: Option<Arc<Classes>>,
     pub services: Vec<ServicePlan>,
     /// Lent to the next plan; `None` where no service goes by score.
-    sites: Option<Arc<Sites>>,
+    pub sites: Option<Arc<Sites>>,
+    /// What the planner had decided when this was made.
+    planned: Option<Arc<Planned>>,
+}
+
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    pub model: &'a Model,
+    pub atlas: &'a Atlas,
+    /// Indexed by [`RegionId`].
+    pub states: &'a [RegionState],
+    /// What the planner decided last; `None`: clients are shared out by price.
+    pub planned: Option<&'a Arc<Planned>>,
+    /// The plan before, of the same model and atlas, and the states it was made for: lends what
+    /// need not be computed again.
+    pub previous: Option<(&'a Plan, &'a [RegionState])>,
+    pub now: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -122,22 +140,21 @@ impl CellTable {
     }
 }
 
-/// The plan for the regions' present states. `previous`, of the same model and atlas, lends what
-/// need not be computed again.
-pub fn plan(
-    model: &Model,
-    atlas: &Atlas,
-    states: &[RegionState],
-    previous: Option<(&Plan, &[RegionState])>,
-    now: Instant,
-) -> Plan {
+/// The plan for the regions' present states.
+pub fn plan(inputs: &Inputs<'_>) -> Plan {
+    let Inputs { model, atlas, states, planned, previous, now } = *inputs;
     let kept = previous.and_then(|(plan, _)| plan.sites.clone());
     let sites = kept.or_else(|| Sites::of_services(model, atlas).map(Arc::new));
+    // Its sites are numbered as those it was made for.
+    let planned = planned.filter(|planned| sites.as_ref().is_some_and(|sites| planned.is_of(sites)));
+    let same_planned =
+        previous.is_some_and(|(before, _)| before.planned.as_ref().map(Arc::as_ptr) == planned.map(Arc::as_ptr));
     let mut made: HashMap<Recipe<'_>, Arc<CellTable>> = HashMap::new();
     let services = model.service_ids().map(|id| {
         let service = model.service(id);
         let reusable = previous.and_then(|(plan, old)| {
             let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
+            let same = same && (same_planned || service.policy != Policy::Score);
             if same { plan.services.get(id.index()) } else { None }
         });
         let (eligible, footing) = candidates(service, states);
@@ -145,7 +162,7 @@ pub fn plan(
             Some(before) => before.cells.clone(),
             None => made
                 .entry(Recipe::of(service))
-                .or_insert_with(|| Arc::new(cell_table(model, atlas, sites.as_deref(), id, states, &eligible)))
+                .or_insert_with(|| Arc::new(cell_table(inputs, sites.as_deref().zip(Some(planned)), id, &eligible)))
                 .clone(),
         };
         ServicePlan {
@@ -158,7 +175,8 @@ pub fn plan(
     });
     let services: Vec<ServicePlan> = services.collect();
     let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
-    Plan { classes: Some(Classes::of(atlas, tables_by_place(&services), before)), services, sites }
+    let classes = Some(Classes::of(atlas, tables_by_place(&services), before));
+    Plan { classes, services, sites, planned: planned.cloned() }
 }
 
 /// The tables that look at places, each once, in the order of the services.
@@ -307,20 +325,17 @@ pub fn shares_by_score(service: &Service, totals: &[f64], eligible: &[bool]) -> 
     Cell { shares }
 }
 
-fn cell_table(
-    model: &Model,
-    atlas: &Atlas,
-    sites: Option<&Sites>,
-    id: ServiceId,
-    states: &[RegionState],
-    eligible: &[bool],
-) -> CellTable {
+/// Where clients are, and what the planner decided for there.
+type Sited<'a> = (&'a Sites, Option<&'a Arc<Planned>>);
+
+fn cell_table(inputs: &Inputs<'_>, sited: Option<Sited<'_>>, id: ServiceId, eligible: &[bool]) -> CellTable {
+    let Inputs { model, atlas, .. } = *inputs;
     let service = model.service(id);
-    match (service.policy, sites) {
+    match (service.policy, sited) {
         (Policy::Failover, _) => one_cell(first_eligible(service, eligible)),
         (Policy::Weighted, _) => one_cell(shares_by_weight(service, eligible)),
         (Policy::Geo, _) => cells_by_list(model, atlas, service, eligible),
-        (Policy::Score, Some(sites)) => cells_by_score(model, sites, service, states, eligible),
+        (Policy::Score, Some(sited)) => cells_by_score(inputs, sited, service, eligible),
         // There are sites wherever a service goes by score.
         (Policy::Score, None) => one_cell(shares_by_weight(service, eligible)),
     }
@@ -338,13 +353,10 @@ fn cells_by_list(model: &Model, atlas: &Atlas, service: &Service, eligible: &[bo
     table
 }
 
-fn cells_by_score(
-    model: &Model,
-    sites: &Sites,
-    service: &Service,
-    states: &[RegionState],
-    eligible: &[bool],
-) -> CellTable {
+fn cells_by_score(inputs: &Inputs<'_>, (sites, planned): Sited<'_>, service: &Service, eligible: &[bool]) -> CellTable {
+    let Inputs { model, states, .. } = *inputs;
+    let leaf = Leaf::of(service);
+    let planned_at = |site| planned.and_then(|planned| planned_cell(planned.shares(&leaf, site)?, service, eligible));
     let mut cells = Vec::new();
     // One cell per region for the many sites that are not split; the few others after.
     let mut whole = vec![None; model.regions.len()];
@@ -357,7 +369,7 @@ fn cells_by_score(
                 let rtt_ms = sites.rtt_ms(model, site, id);
                 total_ms(service.weights, rtt_ms, price_ms(states, id), model.region(id).cost)
             }));
-            let cell = shares_by_score(service, &totals, eligible);
+            let cell = planned_at(site).unwrap_or_else(|| shares_by_score(service, &totals, eligible));
             match &*cell.shares {
                 [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut cells, cell.clone())),
                 _ => push(&mut cells, cell),
@@ -365,6 +377,14 @@ fn cells_by_score(
         })
         .collect();
     CellTable { cells, by_place: sites.of_places().map(|site| by_site[site]).collect() }
+}
+
+/// The planner's shares, of the regions that are still eligible; `None` where none of them is.
+fn planned_cell(shares: &[Share], service: &Service, eligible: &[bool]) -> Option<Cell> {
+    let is_eligible =
+        |share: &&Share| service.regions.iter().zip(eligible).any(|(of, yes)| *of == share.region && *yes);
+    let shares: Box<[Share]> = shares.iter().filter(is_eligible).copied().collect();
+    (!shares.is_empty()).then_some(Cell { shares })
 }
 
 fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
@@ -603,10 +623,10 @@ mod tests {
         let first = world.plan(now).plan;
         let before = world.states.clone();
         world.states[0].standing = Standing::Suspect;
-        let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
+        let next = world.plan_after(Some((&first, &before)), now);
         assert!(Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
         world.states[0].price_ms = 3.0;
-        let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
+        let next = world.plan_after(Some((&first, &before)), now);
         assert!(!Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
     }
 
@@ -626,7 +646,7 @@ mod tests {
                 }
                 _ => world.say(region, [Override::Auto, Override::Up, Override::Down, Override::Drain][rng.usize(..4)]),
             }
-            let next = plan(&world.model, &world.atlas, &world.states, Some((&before, &states)), now);
+            let next = world.plan_after(Some((&before, &states)), now);
             let fresh = world.plan(now).plan;
             let (kept, fresh) = (&next.services[0], &fresh.services[0]);
             assert_eq!((&kept.cells.cells, kept.footing), (&fresh.cells.cells, fresh.footing), "{:?}", world.states);

@@ -11,7 +11,7 @@ use crate::model::{
 
 use super::decide::{Decision, Seen, View, decide};
 use super::handout::{Handout, handouts};
-use super::plan::{Plan, plan};
+use super::plan::{Inputs, Plan, plan};
 use super::standing::{Override, RegionState, Standing};
 
 /// A service over regions, their states, and clients in networks of their own.
@@ -101,11 +101,13 @@ impl World {
     }
 
     pub fn plan(&self, now: Instant) -> Moment<'_> {
-        Moment {
-            world: self,
-            handouts: handouts(&self.model, &self.states, 0),
-            plan: plan(&self.model, &self.atlas, &self.states, None, now),
-        }
+        Moment { world: self, handouts: handouts(&self.model, &self.states, 0), plan: self.plan_after(None, now) }
+    }
+
+    /// A plan that may borrow from the one before it.
+    pub fn plan_after(&self, previous: Option<(&Plan, &[RegionState])>, now: Instant) -> Plan {
+        let World { model, atlas, states } = self;
+        plan(&Inputs { model, atlas, states, planned: None, previous, now })
     }
 }
 
