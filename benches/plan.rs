@@ -85,18 +85,10 @@ fn model(kinds: u32) -> Model {
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     let mut rng = fastrand::Rng::with_seed(8);
     let regions = (0..REGIONS).map(|index| region(index, rng.f64() * 100.0 - 50.0, rng.f64() * 360.0 - 180.0));
-    let service = |index: u32| Service {
-        name: Name::parse(&format!("s{index}"), &origin).expect("a name"),
-        zone: ZoneId(0),
-        policy: Policy::Score,
-        regions: (0..REGIONS).map(RegionId).collect(),
-        region_weights: vec![1.0; usize::from(REGIONS)],
-        geo: Default::default(),
-        weights: Weights { latency: 0.5 + f64::from(index % kinds) * 1e-3, ..Weights::default() },
-        ttl: Ttl::saturating(30),
-        failover_ttl: Ttl::saturating(5),
-        ecs: true,
-        https: None,
+    let service = |index: u32| {
+        let name = Name::parse(&format!("s{index}"), &origin).expect("a name");
+        let weights = Weights { latency: 0.5 + f64::from(index % kinds) * 1e-3, ..Weights::default() };
+        Service { weights, ..Service::flat(name, ZoneId(0), Policy::Score, (0..REGIONS).map(RegionId).collect()) }
     };
     let (regions, services) = (regions.collect(), (0..SERVICES).map(service).collect());
     Model { zones: vec![Zone { origin, nodes: BTreeMap::new() }], regions, services, ..Model::default() }
@@ -123,6 +115,7 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(3),
         }),
+        load_limits: Default::default(),
         min_healthy: 1,
     }
 }

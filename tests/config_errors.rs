@@ -9,7 +9,7 @@ use meridian::control::config::{self, Files, Limits, Listen, Loaded};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
     Check, CheckKind, Continent, EndpointTarget, GeoPlace, HaproxyField, HttpCheck, Layer, LoadReportKind, Name,
-    Policy, RecordType, RegionId, Ttl,
+    Policy, PolicyTree, RecordType, RegionId, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -160,14 +160,15 @@ fn services_are_read_as_written() {
     let service = |text: &str| model.services.iter().find(|service| service.name == name(text)).expect("service");
     let region_names = |ids: &[RegionId]| ids.iter().map(|&id| model.region(id).name.to_string()).collect::<Vec<_>>();
     let www = service("www.gslb.example.com");
-    assert_eq!(www.policy, Policy::Score);
+    assert_eq!(www.policies, PolicyTree::flat(Policy::Score, &www.regions));
     assert_eq!(region_names(&www.regions), ["seoul", "virginia", "frankfurt"]);
     assert_eq!((www.ttl, www.failover_ttl, www.ecs), (Ttl::saturating(30), Ttl::saturating(5), true));
     let api = service("api.gslb.example.com");
-    assert_eq!((api.policy, api.region_weights.as_slice()), (Policy::Weighted, &[3.0, 1.0][..]));
+    let shares = [3.0, 1.0].map(|share| Weight::new(share).expect("a weight"));
+    assert_eq!(api.policies.main().policy, Policy::Weighted(shares.into()));
     assert_eq!(api.https.as_ref().map(|https| (https.alpn.join(","), https.port)), Some(("h2".into(), Some(8443))));
     let apps = service("*.apps.gslb.example.com");
-    assert_eq!((apps.policy, apps.ecs), (Policy::Failover, false));
+    assert_eq!((&apps.policies.main().policy, apps.ecs), (&Policy::Failover, false));
     assert_eq!(region_names(&apps.regions), ["frankfurt", "virginia"]);
     assert_eq!(region_names(&service("static.cdn.example.net").regions), ["own", "rented"]);
 }
@@ -240,7 +241,7 @@ fn every_mistake_of_every_file_is_told_at_once() {
         "zones/a.toml:18:77: wrong type for `timeout` (found the integer 2, expected a duration such as \"5s\", 10ms to 1m)",
         "zones/a.toml:18:87: `fall` is out of range (found the integer 101, expected a whole number from 1 to 100)",
         "zones/a.toml:18:101: `status`: not a range of status codes",
-        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"failover\", \"weighted\" or \"geo\"); did you mean \"score\"?",
+        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"nearest\", \"latency\", \"geo\", \"weighted\", \"failover\", \"sticky\" or \"multi\"); did you mean \"score\"?",
         "zones/a.toml:22:12: unknown region `seuol` (no [region] of this file is so called); did you mean `seoul`?",
         "zones/a.toml:24:16: `failover_ttl` is above `ttl` (60 s, expected at most 30 s)",
         "zones/a.toml:25:23: `latency` is out of range (found the integer -1, expected 0 to 100)",
@@ -395,7 +396,7 @@ fn services_are_held_to_their_ranges() {
         assert!(found.contains(expected), "{keys}: {found}");
     }
     let service = |text: &str| mistake(&with_zone(&zone(text)));
-    says(&service("[service.a]\nregions = []\n"), &["a service needs at least one region"]);
+    says(&service("[service.a]\nregions = []\n"), &["there must be at least one region"]);
     says(&service("[service.a]\nregions = {}\n"), &["at least one region"]);
     says(&service("[service.a]\nregions = { seoul = 1 }\n"), &["regions have shares only under"]);
     says(&service("[service.a]\npolicy = \"weighted\"\nregions = { seoul = -1 }\n"), &["expected a share from 0"]);
@@ -788,10 +789,12 @@ fn geo_rules_name_places_and_regions_of_the_service() {
          country = { kr = \"seoul\" }, continent = { AS = \"seoul\" } }",
     );
     let loaded = loaded.load().expect("loads");
-    let api = loaded.model.services.iter().find(|service| service.policy == Policy::Geo).expect("api");
-    assert_eq!(api.geo.default, api.regions);
+    let policies = loaded.model.services.iter().map(|service| &service.policies.main().policy);
+    let geo = policies.filter_map(|policy| if let Policy::Geo(geo) = policy { Some(geo) } else { None }).next();
+    let geo = geo.expect("api");
+    assert_eq!(geo.default, [0]);
     let country = |code: &str| code.parse().expect("a country");
-    let places: Vec<_> = api.geo.rules.keys().cloned().collect();
+    let places: Vec<_> = geo.rules.keys().cloned().collect();
     assert_eq!(
         places,
         [

@@ -213,6 +213,7 @@ fn shaky(snapshot: &Snapshot, id: ServiceId) -> Option<String> {
     let name = &snapshot.model.service(id).name;
     match snapshot.plan.services.get(id.index())?.footing {
         Footing::Firm => None,
+        Footing::Full => Some(format!("{name}: all regions are above their limits, so these are not heeded")),
         Footing::Panic => Some(format!("{name}: all regions are down by their probes, so all are answered")),
         Footing::OnlyDraining => Some(format!("{name}: only draining regions are left, so these are answered")),
         Footing::AllWithdrawn => {

@@ -259,7 +259,7 @@ fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[Re
     });
     Some(ServiceStatus {
         name: configured.name.to_string(),
-        policy: configured.policy.as_str(),
+        policy: configured.policies.main().policy.as_str(),
         footing: plan.footing,
         ttl_s: configured.ttl.as_secs(),
         failover_ttl_s: configured.failover_ttl.as_secs(),

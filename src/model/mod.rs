@@ -27,8 +27,8 @@ pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, 
 pub use prefix::Prefix;
 pub use record::{Record, RecordType};
 pub use region::{
-    Check, CheckKind, Endpoint, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReport, LoadReportKind, Region,
-    RegionId, TlsCheck,
+    Check, CheckKind, Endpoint, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadLimits, LoadReport, LoadReportKind,
+    Region, RegionId, TlsCheck, Watermarks,
 };
 pub use service::{HttpsHint, Service, ServiceId, Weights};
 pub use ttl::Ttl;

@@ -199,21 +199,48 @@ impl PolicyTree {
         })
     }
 
-    /// Every region that is reached from here, each once, in the order of the file.
-    pub fn regions_below(&self, id: GroupId) -> Vec<RegionId> {
+    /// The stage whose turn it is: the one an operator switched to where it is still there, else as
+    /// the file says. `None` where there are no stages.
+    pub fn active_stage(&self, switched_to: Option<GroupId>) -> Option<GroupId> {
+        self.active_child(self.stages()?, switched_to)
+    }
+
+    /// The active one of a group's stages; `None` where the group has none.
+    pub fn active_child(&self, group: &Group, switched_to: Option<GroupId>) -> Option<GroupId> {
+        let Policy::Stage { active } = group.policy else { return None };
+        let said = switched_to.filter(|stage| group.children.contains(&Child::Group(*stage)));
+        said.or_else(|| match group.children.get(usize::from(active))? {
+            Child::Group(stage) => Some(*stage),
+            Child::Region(_) => None,
+        })
+    }
+
+    /// Every region that clients may get from here, each once, in the order of their ids. Of stages,
+    /// those of the active one.
+    pub fn regions_below(&self, id: GroupId, switched_to: Option<GroupId>) -> Vec<RegionId> {
         let mut regions = Vec::new();
-        self.gather(id, &mut regions);
+        self.gather(id, switched_to, &mut regions);
+        regions.sort_unstable();
+        regions.dedup();
         regions
     }
 
-    fn gather(&self, id: GroupId, into: &mut Vec<RegionId>) {
-        for child in &self.group(id).children {
-            match child {
-                Child::Region(region) if into.contains(region) => {}
-                Child::Region(region) => into.push(*region),
-                Child::Group(group) => self.gather(*group, into),
+    fn gather(&self, id: GroupId, switched_to: Option<GroupId>, into: &mut Vec<RegionId>) {
+        let group = self.group(id);
+        if let Some(stage) = self.active_child(group, switched_to) {
+            return self.gather(stage, switched_to, into);
+        }
+        for child in &group.children {
+            match *child {
+                Child::Region(region) => into.push(region),
+                Child::Group(group) => self.gather(group, switched_to, into),
             }
         }
+    }
+
+    /// The groups that clients begin at: the root, and those of rules.
+    pub fn entries(&self) -> impl Iterator<Item = GroupId> + '_ {
+        std::iter::once(self.root).chain(self.rules.iter().map(|rule| rule.group))
     }
 
     /// Whether some policy of it asks how far regions are.

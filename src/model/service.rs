@@ -1,8 +1,9 @@
 //! Services: names that are steered across regions.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Name, Policy, PolicyTree, RegionId, Ttl, ZoneId};
+use super::{GroupId, Name, Policy, PolicyTree, RegionId, Ttl, ZoneId};
 
 /// Indexes `Model::services` of the model (and the snapshot) it came from, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +54,16 @@ impl Service {
             ecs: true,
             https: None,
         }
+    }
+
+    /// The regions that clients may get now: all, but for those of stages that are not active.
+    pub fn regions_in_use(&self, switched_to: Option<GroupId>) -> Cow<'_, [RegionId]> {
+        if self.policies.stages().is_none() {
+            return Cow::Borrowed(&self.regions);
+        }
+        let below = |group| self.policies.regions_below(group, switched_to);
+        let used: BTreeSet<RegionId> = self.policies.entries().flat_map(below).collect();
+        Cow::Owned(self.regions.iter().copied().filter(|region| used.contains(region)).collect())
     }
 
     /// What counts as added to the round-trip time of a region, in milliseconds.

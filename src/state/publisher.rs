@@ -11,11 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{Endpoint, Model, Region, RegionId};
+use crate::model::{Endpoint, GroupId, Model, Region, RegionId, ServiceId};
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
+use crate::steer::shed::{is_over, shed};
 use crate::steer::standing::{
     EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
 };
@@ -65,6 +66,8 @@ pub struct Publisher {
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
     overrides: BTreeMap<String, Override>,
+    /// Of the model: the stages that operators switched to.
+    switched: BTreeMap<ServiceId, GroupId>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
 }
@@ -76,6 +79,8 @@ struct RegionFacts {
     price_ms: f64,
     /// As last published: the plan and whoever explains it use this one.
     published_price_ms: f64,
+    /// Its load is at its limit, or was and has not fallen well below since.
+    over_limit: bool,
     changed_at: Option<Instant>,
     /// As last published; `None`: not yet.
     standing: Option<Standing>,
@@ -89,7 +94,7 @@ impl RegionFacts {
             self.endpoints.clear();
         }
         if region.load_report.is_none() {
-            (self.load, self.price_ms) = (LoadState::default(), 0.0);
+            (self.load, self.price_ms, self.over_limit) = (LoadState::default(), 0.0, false);
         }
     }
 }
@@ -131,6 +136,7 @@ impl Publisher {
             ids: region_ids(&first_model),
             regions: HashMap::new(),
             overrides,
+            switched: BTreeMap::new(),
             overrides_error: None,
         };
         publisher.publish(now);
@@ -225,6 +231,7 @@ impl Publisher {
                 let price_ms = figure.utilisation().map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
                 let changed = price_ms != facts.price_ms;
                 facts.price_ms = price_ms;
+                facts.over_limit = region.load_limits.limit.is_some_and(|limit| is_over(limit, load, facts.over_limit));
                 changed
             }
             Err(why) => {
@@ -280,7 +287,16 @@ impl Publisher {
         let before = self.shared.load_full();
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let inputs = Inputs { model: &self.model, atlas: &self.atlas, states: &states, planned: None, previous, now };
+        let inputs = Inputs {
+            model: &self.model,
+            atlas: &self.atlas,
+            states: &states,
+            switched: &self.switched,
+            seed: self.seed,
+            planned: None,
+            previous,
+            now,
+        };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
@@ -343,9 +359,17 @@ impl Publisher {
             endpoints,
             load: facts.load.clone(),
             price_ms: facts.published_price_ms,
+            shed: shed_now(region, &facts.load),
+            over_limit: facts.over_limit && region.load_limits.limit.is_some(),
             changed_at: facts.changed_at,
         }
     }
+}
+
+/// By the last report that came: a feed that went silent sheds as much as before.
+fn shed_now(region: &Region, load: &LoadState) -> f64 {
+    let utilisation = load.last.and_then(|figure| figure.utilisation());
+    region.load_limits.shed.zip(utilisation).map_or(0.0, |(watermarks, utilisation)| shed(watermarks, utilisation))
 }
 
 fn region_ids(model: &Model) -> HashMap<String, RegionId> {
@@ -361,7 +385,7 @@ mod tests {
     use super::*;
     use crate::model::{
         Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Name, Policy,
-        Service, Ttl, Weights, Zone, ZoneId,
+        Service, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
 
@@ -395,22 +419,12 @@ mod tests {
                 interval: Duration::from_secs(10),
                 timeout: Duration::from_secs(3),
             }),
+            load_limits: Default::default(),
             min_healthy: 1,
         };
         let regions: Vec<Region> = regions.iter().map(region).collect();
-        let service = Service {
-            name: Name::parse("www", &origin).expect("a name"),
-            zone: ZoneId(0),
-            policy: Policy::Failover,
-            regions: (0..regions.len()).map(|index| RegionId(index as u16)).collect(),
-            region_weights: vec![1.0; regions.len()],
-            geo: Default::default(),
-            weights: Weights::default(),
-            ttl: Ttl::saturating(30),
-            failover_ttl: Ttl::saturating(5),
-            ecs: true,
-            https: None,
-        };
+        let ids = (0..regions.len()).map(|index| RegionId(index as u16)).collect();
+        let service = Service::flat(Name::parse("www", &origin).expect("a name"), ZoneId(0), Policy::Failover, ids);
         Model {
             zones: vec![Zone { origin, nodes: BTreeMap::new() }],
             regions,
@@ -633,7 +647,8 @@ mod tests {
     fn closed_loop(apart_km: f64, demand: f64, kept: f64, periods: u32) -> Vec<f64> {
         let began = Instant::now();
         let mut model = two();
-        model.services[0].policy = Policy::Score;
+        let regions = model.services[0].regions.clone();
+        model.services[0].policies = crate::model::PolicyTree::flat(Policy::Score, &regions);
         model.regions.iter_mut().for_each(|region| region.check = None);
         model.regions[1].coordinates = Coordinates::new(0.0, apart_km / 111.195).expect("coordinates");
         let here = Location { coordinates: Coordinates::new(0.0, 0.0), ..Location::default() };

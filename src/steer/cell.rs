@@ -12,6 +12,8 @@
 //!
 //! Made by [`super::policy`]; read on the packet path, where nothing is allocated.
 
+use std::collections::HashMap;
+
 use crate::atlas::PlaceId;
 use crate::model::policy::MAX_ANSWERS;
 use crate::model::{RegionId, Weight};
@@ -315,14 +317,29 @@ impl Cell {
     }
 }
 
-impl CellTable {
-    /// A table for a service that answers all places alike.
-    pub fn everywhere(cell: Cell) -> CellTable {
-        CellTable { cells: vec![cell], by_place: Vec::new() }
+/// Cells in the making, each once.
+#[derive(Default)]
+pub struct Cells {
+    numbers: HashMap<Cell, u32>,
+}
+
+impl Cells {
+    pub fn number(&mut self, cell: Cell) -> u32 {
+        let next = self.numbers.len() as u32; // at most one per place, and those are u32
+        *self.numbers.entry(cell).or_insert(next)
     }
 
-    /// `by_place` has an index into `cells` for each place of the atlas.
-    pub fn by_place(cells: Vec<Cell>, by_place: Vec<u32>) -> CellTable {
+    /// All of them, by number.
+    pub fn into_list(self) -> Vec<Cell> {
+        let mut list: Vec<_> = self.numbers.into_iter().collect();
+        list.sort_unstable_by_key(|(_, number)| *number);
+        list.into_iter().map(|(cell, _)| cell).collect()
+    }
+}
+
+impl CellTable {
+    /// `by_place` has an index into `cells` for each place of the atlas; empty: there is one cell.
+    pub fn new(cells: Vec<Cell>, by_place: Vec<u32>) -> CellTable {
         CellTable { cells, by_place }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{RegionId, Service, Weights};
+use crate::model::{RegionId, Weights};
 
 use super::plan::Share;
 use super::sites::Sites;
@@ -30,10 +30,6 @@ impl Leaf {
             weights: [latency, load, cost].map(f64::to_bits),
             bias: bias_ms.iter().map(|ms| ms.to_bits()).collect(),
         }
-    }
-
-    pub fn of(service: &Service) -> Leaf {
-        Leaf::new(&service.regions, service.weights, &[])
     }
 
     pub fn weights(&self) -> Weights {

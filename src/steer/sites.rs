@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::atlas::Atlas;
-use crate::model::{Coordinates, Model, Policy, RegionId};
+use crate::model::{Coordinates, Model, RegionId};
 
 use super::plan::coordinates;
 use super::score::model_rtt;
@@ -28,12 +28,12 @@ pub struct Sites {
 impl Sites {
     /// `None` where no service of the model asks how far anything is.
     pub fn of_services(model: &Model, atlas: &Atlas) -> Option<Sites> {
-        let by_score = || model.services.iter().filter(|service| service.policy == Policy::Score);
-        by_score().next()?;
+        let measuring = || model.services.iter().filter(|service| service.policies.measures());
+        measuring().next()?;
         let mut sites = Sites::of_places_in(model, atlas);
         sites.rtts_ms.resize_with(model.regions.len(), Box::default);
         let mut room = MOST_KEPT;
-        for id in by_score().flat_map(|service| service.regions.iter()) {
+        for id in measuring().flat_map(|service| service.regions.iter()) {
             let Some(kept) = sites.rtts_ms.get_mut(id.index()) else { continue };
             if kept.is_empty() && room >= sites.at.len() {
                 room -= sites.at.len();
@@ -69,11 +69,16 @@ impl Sites {
         self.by_place.iter().map(|&site| site as usize)
     }
 
+    /// Where a site is; `None`: not known.
+    pub fn position(&self, site: usize) -> Option<Coordinates> {
+        self.at.get(site).copied().flatten()
+    }
+
     /// The round-trip time between a site and a region of the model these are of, in milliseconds.
     pub fn rtt_ms(&self, model: &Model, site: usize, region: RegionId) -> f64 {
         match self.rtts_ms.get(region.index()).and_then(|kept| kept.get(site)) {
             Some(&ms) => ms,
-            None => model_rtt(self.at.get(site).copied().flatten(), model.region(region).coordinates).ms,
+            None => model_rtt(self.position(site), model.region(region).coordinates).ms,
         }
     }
 }

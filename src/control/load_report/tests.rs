@@ -60,6 +60,7 @@ fn model(load_report: Option<LoadReport>) -> Model {
         endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
         check: None,
         load_report,
+        load_limits: Default::default(),
         min_healthy: 1,
     };
     let origin = Name::parse_absolute("gslb.example").expect("a name");

@@ -433,6 +433,7 @@ mod reloads {
             endpoints: endpoints.iter().map(endpoint).collect(),
             check,
             load_report: None,
+            load_limits: Default::default(),
             min_healthy: 1,
         };
         let origin = Name::parse_absolute("gslb.example").expect("a name");
