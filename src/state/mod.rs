@@ -3,8 +3,10 @@
 //! - [`names`]: the table of names, with records encoded for the wire
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`publisher`]: the single writer
+//! - [`planning`]: when it plans ahead, and from what
 
 pub mod names;
+pub mod planning;
 pub mod publisher;
 pub mod snapshot;
 

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{Endpoint, Model, Region, RegionId};
+use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
@@ -20,6 +21,7 @@ use crate::steer::standing::{
     EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
 };
 
+use super::planning::Planning;
 use super::{NameTable, Shared, Snapshot};
 
 /// A load report is stale when it is older than this many of its intervals.
@@ -64,6 +66,7 @@ pub struct Publisher {
     ids: HashMap<String, RegionId>,
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
+    planning: Planning,
     overrides: BTreeMap<String, Override>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
@@ -130,6 +133,7 @@ impl Publisher {
             reloads: 0,
             ids: region_ids(&first_model),
             regions: HashMap::new(),
+            planning: Planning::new(),
             overrides,
             overrides_error: None,
         };
@@ -222,6 +226,9 @@ impl Publisher {
             Ok((load, capacity)) => {
                 let figure = LoadFigure { load, capacity: capacity.or(configured), at: now };
                 facts.load = LoadState { last: Some(figure), stale: false, error: None };
+                if let Some(utilisation) = figure.utilisation() {
+                    self.planning.utilisation(id, utilisation);
+                }
                 let price_ms = figure.utilisation().map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
                 let changed = price_ms != facts.price_ms;
                 facts.price_ms = price_ms;
@@ -231,6 +238,16 @@ impl Publisher {
                 facts.load.error = Some(why);
                 false
             }
+        }
+    }
+
+    /// Takes answers that were given. Their ids are of the current snapshot.
+    pub fn demand_news(&mut self, samples: &[DemandSample], now: Instant) {
+        let current = self.shared.load();
+        if let Some(sites) = &current.plan.sites
+            && Arc::ptr_eq(&current.model, &self.model)
+        {
+            self.planning.count(samples, &self.model, sites, now);
         }
     }
 
@@ -271,16 +288,26 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
-        next_expiry(&current.states, now).into_iter().chain(stale).min()
+        // What the planner has to do may be due already: first what was lost is done without.
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(self.planning.next()).min()
     }
 
     /// Makes the next snapshot and swaps it in.
     pub fn publish(&mut self, now: Instant) {
-        let states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
+        let mut states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
         let before = self.shared.load_full();
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let inputs = Inputs { model: &self.model, atlas: &self.atlas, states: &states, planned: None, previous, now };
+        let sites = previous.and_then(|(plan, _)| plan.sites.as_ref());
+        self.planning.advance(&self.model, sites, &states, now);
+        let planned = self.planning.planned();
+        if let Some(planned) = planned {
+            for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {
+                state.price_ms = *price_ms;
+            }
+        }
+        let (model, atlas) = (&*self.model, &*self.atlas);
+        let inputs = Inputs { model, atlas, states: &states, planned, previous, now };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
