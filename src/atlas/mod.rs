@@ -19,7 +19,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::{Coordinates, Location, Prefix};
+use crate::model::{Coordinates, CountryCode, Location, Prefix};
 
 pub mod build;
 pub mod centroid;
@@ -125,6 +125,11 @@ impl Atlas {
     /// The place's own coordinates, else the centroid of its country.
     pub fn coordinates(&self, place: PlaceId) -> Option<Coordinates> {
         self.places.coordinates(place.0)
+    }
+
+    /// The place's network operator (ASN) and country, as far as they are known.
+    pub fn operator(&self, place: PlaceId) -> (Option<u32>, Option<CountryCode>) {
+        self.places.operator(place.0)
     }
 
     /// All places, the unknown one first.

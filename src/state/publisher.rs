@@ -16,6 +16,7 @@ use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
+use crate::steer::rtt::Measured;
 use crate::steer::standing::{
     EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
 };
@@ -57,6 +58,7 @@ pub struct Publisher {
     model: Arc<Model>,
     names: Arc<NameTable>,
     atlas: Arc<Atlas>,
+    measured: Arc<Measured>,
     nsid: Box<[u8]>,
     seed: u64,
     reloads: u64,
@@ -115,6 +117,7 @@ impl Publisher {
             states: Vec::new(),
             handouts: Vec::new(),
             plan: Default::default(),
+            measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
             made_at: now,
@@ -123,6 +126,7 @@ impl Publisher {
         let mut publisher = Publisher {
             model: first_model.clone(),
             atlas: first.atlas.clone(),
+            measured: first.measured.clone(),
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
             names,
@@ -165,6 +169,12 @@ impl Publisher {
     /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
     pub fn replace_atlas(&mut self, atlas: Atlas) {
         self.atlas = Arc::new(atlas);
+    }
+
+    /// Takes what was measured of round trips, in place of all that was before. Call
+    /// [`Publisher::publish`] after.
+    pub fn replace_measured(&mut self, measured: Arc<Measured>) {
+        self.measured = measured;
     }
 
     /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
@@ -280,7 +290,15 @@ impl Publisher {
         let before = self.shared.load_full();
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let inputs = Inputs { model: &self.model, atlas: &self.atlas, states: &states, planned: None, previous, now };
+        let inputs = Inputs {
+            model: &self.model,
+            atlas: &self.atlas,
+            states: &states,
+            measured: &self.measured,
+            planned: None,
+            previous,
+            now,
+        };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
@@ -291,6 +309,7 @@ impl Publisher {
             handouts: handouts(&self.model, &states, self.seed),
             states,
             plan,
+            measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             made_at: now,

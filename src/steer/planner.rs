@@ -60,7 +60,7 @@ pub struct Planned {
 impl Planned {
     /// Whether it was made for these sites.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
-        Arc::ptr_eq(&self.sites, sites)
+        self.sites.numbered_as(sites)
     }
 
     /// The regions that share the clients of a site, and how: at least one, weights above 0.
