@@ -17,6 +17,7 @@ use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
+use crate::steer::rtt::Measured;
 use crate::steer::standing::{
     EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
 };
@@ -59,6 +60,7 @@ pub struct Publisher {
     model: Arc<Model>,
     names: Arc<NameTable>,
     atlas: Arc<Atlas>,
+    measured: Arc<Measured>,
     nsid: Box<[u8]>,
     seed: u64,
     reloads: u64,
@@ -118,6 +120,7 @@ impl Publisher {
             states: Vec::new(),
             handouts: Vec::new(),
             plan: Default::default(),
+            measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
             made_at: now,
@@ -126,6 +129,7 @@ impl Publisher {
         let mut publisher = Publisher {
             model: first_model.clone(),
             atlas: first.atlas.clone(),
+            measured: first.measured.clone(),
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
             names,
@@ -169,6 +173,12 @@ impl Publisher {
     /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
     pub fn replace_atlas(&mut self, atlas: Atlas) {
         self.atlas = Arc::new(atlas);
+    }
+
+    /// Takes what was measured of round trips, in place of all that was before. Call
+    /// [`Publisher::publish`] after.
+    pub fn replace_measured(&mut self, measured: Arc<Measured>) {
+        self.measured = measured;
     }
 
     /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
@@ -306,8 +316,8 @@ impl Publisher {
                 state.price_ms = *price_ms;
             }
         }
-        let (model, atlas) = (&*self.model, &*self.atlas);
-        let inputs = Inputs { model, atlas, states: &states, planned, previous, now };
+        let (model, atlas, measured) = (&*self.model, &*self.atlas, &self.measured);
+        let inputs = Inputs { model, atlas, states: &states, measured, planned, previous, now };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
@@ -318,6 +328,7 @@ impl Publisher {
             handouts: handouts(&self.model, &states, self.seed),
             states,
             plan,
+            measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             made_at: now,

@@ -106,7 +106,7 @@ struct Place {
 impl Planned {
     /// Whether it was made for these sites.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
-        self.locations.is_of(sites)
+        self.locations.numbered_as(sites)
     }
 
     /// The regions that share the clients of a site, and how: at least one, weights above 0.
@@ -277,8 +277,7 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
     let weights = leaf.weights();
     // Prices are in the tiers: all else is brought to the weight that they have by default.
     let scale = Weights::default().load / weights.load;
-    let before = situation.previous.filter(|previous| Arc::ptr_eq(&previous.locations, locations));
-    let before = before.and_then(|previous| previous.place(leaf, location));
+    let before = before(situation, leaf, location);
     let stays_ms = match before.and_then(|place| place.moved_at) {
         Some(at) if situation.now.saturating_duration_since(at) < DWELL => DWELL_MS,
         _ => STICKINESS_MS,
@@ -296,6 +295,11 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
     costs
 }
 
+fn before<'a>(situation: &Situation<'a>, leaf: &Leaf, location: usize) -> Option<&'a Place> {
+    let previous = situation.previous.filter(|previous| previous.locations.same_as(situation.locations));
+    previous?.place(leaf, location)
+}
+
 fn micro(ms: f64) -> i32 {
     let most = f64::from(MAX_COST);
     (ms * 1000.0).round().clamp(-most, most) as i32
@@ -307,8 +311,7 @@ fn place(situation: &Situation<'_>, leaf: &Leaf, location: usize, shares: &[(u16
         |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
     let mut shares: Vec<Share> = shares.iter().map(share).filter(|share| share.weight >= SLIVER).collect();
     shares.sort_by_key(|share| share.region);
-    let before = situation.previous.filter(|previous| Arc::ptr_eq(&previous.locations, situation.locations));
-    let before = before.and_then(|previous| previous.place(leaf, location));
+    let before = before(situation, leaf, location);
     let left = |share: &Share| {
         let eligible = situation.eligible.get(share.region.index()).copied().unwrap_or(false);
         eligible && !shares.iter().any(|now| now.region == share.region)
