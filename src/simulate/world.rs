@@ -130,7 +130,9 @@ impl World {
     pub(super) fn atlas(&self) -> Result<Atlas, AtlasError> {
         let network = |(index, place): (usize, &Place)| (network_of(index), location_of(index, place));
         let networks: Vec<(Prefix, Location)> = self.locations.iter().enumerate().map(network).collect();
-        Atlas::build(&[], &networks)
+        // Each is told apart as a measured network is.
+        let prefixes: Vec<Prefix> = networks.iter().map(|(prefix, _)| *prefix).collect();
+        Ok(Atlas::build(&[], &networks)?.refined(&prefixes))
     }
 }
 

@@ -183,8 +183,8 @@ impl ClientPlace {
 }
 
 /// The network whose estimates a place was told apart for.
-fn network(_atlas: &Atlas, _place: PlaceId) -> Option<Prefix> {
-    None
+fn network(atlas: &Atlas, place: PlaceId) -> Option<Prefix> {
+    atlas.network(place)
 }
 
 /// Measurements beside the distances to the regions of one model.
