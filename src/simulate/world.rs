@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn locations_alike_in_everything_are_places_of_their_own() {
         let atlas = world(70_000).atlas().expect("an atlas");
-        assert_eq!(atlas.place_count(), 70_001);
+        assert!(atlas.place_count() > 70_000);
         let places = [0, 1, 65_535, 65_536, 69_999].map(|location| atlas.locate(address_of(location)).place);
         let asns = places.map(|place| atlas.location(place).asn);
         assert_eq!(asns, [1, 2, 65_536, 65_537, 70_000].map(Some));
