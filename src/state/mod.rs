@@ -2,8 +2,10 @@
 //!
 //! - [`names`]: the table of names, with records encoded for the wire
 //! - [`snapshot`]: everything a query needs, with ids that match
+//! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`publisher`]: the single writer
 
+pub mod calm;
 pub mod names;
 pub mod publisher;
 pub mod snapshot;

@@ -16,10 +16,10 @@ use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
-use crate::steer::standing::{
-    EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
-};
+use crate::steer::stability::DrainBegin;
+use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
+use super::calm::{self, Calm};
 use super::{NameTable, Shared, Snapshot};
 
 /// A load report is stale when it is older than this many of its intervals.
@@ -64,6 +64,8 @@ pub struct Publisher {
     ids: HashMap<String, RegionId>,
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
+    /// By qualified region name too.
+    calm: Calm,
     overrides: BTreeMap<String, Override>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
@@ -76,9 +78,6 @@ struct RegionFacts {
     price_ms: f64,
     /// As last published: the plan and whoever explains it use this one.
     published_price_ms: f64,
-    changed_at: Option<Instant>,
-    /// As last published; `None`: not yet.
-    standing: Option<Standing>,
 }
 
 impl RegionFacts {
@@ -130,6 +129,7 @@ impl Publisher {
             reloads: 0,
             ids: region_ids(&first_model),
             regions: HashMap::new(),
+            calm: Calm::default(),
             overrides,
             overrides_error: None,
         };
@@ -160,6 +160,7 @@ impl Publisher {
             facts.forget_unasked(model.region(id));
             true
         });
+        self.calm.retain(|name| ids.contains_key(name));
     }
 
     /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
@@ -236,6 +237,7 @@ impl Publisher {
 
     /// Sets what the operator says of a region, by qualified name. `Auto` forgets.
     pub fn say(&mut self, region: &str, said: Override) {
+        self.calm.said(region, said);
         match said {
             Override::Auto => self.overrides.remove(region),
             said => self.overrides.insert(region.to_owned(), said),
@@ -259,6 +261,17 @@ impl Publisher {
         (self.overrides, self.overrides_error) = (overrides, None);
     }
 
+    /// All drains under way, and one of `also` that begins now, by qualified region name: what must survive a
+    /// restart beside the overrides.
+    pub fn drains(&self, also: Option<&str>, now: Instant) -> BTreeMap<String, DrainBegin> {
+        self.calm.drains(also, &self.shared.load(), now, SystemTime::now())
+    }
+
+    /// Takes drains that began before a restart. Call [`Publisher::publish`] after.
+    pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, now: Instant) {
+        self.calm.restore_drains(drains, now, SystemTime::now());
+    }
+
     /// Why what operators said before could not be read, if so.
     pub fn overrides_error(&self) -> Option<&str> {
         self.overrides_error.as_deref()
@@ -271,13 +284,16 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
-        next_expiry(&current.states, now).into_iter().chain(stale).min()
+        let calm = calm::next_change(&self.model, &current.states, now);
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).min()
     }
 
     /// Makes the next snapshot and swaps it in.
     pub fn publish(&mut self, now: Instant) {
-        let states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
+        let made_at_wall = SystemTime::now();
+        let mut states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
         let before = self.shared.load_full();
+        self.calm.settle(&self.model, &before, &mut states, now, made_at_wall);
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
         let inputs = Inputs { model: &self.model, atlas: &self.atlas, states: &states, planned: None, previous, now };
@@ -294,7 +310,7 @@ impl Publisher {
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             made_at: now,
-            made_at_wall: SystemTime::now(),
+            made_at_wall,
         }));
     }
 
@@ -303,6 +319,7 @@ impl Publisher {
         Some(facts.load.last?.at + stale_after(&self.model, id)?)
     }
 
+    /// By what is observed and said alone: [`Calm`] has the last word on the standing.
     fn state_of(&mut self, id: RegionId, now: Instant) -> RegionState {
         let name = self.model.qualified_region_name(id);
         let region = self.model.region(id);
@@ -323,13 +340,6 @@ impl Publisher {
             verdict => verdict,
         };
         let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
-        let standing = standing(verdict, said);
-        if facts.standing.is_some_and(|before| before.is_eligible() != standing.is_eligible()) {
-            facts.changed_at = Some(now);
-        }
-        if !checked || endpoints.iter().all(|endpoint| endpoint.verdict.is_some()) {
-            facts.standing = Some(standing);
-        }
         let step = (facts.price_ms - facts.published_price_ms).abs();
         if step >= PRICE_STEP_MS || facts.price_ms == 0.0 {
             facts.published_price_ms = facts.price_ms;
@@ -337,13 +347,15 @@ impl Publisher {
         let age = facts.load.last.map(|figure| now.saturating_duration_since(figure.at));
         facts.load.stale = age.zip(stale_after(&self.model, id)).is_some_and(|(age, limit)| age >= limit);
         RegionState {
-            standing,
+            standing: standing(verdict, said),
             verdict,
             said,
             endpoints,
             load: facts.load.clone(),
             price_ms: facts.published_price_ms,
-            changed_at: facts.changed_at,
+            changed_at: None,
+            offered: 1.0,
+            stability: Default::default(),
         }
     }
 }
@@ -364,6 +376,7 @@ mod tests {
         Service, Ttl, Weights, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
+    use crate::steer::standing::Standing;
 
     const SEOUL: &str = "seoul@gslb.example";
     const VIRGINIA: &str = "virginia@gslb.example";
@@ -396,6 +409,7 @@ mod tests {
                 timeout: Duration::from_secs(3),
             }),
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().map(region).collect();
         let service = Service {
