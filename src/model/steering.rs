@@ -23,7 +23,7 @@ pub struct Steering {
 pub struct Damping {
     /// 1 s to 1 h. Default 300 s.
     pub half_life: Duration,
-    /// Above 0, to 100. Default 1.6: twice down within 221 s is damped, once never is.
+    /// 0.1 to 100. Default 1.6: twice down within 221 s is damped, once never is.
     pub limit: f64,
 }
 
