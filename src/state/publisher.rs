@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{Endpoint, Model, Region, RegionId};
+use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
@@ -20,6 +21,7 @@ use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
+use super::planning::Planning;
 use super::{NameTable, Shared, Snapshot};
 
 /// A load report is stale when it is older than this many of its intervals.
@@ -66,6 +68,7 @@ pub struct Publisher {
     regions: HashMap<String, RegionFacts>,
     /// By qualified region name too.
     calm: Calm,
+    planning: Planning,
     overrides: BTreeMap<String, Override>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
@@ -130,6 +133,7 @@ impl Publisher {
             ids: region_ids(&first_model),
             regions: HashMap::new(),
             calm: Calm::default(),
+            planning: Planning::new(),
             overrides,
             overrides_error: None,
         };
@@ -223,6 +227,9 @@ impl Publisher {
             Ok((load, capacity)) => {
                 let figure = LoadFigure { load, capacity: capacity.or(configured), at: now };
                 facts.load = LoadState { last: Some(figure), stale: false, error: None };
+                if let Some(utilisation) = figure.utilisation() {
+                    self.planning.utilisation(id, utilisation);
+                }
                 let price_ms = figure.utilisation().map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
                 let changed = price_ms != facts.price_ms;
                 facts.price_ms = price_ms;
@@ -232,6 +239,16 @@ impl Publisher {
                 facts.load.error = Some(why);
                 false
             }
+        }
+    }
+
+    /// Takes answers that were given. Their ids are of the current snapshot.
+    pub fn demand_news(&mut self, samples: &[DemandSample], now: Instant) {
+        let current = self.shared.load();
+        if let Some(sites) = &current.plan.sites
+            && Arc::ptr_eq(&current.model, &self.model)
+        {
+            self.planning.count(samples, &self.model, sites, now);
         }
     }
 
@@ -285,7 +302,9 @@ impl Publisher {
             (at > now).then_some(at)
         });
         let calm = calm::next_change(&self.model, &current.states, now);
-        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).min()
+        // What the planner has to do may be due already: first what was lost is done without.
+        let planning = self.planning.next();
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).chain(planning).min()
     }
 
     /// Makes the next snapshot and swaps it in.
@@ -296,7 +315,16 @@ impl Publisher {
         self.calm.settle(&self.model, &before, &mut states, now, made_at_wall);
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let inputs = Inputs { model: &self.model, atlas: &self.atlas, states: &states, planned: None, previous, now };
+        let sites = previous.and_then(|(plan, _)| plan.sites.as_ref());
+        self.planning.advance(&self.model, sites, &states, now);
+        let planned = self.planning.planned();
+        if let Some(planned) = planned {
+            for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {
+                state.price_ms = *price_ms;
+            }
+        }
+        let (model, atlas) = (&*self.model, &*self.atlas);
+        let inputs = Inputs { model, atlas, states: &states, planned, previous, now };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,

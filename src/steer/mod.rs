@@ -12,6 +12,7 @@
 //! - [`sites`]: where clients are, each position once, and how far regions are from there
 //! - [`demand`]: how many clients are where, from what was answered and what regions report
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
+//! - [`locations`]: sites that are planned for together
 //! - [`planner`]: both, for all services that go by score
 //! - [`plan`]: per service and place, the shares regions get
 //! - [`classes`]: addresses that all services answer alike
@@ -27,6 +28,7 @@ pub mod flow;
 pub mod geo;
 pub mod handout;
 pub mod health;
+pub mod locations;
 pub mod pick;
 pub mod plan;
 pub mod planner;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::atlas::Atlas;
+use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Coordinates, Model, Policy, RegionId};
 
 use super::plan::coordinates;
@@ -24,6 +24,10 @@ pub struct Sites {
     /// By [`RegionId`], from each site in milliseconds; empty where none are kept.
     rtts_ms: Vec<Box<[f64]>>,
 }
+
+/// See [`Sites::key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SiteKey(Option<(u64, u64)>);
 
 impl Sites {
     /// `None` where no service of the model asks how far anything is.
@@ -62,6 +66,22 @@ impl Sites {
     /// All sites, to be asked about.
     pub fn ids(&self) -> std::ops::Range<usize> {
         0..self.at.len()
+    }
+
+    /// What two sites share that lie in one cell of a grid of this many degrees, above 0; at 0,
+    /// no two sites do.
+    pub fn key(&self, site: usize, degrees: f64) -> SiteKey {
+        let at = self.at.get(site).copied().flatten();
+        SiteKey(at.map(|at| {
+            let cell =
+                |angle: f64| if degrees > 0.0 { (angle / degrees).floor() as i64 as u64 } else { angle.to_bits() };
+            (cell(at.latitude()), cell(at.longitude()))
+        }))
+    }
+
+    /// The site of a place.
+    pub fn of_place(&self, place: PlaceId) -> Option<usize> {
+        self.by_place.get(place.index()).map(|&site| site as usize)
     }
 
     /// The site of each place, in the order of their ids.
