@@ -123,6 +123,7 @@ impl World {
             check: Some(check()),
             load_report: Some(load_report()),
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         }
     }
 
