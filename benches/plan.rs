@@ -117,5 +117,6 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
         }),
         load_limits: Default::default(),
         min_healthy: 1,
+        slow_start: Region::SLOW_START,
     }
 }

@@ -137,6 +137,18 @@ impl Pick {
         }
     }
 
+    /// Whether some client may get the region.
+    pub fn names(&self, region: RegionId) -> bool {
+        match self {
+            Pick::One(only) | Pick::Shedding { region: only, .. } => *only == region,
+            Pick::First(picks) => picks.iter().any(|pick| pick.names(region)),
+            Pick::Split { branches, .. } | Pick::Many { branches, .. } => {
+                branches.iter().any(|branch| branch.pick.names(region))
+            }
+            Pick::Cohort { of, .. } => of.iter().any(|half| half.names(region)),
+        }
+    }
+
     /// Whether every client is answered without shedding being ignored.
     pub fn is_sure(&self) -> bool {
         match self {

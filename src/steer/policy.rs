@@ -1,7 +1,7 @@
 //! Policies at work: what a service's tree of groups makes of a place and of the regions' states.
 //!
 //! ```text
-//!   tree + states ─▶ Steering ─┬─▶ pick(site, route) ─▶ Cell     what clients there get
+//!   tree + states ─▶ Picker ─┬─▶ pick(site, route) ─▶ Cell     what clients there get
 //!   (one service)              └─▶ leaves(site, route)           which decisions by score they reach
 //! ```
 //!
@@ -14,7 +14,7 @@ use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weig
 use super::cell::{Branch, Cell, Pick, Share, SplitBy};
 use super::eligible::{Eligible, Footing};
 use super::pick::Identity;
-use super::planner::{Leaf, Planned};
+use super::planner::{Leaf, Planned, leaf_of};
 use super::route::{Route, Router};
 use super::score::{model_rtt, total_ms};
 use super::sites::Sites;
@@ -44,7 +44,7 @@ pub struct Ground<'a> {
 }
 
 /// One service, ready to pick for places.
-pub struct Steering<'a> {
+pub struct Picker<'a> {
     ground: Ground<'a>,
     service: &'a Service,
     pub router: Router<'a>,
@@ -74,13 +74,13 @@ struct At<'a> {
     eligible: &'a Eligible,
 }
 
-impl<'a> Steering<'a> {
+impl<'a> Picker<'a> {
     /// `stage`: the one an operator switched to; `None`: as the file says.
-    pub fn of(ground: Ground<'a>, service: &'a Service, stage: Option<GroupId>) -> Steering<'a> {
+    pub fn of(ground: Ground<'a>, service: &'a Service, stage: Option<GroupId>) -> Picker<'a> {
         let tree = &service.policies;
         let groups = || (0..tree.groups.len()).map(|index| GroupId(index as u16)); // as many groups as ids
         let below = |id| tree.regions_below(id, stage);
-        let mut steering = Steering {
+        let mut picker = Picker {
             ground,
             service,
             router: Router::of(tree),
@@ -91,7 +91,7 @@ impl<'a> Steering<'a> {
                 .iter()
                 .map(|group| Identity::of(ground.seed, &format!("group/{}", group.name)))
                 .collect(),
-            leaves: groups().map(|id| leaf(service, tree.group(id))).collect(),
+            leaves: groups().map(|id| leaf_of(service, tree.group(id))).collect(),
             entries: Vec::new(),
         };
         let root = std::iter::once(vec![tree.root]);
@@ -99,8 +99,8 @@ impl<'a> Steering<'a> {
             true => vec![rule.group],
             false => vec![rule.group, tree.root],
         });
-        steering.entries = root.chain(rules).map(|groups| steering.entry(groups)).collect();
-        steering
+        picker.entries = root.chain(rules).map(|groups| picker.entry(groups)).collect();
+        picker
     }
 
     fn entry(&self, groups: Vec<GroupId>) -> Entry {
@@ -371,24 +371,6 @@ impl<'a> Steering<'a> {
         };
         group.children.iter().min_by(|a, b| of_eligible(a).total_cmp(&of_eligible(b)))
     }
-}
-
-/// How the planner knows a group: one that goes by score among regions alone.
-fn leaf(service: &Service, group: &Group) -> Option<Leaf> {
-    if group.policy != Policy::Score {
-        return None;
-    }
-    let regions: Option<Vec<RegionId>> = group
-        .children
-        .iter()
-        .map(|child| match *child {
-            Child::Region(region) => Some(region),
-            Child::Group(_) => None,
-        })
-        .collect();
-    let regions = regions?;
-    let bias: Vec<f64> = regions.iter().map(|&region| service.bias_ms(region)).collect();
-    Some(Leaf::new(&regions, service.weights, &bias))
 }
 
 /// Clients shared out by weight; all alike where none has any. `None` where there is no branch.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::atlas::Atlas;
@@ -13,6 +14,7 @@ use crate::model::{
 use super::decide::{Decision, Seen, View, decide};
 use super::handout::{Handout, handouts};
 use super::plan::{Inputs, Plan, plan};
+use super::rtt::Measured;
 use super::standing::{Override, RegionState, Standing};
 
 /// A service over regions, their states, and clients in networks of their own.
@@ -21,6 +23,7 @@ pub struct World {
     pub atlas: Atlas,
     pub states: Vec<RegionState>,
     pub switched: BTreeMap<ServiceId, GroupId>,
+    pub measured: Arc<Measured>,
 }
 
 /// A moment's plan of a [`World`].
@@ -52,6 +55,7 @@ impl World {
             load_report: None,
             load_limits: Default::default(),
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().enumerate().map(region).collect();
         let ids = (0..regions.len()).map(|index| RegionId(index as u16)).collect();
@@ -63,6 +67,7 @@ impl World {
             atlas: Atlas::empty(),
             states,
             switched: BTreeMap::new(),
+            measured: Arc::default(),
         }
     }
 
@@ -100,7 +105,8 @@ impl World {
     /// A plan that may borrow from the one before it.
     pub fn plan_after(&self, previous: Option<(&Plan, &[RegionState])>, now: Instant) -> Plan {
         let World { model, atlas, states, .. } = self;
-        plan(&Inputs { model, atlas, states, switched: &self.switched, seed: 0, planned: None, previous, now })
+        let (switched, measured) = (&self.switched, &self.measured);
+        plan(&Inputs { model, atlas, states, measured, switched, seed: 0, planned: None, previous, now })
     }
 }
 

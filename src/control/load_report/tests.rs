@@ -62,6 +62,7 @@ fn model(load_report: Option<LoadReport>) -> Model {
         load_report,
         load_limits: Default::default(),
         min_healthy: 1,
+        slow_start: Region::SLOW_START,
     };
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     Model { zones: vec![Zone { origin, nodes: Default::default() }], regions: vec![region], ..Model::default() }

@@ -435,6 +435,7 @@ mod reloads {
             load_report: None,
             load_limits: Default::default(),
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let origin = Name::parse_absolute("gslb.example").expect("a name");
         let zone = Zone { origin, nodes: Default::default() };
