@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use meridian::atlas::Atlas;
 use meridian::model::{
     Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Model, Name, Policy, Prefix,
-    Region, RegionId, Service, Ttl, Weights, Zone, ZoneId,
+    Region, RegionId, Service, Weights, Zone, ZoneId,
 };
 use meridian::state::{LoadNews, Publisher};
 use meridian::steer::standing::Override;
