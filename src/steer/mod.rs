@@ -38,4 +38,4 @@ pub mod score;
 pub mod sites;
 pub mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
