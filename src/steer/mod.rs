@@ -48,4 +48,4 @@ pub mod sites;
 pub mod stability;
 pub mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
