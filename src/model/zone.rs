@@ -1,6 +1,6 @@
 //! Zones, and the whole of what is configured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Steering, Ttl};
 
@@ -72,6 +72,13 @@ impl Model {
 
     pub fn service_ids(&self) -> impl Iterator<Item = ServiceId> + use<> {
         (0..self.services.len()).map(|index| ServiceId(index as u32))
+    }
+
+    /// The networks that services' rules and lists name, in ascending order, each once: clients in
+    /// them must be told apart from those around.
+    pub fn named_networks(&self) -> Vec<Prefix> {
+        let named: BTreeSet<Prefix> = self.services.iter().flat_map(|service| service.policies.networks()).collect();
+        named.into_iter().collect()
     }
 
     /// `seoul@gslb.example.com`.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{Endpoint, GroupId, Model, Region, RegionId, ServiceId};
+use crate::model::{Endpoint, GroupId, Model, Prefix, Region, RegionId, ServiceId};
 use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
@@ -114,6 +114,10 @@ impl Publisher {
         now: Instant,
     ) -> Publisher {
         let names = Arc::new(NameTable::build(&model));
+        let atlas = match model.named_networks() {
+            none if none.is_empty() => atlas,
+            networks => atlas.refined(&networks),
+        };
         let first_model = Arc::new(model);
         let first = Snapshot {
             generation: 0,
@@ -186,19 +190,24 @@ impl Publisher {
     /// have estimates than before, the atlas is renewed to tell those apart. Call
     /// [`Publisher::publish`] after.
     pub fn replace_measured(&mut self, measured: Arc<Measured>) {
-        let networks = measured.networks();
-        if networks != self.measured.networks() {
-            self.atlas = Arc::new(self.atlas.refined(&networks));
-        }
+        let renews = measured.networks() != self.measured.networks();
         self.measured = measured;
+        if renews {
+            self.atlas = Arc::new(self.atlas.refined(&self.networks()));
+        }
     }
 
-    /// An atlas as built, with the networks told apart that were measured.
+    /// An atlas as built, with the networks told apart that matter.
     fn refined(&self, atlas: Atlas) -> Arc<Atlas> {
-        match self.measured.networks() {
+        match self.networks() {
             none if none.is_empty() => Arc::new(atlas),
             networks => Arc::new(atlas.refined(&networks)),
         }
+    }
+
+    /// Those that were measured, and those that services' rules and lists name.
+    fn networks(&self) -> Vec<Prefix> {
+        [self.measured.networks(), self.model.named_networks()].concat()
     }
 
     /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
