@@ -26,6 +26,7 @@ use crate::control::load_report::Scraper;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
+use crate::control::switches::SwitchStore;
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
@@ -91,7 +92,11 @@ impl Daemon {
         let (commands, said) = mpsc::channel(QUEUE);
         let (reloads, requests) = mpsc::channel(1);
         let (stop, stopping) = watch::channel(false);
-        let writer = Writer::new(publisher, store).run(Sources { endpoints, loads, commands: said });
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(Sources {
+            endpoints,
+            loads,
+            commands: said,
+        });
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());

@@ -15,6 +15,7 @@ use meridian::admin::{self, Context};
 use meridian::control::config::{self, Loaded};
 use meridian::control::overrides::OverrideStore;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
+use meridian::control::switches::SwitchStore;
 use meridian::control::writer::{Sources, Writer};
 use meridian::daemon::Daemon;
 use meridian::model::{RegionId, ServiceId};
@@ -133,7 +134,11 @@ impl Fixture {
         let (load_sender, loads) = mpsc::channel(1);
         let (commands, said) = mpsc::channel(4);
         let store = OverrideStore::new(&state.path().join("state"));
-        tokio::spawn(Writer::new(publisher, store).run(Sources { endpoints, loads, commands: said }));
+        tokio::spawn(Writer::new(publisher, store, SwitchStore::new(&state.path().join("state"))).run(Sources {
+            endpoints,
+            loads,
+            commands: said,
+        }));
         let (reloads, requests) = mpsc::channel(1);
         tokio::spawn(answer_reloads(requests));
         let counters = Arc::new(CounterSet::new());

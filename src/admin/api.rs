@@ -24,6 +24,7 @@ use super::guard::{ALIVE, PAGE, guard};
 use super::problem::Problem;
 use super::shares::ShareCounts;
 use super::status::{self, Status};
+use super::switch::post_switch;
 use super::{Context, metrics, page};
 
 /// The largest request body, in octets: an override takes 20.
@@ -31,7 +32,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// A body must have arrived within this.
 const BODY: Duration = Duration::from_secs(5);
 /// The writer answers in milliseconds; after this long something is wrong with it.
-const WRITER: Duration = Duration::from_secs(10);
+pub(super) const WRITER: Duration = Duration::from_secs(10);
 /// A reload that takes longer goes on, but nobody is kept waiting. Below the life of a connection.
 const RELOAD: Duration = Duration::from_secs(50);
 /// The longest region name taken, in octets: a label, `@` and an origin with every octet escaped.
@@ -46,6 +47,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/status", get(get_status))
         .route("/v1/explain", get(get_explain))
         .route("/v1/regions/{name}/override", post(post_override))
+        .route("/v1/services/{name}/switch", post(post_switch))
         .route("/v1/reload", post(post_reload))
         .route("/metrics", get(get_metrics))
         .route(ALIVE, get(|| async { "alive\n" }))
@@ -58,12 +60,12 @@ pub fn router(context: Context) -> Router {
         .with_state(api)
 }
 
-struct Api {
-    context: Arc<Context>,
+pub(super) struct Api {
+    pub(super) context: Arc<Context>,
     counts: ShareCounts,
 }
 
-type Shared = State<Arc<Api>>;
+pub(super) type Shared = State<Arc<Api>>;
 
 fn routes() -> Vec<String> {
     [
@@ -71,6 +73,7 @@ fn routes() -> Vec<String> {
         "GET /v1/status",
         "GET /v1/explain?name=NAME&client=ADDRESS[&type=TYPE][&by=ecs|source]",
         "POST /v1/regions/NAME/override {\"override\": \"up|down|drain|auto\"}",
+        "POST /v1/services/NAME/switch {\"stage\": \"STAGE\"} or {\"rollback\": true} or {\"file\": true}",
         "POST /v1/reload",
         "GET /metrics",
         "GET /healthz",
@@ -254,7 +257,7 @@ async fn get_ready(State(api): Shared) -> Json<Ready> {
 }
 
 /// Asks the writer or the reloader, and waits for its reply.
-async fn asked<Q, R>(
+pub(super) async fn asked<Q, R>(
     to: &mpsc::Sender<Q>,
     question: Q,
     reply: oneshot::Receiver<R>,
@@ -274,7 +277,7 @@ async fn asked<Q, R>(
 }
 
 /// The request's body, which must be JSON and say so: a form of another site cannot.
-async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let body = body(request).await?;
     serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
 }

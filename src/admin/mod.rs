@@ -3,13 +3,14 @@
 //!
 //! ```text
 //!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, explain, metrics, page   (read)
-//!                                                          └─▶ override, reload ─▶ writer, reloader
+//!                                                          └─▶ override, switch, reload ─▶ writer, reloader
 //! ```
 //!
 //! - [`server`]: the socket, and what a client may take of it
 //! - [`guard`]: token, Host, Origin; the headers every answer has
 //! - [`api`]: routes, and what is taken from requests
 //! - [`status`], [`shares`]: everything at a glance
+//! - [`switch`]: another stage for a service
 //! - [`explain`]: one client's answer, also for the command line
 //! - [`metrics`]: the same in Prometheus' text format
 //! - [`page`]: the status page
@@ -26,6 +27,7 @@ mod problem;
 mod server;
 mod shares;
 pub mod status;
+pub mod switch;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -19,6 +19,7 @@ use crate::admin::explain::{AskedBy, ExplainError, explain_client};
 use crate::control::config::Loaded;
 use crate::control::overrides::OverrideStore;
 use crate::control::reload::{Prepared, prepare};
+use crate::control::switches::SwitchStore;
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{Publisher, Snapshot};
@@ -106,6 +107,8 @@ fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
     let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
+    publisher
+        .replace_switches(SwitchStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?);
     publisher.assume_up(now);
     Ok(publisher.shared().load_full())
 }

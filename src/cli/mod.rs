@@ -9,7 +9,7 @@
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
 //! - [`simulate`]: neither
 //! - [`explain`]: files, or a running server
-//! - [`status`], [`region`] and its [`drain`], [`reload`]: a running server
+//! - [`status`], [`region`] and its [`drain`], [`switch`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
 
 mod arguments;
@@ -28,6 +28,7 @@ mod serve;
 mod simulate;
 mod source;
 mod status;
+mod switch;
 
 use std::process::ExitCode;
 
@@ -83,6 +84,7 @@ enum Command {
     Explain(explain::Explain),
     Status(status::Status),
     Region(region::Region),
+    Switch(switch::Switch),
     Reload(reload::Reload),
     Geoip(geoip::Geoip),
     Simulate(simulate::Simulate),
@@ -104,6 +106,7 @@ impl Command {
             Command::Explain(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Region(command) => command.run(),
+            Command::Switch(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Geoip(command) => command.run(),
             Command::Simulate(command) => command.run(),

@@ -8,6 +8,8 @@
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
 //! - [`overrides`]: what operators say, kept over restarts
+//! - [`switches`]: which stages they switched services to, kept likewise
+//! - [`keep`]: how files survive a crash
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `calm_log`: why answers are not what the probes alone would make them
 //! - [`writer`]: all that news, one at a time, into the next snapshot
@@ -16,9 +18,11 @@ mod calm_log;
 pub mod config;
 pub mod diagnostic;
 pub mod geoip;
+pub mod keep;
 pub mod load_report;
 pub mod overrides;
 pub mod probe;
 pub mod reload;
+pub mod switches;
 pub mod writer;
 pub mod zonefile;

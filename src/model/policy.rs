@@ -191,6 +191,15 @@ impl PolicyTree {
         Some(self.main()).filter(|group| matches!(group.policy, Policy::Stage { .. }))
     }
 
+    /// The stages by name, in the order of the file.
+    pub fn stage_names(&self) -> impl Iterator<Item = &str> {
+        let children = self.stages().map(|group| group.children.as_slice()).unwrap_or_default();
+        children.iter().filter_map(|child| match child {
+            Child::Group(id) => Some(&*self.group(*id).name),
+            Child::Region(_) => None,
+        })
+    }
+
     /// The stage of this name.
     pub fn stage(&self, name: &str) -> Option<GroupId> {
         self.stages()?.children.iter().find_map(|child| match child {

@@ -87,6 +87,27 @@ impl Model {
         region.qualified_name(&self.zone(region.zone).origin)
     }
 
+    /// What finds this service whatever other zones hold: its name in lower case, without a dot at
+    /// the end. Switches are stored under it.
+    pub fn service_key(&self, id: ServiceId) -> String {
+        let name = self.service(id).name.to_lowercase().to_string();
+        name.strip_suffix('.').unwrap_or(&name).to_owned()
+    }
+
+    /// Services an operator may mean by `name`: the whole name, or what comes before the origin.
+    /// More than one where several zones have a service so called.
+    pub fn find_services(&self, name: &str) -> Vec<ServiceId> {
+        let wanted = name.to_ascii_lowercase();
+        let wanted = wanted.strip_suffix('.').unwrap_or(&wanted);
+        let is_meant = |id: &ServiceId| {
+            let key = self.service_key(*id);
+            let origin = self.zone(self.service(*id).zone).origin.to_lowercase().to_string();
+            let within = key.strip_suffix(origin.strip_suffix('.').unwrap_or(&origin));
+            key == wanted || within.and_then(|within| within.strip_suffix('.')) == Some(wanted)
+        };
+        self.service_ids().filter(is_meant).collect()
+    }
+
     /// Regions an operator may mean by `name`: the qualified name, or a bare name. More than
     /// one where several zones have a region so called.
     pub fn find_regions(&self, name: &str) -> Vec<RegionId> {

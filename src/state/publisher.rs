@@ -24,6 +24,7 @@ use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, Reg
 
 use super::calm::{self, Calm};
 use super::planning::Planning;
+use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
 
 /// A load report is stale when it is older than this many of its intervals.
@@ -73,7 +74,8 @@ pub struct Publisher {
     calm: Calm,
     planning: Planning,
     overrides: BTreeMap<String, Override>,
-    /// Of the model: the stages that operators switched to.
+    switches: Switches,
+    /// Of the model: the stages that follow from them.
     switched: BTreeMap<ServiceId, GroupId>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
@@ -148,6 +150,7 @@ impl Publisher {
             calm: Calm::default(),
             planning: Planning::new(),
             overrides,
+            switches: Switches::new(),
             switched: BTreeMap::new(),
             overrides_error: None,
         };
@@ -170,6 +173,7 @@ impl Publisher {
         self.seed = seed;
         self.reloads += 1;
         self.ids = region_ids(&self.model);
+        self.switched = in_force(&self.model, &self.switches);
         let (ids, model) = (&self.ids, &self.model);
         self.regions.retain(|name, facts| {
             let Some(&id) = ids.get(name) else { return false };
@@ -298,6 +302,18 @@ impl Publisher {
             Override::Auto => self.overrides.remove(region),
             said => self.overrides.insert(region.to_owned(), said),
         };
+    }
+
+    /// Takes which stages services are on, in place of all that was said before. Call
+    /// [`Publisher::publish`] after.
+    pub fn replace_switches(&mut self, switches: Switches) {
+        self.switched = in_force(&self.model, &switches);
+        self.switches = switches;
+    }
+
+    /// What operators switched: what must survive a restart.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
     }
 
     /// All overrides but `auto`, by qualified region name: what must survive a restart.
