@@ -18,6 +18,7 @@
 //! - [`eligible`]: which of some regions may be answered
 //! - [`route`]: which rule and which lists are for a place's clients
 //! - [`policy`]: what a service's policies make of all that for a place
+//! - [`reached`]: which decisions by score clients come to, for the planner
 //! - [`plan`]: per service and place, the shares regions get
 //! - [`classes`]: addresses that all services answer alike
 //! - [`cell`]: what a place's clients share, and how one finds its own
@@ -40,6 +41,7 @@ pub mod plan;
 pub mod planner;
 pub mod policy;
 pub mod price;
+pub mod reached;
 pub mod route;
 pub mod rtt;
 pub mod score;

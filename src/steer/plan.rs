@@ -21,6 +21,7 @@ use super::classes::Classes;
 use super::pick::Identity;
 use super::planner::Planned;
 use super::policy::{Ground, Picker};
+use super::reached::{Reached, ReachedBySite};
 use super::route::Route;
 use super::rtt::{Latency, Measured};
 use super::score::{Rtt, Score, score};
@@ -72,6 +73,8 @@ pub struct ServicePlan {
     pub cells: Arc<CellTable>,
     /// The worst that any of its clients are on.
     pub footing: Footing,
+    /// What the planner should know of its clients; empty under policies without a score.
+    pub reached: Arc<Reached>,
     /// The stage an operator switched to; `None`: as the file says.
     pub switched_to: Option<GroupId>,
     /// A region of the service changed within [`AFTERMATH`].
@@ -79,6 +82,12 @@ pub struct ServicePlan {
     /// Some region of the service is down or draining.
     pub reduced: bool,
     pub offers: Offers,
+}
+
+impl ServicePlan {
+    fn made(&self) -> Made {
+        Made { cells: self.cells.clone(), footing: self.footing, reached: self.reached.clone() }
+    }
 }
 
 /// What the regions of a service, taken together, can be answered with, whatever their health:
@@ -104,7 +113,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let identities = region_identities(model, seed);
     let (sited, planned_now) = (sites.as_deref(), planned.map(|planned| &**planned));
     let ground = Ground { model, states, identities: &identities, sites: sited, planned: planned_now, seed };
-    let mut made: HashMap<Recipe<'_>, (Arc<CellTable>, Footing)> = HashMap::new();
+    let mut made: HashMap<Recipe<'_>, Made> = HashMap::new();
     let services = model.service_ids().map(|id| {
         let service = model.service(id);
         let switched_to = switched.get(&id).copied();
@@ -113,17 +122,18 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
             (same && (same_planned || !service.policies.measures())).then_some(before)
         });
-        let (cells, footing) = match reusable {
-            Some(before) => (before.cells.clone(), before.footing),
+        let Made { cells, footing, reached } = match reusable {
+            Some(before) => before.made(),
             None => {
                 let recipe = Recipe::of(service, switched_to);
-                made.entry(recipe).or_insert_with(|| cells(atlas, ground, service, switched_to)).clone()
+                made.entry(recipe).or_insert_with(|| Made::of(atlas, ground, service, switched_to)).clone()
             }
         };
         let regions = service.regions_in_use(switched_to);
         ServicePlan {
             cells,
             footing,
+            reached,
             switched_to,
             aftermath: aftermath(&regions, states, now),
             reduced: reduced(&regions, states),
@@ -240,48 +250,60 @@ pub fn coordinates(model: &Model, atlas: &Atlas, place: PlaceId) -> Option<Coord
     atlas.coordinates(place).or_else(|| model.default_location.as_ref()?.coordinates)
 }
 
-/// The cells of a service, where no earlier plan has them, and what they stand on.
-fn cells(
-    atlas: &Atlas,
-    ground: Ground<'_>,
-    service: &Service,
-    switched_to: Option<GroupId>,
-) -> (Arc<CellTable>, Footing) {
-    let picker = Picker::of(ground, service, switched_to);
-    let sites = ground.sites.filter(|_| service.policies.measures());
-    let table = match (sites, service.policies.locates()) {
-        (sites, true) => cells_by_route(atlas, sites, &picker),
-        (Some(sites), false) => cells_by_site(sites, &picker),
-        (None, false) => CellTable::new(vec![picker.cell(0, &picker.router.route_of_all())], Vec::new()),
-    };
-    (Arc::new(table), picker.footing())
+/// What is made for a service of which no earlier plan has the cells.
+#[derive(Clone)]
+struct Made {
+    cells: Arc<CellTable>,
+    footing: Footing,
+    reached: Arc<Reached>,
 }
 
-fn cells_by_site(sites: &Sites, picker: &Picker<'_>) -> CellTable {
+impl Made {
+    fn of(atlas: &Atlas, ground: Ground<'_>, service: &Service, switched_to: Option<GroupId>) -> Made {
+        let picker = Picker::of(ground, service, switched_to);
+        let sites = ground.sites.filter(|_| service.policies.measures());
+        let (cells, reached) = match (sites, service.policies.locates() || picker.splits_leaves()) {
+            (sites, true) => by_route(atlas, sites, &picker),
+            (Some(sites), false) => by_site(sites, &picker),
+            (None, false) => {
+                let cell = picker.cell(0, &picker.router.route_of_all());
+                (CellTable::new(vec![cell], Vec::new()), Reached::default())
+            }
+        };
+        Made { cells: Arc::new(cells), footing: picker.footing(), reached: Arc::new(reached) }
+    }
+}
+
+/// All clients of a site are sent the same way, and come to the same decision by score, if any.
+fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, Reached) {
     let mut cells = Cells::default();
     let route = picker.router.route_of_all();
     let by_site: Vec<u32> = sites.ids().map(|site| cells.number(picker.cell(site, &route))).collect();
-    CellTable::new(cells.into_list(), sites.of_places().map(|site| by_site[site]).collect())
+    let table = CellTable::new(cells.into_list(), sites.of_places().map(|site| by_site[site]).collect());
+    (table, Reached::everywhere(picker.leaves(0, &route)))
 }
 
 /// Many places are at one site and sent the same way: each such pair is looked at once.
-fn cells_by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> CellTable {
-    let mut cells = Cells::default();
-    let mut known: HashMap<Route, HashMap<usize, u32>> = HashMap::new();
+fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> (CellTable, Reached) {
+    let (mut cells, mut reached) = (Cells::default(), ReachedBySite::default());
+    let mut known: HashMap<Route, HashMap<usize, (u32, Vec<(u32, f64)>)>> = HashMap::new();
     let mut of_place = |place, site| {
         let route = picker.router.route(atlas, place);
-        if let Some(&number) = known.get(&route).and_then(|sites| sites.get(&site)) {
-            return number;
+        if let Some((cell, leaves)) = known.get(&route).and_then(|sites| sites.get(&site)) {
+            reached.add(site, leaves);
+            return *cell;
         }
-        let number = cells.number(picker.cell(site, &route));
-        known.entry(route).or_default().insert(site, number);
-        number
+        let cell = cells.number(picker.cell(site, &route));
+        let leaves = reached.number(picker.leaves(site, &route));
+        reached.add(site, &leaves);
+        known.entry(route).or_default().insert(site, (cell, leaves));
+        cell
     };
     let by_place = match sites {
         Some(sites) => atlas.places().zip(sites.of_places()).map(|(place, site)| of_place(place, site)).collect(),
         None => atlas.places().map(|place| of_place(place, 0)).collect(),
     };
-    CellTable::new(cells.into_list(), by_place)
+    (CellTable::new(cells.into_list(), by_place), reached.finish())
 }
 
 #[cfg(test)]

@@ -135,6 +135,13 @@ impl<'a> Picker<'a> {
         found
     }
 
+    /// Whether clients of one site may come to different decisions by score, or clients of some sites
+    /// to none.
+    pub fn splits_leaves(&self) -> bool {
+        let below_others = |id: GroupId| self.leaves.get(id.index()).is_none_or(Option::is_none);
+        self.leaves.iter().any(Option::is_some) && self.service.policies.entries().any(below_others)
+    }
+
     fn entry_of(&self, route: &Route) -> &Entry {
         let of_rule = route.rule.and_then(|rule| self.entries.get(usize::from(rule) + 1));
         of_rule.unwrap_or(&self.entries[0])
@@ -409,3 +416,6 @@ pub fn tiers(totals: &[f64]) -> Vec<u32> {
     }
     tiers
 }
+
+#[cfg(test)]
+mod tests;
