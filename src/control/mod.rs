@@ -7,16 +7,20 @@
 //! - [`geoip`]: database files that are replaced while serving
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
+//! - [`rum`]: round trips that were measured, by real users and by the operator
 //! - [`overrides`]: what operators say, kept over restarts
+//! - [`keep`]: how files survive a crash
 //! - [`reload`]: a new configuration, whole or not at all
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 pub mod config;
 pub mod diagnostic;
 pub mod geoip;
+pub mod keep;
 pub mod load_report;
 pub mod overrides;
 pub mod probe;
 pub mod reload;
+pub mod rum;
 pub mod writer;
 pub mod zonefile;
