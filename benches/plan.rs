@@ -124,5 +124,6 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
             timeout: Duration::from_secs(3),
         }),
         min_healthy: 1,
+        slow_start: Region::SLOW_START,
     }
 }

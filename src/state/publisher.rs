@@ -12,15 +12,17 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{Endpoint, Model, Region, RegionId};
+use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
 use crate::steer::rtt::Measured;
-use crate::steer::standing::{
-    EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
-};
+use crate::steer::stability::DrainBegin;
+use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
+use super::calm::{self, Calm};
+use super::planning::Planning;
 use super::{NameTable, Shared, Snapshot};
 
 /// A load report is stale when it is older than this many of its intervals.
@@ -66,6 +68,9 @@ pub struct Publisher {
     ids: HashMap<String, RegionId>,
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
+    /// By qualified region name too.
+    calm: Calm,
+    planning: Planning,
     overrides: BTreeMap<String, Override>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
@@ -78,9 +83,6 @@ struct RegionFacts {
     price_ms: f64,
     /// As last published: the plan and whoever explains it use this one.
     published_price_ms: f64,
-    changed_at: Option<Instant>,
-    /// As last published; `None`: not yet.
-    standing: Option<Standing>,
 }
 
 impl RegionFacts {
@@ -134,6 +136,8 @@ impl Publisher {
             reloads: 0,
             ids: region_ids(&first_model),
             regions: HashMap::new(),
+            calm: Calm::default(),
+            planning: Planning::new(),
             overrides,
             overrides_error: None,
         };
@@ -164,6 +168,7 @@ impl Publisher {
             facts.forget_unasked(model.region(id));
             true
         });
+        self.calm.retain(|name| ids.contains_key(name));
     }
 
     /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
@@ -245,6 +250,9 @@ impl Publisher {
             Ok((load, capacity)) => {
                 let figure = LoadFigure { load, capacity: capacity.or(configured), at: now };
                 facts.load = LoadState { last: Some(figure), stale: false, error: None };
+                if let Some(utilisation) = figure.utilisation() {
+                    self.planning.utilisation(id, utilisation);
+                }
                 let price_ms = figure.utilisation().map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
                 let changed = price_ms != facts.price_ms;
                 facts.price_ms = price_ms;
@@ -257,8 +265,19 @@ impl Publisher {
         }
     }
 
+    /// Takes answers that were given. Their ids are of the current snapshot.
+    pub fn demand_news(&mut self, samples: &[DemandSample], now: Instant) {
+        let current = self.shared.load();
+        if let Some(sites) = &current.plan.sites
+            && Arc::ptr_eq(&current.model, &self.model)
+        {
+            self.planning.count(samples, &self.model, sites, now);
+        }
+    }
+
     /// Sets what the operator says of a region, by qualified name. `Auto` forgets.
     pub fn say(&mut self, region: &str, said: Override) {
+        self.calm.said(region, said);
         match said {
             Override::Auto => self.overrides.remove(region),
             said => self.overrides.insert(region.to_owned(), said),
@@ -282,6 +301,17 @@ impl Publisher {
         (self.overrides, self.overrides_error) = (overrides, None);
     }
 
+    /// All drains under way, and one of `also` that begins now, by qualified region name: what must survive a
+    /// restart beside the overrides.
+    pub fn drains(&self, also: Option<&str>, now: Instant) -> BTreeMap<String, DrainBegin> {
+        self.calm.drains(also, &self.shared.load(), now, SystemTime::now())
+    }
+
+    /// Takes drains that began before a restart. Call [`Publisher::publish`] after.
+    pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, now: Instant) {
+        self.calm.restore_drains(drains, now, SystemTime::now());
+    }
+
     /// Why what operators said before could not be read, if so.
     pub fn overrides_error(&self) -> Option<&str> {
         self.overrides_error.as_deref()
@@ -294,24 +324,30 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
-        next_expiry(&current.states, now).into_iter().chain(stale).min()
+        let calm = calm::next_change(&self.model, &current.states, now);
+        // What the planner has to do may be due already: first what was lost is done without.
+        let planning = self.planning.next();
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).chain(planning).min()
     }
 
     /// Makes the next snapshot and swaps it in.
     pub fn publish(&mut self, now: Instant) {
-        let states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
+        let made_at_wall = SystemTime::now();
+        let mut states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
         let before = self.shared.load_full();
+        self.calm.settle(&self.model, &before, &mut states, now, made_at_wall);
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let inputs = Inputs {
-            model: &self.model,
-            atlas: &self.atlas,
-            states: &states,
-            measured: &self.measured,
-            planned: None,
-            previous,
-            now,
-        };
+        let sites = previous.and_then(|(plan, _)| plan.sites.as_ref());
+        self.planning.advance(&self.model, sites, &states, now);
+        let planned = self.planning.planned();
+        if let Some(planned) = planned {
+            for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {
+                state.price_ms = *price_ms;
+            }
+        }
+        let (model, atlas, measured) = (&*self.model, &*self.atlas, &self.measured);
+        let inputs = Inputs { model, atlas, states: &states, measured, planned, previous, now };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
@@ -326,7 +362,7 @@ impl Publisher {
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             made_at: now,
-            made_at_wall: SystemTime::now(),
+            made_at_wall,
         }));
     }
 
@@ -335,6 +371,7 @@ impl Publisher {
         Some(facts.load.last?.at + stale_after(&self.model, id)?)
     }
 
+    /// By what is observed and said alone: [`Calm`] has the last word on the standing.
     fn state_of(&mut self, id: RegionId, now: Instant) -> RegionState {
         let name = self.model.qualified_region_name(id);
         let region = self.model.region(id);
@@ -355,13 +392,6 @@ impl Publisher {
             verdict => verdict,
         };
         let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
-        let standing = standing(verdict, said);
-        if facts.standing.is_some_and(|before| before.is_eligible() != standing.is_eligible()) {
-            facts.changed_at = Some(now);
-        }
-        if !checked || endpoints.iter().all(|endpoint| endpoint.verdict.is_some()) {
-            facts.standing = Some(standing);
-        }
         let step = (facts.price_ms - facts.published_price_ms).abs();
         if step >= PRICE_STEP_MS || facts.price_ms == 0.0 {
             facts.published_price_ms = facts.price_ms;
@@ -369,13 +399,15 @@ impl Publisher {
         let age = facts.load.last.map(|figure| now.saturating_duration_since(figure.at));
         facts.load.stale = age.zip(stale_after(&self.model, id)).is_some_and(|(age, limit)| age >= limit);
         RegionState {
-            standing,
+            standing: standing(verdict, said),
             verdict,
             said,
             endpoints,
             load: facts.load.clone(),
             price_ms: facts.published_price_ms,
-            changed_at: facts.changed_at,
+            changed_at: None,
+            offered: 1.0,
+            stability: Default::default(),
         }
     }
 }
@@ -396,6 +428,7 @@ mod tests {
         Service, Ttl, Weights, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
+    use crate::steer::standing::Standing;
 
     const SEOUL: &str = "seoul@gslb.example";
     const VIRGINIA: &str = "virginia@gslb.example";
@@ -428,6 +461,7 @@ mod tests {
                 timeout: Duration::from_secs(3),
             }),
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().map(region).collect();
         let service = Service {

@@ -11,10 +11,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::atlas::Atlas;
+use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Model, Policy, RegionId};
 
-use super::rtt::{ClientPlace, Latency};
+use super::rtt::{ClientGroup, ClientPlace, Latency};
 
 /// Round-trip times kept, at most: 8 octets each, 64 MiB. Those of further regions are computed
 /// whenever they are asked for.
@@ -27,6 +27,13 @@ pub struct Sites {
     latency: Arc<Latency>,
     /// By [`RegionId`], from each site in milliseconds; empty where none are kept.
     rtts_ms: Vec<Box<[f64]>>,
+}
+
+/// See [`Sites::key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SiteKey {
+    at: Option<(u64, u64)>,
+    groups: [Option<ClientGroup>; 3],
 }
 
 /// Which site each place is.
@@ -87,6 +94,24 @@ impl Sites {
     /// All sites, to be asked about.
     pub fn ids(&self) -> std::ops::Range<usize> {
         0..self.numbering.sites.len()
+    }
+
+    /// What two sites share that lie in one cell of a grid of this many degrees, above 0; at 0,
+    /// no two sites do. On a coarse grid, measured groups are not told apart.
+    pub fn key(&self, site: usize, degrees: f64) -> SiteKey {
+        const COARSE: f64 = 1.0;
+        let Some(client) = self.numbering.sites.get(site) else { return SiteKey { at: None, groups: [None; 3] } };
+        let at = client.at.map(|at| {
+            let cell =
+                |angle: f64| if degrees > 0.0 { (angle / degrees).floor() as i64 as u64 } else { angle.to_bits() };
+            (cell(at.latitude()), cell(at.longitude()))
+        });
+        SiteKey { at, groups: if degrees < COARSE { client.groups } else { [None; 3] } }
+    }
+
+    /// The site of a place.
+    pub fn of_place(&self, place: PlaceId) -> Option<usize> {
+        self.numbering.by_place.get(place.index()).map(|&site| site as usize)
     }
 
     /// The site of each place, in the order of their ids.
