@@ -13,6 +13,7 @@
 //! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::atlas::Atlas;
 use crate::model::{Model, RegionId};
 use crate::state::{EndpointNews, LoadNews, Publisher};
+use crate::steer::rtt::Measured;
 use crate::steer::standing::{Override, Standing};
 
 use super::load_report::LoadUpdate;
@@ -42,6 +44,8 @@ pub enum Command {
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
     /// Take a new atlas; all else stays.
     Atlas { atlas: Box<Atlas>, reply: oneshot::Sender<()> },
+    /// Take what was measured of round trips, in place of what was before.
+    Measured { measured: Arc<Measured>, reply: oneshot::Sender<()> },
     /// Take all news that has come so far, publish, and say so.
     Settle { reply: oneshot::Sender<()> },
 }
@@ -227,6 +231,11 @@ impl Writer {
                 self.publish();
                 let _ = reply.send(());
             }
+            Command::Measured { measured, reply } => {
+                self.publisher.replace_measured(measured);
+                self.publish();
+                let _ = reply.send(());
+            }
             Command::Settle { reply } => {
                 self.settle(sources);
                 let _ = reply.send(());
@@ -323,7 +332,6 @@ mod tests {
     use crate::control::probe::{EndpointKey, Timings};
     use crate::steer::health::Verdict;
     use std::path::Path;
-    use std::sync::Arc;
     use std::time::SystemTime;
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");

@@ -122,6 +122,7 @@ impl World {
             endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
             check: Some(check()),
             load_report: Some(load_report()),
+            rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         }

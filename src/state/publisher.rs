@@ -454,6 +454,7 @@ mod tests {
                 fall: 3,
                 rise: 3,
             }),
+            rum_url: None,
             load_report: Some(LoadReport {
                 kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
                 url: "http://192.0.2.1/".into(),
