@@ -17,11 +17,14 @@ use serde_json::Value;
 
 use crate::admin::explain::{AskedBy, ExplainError, explain_client};
 use crate::control::config::Loaded;
+use crate::control::config::RumSettings;
 use crate::control::overrides::OverrideStore;
 use crate::control::reload::{Prepared, prepare};
+use crate::control::rum;
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{Publisher, Snapshot};
+use crate::steer::rtt::Measured;
 
 use super::arguments::ConfigFile;
 use super::live::Server;
@@ -103,11 +106,16 @@ const NOWHERE: &str = "/nonexistent";
 /// What would be served from these files, if every region were up.
 fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
-    let overrides = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
+    let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
-    let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, overrides, now);
+    let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
+    publisher.replace_measured(Arc::new(measurements(&config.rum, &config.state)?));
     publisher.assume_up(now);
     Ok(publisher.shared().load_full())
+}
+
+fn measurements(settings: &RumSettings, state: &Path) -> Outcome<Measured> {
+    rum::kept_measurements(settings, state, rum::unix_now()).map_err(Failure::new)
 }
 
 fn not_explained(error: ExplainError) -> Failure {
@@ -158,6 +166,9 @@ struct Region {
     load: Option<Load>,
     share: f64,
     excluded: Option<String>,
+    // Left out by servers from before there was such a thing.
+    offered: Option<f64>,
+    held_s: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -265,7 +276,7 @@ fn region_table(regions: &[Region]) -> String {
         let said = if region.said == "auto" { String::new() } else { " (said)".to_owned() };
         table.row([
             region.region.clone(),
-            format!("{}{said}", region.standing),
+            format!("{}{said}{}", region.standing, calm(region)),
             format!("{:.1}", score.rtt.ms),
             rtt_source(&score.rtt.source),
             region.load.as_ref().map_or("-".into(), used),
@@ -279,6 +290,12 @@ fn region_table(regions: &[Region]) -> String {
         ]);
     }
     table.render()
+}
+
+fn calm(region: &Region) -> String {
+    let held = if region.held_s.is_some() { " (held)" } else { "" };
+    let offered = region.offered.filter(|&offered| offered < 1.0);
+    format!("{held}{}", offered.map_or(String::new(), |offered| format!(" at {:.0} %", offered * 100.0)))
 }
 
 fn used(load: &Load) -> String {
@@ -304,16 +321,9 @@ fn measured_source(measured: &Value) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let age = match measured["measured_at"].as_u64() {
         None | Some(0) => String::new(),
-        Some(at) => format!(", {} ago", age(now.saturating_sub(at))),
+        Some(at) => format!(", {} ago", output::age(now.saturating_sub(at))),
     };
     format!("{group}{by}{age}")
-}
-
-/// `45 s`, `3 h`: the largest unit of which there is at least one.
-fn age(seconds: u64) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
-    let unit = units.into_iter().find(|(length, _)| seconds >= *length);
-    unit.map_or_else(|| format!("{seconds} s"), |(length, name)| format!("{} {name}", seconds / length))
 }
 
 fn footing_in_words(footing: &str) -> Option<&'static str> {

@@ -54,17 +54,22 @@ pub fn text(store: &Store) -> Result<Vec<u8>, serde_json::Error> {
     })
 }
 
-/// Takes back what was kept; nothing, where nothing was.
+/// Takes back what was kept; nothing, where nothing was. What cannot be used is set aside.
 ///
 /// # Errors
 /// Why it could not be read, and where it is now. The store is as it was.
 pub fn restore(store: &mut Store, path: &Path, now: u64) -> Result<(), String> {
-    match read(path) {
+    look(store, path, now).map_err(|why| format!("{why}; {}", set_aside(path)))
+}
+
+/// [`restore`], for a look alone: the file stays where it is.
+pub fn look(store: &mut Store, path: &Path, now: u64) -> Result<(), String> {
+    let taken = match read(path) {
         Ok(Some(stored)) => take(store, stored, now),
         Ok(None) => Ok(()),
         Err(why) => Err(why),
-    }
-    .map_err(|why| format!("{} cannot be used: {why}; {}", path.display(), set_aside(path)))
+    };
+    taken.map_err(|why| format!("{} cannot be used: {why}", path.display()))
 }
 
 /// `None` where there is no such file.

@@ -129,8 +129,7 @@ impl Measurements {
     /// With what was kept in a state directory. What cannot be read stops nothing: it is logged,
     /// shown, and set aside.
     pub fn open(settings: &RumSettings, state: &Path, now: u64) -> Measurements {
-        let beliefs = Beliefs { half_life_s: settings.half_life.as_secs(), min_samples: settings.min_samples };
-        let (mut store, path) = (Store::new(beliefs), kept::path(state));
+        let (mut store, path) = (Store::new(beliefs(settings)), kept::path(state));
         let trouble = kept::restore(&mut store, &path, now).err();
         if let Some(trouble) = &trouble {
             error!("{trouble}");
@@ -243,6 +242,20 @@ impl Measurements {
     fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.store)
     }
+}
+
+/// What plans would go by that were made from files alone. Changes nothing there.
+///
+/// # Errors
+/// What was kept cannot be read.
+pub fn kept_measurements(settings: &RumSettings, state: &Path, now: u64) -> Result<Measured, String> {
+    let mut store = Store::new(beliefs(settings));
+    kept::look(&mut store, &kept::path(state), now)?;
+    Ok(store.measured(&Measured::default(), now).unwrap_or_default())
+}
+
+fn beliefs(settings: &RumSettings) -> Beliefs {
+    Beliefs { half_life_s: settings.half_life.as_secs(), min_samples: settings.min_samples }
 }
 
 /// A panic elsewhere leaves times that are still as good as they were.
