@@ -96,7 +96,9 @@ pub struct Minute {
 pub struct Loss {
     pub region: usize,
     pub at_s: u64,
-    /// The last answer that named it while it was dead, in seconds after its death; `None`: none did.
+    /// It has been alive again since.
+    pub over: bool,
+    /// The last answer that named it during this death, in seconds after its death; `None`: none did.
     pub last_answer_s: Option<u64>,
     /// Demand that was there.
     pub lost: f64,
@@ -252,7 +254,15 @@ impl<'a> Day<'a> {
                 && incident.from_s == t
             {
                 let ample = self.is_ample_without(region);
-                let loss = Loss { region, at_s: t, last_answer_s: None, lost: self.loads[region], moved: 0.0, ample };
+                let loss = Loss {
+                    region,
+                    at_s: t,
+                    over: false,
+                    last_answer_s: None,
+                    lost: self.loads[region],
+                    moved: 0.0,
+                    ample,
+                };
                 self.pending.push((self.record.losses.len(), self.clients.told().to_vec()));
                 self.record.losses.push(loss);
             }
@@ -276,8 +286,8 @@ impl<'a> Day<'a> {
 
     fn note_answers(&mut self, t: u64, answers: &[Answer]) {
         for loss in &mut self.record.losses {
-            let dead = !self.alive[loss.region];
-            if dead && answers.iter().any(|answer| answer.region == loss.region) {
+            loss.over |= self.alive[loss.region];
+            if !loss.over && answers.iter().any(|answer| answer.region == loss.region) {
                 loss.last_answer_s = Some(t - loss.at_s);
             }
         }
