@@ -154,7 +154,7 @@ impl Atlas {
 
     /// The place's network operator (ASN) and country, as far as they are known.
     pub fn operator(&self, place: PlaceId) -> (Option<u32>, Option<CountryCode>) {
-        self.places.operator(place.0)
+        self.places.operator(self.unrefined(place))
     }
 
     /// All places, the unknown one first.

@@ -9,6 +9,7 @@
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
 //! - [`prefix`], [`location`]: who a client is
 //! - [`region`], [`service`]: what is steered, and how
+//! - [`steering`]: what keeps that calm
 //! - [`zone`]: all of it together, the [`Model`]
 
 pub mod location;
@@ -17,6 +18,7 @@ pub mod prefix;
 pub mod record;
 pub mod region;
 pub mod service;
+pub mod steering;
 pub mod ttl;
 pub mod zone;
 
@@ -29,5 +31,6 @@ pub use region::{
     RegionId, TlsCheck,
 };
 pub use service::{GeoPlace, GeoRules, HttpsHint, Policy, Service, ServiceId, Weights};
+pub use steering::{Damping, MaxWithdrawn, Most, Steering};
 pub use ttl::Ttl;
 pub use zone::{Model, RrSet, Zone, ZoneId};

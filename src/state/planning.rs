@@ -201,11 +201,14 @@ fn eligible(states: &[RegionState]) -> Vec<bool> {
     states.iter().map(|state| state.standing.is_eligible()).collect()
 }
 
-/// What each region can take now: as last reported, else as configured.
+/// What each region can take now: as last reported, else as configured; less while it starts slowly.
 fn capacities(model: &Model, states: &[RegionState]) -> Vec<Option<f64>> {
-    let of = |(region, state): (&Region, &RegionState)| match state.load.last {
-        Some(figure) => figure.capacity,
-        None => region.capacity,
+    let of = |(region, state): (&Region, &RegionState)| {
+        let whole = match state.load.last {
+            Some(figure) => figure.capacity,
+            None => region.capacity,
+        };
+        whole.map(|capacity| capacity * state.offered)
     };
     model.regions.iter().zip(states).map(of).collect()
 }

@@ -18,10 +18,10 @@ use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
 use crate::steer::rtt::Measured;
-use crate::steer::standing::{
-    EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
-};
+use crate::steer::stability::DrainBegin;
+use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
+use super::calm::{self, Calm};
 use super::planning::Planning;
 use super::{NameTable, Shared, Snapshot};
 
@@ -68,6 +68,8 @@ pub struct Publisher {
     ids: HashMap<String, RegionId>,
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
+    /// By qualified region name too.
+    calm: Calm,
     planning: Planning,
     overrides: BTreeMap<String, Override>,
     /// Why what operators said before could not be read.
@@ -81,9 +83,6 @@ struct RegionFacts {
     price_ms: f64,
     /// As last published: the plan and whoever explains it use this one.
     published_price_ms: f64,
-    changed_at: Option<Instant>,
-    /// As last published; `None`: not yet.
-    standing: Option<Standing>,
 }
 
 impl RegionFacts {
@@ -137,6 +136,7 @@ impl Publisher {
             reloads: 0,
             ids: region_ids(&first_model),
             regions: HashMap::new(),
+            calm: Calm::default(),
             planning: Planning::new(),
             overrides,
             overrides_error: None,
@@ -155,7 +155,7 @@ impl Publisher {
     pub fn reload(&mut self, model: Model, atlas: Atlas, nsid: &str, seed: u64) {
         self.names = Arc::new(NameTable::build(&model));
         self.model = Arc::new(model);
-        self.atlas = Arc::new(atlas);
+        self.atlas = self.refined(atlas);
         self.nsid = nsid.as_bytes().into();
         self.seed = seed;
         self.reloads += 1;
@@ -168,17 +168,31 @@ impl Publisher {
             facts.forget_unasked(model.region(id));
             true
         });
+        self.calm.retain(|name| ids.contains_key(name));
     }
 
     /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
     pub fn replace_atlas(&mut self, atlas: Atlas) {
-        self.atlas = Arc::new(atlas);
+        self.atlas = self.refined(atlas);
     }
 
-    /// Takes what was measured of round trips, in place of all that was before. Call
+    /// Takes what was measured of round trips, in place of all that was before. Where other networks
+    /// have estimates than before, the atlas is renewed to tell those apart. Call
     /// [`Publisher::publish`] after.
     pub fn replace_measured(&mut self, measured: Arc<Measured>) {
+        let networks = measured.networks();
+        if networks != self.measured.networks() {
+            self.atlas = Arc::new(self.atlas.refined(&networks));
+        }
         self.measured = measured;
+    }
+
+    /// An atlas as built, with the networks told apart that were measured.
+    fn refined(&self, atlas: Atlas) -> Arc<Atlas> {
+        match self.measured.networks() {
+            none if none.is_empty() => Arc::new(atlas),
+            networks => Arc::new(atlas.refined(&networks)),
+        }
     }
 
     /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
@@ -263,6 +277,7 @@ impl Publisher {
 
     /// Sets what the operator says of a region, by qualified name. `Auto` forgets.
     pub fn say(&mut self, region: &str, said: Override) {
+        self.calm.said(region, said);
         match said {
             Override::Auto => self.overrides.remove(region),
             said => self.overrides.insert(region.to_owned(), said),
@@ -280,10 +295,22 @@ impl Publisher {
         self.overrides_error = Some(why.into());
     }
 
-    /// Takes what operators said before, and forgets that it could not be read. Call
+    /// Takes what operators said before, and how drains began; forgets that it could not be read. Call
     /// [`Publisher::publish`] after.
-    pub fn restore_overrides(&mut self, overrides: BTreeMap<String, Override>) {
+    pub fn restore_overrides(
+        &mut self,
+        overrides: BTreeMap<String, Override>,
+        drains: BTreeMap<String, DrainBegin>,
+        now: Instant,
+    ) {
         (self.overrides, self.overrides_error) = (overrides, None);
+        self.calm.restore_drains(drains, now, SystemTime::now());
+    }
+
+    /// All drains under way, and one of `also` that begins now, by qualified region name: what must survive a
+    /// restart beside the overrides.
+    pub fn drains(&self, also: Option<&str>, now: Instant) -> BTreeMap<String, DrainBegin> {
+        self.calm.drains(also, &self.shared.load(), now, SystemTime::now())
     }
 
     /// Why what operators said before could not be read, if so.
@@ -298,14 +325,18 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
+        let calm = calm::next_change(&self.model, &current.states, now);
         // What the planner has to do may be due already: first what was lost is done without.
-        next_expiry(&current.states, now).into_iter().chain(stale).chain(self.planning.next()).min()
+        let planning = self.planning.next();
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).chain(planning).min()
     }
 
     /// Makes the next snapshot and swaps it in.
     pub fn publish(&mut self, now: Instant) {
+        let made_at_wall = SystemTime::now();
         let mut states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
         let before = self.shared.load_full();
+        self.calm.settle(&self.model, &before, &mut states, now, made_at_wall);
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
         let sites = previous.and_then(|(plan, _)| plan.sites.as_ref());
@@ -332,7 +363,7 @@ impl Publisher {
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             made_at: now,
-            made_at_wall: SystemTime::now(),
+            made_at_wall,
         }));
     }
 
@@ -341,6 +372,7 @@ impl Publisher {
         Some(facts.load.last?.at + stale_after(&self.model, id)?)
     }
 
+    /// By what is observed and said alone: [`Calm`] has the last word on the standing.
     fn state_of(&mut self, id: RegionId, now: Instant) -> RegionState {
         let name = self.model.qualified_region_name(id);
         let region = self.model.region(id);
@@ -361,13 +393,6 @@ impl Publisher {
             verdict => verdict,
         };
         let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
-        let standing = standing(verdict, said);
-        if facts.standing.is_some_and(|before| before.is_eligible() != standing.is_eligible()) {
-            facts.changed_at = Some(now);
-        }
-        if !checked || endpoints.iter().all(|endpoint| endpoint.verdict.is_some()) {
-            facts.standing = Some(standing);
-        }
         let step = (facts.price_ms - facts.published_price_ms).abs();
         if step >= PRICE_STEP_MS || facts.price_ms == 0.0 {
             facts.published_price_ms = facts.price_ms;
@@ -375,13 +400,15 @@ impl Publisher {
         let age = facts.load.last.map(|figure| now.saturating_duration_since(figure.at));
         facts.load.stale = age.zip(stale_after(&self.model, id)).is_some_and(|(age, limit)| age >= limit);
         RegionState {
-            standing,
+            standing: standing(verdict, said),
             verdict,
             said,
             endpoints,
             load: facts.load.clone(),
             price_ms: facts.published_price_ms,
-            changed_at: facts.changed_at,
+            changed_at: None,
+            offered: 1.0,
+            stability: Default::default(),
         }
     }
 }
@@ -402,6 +429,7 @@ mod tests {
         Service, Ttl, Weights, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
+    use crate::steer::standing::Standing;
 
     const SEOUL: &str = "seoul@gslb.example";
     const VIRGINIA: &str = "virginia@gslb.example";
@@ -434,6 +462,7 @@ mod tests {
                 timeout: Duration::from_secs(3),
             }),
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().map(region).collect();
         let service = Service {
@@ -494,6 +523,28 @@ mod tests {
         // Proving itself is not coming back: nothing changed that a cache could remember.
         assert_eq!(publisher.shared().load().states[1].changed_at, None);
         assert!(!publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Up), now));
+    }
+
+    #[test]
+    fn measured_networks_are_told_apart_also_after_a_reload() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        let network: crate::model::Prefix = "192.0.2.0/24".parse().expect("a network");
+        let told_apart = |publisher: &Publisher| {
+            let atlas = publisher.shared().load().atlas.clone();
+            atlas.network(atlas.locate(network.address()).place)
+        };
+        let estimate = crate::steer::rtt::Estimate::given(20.0);
+        let group = crate::steer::rtt::ClientGroup::Network(network);
+        publisher.replace_measured(Arc::new(Measured::of([(group, SEOUL, estimate)])));
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), Some(network));
+        publisher.reload(model(&[("seoul", "192.0.2.1")]), Atlas::empty(), "", 0);
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), Some(network));
+        publisher.replace_measured(Arc::default());
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), None);
     }
 
     #[test]

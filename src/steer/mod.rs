@@ -5,6 +5,7 @@
 //!
 //! - [`health`]: the verdict on an endpoint, from its probes
 //! - [`standing`]: what a region is good for now: override, else verdict
+//! - [`stability`]: what keeps that calm: damping, slow start, drains
 //! - [`price`]: what a region's load costs, in milliseconds
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`geo`]: the operator's own list for a place
@@ -36,6 +37,7 @@ pub mod price;
 pub mod rtt;
 pub mod score;
 pub mod sites;
+pub mod stability;
 pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -226,6 +226,14 @@ impl Recipe<'_> {
     }
 }
 
+impl Plan {
+    /// Whether some client of some service is answered with the region.
+    pub fn answers(&self, region: RegionId) -> bool {
+        let shares = self.services.iter().flat_map(|service| &service.cells.cells).flat_map(|cell| &*cell.shares);
+        shares.into_iter().any(|share| share.region == region)
+    }
+}
+
 /// When the plan's TTLs next change by the passing of time alone.
 pub fn next_expiry(states: &[RegionState], now: Instant) -> Option<Instant> {
     states.iter().filter_map(|state| Some(state.changed_at? + AFTERMATH)).filter(|&at| at > now).min()
@@ -239,6 +247,7 @@ fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
             class(old.standing) == class(new.standing)
                 && old.verdict.serves() == new.verdict.serves()
                 && old.price_ms == new.price_ms
+                && old.offered == new.offered
                 && old.said == new.said
         }
         _ => false,

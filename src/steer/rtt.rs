@@ -21,6 +21,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -48,6 +49,16 @@ pub enum ClientGroup {
         country: CountryCode,
     },
     Country(CountryCode),
+}
+
+impl ClientGroup {
+    /// With a prefix of IPv4-mapped addresses (RFC 4291 section 2.5.5.2) as the IPv4 one it stands for.
+    fn unmapped(self) -> ClientGroup {
+        match self {
+            ClientGroup::Network(network) => ClientGroup::Network(network.unmapped()),
+            other => other,
+        }
+    }
 }
 
 /// How long a round trip from a group of clients to a region takes.
@@ -98,6 +109,7 @@ impl Measured {
         let mut measured = Measured::default();
         let sound = estimates.into_iter().filter(|(_, _, e)| e.ms.is_finite() && e.ms > 0.0);
         for (group, region, estimate) in sound.take(MAX_ESTIMATES) {
+            let group = group.unmapped();
             let Some(column) = measured.column(region.as_ref()) else { continue };
             let row = measured.groups.entry(group).or_default();
             match row.binary_search_by_key(&column, |(column, _)| *column) {
@@ -175,16 +187,11 @@ impl ClientPlace {
         }
         let (asn, country) = atlas.operator(place);
         let operator = asn.zip(country).map(|(asn, country)| ClientGroup::Operator { asn, country });
-        let network = network(atlas, place).map(ClientGroup::Network);
+        let network = atlas.network(place).map(ClientGroup::Network);
         let known = |group: &ClientGroup| measured.has(group);
         let groups = [network, operator, country.map(ClientGroup::Country)].map(|group| group.filter(known));
         ClientPlace { at, groups }
     }
-}
-
-/// The network whose estimates a place was told apart for.
-fn network(atlas: &Atlas, place: PlaceId) -> Option<Prefix> {
-    atlas.network(place)
 }
 
 /// Measurements beside the distances to the regions of one model.
@@ -302,6 +309,25 @@ impl fmt::Display for ClientGroup {
     }
 }
 
+/// The text is none of the forms a group is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a network, `AS64500 in KR`, or a country")]
+pub struct NotAGroup;
+
+impl FromStr for ClientGroup {
+    type Err = NotAGroup;
+
+    fn from_str(text: &str) -> Result<ClientGroup, NotAGroup> {
+        if let Some((asn, country)) = text.strip_prefix("AS").and_then(|rest| rest.split_once(" in ")) {
+            let asn = asn.parse().map_err(|_| NotAGroup)?;
+            let country = country.parse().map_err(|_| NotAGroup)?;
+            return Ok(ClientGroup::Operator { asn, country });
+        }
+        let country = text.parse().map(ClientGroup::Country);
+        country.or_else(|_| text.parse().map(ClientGroup::Network).map_err(|_| NotAGroup))
+    }
+}
+
 impl Serialize for ClientGroup {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -390,6 +416,33 @@ mod tests {
             assert!(Measured::of([(nation, "a@gslb.example", Estimate::given(wrong))]).is_empty());
         }
         assert_eq!(ms(&[(nation, "a", 70.0), (nation, "a", 60.0)])[0], 60.0);
+    }
+
+    #[test]
+    fn a_network_that_the_atlas_tells_apart_comes_first() {
+        let World { model, atlas, .. } = world();
+        let near: ClientGroup = "10.1.2.0/24".parse().expect("a network");
+        let estimates = [(near, "a@gslb.example", 5.0), (kt(), "a@gslb.example", 50.0)];
+        let measured =
+            Arc::new(Measured::of(estimates.map(|(group, region, ms)| (group, region, Estimate::given(ms)))));
+        let atlas = atlas.refined(&measured.networks());
+        let latency = Latency::of(&model, &measured);
+        let ms = |address: &str| {
+            let place = atlas.locate(address.parse().expect("an address")).place;
+            latency.rtts_at(&model, &atlas, place, &model.services[0].regions)[0].ms
+        };
+        assert_eq!([ms("10.1.2.3"), ms("10.1.3.3"), ms("11.0.0.1").round()], [5.0, 50.0, 100.0]);
+    }
+
+    #[test]
+    fn groups_are_read_as_they_are_written() {
+        for text in ["192.0.2.0/24", "2001:db8::/48", "AS4766 in KR", "KR"] {
+            let group: ClientGroup = text.parse().expect(text);
+            assert_eq!(group.to_string(), text);
+        }
+        for text in ["", "KOR", "AS in KR", "AS1", "AS1 in ", "192.0.2.1/24", "AS-1 in KR"] {
+            assert!(text.parse::<ClientGroup>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl World {
             check: None,
             load_report: None,
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().enumerate().map(region).collect();
         let service = Service {
