@@ -7,6 +7,8 @@
 //! Everything that can be wrong with files or sockets shows before the first packet is read, and
 //! no packet is answered before every endpoint has been probed once.
 
+mod demand;
+
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -105,6 +107,7 @@ impl Daemon {
         let mut tasks = vec![spawn_writer(writer)];
         first_round(&reloader, &commands).await;
         tasks.push(tokio::spawn(reloader.run(requests)));
+        tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
         info!(dns = ?dns, admin = ?admin, "answering");

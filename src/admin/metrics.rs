@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::query::Transport;
 use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWait, Totals};
+use crate::query::demand::DemandTotals;
 use crate::state::Snapshot;
 use crate::steer::health::Verdict;
 use crate::steer::plan::Footing;
@@ -70,6 +71,7 @@ impl Collector for Scrape {
         let mut out = Out(encoder);
         let snapshot = self.0.shared.load_full();
         queries(&mut out, &self.0.counters.total())?;
+        demand(&mut out, &self.0.counters.demand_totals())?;
         sockets(&mut out, &self.0.counters.total())?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
@@ -165,6 +167,12 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
         ("long", Event::Dropped(DropReason::Long)),
     ];
     out.counter("dropped", "Packets that got no response, by reason", by(totals, "reason", dropped))
+}
+
+fn demand(out: &mut Out<'_>, totals: &DemandTotals) -> fmt::Result {
+    out.counter("service_answers", "Answers that services gave", only(totals.answers))?;
+    out.counter("demand_samples", "Answers sampled to estimate demand; each stands for several", only(totals.samples))?;
+    out.counter("demand_lost", "Answers that no sample stands for: samples came too fast", only(totals.lost))
 }
 
 fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {

@@ -21,7 +21,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::{Coordinates, Location, Prefix};
+use crate::model::{Coordinates, CountryCode, Location, Prefix};
 
 pub mod build;
 pub mod centroid;
@@ -150,6 +150,11 @@ impl Atlas {
     /// The place's own coordinates, else the centroid of its country.
     pub fn coordinates(&self, place: PlaceId) -> Option<Coordinates> {
         self.places.coordinates(self.unrefined(place))
+    }
+
+    /// The place's network operator (ASN) and country, as far as they are known.
+    pub fn operator(&self, place: PlaceId) -> (Option<u32>, Option<CountryCode>) {
+        self.places.operator(self.unrefined(place))
     }
 
     /// All places, the unknown one first.

@@ -4,6 +4,7 @@
 //! ```text
 //!   probes ──────▶┐
 //!   load reports ▶│                        ┌─▶ Publisher ─▶ Snapshot
+//!   answers ─────▶│                        │
 //!   operators ───▶├─▶ Writer: one at a time┤
 //!   reloads ─────▶│   coalesced            └─▶ overrides.json
 //!   time ────────▶┘
@@ -12,6 +13,7 @@
 //! What changes an answer is published at once; figures that only people read, at most once a
 //! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +21,8 @@ use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
 use crate::model::{Model, RegionId};
-use crate::state::{EndpointNews, LoadNews, Publisher};
+use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use crate::steer::demand::DemandSample;
 use crate::steer::standing::{Override, Standing};
 
 use super::calm_log::tell_changes;
@@ -42,6 +45,8 @@ pub enum Command {
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
     /// Take a new atlas; all else stays.
     Atlas { atlas: Box<Atlas>, reply: oneshot::Sender<()> },
+    /// Count answers that were given. Their places and regions are those of this snapshot.
+    Demand { of: Arc<Snapshot>, samples: Vec<DemandSample> },
     /// Take all news that has come so far, publish, and say so.
     Settle { reply: oneshot::Sender<()> },
 }
@@ -229,10 +234,21 @@ impl Writer {
                 self.publish();
                 let _ = reply.send(());
             }
+            Command::Demand { of, samples } => self.demand(&of, &samples),
             Command::Settle { reply } => {
                 self.settle(sources);
                 let _ = reply.send(());
             }
+        }
+    }
+
+    /// Answers from before another model or atlas came are left out: a second's worth at most.
+    fn demand(&mut self, of: &Snapshot, samples: &[DemandSample]) {
+        let current = self.publisher.shared().load_full();
+        if Arc::ptr_eq(&of.model, &current.model) && Arc::ptr_eq(&of.atlas, &current.atlas) {
+            let now = Instant::now();
+            self.publisher.demand_news(samples, now);
+            self.due = self.publisher.next_change(now);
         }
     }
 

@@ -15,9 +15,10 @@ use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
 use crate::steer::decide::{Seen, decide_by_key};
 use crate::steer::demand::DemandSample;
 use crate::steer::pick::Key;
+use crate::steer::rtt::{ClientGroup, Estimate, Measured};
 
 use super::probes::Watch;
-use super::world::{SERVICE, World, WorldError, address_of};
+use super::world::{SERVICE, World, WorldError, address_of, network_of};
 
 /// A deployment that runs as far as it is driven.
 pub struct Simulation {
@@ -38,7 +39,14 @@ pub struct Simulation {
     /// Answers of this second.
     demand: Vec<DemandSample>,
     places: Vec<PlaceId>,
+    /// What was measured, by location and region.
+    rtts: BTreeMap<(usize, usize), f64>,
+    /// Something was measured since it was last published.
+    measured: bool,
 }
+
+/// Snapshots of one moment, at most.
+const MOST_AT_ONCE: usize = 4;
 
 /// A region, and what a probe of it would find.
 struct Observed {
@@ -78,6 +86,8 @@ impl Simulation {
             pending: false,
             demand: Vec::new(),
             places,
+            rtts: BTreeMap::new(),
+            measured: false,
         })
     }
 
@@ -106,8 +116,14 @@ impl Simulation {
         (self.pending, self.unsettled) = (true, true);
     }
 
-    /// A round-trip time was measured between a location and a region, in milliseconds.
-    pub fn measure_rtt(&mut self, _location: usize, _region: usize, _ms: f64) {}
+    /// A round-trip time was measured between a location and a region, in milliseconds. What is not
+    /// above 0 and finite says nothing.
+    pub fn measure_rtt(&mut self, location: usize, region: usize, ms: f64) {
+        if location < self.places.len() && region < self.regions.len() {
+            self.rtts.insert((location, region), ms);
+            (self.measured, self.unsettled) = (true, true);
+        }
+    }
 
     /// Answers a client of a location, hashed by `key` (of its prefix, or of its resolver).
     /// `None`: there is no such location.
@@ -131,6 +147,8 @@ impl Simulation {
         if self.unsettled {
             self.settle();
         }
+        self.publisher.demand_news(&self.demand, self.base + self.now);
+        self.due = self.publisher.next_change(self.base + self.now);
         self.demand.clear();
     }
 
@@ -161,12 +179,29 @@ impl Simulation {
         for region in &mut self.regions {
             changed |= region.look(self.now, now, &mut self.chance, &mut self.publisher);
         }
-        if changed || self.pending || self.due.is_some_and(|due| due <= now) {
+        if std::mem::take(&mut self.measured) {
+            self.publisher.replace_measured(Arc::new(self.measurements()));
+            self.pending = true;
+        }
+        let mut due = changed || self.pending || self.due.is_some_and(|due| due <= now);
+        // What is due at once comes after what could not wait for it: a plan after a loss.
+        for _ in 0..MOST_AT_ONCE {
+            if !due {
+                break;
+            }
             self.publisher.publish(now);
             self.due = self.publisher.next_change(now);
-            self.snapshot = self.publisher.shared().load_full();
-            self.pending = false;
+            due = self.due.is_some_and(|due| due <= now);
         }
+        self.snapshot = self.publisher.shared().load_full();
+        self.pending = false;
+    }
+
+    fn measurements(&self) -> Measured {
+        let estimate = |(&(location, region), &ms): (&(usize, usize), &f64)| {
+            (ClientGroup::Network(network_of(location)), self.regions[region].name.clone(), Estimate::given(ms))
+        };
+        Measured::of(self.rtts.iter().map(estimate))
     }
 }
 

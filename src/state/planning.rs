@@ -123,7 +123,7 @@ impl Planning {
         self.capacities = capacities(model, states);
         let locations = match &self.locations {
             Some(locations) if locations.is_of(sites) => locations.clone(),
-            _ => Arc::new(Locations::of(sites, model, MOST_LOCATIONS)),
+            previous => Arc::new(Locations::of(sites, model, MOST_LOCATIONS, previous.as_deref())),
         };
         self.locations = Some(locations.clone());
         let trimmed = |(capacity, trim): (&Option<f64>, &f64)| capacity.map(|capacity| capacity * trim);
@@ -161,7 +161,7 @@ impl Planning {
     /// Brings everything under the numbers of this model and these sites. What is gone is forgotten.
     fn renumber(&mut self, model: &Arc<Model>, sites: &Arc<Sites>, now: Instant) {
         if let Some((old_model, old_sites)) = &self.numbered_by {
-            if Arc::ptr_eq(old_model, model) && Arc::ptr_eq(old_sites, sites) {
+            if Arc::ptr_eq(old_model, model) && old_sites.numbered_as(sites) {
                 return;
             }
             let regions = renumbered_regions(old_model, model);

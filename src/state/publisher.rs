@@ -17,6 +17,7 @@ use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::next_price;
+use crate::steer::rtt::Measured;
 use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
@@ -59,6 +60,7 @@ pub struct Publisher {
     model: Arc<Model>,
     names: Arc<NameTable>,
     atlas: Arc<Atlas>,
+    measured: Arc<Measured>,
     nsid: Box<[u8]>,
     seed: u64,
     reloads: u64,
@@ -117,6 +119,7 @@ impl Publisher {
             states: Vec::new(),
             handouts: Vec::new(),
             plan: Default::default(),
+            measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
             made_at: now,
@@ -125,6 +128,7 @@ impl Publisher {
         let mut publisher = Publisher {
             model: first_model.clone(),
             atlas: first.atlas.clone(),
+            measured: first.measured.clone(),
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
             names,
@@ -151,7 +155,7 @@ impl Publisher {
     pub fn reload(&mut self, model: Model, atlas: Atlas, nsid: &str, seed: u64) {
         self.names = Arc::new(NameTable::build(&model));
         self.model = Arc::new(model);
-        self.atlas = Arc::new(atlas);
+        self.atlas = self.refined(atlas);
         self.nsid = nsid.as_bytes().into();
         self.seed = seed;
         self.reloads += 1;
@@ -169,7 +173,26 @@ impl Publisher {
 
     /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
     pub fn replace_atlas(&mut self, atlas: Atlas) {
-        self.atlas = Arc::new(atlas);
+        self.atlas = self.refined(atlas);
+    }
+
+    /// Takes what was measured of round trips, in place of all that was before. Where other networks
+    /// have estimates than before, the atlas is renewed to tell those apart. Call
+    /// [`Publisher::publish`] after.
+    pub fn replace_measured(&mut self, measured: Arc<Measured>) {
+        let networks = measured.networks();
+        if networks != self.measured.networks() {
+            self.atlas = Arc::new(self.atlas.refined(&networks));
+        }
+        self.measured = measured;
+    }
+
+    /// An atlas as built, with the networks told apart that were measured.
+    fn refined(&self, atlas: Atlas) -> Arc<Atlas> {
+        match self.measured.networks() {
+            none if none.is_empty() => Arc::new(atlas),
+            networks => Arc::new(atlas.refined(&networks)),
+        }
     }
 
     /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
@@ -324,8 +347,8 @@ impl Publisher {
                 state.price_ms = *price_ms;
             }
         }
-        let (model, atlas) = (&*self.model, &*self.atlas);
-        let inputs = Inputs { model, atlas, states: &states, planned, previous, now };
+        let (model, atlas, measured) = (&*self.model, &*self.atlas, &self.measured);
+        let inputs = Inputs { model, atlas, states: &states, measured, planned, previous, now };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
@@ -336,6 +359,7 @@ impl Publisher {
             handouts: handouts(&self.model, &states, self.seed),
             states,
             plan,
+            measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             made_at: now,
@@ -499,6 +523,28 @@ mod tests {
         // Proving itself is not coming back: nothing changed that a cache could remember.
         assert_eq!(publisher.shared().load().states[1].changed_at, None);
         assert!(!publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Up), now));
+    }
+
+    #[test]
+    fn measured_networks_are_told_apart_also_after_a_reload() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        let network: crate::model::Prefix = "192.0.2.0/24".parse().expect("a network");
+        let told_apart = |publisher: &Publisher| {
+            let atlas = publisher.shared().load().atlas.clone();
+            atlas.network(atlas.locate(network.address()).place)
+        };
+        let estimate = crate::steer::rtt::Estimate::given(20.0);
+        let group = crate::steer::rtt::ClientGroup::Network(network);
+        publisher.replace_measured(Arc::new(Measured::of([(group, SEOUL, estimate)])));
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), Some(network));
+        publisher.reload(model(&[("seoul", "192.0.2.1")]), Atlas::empty(), "", 0);
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), Some(network));
+        publisher.replace_measured(Arc::default());
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const FINEST_DEGREES: f64 = 0.25;
 pub struct Locations {
     sites: Arc<Sites>,
     /// By site.
-    of_site: Vec<u32>,
+    of_site: Arc<[u32]>,
     count: usize,
     /// By location, then by region, in milliseconds: the mean of its sites.
     rtts_ms: Vec<f64>,
@@ -28,9 +28,13 @@ pub struct Locations {
 }
 
 impl Locations {
-    /// At most `most` of them, or one where that is 0.
-    pub fn of(sites: &Arc<Sites>, model: &Model, most: usize) -> Locations {
-        let (of_site, count) = gathered(sites, most.max(1));
+    /// At most `most` of them, or one where that is 0. `previous`, made with the same number, lends
+    /// its numbering where that still holds.
+    pub fn of(sites: &Arc<Sites>, model: &Model, most: usize, previous: Option<&Locations>) -> Locations {
+        let (of_site, count) = match previous {
+            Some(previous) if previous.numbered_as(sites) => (previous.of_site.clone(), previous.count),
+            _ => gathered(sites, most.max(1)),
+        };
         let regions = model.regions.len();
         let mut rtts_ms = vec![0.0; count * regions];
         let mut members = vec![0u32; count];
@@ -47,9 +51,19 @@ impl Locations {
         Locations { sites: sites.clone(), of_site, count, rtts_ms, regions }
     }
 
-    /// Whether they are of these sites.
+    /// Whether they are of these very sites, distances and all.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
         Arc::ptr_eq(&self.sites, sites)
+    }
+
+    /// Whether they number these sites, whatever the distances.
+    pub fn numbered_as(&self, sites: &Sites) -> bool {
+        self.sites.numbered_as(sites)
+    }
+
+    /// Whether both number the same sites alike.
+    pub fn same_as(&self, other: &Locations) -> bool {
+        Arc::ptr_eq(&self.of_site, &other.of_site)
     }
 
     pub fn of_site(&self, site: usize) -> Option<usize> {
@@ -71,7 +85,7 @@ impl Locations {
 }
 
 /// Each site's location, and how many there are.
-fn gathered(sites: &Sites, most: usize) -> (Vec<u32>, usize) {
+fn gathered(sites: &Sites, most: usize) -> (Arc<[u32]>, usize) {
     let mut degrees = 0.0;
     loop {
         let mut numbers: HashMap<SiteKey, u32> = HashMap::new();
@@ -84,10 +98,10 @@ fn gathered(sites: &Sites, most: usize) -> (Vec<u32>, usize) {
             }
         }
         if numbers.len() <= most {
-            return (of_site, numbers.len());
+            return (of_site.into(), numbers.len());
         }
         if degrees > 360.0 {
-            return (vec![0; sites.ids().len()], 1);
+            return (vec![0; sites.ids().len()].into(), 1);
         }
         degrees = if degrees == 0.0 { FINEST_DEGREES } else { degrees * 1.5 };
     }
@@ -100,7 +114,7 @@ mod tests {
     use crate::steer::testing::{World, at};
 
     fn sites(world: &World) -> Arc<Sites> {
-        Arc::new(Sites::of_services(&world.model, &world.atlas).expect("sites"))
+        world.plan(std::time::Instant::now()).plan.sites.expect("sites")
     }
 
     #[test]
@@ -110,9 +124,9 @@ mod tests {
         let networks: Vec<(&str, _)> = networks.iter().map(|(network, at)| (network.as_str(), *at)).collect();
         let world = World::new(Policy::Score, &[("zero", at(0.0, 0.0))]).clients(&networks);
         let sites = sites(&world);
-        let all = Locations::of(&sites, &world.model, 4_000);
+        let all = Locations::of(&sites, &world.model, 4_000, None);
         assert_eq!((all.len(), sites.ids().len()), (61, 61), "and nowhere");
-        let few = Locations::of(&sites, &world.model, 20);
+        let few = Locations::of(&sites, &world.model, 20, None);
         assert_eq!(few.len(), 11, "ten clusters, and nowhere");
         let region = RegionId(0);
         for site in sites.ids() {
@@ -120,6 +134,6 @@ mod tests {
             let (own, shared) = (sites.rtt_ms(&world.model, site, region), few.rtt_ms(location, region));
             assert!((own - shared).abs() < 0.1, "{own} {shared}");
         }
-        assert_eq!(Locations::of(&sites, &world.model, 0).len(), 1);
+        assert_eq!(Locations::of(&sites, &world.model, 0, None).len(), 1);
     }
 }

@@ -9,6 +9,7 @@
 //! - [`price`]: what a region's load costs, in milliseconds
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`geo`]: the operator's own list for a place
+//! - [`rtt`]: how far regions are from clients: measured, else by distance
 //! - [`sites`]: where clients are, each position once, and how far regions are from there
 //! - [`demand`]: how many clients are where, from what was answered and what regions report
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
@@ -33,9 +34,10 @@ pub mod pick;
 pub mod plan;
 pub mod planner;
 pub mod price;
+pub mod rtt;
 pub mod score;
 pub mod sites;
 pub mod stability;
 pub mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

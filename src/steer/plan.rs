@@ -25,7 +25,8 @@ use super::classes::Classes;
 use super::geo::preferred;
 use super::handout::Handout;
 use super::planner::{Leaf, Planned};
-use super::score::{Score, model_rtt, score, total_ms};
+use super::rtt::{Latency, Measured};
+use super::score::{Rtt, Score, score, total_ms};
 use super::sites::Sites;
 use super::standing::{RegionState, Standing};
 
@@ -46,6 +47,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Lent to the next plan; `None` where no service goes by score.
     pub sites: Option<Arc<Sites>>,
+    /// How far regions are from clients, as this plan takes it.
+    pub latency: Arc<Latency>,
     /// What the planner had decided when this was made.
     planned: Option<Arc<Planned>>,
 }
@@ -57,6 +60,8 @@ pub struct Inputs<'a> {
     pub atlas: &'a Atlas,
     /// Indexed by [`RegionId`].
     pub states: &'a [RegionState],
+    /// Round trips that were measured; may be empty.
+    pub measured: &'a Arc<Measured>,
     /// What the planner decided last; `None`: clients are shared out by price.
     pub planned: Option<&'a Arc<Planned>>,
     /// The plan before, of the same model and atlas, and the states it was made for: lends what
@@ -142,13 +147,14 @@ impl CellTable {
 
 /// The plan for the regions' present states.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
-    let Inputs { model, atlas, states, planned, previous, now } = *inputs;
-    let kept = previous.and_then(|(plan, _)| plan.sites.clone());
-    let sites = kept.or_else(|| Sites::of_services(model, atlas).map(Arc::new));
+    let Inputs { model, atlas, states, planned, previous, now, .. } = *inputs;
+    let latency = latency(inputs);
+    let sites = Sites::of_services(model, atlas, &latency, previous.and_then(|(plan, _)| plan.sites.as_ref()));
     // Its sites are numbered as those it was made for.
     let planned = planned.filter(|planned| sites.as_ref().is_some_and(|sites| planned.is_of(sites)));
-    let same_planned =
-        previous.is_some_and(|(before, _)| before.planned.as_ref().map(Arc::as_ptr) == planned.map(Arc::as_ptr));
+    let same_planned = previous.is_some_and(|(before, _)| {
+        before.planned.as_ref().map(Arc::as_ptr) == planned.map(Arc::as_ptr) && Arc::ptr_eq(&before.latency, &latency)
+    });
     let mut made: HashMap<Recipe<'_>, Arc<CellTable>> = HashMap::new();
     let services = model.service_ids().map(|id| {
         let service = model.service(id);
@@ -176,7 +182,16 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let services: Vec<ServicePlan> = services.collect();
     let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
     let classes = Some(Classes::of(atlas, tables_by_place(&services), before));
-    Plan { classes, services, sites, planned: planned.cloned() }
+    Plan { classes, services, sites, latency, planned: planned.cloned() }
+}
+
+/// That of the plan before, where nothing was measured since.
+fn latency(inputs: &Inputs<'_>) -> Arc<Latency> {
+    let before = inputs.previous.map(|(plan, _)| &plan.latency);
+    match before.filter(|before| Arc::ptr_eq(before.measured(), inputs.measured)) {
+        Some(before) => before.clone(),
+        None => Arc::new(Latency::of(inputs.model, inputs.measured)),
+    }
 }
 
 /// The tables that look at places, each once, in the order of the services.
@@ -282,13 +297,10 @@ pub fn candidates(service: &Service, states: &[RegionState]) -> (Vec<bool>, Foot
     (vec![true; service.regions.len()], Footing::AllWithdrawn)
 }
 
-/// The score of each region of the service, in its order, for clients at `place`.
-pub fn scores(model: &Model, service: &Service, states: &[RegionState], at: Option<Coordinates>) -> Vec<Score> {
-    let one = |&id: &RegionId| {
-        let region = model.region(id);
-        score(service.weights, model_rtt(at, region.coordinates), price_ms(states, id), region.cost)
-    };
-    service.regions.iter().map(one).collect()
+/// The score of each region of the service, in its order, for clients these round trips away.
+pub fn scores(model: &Model, service: &Service, states: &[RegionState], rtts: &[Rtt]) -> Vec<Score> {
+    let one = |(&id, &rtt): (&RegionId, &Rtt)| score(service.weights, rtt, price_ms(states, id), model.region(id).cost);
+    service.regions.iter().zip(rtts).map(one).collect()
 }
 
 fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
@@ -455,6 +467,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::health::Verdict;
+    use super::super::rtt::{ClientGroup, Estimate};
     use super::super::standing::Override;
     use super::super::testing::{World, at};
     use super::*;
@@ -680,14 +693,53 @@ mod tests {
     fn the_plan_is_what_the_scores_that_are_explained_say() {
         let mut world = three(Policy::Score);
         world.states[1].price_ms = 7.5;
+        // Only one of the two networks is of an operator that is measured.
+        let kt = Location {
+            asn: Some(4766),
+            country: "KR".parse().ok(),
+            coordinates: Some(at(SEOUL.0, SEOUL.1)),
+            ..Location::default()
+        };
+        let networks = [("10.82.0.0/16", kt.clone()), ("10.49.0.0/16", Location { asn: None, ..kt })];
+        let networks = networks.map(|(prefix, location)| (prefix.parse().expect("a prefix"), location));
+        world.atlas = Atlas::build(&[], &networks).expect("an atlas");
+        let group = ClientGroup::Operator { asn: 4766, country: "KR".parse().expect("a country") };
+        let times = [("seoul@gslb.example", 90.0), ("tokyo@gslb.example", 90.0), ("frankfurt@gslb.example", 2.0)];
+        let measured = times.map(|(region, ms)| (group, region, Estimate::given(ms)));
+        world.measured = Arc::new(Measured::of(measured));
         let planned = world.plan(Instant::now()).plan;
         let service = &world.model.services[0];
         for place in world.atlas.places() {
-            let scores = scores(&world.model, service, &world.states, coordinates(&world.model, &world.atlas, place));
+            let rtts = planned.latency.rtts_at(&world.model, &world.atlas, place, &service.regions);
+            let scores = scores(&world.model, service, &world.states, &rtts);
             let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
             let expected = shares_by_score(service, &totals, &[true; 3]);
             assert_eq!(planned.services[0].cells.cell(place), Some(&expected), "{place:?}");
         }
+        let moment = world.plan(Instant::now());
+        assert_eq!(moment.region_of(client(82, 1)), "frankfurt", "measured nearer");
+        assert_ne!(moment.region_of(client(49, 1)), "frankfurt", "at the same place, by distance");
+    }
+
+    #[test]
+    fn new_figures_make_a_new_plan_and_the_same_groups_keep_the_numbers_of_sites() {
+        let mut world = three(Policy::Score);
+        let country = ClientGroup::Country("KR".parse().expect("a country"));
+        let measured = |ms| Arc::new(Measured::of([(country, "frankfurt@gslb.example", Estimate::given(ms))]));
+        let next = |world: &World, before: &Plan| world.plan_after(Some((before, &world.states)), Instant::now());
+        let sites = |plan: &Plan| plan.sites.clone().expect("sites");
+        let before = world.plan(Instant::now()).plan;
+        assert!(Arc::ptr_eq(&sites(&before), &sites(&next(&world, &before))), "nothing was measured");
+        world.measured = measured(2.0);
+        let first = next(&world, &before);
+        assert!(
+            !sites(&first).numbered_as(&sites(&before))
+                && !Arc::ptr_eq(&first.services[0].cells, &before.services[0].cells)
+        );
+        world.measured = measured(200.0);
+        let second = next(&world, &first);
+        assert!(sites(&second).numbered_as(&sites(&first)) && !Arc::ptr_eq(&sites(&second), &sites(&first)));
+        assert!(!Arc::ptr_eq(&second.services[0].cells, &first.services[0].cells));
     }
 
     /// Regions anywhere on the globe, with prices.

@@ -106,7 +106,7 @@ struct Place {
 impl Planned {
     /// Whether it was made for these sites.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
-        self.locations.is_of(sites)
+        self.locations.numbered_as(sites)
     }
 
     /// The regions that share the clients of a site, and how: at least one, weights above 0.
@@ -277,8 +277,7 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
     let weights = leaf.weights();
     // Prices are in the tiers: all else is brought to the weight that they have by default.
     let scale = Weights::default().load / weights.load;
-    let before = situation.previous.filter(|previous| Arc::ptr_eq(&previous.locations, locations));
-    let before = before.and_then(|previous| previous.place(leaf, location));
+    let before = before(situation, leaf, location);
     let stays_ms = match before.and_then(|place| place.moved_at) {
         Some(at) if situation.now.saturating_duration_since(at) < DWELL => DWELL_MS,
         _ => STICKINESS_MS,
@@ -296,6 +295,11 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
     costs
 }
 
+fn before<'a>(situation: &Situation<'a>, leaf: &Leaf, location: usize) -> Option<&'a Place> {
+    let previous = situation.previous.filter(|previous| previous.locations.same_as(situation.locations));
+    previous?.place(leaf, location)
+}
+
 fn micro(ms: f64) -> i32 {
     let most = f64::from(MAX_COST);
     (ms * 1000.0).round().clamp(-most, most) as i32
@@ -307,8 +311,7 @@ fn place(situation: &Situation<'_>, leaf: &Leaf, location: usize, shares: &[(u16
         |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
     let mut shares: Vec<Share> = shares.iter().map(share).filter(|share| share.weight >= SLIVER).collect();
     shares.sort_by_key(|share| share.region);
-    let before = situation.previous.filter(|previous| Arc::ptr_eq(&previous.locations, situation.locations));
-    let before = before.and_then(|previous| previous.place(leaf, location));
+    let before = before(situation, leaf, location);
     let left = |share: &Share| {
         let eligible = situation.eligible.get(share.region.index()).copied().unwrap_or(false);
         eligible && !shares.iter().any(|now| now.region == share.region)
@@ -316,4 +319,194 @@ fn place(situation: &Situation<'_>, leaf: &Leaf, location: usize, shares: &[(u16
     let moved = before.is_some_and(|place| place.shares.iter().any(left));
     let moved_at = if moved { Some(situation.now) } else { before.and_then(|place| place.moved_at) };
     Place { shares: shares.into(), moved_at }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Policy, ServiceId};
+    use crate::steer::demand::STEP;
+    use crate::steer::testing::{World, at};
+
+    /// Ten places along a line, two regions at its ends, and what comes from each place.
+    struct Line {
+        world: World,
+        locations: Arc<Locations>,
+        sites: Arc<Sites>,
+        demand: Demand,
+        eligible: Vec<bool>,
+        capacities: Vec<Option<f64>>,
+        now: Instant,
+    }
+
+    impl Line {
+        fn new(loads: [f64; 10]) -> Line {
+            let networks: Vec<String> = (0..10).map(|n| format!("10.{n}.0.0/16")).collect();
+            let placed: Vec<_> = (0u8..).zip(&networks).map(|(n, net)| (&**net, at(0.0, f64::from(n) * 5.0))).collect();
+            let regions = [("west", at(0.0, 0.0)), ("east", at(0.0, 45.0)), ("far", at(0.0, 90.0))];
+            let world = World::new(Policy::Score, &regions).clients(&placed);
+            let now = Instant::now();
+            let sites = world.plan(now).plan.sites.expect("sites");
+            let locations = Arc::new(Locations::of(&sites, &world.model, 100, None));
+            let mut line = Line {
+                demand: Demand::default(),
+                eligible: vec![true; 3],
+                capacities: vec![Some(100.0); 3],
+                world,
+                locations,
+                sites,
+                now,
+            };
+            for (n, load) in loads.into_iter().enumerate() {
+                line.demand.count(ServiceId(0), line.site(n) as u32, RegionId(0), load);
+            }
+            line.demand.step(&[Some(loads.iter().sum()), None, None]);
+            line
+        }
+
+        fn site(&self, place: usize) -> usize {
+            let address = format!("10.{place}.0.0").parse().expect("an address");
+            self.sites.of_place(self.world.atlas.locate(address).place).expect("a site")
+        }
+
+        fn plan(&self, previous: Option<&Planned>) -> Result<Planned, PlanError> {
+            make(&Situation {
+                model: &self.world.model,
+                locations: &self.locations,
+                demand: &self.demand,
+                eligible: &self.eligible,
+                capacities: &self.capacities,
+                previous,
+                now: self.now,
+            })
+        }
+
+        /// The part of a place's clients that each region gets.
+        fn parts(&self, planned: &Planned, place: usize) -> [f64; 3] {
+            let mut parts = [0.0; 3];
+            let leaf = Leaf::of(&self.world.model.services[0]);
+            let shares = planned.shares(&leaf, self.site(place)).unwrap_or_default();
+            shares.iter().for_each(|share| parts[share.region.index()] = share.weight);
+            parts
+        }
+
+        fn placement(&self, planned: &Planned) -> Vec<[f64; 3]> {
+            (0..10).map(|place| self.parts(planned, place)).collect()
+        }
+    }
+
+    #[test]
+    fn clients_stay_near_while_there_is_room() {
+        let line = Line::new([5.0; 10]);
+        let planned = line.plan(None).expect("a plan");
+        assert_eq!(line.parts(&planned, 0), [1.0, 0.0, 0.0]);
+        assert_eq!(line.parts(&planned, 9), [0.0, 1.0, 0.0]);
+        assert_eq!(planned.prices_ms, [0.0; 3]);
+        assert!((planned.loads.iter().sum::<f64>() - 48.5).abs() < 0.1, "{:?}", planned.loads);
+    }
+
+    #[test]
+    fn a_full_region_keeps_those_who_would_lose_most() {
+        let line = Line::new([40.0, 40.0, 40.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]);
+        let planned = line.plan(None).expect("a plan");
+        assert_eq!(line.parts(&planned, 0), [1.0, 0.0, 0.0]);
+        let split = line.parts(&planned, 2);
+        assert!(split[0] > 0.0 && split[1] > 0.5, "{split:?}");
+        assert!(planned.loads[0] <= 100.0, "{:?}", planned.loads);
+        assert!(planned.prices_ms[0] > planned.prices_ms[1], "{:?}", planned.prices_ms);
+    }
+
+    #[test]
+    fn a_small_gain_moves_nobody_and_a_large_one_does() {
+        let mut line = Line::new([5.0; 10]);
+        let first = line.plan(None).expect("a plan");
+        // The middle, 22.5 degrees from both ends, is nobody's: a little dearer, and it still stays.
+        let middle = if line.parts(&first, 4)[0] > 0.0 { 0 } else { 1 };
+        line.world.model.regions[middle].cost = 0.5;
+        let next = line.plan(Some(&first)).expect("a plan");
+        assert_eq!(line.placement(&first), line.placement(&next));
+        line.world.model.regions[middle].cost = 4.0;
+        let next = line.plan(Some(&first)).expect("a plan");
+        assert_ne!(line.placement(&first), line.placement(&next));
+    }
+
+    #[test]
+    fn who_was_moved_is_not_moved_back_for_a_trifle() {
+        let mut line = Line::new([5.0; 10]);
+        let first = line.plan(None).expect("a plan");
+        line.world.model.regions[0].cost = 3.0;
+        let away = line.plan(Some(&first)).expect("a plan");
+        let moved = (0..10).find(|&place| line.parts(&first, place) != line.parts(&away, place)).expect("one");
+        line.world.model.regions[0].cost = 0.0;
+        line.world.model.regions[1].cost = 0.2;
+        line.now += STEP;
+        let soon = line.plan(Some(&away)).expect("a plan");
+        assert_eq!(line.parts(&soon, moved), line.parts(&away, moved));
+        line.now += DWELL;
+        let later = line.plan(Some(&away)).expect("a plan");
+        assert_eq!(line.parts(&later, moved), line.parts(&first, moved));
+    }
+
+    #[test]
+    fn a_lost_region_moves_only_its_own_where_there_is_room() {
+        let mut line = Line::new([5.0; 10]);
+        let before = line.plan(None).expect("a plan");
+        line.eligible[0] = false;
+        let after = line.plan(Some(&before)).expect("a plan");
+        for place in 0..10 {
+            let (before, after) = (line.parts(&before, place), line.parts(&after, place));
+            assert_eq!(after[0], 0.0);
+            assert!(before[0] > 0.0 || before == after, "{place}: {before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn other_policies_take_their_part_of_a_region_first() {
+        let mut line = Line::new([9.0; 10]);
+        let alone = line.plan(None).expect("a plan");
+        let mut fixed = line.world.model.services[0].clone();
+        fixed.policy = Policy::Failover;
+        line.world.model.services.push(fixed);
+        line.demand.count(ServiceId(1), line.site(0) as u32, RegionId(0), 80.0);
+        line.demand.step(&[Some(170.0), None, None]);
+        let beside = line.plan(None).expect("a plan");
+        let in_west = |planned: &Planned| line.placement(planned).iter().map(|parts| parts[0]).sum::<f64>();
+        assert!(in_west(&beside) < in_west(&alone) - 1.0, "{} {}", in_west(&beside), in_west(&alone));
+    }
+
+    #[test]
+    fn without_demand_or_regions_there_is_no_plan() {
+        let mut line = Line::new([5.0; 10]);
+        line.eligible = vec![false; 3];
+        let planned = line.plan(None).expect("a plan of nothing");
+        assert!(planned.shares(&Leaf::of(&line.world.model.services[0]), 0).is_none());
+        line.demand = Demand::default();
+        assert_eq!(line.plan(None).err(), Some(PlanError::NoDemand));
+        line.world.service().weights.load = 0.0;
+        assert_eq!(line.plan(None).err(), Some(PlanError::NoLeaves));
+    }
+
+    proptest! {
+        #[test]
+        fn plans_fit_the_regions_and_are_the_same_each_time(
+            loads in prop::array::uniform10(0.1f64..40.0), capacities in prop::array::uniform3(20.0f64..200.0),
+        ) {
+            let mut line = Line::new(loads);
+            line.capacities = capacities.map(Some).to_vec();
+            let planned = line.plan(None).expect("a plan");
+            let room: f64 = capacities.iter().sum();
+            let total: f64 = planned.loads.iter().sum();
+            for (load, capacity) in planned.loads.iter().zip(capacities) {
+                prop_assert!(*load <= capacity * 0.981 || total > room * 0.9, "{:?} in {:?}", planned.loads, capacities);
+            }
+            for place in 0..10 {
+                prop_assert!((line.parts(&planned, place).iter().sum::<f64>() - 1.0).abs() < 0.05);
+            }
+            let again = line.plan(None).expect("a plan");
+            prop_assert_eq!(line.placement(&planned), line.placement(&again));
+            prop_assert_eq!(planned.prices_ms, again.prices_ms);
+        }
+    }
 }

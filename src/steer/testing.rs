@@ -1,6 +1,7 @@
 //! Small models for tests of steering.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::atlas::Atlas;
@@ -12,6 +13,7 @@ use crate::model::{
 use super::decide::{Decision, Seen, View, decide};
 use super::handout::{Handout, handouts};
 use super::plan::{Inputs, Plan, plan};
+use super::rtt::Measured;
 use super::standing::{Override, RegionState, Standing};
 
 /// A service over regions, their states, and clients in networks of their own.
@@ -19,6 +21,7 @@ pub struct World {
     pub model: Model,
     pub atlas: Atlas,
     pub states: Vec<RegionState>,
+    pub measured: Arc<Measured>,
 }
 
 /// A moment's plan of a [`World`].
@@ -71,6 +74,7 @@ impl World {
             model: Model { zones, regions, services: vec![service], ..Model::default() },
             atlas: Atlas::empty(),
             states,
+            measured: Arc::default(),
         }
     }
 
@@ -107,8 +111,8 @@ impl World {
 
     /// A plan that may borrow from the one before it.
     pub fn plan_after(&self, previous: Option<(&Plan, &[RegionState])>, now: Instant) -> Plan {
-        let World { model, atlas, states } = self;
-        plan(&Inputs { model, atlas, states, planned: None, previous, now })
+        let World { model, atlas, states, .. } = self;
+        plan(&Inputs { model, atlas, states, measured: &self.measured, planned: None, previous, now })
     }
 }
 
