@@ -265,11 +265,15 @@ impl Writer {
         let (region, id) = self.region_named(name, said)?;
         // Kept first: what an operator was told is so must be so after a crash.
         let kept = self.to_keep(&region, said);
+        let begin = kept.drains.get(&region).copied();
         if let Err(error) = self.save(kept, sources).await {
             error!("an override was refused: {error}");
             return Err(error.into());
         }
         self.publisher.say(&region, said);
+        if let Some(begin) = begin {
+            self.publisher.drain_began(&region, &begin);
+        }
         self.publish();
         info!(%region, said = said.as_str(), "an override was set");
         let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));

@@ -295,6 +295,11 @@ impl Publisher {
         self.overrides_error = Some(why.into());
     }
 
+    /// Takes the begin of a drain as it was kept. Call it before the [`Publisher::publish`] that follows `say`.
+    pub fn drain_began(&mut self, region: &str, begin: &DrainBegin) {
+        self.calm.began(region, begin);
+    }
+
     /// Takes what operators said before, and how drains began; forgets that it could not be read. Call
     /// [`Publisher::publish`] after.
     pub fn restore_overrides(
