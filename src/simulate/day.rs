@@ -64,7 +64,7 @@ pub struct Course {
 }
 
 /// One minute, by all demand in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Minute {
     /// When it began, in seconds since the simulation did.
     pub at_s: u64,
