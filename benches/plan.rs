@@ -170,6 +170,7 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
             layer: Layer::L7,
         }],
         check: None,
+        rum_url: None,
         load_report: Some(LoadReport {
             kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
             url: "http://192.0.2.1/".into(),

@@ -12,6 +12,7 @@
 //! - [`status`], [`shares`]: everything at a glance
 //! - [`switch`]: another stage for a service
 //! - [`explain`]: one client's answer, also for the command line
+//! - [`latency`]: round trips that were measured, and imports of them
 //! - [`metrics`]: the same in Prometheus' text format
 //! - [`page`]: the status page
 //! - [`problem`]: what went wrong, as JSON
@@ -21,6 +22,7 @@ pub mod api;
 pub mod client;
 pub mod explain;
 mod guard;
+pub mod latency;
 mod metrics;
 mod page;
 mod problem;
@@ -36,6 +38,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::control::reload::{LoadStatus, ReloadRequest};
+use crate::control::rum::Measurements;
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::state::Shared;
@@ -48,6 +51,7 @@ pub struct Context {
     pub reloads: mpsc::Sender<ReloadRequest>,
     pub load_status: Arc<ArcSwap<LoadStatus>>,
     pub started: Instant,
+    pub measurements: Arc<Measurements>,
     /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
     pub token: Option<String>,
 }

@@ -9,7 +9,7 @@
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
 //! - [`simulate`]: neither
 //! - [`explain`]: files, or a running server
-//! - [`status`], [`region`] and its [`drain`], [`switch`], [`reload`]: a running server
+//! - [`status`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
 
 mod arguments;
@@ -19,6 +19,7 @@ mod demo;
 mod drain;
 mod explain;
 mod geoip;
+mod latency;
 mod live;
 mod log;
 mod output;
@@ -85,6 +86,7 @@ enum Command {
     Status(status::Status),
     Region(region::Region),
     Switch(switch::Switch),
+    Latency(latency::Latency),
     Reload(reload::Reload),
     Geoip(geoip::Geoip),
     Simulate(simulate::Simulate),
@@ -107,6 +109,7 @@ impl Command {
             Command::Status(command) => command.run(),
             Command::Region(command) => command.run(),
             Command::Switch(command) => command.run(),
+            Command::Latency(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Geoip(command) => command.run(),
             Command::Simulate(command) => command.run(),

@@ -7,6 +7,7 @@
 //! - [`geoip`]: database files that are replaced while serving
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
+//! - [`rum`]: round trips that were measured, by real users and by the operator
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`switches`]: which stages they switched services to, kept likewise
 //! - [`keep`]: how files survive a crash
@@ -23,6 +24,7 @@ pub mod load_report;
 pub mod overrides;
 pub mod probe;
 pub mod reload;
+pub mod rum;
 pub mod switches;
 pub mod writer;
 pub mod zonefile;

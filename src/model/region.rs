@@ -35,6 +35,8 @@ pub struct Region {
     pub check: Option<Check>,
     pub load_report: Option<LoadReport>,
     pub load_limits: LoadLimits,
+    /// What browsers fetch to measure how far it is; an http or https URL. `None`: they do not.
+    pub rum_url: Option<String>,
     /// The region is up while at least this many endpoints are; 1 to the number of endpoints.
     pub min_healthy: usize,
     /// How long it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to

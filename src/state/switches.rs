@@ -139,6 +139,7 @@ mod tests {
             check: None,
             load_report: None,
             load_limits: Default::default(),
+            rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         };

@@ -54,6 +54,7 @@ impl World {
             check: None,
             load_report: None,
             load_limits: Default::default(),
+            rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         };

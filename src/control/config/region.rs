@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::files::Sources;
 use super::reader::{Entry, Table, Value};
-use super::{check, load_report, location};
+use super::{check, load_report, location, rum};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Endpoint, EndpointTarget, Layer, LoadLimits, Name, NameError, Region, Watermarks, ZoneId};
 
@@ -33,6 +33,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
         let report = table.get("load_report");
         let load_report = report.and_then(|v| load_report::read(v, endpoints.as_deref()));
         let load_limits = load_limits(table, report.is_some());
+        let rum_url = table.get("rum").and_then(|v| rum::region_url(v, endpoints.as_deref()));
         let most = endpoints.as_ref().map_or(MAX_ENDPOINTS, Vec::len) as u64;
         let min_healthy = table.or("min_healthy", 1, |v| v.small(1..=most));
         let slow_start = table.or("slow_start", Region::SLOW_START, |v| v.duration(Duration::ZERO..=HOUR));
@@ -48,6 +49,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             check,
             load_report,
             load_limits,
+            rum_url,
             min_healthy,
             slow_start,
         })

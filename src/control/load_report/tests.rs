@@ -61,6 +61,7 @@ fn model(load_report: Option<LoadReport>) -> Model {
         check: None,
         load_report,
         load_limits: Default::default(),
+        rum_url: None,
         min_healthy: 1,
         slow_start: Region::SLOW_START,
     };

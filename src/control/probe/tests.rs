@@ -434,6 +434,7 @@ mod reloads {
             check,
             load_report: None,
             load_limits: Default::default(),
+            rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         };
