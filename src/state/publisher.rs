@@ -15,15 +15,12 @@ use crate::model::{Endpoint, Model, Region, RegionId};
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{next_expiry, plan};
-use crate::steer::price::next_price;
+use crate::steer::price::{MAX_UTILISATION, next_price};
 use crate::steer::standing::{
     EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
 };
 
 use super::{NameTable, Shared, Snapshot};
-
-/// A load report is stale when it is older than this many of its intervals.
-const STALE_INTERVALS: u32 = 3;
 
 /// Prices are published in steps of at least this, in milliseconds: a smaller one moves hardly a
 /// client, and every step takes a new plan.
@@ -42,7 +39,7 @@ pub struct EndpointNews {
     pub connect_ms: Option<f64>,
 }
 
-/// What a scrape found out about one region.
+/// What a load report says of one region.
 #[derive(Clone, Debug)]
 pub struct LoadNews {
     /// Qualified name.
@@ -208,30 +205,39 @@ impl Publisher {
         changed
     }
 
-    /// Takes a load report. A report moves the region's price; a failed scrape moves nothing.
-    /// Says whether the price changed.
+    /// [`Publisher::load_news_of`] for a figure as of now.
     pub fn load_news(&mut self, news: LoadNews, now: Instant) -> bool {
+        self.load_news_of(news, now, now)
+    }
+
+    /// Takes a load report whose figure is as of `at`. A report moves the region's price; a failed
+    /// one moves nothing, nor does one that is stale already. A figure older than the one that is
+    /// known tells nothing. Says whether the price changed.
+    pub fn load_news_of(&mut self, news: LoadNews, at: Instant, now: Instant) -> bool {
         let Some(&id) = self.ids.get(&*news.region) else { return false };
         let region = self.model.region(id);
-        if region.load_report.is_none() {
-            return false;
-        }
+        let Some(max_age) = region.load_report.as_ref().map(|report| report.max_age) else { return false };
         let configured = region.capacity;
         let facts = self.regions.entry(news.region.to_string()).or_default();
-        match news.outcome {
-            Ok((load, capacity)) => {
-                let figure = LoadFigure { load, capacity: capacity.or(configured), at: now };
-                facts.load = LoadState { last: Some(figure), stale: false, error: None };
-                let price_ms = figure.utilisation().map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
-                let changed = price_ms != facts.price_ms;
-                facts.price_ms = price_ms;
-                changed
-            }
+        let (load, capacity) = match news.outcome {
+            Ok(figures) => figures,
             Err(why) => {
                 facts.load.error = Some(why);
-                false
+                return false;
             }
+        };
+        if facts.load.last.is_some_and(|last| at < last.at) {
+            facts.load.error = None;
+            return false;
         }
+        let (figure, error) = believed(LoadFigure { load, capacity: capacity.or(configured), at });
+        let stale = now.saturating_duration_since(at) >= max_age;
+        facts.load = LoadState { last: Some(figure), stale, error };
+        let utilisation = figure.utilisation().filter(|_| !stale);
+        let price_ms = utilisation.map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
+        let changed = price_ms != facts.price_ms;
+        facts.price_ms = price_ms;
+        changed
     }
 
     /// Sets what the operator says of a region, by qualified name. `Auto` forgets.
@@ -347,20 +353,31 @@ impl Publisher {
     }
 }
 
+/// No more load than [`MAX_UTILISATION`] times the capacity is believed: load or capacity is wrong,
+/// or they are in different units. What was said is told as an error.
+fn believed(figure: LoadFigure) -> (LoadFigure, Option<String>) {
+    let (said, most) = (figure.load, figure.capacity.map_or(f64::INFINITY, |capacity| capacity * MAX_UTILISATION));
+    if said <= most {
+        return (figure, None);
+    }
+    let times = format!("a load of {said} is more than {MAX_UTILISATION} times the capacity");
+    (LoadFigure { load: most, ..figure }, Some(format!("{times}: {most} is believed; are both in the same unit?")))
+}
+
 fn region_ids(model: &Model) -> HashMap<String, RegionId> {
     model.region_ids().map(|id| (model.qualified_region_name(id), id)).collect()
 }
 
 fn stale_after(model: &Model, id: RegionId) -> Option<Duration> {
-    model.region(id).load_report.as_ref().map(|report| report.interval * STALE_INTERVALS)
+    model.region(id).load_report.as_ref().map(|report| report.max_age)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{
-        Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Name, Policy,
-        Service, Ttl, Weights, Zone, ZoneId,
+        Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Ttl,
+        Weights, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
 
@@ -388,12 +405,7 @@ mod tests {
                 fall: 3,
                 rise: 3,
             }),
-            load_report: Some(LoadReport {
-                kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
-                url: "http://192.0.2.1/".into(),
-                interval: Duration::from_secs(10),
-                timeout: Duration::from_secs(3),
-            }),
+            load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
             min_healthy: 1,
         };
         let regions: Vec<Region> = regions.iter().map(region).collect();
