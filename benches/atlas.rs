@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use meridian::atlas::{Atlas, Database};
+use meridian::model::Prefix;
 use mmdb_writer::Value;
 
 #[path = "support/databases.rs"]
@@ -46,12 +47,27 @@ fn measure(title: &str, files: &[&PathBuf], small: bool) {
     println!("  memory          {:>12.1} MB", atlas.memory_bytes() as f64 / 1e6);
     let rounds = if small { 1 } else { 20 };
     let mut rng = Rng::with_seed(7);
+    refined(&atlas, if small { 200 } else { 20_000 }, &mut rng);
     lookups("IPv4, random", &atlas, &addresses(|| v4_address(&mut rng)), rounds);
     lookups("IPv6, random", &atlas, &addresses(|| v6_address(&mut rng)), rounds);
     let few: Vec<IpAddr> = (0..512).map(|_| v4_address(&mut rng)).collect();
     lookups("IPv4, 512 clients", &atlas, &addresses(|| few[rng.usize(..few.len())]), rounds);
     let few: Vec<IpAddr> = (0..512).map(|_| v6_address(&mut rng)).collect();
     lookups("IPv6, 512 clients", &atlas, &addresses(|| few[rng.usize(..few.len())]), rounds);
+}
+
+/// Tells this many networks apart, a quarter of them of IPv6.
+fn refined(atlas: &Atlas, count: usize, rng: &mut Rng) {
+    let network = |number: usize| match number % 4 {
+        0 => Prefix::containing(v6_address(rng), rng.u8(32..=64)),
+        _ => Prefix::containing(v4_address(rng), rng.u8(12..=28)),
+    };
+    let networks: Vec<Prefix> = (0..count).map(network).collect();
+    let start = Instant::now();
+    let refined = atlas.refined(&networks);
+    let took = start.elapsed();
+    println!("  refined by      {:>12} networks: {:.2} s", networks.len(), took.as_secs_f64());
+    println!("                  {:>12} places, {:.1} MB", refined.place_count(), refined.memory_bytes() as f64 / 1e6);
 }
 
 /// Far more than caches hold, so that each lookup finds its memory cold.

@@ -119,5 +119,6 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
         check: None,
         load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
         min_healthy: 1,
+        slow_start: Region::SLOW_START,
     }
 }

@@ -8,16 +8,18 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::database::{AtlasError, Contents, Database, MAX_PLACES, read_contents};
-use super::places::Collector;
+use super::places::{Collector, Places};
+use super::refine::Refined;
 use super::steps::{Address, Bounds, Steps, bounds};
 use super::table::{Table4, Table6};
-use super::{Atlas, AtlasSummary, DatabaseSummary, MAPPED};
+use super::{Atlas, AtlasSummary, DatabaseSummary, MAPPED, MAPPED_RANGE};
 use crate::model::{Location, Prefix};
 
-/// Stands where no operator network says anything.
-const SILENT: u32 = u32::MAX;
+/// Stands where no network says anything.
+pub const SILENT: u32 = u32::MAX;
 
 /// See [`Atlas::build`].
 pub fn compile(databases: &[Database], networks: &[(Prefix, Location)]) -> Result<Atlas, AtlasError> {
@@ -43,20 +45,23 @@ pub fn compile(databases: &[Database], networks: &[(Prefix, Location)]) -> Resul
     v6 = v6.zip(&own_v6, |place, own| if own == SILENT { place } else { own });
 
     let kept = number_places_in_use(&mut v4, &mut v6, collector.len());
-    let v6 = v6.zip(&mapped(&v4), |place, mapped| if mapped == SILENT { place } else { mapped });
-    Ok(assemble(&v4, &v6, collector, &kept, summaries))
+    let places = Arc::new(collector.finish(&kept));
+    Ok(assemble(&v4, &v6, places, Box::default(), summaries))
 }
 
-fn assemble(
+/// An atlas of these places. What IPv6 says for addresses that stand for IPv4 does not matter.
+pub fn assemble(
     v4: &Steps<u32>,
     v6: &Steps<u128>,
-    collector: Collector,
-    kept: &[u32],
+    places: Arc<Places>,
+    refined: Box<[Refined]>,
     databases: Vec<DatabaseSummary>,
 ) -> Atlas {
-    let (v4, v6, places) = (Table4::new(v4), Table6::new(v6), collector.finish(kept));
-    let summary = AtlasSummary { databases, ranges_v4: v4.ranges(), ranges_v6: v6.ranges(), places: places.len() };
-    Atlas { v4, v6, places, summary }
+    let v6 = v6.zip(&mapped(v4), |place, mapped| if mapped == SILENT { place } else { mapped });
+    let (v4, v6) = (Table4::new(v4), Table6::new(&v6));
+    let (ranges_v4, ranges_v6) = (v4.ranges(), v6.ranges());
+    let summary = AtlasSummary { databases, ranges_v4, ranges_v6, places: places.len() + refined.len() };
+    Atlas { v4, v6, places, refined, summary }
 }
 
 fn summary_of(path: &str, contents: &Contents) -> DatabaseSummary {
@@ -121,6 +126,6 @@ fn mapped(v4: &Steps<u32>) -> Steps<u128> {
         &[(_, place)] => place,
         _ => MAPPED.0,
     };
-    let first = 0xffff << 32;
-    Steps::of_prefixes(vec![(first, first | u128::from(u32::MAX), place)], SILENT)
+    let (first, last) = MAPPED_RANGE;
+    Steps::of_prefixes(vec![(first, last, place)], SILENT)
 }

@@ -12,14 +12,16 @@
 //!
 //! - [`database`], [`record`]: files as they come, and what each vendor calls things
 //! - [`steps`], [`places`], [`compile`]: merging what all of them say
+//! - [`refine`]: telling networks apart that databases do not
 //! - [`table`]: what is asked per query
 //! - [`centroid`]: where countries are
 //! - [`build`]: making a database file from a table of networks
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::model::{Coordinates, Location, Prefix};
+use crate::model::{Coordinates, CountryCode, Location, Prefix};
 
 pub mod build;
 pub mod centroid;
@@ -27,6 +29,7 @@ mod compile;
 pub mod database;
 mod places;
 mod record;
+mod refine;
 mod steps;
 mod table;
 
@@ -43,7 +46,9 @@ pub const DEMO_EPOCH: u64 = 1_767_225_600;
 pub struct Atlas {
     v4: table::Table4,
     v6: table::Table6,
-    places: places::Places,
+    places: Arc<places::Places>,
+    /// By place, those after `places`: see [`Atlas::refined`].
+    refined: Box<[refine::Refined]>,
     summary: AtlasSummary,
 }
 
@@ -64,6 +69,9 @@ impl PlaceId {
 /// In the table of IPv6: ask the table of IPv4. No place has this number.
 const MAPPED: PlaceId = PlaceId(table::MAX_PLACES);
 
+/// First and last of the addresses that stand for IPv4 (RFC 4291 section 2.5.5.2).
+const MAPPED_RANGE: (u128, u128) = (0xffff << 32, 0xffff_ffff_ffff);
+
 /// Where an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -76,12 +84,8 @@ pub struct Found {
 impl Atlas {
     /// Knows nothing: every address is at [`PlaceId::UNKNOWN`], scope 0.
     pub fn empty() -> Atlas {
-        Atlas {
-            v4: table::Table4::new(&steps::Steps::constant(0)),
-            v6: table::Table6::new(&steps::Steps::constant(0)),
-            places: places::Collector::new().finish(&[0]),
-            summary: AtlasSummary { databases: Vec::new(), ranges_v4: 1, ranges_v6: 1, places: 1 },
-        }
+        let places = Arc::new(places::Collector::new().finish(&[0]));
+        compile::assemble(&steps::Steps::constant(0), &steps::Steps::constant(0), places, Box::default(), Vec::new())
     }
 
     /// Compiles databases and the operator's networks.
@@ -95,6 +99,27 @@ impl Atlas {
     /// see [`AtlasError`]. Takes seconds for millions of networks.
     pub fn build(databases: &[Database], networks: &[(Prefix, Location)]) -> Result<Atlas, AtlasError> {
         compile::compile(databases, networks)
+    }
+
+    /// The same addresses at the same locations, but each of these networks told apart from what is
+    /// around it: what lies in a network is at places of its own, numbered after the old ones, whose
+    /// ids stay. Networks may nest: addresses belong to the longest.
+    ///
+    /// Starts from what the databases and the operator said: an atlas that was refined before forgets
+    /// those networks, and with none given is as it was built. Which network has which place depends
+    /// on neither order nor repetition of the networks. A prefix of IPv4-mapped addresses (RFC 4291
+    /// section 2.5.5.2) is the IPv4 prefix it stands for; one around all of them leaves IPv4 alone.
+    ///
+    /// A network makes as many places as there are locations in it, so wide ones make many. Takes some
+    /// 0.15 s per three million ranges.
+    pub fn refined(&self, networks: &[Prefix]) -> Atlas {
+        refine::refine(self, networks)
+    }
+
+    /// The longest of the networks this atlas was [refined](Atlas::refined) by that holds the place,
+    /// IPv4 where it was given as IPv4-mapped; `None` for places outside all of them.
+    pub fn network(&self, place: PlaceId) -> Option<Prefix> {
+        self.refined_place(place).map(|refined| refined.network)
     }
 
     /// The place of an address, without allocating, waiting or locking.
@@ -119,27 +144,42 @@ impl Atlas {
 
     /// All that is known of a place. Assembles it: for people and planners, not for queries.
     pub fn location(&self, place: PlaceId) -> Location {
-        self.places.location(place.0)
+        self.places.location(self.unrefined(place))
     }
 
     /// The place's own coordinates, else the centroid of its country.
     pub fn coordinates(&self, place: PlaceId) -> Option<Coordinates> {
-        self.places.coordinates(place.0)
+        self.places.coordinates(self.unrefined(place))
+    }
+
+    /// The place's network operator (ASN) and country, as far as they are known.
+    pub fn operator(&self, place: PlaceId) -> (Option<u32>, Option<CountryCode>) {
+        self.places.operator(self.unrefined(place))
     }
 
     /// All places, the unknown one first.
     pub fn places(&self) -> impl Iterator<Item = PlaceId> + use<> {
-        (0..self.places.len() as u32).map(PlaceId)
+        (0..self.place_count() as u32).map(PlaceId)
     }
 
     /// At least 1: the unknown one.
     pub fn place_count(&self) -> usize {
-        self.places.len()
+        self.places.len() + self.refined.len()
     }
 
     /// What the atlas holds in memory, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.v4.memory_bytes() + self.v6.memory_bytes() + self.places.memory_bytes()
+        let tables = self.v4.memory_bytes() + self.v6.memory_bytes();
+        tables + self.places.memory_bytes() + size_of_val(&*self.refined)
+    }
+
+    /// What is known of a place is known of this one, which no network tells apart.
+    fn unrefined(&self, place: PlaceId) -> u32 {
+        self.refined_place(place).map_or(place.0, |refined| refined.base)
+    }
+
+    fn refined_place(&self, place: PlaceId) -> Option<&refine::Refined> {
+        self.refined.get(place.index().checked_sub(self.places.len())?)
     }
 
     pub fn summary(&self) -> &AtlasSummary {

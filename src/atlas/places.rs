@@ -33,6 +33,12 @@ impl Places {
         place.coordinates().or_else(|| centroid(place.country?))
     }
 
+    /// The network operator (ASN) and the country.
+    pub fn operator(&self, place: u32) -> (Option<u32>, Option<CountryCode>) {
+        let Some(place) = self.table.get(place as usize) else { return (None, None) };
+        ((place.asn != 0).then_some(place.asn), place.country)
+    }
+
     pub fn memory_bytes(&self) -> usize {
         size_of_val(&*self.table) + self.names.text.len() + size_of_val(&*self.names.ends)
     }

@@ -150,12 +150,10 @@ pub enum Bounds {
 
 /// A prefix inside `::ffff:0:0/96` is the IPv4 prefix it maps (RFC 4291 section 2.5.5.2).
 pub fn bounds(prefix: Prefix) -> Bounds {
+    let prefix = prefix.unmapped();
     match (prefix.address(), prefix.last()) {
         (IpAddr::V4(first), IpAddr::V4(last)) => Bounds::V4(first.into(), last.into()),
-        (IpAddr::V6(first), IpAddr::V6(last)) => match (first.to_ipv4_mapped(), last.to_ipv4_mapped()) {
-            (Some(first), Some(last)) => Bounds::V4(first.into(), last.into()),
-            _ => Bounds::V6(first.into(), last.into()),
-        },
+        (IpAddr::V6(first), IpAddr::V6(last)) => Bounds::V6(first.into(), last.into()),
         // A prefix ends in the family it began in.
         (IpAddr::V4(first), _) => Bounds::V4(first.into(), first.into()),
         (IpAddr::V6(first), _) => Bounds::V6(first.into(), first.into()),

@@ -51,10 +51,15 @@ impl Table4 {
     }
 
     /// The same addresses with other values, given by place; neighbours that become alike are one.
-    pub fn regrouped(&self, mut group_of: impl FnMut(u32) -> u32) -> Table4 {
+    pub fn regrouped(&self, group_of: impl FnMut(u32) -> u32) -> Table4 {
+        Table4::new(&self.steps(group_of))
+    }
+
+    /// What this is a table of, with values given by place.
+    pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<u32> {
         let mut steps = Steps::constant(0);
-        self.ranges.for_each(|start, place| steps.push(start, group_of(place)));
-        Table4::new(&steps)
+        self.ranges.for_each(|start, place| steps.push(start, value_of(place)));
+        steps
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -114,19 +119,24 @@ impl Table6 {
     }
 
     /// The same addresses with other values, given by place; neighbours that become alike are one.
-    pub fn regrouped(&self, mut group_of: impl FnMut(u32) -> u32) -> Table6 {
+    pub fn regrouped(&self, group_of: impl FnMut(u32) -> u32) -> Table6 {
+        Table6::new(&self.steps(group_of))
+    }
+
+    /// What this is a table of, with values given by place.
+    pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<u128> {
         let mut steps = Steps::constant(0);
         self.ranges.for_each(|upper, place| {
             let upper = u128::from(upper) << 64;
             if place & FINE == 0 {
-                return steps.push(upper, group_of(place));
+                return steps.push(upper, value_of(place));
             }
             let number = (place & !FINE) as usize;
             for at in self.fine[number] as usize..self.fine[number + 1] as usize {
-                steps.push(upper | u128::from(self.fine_starts[at]), group_of(self.fine_places[at]));
+                steps.push(upper | u128::from(self.fine_starts[at]), value_of(self.fine_places[at]));
             }
         });
-        Table6::new(&steps)
+        steps
     }
 
     pub fn memory_bytes(&self) -> usize {

@@ -42,8 +42,9 @@ fn located(atlas: &Atlas, address: &str) -> Location {
 
 /// The longest prefix that holds the address, by looking at all.
 fn naive(networks: &[(Prefix, Location)], address: IpAddr) -> Location {
-    let holding = networks.iter().filter(|(prefix, _)| prefix.contains(address));
-    holding.max_by_key(|(prefix, _)| prefix.len()).map_or_else(Location::default, |(_, location)| location.clone())
+    let holding = networks.iter().filter(|(prefix, _)| prefix.unmapped().contains(address));
+    let longest = holding.max_by_key(|(prefix, _)| prefix.unmapped().len());
+    longest.map_or_else(Location::default, |(_, location)| location.clone())
 }
 
 #[test]
@@ -131,6 +132,57 @@ fn rfc4291_2_5_5_2_mapped_addresses_are_looked_up_as_ipv4() {
     // No scope of unknown IPv6 reaches over the mapped ones.
     assert_eq!(atlas.locate(ip("::1")).scope, 81);
     assert_eq!(atlas.locate(ip("2001:db8::")).scope, 3);
+}
+
+#[test]
+fn networks_become_places_of_their_own_at_the_same_location() {
+    let base = of_networks(&[(prefix("10.0.0.0/8"), country("DE")), (prefix("11.0.0.0/8"), country("FR"))]);
+    let names = ["10.1.0.0/16", "10.1.2.0/24", "10.0.0.0/7", "::ffff:192.0.2.0/120", "2001:db8::/33"];
+    let atlas = base.refined(&names.map(prefix));
+    let network = |address: &str| atlas.network(atlas.locate(ip(address)).place).map(|network| network.to_string());
+    for (address, expected, code) in [
+        ("10.1.2.3", "10.1.2.0/24", "DE"),
+        ("::ffff:10.1.3.3", "10.1.0.0/16", "DE"),
+        ("10.200.0.0", "10.0.0.0/7", "DE"),
+        ("11.200.0.0", "10.0.0.0/7", "FR"),
+        ("192.0.2.7", "192.0.2.0/24", ""),
+        ("2001:db8::1", "2001:db8::/33", ""),
+    ] {
+        assert_eq!(network(address).as_deref(), Some(expected), "{address}");
+        assert_eq!(located(&atlas, address), country(code), "{address}");
+    }
+    for outside in ["12.0.0.0", "2001:db8:8000::", "::ffff:12.0.0.0"] {
+        assert_eq!(network(outside), None, "{outside}");
+    }
+    assert_eq!(atlas.locate(ip("10.1.2.3")).scope, 24);
+    assert_eq!(atlas.locate(ip("10.1.3.3")).scope, 24);
+    assert_eq!(atlas.locate(ip("::ffff:10.1.128.3")).scope, 96 + 17);
+    // Unknown, DE and FR as before; then one place per network and location.
+    assert_eq!((base.place_count(), atlas.place_count(), atlas.summary().places), (3, 9, 9));
+    assert_eq!(atlas.coordinates(atlas.locate(ip("10.1.2.3")).place), centroid::centroid("DE".parse().expect("DE")));
+    assert_eq!(atlas.network(PlaceId(9)), None);
+}
+
+#[test]
+fn refining_again_starts_from_the_base() {
+    let base = of_networks(&[(prefix("10.0.0.0/8"), country("DE")), (prefix("2001:db8::/32"), country("DE"))]);
+    let everything = base.refined(&["0.0.0.0/0", "::/0"].map(prefix));
+    // Unknown and DE; each in the network of its family. None for what stands for IPv4.
+    assert_eq!(everything.place_count(), 6);
+    assert_eq!(everything.locate(ip("::")).scope, 81); // not over the IPv4 of all of ::/0
+    let once = base.refined(&[prefix("10.9.0.0/16")]);
+    let again = everything.refined(&[prefix("10.9.0.0/16"), prefix("10.9.0.0/16")]);
+    let back = again.refined(&[]);
+    for (one, other) in [(&once, &again), (&base, &back)] {
+        assert_eq!((one.summary(), one.place_count()), (other.summary(), other.place_count()));
+        for address in ["10.0.0.1", "10.9.0.1", "10.10.0.0", "11.0.0.0", "2001:db8::", "::", "::ffff:10.9.0.1"] {
+            assert_eq!(one.locate(ip(address)), other.locate(ip(address)), "{address}");
+        }
+        for place in one.places() {
+            assert_eq!(one.network(place), other.network(place));
+            assert_eq!(one.location(place), other.location(place));
+        }
+    }
 }
 
 #[test]
@@ -268,6 +320,18 @@ fn networks(prefixes: impl Strategy<Value = Prefix>) -> impl Strategy<Value = Ve
         .prop_map(|map| map.into_iter().map(|(prefix, index)| (prefix, country(COUNTRIES[index]))).collect())
 }
 
+fn both_families() -> impl Strategy<Value = Vec<(Prefix, Location)>> {
+    let mapped = v4_prefix().prop_map(|v4| match v4.address() {
+        IpAddr::V4(address) => Prefix::containing(IpAddr::V6(address.to_ipv6_mapped()), 96 + v4.len()),
+        IpAddr::V6(_) => v4,
+    });
+    let unmapped_once = |networks: Vec<(Prefix, Location)>| {
+        let mut seen = std::collections::BTreeSet::new();
+        networks.into_iter().filter(|(prefix, _)| seen.insert(prefix.unmapped())).collect()
+    };
+    networks(prop_oneof![4 => v4_prefix(), 4 => v6_prefix(), 1 => mapped]).prop_map(unmapped_once)
+}
+
 /// The addresses at which something may change: around both ends of every prefix.
 fn interesting(networks: &[(Prefix, Location)]) -> Vec<IpAddr> {
     let around = |address: IpAddr| match address {
@@ -374,6 +438,50 @@ proptest! {
             prop_assert_eq!(scope, found.scope, "{}", address);
             prop_assert_eq!(&seen[group as usize], &merged.location(found.place), "{}", address);
         }
+    }
+
+    /// Location and network are right everywhere, and every scope is true and the widest that is.
+    #[test]
+    fn refined_places_agree_with_the_naive_model(
+        (located, refined_by) in (both_families(), both_families()),
+        before in prop::collection::vec(v4_prefix(), 0..3),
+        extra in prop::collection::vec(any::<u128>(), 4),
+    ) {
+        let base = of_networks(&located);
+        let names: Vec<Prefix> = refined_by.iter().map(|(prefix, _)| *prefix).collect();
+        let atlas = base.refined(&before).refined(&names);
+        let truth = |address: IpAddr| {
+            let address = address.to_canonical();
+            let holding = names.iter().map(|name| name.unmapped()).filter(|name| name.contains(address));
+            (naive(&located, address), holding.max_by_key(|name| name.len()))
+        };
+        let (first, last) = MAPPED_RANGE;
+        let everywhere = located.iter().chain(&refined_by).map(|(prefix, location)| (prefix.unmapped(), location.clone()));
+        let mut addresses = interesting(&everywhere.collect::<Vec<_>>());
+        addresses.extend([first - 1, first, last, last + 1].map(|bits| IpAddr::V6(bits.into())));
+        addresses.extend(extra.iter().flat_map(|&bits| [IpAddr::V6(bits.into()), IpAddr::V4((bits as u32).into())]));
+        let mapped = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => Some(IpAddr::V6(v4.to_ipv6_mapped())),
+            IpAddr::V6(_) => None,
+        };
+        addresses.extend(addresses.iter().filter_map(mapped).collect::<Vec<_>>());
+        let truths: Vec<_> = addresses.iter().map(|&address| truth(address)).collect();
+        for (address, expected) in addresses.iter().zip(&truths) {
+            let found = atlas.locate(*address);
+            prop_assert_eq!(&(atlas.location(found.place), atlas.network(found.place)), expected, "at {}", address);
+            if expected.1.is_none() {
+                prop_assert_eq!(found.place, base.locate(*address).place, "{} keeps its place", address);
+            }
+            let differs = |len: u8| {
+                let block = Prefix::containing(*address, len);
+                addresses.iter().zip(&truths).any(|(other, place)| block.contains(*other) && place != expected)
+            };
+            prop_assert!(!differs(found.scope), "{address}/{} is not one place", found.scope);
+            if let Some(wider) = found.scope.checked_sub(1) {
+                prop_assert!(differs(wider), "{address}/{wider} would do");
+            }
+        }
+        prop_assert_eq!(atlas.place_count(), atlas.places().count());
     }
 
     #[test]

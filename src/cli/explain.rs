@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde::Deserialize;
@@ -287,11 +287,33 @@ fn used(load: &Load) -> String {
 }
 
 fn rtt_source(source: &Value) -> String {
+    if let Some(measured) = source.get("measured") {
+        return measured_source(measured);
+    }
     match (source["distance"]["km"].as_f64(), source.as_str()) {
         (Some(km), _) => format!("{km:.0} km"),
         (None, Some("unknown")) => "place unknown".to_owned(),
         (None, _) => source.to_string(),
     }
+}
+
+/// `192.0.2.0/24, 3 h ago`: whose clients measured it, and when last.
+fn measured_source(measured: &Value) -> String {
+    let group = measured["group"].as_str().unwrap_or("?");
+    let by = if measured["by"] == "import" { " (imported)" } else { "" };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let age = match measured["measured_at"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(at) => format!(", {} ago", age(now.saturating_sub(at))),
+    };
+    format!("{group}{by}{age}")
+}
+
+/// `45 s`, `3 h`: the largest unit of which there is at least one.
+fn age(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(length, _)| seconds >= *length);
+    unit.map_or_else(|| format!("{seconds} s"), |(length, name)| format!("{} {name}", seconds / length))
 }
 
 fn footing_in_words(footing: &str) -> Option<&'static str> {

@@ -1,11 +1,13 @@
 //! The command line: what people type becomes a call into the rest, and its outcome an exit code.
 //!
-//! Exit codes: 0 it is done, 1 it failed (why is on standard error), 2 the command was mistyped.
+//! Exit codes: 0 it is done, 1 it failed (why is on standard error), 2 the command was mistyped
+//! (or, for a simulation, its input).
 //!
 //! One file per subcommand:
 //!
 //! - [`demo`], [`serve`]: a server in this process
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
+//! - [`simulate`]: neither
 //! - [`explain`]: files, or a running server
 //! - [`status`], [`region`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
@@ -22,6 +24,7 @@ mod output;
 mod region;
 mod reload;
 mod serve;
+mod simulate;
 mod source;
 mod status;
 
@@ -41,7 +44,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.tell();
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }
@@ -81,6 +84,7 @@ enum Command {
     Region(region::Region),
     Reload(reload::Reload),
     Geoip(geoip::Geoip),
+    Simulate(simulate::Simulate),
     Delegation(delegation::Delegation),
 }
 
@@ -101,6 +105,7 @@ impl Command {
             Command::Region(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Geoip(command) => command.run(),
+            Command::Simulate(command) => command.run(),
             Command::Delegation(command) => command.run(),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use crate::control::diagnostic::Diagnostic;
 
@@ -14,6 +15,7 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     lines: Vec<String>,
+    mistyped: bool,
 }
 
 impl Failure {
@@ -24,13 +26,14 @@ impl Failure {
 
     /// Several mistakes, each said in a line without `error:`.
     pub fn all(messages: impl IntoIterator<Item = String>) -> Failure {
-        Failure { lines: messages.into_iter().map(|message| format!("error: {message}")).collect() }
+        let lines = messages.into_iter().map(|message| format!("error: {message}")).collect();
+        Failure { lines, mistyped: false }
     }
 
     /// Mistakes in files, with their excerpts.
     pub fn of_files(diagnostics: &[Diagnostic]) -> Failure {
         let color = color_on_stderr();
-        Failure { lines: diagnostics.iter().map(|diagnostic| diagnostic.render(color)).collect() }
+        Failure { lines: diagnostics.iter().map(|diagnostic| diagnostic.render(color)).collect(), mistyped: false }
     }
 
     /// All has been said already.
@@ -43,6 +46,18 @@ impl Failure {
     pub fn help(mut self, help: impl std::fmt::Display) -> Failure {
         self.lines.push(format!("help: {help}"));
         self
+    }
+
+    /// What was typed is wrong, rather than that it failed.
+    #[must_use]
+    pub fn mistyped(mut self) -> Failure {
+        self.mistyped = true;
+        self
+    }
+
+    /// 2 where the command was mistyped, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.mistyped { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 
     /// Says it on standard error.

@@ -9,6 +9,7 @@
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
 //! - [`prefix`], [`location`]: who a client is
 //! - [`region`], [`load_report`], [`service`]: what is steered, and how
+//! - [`steering`]: what keeps that calm
 //! - [`zone`]: all of it together, the [`Model`]
 
 pub mod load_report;
@@ -18,6 +19,7 @@ pub mod prefix;
 pub mod record;
 pub mod region;
 pub mod service;
+pub mod steering;
 pub mod ttl;
 pub mod zone;
 
@@ -31,5 +33,6 @@ pub use prefix::Prefix;
 pub use record::{Record, RecordType};
 pub use region::{Check, CheckKind, Endpoint, EndpointTarget, HttpCheck, Layer, Region, RegionId, TlsCheck};
 pub use service::{GeoPlace, GeoRules, HttpsHint, Policy, Service, ServiceId, Weights};
+pub use steering::{Damping, MaxWithdrawn, Most, Steering};
 pub use ttl::Ttl;
 pub use zone::{Model, RrSet, Zone, ZoneId};

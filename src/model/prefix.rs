@@ -62,6 +62,15 @@ impl Prefix {
         self.address.is_ipv4() == address.is_ipv4() && Prefix::containing(address, self.len) == self
     }
 
+    /// The IPv4 prefix that this one stands for where it lies inside `::ffff:0:0/96` (RFC 4291
+    /// section 2.5.5.2); else itself.
+    pub fn unmapped(self) -> Prefix {
+        match (self.address.to_canonical(), self.len.checked_sub(96)) {
+            (IpAddr::V4(v4), Some(len)) if self.address.is_ipv6() => Prefix { address: IpAddr::V4(v4), len },
+            _ => self,
+        }
+    }
+
     /// The last address.
     pub fn last(self) -> IpAddr {
         match self.address {
@@ -117,6 +126,16 @@ mod tests {
         assert_eq!(prefix.last(), "192.0.2.127".parse::<IpAddr>().expect("ip"));
         let all: Prefix = "::/0".parse().expect("a prefix");
         assert!(all.contains("ffff::".parse().expect("ip")));
+    }
+
+    #[test]
+    fn rfc4291_2_5_5_2_mapped_prefixes_stand_for_ipv4() {
+        let unmapped = |text: &str| text.parse::<Prefix>().expect("a prefix").unmapped().to_string();
+        assert_eq!(unmapped("::ffff:192.0.2.0/120"), "192.0.2.0/24");
+        assert_eq!(unmapped("::ffff:0:0/96"), "0.0.0.0/0");
+        for itself in ["::fffe:0:0/95", "::/0", "2001:db8::/32", "192.0.2.0/24", "0.0.0.0/0"] {
+            assert_eq!(unmapped(itself), itself);
+        }
     }
 
     #[test]

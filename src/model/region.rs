@@ -36,9 +36,15 @@ pub struct Region {
     pub load_report: Option<LoadReport>,
     /// The region is up while at least this many endpoints are; 1 to the number of endpoints.
     pub min_healthy: usize,
+    /// How long it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to
+    /// 1 h.
+    pub slow_start: Duration,
 }
 
 impl Region {
+    /// The usual [`Region::slow_start`].
+    pub const SLOW_START: Duration = Duration::from_secs(180);
+
     /// The name that finds this region whatever other zones hold: `seoul@gslb.example.com`.
     /// Overrides are stored under it.
     pub fn qualified_name(&self, origin: &Name) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Ttl};
+use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Steering, Ttl};
 
 /// Indexes `Model::zones` of the model (and the snapshot) it came from, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,7 @@ pub struct Model {
     /// Where clients count as being whose own location is not known; has coordinates. `None`:
     /// equally far from all regions.
     pub default_location: Option<Location>,
+    pub steering: Steering,
 }
 
 /// The static part of one zone.

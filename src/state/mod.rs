@@ -2,9 +2,13 @@
 //!
 //! - [`names`]: the table of names, with records encoded for the wire
 //! - [`snapshot`]: everything a query needs, with ids that match
+//! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`publisher`]: the single writer
+//! - [`planning`]: when it plans ahead, and from what
 
+pub mod calm;
 pub mod names;
+pub mod planning;
 pub mod publisher;
 pub mod snapshot;
 

@@ -12,14 +12,17 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{Endpoint, Model, Region, RegionId};
+use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
-use crate::steer::plan::{next_expiry, plan};
+use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::{MAX_UTILISATION, next_price};
-use crate::steer::standing::{
-    EndpointState, LoadFigure, LoadState, Override, RegionState, Standing, region_verdict, standing,
-};
+use crate::steer::rtt::Measured;
+use crate::steer::stability::DrainBegin;
+use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
+use super::calm::{self, Calm};
+use super::planning::Planning;
 use super::{NameTable, Shared, Snapshot};
 
 /// Prices are published in steps of at least this, in milliseconds: a smaller one moves hardly a
@@ -54,6 +57,7 @@ pub struct Publisher {
     model: Arc<Model>,
     names: Arc<NameTable>,
     atlas: Arc<Atlas>,
+    measured: Arc<Measured>,
     nsid: Box<[u8]>,
     seed: u64,
     reloads: u64,
@@ -61,6 +65,9 @@ pub struct Publisher {
     ids: HashMap<String, RegionId>,
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
+    /// By qualified region name too.
+    calm: Calm,
+    planning: Planning,
     overrides: BTreeMap<String, Override>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
@@ -73,9 +80,6 @@ struct RegionFacts {
     price_ms: f64,
     /// As last published: the plan and whoever explains it use this one.
     published_price_ms: f64,
-    changed_at: Option<Instant>,
-    /// As last published; `None`: not yet.
-    standing: Option<Standing>,
 }
 
 impl RegionFacts {
@@ -112,6 +116,7 @@ impl Publisher {
             states: Vec::new(),
             handouts: Vec::new(),
             plan: Default::default(),
+            measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
             made_at: now,
@@ -120,6 +125,7 @@ impl Publisher {
         let mut publisher = Publisher {
             model: first_model.clone(),
             atlas: first.atlas.clone(),
+            measured: first.measured.clone(),
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
             names,
@@ -127,6 +133,8 @@ impl Publisher {
             reloads: 0,
             ids: region_ids(&first_model),
             regions: HashMap::new(),
+            calm: Calm::default(),
+            planning: Planning::new(),
             overrides,
             overrides_error: None,
         };
@@ -144,7 +152,7 @@ impl Publisher {
     pub fn reload(&mut self, model: Model, atlas: Atlas, nsid: &str, seed: u64) {
         self.names = Arc::new(NameTable::build(&model));
         self.model = Arc::new(model);
-        self.atlas = Arc::new(atlas);
+        self.atlas = self.refined(atlas);
         self.nsid = nsid.as_bytes().into();
         self.seed = seed;
         self.reloads += 1;
@@ -157,11 +165,31 @@ impl Publisher {
             facts.forget_unasked(model.region(id));
             true
         });
+        self.calm.retain(|name| ids.contains_key(name));
     }
 
     /// Takes a new atlas; all else stays. Call [`Publisher::publish`] after.
     pub fn replace_atlas(&mut self, atlas: Atlas) {
-        self.atlas = Arc::new(atlas);
+        self.atlas = self.refined(atlas);
+    }
+
+    /// Takes what was measured of round trips, in place of all that was before. Where other networks
+    /// have estimates than before, the atlas is renewed to tell those apart. Call
+    /// [`Publisher::publish`] after.
+    pub fn replace_measured(&mut self, measured: Arc<Measured>) {
+        let networks = measured.networks();
+        if networks != self.measured.networks() {
+            self.atlas = Arc::new(self.atlas.refined(&networks));
+        }
+        self.measured = measured;
+    }
+
+    /// An atlas as built, with the networks told apart that were measured.
+    fn refined(&self, atlas: Atlas) -> Arc<Atlas> {
+        match self.measured.networks() {
+            none if none.is_empty() => Arc::new(atlas),
+            networks => Arc::new(atlas.refined(&networks)),
+        }
     }
 
     /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
@@ -210,7 +238,7 @@ impl Publisher {
         self.load_news_of(news, now, now)
     }
 
-    /// Takes a load report whose figure is as of `at`. A report moves the region's price; a failed
+    /// Takes a load report whose figure is as of `at`. A report moves the region's price and trim; a failed
     /// one moves nothing, nor does one that is stale already. A figure older than the one that is
     /// known tells nothing. Says whether the price changed.
     pub fn load_news_of(&mut self, news: LoadNews, at: Instant, now: Instant) -> bool {
@@ -233,15 +261,27 @@ impl Publisher {
         let (figure, error) = believed(LoadFigure { load, capacity: capacity.or(configured), at });
         let stale = now.saturating_duration_since(at) >= max_age;
         facts.load = LoadState { last: Some(figure), stale, error };
-        let utilisation = figure.utilisation().filter(|_| !stale);
-        let price_ms = utilisation.map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
+        let Some(utilisation) = figure.utilisation().filter(|_| !stale) else { return false };
+        self.planning.utilisation(id, utilisation);
+        let price_ms = next_price(facts.price_ms, utilisation);
         let changed = price_ms != facts.price_ms;
         facts.price_ms = price_ms;
         changed
     }
 
+    /// Takes answers that were given. Their ids are of the current snapshot.
+    pub fn demand_news(&mut self, samples: &[DemandSample], now: Instant) {
+        let current = self.shared.load();
+        if let Some(sites) = &current.plan.sites
+            && Arc::ptr_eq(&current.model, &self.model)
+        {
+            self.planning.count(samples, &self.model, sites, now);
+        }
+    }
+
     /// Sets what the operator says of a region, by qualified name. `Auto` forgets.
     pub fn say(&mut self, region: &str, said: Override) {
+        self.calm.said(region, said);
         match said {
             Override::Auto => self.overrides.remove(region),
             said => self.overrides.insert(region.to_owned(), said),
@@ -265,6 +305,17 @@ impl Publisher {
         (self.overrides, self.overrides_error) = (overrides, None);
     }
 
+    /// All drains under way, and one of `also` that begins now, by qualified region name: what must survive a
+    /// restart beside the overrides.
+    pub fn drains(&self, also: Option<&str>, now: Instant) -> BTreeMap<String, DrainBegin> {
+        self.calm.drains(also, &self.shared.load(), now, SystemTime::now())
+    }
+
+    /// Takes drains that began before a restart. Call [`Publisher::publish`] after.
+    pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, now: Instant) {
+        self.calm.restore_drains(drains, now, SystemTime::now());
+    }
+
     /// Why what operators said before could not be read, if so.
     pub fn overrides_error(&self) -> Option<&str> {
         self.overrides_error.as_deref()
@@ -277,16 +328,31 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
-        next_expiry(&current.states, now).into_iter().chain(stale).min()
+        let calm = calm::next_change(&self.model, &current.states, now);
+        // What the planner has to do may be due already: first what was lost is done without.
+        let planning = self.planning.next();
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).chain(planning).min()
     }
 
     /// Makes the next snapshot and swaps it in.
     pub fn publish(&mut self, now: Instant) {
-        let states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
+        let made_at_wall = SystemTime::now();
+        let mut states: Vec<RegionState> = self.model.region_ids().map(|id| self.state_of(id, now)).collect();
         let before = self.shared.load_full();
+        self.calm.settle(&self.model, &before, &mut states, now, made_at_wall);
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let plan = plan(&self.model, &self.atlas, &states, previous, now);
+        let sites = previous.and_then(|(plan, _)| plan.sites.as_ref());
+        self.planning.advance(&self.model, sites, &states, now);
+        let planned = self.planning.planned();
+        if let Some(planned) = planned {
+            for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {
+                state.price_ms = *price_ms;
+            }
+        }
+        let (model, atlas, measured) = (&*self.model, &*self.atlas, &self.measured);
+        let inputs = Inputs { model, atlas, states: &states, measured, planned, previous, now };
+        let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
             reloads: self.reloads,
@@ -296,10 +362,11 @@ impl Publisher {
             handouts: handouts(&self.model, &states, self.seed),
             states,
             plan,
+            measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             made_at: now,
-            made_at_wall: SystemTime::now(),
+            made_at_wall,
         }));
     }
 
@@ -308,6 +375,7 @@ impl Publisher {
         Some(facts.load.last?.at + stale_after(&self.model, id)?)
     }
 
+    /// By what is observed and said alone: [`Calm`] has the last word on the standing.
     fn state_of(&mut self, id: RegionId, now: Instant) -> RegionState {
         let name = self.model.qualified_region_name(id);
         let region = self.model.region(id);
@@ -328,13 +396,6 @@ impl Publisher {
             verdict => verdict,
         };
         let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
-        let standing = standing(verdict, said);
-        if facts.standing.is_some_and(|before| before.is_eligible() != standing.is_eligible()) {
-            facts.changed_at = Some(now);
-        }
-        if !checked || endpoints.iter().all(|endpoint| endpoint.verdict.is_some()) {
-            facts.standing = Some(standing);
-        }
         let step = (facts.price_ms - facts.published_price_ms).abs();
         if step >= PRICE_STEP_MS || facts.price_ms == 0.0 {
             facts.published_price_ms = facts.price_ms;
@@ -342,13 +403,15 @@ impl Publisher {
         let age = facts.load.last.map(|figure| now.saturating_duration_since(figure.at));
         facts.load.stale = age.zip(stale_after(&self.model, id)).is_some_and(|(age, limit)| age >= limit);
         RegionState {
-            standing,
+            standing: standing(verdict, said),
             verdict,
             said,
             endpoints,
             load: facts.load.clone(),
             price_ms: facts.published_price_ms,
-            changed_at: facts.changed_at,
+            changed_at: None,
+            offered: 1.0,
+            stability: Default::default(),
         }
     }
 }
@@ -380,6 +443,7 @@ mod tests {
         Weights, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
+    use crate::steer::standing::Standing;
 
     const SEOUL: &str = "seoul@gslb.example";
     const VIRGINIA: &str = "virginia@gslb.example";
@@ -407,6 +471,7 @@ mod tests {
             }),
             load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().map(region).collect();
         let service = Service {
@@ -470,6 +535,28 @@ mod tests {
     }
 
     #[test]
+    fn measured_networks_are_told_apart_also_after_a_reload() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        let network: crate::model::Prefix = "192.0.2.0/24".parse().expect("a network");
+        let told_apart = |publisher: &Publisher| {
+            let atlas = publisher.shared().load().atlas.clone();
+            atlas.network(atlas.locate(network.address()).place)
+        };
+        let estimate = crate::steer::rtt::Estimate::given(20.0);
+        let group = crate::steer::rtt::ClientGroup::Network(network);
+        publisher.replace_measured(Arc::new(Measured::of([(group, SEOUL, estimate)])));
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), Some(network));
+        publisher.reload(model(&[("seoul", "192.0.2.1")]), Atlas::empty(), "", 0);
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), Some(network));
+        publisher.replace_measured(Arc::default());
+        publisher.publish(now);
+        assert_eq!(told_apart(&publisher), None);
+    }
+
+    #[test]
     fn every_swap_is_a_generation_and_going_down_is_remembered() {
         let now = Instant::now();
         let mut publisher = publisher(now);
@@ -509,6 +596,45 @@ mod tests {
         publisher.publish(late);
         let state = publisher.shared().load().states[0].clone();
         assert!(!state.load.stale && state.load.error.is_none() && state.price_ms < price);
+    }
+
+    #[test]
+    fn a_figure_is_as_old_as_it_says_and_an_older_one_tells_nothing() {
+        let began = Instant::now();
+        let mut publisher = publisher(began);
+        publisher.assume_up(began);
+        let now = began + Duration::from_secs(300);
+        let ago = |seconds| now - Duration::from_secs(seconds);
+        let mut report = |load: f64, at: Instant| {
+            let changed = publisher.load_news_of(loaded(SEOUL, Ok((load, None))), at, now);
+            publisher.publish(now);
+            let stale_at = publisher.stale_at(RegionId(0));
+            (changed, publisher.shared().load().states[0].load.clone(), stale_at)
+        };
+        // Nothing else is known: it is kept, and not acted on.
+        let (changed, load, _) = report(150.0, ago(120));
+        assert!(!changed && load.stale && load.last.is_some_and(|figure| figure.at == ago(120)));
+        let (changed, load, stale_at) = report(150.0, ago(20));
+        assert!(changed && !load.stale);
+        assert_eq!(stale_at, Some(now + Duration::from_secs(10)), "by its own age");
+        let (changed, load, _) = report(1.0, ago(25));
+        assert!(!changed && load.last.is_some_and(|figure| figure.load == 150.0 && figure.at == ago(20)));
+        assert_eq!(report(140.0, ago(20)).1.last.map(|figure| figure.load), Some(140.0));
+    }
+
+    #[test]
+    fn a_load_beyond_four_times_the_capacity_is_believed_no_further_and_told() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.load_news(loaded(SEOUL, Ok((1e9, None))), now);
+        publisher.publish(now);
+        let load = publisher.shared().load().states[0].load.clone();
+        assert_eq!(load.last.map(|figure| (figure.load, figure.capacity)), Some((400.0, Some(100.0))));
+        let error = load.error.expect("told");
+        assert!(error.contains("1000000000") && error.contains("400 is believed"), "{error}");
+        publisher.load_news(loaded(SEOUL, Ok((400.0, None))), now);
+        publisher.publish(now);
+        assert_eq!(publisher.shared().load().states[0].load.error, None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::model::Model;
 use crate::steer::decide::View;
 use crate::steer::handout::Handout;
 use crate::steer::plan::Plan;
+use crate::steer::rtt::Measured;
 use crate::steer::standing::RegionState;
 
 use super::NameTable;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     /// Indexed by `RegionId`.
     pub handouts: Vec<Handout>,
     pub plan: Plan,
+    /// Round trips from clients to regions that were measured: those the plan was made with.
+    pub measured: Arc<Measured>,
     /// What NSID asks for (RFC 5001); empty: not answered.
     pub nsid: Box<[u8]>,
     /// Why what operators said before could not be read; none of it holds until it can.

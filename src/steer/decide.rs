@@ -95,13 +95,16 @@ pub enum Family {
 
 /// Decides for one client. `None` only for a service the view does not have.
 pub fn decide(view: &View<'_>, service: ServiceId, seen: Seen) -> Option<Decision> {
+    decide_by_key(view, service, seen, Key::of(seen.address(), key_bits(seen)))
+}
+
+/// As [`decide`], for a client whose key is not that of its address: a simulated one.
+pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) -> Option<Decision> {
     let configured = view.model.services.get(service.index())?;
     let plan = view.plan.services.get(service.index())?;
-    let address = seen.address();
-    let (place, widest) = view.plan.classes.as_ref()?.find(address);
+    let (place, widest) = view.plan.classes.as_ref()?.find(seen.address());
     let cell = plan.cells.cell(place)?;
     let key_bits = key_bits(seen);
-    let key = Key::of(address, key_bits);
     let candidates = cell.shares.iter().filter_map(|share| {
         let handout = view.handouts.get(share.region.index())?;
         Some((handout.identity, share.weight))

@@ -95,8 +95,8 @@ pub fn explain(
     let decision = decide(view, id, seen)?;
     let place = view.atlas.locate(seen.address()).place;
     let cell = plan.cells.cell(place)?;
-    let at = coordinates(view.model, view.atlas, place);
-    let scores = scores(view.model, service, states, at);
+    let rtts = view.plan.latency.rtts_at(view.model, view.atlas, place, &service.regions);
+    let scores = scores(view.model, service, states, &rtts);
     let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
     let tiers = tiers(&totals);
     let (eligible, footing) = candidates(service, states);

@@ -24,7 +24,9 @@ use crate::model::{
 use super::classes::Classes;
 use super::geo::preferred;
 use super::handout::Handout;
-use super::score::{Score, model_rtt, score, total_ms};
+use super::planner::{Leaf, Planned};
+use super::rtt::{Latency, Measured};
+use super::score::{Rtt, Score, score, total_ms};
 use super::sites::Sites;
 use super::standing::{RegionState, Standing};
 
@@ -44,7 +46,28 @@ pub struct Plan {
     pub classes: Option<Arc<Classes>>,
     pub services: Vec<ServicePlan>,
     /// Lent to the next plan; `None` where no service goes by score.
-    sites: Option<Arc<Sites>>,
+    pub sites: Option<Arc<Sites>>,
+    /// How far regions are from clients, as this plan takes it.
+    pub latency: Arc<Latency>,
+    /// What the planner had decided when this was made.
+    planned: Option<Arc<Planned>>,
+}
+
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    pub model: &'a Model,
+    pub atlas: &'a Atlas,
+    /// Indexed by [`RegionId`].
+    pub states: &'a [RegionState],
+    /// Round trips that were measured; may be empty.
+    pub measured: &'a Arc<Measured>,
+    /// What the planner decided last; `None`: clients are shared out by price.
+    pub planned: Option<&'a Arc<Planned>>,
+    /// The plan before, of the same model and atlas, and the states it was made for: lends what
+    /// need not be computed again.
+    pub previous: Option<(&'a Plan, &'a [RegionState])>,
+    pub now: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -122,22 +145,22 @@ impl CellTable {
     }
 }
 
-/// The plan for the regions' present states. `previous`, of the same model and atlas, lends what
-/// need not be computed again.
-pub fn plan(
-    model: &Model,
-    atlas: &Atlas,
-    states: &[RegionState],
-    previous: Option<(&Plan, &[RegionState])>,
-    now: Instant,
-) -> Plan {
-    let kept = previous.and_then(|(plan, _)| plan.sites.clone());
-    let sites = kept.or_else(|| Sites::of_services(model, atlas).map(Arc::new));
+/// The plan for the regions' present states.
+pub fn plan(inputs: &Inputs<'_>) -> Plan {
+    let Inputs { model, atlas, states, planned, previous, now, .. } = *inputs;
+    let latency = latency(inputs);
+    let sites = Sites::of_services(model, atlas, &latency, previous.and_then(|(plan, _)| plan.sites.as_ref()));
+    // Its sites are numbered as those it was made for.
+    let planned = planned.filter(|planned| sites.as_ref().is_some_and(|sites| planned.is_of(sites)));
+    let same_planned = previous.is_some_and(|(before, _)| {
+        before.planned.as_ref().map(Arc::as_ptr) == planned.map(Arc::as_ptr) && Arc::ptr_eq(&before.latency, &latency)
+    });
     let mut made: HashMap<Recipe<'_>, Arc<CellTable>> = HashMap::new();
     let services = model.service_ids().map(|id| {
         let service = model.service(id);
         let reusable = previous.and_then(|(plan, old)| {
             let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
+            let same = same && (same_planned || service.policy != Policy::Score);
             if same { plan.services.get(id.index()) } else { None }
         });
         let (eligible, footing) = candidates(service, states);
@@ -145,7 +168,7 @@ pub fn plan(
             Some(before) => before.cells.clone(),
             None => made
                 .entry(Recipe::of(service))
-                .or_insert_with(|| Arc::new(cell_table(model, atlas, sites.as_deref(), id, states, &eligible)))
+                .or_insert_with(|| Arc::new(cell_table(inputs, sites.as_deref().zip(Some(planned)), id, &eligible)))
                 .clone(),
         };
         ServicePlan {
@@ -158,7 +181,17 @@ pub fn plan(
     });
     let services: Vec<ServicePlan> = services.collect();
     let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
-    Plan { classes: Some(Classes::of(atlas, tables_by_place(&services), before)), services, sites }
+    let classes = Some(Classes::of(atlas, tables_by_place(&services), before));
+    Plan { classes, services, sites, latency, planned: planned.cloned() }
+}
+
+/// That of the plan before, where nothing was measured since.
+fn latency(inputs: &Inputs<'_>) -> Arc<Latency> {
+    let before = inputs.previous.map(|(plan, _)| &plan.latency);
+    match before.filter(|before| Arc::ptr_eq(before.measured(), inputs.measured)) {
+        Some(before) => before.clone(),
+        None => Arc::new(Latency::of(inputs.model, inputs.measured)),
+    }
 }
 
 /// The tables that look at places, each once, in the order of the services.
@@ -193,6 +226,14 @@ impl Recipe<'_> {
     }
 }
 
+impl Plan {
+    /// Whether some client of some service is answered with the region.
+    pub fn answers(&self, region: RegionId) -> bool {
+        let shares = self.services.iter().flat_map(|service| &service.cells.cells).flat_map(|cell| &*cell.shares);
+        shares.into_iter().any(|share| share.region == region)
+    }
+}
+
 /// When the plan's TTLs next change by the passing of time alone.
 pub fn next_expiry(states: &[RegionState], now: Instant) -> Option<Instant> {
     states.iter().filter_map(|state| Some(state.changed_at? + AFTERMATH)).filter(|&at| at > now).min()
@@ -206,6 +247,7 @@ fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
             class(old.standing) == class(new.standing)
                 && old.verdict.serves() == new.verdict.serves()
                 && old.price_ms == new.price_ms
+                && old.offered == new.offered
                 && old.said == new.said
         }
         _ => false,
@@ -255,13 +297,10 @@ pub fn candidates(service: &Service, states: &[RegionState]) -> (Vec<bool>, Foot
     (vec![true; service.regions.len()], Footing::AllWithdrawn)
 }
 
-/// The score of each region of the service, in its order, for clients at `place`.
-pub fn scores(model: &Model, service: &Service, states: &[RegionState], at: Option<Coordinates>) -> Vec<Score> {
-    let one = |&id: &RegionId| {
-        let region = model.region(id);
-        score(service.weights, model_rtt(at, region.coordinates), price_ms(states, id), region.cost)
-    };
-    service.regions.iter().map(one).collect()
+/// The score of each region of the service, in its order, for clients these round trips away.
+pub fn scores(model: &Model, service: &Service, states: &[RegionState], rtts: &[Rtt]) -> Vec<Score> {
+    let one = |(&id, &rtt): (&RegionId, &Rtt)| score(service.weights, rtt, price_ms(states, id), model.region(id).cost);
+    service.regions.iter().zip(rtts).map(one).collect()
 }
 
 fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
@@ -307,20 +346,17 @@ pub fn shares_by_score(service: &Service, totals: &[f64], eligible: &[bool]) -> 
     Cell { shares }
 }
 
-fn cell_table(
-    model: &Model,
-    atlas: &Atlas,
-    sites: Option<&Sites>,
-    id: ServiceId,
-    states: &[RegionState],
-    eligible: &[bool],
-) -> CellTable {
+/// Where clients are, and what the planner decided for there.
+type Sited<'a> = (&'a Sites, Option<&'a Arc<Planned>>);
+
+fn cell_table(inputs: &Inputs<'_>, sited: Option<Sited<'_>>, id: ServiceId, eligible: &[bool]) -> CellTable {
+    let Inputs { model, atlas, .. } = *inputs;
     let service = model.service(id);
-    match (service.policy, sites) {
+    match (service.policy, sited) {
         (Policy::Failover, _) => one_cell(first_eligible(service, eligible)),
         (Policy::Weighted, _) => one_cell(shares_by_weight(service, eligible)),
         (Policy::Geo, _) => cells_by_list(model, atlas, service, eligible),
-        (Policy::Score, Some(sites)) => cells_by_score(model, sites, service, states, eligible),
+        (Policy::Score, Some(sited)) => cells_by_score(inputs, sited, service, eligible),
         // There are sites wherever a service goes by score.
         (Policy::Score, None) => one_cell(shares_by_weight(service, eligible)),
     }
@@ -338,13 +374,10 @@ fn cells_by_list(model: &Model, atlas: &Atlas, service: &Service, eligible: &[bo
     table
 }
 
-fn cells_by_score(
-    model: &Model,
-    sites: &Sites,
-    service: &Service,
-    states: &[RegionState],
-    eligible: &[bool],
-) -> CellTable {
+fn cells_by_score(inputs: &Inputs<'_>, (sites, planned): Sited<'_>, service: &Service, eligible: &[bool]) -> CellTable {
+    let Inputs { model, states, .. } = *inputs;
+    let leaf = Leaf::of(service);
+    let planned_at = |site| planned.and_then(|planned| planned_cell(planned.shares(&leaf, site)?, service, eligible));
     let mut cells = Vec::new();
     // One cell per region for the many sites that are not split; the few others after.
     let mut whole = vec![None; model.regions.len()];
@@ -357,7 +390,7 @@ fn cells_by_score(
                 let rtt_ms = sites.rtt_ms(model, site, id);
                 total_ms(service.weights, rtt_ms, price_ms(states, id), model.region(id).cost)
             }));
-            let cell = shares_by_score(service, &totals, eligible);
+            let cell = planned_at(site).unwrap_or_else(|| shares_by_score(service, &totals, eligible));
             match &*cell.shares {
                 [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut cells, cell.clone())),
                 _ => push(&mut cells, cell),
@@ -365,6 +398,14 @@ fn cells_by_score(
         })
         .collect();
     CellTable { cells, by_place: sites.of_places().map(|site| by_site[site]).collect() }
+}
+
+/// The planner's shares, of the regions that are still eligible; `None` where none of them is.
+fn planned_cell(shares: &[Share], service: &Service, eligible: &[bool]) -> Option<Cell> {
+    let is_eligible =
+        |share: &&Share| service.regions.iter().zip(eligible).any(|(of, yes)| *of == share.region && *yes);
+    let shares: Box<[Share]> = shares.iter().filter(is_eligible).copied().collect();
+    (!shares.is_empty()).then_some(Cell { shares })
 }
 
 fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
@@ -426,6 +467,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::health::Verdict;
+    use super::super::rtt::{ClientGroup, Estimate};
     use super::super::standing::Override;
     use super::super::testing::{World, at};
     use super::*;
@@ -603,10 +645,10 @@ mod tests {
         let first = world.plan(now).plan;
         let before = world.states.clone();
         world.states[0].standing = Standing::Suspect;
-        let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
+        let next = world.plan_after(Some((&first, &before)), now);
         assert!(Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
         world.states[0].price_ms = 3.0;
-        let next = plan(&world.model, &world.atlas, &world.states, Some((&first, &before)), now);
+        let next = world.plan_after(Some((&first, &before)), now);
         assert!(!Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
     }
 
@@ -626,7 +668,7 @@ mod tests {
                 }
                 _ => world.say(region, [Override::Auto, Override::Up, Override::Down, Override::Drain][rng.usize(..4)]),
             }
-            let next = plan(&world.model, &world.atlas, &world.states, Some((&before, &states)), now);
+            let next = world.plan_after(Some((&before, &states)), now);
             let fresh = world.plan(now).plan;
             let (kept, fresh) = (&next.services[0], &fresh.services[0]);
             assert_eq!((&kept.cells.cells, kept.footing), (&fresh.cells.cells, fresh.footing), "{:?}", world.states);
@@ -651,14 +693,53 @@ mod tests {
     fn the_plan_is_what_the_scores_that_are_explained_say() {
         let mut world = three(Policy::Score);
         world.states[1].price_ms = 7.5;
+        // Only one of the two networks is of an operator that is measured.
+        let kt = Location {
+            asn: Some(4766),
+            country: "KR".parse().ok(),
+            coordinates: Some(at(SEOUL.0, SEOUL.1)),
+            ..Location::default()
+        };
+        let networks = [("10.82.0.0/16", kt.clone()), ("10.49.0.0/16", Location { asn: None, ..kt })];
+        let networks = networks.map(|(prefix, location)| (prefix.parse().expect("a prefix"), location));
+        world.atlas = Atlas::build(&[], &networks).expect("an atlas");
+        let group = ClientGroup::Operator { asn: 4766, country: "KR".parse().expect("a country") };
+        let times = [("seoul@gslb.example", 90.0), ("tokyo@gslb.example", 90.0), ("frankfurt@gslb.example", 2.0)];
+        let measured = times.map(|(region, ms)| (group, region, Estimate::given(ms)));
+        world.measured = Arc::new(Measured::of(measured));
         let planned = world.plan(Instant::now()).plan;
         let service = &world.model.services[0];
         for place in world.atlas.places() {
-            let scores = scores(&world.model, service, &world.states, coordinates(&world.model, &world.atlas, place));
+            let rtts = planned.latency.rtts_at(&world.model, &world.atlas, place, &service.regions);
+            let scores = scores(&world.model, service, &world.states, &rtts);
             let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
             let expected = shares_by_score(service, &totals, &[true; 3]);
             assert_eq!(planned.services[0].cells.cell(place), Some(&expected), "{place:?}");
         }
+        let moment = world.plan(Instant::now());
+        assert_eq!(moment.region_of(client(82, 1)), "frankfurt", "measured nearer");
+        assert_ne!(moment.region_of(client(49, 1)), "frankfurt", "at the same place, by distance");
+    }
+
+    #[test]
+    fn new_figures_make_a_new_plan_and_the_same_groups_keep_the_numbers_of_sites() {
+        let mut world = three(Policy::Score);
+        let country = ClientGroup::Country("KR".parse().expect("a country"));
+        let measured = |ms| Arc::new(Measured::of([(country, "frankfurt@gslb.example", Estimate::given(ms))]));
+        let next = |world: &World, before: &Plan| world.plan_after(Some((before, &world.states)), Instant::now());
+        let sites = |plan: &Plan| plan.sites.clone().expect("sites");
+        let before = world.plan(Instant::now()).plan;
+        assert!(Arc::ptr_eq(&sites(&before), &sites(&next(&world, &before))), "nothing was measured");
+        world.measured = measured(2.0);
+        let first = next(&world, &before);
+        assert!(
+            !sites(&first).numbered_as(&sites(&before))
+                && !Arc::ptr_eq(&first.services[0].cells, &before.services[0].cells)
+        );
+        world.measured = measured(200.0);
+        let second = next(&world, &first);
+        assert!(sites(&second).numbered_as(&sites(&first)) && !Arc::ptr_eq(&sites(&second), &sites(&first)));
+        assert!(!Arc::ptr_eq(&second.services[0].cells, &first.services[0].cells));
     }
 
     /// Regions anywhere on the globe, with prices.

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::model::{Coordinates, Weights};
 
+use super::rtt::{ClientGroup, MeasuredBy};
+
 /// Milliseconds a dollar per million requests counts for.
 pub const LAMBDA_MS_PER_DOLLAR: f64 = 5.0;
 /// Round-trip time with no distance at all: access networks and the servers themselves.
@@ -21,12 +23,25 @@ const UNKNOWN_RTT_MS: f64 = 100.0;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rtt {
     pub ms: f64,
+    /// How much of it was added to what the source says, since the client's own group measured
+    /// other regions that much further away than the source does. Mostly 0.
+    pub shift_ms: f64,
     pub source: RttSource,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RttSource {
+    /// By clients of this group: see [`super::rtt`].
+    Measured {
+        group: ClientGroup,
+        by: MeasuredBy,
+        samples: u32,
+        /// One standard error; 0 where it is not known.
+        uncertainty_ms: f64,
+        /// In seconds since 1970.
+        measured_at: u64,
+    },
     /// From the great-circle distance in kilometres.
     Distance { km: f64 },
     /// The client's place is not known.
@@ -43,14 +58,14 @@ pub struct Score {
     pub total_ms: f64,
 }
 
-/// The round-trip time between a client's place and a region, by the distance model.
+/// The round-trip time between a client's place and a region, by the distance model alone.
 pub fn model_rtt(client: Option<Coordinates>, region: Coordinates) -> Rtt {
     match client {
         Some(client) => {
             let km = client.distance_km(region);
-            Rtt { ms: BASE_RTT_MS + RTT_MS_PER_KM * km, source: RttSource::Distance { km } }
+            Rtt { ms: BASE_RTT_MS + RTT_MS_PER_KM * km, shift_ms: 0.0, source: RttSource::Distance { km } }
         }
-        None => Rtt { ms: UNKNOWN_RTT_MS, source: RttSource::Unknown },
+        None => Rtt { ms: UNKNOWN_RTT_MS, shift_ms: 0.0, source: RttSource::Unknown },
     }
 }
 
@@ -80,7 +95,7 @@ mod tests {
 
     #[test]
     fn default_weights_count_plain_milliseconds() {
-        let rtt = Rtt { ms: 42.0, source: RttSource::Unknown };
+        let rtt = Rtt { ms: 42.0, shift_ms: 0.0, source: RttSource::Unknown };
         let score = score(Weights::default(), rtt, 7.0, 0.9);
         assert!((score.total_ms - (42.0 + 7.0 + 4.5)).abs() < 1e-9, "{score:?}");
     }

@@ -1,79 +1,148 @@
-//! Where the places of an atlas are, each position once, and how far the regions are from there.
+//! Where the places of an atlas are, each site once, and how far the regions are from there.
 //!
-//! Comes from a model and its atlas; read by every plan made of them. Places number hundreds of
-//! thousands, since each network operator in a city makes one; the positions are a fraction of
-//! that, and no news of regions moves them. So distances are computed once, not with every plan.
+//! Comes from a model, its atlas and the measurements; read by every plan made of them. Places
+//! number hundreds of thousands, since each network operator in a city makes one; the positions are
+//! a fraction of that, and no news of regions moves them. So distances are computed once, not with
+//! every plan.
+//!
+//! A site is a position and the measured groups its clients are in: two operators' clients in one
+//! city are two sites as soon as one of them is measured.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::atlas::Atlas;
-use crate::model::{Coordinates, Model, Policy, RegionId};
+use crate::atlas::{Atlas, PlaceId};
+use crate::model::{Model, Policy, RegionId};
 
-use super::plan::coordinates;
-use super::score::model_rtt;
+use super::rtt::{ClientGroup, ClientPlace, Latency};
 
 /// Round-trip times kept, at most: 8 octets each, 64 MiB. Those of further regions are computed
 /// whenever they are asked for.
 const MOST_KEPT: usize = 8 << 20;
 
-/// The distinct positions of an atlas's places. `None` among them: not known.
+/// The distinct sites of an atlas's places, and how far regions are from them.
 #[derive(Debug, Default)]
 pub struct Sites {
-    at: Vec<Option<Coordinates>>,
-    by_place: Vec<u32>,
+    numbering: Arc<Numbering>,
+    latency: Arc<Latency>,
     /// By [`RegionId`], from each site in milliseconds; empty where none are kept.
     rtts_ms: Vec<Box<[f64]>>,
 }
 
+/// See [`Sites::key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SiteKey {
+    at: Option<(u64, u64)>,
+    groups: [Option<ClientGroup>; 3],
+}
+
+/// Which site each place is.
+#[derive(Debug, Default)]
+struct Numbering {
+    sites: Vec<ClientPlace>,
+    by_place: Vec<u32>,
+}
+
 impl Sites {
+    /// `previous`, of the same model and atlas, is given back where nothing was measured since, and
+    /// lends the numbers of its sites where the same groups are measured as before.
+    ///
     /// `None` where no service of the model asks how far anything is.
-    pub fn of_services(model: &Model, atlas: &Atlas) -> Option<Sites> {
+    pub fn of_services(
+        model: &Model,
+        atlas: &Atlas,
+        latency: &Arc<Latency>,
+        previous: Option<&Arc<Sites>>,
+    ) -> Option<Arc<Sites>> {
         let by_score = || model.services.iter().filter(|service| service.policy == Policy::Score);
         by_score().next()?;
-        let mut sites = Sites::of_places_in(model, atlas);
-        sites.rtts_ms.resize_with(model.regions.len(), Box::default);
-        let mut room = MOST_KEPT;
-        for id in by_score().flat_map(|service| service.regions.iter()) {
-            let Some(kept) = sites.rtts_ms.get_mut(id.index()) else { continue };
-            if kept.is_empty() && room >= sites.at.len() {
-                room -= sites.at.len();
-                let region = model.region(*id).coordinates;
-                *kept = sites.at.iter().map(|&at| model_rtt(at, region).ms).collect();
-            }
-        }
-        Some(sites)
+        let numbering = match previous {
+            Some(previous) if Arc::ptr_eq(&previous.latency, latency) => return Some(previous.clone()),
+            Some(previous) if previous.latency.measured().same_groups(latency.measured()) => previous.numbering.clone(),
+            _ => Arc::new(Numbering::of(model, atlas, latency)),
+        };
+        let mut sites = Sites { numbering, latency: latency.clone(), rtts_ms: Vec::new() };
+        sites.keep(model, by_score().flat_map(|service| service.regions.iter().copied()));
+        Some(Arc::new(sites))
     }
 
-    fn of_places_in(model: &Model, atlas: &Atlas) -> Sites {
-        let mut sites = Sites::default();
-        let mut known = HashMap::new();
-        for place in atlas.places() {
-            let at = coordinates(model, atlas, place);
-            let site =
-                *known.entry(at.map(|at| (at.latitude().to_bits(), at.longitude().to_bits()))).or_insert_with(|| {
-                    sites.at.push(at);
-                    sites.at.len() - 1
-                });
-            sites.by_place.push(site as u32); // at most one per place, and those are u32
+    /// Computes the round trips to these regions, as many as there is room for.
+    fn keep(&mut self, model: &Model, regions: impl Iterator<Item = RegionId>) {
+        let count = self.numbering.sites.len();
+        let most = MOST_KEPT / count.max(1);
+        let mut is_kept = vec![false; model.regions.len()];
+        let first_seen = |id: &RegionId| is_kept.get_mut(id.index()).is_some_and(|kept| !std::mem::replace(kept, true));
+        let kept: Vec<RegionId> = regions.filter(first_seen).take(most).collect();
+        let mut columns = vec![Vec::with_capacity(count); kept.len()];
+        for site in &self.numbering.sites {
+            for (column, rtt) in columns.iter_mut().zip(self.latency.rtts(model, site, &kept)) {
+                column.push(rtt.ms);
+            }
         }
-        sites
+        self.rtts_ms.resize_with(model.regions.len(), Box::default);
+        for (id, column) in kept.iter().zip(columns) {
+            self.rtts_ms[id.index()] = column.into();
+        }
+    }
+
+    /// Whether both number the same sites of the same places: what is known by site in one holds in
+    /// the other, though regions may be nearer or further there.
+    pub fn numbered_as(&self, other: &Sites) -> bool {
+        Arc::ptr_eq(&self.numbering, &other.numbering)
     }
 
     /// All sites, to be asked about.
     pub fn ids(&self) -> std::ops::Range<usize> {
-        0..self.at.len()
+        0..self.numbering.sites.len()
+    }
+
+    /// What two sites share that lie in one cell of a grid of this many degrees, above 0; at 0,
+    /// no two sites do. On a coarse grid, measured groups are not told apart.
+    pub fn key(&self, site: usize, degrees: f64) -> SiteKey {
+        const COARSE: f64 = 1.0;
+        let Some(client) = self.numbering.sites.get(site) else { return SiteKey { at: None, groups: [None; 3] } };
+        let at = client.at.map(|at| {
+            let cell =
+                |angle: f64| if degrees > 0.0 { (angle / degrees).floor() as i64 as u64 } else { angle.to_bits() };
+            (cell(at.latitude()), cell(at.longitude()))
+        });
+        SiteKey { at, groups: if degrees < COARSE { client.groups } else { [None; 3] } }
+    }
+
+    /// The site of a place.
+    pub fn of_place(&self, place: PlaceId) -> Option<usize> {
+        self.numbering.by_place.get(place.index()).map(|&site| site as usize)
     }
 
     /// The site of each place, in the order of their ids.
     pub fn of_places(&self) -> impl Iterator<Item = usize> {
-        self.by_place.iter().map(|&site| site as usize)
+        self.numbering.by_place.iter().map(|&site| site as usize)
     }
 
     /// The round-trip time between a site and a region of the model these are of, in milliseconds.
     pub fn rtt_ms(&self, model: &Model, site: usize, region: RegionId) -> f64 {
-        match self.rtts_ms.get(region.index()).and_then(|kept| kept.get(site)) {
-            Some(&ms) => ms,
-            None => model_rtt(self.at.get(site).copied().flatten(), model.region(region).coordinates).ms,
+        if let Some(&ms) = self.rtts_ms.get(region.index()).and_then(|kept| kept.get(site)) {
+            return ms;
         }
+        const NOWHERE: ClientPlace = ClientPlace { at: None, groups: [None; 3] };
+        let client = self.numbering.sites.get(site).unwrap_or(&NOWHERE);
+        self.latency.rtts(model, client, &[region]).first().map_or(f64::INFINITY, |rtt| rtt.ms)
+    }
+}
+
+impl Numbering {
+    fn of(model: &Model, atlas: &Atlas, latency: &Latency) -> Numbering {
+        let mut numbering = Numbering::default();
+        let mut known = HashMap::new();
+        for place in atlas.places() {
+            let client = ClientPlace::of(model, atlas, place, latency.measured());
+            let at = client.at.map(|at| (at.latitude().to_bits(), at.longitude().to_bits()));
+            let site = *known.entry((at, client.groups)).or_insert_with(|| {
+                numbering.sites.push(client);
+                numbering.sites.len() - 1
+            });
+            numbering.by_place.push(site as u32); // at most one per place, and those are u32
+        }
+        numbering
     }
 }

@@ -1,8 +1,11 @@
 //! What a region is good for now: the operator's override, else what the probes say.
+//!
+//! Where that changes too often or everywhere at once, [`super::stability`] has a word in it.
 
 use std::time::Instant;
 
 use super::health::Verdict;
+use super::stability::Stability;
 
 /// What an operator says of a region. Beats the verdict and survives restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -101,6 +104,9 @@ pub struct RegionState {
     pub price_ms: f64,
     /// When it last went down, began to drain or came back; `None`: not since the start.
     pub changed_at: Option<Instant>,
+    /// The part of its capacity it offers: 0.1 to 1, less than 1 during a slow start alone.
+    pub offered: f64,
+    pub stability: Stability,
 }
 
 /// What is known of one endpoint.
@@ -156,6 +162,8 @@ impl RegionState {
             load: LoadState::default(),
             price_ms: 0.0,
             changed_at: None,
+            offered: 1.0,
+            stability: Stability::default(),
         }
     }
 }

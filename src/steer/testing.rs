@@ -1,6 +1,7 @@
 //! Small models for tests of steering.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::atlas::Atlas;
@@ -11,7 +12,8 @@ use crate::model::{
 
 use super::decide::{Decision, Seen, View, decide};
 use super::handout::{Handout, handouts};
-use super::plan::{Plan, plan};
+use super::plan::{Inputs, Plan, plan};
+use super::rtt::Measured;
 use super::standing::{Override, RegionState, Standing};
 
 /// A service over regions, their states, and clients in networks of their own.
@@ -19,6 +21,7 @@ pub struct World {
     pub model: Model,
     pub atlas: Atlas,
     pub states: Vec<RegionState>,
+    pub measured: Arc<Measured>,
 }
 
 /// A moment's plan of a [`World`].
@@ -49,6 +52,7 @@ impl World {
             check: None,
             load_report: None,
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().enumerate().map(region).collect();
         let service = Service {
@@ -70,6 +74,7 @@ impl World {
             model: Model { zones, regions, services: vec![service], ..Model::default() },
             atlas: Atlas::empty(),
             states,
+            measured: Arc::default(),
         }
     }
 
@@ -101,11 +106,13 @@ impl World {
     }
 
     pub fn plan(&self, now: Instant) -> Moment<'_> {
-        Moment {
-            world: self,
-            handouts: handouts(&self.model, &self.states, 0),
-            plan: plan(&self.model, &self.atlas, &self.states, None, now),
-        }
+        Moment { world: self, handouts: handouts(&self.model, &self.states, 0), plan: self.plan_after(None, now) }
+    }
+
+    /// A plan that may borrow from the one before it.
+    pub fn plan_after(&self, previous: Option<(&Plan, &[RegionState])>, now: Instant) -> Plan {
+        let World { model, atlas, states, .. } = self;
+        plan(&Inputs { model, atlas, states, measured: &self.measured, planned: None, previous, now })
     }
 }
 

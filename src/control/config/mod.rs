@@ -14,7 +14,7 @@
 //!
 //! - [`files`]: where text comes from
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
-//! - [`settings`], [`location`]: the main file
+//! - [`settings`], [`location`], [`steering`]: the main file
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`service`]: a zone file
 
 mod check;
@@ -27,6 +27,7 @@ mod reader;
 mod region;
 mod service;
 mod settings;
+mod steering;
 mod text;
 mod zone;
 
@@ -41,6 +42,7 @@ pub use files::{Disk, Files, MAX_FILE_BYTES};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Model, Name, Service, ZoneId};
 use files::Sources;
+use settings::Settings;
 use zone::ZoneParts;
 
 /// Regions of all zones together at most; a [`crate::model::RegionId`] has 16 bits.
@@ -154,9 +156,10 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let sources = Sources::new(files, path);
     let main = sources.open(path).map_err(|error| vec![unreadable(error, path)])?;
-    let ((config, networks, default_location), mut diagnostics) =
+    let (settings, mut diagnostics) =
         reader::read_document(&main, "the configuration", |root| settings::read(root, &sources));
-    let mut model = Model { networks, default_location, ..Model::default() };
+    let Settings { config, networks, default_location, steering } = settings;
+    let mut model = Model { networks, default_location, steering, ..Model::default() };
     read_zones(&sources, &config.zones, &mut model, &mut diagnostics);
     let files = sources.into_read();
     in_order_of_files(&mut diagnostics, &files);

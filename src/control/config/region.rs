@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::files::Sources;
 use super::reader::{Entry, Table, Value};
@@ -11,6 +12,8 @@ use crate::model::{Endpoint, EndpointTarget, Layer, Name, NameError, Region, Zon
 
 /// Endpoints of a region at most: more than fit an answer.
 const MAX_ENDPOINTS: usize = 64;
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 const ENDPOINTS: &str = "an array such as [{ address = \"192.0.2.1\" }]";
 
@@ -31,6 +34,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
         let load_report = report.and_then(|v| load_report::read(v, endpoints.as_deref()));
         let most = endpoints.as_ref().map_or(MAX_ENDPOINTS, Vec::len) as u64;
         let min_healthy = table.or("min_healthy", 1, |v| v.small(1..=most));
+        let slow_start = table.or("slow_start", Region::SLOW_START, |v| v.duration(Duration::ZERO..=HOUR));
         let location = location?;
         Some(Region {
             name: name?,
@@ -43,6 +47,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             check,
             load_report,
             min_healthy,
+            slow_start,
         })
     })
 }

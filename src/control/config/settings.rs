@@ -8,19 +8,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::files::Sources;
-use super::location;
 use super::reader::{Table, Value};
 use super::{Config, Geoip, Limits, Listen};
+use super::{location, steering};
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Location, Prefix};
+use crate::model::{Location, Prefix, Steering};
 
 /// The operator's own networks at most: as many as a large intranet has.
 const MAX_NETWORKS: usize = 100_000;
 /// Items of the short lists: addresses to listen on, databases.
 const MAX_ITEMS: usize = 64;
 
-/// What the main file says, the operator's networks, and where clients are that nothing is known of.
-pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Location)>, Option<Location>) {
+/// What the main file says: the server's own affairs, and those of the model.
+pub struct Settings {
+    pub config: Config,
+    /// The operator's networks.
+    pub networks: Vec<(Prefix, Location)>,
+    /// Where clients are that nothing is known of.
+    pub default_location: Option<Location>,
+    pub steering: Steering,
+}
+
+/// What the main file says.
+pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
     let path = |value: Value<'_>| path(value, sources);
     let token_file =
         root.get("admin").map(|v| v.table("`admin`", |t| t.require("token_file", TOKEN_FILE).and_then(path)));
@@ -37,8 +47,12 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> (Config, Vec<(Prefix, Lo
         nsid: root.get("nsid").and_then(nsid),
         seed: root.or("seed", 0, |v| v.integer(0..=u64::MAX)),
     };
-    let default_location = root.get("default_location").and_then(location::read);
-    (config, root.or("network", Vec::new(), networks), default_location)
+    Settings {
+        config,
+        networks: root.or("network", Vec::new(), networks),
+        default_location: root.get("default_location").and_then(location::read),
+        steering: root.or("steering", Steering::default(), steering::read),
+    }
 }
 
 const LISTEN: &str = "keys of it: `listen.dns = [\"192.0.2.1:53\"]` and `listen.admin = \"127.0.0.1:8053\"`";

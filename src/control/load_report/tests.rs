@@ -69,6 +69,7 @@ fn model(load_report: Option<LoadReport>) -> Model {
         check: None,
         load_report,
         min_healthy: 1,
+        slow_start: Region::SLOW_START,
     };
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     Model { zones: vec![Zone { origin, nodes: Default::default() }], regions: vec![region], ..Model::default() }

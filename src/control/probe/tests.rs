@@ -434,6 +434,7 @@ mod reloads {
             check,
             load_report: None,
             min_healthy: 1,
+            slow_start: Region::SLOW_START,
         };
         let origin = Name::parse_absolute("gslb.example").expect("a name");
         let zone = Zone { origin, nodes: Default::default() };

@@ -1,0 +1,26 @@
+//! A whole deployment in one thread, without sockets, under a clock that is an argument.
+//!
+//! Everything that steers is the code that serves: health from probe histories, the probers'
+//! schedule, the publisher and its plans, the decision for each query. What is made up is the
+//! world around it: clients, probes' outcomes, load reports.
+//!
+//! ```text
+//!   lines on stdin ─▶ stdio ─▶ World ─▶ Simulation ─▶ lines on stdout
+//!                                        │ probes ─▶ History ─▶┐
+//!                                        │ load reports ──────▶├─▶ Publisher ─▶ Snapshot
+//!                                        │ queries ─▶ decide ──┘  ▲ demand
+//! ```
+//!
+//! - [`world`]: the regions and locations of a simulation, as a model and an atlas
+//! - [`run`]: one second after the other
+//! - [`stdio`], [`lines`]: the protocol of `meridian simulate --stdio`
+
+pub mod lines;
+pub mod run;
+pub mod stdio;
+pub mod world;
+
+mod probes;
+
+pub use run::{Answer, Simulation};
+pub use world::{Place, Site, World, WorldError};

@@ -1,0 +1,316 @@
+//! One second after the other: what is observed goes to the real publisher, queries to the real
+//! decision.
+//!
+//! The caller sets the clock, tells what probes and load reports find, then asks; what was told is
+//! published before the first question of the second, as the server's writer would: verdicts at
+//! once, load reports at most once a second, changes by the passing of time when they fall due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::atlas::PlaceId;
+use crate::model::RegionId;
+use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use crate::steer::decide::{Seen, decide_by_key};
+use crate::steer::demand::DemandSample;
+use crate::steer::pick::Key;
+use crate::steer::rtt::{ClientGroup, Estimate, Measured};
+
+use super::probes::Watch;
+use super::world::{SERVICE, World, WorldError, address_of, network_of};
+
+/// A deployment that runs as far as it is driven.
+pub struct Simulation {
+    publisher: Publisher,
+    /// As last published: what queries are answered from.
+    snapshot: Arc<Snapshot>,
+    regions: Vec<Observed>,
+    chance: fastrand::Rng,
+    /// Virtual time 0.
+    base: Instant,
+    now: Duration,
+    /// Something was observed, or time passed, since the last answer.
+    unsettled: bool,
+    /// News waits for the next snapshot.
+    pending: bool,
+    /// When what was published changes by the passing of time alone.
+    due: Option<Instant>,
+    /// Answers of this second.
+    demand: Vec<DemandSample>,
+    places: Vec<PlaceId>,
+    /// What was measured, by location and region.
+    rtts: BTreeMap<(usize, usize), f64>,
+    /// Something was measured since it was last published.
+    measured: bool,
+}
+
+/// Snapshots of one moment, at most.
+const MOST_AT_ONCE: usize = 4;
+
+/// A region, and what a probe of it would find.
+struct Observed {
+    name: Arc<str>,
+    endpoint: Arc<str>,
+    alive: bool,
+    watch: Option<Watch>,
+}
+
+/// What a client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Into `World::regions`.
+    pub region: usize,
+    pub ttl_s: u32,
+}
+
+impl Simulation {
+    /// Nothing is probed and the clock stands at 0. Regions count as alive until something else is
+    /// said of them.
+    pub fn start(world: &World) -> Result<Simulation, WorldError> {
+        world.check()?;
+        let (model, atlas) = (world.model()?, world.atlas()?);
+        let base = Instant::now();
+        let regions: Vec<Observed> = model.region_ids().map(|id| Observed::of(&model, id)).collect();
+        let places = (0..world.locations.len()).map(|location| atlas.locate(address_of(location)).place).collect();
+        let publisher = Publisher::new(model, atlas, "", world.seed, BTreeMap::new(), base);
+        Ok(Simulation {
+            snapshot: publisher.shared().load_full(),
+            due: publisher.next_change(base),
+            publisher,
+            regions,
+            chance: fastrand::Rng::with_seed(world.seed),
+            base,
+            now: Duration::ZERO,
+            unsettled: true,
+            pending: false,
+            demand: Vec::new(),
+            places,
+            rtts: BTreeMap::new(),
+            measured: false,
+        })
+    }
+
+    /// The time since the start. Time that goes back stands still instead.
+    pub fn set_time(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        self.unsettled = true;
+    }
+
+    /// What a probe of this region sent now, or later, would find.
+    pub fn set_alive(&mut self, region: usize, alive: bool) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.alive = alive;
+        }
+    }
+
+    /// A load report came: load and current capacity, in the region's unit. Believed as a feed is:
+    /// a load that is no number, negative or beyond all reason is a failed scrape; so is a capacity
+    /// of 0 or less. `None`: the feed does not say.
+    pub fn report_load(&mut self, region: usize, load: f64, capacity: Option<f64>) {
+        let Some(region) = self.regions.get(region) else { return };
+        let sane = (0.0..=MOST).contains(&load) && capacity.is_none_or(|capacity| capacity > 0.0 && capacity <= MOST);
+        let outcome = if sane { Ok((load, capacity)) } else { Err("no figure that makes sense".to_owned()) };
+        let now = self.base + self.now;
+        self.publisher.load_news(LoadNews { region: region.name.clone(), outcome }, now);
+        (self.pending, self.unsettled) = (true, true);
+    }
+
+    /// A round-trip time was measured between a location and a region, in milliseconds. What is not
+    /// above 0 and finite says nothing.
+    pub fn measure_rtt(&mut self, location: usize, region: usize, ms: f64) {
+        if location < self.places.len() && region < self.regions.len() {
+            self.rtts.insert((location, region), ms);
+            (self.measured, self.unsettled) = (true, true);
+        }
+    }
+
+    /// Answers a client of a location, hashed by `key` (of its prefix, or of its resolver).
+    /// `None`: there is no such location.
+    pub fn query(&mut self, location: usize, key: u64, by_subnet: bool) -> Option<Answer> {
+        let place = *self.places.get(location)?;
+        if self.unsettled {
+            self.settle();
+        }
+        let address = address_of(location);
+        let seen = if by_subnet { Seen::Subnet(address) } else { Seen::Source(address) };
+        let decision = decide_by_key(&self.snapshot.view(), SERVICE, seen, Key::from_bits(key))?;
+        let ttl_s = decision.ttl.as_secs();
+        // A resolver asks again after a second at the earliest here.
+        let weight = ttl_s.max(1) as f32;
+        self.demand.push(DemandSample { service: SERVICE, place, region: decision.region, weight });
+        Some(Answer { region: decision.region.index(), ttl_s })
+    }
+
+    /// The second is over: what was answered becomes known demand.
+    pub fn end_second(&mut self) {
+        if self.unsettled {
+            self.settle();
+        }
+        self.publisher.demand_news(&self.demand, self.base + self.now);
+        self.due = self.publisher.next_change(self.base + self.now);
+        self.demand.clear();
+    }
+
+    /// Since the start.
+    pub fn time(&self) -> Duration {
+        self.now
+    }
+
+    /// How many regions there are.
+    pub fn regions(&self) -> usize {
+        self.regions.len()
+    }
+
+    /// How many locations there are.
+    pub fn locations(&self) -> usize {
+        self.places.len()
+    }
+
+    /// What is answered from, for those who look on.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    fn settle(&mut self) {
+        self.unsettled = false;
+        let now = self.base + self.now;
+        let mut changed = false;
+        for region in &mut self.regions {
+            changed |= region.look(self.now, now, &mut self.chance, &mut self.publisher);
+        }
+        if std::mem::take(&mut self.measured) {
+            self.publisher.replace_measured(Arc::new(self.measurements()));
+            self.pending = true;
+        }
+        let mut due = changed || self.pending || self.due.is_some_and(|due| due <= now);
+        // What is due at once comes after what could not wait for it: a plan after a loss.
+        for _ in 0..MOST_AT_ONCE {
+            if !due {
+                break;
+            }
+            self.publisher.publish(now);
+            self.due = self.publisher.next_change(now);
+            due = self.due.is_some_and(|due| due <= now);
+        }
+        self.snapshot = self.publisher.shared().load_full();
+        self.pending = false;
+    }
+
+    fn measurements(&self) -> Measured {
+        let estimate = |(&(location, region), &ms): (&(usize, usize), &f64)| {
+            (ClientGroup::Network(network_of(location)), self.regions[region].name.clone(), Estimate::given(ms))
+        };
+        Measured::of(self.rtts.iter().map(estimate))
+    }
+}
+
+impl Observed {
+    fn of(model: &crate::model::Model, id: RegionId) -> Observed {
+        let region = model.region(id);
+        Observed {
+            name: model.qualified_region_name(id).into(),
+            endpoint: region.endpoints.first().map(|endpoint| endpoint.label()).unwrap_or_default().into(),
+            alive: true,
+            watch: region.check.as_ref().map(Watch::new),
+        }
+    }
+
+    /// Probes it where that is due. Whether answers change.
+    fn look(&mut self, time: Duration, now: Instant, chance: &mut fastrand::Rng, publisher: &mut Publisher) -> bool {
+        let verdict = self.watch.as_mut().and_then(|watch| watch.look(time, self.alive, chance));
+        let Some(verdict) = verdict else { return false };
+        let news = EndpointNews {
+            region: self.name.clone(),
+            endpoint: self.endpoint.clone(),
+            verdict,
+            seen: String::new(),
+            connect_ms: None,
+        };
+        publisher.endpoint_news(news, now)
+    }
+}
+
+/// No counter of a balancer gets this far in its lifetime: beyond it, the feed lies.
+const MOST: f64 = 1e15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Coordinates;
+    use crate::simulate::{Place, Site};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(latitude: f64, longitude: f64) -> Coordinates {
+        Coordinates::new(latitude, longitude).expect("coordinates")
+    }
+
+    /// Seoul and Virginia, with a location beside each.
+    fn two() -> Simulation {
+        let region = |name: &str, at| Site { name: name.into(), at, cost: 0.5, capacity: 100.0 };
+        let place = |name: &str, at| Place { country: None, at, name: name.into() };
+        let (east, west) = (at(37.5, 127.0), at(38.0, -78.0));
+        let regions = vec![region("seoul", east), region("virginia", west)];
+        let locations = vec![place("Seoul", east), place("Washington", west)];
+        Simulation::start(&World { regions, locations, ..World::default() }).expect("a simulation")
+    }
+
+    fn second(simulation: &mut Simulation, t: u32) {
+        simulation.end_second();
+        simulation.set_time(SECOND * t);
+    }
+
+    #[test]
+    fn clients_go_to_the_region_beside_them() {
+        let mut simulation = two();
+        assert_eq!(simulation.query(0, 1, true), Some(Answer { region: 0, ttl_s: 30 }));
+        assert_eq!(simulation.query(1, 1, false), Some(Answer { region: 1, ttl_s: 30 }));
+        assert_eq!(simulation.query(2, 1, true), None);
+    }
+
+    #[test]
+    fn a_dead_region_is_answered_for_less_than_seven_seconds_and_with_a_short_ttl() {
+        let mut simulation = two();
+        (0..20).for_each(|t| second(&mut simulation, t));
+        simulation.set_alive(0, false);
+        let answers = (20..40).map(|t| {
+            second(&mut simulation, t);
+            simulation.query(0, 7, true).expect("an answer")
+        });
+        let answers: Vec<Answer> = answers.collect();
+        let last = answers.iter().rposition(|answer| answer.region == 0).expect("one before it is noticed");
+        assert!(last <= 6, "{answers:?}");
+        assert_eq!(answers[last].ttl_s, 5, "suspect by then");
+        assert_eq!(answers[19], Answer { region: 1, ttl_s: 5 });
+    }
+
+    #[test]
+    fn a_region_that_is_dead_at_the_start_is_never_answered() {
+        let mut simulation = two();
+        simulation.set_alive(0, false);
+        assert_eq!(simulation.query(0, 1, true).map(|answer| answer.region), Some(1));
+    }
+
+    #[test]
+    fn reports_that_make_no_sense_change_nothing() {
+        let mut simulation = two();
+        simulation.report_load(0, 50.0, Some(100.0));
+        second(&mut simulation, 1);
+        simulation.query(0, 1, true);
+        let load = |simulation: &Simulation| simulation.snapshot().states[0].load.last.map(|figure| figure.load);
+        for (figure, capacity) in
+            [(f64::NAN, Some(1.0)), (-1.0, None), (f64::INFINITY, None), (5.0, Some(0.0)), (5.0, Some(f64::NAN))]
+        {
+            simulation.report_load(0, figure, capacity);
+            simulation.report_load(9, figure, capacity);
+        }
+        second(&mut simulation, 2);
+        simulation.query(0, 1, true);
+        assert_eq!(load(&simulation), Some(50.0));
+        simulation.report_load(0, 70.0, None);
+        second(&mut simulation, 3);
+        simulation.query(0, 1, true);
+        assert_eq!(load(&simulation), Some(70.0));
+    }
+}

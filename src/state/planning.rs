@@ -1,0 +1,224 @@
+//! When the planner plans, and what it plans from: the part of the publisher that looks ahead.
+//!
+//! In: what was answered and what regions report, as it comes. Out: the plan in force, if any. A
+//! plan is made every [`PERIOD`], and at once when regions come, go or change what they can take.
+//! Where none can be made the last one goes on for a while, then prices alone decide.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::model::{Model, Region, RegionId};
+use crate::steer::demand::{Demand, DemandSample, STEP};
+use crate::steer::locations::{Locations, MOST_LOCATIONS};
+use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
+use crate::steer::sites::{SiteKey, Sites};
+use crate::steer::standing::{RegionState, Standing};
+
+/// A plan older than this is not followed any more.
+const MOST_AGE: Duration = Duration::from_secs(300);
+/// A region's report corrects demand once the region has been up for this long.
+const SETTLED: Duration = Duration::from_secs(60);
+/// A capacity that changes by this part takes a new plan at once.
+const CAPACITY_STEP: f64 = 0.03;
+/// The utilisation from which a region is trimmed, that is given less than it says it can take.
+const TRIM_ABOVE: f64 = 0.95;
+const TRIM_GAIN: f64 = 0.25;
+const TRIM_BACK: f64 = 0.01;
+const LEAST_TRIM: f64 = 0.6;
+
+/// Demand, trims and the plan in force.
+pub struct Planning {
+    demand: Demand,
+    /// What services, sites and regions of `demand` and `trims` are numbered by.
+    numbered_by: Option<(Arc<Model>, Arc<Sites>)>,
+    locations: Option<Arc<Locations>>,
+    /// By region: the part of its capacity that is used, [`LEAST_TRIM`] to 1.
+    trims: Vec<f64>,
+    planned: Option<Arc<Planned>>,
+    /// What the plan in force, or the last attempt, was made from.
+    eligible: Vec<bool>,
+    capacities: Vec<Option<f64>>,
+    next_step: Option<Instant>,
+    next_plan: Option<Instant>,
+    error: Option<PlanError>,
+}
+
+impl Planning {
+    pub fn new() -> Planning {
+        Planning {
+            demand: Demand::default(),
+            numbered_by: None,
+            locations: None,
+            trims: Vec::new(),
+            planned: None,
+            eligible: Vec::new(),
+            capacities: Vec::new(),
+            next_step: None,
+            next_plan: None,
+            error: None,
+        }
+    }
+
+    /// Takes answers that were given, to places of the atlas that `sites` are of.
+    pub fn count(&mut self, samples: &[DemandSample], model: &Arc<Model>, sites: &Arc<Sites>, now: Instant) {
+        self.renumber(model, sites, now);
+        for sample in samples {
+            if let Some(site) = sites.of_place(sample.place) {
+                self.demand.count(sample.service, site as u32, sample.region, f64::from(sample.weight));
+            }
+        }
+        self.next_step.get_or_insert(now + STEP);
+    }
+
+    /// Takes a report of a region's utilisation: one that has too much is trimmed.
+    pub fn utilisation(&mut self, region: RegionId, utilisation: f64) {
+        let Some(trim) = self.trims.get_mut(region.index()) else { return };
+        if !utilisation.is_finite() {
+            return;
+        }
+        let step = if utilisation > TRIM_ABOVE { -TRIM_GAIN * (utilisation - TRIM_ABOVE) } else { TRIM_BACK };
+        *trim = (*trim + step).clamp(LEAST_TRIM, 1.0);
+    }
+
+    /// Does what is due. News of regions makes a plan due, for the next call: first answers are
+    /// published that do without what was lost, then there is time for a plan.
+    pub fn advance(&mut self, model: &Arc<Model>, sites: Option<&Arc<Sites>>, states: &[RegionState], now: Instant) {
+        let Some(sites) = sites else { return };
+        self.renumber(model, sites, now);
+        if self.next_step.is_some_and(|at| at <= now) {
+            self.demand.step(&believed_loads(states, now));
+            self.next_step = Some(now + STEP);
+            self.next_plan.get_or_insert(now);
+        }
+        if self.next_plan.is_some_and(|at| at <= now) {
+            self.plan(model, sites, states, now);
+        } else if self.next_plan.is_some() && self.has_news(model, states) {
+            self.next_plan = Some(now);
+        }
+    }
+
+    /// The plan in force.
+    pub fn planned(&self) -> Option<&Arc<Planned>> {
+        self.planned.as_ref()
+    }
+
+    /// Why the last attempt at a plan came to nothing, if so.
+    pub fn error(&self) -> Option<&PlanError> {
+        self.error.as_ref()
+    }
+
+    pub fn demand(&self) -> &Demand {
+        &self.demand
+    }
+
+    /// When there is something to do next.
+    pub fn next(&self) -> Option<Instant> {
+        self.next_step.into_iter().chain(self.next_plan).min()
+    }
+
+    fn plan(&mut self, model: &Arc<Model>, sites: &Arc<Sites>, states: &[RegionState], now: Instant) {
+        self.next_plan = Some(now + PERIOD);
+        self.eligible = eligible(states);
+        self.capacities = capacities(model, states);
+        let locations = match &self.locations {
+            Some(locations) if locations.is_of(sites) => locations.clone(),
+            previous => Arc::new(Locations::of(sites, model, MOST_LOCATIONS, previous.as_deref())),
+        };
+        self.locations = Some(locations.clone());
+        let trimmed = |(capacity, trim): (&Option<f64>, &f64)| capacity.map(|capacity| capacity * trim);
+        let capacities: Vec<_> = self.capacities.iter().zip(&self.trims).map(trimmed).collect();
+        let made = make(&Situation {
+            model,
+            locations: &locations,
+            demand: &self.demand,
+            eligible: &self.eligible,
+            capacities: &capacities,
+            previous: self.planned.as_deref(),
+            now,
+        });
+        match made {
+            Ok(planned) => (self.planned, self.error) = (Some(Arc::new(planned)), None),
+            Err(error) => {
+                self.error = Some(error);
+                let old = |planned: &Arc<Planned>| now.saturating_duration_since(planned.made_at) > MOST_AGE;
+                if self.planned.as_ref().is_some_and(old) {
+                    self.planned = None;
+                }
+            }
+        }
+    }
+
+    /// Whether regions have come, gone or changed what they can take since the last plan.
+    fn has_news(&self, model: &Model, states: &[RegionState]) -> bool {
+        let changed = |(old, new): (&Option<f64>, &Option<f64>)| match (old, new) {
+            (Some(old), Some(new)) => (new - old).abs() > old * CAPACITY_STEP,
+            (old, new) => old.is_some() != new.is_some(),
+        };
+        eligible(states) != self.eligible || self.capacities.iter().zip(&capacities(model, states)).any(changed)
+    }
+
+    /// Brings everything under the numbers of this model and these sites. What is gone is forgotten.
+    fn renumber(&mut self, model: &Arc<Model>, sites: &Arc<Sites>, now: Instant) {
+        if let Some((old_model, old_sites)) = &self.numbered_by {
+            if Arc::ptr_eq(old_model, model) && old_sites.numbered_as(sites) {
+                return;
+            }
+            let regions = renumbered_regions(old_model, model);
+            let region_of = |id: RegionId| regions.get(id.index()).copied().flatten();
+            let services: HashMap<_, _> = model.service_ids().map(|id| (&model.service(id).name, id)).collect();
+            let by_key: HashMap<SiteKey, u32> = sites.ids().map(|site| (sites.key(site, 0.0), site as u32)).collect();
+            self.demand = self.demand.renumbered(
+                |service, site| {
+                    let name = &old_model.services.get(service.index())?.name;
+                    let site = by_key.get(&old_sites.key(site as usize, 0.0))?;
+                    Some((*services.get(name)?, *site))
+                },
+                region_of,
+            );
+            let mut trims = vec![1.0; model.regions.len()];
+            for (old, trim) in old_model.region_ids().zip(&self.trims) {
+                if let Some(trimmed) = region_of(old).and_then(|new| trims.get_mut(new.index())) {
+                    *trimmed = *trim;
+                }
+            }
+            self.trims = trims;
+        } else {
+            self.trims = vec![1.0; model.regions.len()];
+        }
+        self.numbered_by = Some((model.clone(), sites.clone()));
+        self.planned = None;
+        self.next_plan = self.next_plan.map(|_| now);
+    }
+}
+
+fn renumbered_regions(old: &Model, new: &Model) -> Vec<Option<RegionId>> {
+    let ids: HashMap<String, RegionId> = new.region_ids().map(|id| (new.qualified_region_name(id), id)).collect();
+    old.region_ids().map(|id| ids.get(&old.qualified_region_name(id)).copied()).collect()
+}
+
+fn eligible(states: &[RegionState]) -> Vec<bool> {
+    states.iter().map(|state| state.standing.is_eligible()).collect()
+}
+
+/// What each region can take now: as last reported, else as configured; less while it starts slowly.
+fn capacities(model: &Model, states: &[RegionState]) -> Vec<Option<f64>> {
+    let of = |(region, state): (&Region, &RegionState)| {
+        let whole = match state.load.last {
+            Some(figure) => figure.capacity,
+            None => region.capacity,
+        };
+        whole.map(|capacity| capacity * state.offered)
+    };
+    model.regions.iter().zip(states).map(of).collect()
+}
+
+/// What regions report of their load, where it is fresh and says something of where clients are.
+fn believed_loads(states: &[RegionState], now: Instant) -> Vec<Option<f64>> {
+    let believed = |state: &RegionState| {
+        let settled = state.changed_at.is_none_or(|at| now.saturating_duration_since(at) >= SETTLED);
+        let figure = state.load.last.filter(|_| !state.load.stale && settled && state.standing != Standing::Down);
+        figure.map(|figure| figure.load)
+    };
+    states.iter().map(believed).collect()
+}

@@ -1,0 +1,316 @@
+//! How many clients are where: from what was answered, corrected by what regions report.
+//!
+//! Answers alone mislead: a resolver asks once per TTL whether ten clients stand behind it or ten
+//! thousand. Load reports alone say how much, but not from where. Together they say both: answers
+//! tell which regions a location's clients are on, reports tell how many came, and where a region
+//! has more than was expected, the locations it serves are credited with more.
+//!
+//! ```text
+//!   samples ─▶ q: coverage per service and site ─┐
+//!           └▶ y: which regions they were given ─┼─▶ d = s · q · m, in the regions' own unit
+//!   load reports ─▶ m: correction ───────────────┘
+//! ```
+//!
+//! The resolver's round-trip time plays no part in it, and is never taken for its clients'.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::atlas::PlaceId;
+use crate::model::{RegionId, ServiceId};
+
+/// Answers given to clients of one place for one service.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DemandSample {
+    pub service: ServiceId,
+    pub place: PlaceId,
+    pub region: RegionId,
+    /// Answers times the seconds they live: how much of the clients' time they cover. Above 0.
+    pub weight: f32,
+}
+
+/// From one correction to the next.
+pub const STEP: Duration = Duration::from_secs(10);
+
+/// What is left of a location's coverage after a step: half of it is forgotten in 4 minutes.
+const COVERAGE_KEPT: f64 = 0.97;
+/// What is left of the answered shares after a step: most clients ask again within it.
+const ANSWERED_KEPT: f64 = 0.8;
+/// How far a correction goes towards what the reports say.
+const CORRECTION: f64 = 0.35;
+/// A region's report counts for a correction of this at most, either way.
+const MOST_RATIO: f64 = 2.0;
+/// Corrections stay within this, either way: beyond it the reports and the answers are not of the
+/// same clients.
+const MOST_CORRECTION: f64 = 1000.0;
+/// Added to shares of the peak load, so that idle regions do not divide by nothing.
+const FLOOR: f64 = 1e-4;
+/// Services and sites kept at most; the idlest go first. 64 octets each, with their regions.
+const MOST_FLOWS: usize = 200_000;
+/// What has less than this part of all coverage is forgotten.
+const NEGLIGIBLE: f64 = 1e-9;
+
+/// The estimate, of the model and the sites its ids are of.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    flows: Vec<Flow>,
+    index: HashMap<(ServiceId, u32), usize>,
+    /// What makes coverage a load; 0: no report has come.
+    scale: f64,
+    /// The largest sum of loads seen.
+    peak: f64,
+}
+
+/// The clients of one service at one site.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    pub service: ServiceId,
+    pub site: u32,
+    /// Seconds of answers' lives, decaying.
+    coverage: f64,
+    correction: f64,
+    /// What was answered, decaying: regions and weights.
+    answered: Vec<(RegionId, f64)>,
+}
+
+impl Demand {
+    /// Takes answers to clients of one site.
+    pub fn count(&mut self, service: ServiceId, site: u32, region: RegionId, weight: f64) {
+        if !weight.is_finite() || weight <= 0.0 {
+            return;
+        }
+        let next = self.flows.len();
+        let at = *self.index.entry((service, site)).or_insert(next);
+        if at == next {
+            self.flows.push(Flow { service, site, coverage: 0.0, correction: 1.0, answered: Vec::new() });
+        }
+        let flow = &mut self.flows[at];
+        flow.coverage += weight;
+        match flow.answered.iter_mut().find(|(of, _)| *of == region) {
+            Some((_, answered)) => *answered += weight,
+            None => flow.answered.push((region, weight)),
+        }
+    }
+
+    /// One [`STEP`] of time: the past fades, and what regions report corrects what is left.
+    ///
+    /// `loads` by region: what it reports, where that is fresh and of a region that has been up
+    /// for a while; such a report is 0 or more and finite.
+    pub fn step(&mut self, loads: &[Option<f64>]) {
+        self.correct(loads);
+        for flow in &mut self.flows {
+            flow.coverage *= COVERAGE_KEPT;
+            flow.answered.iter_mut().for_each(|(_, weight)| *weight *= ANSWERED_KEPT);
+            flow.answered.retain(|(_, weight)| *weight > 1e-6);
+        }
+        self.forget();
+    }
+
+    /// Each service's clients at each site: demand in the unit of the load reports, and the parts
+    /// of it that are on each region. In the order they were first seen. Empty before any report.
+    pub fn flows(&self) -> impl Iterator<Item = (&Flow, f64)> {
+        let known = if self.scale > 0.0 { &self.flows[..] } else { &[] };
+        known.iter().map(|flow| (flow, self.scale * flow.raw()))
+    }
+
+    /// What each region should have now, by this estimate.
+    pub fn expected(&self, regions: usize) -> Vec<f64> {
+        self.sums(regions).into_iter().map(|sum| sum * self.scale).collect()
+    }
+
+    /// The same estimate under other numbers of services, sites and regions; `None`: gone.
+    pub fn renumbered(
+        &self,
+        of: impl Fn(ServiceId, u32) -> Option<(ServiceId, u32)>,
+        region_of: impl Fn(RegionId) -> Option<RegionId>,
+    ) -> Demand {
+        let mut demand = Demand { scale: self.scale, peak: self.peak, ..Demand::default() };
+        for flow in &self.flows {
+            let Some((service, site)) = of(flow.service, flow.site) else { continue };
+            let next = demand.flows.len();
+            let at = *demand.index.entry((service, site)).or_insert(next);
+            let known = |&(region, weight): &(RegionId, f64)| Some((region_of(region)?, weight));
+            let answered: Vec<_> = flow.answered.iter().filter_map(known).collect();
+            if at == next {
+                demand.flows.push(Flow { service, site, answered, ..*flow });
+            } else {
+                demand.flows[at].coverage += flow.coverage;
+            }
+        }
+        demand
+    }
+
+    fn correct(&mut self, loads: &[Option<f64>]) {
+        let reported: f64 = loads.iter().flatten().sum();
+        let raw = self.sums(loads.len());
+        let expected: f64 = raw.iter().zip(loads).filter(|(_, load)| load.is_some()).map(|(raw, _)| raw).sum();
+        if reported <= 0.0 || expected <= 0.0 {
+            return;
+        }
+        self.scale = reported / expected;
+        self.peak = self.peak.max(reported);
+        let share = |load: f64| load / self.peak + FLOOR;
+        let ratio = |(raw, load): (&f64, &Option<f64>)| match load {
+            Some(load) => (share(*load) / share(raw * self.scale)).clamp(1.0 / MOST_RATIO, MOST_RATIO),
+            None => 1.0,
+        };
+        let ratios: Vec<f64> = raw.iter().zip(loads).map(ratio).collect();
+        for flow in &mut self.flows {
+            let ratio: f64 =
+                flow.on_regions().map(|(region, part)| part * ratios.get(region.index()).copied().unwrap_or(1.0)).sum();
+            if ratio > 0.0 {
+                let correction = flow.correction * ratio.powf(CORRECTION);
+                flow.correction = correction.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
+            }
+        }
+    }
+
+    /// By region: the sum of raw demand on it.
+    fn sums(&self, regions: usize) -> Vec<f64> {
+        let mut sums = vec![0.0; regions];
+        for flow in &self.flows {
+            for (region, part) in flow.on_regions() {
+                if let Some(sum) = sums.get_mut(region.index()) {
+                    *sum += flow.raw() * part;
+                }
+            }
+        }
+        sums
+    }
+
+    fn forget(&mut self) {
+        let total: f64 = self.flows.iter().map(|flow| flow.coverage).sum();
+        let mut least = total * NEGLIGIBLE;
+        if self.flows.len() > MOST_FLOWS {
+            let mut coverage: Vec<f64> = self.flows.iter().map(|flow| flow.coverage).collect();
+            let spare = self.flows.len() - MOST_FLOWS;
+            least = least.max(*coverage.select_nth_unstable_by(spare, f64::total_cmp).1);
+        }
+        if self.flows.iter().all(|flow| flow.coverage >= least) {
+            return;
+        }
+        self.flows.retain(|flow| flow.coverage >= least);
+        self.index = self.flows.iter().enumerate().map(|(at, flow)| ((flow.service, flow.site), at)).collect();
+    }
+}
+
+impl Flow {
+    /// The regions its clients are on, as parts that sum to 1; none where nothing was answered
+    /// lately.
+    pub fn on_regions(&self) -> impl Iterator<Item = (RegionId, f64)> + '_ {
+        let sum: f64 = self.answered.iter().map(|(_, weight)| weight).sum();
+        self.answered.iter().map(move |&(region, weight)| (region, weight / sum))
+    }
+
+    fn raw(&self) -> f64 {
+        self.coverage * self.correction
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WWW: ServiceId = ServiceId(0);
+    const EAST: RegionId = RegionId(0);
+    const WEST: RegionId = RegionId(1);
+
+    fn demand_of(demand: &Demand, site: u32) -> f64 {
+        demand.flows().filter(|(flow, _)| flow.site == site).map(|(_, demand)| demand).sum()
+    }
+
+    #[test]
+    fn nothing_is_known_before_a_report() {
+        let mut demand = Demand::default();
+        demand.count(WWW, 1, EAST, 30.0);
+        demand.step(&[None, None]);
+        assert_eq!(demand.flows().count(), 0);
+        demand.step(&[Some(100.0), None]);
+        assert!((demand_of(&demand, 1) - 97.0).abs() < 1e-6, "faded by one step: {}", demand_of(&demand, 1));
+    }
+
+    #[test]
+    fn reports_tell_large_resolvers_from_small_ones_that_ask_as_often() {
+        let mut demand = Demand::default();
+        for _ in 0..60 {
+            demand.count(WWW, 1, EAST, 30.0);
+            demand.count(WWW, 2, WEST, 30.0);
+            demand.step(&[Some(900.0), Some(100.0)]);
+        }
+        let (large, small) = (demand_of(&demand, 1), demand_of(&demand, 2));
+        assert!((large / small - 9.0).abs() < 0.2, "{large} {small}");
+    }
+
+    #[test]
+    fn a_location_that_moved_takes_its_load_along() {
+        // Three locations that ask alike; where they are told to go changes, and their clients follow.
+        let loads = [600.0, 300.0, 100.0];
+        let mut east = [1.0f64; 3];
+        let mut demand = Demand::default();
+        for step in 0..400 {
+            let on_east = |site: usize| step / 20 % 4 != site;
+            let mut reports = [0.0; 2];
+            for (site, load) in loads.into_iter().enumerate() {
+                let region = if on_east(site) { EAST } else { WEST };
+                east[site] += 0.2 * (f64::from(u8::from(region == EAST)) - east[site]);
+                reports[EAST.index()] += load * east[site];
+                reports[WEST.index()] += load * (1.0 - east[site]);
+                for _ in 0..4 {
+                    demand.count(WWW, site as u32, region, 7.5);
+                }
+            }
+            demand.step(&reports.map(Some));
+        }
+        let total: f64 = (0..3).map(|site| demand_of(&demand, site)).sum();
+        for (site, load) in loads.into_iter().enumerate() {
+            let found = demand_of(&demand, site as u32) / total;
+            assert!((found - load / 1000.0).abs() < 0.1, "site {site}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_region_without_report_corrects_nobody() {
+        let mut demand = Demand::default();
+        for _ in 0..50 {
+            demand.count(WWW, 1, EAST, 30.0);
+            demand.count(WWW, 2, WEST, 30.0);
+            demand.step(&[Some(100.0), None]);
+        }
+        let (heard, silent) = (demand_of(&demand, 1), demand_of(&demand, 2));
+        assert!((heard - silent).abs() < 1e-6, "silence is not idleness: {heard} {silent}");
+    }
+
+    #[test]
+    fn what_is_not_a_number_or_too_much_changes_nothing_for_good() {
+        let mut demand = Demand::default();
+        for weight in [f64::NAN, f64::INFINITY, -1.0, 0.0] {
+            demand.count(WWW, 1, EAST, weight);
+        }
+        assert!(demand.flows.is_empty());
+        for site in 0..(MOST_FLOWS as u32 + 10) {
+            demand.count(WWW, site, EAST, 1e6 + f64::from(site));
+        }
+        demand.step(&[Some(1.0)]);
+        assert_eq!(demand.flows.len(), MOST_FLOWS);
+        assert!(demand.flows.iter().all(|flow| flow.site >= 10), "the idlest have gone");
+        for _ in 0..300 {
+            demand.count(WWW, 7, EAST, 1e12);
+            demand.step(&[Some(1.0)]);
+        }
+        assert!(demand.flows.len() < 10, "{}", demand.flows.len());
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_still_there() {
+        let mut demand = Demand::default();
+        demand.count(WWW, 1, EAST, 30.0);
+        demand.count(WWW, 2, WEST, 60.0);
+        demand.step(&[Some(100.0), Some(200.0)]);
+        let kept = demand.renumbered(
+            |service, site| (site == 2).then_some((service, 9)),
+            |region| (region == WEST).then_some(RegionId(5)),
+        );
+        assert!((demand_of(&kept, 9) - demand_of(&demand, 2)).abs() < 1e-9);
+        assert_eq!(kept.flows().next().expect("one").0.on_regions().collect::<Vec<_>>(), [(RegionId(5), 1.0)]);
+    }
+}

@@ -1,0 +1,512 @@
+//! What the planner decides: for each leaf of a service that goes by score, and each location,
+//! the regions that share its clients.
+//!
+//! ```text
+//!   demand ──────┐
+//!   sites, RTTs ─┼─▶ one flow problem over all services ─▶ solve ─▶ verify ─▶ shares and prices
+//!   capacities ──┘
+//! ```
+//!
+//! Regions' capacities are shared by all services that use them; what services of other policies
+//! put on a region is taken off it first. A region's load is priced in tiers, so that the last of
+//! its capacity is used only where it saves much. Whoever is somewhere already stays for a little
+//! gain; whoever has just moved, for more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::model::{Model, RegionId, Service, Weights};
+
+use super::demand::Demand;
+use super::flow::{FORBIDDEN, FlowError, MAX_COST, Problem, Tier};
+use super::locations::Locations;
+use super::plan::Share;
+use super::score::total_ms;
+use super::sites::Sites;
+
+/// From one plan to the next. Beyond 60 s plans lag behind the demand they move.
+pub const PERIOD: Duration = Duration::from_secs(30);
+/// How much worse a region may be before the clients it has are sent elsewhere.
+pub const STICKINESS_MS: f64 = 4.0;
+/// The same for a location whose clients were moved within [`DWELL`].
+const DWELL_MS: f64 = 12.0;
+/// Who was moved is not moved back for a trifle within this time.
+const DWELL: Duration = Duration::from_secs(120);
+/// The parts of a region's capacity, and what a client in each costs on top, in milliseconds.
+const TIERS: [(f64, f64); 4] = [(0.80, 0.0), (0.081, 6.0), (0.059, 20.0), (0.04, 60.0)];
+/// What a client beyond all tiers costs: it may well be turned away.
+const BEYOND_MS: f64 = 300.0;
+/// Shares below this part of a location's clients are not worth splitting it for.
+const SLIVER: f64 = 0.02;
+/// Amounts are counted in this part of the whole demand.
+const UNITS: f64 = 1e10;
+/// Leaves times locations planned for at most; beyond it, only those with demand.
+const MOST_SOURCES: usize = 400_000;
+
+/// One decision by score among regions. Services alike in it share their plan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leaf {
+    pub regions: Box<[RegionId]>,
+    /// Latency, load, cost; as bits, which compare and hash.
+    weights: [u64; 3],
+    /// By region, in milliseconds, as bits; empty: none.
+    bias: Box<[u64]>,
+}
+
+impl Leaf {
+    /// `bias_ms`: as long as `regions`, or empty.
+    pub fn new(regions: &[RegionId], weights: Weights, bias_ms: &[f64]) -> Leaf {
+        let Weights { latency, load, cost } = weights;
+        let biased = bias_ms.iter().any(|&ms| ms != 0.0);
+        let bias_ms = if biased { bias_ms } else { &[] };
+        Leaf {
+            regions: regions.into(),
+            weights: [latency, load, cost].map(f64::to_bits),
+            bias: bias_ms.iter().map(|ms| ms.to_bits()).collect(),
+        }
+    }
+
+    pub fn of(service: &Service) -> Leaf {
+        Leaf::new(&service.regions, service.weights, &[])
+    }
+
+    pub fn weights(&self) -> Weights {
+        let [latency, load, cost] = self.weights.map(f64::from_bits);
+        Weights { latency, load, cost }
+    }
+
+    /// Added to the round-trip time of the region at this place in `regions`, in milliseconds.
+    pub fn bias_ms(&self, index: usize) -> f64 {
+        self.bias.get(index).map_or(0.0, |&bits| f64::from_bits(bits))
+    }
+}
+
+/// Shares by leaf and location.
+#[derive(Debug)]
+pub struct Planned {
+    pub locations: Arc<Locations>,
+    leaves: HashMap<Leaf, Vec<Place>>,
+    /// By region, in milliseconds, 0 or more: what one client more would cost there.
+    pub prices_ms: Vec<f64>,
+    /// By region, in the unit of its load reports: what it should have under this plan.
+    pub loads: Vec<f64>,
+    pub made_at: Instant,
+}
+
+/// One location under one leaf.
+#[derive(Debug, Default)]
+struct Place {
+    /// Empty where nothing was planned.
+    shares: Box<[Share]>,
+    /// When its clients were last sent elsewhere, though where they were could have served them.
+    moved_at: Option<Instant>,
+}
+
+impl Planned {
+    /// Whether it was made for these sites.
+    pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
+        self.locations.numbered_as(sites)
+    }
+
+    /// The regions that share the clients of a site, and how: at least one, weights above 0.
+    pub fn shares(&self, leaf: &Leaf, site: usize) -> Option<&[Share]> {
+        let place = self.place(leaf, self.locations.of_site(site)?)?;
+        (!place.shares.is_empty()).then_some(&*place.shares)
+    }
+
+    fn place(&self, leaf: &Leaf, location: usize) -> Option<&Place> {
+        self.leaves.get(leaf)?.get(location)
+    }
+}
+
+/// What a plan is made from.
+pub struct Situation<'a> {
+    pub model: &'a Model,
+    pub locations: &'a Arc<Locations>,
+    pub demand: &'a Demand,
+    /// By region: whether it may be sent new clients.
+    pub eligible: &'a [bool],
+    /// By region, in the unit of its load reports: what it can take now; `None`: no limit known.
+    pub capacities: &'a [Option<f64>],
+    pub previous: Option<&'a Planned>,
+    pub now: Instant,
+}
+
+/// Why there is no new plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("no demand is known yet")]
+    NoDemand,
+    #[error("no service goes by score")]
+    NoLeaves,
+    #[error("the flow problem was not solved: {0}")]
+    Unsolved(#[from] FlowError),
+    #[error("the solution did not prove right: {0}")]
+    Unproven(String),
+}
+
+/// The leaf that a service's clients are planned by; `None` where its policy is another, or load
+/// counts for nothing in it.
+pub fn leaf_of(service: &Service) -> Option<Leaf> {
+    let planned = service.policy == crate::model::Policy::Score && service.weights.load > 0.0;
+    planned.then(|| Leaf::of(service))
+}
+
+/// A new plan: the cheapest, and proven so.
+///
+/// # Errors
+/// See [`PlanError`]; the plan before, or prices, should then go on.
+pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
+    let asked = Asked::gather(situation)?;
+    let unit = (asked.total() / UNITS).max(f64::MIN_POSITIVE);
+    let mut problem = Problem::new(tiers(situation, &asked.others, unit));
+    let sources = asked.sources();
+    for &(leaf, location) in &sources {
+        let costs = costs(situation, &asked.leaves[leaf], location);
+        if costs.iter().all(|&cost| cost == FORBIDDEN) {
+            problem.source(0, costs); // none of its regions is eligible: others decide then
+        } else {
+            problem.source(((asked.demand[leaf][location] / unit) as u64).max(1), costs);
+        }
+    }
+    let flow = problem.solve()?;
+    flow.verify(&problem).map_err(PlanError::Unproven)?;
+    let none = || std::iter::repeat_with(Place::default).take(situation.locations.len()).collect();
+    let mut places: Vec<Vec<Place>> = asked.leaves.iter().map(|_| none()).collect();
+    for (&(leaf, location), shares) in sources.iter().zip(&flow.shares) {
+        places[leaf][location] = place(situation, &asked.leaves[leaf], location, shares);
+    }
+    Ok(Planned {
+        locations: situation.locations.clone(),
+        leaves: asked.leaves.into_iter().zip(places).collect(),
+        prices_ms: flow.prices.iter().map(|&price| price as f64 / 1000.0).collect(),
+        loads: flow.loads.iter().zip(&asked.others).map(|(&load, others)| load as f64 * unit + others).collect(),
+        made_at: situation.now,
+    })
+}
+
+/// Who wants what, where.
+struct Asked {
+    leaves: Vec<Leaf>,
+    /// By leaf, then by location, in the unit of the load reports.
+    demand: Vec<Vec<f64>>,
+    /// By region: what services of other policies put there.
+    others: Vec<f64>,
+}
+
+impl Asked {
+    fn gather(situation: &Situation<'_>) -> Result<Asked, PlanError> {
+        let Situation { model, locations, .. } = situation;
+        let mut numbers: HashMap<Leaf, usize> = HashMap::new();
+        let mut leaves = Vec::new();
+        let of_service: Vec<Option<usize>> = model
+            .services
+            .iter()
+            .map(|service| {
+                let leaf = leaf_of(service)?;
+                Some(*numbers.entry(leaf).or_insert_with_key(|leaf| {
+                    leaves.push(leaf.clone());
+                    leaves.len() - 1
+                }))
+            })
+            .collect();
+        if leaves.is_empty() {
+            return Err(PlanError::NoLeaves);
+        }
+        let mut demand = vec![vec![0.0; locations.len()]; leaves.len()];
+        let mut others = vec![0.0; model.regions.len()];
+        for (flow, amount) in situation.demand.flows() {
+            let location = locations.of_site(flow.site as usize);
+            match (of_service.get(flow.service.index()).copied().flatten(), location) {
+                (Some(leaf), Some(location)) => demand[leaf][location] += amount,
+                _ => flow.on_regions().for_each(|(region, part)| {
+                    if let Some(sum) = others.get_mut(region.index()) {
+                        *sum += amount * part;
+                    }
+                }),
+            }
+        }
+        let asked = Asked { leaves, demand, others };
+        if asked.total() > 0.0 { Ok(asked) } else { Err(PlanError::NoDemand) }
+    }
+
+    fn total(&self) -> f64 {
+        self.demand.iter().flatten().sum()
+    }
+
+    /// The leaves and locations to plan for: all of them, that whoever asks next finds a plan,
+    /// or, should they be too many, those with demand.
+    fn sources(&self) -> Vec<(usize, usize)> {
+        let locations = self.demand.first().map_or(0, Vec::len);
+        let all = (0..self.leaves.len()).flat_map(|leaf| (0..locations).map(move |location| (leaf, location)));
+        if self.leaves.len() * locations <= MOST_SOURCES {
+            return all.collect();
+        }
+        let mut asking: Vec<_> = all.filter(|&(leaf, location)| self.demand[leaf][location] > 0.0).collect();
+        if asking.len() > MOST_SOURCES {
+            let demand = |&(leaf, location): &(usize, usize)| self.demand[leaf][location];
+            asking.sort_by(|one, other| demand(other).total_cmp(&demand(one)));
+            asking.truncate(MOST_SOURCES);
+        }
+        asking
+    }
+}
+
+/// Each region's tiers, less what others take: from the cheapest on.
+fn tiers(situation: &Situation<'_>, others: &[f64], unit: f64) -> Vec<Vec<Tier>> {
+    let beyond = Tier { room: None, cost: micro(BEYOND_MS) };
+    let of_region = |(capacity, others): (&Option<f64>, &f64)| {
+        let Some(capacity) = capacity else { return vec![Tier { room: None, cost: 0 }] };
+        let mut taken = *others;
+        let tier = |(part, cost_ms): (f64, f64)| {
+            let whole = part * capacity;
+            let room = (whole - taken).max(0.0);
+            taken = (taken - whole).max(0.0);
+            // A float turned into a whole number stays within its range.
+            Tier { room: Some(((room / unit) as u64).min(1 << 56)), cost: micro(cost_ms) }
+        };
+        TIERS.into_iter().map(tier).chain([beyond]).collect()
+    };
+    situation.capacities.iter().zip(others).map(of_region).collect()
+}
+
+/// What a location's clients cost in each region, in the milliseconds that prices are in.
+fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
+    let Situation { model, locations, .. } = situation;
+    let weights = leaf.weights();
+    // Prices are in the tiers: all else is brought to the weight that they have by default.
+    let scale = Weights::default().load / weights.load;
+    let before = before(situation, leaf, location);
+    let stays_ms = match before.and_then(|place| place.moved_at) {
+        Some(at) if situation.now.saturating_duration_since(at) < DWELL => DWELL_MS,
+        _ => STICKINESS_MS,
+    };
+    let mut costs = vec![FORBIDDEN; model.regions.len()];
+    for (index, &id) in leaf.regions.iter().enumerate() {
+        if !situation.eligible.get(id.index()).copied().unwrap_or(false) {
+            continue;
+        }
+        let rtt_ms = locations.rtt_ms(location, id) + leaf.bias_ms(index);
+        let score_ms = total_ms(weights, rtt_ms, 0.0, model.region(id).cost) * scale;
+        let has = before.is_some_and(|place| place.shares.iter().any(|share| share.region == id));
+        costs[id.index()] = micro(score_ms - if has { stays_ms } else { 0.0 });
+    }
+    costs
+}
+
+fn before<'a>(situation: &Situation<'a>, leaf: &Leaf, location: usize) -> Option<&'a Place> {
+    let previous = situation.previous.filter(|previous| previous.locations.same_as(situation.locations));
+    previous?.place(leaf, location)
+}
+
+fn micro(ms: f64) -> i32 {
+    let most = f64::from(MAX_COST);
+    (ms * 1000.0).round().clamp(-most, most) as i32
+}
+
+fn place(situation: &Situation<'_>, leaf: &Leaf, location: usize, shares: &[(u16, u64)]) -> Place {
+    let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
+    let share =
+        |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
+    let mut shares: Vec<Share> = shares.iter().map(share).filter(|share| share.weight >= SLIVER).collect();
+    shares.sort_by_key(|share| share.region);
+    let before = before(situation, leaf, location);
+    let left = |share: &Share| {
+        let eligible = situation.eligible.get(share.region.index()).copied().unwrap_or(false);
+        eligible && !shares.iter().any(|now| now.region == share.region)
+    };
+    let moved = before.is_some_and(|place| place.shares.iter().any(left));
+    let moved_at = if moved { Some(situation.now) } else { before.and_then(|place| place.moved_at) };
+    Place { shares: shares.into(), moved_at }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Policy, ServiceId};
+    use crate::steer::demand::STEP;
+    use crate::steer::testing::{World, at};
+
+    /// Ten places along a line, two regions at its ends, and what comes from each place.
+    struct Line {
+        world: World,
+        locations: Arc<Locations>,
+        sites: Arc<Sites>,
+        demand: Demand,
+        eligible: Vec<bool>,
+        capacities: Vec<Option<f64>>,
+        now: Instant,
+    }
+
+    impl Line {
+        fn new(loads: [f64; 10]) -> Line {
+            let networks: Vec<String> = (0..10).map(|n| format!("10.{n}.0.0/16")).collect();
+            let placed: Vec<_> = (0u8..).zip(&networks).map(|(n, net)| (&**net, at(0.0, f64::from(n) * 5.0))).collect();
+            let regions = [("west", at(0.0, 0.0)), ("east", at(0.0, 45.0)), ("far", at(0.0, 90.0))];
+            let world = World::new(Policy::Score, &regions).clients(&placed);
+            let now = Instant::now();
+            let sites = world.plan(now).plan.sites.expect("sites");
+            let locations = Arc::new(Locations::of(&sites, &world.model, 100, None));
+            let mut line = Line {
+                demand: Demand::default(),
+                eligible: vec![true; 3],
+                capacities: vec![Some(100.0); 3],
+                world,
+                locations,
+                sites,
+                now,
+            };
+            for (n, load) in loads.into_iter().enumerate() {
+                line.demand.count(ServiceId(0), line.site(n) as u32, RegionId(0), load);
+            }
+            line.demand.step(&[Some(loads.iter().sum()), None, None]);
+            line
+        }
+
+        fn site(&self, place: usize) -> usize {
+            let address = format!("10.{place}.0.0").parse().expect("an address");
+            self.sites.of_place(self.world.atlas.locate(address).place).expect("a site")
+        }
+
+        fn plan(&self, previous: Option<&Planned>) -> Result<Planned, PlanError> {
+            make(&Situation {
+                model: &self.world.model,
+                locations: &self.locations,
+                demand: &self.demand,
+                eligible: &self.eligible,
+                capacities: &self.capacities,
+                previous,
+                now: self.now,
+            })
+        }
+
+        /// The part of a place's clients that each region gets.
+        fn parts(&self, planned: &Planned, place: usize) -> [f64; 3] {
+            let mut parts = [0.0; 3];
+            let leaf = Leaf::of(&self.world.model.services[0]);
+            let shares = planned.shares(&leaf, self.site(place)).unwrap_or_default();
+            shares.iter().for_each(|share| parts[share.region.index()] = share.weight);
+            parts
+        }
+
+        fn placement(&self, planned: &Planned) -> Vec<[f64; 3]> {
+            (0..10).map(|place| self.parts(planned, place)).collect()
+        }
+    }
+
+    #[test]
+    fn clients_stay_near_while_there_is_room() {
+        let line = Line::new([5.0; 10]);
+        let planned = line.plan(None).expect("a plan");
+        assert_eq!(line.parts(&planned, 0), [1.0, 0.0, 0.0]);
+        assert_eq!(line.parts(&planned, 9), [0.0, 1.0, 0.0]);
+        assert_eq!(planned.prices_ms, [0.0; 3]);
+        assert!((planned.loads.iter().sum::<f64>() - 48.5).abs() < 0.1, "{:?}", planned.loads);
+    }
+
+    #[test]
+    fn a_full_region_keeps_those_who_would_lose_most() {
+        let line = Line::new([40.0, 40.0, 40.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]);
+        let planned = line.plan(None).expect("a plan");
+        assert_eq!(line.parts(&planned, 0), [1.0, 0.0, 0.0]);
+        let split = line.parts(&planned, 2);
+        assert!(split[0] > 0.0 && split[1] > 0.5, "{split:?}");
+        assert!(planned.loads[0] <= 100.0, "{:?}", planned.loads);
+        assert!(planned.prices_ms[0] > planned.prices_ms[1], "{:?}", planned.prices_ms);
+    }
+
+    #[test]
+    fn a_small_gain_moves_nobody_and_a_large_one_does() {
+        let mut line = Line::new([5.0; 10]);
+        let first = line.plan(None).expect("a plan");
+        // The middle, 22.5 degrees from both ends, is nobody's: a little dearer, and it still stays.
+        let middle = if line.parts(&first, 4)[0] > 0.0 { 0 } else { 1 };
+        line.world.model.regions[middle].cost = 0.5;
+        let next = line.plan(Some(&first)).expect("a plan");
+        assert_eq!(line.placement(&first), line.placement(&next));
+        line.world.model.regions[middle].cost = 4.0;
+        let next = line.plan(Some(&first)).expect("a plan");
+        assert_ne!(line.placement(&first), line.placement(&next));
+    }
+
+    #[test]
+    fn who_was_moved_is_not_moved_back_for_a_trifle() {
+        let mut line = Line::new([5.0; 10]);
+        let first = line.plan(None).expect("a plan");
+        line.world.model.regions[0].cost = 3.0;
+        let away = line.plan(Some(&first)).expect("a plan");
+        let moved = (0..10).find(|&place| line.parts(&first, place) != line.parts(&away, place)).expect("one");
+        line.world.model.regions[0].cost = 0.0;
+        line.world.model.regions[1].cost = 0.2;
+        line.now += STEP;
+        let soon = line.plan(Some(&away)).expect("a plan");
+        assert_eq!(line.parts(&soon, moved), line.parts(&away, moved));
+        line.now += DWELL;
+        let later = line.plan(Some(&away)).expect("a plan");
+        assert_eq!(line.parts(&later, moved), line.parts(&first, moved));
+    }
+
+    #[test]
+    fn a_lost_region_moves_only_its_own_where_there_is_room() {
+        let mut line = Line::new([5.0; 10]);
+        let before = line.plan(None).expect("a plan");
+        line.eligible[0] = false;
+        let after = line.plan(Some(&before)).expect("a plan");
+        for place in 0..10 {
+            let (before, after) = (line.parts(&before, place), line.parts(&after, place));
+            assert_eq!(after[0], 0.0);
+            assert!(before[0] > 0.0 || before == after, "{place}: {before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn other_policies_take_their_part_of_a_region_first() {
+        let mut line = Line::new([9.0; 10]);
+        let alone = line.plan(None).expect("a plan");
+        let mut fixed = line.world.model.services[0].clone();
+        fixed.policy = Policy::Failover;
+        line.world.model.services.push(fixed);
+        line.demand.count(ServiceId(1), line.site(0) as u32, RegionId(0), 80.0);
+        line.demand.step(&[Some(170.0), None, None]);
+        let beside = line.plan(None).expect("a plan");
+        let in_west = |planned: &Planned| line.placement(planned).iter().map(|parts| parts[0]).sum::<f64>();
+        assert!(in_west(&beside) < in_west(&alone) - 1.0, "{} {}", in_west(&beside), in_west(&alone));
+    }
+
+    #[test]
+    fn without_demand_or_regions_there_is_no_plan() {
+        let mut line = Line::new([5.0; 10]);
+        line.eligible = vec![false; 3];
+        let planned = line.plan(None).expect("a plan of nothing");
+        assert!(planned.shares(&Leaf::of(&line.world.model.services[0]), 0).is_none());
+        line.demand = Demand::default();
+        assert_eq!(line.plan(None).err(), Some(PlanError::NoDemand));
+        line.world.service().weights.load = 0.0;
+        assert_eq!(line.plan(None).err(), Some(PlanError::NoLeaves));
+    }
+
+    proptest! {
+        #[test]
+        fn plans_fit_the_regions_and_are_the_same_each_time(
+            loads in prop::array::uniform10(0.1f64..40.0), capacities in prop::array::uniform3(20.0f64..200.0),
+        ) {
+            let mut line = Line::new(loads);
+            line.capacities = capacities.map(Some).to_vec();
+            let planned = line.plan(None).expect("a plan");
+            let room: f64 = capacities.iter().sum();
+            let total: f64 = planned.loads.iter().sum();
+            for (load, capacity) in planned.loads.iter().zip(capacities) {
+                prop_assert!(*load <= capacity * 0.981 || total > room * 0.9, "{:?} in {:?}", planned.loads, capacities);
+            }
+            for place in 0..10 {
+                prop_assert!((line.parts(&planned, place).iter().sum::<f64>() - 1.0).abs() < 0.05);
+            }
+            let again = line.plan(None).expect("a plan");
+            prop_assert_eq!(line.placement(&planned), line.placement(&again));
+            prop_assert_eq!(planned.prices_ms, again.prices_ms);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `meridian simulate --stdio` as someone drives it who scores it: lines in, lines out, over pipes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+const WORLD: &str = "\
+REGION 0 seoul 37.57 126.98 0.9 1000
+REGION 1 frankfurt 50.11 8.68 0.5 1000
+REGION 2 virginia 38.9 -77.5 0.4 1000
+LOC 0 KR 37.57 126.98 Seoul
+LOC 1 DE 52.52 13.4 Berlin
+LOC 2 US 40.71 -74.01 New York
+TTL 30
+SEED 7
+START
+";
+
+/// A simulation that is driven second by second.
+struct Driven {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Driven {
+    fn start() -> Driven {
+        let mut child = simulate();
+        let mut input = child.stdin.take().expect("its standard input");
+        let output = BufReader::new(child.stdout.take().expect("its standard output"));
+        input.write_all(WORLD.as_bytes()).expect("a reader");
+        Driven { child, input, output }
+    }
+
+    /// One second with these lines and queries; each answer's region and TTL.
+    fn second(&mut self, t: u32, events: &str, queries: &[&str]) -> Vec<(usize, u32)> {
+        write!(self.input, "T {t}\n{events}{}END\n", queries.concat()).expect("a reader");
+        queries.iter().map(|_| self.answer()).collect()
+    }
+
+    fn answer(&mut self) -> (usize, u32) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("an answer");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["A", region, ttl] = words[..] else { panic!("not an answer: {line:?}") };
+        (region.parse().expect("a region"), ttl.parse().expect("a TTL"))
+    }
+
+    fn finish(mut self) {
+        drop(self.input);
+        assert!(self.child.wait().expect("its end").success());
+    }
+}
+
+fn simulate() -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+    command.args(["simulate", "--stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the program runs")
+}
+
+/// Plays all of it at once.
+fn play(text: &str) -> Output {
+    let mut child = simulate();
+    let mut input = child.stdin.take().expect("its standard input");
+    // It may end before it has read all.
+    let _ = input.write_all(text.as_bytes());
+    drop(input);
+    child.wait_with_output().expect("its end")
+}
+
+const FROM_EACH: [&str; 3] = ["Q 0 0000000000000001 1\n", "Q 1 0000000000000002 0\n", "Q 2 ffffffffffffffff 1\n"];
+
+#[test]
+fn everybody_is_answered_with_a_region_nearby_second_by_second() {
+    let mut driven = Driven::start();
+    for t in 0..30 {
+        let reports = if t % 10 == 0 { "P 0 1\nP 1 1\nP 2 1\nL 0 10 1000\nL 1 10 1000\nL 2 10 1000\n" } else { "" };
+        assert_eq!(driven.second(t, reports, &FROM_EACH), [(0, 30), (1, 30), (2, 30)], "second {t}");
+    }
+    assert_eq!(driven.second(30, "", &[]), []);
+    driven.finish();
+}
+
+#[test]
+fn the_last_answer_that_names_a_dead_region_is_no_more_than_seven_seconds_late() {
+    let mut driven = Driven::start();
+    (0..100).for_each(|t| assert_eq!(driven.second(t, "", &FROM_EACH)[0].0, 0));
+    let answers: Vec<_> = (100..130).map(|t| driven.second(t, "P 0 0\nL 0 nan nan\n", &FROM_EACH)[0]).collect();
+    let last = answers.iter().rposition(|&(region, _)| region == 0).expect("one before it is noticed");
+    assert!(last < 7, "{answers:?}");
+    assert_eq!(answers[last].1, 5, "near a verdict answers live for failover_ttl");
+    // Back after three good probes.
+    let back = (130..160).position(|t| driven.second(t, "P 0 1\nL 0 0 1000\n", &FROM_EACH)[0].0 == 0);
+    assert!(back.is_some_and(|after| (8..=15).contains(&after)), "{back:?}");
+    driven.finish();
+}
+
+#[test]
+fn load_reports_that_are_no_numbers_stop_nothing() {
+    let mut driven = Driven::start();
+    for (t, report) in ["L 0 nan nan\n", "L 0 -5 0\n", "L 0 inf inf\n", "L 0 1e300 nan\n"].into_iter().enumerate() {
+        assert_eq!(driven.second(t as u32, report, &FROM_EACH)[0].0, 0, "{report}");
+    }
+    driven.finish();
+}
+
+#[test]
+fn the_same_lines_get_the_same_answers() {
+    let seconds =
+        |t: u32| format!("T {t}\nP 0 {}\nL 1 {} 1000\n{}END\n", u32::from(t % 50 < 25), t * 9, FROM_EACH.concat());
+    let text = WORLD.to_owned() + &(0..200).map(seconds).collect::<String>();
+    let (first, second) = (play(&text), play(&text));
+    assert_eq!(first.stdout.iter().filter(|&&byte| byte == b'\n').count(), 600);
+    assert!(first.status.success() && first.stdout == second.stdout);
+}
+
+#[test]
+fn mistakes_end_it_with_their_line_and_exit_code_2() {
+    for (text, told) in [
+        (String::new(), "error: the input ends after line 0, before `START`\n"),
+        (
+            WORLD.replace("LOC 1 DE", "LOC 1 Germany"),
+            "error: line 5: `Germany`: not a two-letter country code (ISO 3166-1)\n",
+        ),
+        (format!("{WORLD}T 0\nQ 3 1 1\n"), "error: line 11: there is no location 3: they are 0 to 2\n"),
+        (format!("{WORLD}T 0\nQ 0 1"), "error: line 11: 0 or 1 for ECS is missing\n"),
+        (
+            format!("{WORLD}T 0\nEND\nT 1\nQ 0 1 1\n"),
+            "error: the input ends after line 13, with queries that no `END` asked the answers of\n",
+        ),
+    ] {
+        let output = play(&text);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), told);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+    }
+}
