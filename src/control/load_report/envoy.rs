@@ -27,11 +27,14 @@ const UNLIMITED: f64 = 4e9;
 /// both together are the limit. Where it is 2³²−1 or not there, the capacity is `None`.
 pub(super) fn read(text: &str, cluster: &str, field: EnvoyField) -> Result<LoadSample, LoadError> {
     let names = Names::of(field);
-    let Found { load, limit } = match text.trim_start() {
-        body if body.starts_with('{') => in_json(body, cluster, &names)?,
-        body if body.lines().any(|line| line.contains("::")) => in_clusters(body, cluster, &names)?,
-        body if body.lines().any(|line| line.contains(": ")) => in_stats(stats_lines(body), cluster, &names)?,
-        body => return Err(figure::unreadable(EXPECTED, body)),
+    let body = text.trim_start();
+    // Values may hold anything: what comes first in the first line tells the pages apart.
+    let first = body.lines().next().unwrap_or_default();
+    let Found { load, limit } = match (first.find("::"), first.find(": ")) {
+        _ if first.starts_with('{') => in_json(body, cluster, &names)?,
+        (Some(colons), space) if space.is_none_or(|space| colons < space) => in_clusters(body, cluster, &names)?,
+        (_, Some(_)) => in_stats(stats_lines(body), cluster, &names)?,
+        _ => return Err(figure::unreadable(EXPECTED, body)),
     };
     figure::sample((names.active, load), limit.filter(|&limit| limit < UNLIMITED).map(|limit| (names.limit, limit)))
 }
@@ -252,8 +255,10 @@ cluster.web.upstream_cx_connect_ms: P0(nan,0) P25(nan,0) P50(nan,0)
     }
 
     #[test]
-    fn names_have_no_colons_in_statistics() {
+    fn names_have_no_colons_in_statistics_and_values_may() {
         assert_eq!(of(STATS, "in:bound", Requests), Ok((2.0, None)));
+        let with_text = format!("control_plane.identifier: \"a::b\"\n{STATS}");
+        assert_eq!(of(&with_text, "in:bound", Requests), Ok((2.0, None)));
     }
 
     #[test]
