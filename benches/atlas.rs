@@ -16,7 +16,6 @@ use std::time::Instant;
 use fastrand::Rng;
 use meridian::atlas::{Atlas, Database};
 use meridian::model::Prefix;
-use mmdb_writer::Value;
 
 #[path = "support/databases.rs"]
 mod databases;
@@ -27,8 +26,8 @@ fn main() {
     // `cargo test --benches`, which says no `--bench`, only wants to know that this runs.
     let small = !std::env::args().any(|argument| argument == "--bench");
     let scale = if small { 1000 } else { 1 };
-    let city = database("city", 1_500_000 / scale, 500_000 / scale, city_record);
-    let asn = database("asn", 400_000 / scale, 100_000 / scale, asn_record);
+    let city = databases::file("city", 1_500_000 / scale, 500_000 / scale, city_record);
+    let asn = databases::file("asn", 400_000 / scale, 100_000 / scale, asn_record);
     measure("City", &[&city], small);
     measure("City and ASN", &[&city, &asn], small);
 }
@@ -95,13 +94,4 @@ fn nanoseconds(addresses: &[IpAddr], rounds: usize, lookup: impl Fn(usize, u32) 
     }
     black_box(previous);
     start.elapsed().as_nanos() as f64 / (rounds * addresses.len()) as f64
-}
-
-/// The file of that name, generated where it is not there yet.
-fn database(name: &str, v4: usize, v6: usize, record: fn(&mut Rng) -> Value) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("atlas-{name}-{v4}-{v6}.mmdb"));
-    if !path.exists() {
-        std::fs::write(&path, databases::database(name, v4, v6, record)).expect("written");
-    }
-    path
 }

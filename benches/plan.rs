@@ -1,12 +1,14 @@
 //! What a plan costs where it is large: 300,000 places at 80,000 positions, 50 services by score over
 //! 12 regions whose load moves. Prints the time of a whole snapshot: the first, after a region's
-//! price moved, after a verdict changed, and when nothing did.
+//! price moved, after a verdict changed, and when nothing did. Then what the planner's own part costs:
+//! 4,000 locations, 16 regions that fill up, 50 services of 50 kinds that share them.
 //!
 //! ```text
 //! cargo bench --bench plan
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::atlas::Atlas;
@@ -15,9 +17,12 @@ use meridian::model::{
     Service, Ttl, Weights, Zone, ZoneId,
 };
 use meridian::state::{LoadNews, Publisher};
-use meridian::steer::standing::Override;
+use meridian::steer::demand::Demand;
+use meridian::steer::locations::{Locations, MOST_LOCATIONS};
+use meridian::steer::plan::{Inputs, plan};
+use meridian::steer::planner::{Planned, Situation, make};
+use meridian::steer::standing::{Override, RegionState};
 
-const REGIONS: u16 = 12;
 const SERVICES: u32 = 50;
 
 fn main() {
@@ -27,13 +32,67 @@ fn main() {
     for (title, kinds) in [("50 services alike", 1), ("50 services of 50 kinds", SERVICES)] {
         measure(title, kinds, &Atlas::build(&[], &networks(places)).expect("an atlas"), places);
     }
+    measure_planner(if small { 100 } else { 4_000 });
+}
+
+fn measure_planner(locations: u32) {
+    println!("the planner, {locations} locations, 16 regions, 50 services of 50 kinds");
+    let atlas = Atlas::build(&[], &networks(locations)).expect("an atlas");
+    let model = Arc::new(model(SERVICES, 16));
+    let states: Vec<RegionState> = model.regions.iter().map(|_| RegionState::unprobed(1)).collect();
+    let now = Instant::now();
+    let measured = Arc::default();
+    let inputs = Inputs {
+        model: &model,
+        atlas: &atlas,
+        states: &states,
+        measured: &measured,
+        planned: None,
+        previous: None,
+        now,
+    };
+    let sites = plan(&inputs).sites.expect("sites");
+    let places = Arc::new(Locations::of(&sites, &model, MOST_LOCATIONS, None));
+    let mut rng = fastrand::Rng::with_seed(9);
+    let mut demand = Demand::default();
+    for service in model.service_ids() {
+        for site in sites.ids() {
+            demand.count(service, site as u32, RegionId(rng.u16(..16)), rng.f64().powi(8));
+        }
+    }
+    // Regions are small and large; together they could take 1.4 times what there is.
+    let sizes: Vec<f64> = (0..16).map(|_| 0.2 + rng.f64()).collect();
+    let whole: f64 = sizes.iter().sum();
+    demand.step(&[Some(1000.0 / 16.0); 16]);
+    let mut capacities: Vec<_> = sizes.iter().map(|size| Some(1400.0 * size / whole)).collect();
+    let mut eligible = vec![true; 16];
+    let mut previous: Option<Planned> = None;
+    for what in ["first", "nothing new", "a region lost", "and half of another"] {
+        eligible[3] = !what.starts_with('a');
+        if what.starts_with("and") {
+            capacities[5] = capacities[5].map(|capacity| capacity / 2.0);
+        }
+        let began = Instant::now();
+        let (model, locations, previous_plan) = (&*model, &places, previous.as_ref());
+        let situation = Situation {
+            model,
+            locations,
+            demand: &demand,
+            eligible: &eligible,
+            capacities: &capacities,
+            previous: previous_plan,
+            now,
+        };
+        previous = Some(make(&situation).expect("a plan"));
+        report(what, began.elapsed());
+    }
 }
 
 fn measure(title: &str, kinds: u32, atlas: &Atlas, places: u32) {
     println!("{title}, {} places", atlas.place_count());
     let atlas = Atlas::build(&[], &networks(places)).expect("an atlas");
     let now = Instant::now();
-    let mut publisher = Publisher::new(model(kinds), atlas, "", 0, BTreeMap::new(), now);
+    let mut publisher = Publisher::new(model(kinds, 12), atlas, "", 0, BTreeMap::new(), now);
     report("first", now.elapsed());
     let mut timed = |what: &str, news: &mut dyn FnMut(&mut Publisher, u32)| {
         let rounds = 5;
@@ -81,16 +140,16 @@ fn networks(places: u32) -> Vec<(Prefix, Location)> {
         .collect()
 }
 
-fn model(kinds: u32) -> Model {
+fn model(kinds: u32, regions: u16) -> Model {
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     let mut rng = fastrand::Rng::with_seed(8);
-    let regions = (0..REGIONS).map(|index| region(index, rng.f64() * 100.0 - 50.0, rng.f64() * 360.0 - 180.0));
+    let places = (0..regions).map(|index| region(index, rng.f64() * 100.0 - 50.0, rng.f64() * 360.0 - 180.0));
     let service = |index: u32| Service {
         name: Name::parse(&format!("s{index}"), &origin).expect("a name"),
         zone: ZoneId(0),
         policy: Policy::Score,
-        regions: (0..REGIONS).map(RegionId).collect(),
-        region_weights: vec![1.0; usize::from(REGIONS)],
+        regions: (0..regions).map(RegionId).collect(),
+        region_weights: vec![1.0; usize::from(regions)],
         geo: Default::default(),
         weights: Weights { latency: 0.5 + f64::from(index % kinds) * 1e-3, ..Weights::default() },
         ttl: Ttl::saturating(30),
@@ -98,7 +157,7 @@ fn model(kinds: u32) -> Model {
         ecs: true,
         https: None,
     };
-    let (regions, services) = (regions.collect(), (0..SERVICES).map(service).collect());
+    let (regions, services) = (places.collect(), (0..SERVICES).map(service).collect());
     Model { zones: vec![Zone { origin, nodes: BTreeMap::new() }], regions, services, ..Model::default() }
 }
 

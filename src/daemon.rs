@@ -7,6 +7,8 @@
 //! Everything that can be wrong with files or sockets shows before the first packet is read, and
 //! no packet is answered before every endpoint has been probed once.
 
+mod demand;
+
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -21,7 +23,7 @@ use crate::admin;
 use crate::atlas::Atlas;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS};
 use crate::control::load_report::Scraper;
-use crate::control::overrides::OverrideStore;
+use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
 use crate::control::writer::{Command, Sources, Writer};
@@ -106,6 +108,7 @@ impl Daemon {
         let mut tasks = vec![spawn_writer(writer)];
         first_round(&reloader, &commands).await;
         tasks.push(tokio::spawn(reloader.run(requests)));
+        tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
         info!(dns = ?dns, admin = ?admin, "answering");
@@ -222,12 +225,16 @@ fn allow_open_files(needed: u64) {
 /// Overrides that cannot be read do not keep the others waiting for answers: it starts without them,
 /// says so wherever operators look, and takes no new ones until they can be read.
 fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore) -> Publisher {
-    let (overrides, lost) = match store.load() {
-        Ok(overrides) => (overrides, None),
-        Err(error) => (Default::default(), Some(error.to_string())),
+    let (Kept { overrides, drains }, lost) = match store.load() {
+        Ok(kept) => (kept, None),
+        Err(error) => (Kept::default(), Some(error.to_string())),
     };
     let (nsid, now) = (config.nsid.as_deref().unwrap_or_default(), Instant::now());
-    let mut publisher = Publisher::new(model, atlas, nsid, config.seed, overrides, now);
+    let mut publisher = Publisher::new(model, atlas, nsid, config.seed, overrides.clone(), now);
+    if !drains.is_empty() {
+        publisher.restore_overrides(overrides, drains, now);
+        publisher.publish(now);
+    }
     if let Some(lost) = lost {
         error!("{lost}; answering as if every region were on `auto`");
         publisher.lose_overrides(&lost);

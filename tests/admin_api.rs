@@ -17,8 +17,10 @@ use meridian::control::overrides::OverrideStore;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
 use meridian::control::writer::{Sources, Writer};
 use meridian::daemon::Daemon;
+use meridian::model::{RegionId, ServiceId};
 use meridian::query::Transport;
 use meridian::query::counters::{CounterSet, DropReason, Event};
+use meridian::query::demand::Sample;
 use meridian::state::{EndpointNews, LoadNews, Publisher};
 use meridian::steer::health::Verdict;
 use meridian::steer::standing::{Override, Standing};
@@ -364,7 +366,7 @@ async fn overrides_take_and_say_what_follows() {
     assert_eq!(status["regions"][1]["standing"], "drain");
     assert_eq!(status["services"][1]["footing"], "only_draining");
     let kept = OverrideStore::new(&fixture.state.path().join("state")).load().expect("kept");
-    assert_eq!(kept, BTreeMap::from([("frankfurt@gslb.example".to_owned(), Override::Drain)]));
+    assert_eq!(kept.overrides, BTreeMap::from([("frankfurt@gslb.example".to_owned(), Override::Drain)]));
     let back = client.say("frankfurt@gslb.example", Override::Auto).await.expect("said");
     assert_eq!((back.standing.as_str(), back.cached_for_s), (Standing::Up.as_str(), 0));
 }
@@ -517,6 +519,14 @@ async fn metrics_parse_and_every_one_has_help() {
         counters.add(event);
     }
     counters.add(Event::Dropped(DropReason::Short));
+    counters.answered(|| Sample {
+        client: "192.0.2.1".parse().expect("an address"),
+        service: ServiceId(0),
+        region: RegionId(0),
+        ttl: 30,
+        weight: 1,
+        reloads: 0,
+    });
     let answer = fixture.get("/metrics").await;
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
     let metrics = parse_metrics(&answer.body);
@@ -526,6 +536,9 @@ async fn metrics_parse_and_every_one_has_help() {
     assert_eq!(value(r#"meridian_responses_total{rcode="REFUSED"}"#), 1.0);
     assert_eq!(value(r#"meridian_responses_total{rcode="other"}"#), 1.0);
     assert_eq!(value(r#"meridian_dropped_total{reason="short"}"#), 1.0);
+    assert_eq!(value("meridian_service_answers_total"), 1.0);
+    assert_eq!(value("meridian_demand_samples_total"), 1.0);
+    assert_eq!(value("meridian_demand_lost_total"), 0.0);
     assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="up"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="down"}"#), 0.0);
     assert_eq!(value(r#"meridian_region_endpoints{region="seoul@gslb.example",verdict="down"}"#), 1.0);

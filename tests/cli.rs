@@ -122,6 +122,8 @@ fn what_is_mistyped_ends_with_2_and_a_hint() {
         &["geoip", "lookup", "127.82.0.999"],
         &["geoip", "lookup"],
         &["region", "drain"],
+        &["region", "drain", "seoul", "--timeout", "1m"],
+        &["region", "drain", "seoul", "--wait", "--timeout", "60"],
         &["region", "destroy", "seoul"],
         &["demo", "--dns", "5300"],
         &["demo", "--admin", "0.0.0.0:8053"],
@@ -457,6 +459,56 @@ fn an_override_survives_kill_9() {
     let seoul = list.lines().find(|line| line.contains("seoul")).expect("a line");
     assert!(seoul.contains("drain"), "{list}");
     run(&["region", "auto", "seoul", "--admin", &server.admin]).ends(0, &["override auto, now up"], &[]);
+}
+
+#[test]
+fn a_drain_is_waited_for_until_it_is_safe() {
+    let main = format!("{ANY_PORT}steering.drain_allowance = \"500ms\"\n");
+    let files = Files::new(&main, &ZONE.replace("[service.www]", "[service.www]\nttl = 1"));
+    let mut server = Server::start(&files);
+    let admin = server.admin.clone();
+    let began = Instant::now();
+    run(&["region", "drain", "seoul", "--wait", "--admin", &admin]).ends(
+        0,
+        &["override drain, now drain", "by TTL; safe in", "safe: no answer sends clients there any more"],
+        &[],
+    );
+    assert!(
+        began.elapsed() >= Duration::from_millis(1_500),
+        "the last answer lives for 1 s, and 0.5 s are allowed for"
+    );
+    run(&["status", "--admin", &admin]).ends(0, &["drain, safe"], &[]);
+
+    // A restart does not forget when it began.
+    let since = |admin: &str| {
+        let status = run(&["status", "--json", "--admin", admin]).ends(0, &[], &[]).out;
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        let regions = status["regions"].as_array().expect("regions").clone();
+        let seoul = regions.into_iter().find(|region| region["name"] == "seoul@gslb.example").expect("seoul");
+        (seoul["drain"]["since_unix_s"].as_u64().expect("a time"), seoul["drain"]["safe"].clone())
+    };
+    let before = since(&admin);
+    std::thread::sleep(Duration::from_millis(1_100));
+    server.signal(libc::SIGKILL);
+    server.end();
+    let server = Server::start(&files);
+    let admin = server.admin.clone();
+    assert_eq!((since(&admin), &before.1), (before.clone(), &true.into()));
+
+    // What is still answered is not safe, however long it drains.
+    run(&["region", "drain", "frankfurt", "--wait", "--timeout", "1200ms", "--admin", &admin]).ends(
+        1,
+        &["frankfurt", "still answered"],
+        &["not safe after 1200ms", "goes on draining"],
+    );
+    let json = run(&["region", "drain", "seoul", "--wait", "--timeout", "50ms", "--json", "--admin", &admin]);
+    let lines: Vec<serde_json::Value> =
+        json.ends(1, &[], &["not safe"]).out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&lines[0]["override"], &lines[0]["region"]), (&"drain".into(), &"seoul@gslb.example".into()));
+    assert_eq!((&lines[1]["safe"], &lines[1]["basis"]), (&false.into(), &"answered".into()));
+    assert!(lines[1]["safe_at_unix_s"].is_null() && lines[1]["share_left"] == 1.0, "{lines:?}");
+    run(&["region", "auto", "frankfurt", "--admin", &admin]).ends(0, &["now up"], &[]);
+    run(&["region", "list", "--admin", &admin]).ends(0, &["drain", "left"], &[]);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, JsonTime, Layer,
-    LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, Name, NginxField, NginxPlusField, NginxPlusPart, Policy,
-    RecordType, Region, RegionId, Scrape, ScrapeAddress, Ttl,
+    Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, JsonTime,
+    Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField,
+    NginxPlusField, NginxPlusPart, Policy, RecordType, Region, RegionId, Scrape, ScrapeAddress, Steering, Ttl,
 };
 use proptest::prelude::*;
 
@@ -198,6 +198,28 @@ fn an_empty_main_file_means_the_defaults() {
     assert_eq!((loaded.config.seed, loaded.config.threads, loaded.config.nsid), (0, None, None));
     let service = &loaded.model.services[0];
     assert_eq!((service.ttl, service.failover_ttl), (Ttl::saturating(30), Ttl::saturating(5)));
+}
+
+#[test]
+fn what_keeps_steering_calm_is_set_in_both_files() {
+    let files = with_zone(&zone(""));
+    let steering = |main: &str| files.clone().with("meridian.toml", main).load().expect("loads").model.steering;
+    assert_eq!(steering(""), Steering::default());
+    let off =
+        steering("steering.damping = \"off\"\nsteering.max_withdrawn = \"off\"\nsteering.drain_allowance = \"0s\"");
+    assert_eq!(off, Steering { damping: None, max_withdrawn: None, drain_allowance: Duration::ZERO });
+    let set = steering("[steering]\ndamping.half_life = \"1m\"\nmax_withdrawn = { regions = 2, window = \"5m\" }\n");
+    assert_eq!(set.damping, Some(Damping { half_life: Duration::from_secs(60), limit: 1.6 }));
+    let most = MaxWithdrawn { regions: Most::Regions(2), window: Duration::from_secs(300) };
+    assert_eq!(set.max_withdrawn, Some(most));
+    let slow_start = |text: &str| {
+        let text = zone("").replace(SEOUL, &format!("{SEOUL}{text}\n"));
+        with_zone(&text).load().map(|loaded| loaded.model.regions[0].slow_start)
+    };
+    assert_eq!(slow_start("").ok(), Some(Duration::from_secs(180)));
+    assert_eq!(slow_start("slow_start = \"0s\"").ok(), Some(Duration::ZERO));
+    let wrong = lines(&slow_start("slow_start = \"2h\"").expect_err("too long")).join("\n");
+    assert!(wrong.contains("0ms to 1h"), "{wrong}");
 }
 
 /// Sixteen mistakes in one zone file, one in the main file.
@@ -437,6 +459,16 @@ fn the_main_file_is_held_to_its_ranges() {
         ("nsid = \"\"", "the text is empty"),
         ("limits.tcp_idle = 10", "found the integer 10, expected a duration such as \"5s\", 100ms to 10m"),
         ("limits.tcp_idel = \"10s\"", "did you mean `tcp_idle`?"),
+        ("steering.damping = \"of\"", "a table such as { half_life = \"5m\", limit = 1.6 }, or \"off\""),
+        ("steering.damping.limit = 0", "0.1 to 100"),
+        ("steering.damping.half_live = \"5m\"", "did you mean `half_life`?"),
+        ("steering.max_withdrawn = {}", "`regions` or `share` is missing in `max_withdrawn`"),
+        ("steering.max_withdrawn = { regions = 2, share = 0.5 }", "cannot both stand in `max_withdrawn`"),
+        ("steering.max_withdrawn.share = 50", "above 0, up to 1"),
+        ("steering.max_withdrawn = { regions = 0 }", "a whole number from 1 to 1024"),
+        ("steering.max_withdrawn = { regions = 1, window = 60 }", "expected a duration such as \"5s\", 1s to 1h"),
+        ("steering.drain_allowance = \"2h\"", "0ms to 1h"),
+        ("steering.dampng = \"off\"", "did you mean `damping`?"),
         ("geoip = { database = [] }", "unknown key `database` in `geoip`"),
         ("geoip = [1]", "wrong type for `geoip` (found the integer 1, expected a path)"),
         ("network = [{ cidr = \"10.0.0.1/8\", location = { country = \"KR\" } }]", "the network is 10.0.0.0/8"),

@@ -4,6 +4,7 @@
 //! In: how many networks. Out: a MaxMind-format file, the same octets whenever asked for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use fastrand::Rng;
 use mmdb_writer::ipnet::IpNet;
@@ -11,6 +12,15 @@ use mmdb_writer::{Value, Writer};
 
 const LOCATIONS: u32 = 80_000;
 const ASNS: u32 = 70_000;
+
+/// The file of [`database`], generated where it is not there yet.
+pub fn file(name: &str, v4: usize, v6: usize, record: fn(&mut Rng) -> Value) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("atlas-{name}-{v4}-{v6}.mmdb"));
+    if !path.exists() {
+        std::fs::write(&path, database(name, v4, v6, record)).expect("written");
+    }
+    path
+}
 
 /// A database with this many networks of each family, and what `record` says of each.
 pub fn database(name: &str, v4: usize, v6: usize, record: fn(&mut Rng) -> Value) -> Vec<u8> {

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::query::Transport;
 use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWait, Totals};
+use crate::query::demand::DemandTotals;
 use crate::state::Snapshot;
 use crate::steer::health::Verdict;
 use crate::steer::plan::Footing;
@@ -70,9 +71,11 @@ impl Collector for Scrape {
         let mut out = Out(encoder);
         let snapshot = self.0.shared.load_full();
         queries(&mut out, &self.0.counters.total())?;
+        demand(&mut out, &self.0.counters.demand_totals())?;
         sockets(&mut out, &self.0.counters.total())?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
+        calm(&mut out, &regions, &snapshot, Instant::now())?;
         loads(&mut out, &regions, Instant::now())?;
         whole(&mut out, &snapshot)?;
         process(&mut out, &self.0, &snapshot)
@@ -166,6 +169,12 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     out.counter("dropped", "Packets that got no response, by reason", by(totals, "reason", dropped))
 }
 
+fn demand(out: &mut Out<'_>, totals: &DemandTotals) -> fmt::Result {
+    out.counter("service_answers", "Answers that services gave", only(totals.answers))?;
+    out.counter("demand_samples", "Answers sampled to estimate demand; each stands for several", only(totals.samples))?;
+    out.counter("demand_lost", "Answers that no sample stands for: samples came too fast", only(totals.lost))
+}
+
 fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     let accepted = totals.get(Event::TcpAccepted);
     out.counter("tcp_connections_accepted", "TCP connections let in", only(accepted))?;
@@ -251,6 +260,45 @@ fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
 }
 
 const UNPROBED: &str = "unprobed";
+
+/// Why answers are not what the probes alone would make them.
+fn calm(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Instant) -> fmt::Result {
+    out.gauge(
+        "region_offered_ratio",
+        "The part of its capacity the region offers; less than 1 during a slow start",
+        regions.each(|state| Some(state.offered)),
+    )?;
+    out.gauge(
+        "region_damped",
+        "1 where the region is out though its probes say up, for having gone down too often",
+        regions.each(|state| Some(u32::from(state.stability.damped_until.is_some()))),
+    )?;
+    out.gauge(
+        "region_held",
+        "1 where the region is answered though its probes say down, because too many of its zone have gone at once",
+        regions.each(|state| Some(u32::from(state.stability.held_until.is_some()))),
+    )?;
+    let draining = || {
+        regions.0.iter().zip(snapshot.model.region_ids()).filter_map(move |((name, state), id)| {
+            let answered = || snapshot.plan.answers(id);
+            let allowance = snapshot.model.steering.drain_allowance;
+            let progress = state.stability.drain?.progress(answered(), &state.load, allowance, now);
+            Some((vec![("region", name.as_str())], progress))
+        })
+    };
+    out.gauge(
+        "region_drain_left_ratio",
+        "The part of a draining region's clients that may be left; missing where it does not drain",
+        draining().map(|(labels, progress)| (labels, progress.share_left)),
+    )?;
+    out.gauge(
+        "region_drain_safe_in_seconds",
+        "Time until no answer sends clients to the draining region, 0 once it is safe; missing while it is answered",
+        draining().filter_map(|(labels, progress)| {
+            Some((labels, progress.safe_at?.saturating_duration_since(now).as_secs_f64()))
+        }),
+    )
+}
 
 fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result {
     let last = |state: &RegionState| state.load.last;

@@ -70,15 +70,29 @@ function endpoint(of) {
     probe);
 }
 
+function drain(of) {
+  if (of === null) return null;
+  const left = `${of.basis === "ttl" ? "at most " : ""}${percent(of.share_left)} of its clients left`;
+  const when = of.safe ? "no answer sends clients there any more"
+    : of.safe_in_s === null ? "still answered: there is no other region" : `safe in ${age(of.safe_in_s)} at the earliest`;
+  return el("p", "", word("drain", of.safe ? "good" : "calm"), ` ${left}; ${when}`);
+}
+
 function region(of) {
   const probed = of.endpoints.some((endpoint) => endpoint.verdict !== null);
   const said = of.override === "auto" ? null
     : el("p", "", "by override", ...(probed ? ["; its probes say ", word(of.verdict)] : []));
+  const calm = [
+    of.held_s === null ? null : el("p", "", word("held", "bad"), ` its probes say down, but too many regions went at once: still answered, for ${age(of.held_s)} yet or until an override`),
+    of.damped_s === null ? null : el("p", "", word("damped", "warn"), ` it went down too often: out for ${age(of.damped_s)} yet`),
+    of.offered < 1 ? el("p", "", word("slow start", "warn"), ` at ${percent(of.offered)} of its capacity`) : null,
+    drain(of.drain),
+  ];
   const changed = of.changed_s === null ? "" : ` · changed ${age(of.changed_s)} ago`;
   return el("article", MOOD[of.standing],
     el("header", "", el("h3", "", of.name), word(of.standing)),
     el("p", "faint", `${of.location} · price ${of.price_ms.toFixed(1)} ms${changed}`),
-    said, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
+    said, ...calm, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
 }
 
 function service(of) {
@@ -112,6 +126,12 @@ function alarms(status) {
   if (status.overrides_error !== null) {
     found.push(el("div", "alarm", el("strong", "", "What operators said of regions could not be read, and does not hold: "),
       status.overrides_error));
+  }
+  for (const of of status.regions) {
+    if (of.held_s !== null) {
+      found.push(el("div", "alarm", el("strong", "", of.name),
+        " is held: its probes say down, but too many regions have gone at once. Are the probes right?"));
+    }
   }
   for (const of of status.services) {
     if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), ` ${TROUBLE[of.footing]}.`));

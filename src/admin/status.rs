@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::model::{Layer, RegionId};
 use crate::state::Snapshot;
 use crate::steer::plan::Footing;
-use crate::steer::standing::{EndpointState, Override, RegionState, Standing};
+use crate::steer::stability::{Basis, Drain};
+use crate::steer::standing::{EndpointState, LoadState, Override, RegionState, Standing};
 
 use super::Context;
 use super::shares::{RegionShare, ShareCounts};
@@ -79,6 +80,35 @@ pub struct RegionStatus {
     pub price_ms: f64,
     /// Since it last went down, began to drain or came back; `None`: not since the start.
     pub changed_s: Option<f64>,
+    /// 0.1 to 1: the part of its capacity it offers; less than 1 during a slow start.
+    pub offered: f64,
+    /// 0 or more: grows by 1 whenever its probes take it down, and halves with every half-life.
+    pub flap_penalty: f64,
+    /// How long it stays out though its probes say up, for having gone down too often.
+    pub damped_s: Option<f64>,
+    /// How long it is answered though its probes say down, because too many regions of its zone have gone at once.
+    pub held_s: Option<f64>,
+    /// While an operator drains it.
+    pub drain: Option<DrainStatus>,
+}
+
+/// How far a drain has come.
+#[derive(Clone, Debug, Serialize)]
+pub struct DrainStatus {
+    /// When it began, by the wall clock, in seconds since 1970.
+    pub since_unix_s: u64,
+    /// Whether nobody is sent there any more by an answer from here.
+    pub safe: bool,
+    /// The earliest time at which that is so, in seconds since 1970; `None` while the region is still being
+    /// answered, for want of others.
+    pub safe_at_unix_s: Option<u64>,
+    /// From now to then; 0 once it is safe.
+    pub safe_in_s: Option<f64>,
+    /// 0 to 1: the part of its clients that may be left.
+    pub share_left: f64,
+    /// `load`: the region's load now, over that at the begin; `ttl`: at most that part, by the age of the last
+    /// answers; `answered`: it is still being answered.
+    pub basis: Basis,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -211,6 +241,34 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
         load: load(configured.load_report.is_some(), &state, now),
         price_ms: state.price_ms,
         changed_s: state.changed_at.map(|at| since(now, at)),
+        offered: state.offered,
+        flap_penalty: snapshot
+            .model
+            .steering
+            .damping
+            .map_or(0.0, |damping| state.stability.flaps.penalty(damping, now)),
+        damped_s: state.stability.damped_until.map(|until| since(until, now)),
+        held_s: state.stability.held_until.map(|until| since(until, now)),
+        drain: state.stability.drain.map(|drain| drain_status(snapshot, id, &drain, &state.load, now)),
+    }
+}
+
+fn drain_status(snapshot: &Snapshot, id: RegionId, drain: &Drain, load: &LoadState, now: Instant) -> DrainStatus {
+    let unix_s = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let allowance = snapshot.model.steering.drain_allowance;
+    let progress = drain.progress(snapshot.plan.answers(id), load, allowance, now);
+    let (left, gone) = match progress.safe_at {
+        Some(at) => (Some(at.saturating_duration_since(now)), now.saturating_duration_since(at)),
+        None => (None, Duration::ZERO),
+    };
+    let wall = |left: Duration| SystemTime::now().checked_sub(gone).map(|then| unix_s(then + left));
+    DrainStatus {
+        since_unix_s: unix_s(drain.since),
+        safe: left.is_some_and(|left| left.is_zero()),
+        safe_at_unix_s: left.and_then(wall),
+        safe_in_s: left.map(rounded),
+        share_left: progress.share_left,
+        basis: progress.basis,
     }
 }
 

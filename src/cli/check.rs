@@ -70,7 +70,7 @@ fn no_places() -> Diagnostic {
 
 fn check_overrides(config: &Config, model: &Model) -> Vec<Diagnostic> {
     let overrides = match OverrideStore::new(&config.state).load() {
-        Ok(overrides) => overrides,
+        Ok(kept) => kept.overrides,
         Err(error) => return vec![Diagnostic::error(error.to_string())],
     };
     let unknown = overrides.iter().filter(|(region, _)| model.find_regions(region).is_empty());

@@ -103,9 +103,9 @@ const NOWHERE: &str = "/nonexistent";
 /// What would be served from these files, if every region were up.
 fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
-    let overrides = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
+    let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
-    let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, overrides, now);
+    let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
     publisher.assume_up(now);
     Ok(publisher.shared().load_full())
 }
@@ -158,6 +158,9 @@ struct Region {
     load: Option<Load>,
     share: f64,
     excluded: Option<String>,
+    // Left out by servers from before there was such a thing.
+    offered: Option<f64>,
+    held_s: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -265,7 +268,7 @@ fn region_table(regions: &[Region]) -> String {
         let said = if region.said == "auto" { String::new() } else { " (said)".to_owned() };
         table.row([
             region.region.clone(),
-            format!("{}{said}", region.standing),
+            format!("{}{said}{}", region.standing, calm(region)),
             format!("{:.1}", score.rtt.ms),
             rtt_source(&score.rtt.source),
             region.load.as_ref().map_or("-".into(), used),
@@ -279,6 +282,12 @@ fn region_table(regions: &[Region]) -> String {
         ]);
     }
     table.render()
+}
+
+fn calm(region: &Region) -> String {
+    let held = if region.held_s.is_some() { " (held)" } else { "" };
+    let offered = region.offered.filter(|&offered| offered < 1.0);
+    format!("{held}{}", offered.map_or(String::new(), |offered| format!(" at {:.0} %", offered * 100.0)))
 }
 
 fn used(load: &Load) -> String {

@@ -9,13 +9,14 @@
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
 //! - [`simulate`]: neither
 //! - [`explain`]: files, or a running server
-//! - [`status`], [`region`], [`reload`]: a running server
+//! - [`status`], [`region`] and its [`drain`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
 
 mod arguments;
 mod check;
 mod delegation;
 mod demo;
+mod drain;
 mod explain;
 mod geoip;
 mod live;

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 
+use crate::admin::api::Said;
 use crate::steer::standing::Override;
 
+use super::drain::{self, Waiting};
 use super::live::Server;
 use super::output::{self, Outcome};
 use super::status;
@@ -16,6 +18,7 @@ use super::status;
 Examples:
   meridian region list
   meridian region drain frankfurt            no new clients; those it has may finish
+  meridian region drain frankfurt --wait     and wait until resolvers have forgotten it
   meridian region down seoul@gslb.example    not answered, whatever its probes say
   meridian region auto frankfurt             the probes decide again
 
@@ -33,7 +36,12 @@ enum Action {
     /// Show every region and what is known of it
     List,
     /// Send it no new clients; those it has may finish
-    Drain(Target),
+    Drain {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Answer with it whatever the probes say
     Up(Target),
     /// Do not answer with it whatever the probes say
@@ -53,20 +61,25 @@ impl Region {
     pub fn run(&self) -> Outcome {
         let (region, said) = match &self.action {
             Action::List => return self.list(),
-            Action::Drain(target) => (&target.region, Override::Drain),
+            Action::Drain { target, waiting } => return drain::run(&self.server, &target.region, waiting),
             Action::Up(target) => (&target.region, Override::Up),
             Action::Down(target) => (&target.region, Override::Down),
             Action::Auto(target) => (&target.region, Override::Auto),
         };
         let done = self.server.ask(async |server| server.say(region, said).await)?;
-        let mut text = format!("{}: override {}, now {}\n", done.region, done.said.as_str(), done.standing);
-        for sentence in &done.follows {
-            let _ = writeln!(text, "  {sentence}"); // a String takes all
-        }
-        output::print(&text)
+        output::print(&in_words(&done))
     }
 
     fn list(&self) -> Outcome {
         output::print(&status::region_table(&status::of(&self.server)?.1.regions))
     }
+}
+
+/// What an override has led to, in lines.
+pub fn in_words(done: &Said) -> String {
+    let mut text = format!("{}: override {}, now {}\n", done.region, done.said.as_str(), done.standing);
+    for sentence in &done.follows {
+        let _ = writeln!(text, "  {sentence}"); // a String takes all
+    }
+    text
 }

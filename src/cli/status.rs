@@ -69,6 +69,25 @@ pub struct Region {
     endpoints: Vec<Endpoint>,
     load: Load,
     price_ms: f64,
+    // Left out by servers from before there was such a thing.
+    #[serde(default = "whole")]
+    offered: f64,
+    damped_s: Option<f64>,
+    held_s: Option<f64>,
+    pub drain: Option<Drain>,
+}
+
+/// How far a drain has come, as in the API's status.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Drain {
+    pub safe: bool,
+    pub safe_in_s: Option<f64>,
+    pub share_left: f64,
+    pub basis: String,
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 #[derive(Deserialize)]
@@ -124,6 +143,14 @@ fn render(status: &Shown) -> String {
     if let Some(error) = &status.overrides_error {
         let _ = writeln!(text, "\nWhat operators said of regions could not be read, and does not hold:\n  {error}");
     }
+    for region in status.regions.iter().filter(|region| region.held_s.is_some()) {
+        let _ = writeln!(
+            text,
+            "\n{} is HELD: its probes say down, but too many regions have gone at once; it is still answered.\n  \
+             Are the probes right? `meridian region down` takes it out, `meridian region auto` believes its probes.",
+            region.name
+        );
+    }
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text
 }
@@ -144,7 +171,7 @@ pub fn region_table(regions: &[Region]) -> String {
         let figure = |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.0}"));
         table.row([
             region.name.clone(),
-            region.standing.clone(),
+            standing(region),
             region.said.clone(),
             region.location.clone(),
             figure(region.load.load),
@@ -155,6 +182,22 @@ pub fn region_table(regions: &[Region]) -> String {
         ]);
     }
     table.render()
+}
+
+/// `up`, `down, damped 96 s`, `up at 40 %`, `drain, 30 % left`.
+fn standing(region: &Region) -> String {
+    let mut text = region.standing.clone();
+    let more = [
+        region.held_s.map(|left| format!(", HELD {}", duration(left))),
+        region.damped_s.map(|left| format!(", damped {}", duration(left))),
+        (region.offered < 1.0).then(|| format!(" at {:.0} %", region.offered * 100.0)),
+        region.drain.as_ref().map(|drain| match drain.safe {
+            true => ", safe".to_owned(),
+            false => format!(", {:.0} % left", drain.share_left * 100.0),
+        }),
+    ];
+    text.extend(more.into_iter().flatten());
+    text
 }
 
 fn used(load: &Load) -> String {
@@ -199,7 +242,7 @@ fn service_table(services: &[Service]) -> String {
 }
 
 /// `42 s`, `7 min`, `3.5 h`, `12 d`.
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7_200.0 => format!("{:.0} min", s / 60.0),

@@ -9,8 +9,10 @@
 //! - [`load_report`]: what regions say of their own load
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`reload`]: a new configuration, whole or not at all
+//! - `calm_log`: why answers are not what the probes alone would make them
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
+mod calm_log;
 pub mod config;
 pub mod diagnostic;
 pub mod geoip;

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::steer::stability::DrainBegin;
 use crate::steer::standing::Override;
 
-/// Largest file written and read back: some 1,000 regions with the longest names.
-const MAX_BYTES: u64 = 4 << 20;
+/// Largest file written and read back: some 1,000 regions with the longest names, all of them drained.
+const MAX_BYTES: u64 = 8 << 20;
 
 /// The file of overrides in a state directory.
 #[derive(Clone, Debug)]
@@ -36,12 +37,23 @@ pub enum StoreError {
     Stopped(String),
 }
 
+/// What is kept: all by qualified region name, `seoul@gslb.example.com`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// All but `auto`.
+    pub overrides: BTreeMap<String, Override>,
+    /// How drains began; of some or all regions that are drained.
+    pub drains: BTreeMap<String, DrainBegin>,
+}
+
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     version: u32,
-    /// By qualified region name, `seoul@gslb.example.com`.
     overrides: BTreeMap<String, Override>,
+    /// Left out where there are none, as in files that were written before there was such a thing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    drains: BTreeMap<String, DrainBegin>,
 }
 
 const VERSION: u32 = 1;
@@ -52,13 +64,13 @@ impl OverrideStore {
         OverrideStore { path: state_directory.join("overrides.json") }
     }
 
-    /// All overrides kept; none where nothing was kept yet.
-    pub fn load(&self) -> Result<BTreeMap<String, Override>, StoreError> {
+    /// All that was kept; nothing where nothing was kept yet.
+    pub fn load(&self) -> Result<Kept, StoreError> {
         let size = match fs::metadata(&self.path) {
             // A pipe would keep its reader waiting for ever.
             Ok(metadata) if !metadata.is_file() => return Err(self.corrupt("it is not a regular file".into())),
             Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
             Err(error) => return Err(self.io("read", error)),
         };
         if size > MAX_BYTES {
@@ -69,12 +81,13 @@ impl OverrideStore {
         if stored.version != VERSION {
             return Err(self.corrupt(format!("version {} is not {VERSION}", stored.version)));
         }
-        Ok(stored.overrides)
+        Ok(Kept { overrides: stored.overrides, drains: stored.drains })
     }
 
-    /// Keeps exactly these. When this returns, they survive a crash of the machine.
-    pub fn save(&self, overrides: &BTreeMap<String, Override>) -> Result<(), StoreError> {
-        let stored = Stored { version: VERSION, overrides: overrides.clone() };
+    /// Keeps exactly this. When it returns, all of it survives a crash of the machine.
+    pub fn save(&self, kept: &Kept) -> Result<(), StoreError> {
+        let Kept { overrides, drains } = kept.clone();
+        let stored = Stored { version: VERSION, overrides, drains };
         let text = serde_json::to_vec_pretty(&stored).map_err(|error| self.corrupt(error.to_string()))?;
         if text.len() as u64 > MAX_BYTES {
             return Err(StoreError::TooMany { path: self.path.clone(), bytes: text.len() });
@@ -121,23 +134,46 @@ impl OverrideStore {
 mod tests {
     use super::*;
 
+    fn kept(said: &[(&str, Override)]) -> Kept {
+        let overrides = said.iter().map(|&(name, said)| (name.to_owned(), said)).collect();
+        Kept { overrides, drains: BTreeMap::new() }
+    }
+
     #[test]
     fn what_was_kept_comes_back() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = OverrideStore::new(&directory.path().join("made/when/needed"));
-        assert!(store.load().expect("nothing yet").is_empty());
-        let said = BTreeMap::from([("seoul@gslb.example".to_owned(), Override::Drain)]);
+        assert_eq!(store.load().expect("nothing yet"), Kept::default());
+        let mut said = kept(&[("seoul@gslb.example", Override::Drain)]);
         store.save(&said).expect("kept");
         assert_eq!(store.load().expect("back"), said);
-        store.save(&BTreeMap::new()).expect("kept");
-        assert!(store.load().expect("back").is_empty());
+        let begin = DrainBegin { since_unix_ms: 1, cached_until_unix_ms: u64::MAX, load: Some(0.1) };
+        said.drains.insert("seoul@gslb.example".into(), begin);
+        store.save(&said).expect("kept");
+        assert_eq!(store.load().expect("back"), said);
+        store.save(&Kept::default()).expect("kept");
+        assert_eq!(store.load().expect("back"), Kept::default());
+    }
+
+    #[test]
+    fn files_from_before_drains_were_kept_are_read_and_those_without_drains_are_written_so() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = OverrideStore::new(directory.path());
+        let file = directory.path().join("overrides.json");
+        let text = "{\"version\":1,\"overrides\":{\"a\":\"drain\"}}";
+        fs::write(&file, text).expect("written");
+        let read = store.load().expect("read");
+        assert_eq!(read, kept(&[("a", Override::Drain)]));
+        store.save(&read).expect("kept");
+        let written = fs::read_to_string(&file).expect("there");
+        assert_eq!(written.split_whitespace().collect::<String>(), text);
     }
 
     #[test]
     fn a_leftover_of_a_crash_is_not_read() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = OverrideStore::new(directory.path());
-        let said = BTreeMap::from([("seoul@gslb.example".to_owned(), Override::Down)]);
+        let said = kept(&[("seoul@gslb.example", Override::Down)]);
         store.save(&said).expect("kept");
         fs::write(directory.path().join("overrides.json.new"), "{\"vers").expect("half a file");
         assert_eq!(store.load().expect("the old text"), said);
@@ -148,19 +184,31 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = OverrideStore::new(directory.path());
         let name = "x".repeat(2000);
-        let many = |count: usize| (0..count).map(|n| (format!("{name}{n}"), Override::Down)).collect();
+        let many = |count: usize| {
+            let names = || (0..count).map(|n| format!("{name}{n}"));
+            let begin = DrainBegin { since_unix_ms: 1 << 41, cached_until_unix_ms: 1 << 41, load: Some(1.0 / 3.0) };
+            Kept {
+                overrides: names().map(|name| (name, Override::Drain)).collect(),
+                drains: names().map(|name| (name, begin)).collect(),
+            }
+        };
         store.save(&many(1024)).expect("as many regions as there may be");
-        assert_eq!(store.load().expect("back").len(), 1024);
+        assert_eq!(store.load().expect("back").drains.len(), 1024);
         assert!(matches!(store.save(&many(4096)), Err(StoreError::TooMany { .. })));
-        assert_eq!(store.load().expect("the old ones").len(), 1024);
+        assert_eq!(store.load().expect("the old ones").overrides.len(), 1024);
     }
 
     #[test]
     fn what_is_not_ours_is_refused_with_its_path() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = OverrideStore::new(directory.path());
-        for text in ["", "{", "{\"version\":2,\"overrides\":{}}", "{\"version\":1,\"overrides\":{\"a\":\"sideways\"}}"]
-        {
+        for text in [
+            "",
+            "{",
+            "{\"version\":2,\"overrides\":{}}",
+            "{\"version\":1,\"overrides\":{\"a\":\"sideways\"}}",
+            "{\"version\":1,\"overrides\":{},\"drains\":{\"a\":{\"since_unix_ms\":-1}}}",
+        ] {
             fs::write(directory.path().join("overrides.json"), text).expect("written");
             let error = store.load().expect_err(text).to_string();
             assert!(error.contains("overrides.json") && error.contains("move it away"), "{error}");

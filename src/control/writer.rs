@@ -4,6 +4,7 @@
 //! ```text
 //!   probes ──────▶┐
 //!   load reports ▶│                        ┌─▶ Publisher ─▶ Snapshot
+//!   answers ─────▶│                        │
 //!   operators ───▶├─▶ Writer: one at a time┤
 //!   reloads ─────▶│   coalesced            └─▶ overrides.json
 //!   time ────────▶┘
@@ -12,7 +13,7 @@
 //! What changes an answer is published at once; figures that only people read, at most once a
 //! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,11 +21,13 @@ use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
 use crate::model::{Model, RegionId};
-use crate::state::{EndpointNews, LoadNews, Publisher};
+use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use crate::steer::demand::DemandSample;
 use crate::steer::standing::{Override, Standing};
 
+use super::calm_log::tell_changes;
 use super::load_report::LoadUpdate;
-use super::overrides::{OverrideStore, StoreError};
+use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
 
 /// How long news that changes no answer may wait, so that a thousand probes make one snapshot.
@@ -42,6 +45,8 @@ pub enum Command {
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
     /// Take a new atlas; all else stays.
     Atlas { atlas: Box<Atlas>, reply: oneshot::Sender<()> },
+    /// Count answers that were given. Their places and regions are those of this snapshot.
+    Demand { of: Arc<Snapshot>, samples: Vec<DemandSample> },
     /// Take all news that has come so far, publish, and say so.
     Settle { reply: oneshot::Sender<()> },
 }
@@ -149,7 +154,9 @@ impl Writer {
 
     fn publish(&mut self) {
         let began = Instant::now();
+        let before = self.publisher.shared().load_full();
         self.publisher.publish(began);
+        tell_changes(&before, &self.publisher.shared().load(), began);
         // What falls due while the snapshot is being made is due at once.
         self.due = self.publisher.next_change(began);
         self.calm = CALM.max(began.elapsed() * CALM_FACTOR);
@@ -231,6 +238,7 @@ impl Writer {
                 self.publish();
                 let _ = reply.send(());
             }
+            Command::Demand { of, samples } => self.demand(&of, &samples),
             Command::Settle { reply } => {
                 self.settle(sources);
                 let _ = reply.send(());
@@ -238,16 +246,22 @@ impl Writer {
         }
     }
 
+    /// Answers from before another model or atlas came are left out: a second's worth at most.
+    fn demand(&mut self, of: &Snapshot, samples: &[DemandSample]) {
+        let current = self.publisher.shared().load_full();
+        if Arc::ptr_eq(&of.model, &current.model) && Arc::ptr_eq(&of.atlas, &current.atlas) {
+            let now = Instant::now();
+            self.publisher.demand_news(samples, now);
+            self.due = self.publisher.next_change(now);
+        }
+    }
+
     async fn say(&mut self, name: &str, said: Override, sources: &mut Sources) -> Result<SayOutcome, SayError> {
         self.restore_overrides()?;
         let (region, id) = self.region_named(name, said)?;
         // Kept first: what an operator was told is so must be so after a crash.
-        let mut overrides = self.publisher.overrides().clone();
-        match said {
-            Override::Auto => overrides.remove(&region),
-            said => overrides.insert(region.clone(), said),
-        };
-        if let Err(error) = self.save(overrides, sources).await {
+        let kept = self.to_keep(&region, said);
+        if let Err(error) = self.save(kept, sources).await {
             error!("an override was refused: {error}");
             return Err(error.into());
         }
@@ -256,6 +270,18 @@ impl Writer {
         info!(%region, said = said.as_str(), "an override was set");
         let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));
         Ok(SayOutcome { region, standing })
+    }
+
+    /// All that is to be kept once this is said.
+    fn to_keep(&self, region: &str, said: Override) -> Kept {
+        let mut overrides = self.publisher.overrides().clone();
+        match said {
+            Override::Auto => overrides.remove(region),
+            said => overrides.insert(region.to_owned(), said),
+        };
+        let mut drains = self.publisher.drains((said == Override::Drain).then_some(region), Instant::now());
+        drains.retain(|name, _| overrides.get(name) == Some(&Override::Drain));
+        Kept { overrides, drains }
     }
 
     /// The region's qualified name, and its id. None for one that is not configured any more: its
@@ -289,9 +315,9 @@ impl Writer {
     }
 
     /// Keeps these, on another thread: while a disk is slow or gone, probes are heard all the same.
-    async fn save(&mut self, overrides: BTreeMap<String, Override>, sources: &mut Sources) -> Result<(), StoreError> {
+    async fn save(&mut self, kept: Kept, sources: &mut Sources) -> Result<(), StoreError> {
         let store = self.store.clone();
-        let mut saving = tokio::task::spawn_blocking(move || store.save(&overrides));
+        let mut saving = tokio::task::spawn_blocking(move || store.save(&kept));
         loop {
             tokio::select! {
                 biased;
@@ -306,9 +332,9 @@ impl Writer {
         if self.publisher.overrides_error().is_none() {
             return Ok(());
         }
-        let overrides = self.store.load()?;
+        let Kept { overrides, drains } = self.store.load()?;
         info!(overrides = overrides.len(), "what operators said of regions could be read again");
-        self.publisher.restore_overrides(overrides);
+        self.publisher.restore_overrides(overrides, drains, Instant::now());
         self.publish();
         Ok(())
     }
@@ -326,6 +352,7 @@ mod tests {
     use super::*;
     use crate::control::probe::{EndpointKey, Timings};
     use crate::steer::health::Verdict;
+    use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -387,7 +414,7 @@ mod tests {
             let outcome = writing.say(said, Override::Auto).await.expect("taken back");
             assert_eq!(outcome, SayOutcome { region: gone.into(), standing: None });
         }
-        let left = OverrideStore::new(state.path()).load().expect("kept");
+        let left = OverrideStore::new(state.path()).load().expect("kept").overrides;
         assert_eq!(left, BTreeMap::from([("mu@a.example".to_owned(), Override::Down)]));
     }
 

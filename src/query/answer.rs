@@ -75,7 +75,7 @@ fn answer_question(
         // (RFC 7871 section 7.1.2): then the resolver's address is all there is.
         subnet: subnet.filter(|subnet| subnet.prefix.len() > 0).map(|subnet| Seen::Subnet(subnet.prefix.address())),
     };
-    let Outcome { rcode, authoritative, scope } = respond(snapshot, &asked, &mut response);
+    let Outcome { rcode, authoritative, scope } = respond(snapshot, &asked, &mut response, counters);
     if let Some(ResponseOpt { subnet: Some((_, answered)), .. }) = &mut opt {
         *answered = scope;
     }

@@ -9,10 +9,14 @@
 //!    udp thread ─▶ Counters ─┼─▶ CounterSet::total() ─▶ Totals ─▶ metrics, API
 //!    tcp tasks ──▶ Counters ─┘
 //! ```
+//!
+//! Beside them a block keeps samples of services' answers: see [`super::demand`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::demand::{DemandTotals, Ring, Sample};
 use super::transport::Transport;
 
 /// All counters of the process: one block per thread, and one that the TCP tasks share.
@@ -21,18 +25,20 @@ pub struct CounterSet {
     /// Bounded by the threads ever started; a stopped thread's counts stay in the total.
     blocks: Mutex<Vec<Arc<Counters>>>,
     shared: Arc<Counters>,
+    /// Held by whoever empties the rings.
+    draining: Mutex<()>,
 }
 
 impl CounterSet {
     pub fn new() -> CounterSet {
         let shared = Arc::new(Counters::new(Writers::Many));
-        CounterSet { blocks: Mutex::new(vec![shared.clone()]), shared }
+        CounterSet { blocks: Mutex::new(vec![shared.clone()]), shared, draining: Mutex::new(()) }
     }
 
     /// A new block for one thread. Only that thread may count in it.
     pub fn register(&self) -> Arc<Counters> {
         let block = Arc::new(Counters::new(Writers::One));
-        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).push(block.clone());
+        self.lock().push(block.clone());
         block
     }
 
@@ -44,12 +50,37 @@ impl CounterSet {
     /// The sum over all blocks. Each number only ever grows.
     pub fn total(&self) -> Totals {
         let mut totals = Totals::default();
-        for block in self.blocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for block in self.lock().iter() {
             for (sum, cell) in totals.0.iter_mut().zip(&block.cells) {
                 *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
             }
         }
         totals
+    }
+
+    /// Gives all samples of answers since the last time, the oldest of each thread first, and sets
+    /// how sparsely each thread takes them from now on. Meant to be called once a second; `elapsed`
+    /// says how long ago it was the last time.
+    pub fn drain_demand(&self, elapsed: Duration, mut take: impl FnMut(Sample)) {
+        let _alone = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocks = self.lock().clone();
+        blocks.iter().for_each(|block| block.demand.drain(elapsed, &mut take));
+    }
+
+    /// What became of services' answers, over all blocks.
+    pub fn demand_totals(&self) -> DemandTotals {
+        let mut totals = DemandTotals::default();
+        for block in self.lock().iter() {
+            let DemandTotals { answers, samples, lost } = block.demand.totals();
+            totals.answers = totals.answers.wrapping_add(answers);
+            totals.samples = totals.samples.wrapping_add(samples);
+            totals.lost = totals.lost.wrapping_add(lost);
+        }
+        totals
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Counters>>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,6 +95,7 @@ impl Default for CounterSet {
 #[repr(align(128))]
 pub struct Counters {
     cells: [AtomicU64; Event::COUNT],
+    demand: Ring,
     writers: Writers,
 }
 
@@ -75,7 +107,7 @@ enum Writers {
 
 impl Counters {
     fn new(writers: Writers) -> Counters {
-        Counters { cells: std::array::from_fn(|_| AtomicU64::new(0)), writers }
+        Counters { cells: std::array::from_fn(|_| AtomicU64::new(0)), demand: Ring::new(), writers }
     }
 
     /// Counts one event.
@@ -88,6 +120,15 @@ impl Counters {
             Writers::Many => {
                 cell.fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Counts one answer of a service. `sample` is asked only now and then: see [`super::demand`].
+    #[inline]
+    pub fn answered(&self, sample: impl FnOnce() -> Sample) {
+        match self.writers {
+            Writers::One => self.demand.answered_by_one(sample),
+            Writers::Many => self.demand.answered_by_many(sample),
         }
     }
 }

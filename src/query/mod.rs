@@ -9,11 +9,12 @@
 //! - [`wire`]: parsing queries, writing responses
 //! - [`respond`]: RFC 1034 section 4.3.2 over the snapshot's names
 //! - [`service`]: the answers that depend on who asks
-//! - [`counters`]: what happened, in numbers
+//! - [`counters`], [`demand`]: what happened, in numbers; which clients were sent where, in samples
 //! - [`transport`]: sockets and their limits
 
 pub mod answer;
 pub mod counters;
+pub mod demand;
 pub mod respond;
 pub mod service;
 pub mod transport;

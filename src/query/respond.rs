@@ -9,6 +9,7 @@ use crate::state::Snapshot;
 use crate::state::names::{EncodedSet, Found, Node, NodeId};
 use crate::steer::decide::Seen;
 
+use super::counters::Counters;
 use super::service;
 use super::wire::query::{LowerName, Question};
 use super::wire::response::{Full, Owner, QUESTION_OWNER, Response, Section};
@@ -38,11 +39,12 @@ pub struct Outcome {
     pub scope: u8,
 }
 
-/// Writes the records that answer the question.
-pub fn respond(snapshot: &Snapshot, asked: &Asked<'_>, response: &mut Response<'_>) -> Outcome {
+/// Writes the records that answer the question. Of what happens, services' answers are counted.
+pub fn respond(snapshot: &Snapshot, asked: &Asked<'_>, response: &mut Response<'_>, counters: &Counters) -> Outcome {
     let mut walk = Walk {
         snapshot,
         asked,
+        counters,
         name: asked.question.name,
         owner: QUESTION_OWNER,
         aliases: 0,
@@ -75,6 +77,7 @@ pub(super) enum Step {
 pub(super) struct Walk<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) asked: &'a Asked<'a>,
+    pub(super) counters: &'a Counters,
     name: LowerName,
     /// Where `name` stands in the response.
     pub(super) owner: Owner<'static>,

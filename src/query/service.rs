@@ -7,6 +7,7 @@ use crate::model::{Endpoint, EndpointTarget, HttpsHint, RecordType, ServiceId};
 use crate::state::names::Node;
 use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_of_family};
 
+use super::demand::Sample;
 use super::respond::{Step, Walk};
 use super::wire::Rcode;
 use super::wire::response::{Full, Response, Section};
@@ -33,6 +34,7 @@ pub(super) fn answer(
         narrow(walk, believed, &decision);
         // An alias stands for every type at its name (RFC 1034 section 3.6.2).
         let begin = response.with_name(Section::Answer, walk.owner, RecordType::CNAME, ttl, host.as_wire())?;
+        count(walk, id, seen, &decision);
         let done = matches!(qtype, RecordType::CNAME | RecordType::ANY);
         return Ok(Some(if done { Step::Done(Rcode::NoError) } else { walk.follow(host.as_wire(), begin, response) }));
     }
@@ -49,6 +51,8 @@ pub(super) fn answer(
         (RecordType::HTTPS, Some(hint)) => https(walk, &decision, hint, response)?,
         _ => addresses(walk, &decision, Family::Ipv6, response)?,
     };
+    // NODATA counts, too: else regions without IPv6 would seem to have fewer clients.
+    count(walk, id, seen, &decision);
     if written {
         return Ok(Some(Step::Done(Rcode::NoError)));
     }
@@ -58,6 +62,18 @@ pub(super) fn answer(
     let elsewhere = if qtype == RecordType::A { offers.ipv4 } else { offers.ipv6 };
     let longest = if elsewhere || offers.hosts { ttl } else { u32::MAX };
     walk.negative_for(longest, node, Rcode::NoError, response).map(Some)
+}
+
+/// Counts an answer that was given: which clients were sent where.
+fn count(walk: &Walk<'_>, service: ServiceId, seen: Seen, decision: &Decision) {
+    walk.counters.answered(|| Sample {
+        client: seen.address(),
+        service,
+        region: decision.region,
+        ttl: decision.ttl.as_secs(),
+        weight: 1,
+        reloads: walk.snapshot.reloads as u16, // its low bits
+    });
 }
 
 fn narrow(walk: &mut Walk<'_>, believed: Option<Seen>, decision: &Decision) {

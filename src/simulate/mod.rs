@@ -14,8 +14,24 @@
 //! - [`world`]: the regions and locations of a simulation, as a model and an atlas
 //! - [`run`]: one second after the other
 //! - [`stdio`], [`lines`]: the protocol of `meridian simulate --stdio`
+//!
+//! And a world to try it in:
+//!
+//! - [`cities`], [`globe`]: who asks, from where, and what it truly costs to serve them
+//! - [`incident`]: what goes wrong
+//! - [`clients`]: resolvers that keep answers, and their clients who follow them
+//! - [`day`]: the closed loop of all these with something that steers
+//! - [`optimum`]: the best that could have been done
+//! - [`baselines`]: simpler ways to steer, to compare with
 
+pub mod baselines;
+pub mod cities;
+pub mod clients;
+pub mod day;
+pub mod globe;
+pub mod incident;
 pub mod lines;
+pub mod optimum;
 pub mod run;
 pub mod stdio;
 pub mod world;

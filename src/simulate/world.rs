@@ -166,7 +166,7 @@ fn endpoint_address(region: usize) -> IpAddr {
 }
 
 /// The defaults of a zone file's check.
-fn check() -> Check {
+pub(super) fn check() -> Check {
     Check {
         kind: CheckKind::Tcp { port: 443 },
         interval: Duration::from_secs(5),

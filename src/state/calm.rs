@@ -135,11 +135,8 @@ impl Calm {
             let facts = self.regions.entry(name).or_default();
             let since = UNIX_EPOCH + Duration::from_millis(begin.since_unix_ms.min(MAX_UNIX_MS));
             let end = UNIX_EPOCH + Duration::from_millis(begin.cached_until_unix_ms.min(MAX_UNIX_MS));
-            // A clock that was set in between must not make a drain last for years.
-            let left = end.duration_since(wall).unwrap_or_default().min(MAX_LEFT);
-            let gone = wall.duration_since(since).unwrap_or_default();
             facts.drain = Some(Begin { since, load: begin.load.filter(|load| load.is_finite()) });
-            facts.named = Some(Named { until: now.checked_sub(gone).unwrap_or(now), cached_until: now + left });
+            facts.named = Some(Named { until: instant(since, now, wall), cached_until: instant(end, now, wall) });
         }
     }
 }
@@ -341,6 +338,15 @@ fn fresh_load(load: &LoadState) -> Option<f64> {
 fn longest_ttl(model: &Model, id: RegionId) -> Duration {
     let of_region = model.services.iter().filter(|service| service.regions.contains(&id));
     Duration::from_secs(of_region.map(|service| u64::from(service.ttl.as_secs())).max().unwrap_or(0))
+}
+
+/// A time by the wall clock as one of this process.
+fn instant(at: SystemTime, now: Instant, wall: SystemTime) -> Instant {
+    match at.duration_since(wall) {
+        // A clock that was set in between must not make a drain last for years.
+        Ok(left) => now + left.min(MAX_LEFT),
+        Err(past) => now.checked_sub(past.duration()).unwrap_or(now),
+    }
 }
 
 fn kept(begin: Begin, cached_until: Instant, now: Instant, wall: SystemTime) -> DrainBegin {

@@ -299,21 +299,22 @@ impl Publisher {
         self.overrides_error = Some(why.into());
     }
 
-    /// Takes what operators said before, and forgets that it could not be read. Call
+    /// Takes what operators said before, and how drains began; forgets that it could not be read. Call
     /// [`Publisher::publish`] after.
-    pub fn restore_overrides(&mut self, overrides: BTreeMap<String, Override>) {
+    pub fn restore_overrides(
+        &mut self,
+        overrides: BTreeMap<String, Override>,
+        drains: BTreeMap<String, DrainBegin>,
+        now: Instant,
+    ) {
         (self.overrides, self.overrides_error) = (overrides, None);
+        self.calm.restore_drains(drains, now, SystemTime::now());
     }
 
     /// All drains under way, and one of `also` that begins now, by qualified region name: what must survive a
     /// restart beside the overrides.
     pub fn drains(&self, also: Option<&str>, now: Instant) -> BTreeMap<String, DrainBegin> {
         self.calm.drains(also, &self.shared.load(), now, SystemTime::now())
-    }
-
-    /// Takes drains that began before a restart. Call [`Publisher::publish`] after.
-    pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, now: Instant) {
-        self.calm.restore_drains(drains, now, SystemTime::now());
     }
 
     /// Why what operators said before could not be read, if so.

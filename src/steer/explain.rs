@@ -55,6 +55,12 @@ pub struct RegionRow {
     pub excluded: Option<&'static str>,
     /// Seconds since the last probe of any of its endpoints.
     pub probe_age_s: Option<f64>,
+    /// 0.1 to 1: the part of its capacity it offers, less than 1 during a slow start.
+    pub offered: f64,
+    /// Seconds it stays out though its probes say up, for having gone down too often.
+    pub damped_s: Option<f64>,
+    /// Seconds it is answered though its probes say down, because too many of its zone have gone at once.
+    pub held_s: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -113,6 +119,9 @@ pub fn explain(
             share,
             excluded: (share == 0.0).then(|| why_excluded(service.policy, state, eligible[index])),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
+            offered: state.map_or(1.0, |state| state.offered),
+            damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
+            held_s: state.and_then(|state| seconds_to(state.stability.held_until, now)),
         }
     });
     Some(Explanation {
@@ -160,6 +169,9 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
 }
 
 fn why_excluded(policy: Policy, state: Option<&RegionState>, eligible: bool) -> &'static str {
+    if state.is_some_and(|state| state.stability.damped_until.is_some()) {
+        return "damped: it went down too often";
+    }
     match (state.map(|state| (state.said, state.standing)), policy) {
         (Some((Override::Down, _)), _) => "down by override",
         (Some((Override::Drain, _)), _) => "draining by override",
@@ -180,6 +192,10 @@ fn load_row(state: &RegionState, now: Instant) -> Option<LoadRow> {
         age_s: now.saturating_duration_since(figure.at).as_secs_f64(),
         stale: state.load.stale,
     })
+}
+
+fn seconds_to(until: Option<Instant>, now: Instant) -> Option<f64> {
+    Some(until?.saturating_duration_since(now).as_secs_f64())
 }
 
 fn probe_age(state: &RegionState, now: Instant) -> Option<f64> {

@@ -40,4 +40,4 @@ pub mod sites;
 pub mod stability;
 pub mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

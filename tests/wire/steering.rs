@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use meridian::model::Prefix;
 use meridian::query::counters::CounterSet;
+use meridian::query::demand::Sample;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::Snapshot;
 
@@ -223,6 +225,38 @@ fn within(prefix: Prefix, longest: u8, chance: &mut fastrand::Rng) -> IpAddr {
 }
 
 /// Asks the function that answers packets, without sockets: the same octets, much faster.
+#[test]
+fn services_answers_are_counted_with_the_client_they_were_decided_by() {
+    let snapshot = server().snapshot();
+    let set = CounterSet::new();
+    let counters = set.register();
+    let counted = |ask: Ask| {
+        let client = Client { address: "127.33.0.9".parse().expect("an address"), transport: Transport::Udp };
+        answer(&snapshot, &ask.wire(), client, &mut [0; 1232], &counters);
+        let mut samples = Vec::new();
+        set.drain_demand(Duration::from_secs(1), |sample| samples.push(sample));
+        let name = |sample: Sample| {
+            let region = snapshot.model.region(sample.region).name.to_string();
+            (sample.client.to_string(), region, sample.ttl, sample.weight)
+        };
+        samples.into_iter().map(name).collect::<Vec<_>>()
+    };
+    let one = |client: &str, region: &str| vec![(client.to_owned(), region.to_owned(), 30, 1)];
+    for qtype in ["A", "AAAA", "HTTPS"] {
+        let ask = Ask::new("www.steer.test", qtype);
+        assert_eq!(counted(ask.clone().subnet("127.82.7.0/24")), one("127.82.7.0", "seoul"), "{qtype}");
+        assert_eq!(counted(ask), one("127.33.0.9", "paris"), "{qtype}");
+    }
+    // Its subnet is not believed; NODATA of a family; an alias to a balancer elsewhere.
+    assert_eq!(counted(Ask::new("plain.steer.test", "A").subnet("127.82.7.0/24")), one("127.33.0.9", "paris"));
+    assert_eq!(counted(Ask::new("v4only.steer.test", "AAAA")).len(), 1);
+    assert_eq!(counted(Ask::new("hosted.steer.test", "A")).len(), 1);
+    // Not of a service, not of a type that is steered, not an answer.
+    for (name, qtype) in [("ns1.steer.test", "A"), ("www.steer.test", "TXT"), ("missing.steer.test", "A")] {
+        assert_eq!(counted(Ask::new(name, qtype)), [], "{name} {qtype}");
+    }
+}
+
 fn direct(snapshot: &Snapshot, ask: &Ask) -> Reply {
     let mut out = [0; 1232];
     let client = Client { address: Ipv4Addr::LOCALHOST.into(), transport: Transport::Udp };

@@ -18,7 +18,7 @@
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`service`]: a zone file
 
 mod check;
-mod duration;
+pub mod duration;
 mod files;
 mod geo;
 mod load_report;

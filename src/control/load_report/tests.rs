@@ -207,7 +207,7 @@ async fn haproxys_stats_socket_is_asked_over_unix_and_tcp() {
 #[tokio::test]
 async fn hung_feeds_cost_only_themselves() {
     let (hung, _requests) = serve(None).await;
-    let slow_body = format!("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{{\"load\"");
+    let slow_body = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"load\"".to_owned();
     let half = serve_and_hold(slow_body).await;
     let (well, _requests) = serve(answer("200 OK", r#"{"load": 1}"#)).await;
     let (sink, mut updates) = mpsc::channel(1000);

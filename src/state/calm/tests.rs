@@ -512,7 +512,8 @@ fn a_drain_goes_on_over_a_restart() {
     assert_eq!(progress(&next, 0, 0.0).0, Some(90.0), "nothing known: it may have been named until now");
     let began = kept[&name(0)];
     let sooner = DrainBegin { cached_until_unix_ms: began.cached_until_unix_ms - 20_000, ..began };
-    next.publisher.restore_drains(BTreeMap::from([(name(0), sooner)]), next.began);
+    let drained = BTreeMap::from([(name(0), Override::Drain)]);
+    next.publisher.restore_overrides(drained, BTreeMap::from([(name(0), sooner)]), next.began);
     next.publish(0.0);
     let (safe_at, ..) = progress(&next, 0, 0.0);
     assert!(safe_at.is_some_and(|at| (69.0..71.0).contains(&at)), "{safe_at:?}");
@@ -524,7 +525,8 @@ fn a_drain_goes_on_over_a_restart() {
 fn nonsense_that_was_kept_drains_no_longer_than_a_week() {
     let mut story = Story::begin(model(&[&[0, 1]]), BTreeMap::from([(name(0), Override::Drain)]));
     let nonsense = DrainBegin { since_unix_ms: u64::MAX, cached_until_unix_ms: u64::MAX, load: Some(f64::NAN) };
-    story.publisher.restore_drains(BTreeMap::from([(name(0), nonsense)]), story.began);
+    let drained = BTreeMap::from([(name(0), Override::Drain)]);
+    story.publisher.restore_overrides(drained, BTreeMap::from([(name(0), nonsense)]), story.began);
     story.publish(0.0);
     let (safe_at, left, basis) = progress(&story, 0, 0.0);
     assert_eq!((safe_at, left, basis), (Some(7.0 * 86_400.0 + 60.0), 1.0, Basis::Ttl));

@@ -1,0 +1,161 @@
+//! `meridian region drain --wait`: begins a drain, and tells how far it has come until it is safe.
+//!
+//! ```text
+//!   say `drain` ─▶ status, once a second ─▶ a line now and then ─▶ safe: 0, too late: 1
+//! ```
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::admin::api::Said;
+use crate::admin::client::{AdminClient, ClientError};
+use crate::control::config::duration;
+use crate::steer::standing::Override;
+
+use super::live::Server;
+use super::output::{self, Failure, Outcome};
+use super::status::{self, Drain};
+
+/// How often the server is asked.
+const POLL: Duration = Duration::from_secs(1);
+/// A line at least so often, so that nobody takes a wait for a hang.
+const LINE: Duration = Duration::from_secs(10);
+/// And whenever so much less is left, as a part of all.
+const STEP: f64 = 0.05;
+
+/// What `region drain` takes besides the region.
+#[derive(Args)]
+pub struct Waiting {
+    /// Wait until no answer sends clients there any more, and tell how many may be left
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after this long, such as 90s or 30m; the drain goes on
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration, requires = "wait")]
+    timeout: Duration,
+    /// Print JSON, one object per line
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| "expected a duration such as 90s, 30m or 1h30m".to_owned())
+}
+
+/// Drains the region, by bare or qualified name.
+pub fn run(server: &Server, region: &str, waiting: &Waiting) -> Outcome {
+    let done = server.ask(async |server| server.say(region, Override::Drain).await)?;
+    match waiting.json {
+        true => print_line(&json!(done))?,
+        false => output::print(&super::region::in_words(&done))?,
+    }
+    if !waiting.wait {
+        return Ok(());
+    }
+    match server.ask(async |server| wait(server, &done, waiting).await)?? {
+        Ended::Safe => Ok(()),
+        Ended::Late => Err(Failure::new(format!(
+            "{} is not safe after {}; it goes on draining",
+            done.region,
+            duration::show(waiting.timeout)
+        ))
+        .help("wait again with the same command; `meridian region list` shows how far it is")),
+        Ended::Over => Err(Failure::new(format!("{} drains no more: somebody said otherwise", done.region))),
+    }
+}
+
+enum Ended {
+    Safe,
+    Late,
+    Over,
+}
+
+async fn wait(server: &AdminClient, done: &Said, waiting: &Waiting) -> Result<Outcome<Ended>, ClientError> {
+    let began = Instant::now();
+    let mut told: Option<(Instant, f64)> = None;
+    loop {
+        let status = match server.status().await {
+            // It may be restarting: the drain goes on over that.
+            Err(ClientError::CannotConnect { .. }) => None,
+            status => Some(status?),
+        };
+        if let Some(status) = status {
+            let Some((json, drain)) = drain_of(&status, &done.region) else { return Ok(Ok(Ended::Over)) };
+            let news = told.is_none_or(|(at, left)| at.elapsed() >= LINE || (left - drain.share_left).abs() >= STEP);
+            if news || drain.safe {
+                if let Err(failure) = tell(done, json, &drain, waiting.json) {
+                    return Ok(Err(failure));
+                }
+                told = Some((Instant::now(), drain.share_left));
+            }
+            if drain.safe {
+                return Ok(Ok(Ended::Safe));
+            }
+        }
+        let left = waiting.timeout.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(Ok(Ended::Late));
+        }
+        tokio::time::sleep(POLL.min(left)).await;
+    }
+}
+
+/// The region's drain in a server's status, and what is shown of it; `None` where it does not drain.
+fn drain_of<'a>(status: &'a Value, region: &str) -> Option<(&'a Value, Drain)> {
+    let mut regions = status.get("regions")?.as_array()?.iter();
+    let json = regions.find(|of| of["name"] == region)?.get("drain")?;
+    Some((json, serde_json::from_value(json.clone()).ok()?))
+}
+
+fn tell(done: &Said, json: &Value, drain: &Drain, as_json: bool) -> Outcome {
+    if !as_json {
+        return output::print(&format!("  {}\n", in_words(drain)));
+    }
+    let mut line = json.clone();
+    line["region"] = json!(done.region);
+    print_line(&line)
+}
+
+fn print_line(json: &Value) -> Outcome {
+    output::print(&format!("{json}\n"))
+}
+
+fn in_words(drain: &Drain) -> String {
+    let left = drain.share_left * 100.0;
+    let left = match drain.basis.as_str() {
+        "ttl" => format!("at most {left:.0} % of its clients left, by TTL"),
+        "load" => format!("{left:.0} % of its clients left, by its load"),
+        _ => return "still answered, since no other region can be: not safe".to_owned(),
+    };
+    match drain.safe_in_s {
+        _ if drain.safe => format!("safe: no answer sends clients there any more; {left}"),
+        Some(seconds) => format!("{left}; safe in {} at the earliest", status::duration(seconds)),
+        None => left,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_is_told_in_words() {
+        let drain = |safe, safe_in_s, basis: &str| {
+            in_words(&Drain { safe, safe_in_s, share_left: 0.4, basis: basis.to_owned() })
+        };
+        assert_eq!(
+            drain(false, Some(30.0), "ttl"),
+            "at most 40 % of its clients left, by TTL; safe in 30 s at the earliest"
+        );
+        assert!(drain(true, Some(0.0), "load").starts_with("safe: no answer"));
+        assert!(drain(false, None, "answered").contains("not safe"));
+    }
+
+    #[test]
+    fn a_region_that_does_not_drain_has_none() {
+        let status = json!({ "regions": [{ "name": "a@b", "drain": null }, { "name": "c@d" }] });
+        assert!(["a@b", "c@d", "e@f"].iter().all(|region| drain_of(&status, region).is_none()));
+        assert!(drain_of(&json!(7), "a@b").is_none());
+    }
+}

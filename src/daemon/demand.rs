@@ -1,0 +1,123 @@
+//! Carries what was answered from the packet path to the planner: samples of addresses in, answers
+//! per service, place and region out, once a second.
+//!
+//! Stands here since the query plane and the writer do not know each other. Where clients are is
+//! looked up outside both: no thread that answers, and not the writer either, waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::control::writer::Command;
+use crate::query::counters::CounterSet;
+use crate::state::{Shared, Snapshot};
+use crate::steer::demand::DemandSample;
+
+/// How often: well before a ring that was empty can be full again.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Carries samples until the writer has gone.
+pub async fn carry(shared: Shared, counters: Arc<CounterSet>, commands: mpsc::Sender<Command>) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = Instant::now();
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        let of = shared.load_full();
+        let samples = located(&of, &counters, now - std::mem::replace(&mut last, now));
+        // While the writer makes a large plan this waits: then the rings thin their samples out.
+        if !samples.is_empty() && commands.send(Command::Demand { of, samples }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What was answered since the last time, in the order of services, places and regions. Answers
+/// from before the snapshot's last reload are left out: their ids mean something else now.
+fn located(snapshot: &Snapshot, counters: &CounterSet, elapsed: Duration) -> Vec<DemandSample> {
+    let mut weights = BTreeMap::new();
+    counters.drain_demand(elapsed, |sample| {
+        if sample.reloads == snapshot.reloads as u16 {
+            let place = snapshot.atlas.locate(sample.client).place;
+            let weight = f64::from(sample.weight) * f64::from(sample.ttl);
+            *weights.entry((sample.service, place, sample.region)).or_insert(0.0) += weight;
+        }
+    });
+    let sample = |((service, place, region), weight): (_, f64)| {
+        (weight > 0.0).then_some(DemandSample { service, place, region, weight: weight as f32 })
+    };
+    weights.into_iter().filter_map(sample).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap as Map;
+
+    use super::*;
+    use crate::model::{Policy, RegionId, ServiceId};
+    use crate::query::demand::Sample;
+    use crate::state::Publisher;
+    use crate::steer::testing::{World, at};
+
+    fn publisher() -> Publisher {
+        let world = World::new(Policy::Score, &[("west", at(0.0, -90.0)), ("east", at(0.0, 90.0))])
+            .clients(&[("10.0.0.0/9", at(0.0, -80.0)), ("10.128.0.0/9", at(0.0, 80.0))]);
+        Publisher::new(world.model, world.atlas, "", 0, Map::new(), std::time::Instant::now())
+    }
+
+    fn answer(client: &str, region: u16, ttl: u32, reloads: u16) -> Sample {
+        let client = client.parse().expect("an address");
+        Sample { client, service: ServiceId(0), region: RegionId(region), ttl, weight: 1, reloads }
+    }
+
+    #[test]
+    fn answers_add_up_by_place_and_region_over_all_threads() {
+        let snapshot = publisher().shared().load_full();
+        let counters = CounterSet::new();
+        let (one, other) = (counters.register(), counters.shared());
+        one.answered(|| answer("10.0.0.1", 0, 30, 0));
+        one.answered(|| answer("10.1.2.3", 0, 5, 0));
+        other.answered(|| answer("::ffff:10.2.0.1", 0, 5, 0));
+        other.answered(|| answer("10.200.0.1", 1, 30, 0));
+        other.answered(|| answer("10.200.0.1", 1, 0, 0)); // a life of nothing covers nobody
+        let place = |address: &str| snapshot.atlas.locate(address.parse().expect("an address")).place;
+        let sample = |address: &str, region, weight| DemandSample {
+            service: ServiceId(0),
+            place: place(address),
+            region: RegionId(region),
+            weight,
+        };
+        let samples = located(&snapshot, &counters, PERIOD);
+        assert_eq!(samples, [sample("10.0.0.1", 0, 40.0), sample("10.200.0.1", 1, 30.0)]);
+        assert_eq!(located(&snapshot, &counters, PERIOD), []);
+    }
+
+    #[test]
+    fn answers_from_before_a_reload_are_left_out() {
+        let snapshot = publisher().shared().load_full();
+        let counters = CounterSet::new();
+        counters.shared().answered(|| answer("10.0.0.1", 0, 30, 1));
+        assert_eq!(located(&snapshot, &counters, PERIOD), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn samples_arrive_every_second_until_the_writer_has_gone() {
+        let counters = Arc::new(CounterSet::new());
+        let (commands, mut writer) = mpsc::channel(1);
+        let shared = publisher().shared();
+        let carrying = tokio::spawn(carry(shared.clone(), counters.clone(), commands));
+        for _ in 0..2 {
+            counters.shared().answered(|| answer("10.0.0.1", 0, 30, 0));
+            let Some(Command::Demand { of, samples }) = writer.recv().await else { panic!("no samples") };
+            assert!(Arc::ptr_eq(&of, &shared.load_full()));
+            assert_eq!(samples.len(), 1);
+        }
+        drop(writer);
+        counters.shared().answered(|| answer("10.0.0.1", 0, 30, 0));
+        carrying.await.expect("it ends");
+    }
+}
