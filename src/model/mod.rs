@@ -8,10 +8,11 @@
 //!
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
 //! - [`prefix`], [`location`]: who a client is
-//! - [`region`], [`service`], [`policy`]: what is steered, and how
+//! - [`region`], [`load_report`], [`service`], [`policy`]: what is steered, and how
 //! - [`steering`]: what keeps that calm
 //! - [`zone`]: all of it together, the [`Model`]
 
+pub mod load_report;
 pub mod location;
 pub mod name;
 pub mod policy;
@@ -23,14 +24,17 @@ pub mod steering;
 pub mod ttl;
 pub mod zone;
 
+pub use load_report::{
+    EnvoyField, HaproxyField, JsonTime, LabelMatch, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource,
+    MetricSelector, NginxField, NginxPlusField, NginxPlusPart, Scrape, ScrapeAddress, quoted,
+};
 pub use location::{Continent, Coordinates, CountryCode, Location};
 pub use name::{Name, NameError};
 pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, Rule, Weight};
 pub use prefix::Prefix;
 pub use record::{Record, RecordType};
 pub use region::{
-    Check, CheckKind, Endpoint, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadLimits, LoadReport, LoadReportKind,
-    Region, RegionId, TlsCheck, Watermarks,
+    Check, CheckKind, Endpoint, EndpointTarget, HttpCheck, Layer, LoadLimits, Region, RegionId, TlsCheck, Watermarks,
 };
 pub use service::{HttpsHint, Service, ServiceId, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};
