@@ -14,7 +14,7 @@
 //! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -212,9 +212,13 @@ impl Writer {
     }
 
     fn load(&mut self, update: LoadUpdate) {
-        let LoadUpdate { region, outcome, .. } = update;
+        let LoadUpdate { region, at, outcome } = update;
         let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
-        self.publisher.load_news(LoadNews { region, outcome }, Instant::now());
+        // By the wall clock until here, since some reports say a time. A clock set back makes it now.
+        let (now, age) = (Instant::now(), SystemTime::now().duration_since(at).unwrap_or_default());
+        // So old that this clock cannot say it: nobody can act on that.
+        let Some(at) = now.checked_sub(age) else { return };
+        self.publisher.load_news_of(LoadNews { region, outcome }, at, now);
     }
 
     async fn command(&mut self, command: Command, sources: &mut Sources) {
@@ -362,6 +366,7 @@ mod tests {
     use crate::steer::health::Verdict;
     use std::collections::BTreeMap;
     use std::path::Path;
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
