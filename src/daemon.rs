@@ -22,12 +22,12 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::atlas::Atlas;
-use crate::control::config::{Config, Limits, Loaded};
+use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS};
 use crate::control::load_report::Scraper;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
-use crate::control::rum::Measurements;
+use crate::control::rum::{Measurements, listener};
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
@@ -101,12 +101,13 @@ impl Daemon {
         let (stop, stopping) = watch::channel(false);
         let writer = Writer::new(publisher, store).run(Sources { endpoints, loads, commands: said });
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
-        let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates));
+        let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
             commands: commands.clone(),
+            loads: updates,
             reloads: reloads.clone(),
             load_status: reloader.status(),
             started: Instant::now(),
@@ -210,7 +211,9 @@ impl Bound {
 fn open_files(config: &Config) -> u64 {
     const REST: usize = 512;
     let Limits { tcp_connections, probes, .. } = config.limits;
-    tcp_connections.saturating_add(probes).saturating_add(REST) as u64
+    let browsers = if config.listen.rum.is_some() { listener::CONNECTIONS } else { 0 };
+    // One load report under way per region at most.
+    [tcp_connections, probes, MAX_REGIONS, browsers].into_iter().fold(REST, usize::saturating_add) as u64
 }
 
 /// Raises this process's own limit of open files towards `needed`, as far as the system lets it. The

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::control::load_report::PushedLoad;
 use crate::control::reload::{ReloadRequest, Reloaded};
 use crate::control::rum::Imported;
 use crate::control::rum::import::{self, Format};
@@ -24,6 +25,7 @@ use crate::steer::standing::{Override, Standing};
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};
 use super::latency::{self, LatencyReport, Wanted};
+use super::load::{self, LoadTaken};
 use super::problem::Problem;
 use super::shares::ShareCounts;
 use super::status::{self, Status};
@@ -52,6 +54,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/explain", get(get_explain))
         .route("/v1/regions/{name}/override", post(post_override))
         .route("/v1/latency", get(get_latency).post(post_latency))
+        .route("/v1/regions/{name}/load", post(post_load))
         .route("/v1/reload", post(post_reload))
         .route("/metrics", get(get_metrics))
         .route(ALIVE, get(|| async { "alive\n" }))
@@ -79,6 +82,7 @@ fn routes() -> Vec<String> {
         "POST /v1/regions/NAME/override {\"override\": \"up|down|drain|auto\"}",
         "GET /v1/latency[?region=NAME][&network=NETWORK][&country=CODE][&limit=COUNT]",
         "POST /v1/latency[?replace=true] (a table as text/csv or application/json)",
+        "POST /v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",
         "POST /v1/reload",
         "GET /metrics",
         "GET /healthz",
@@ -226,6 +230,23 @@ fn shaky(snapshot: &Snapshot, id: ServiceId) -> Option<String> {
         Footing::AllWithdrawn => {
             Some(format!("{name}: every region is withdrawn; all are answered, since no answer would be an outage"))
         }
+    }
+}
+
+async fn post_load(
+    State(api): Shared,
+    Path(region): Path<String>,
+    request: Request,
+) -> Result<Json<LoadTaken>, Problem> {
+    let pushed: PushedLoad = json(request).await?;
+    if region.len() > MAX_REGION {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
+    }
+    let (update, taken) = load::take(&api.context.shared.load_full(), &region, &pushed)?;
+    match tokio::time::timeout(WRITER, api.context.loads.send(update)).await {
+        Ok(Ok(())) => Ok(Json(taken)),
+        Ok(Err(_)) => Err(Problem::unavailable("the server is stopping")),
+        Err(_) => Err(Problem::unavailable("the server has too many reports to take: this one was dropped")),
     }
 }
 

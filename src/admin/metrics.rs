@@ -339,7 +339,7 @@ fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result 
     )?;
     out.gauge(
         "region_load_failing",
-        "1 where the last scrape of the load report brought no figure",
+        "1 where the last load report brought no figure, or one that is not believed as it stands",
         regions.each(|state| Some(u32::from(state.load.error.is_some()))),
     )?;
     out.gauge(
