@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use meridian::atlas::Atlas;
 use meridian::model::{
-    Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Model, Name, Policy, Prefix,
-    Region, RegionId, Service, Ttl, Weights, Zone, ZoneId,
+    Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, Model, Name, Policy, Prefix, Region, RegionId,
+    Service, Ttl, Weights, Zone, ZoneId,
 };
 use meridian::state::{LoadNews, Publisher};
 use meridian::steer::demand::Demand;
@@ -176,12 +176,8 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
             layer: Layer::L7,
         }],
         check: None,
-        load_report: Some(LoadReport {
-            kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
-            url: "http://192.0.2.1/".into(),
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(3),
-        }),
+        rum_url: None,
+        load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
         min_healthy: 1,
         slow_start: Region::SLOW_START,
     }

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use meridian::admin::client::{AdminClient, ClientError};
 use meridian::admin::{self, Context};
-use meridian::control::config::{self, Loaded};
+use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::overrides::OverrideStore;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
+use meridian::control::rum::{Measurements, unix_now};
 use meridian::control::writer::{Sources, Writer};
 use meridian::daemon::Daemon;
 use meridian::model::{RegionId, ServiceId};
@@ -82,6 +83,7 @@ ns1  A    198.51.100.53
 [region.seoul]
 location = { country = "KR" }
 endpoints = [{ address = "192.0.2.99" }]
+load_report.push = { interval = "5s", max_age = "20s" }
 [service.www]
 regions = ["seoul"]
 "#;
@@ -95,10 +97,7 @@ struct Fixture {
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     /// Kept, so that the writer hears nothing instead of an end.
-    _sources: (
-        mpsc::Sender<meridian::control::probe::EndpointReport>,
-        mpsc::Sender<meridian::control::load_report::LoadUpdate>,
-    ),
+    _probes: mpsc::Sender<meridian::control::probe::EndpointReport>,
 }
 
 fn loaded(directory: &Path) -> Loaded {
@@ -144,15 +143,20 @@ impl Fixture {
             shared,
             counters: counters.clone(),
             commands,
+            loads: load_sender,
             reloads,
             load_status: load_status.clone(),
             started: now,
+            measurements: Arc::new(Measurements::open(
+                &RumSettings::default(),
+                &state.path().join("state"),
+                unix_now(),
+            )),
             token: token.map(str::to_owned),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(admin::serve(listener, context, async { _ = stopped.await }));
-        let _sources = (endpoint_sender, load_sender);
-        Fixture { address, counters, load_status, state, stop: Some(stop), serving, _sources }
+        Fixture { address, counters, load_status, state, stop: Some(stop), serving, _probes: endpoint_sender }
     }
 
     fn client(&self) -> AdminClient {
@@ -420,6 +424,72 @@ async fn bodies_must_be_small_json_and_say_so() {
     assert_eq!(fixture.raw(&chunked).await.status, 400, "blanks are no JSON");
     assert_eq!(fixture.client().status().await.expect("a status")["regions"][1]["standing"], "up");
     assert_eq!(fixture.post(target, "Content-Type: application/json; charset=utf-8\r\n", fine).await.status, 200);
+}
+
+const PUSH: &str = "/v1/regions/seoul@other.example/load";
+
+#[tokio::test]
+async fn pushed_loads_are_taken_and_shown() {
+    let fixture = Fixture::start().await;
+    let answer = fixture.post(PUSH, JSON, r#"{"load": 30, "capacity": 40, "age_s": 2}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let expected = json!({
+        "region": "seoul@other.example", "load": 30.0, "capacity": 40.0, "utilisation": 0.75,
+        "age_s": 2.0, "stale": false, "stale_after_s": 20.0
+    });
+    assert_eq!(answer.json(), expected);
+    let seen = async {
+        loop {
+            let status = fixture.client().status().await.expect("a status");
+            let load = status["regions"][2]["load"].clone();
+            if !load["load"].is_null() {
+                break load;
+            }
+        }
+    };
+    let load = tokio::time::timeout(Duration::from_secs(5), seen).await.expect("published");
+    assert_eq!((&load["load"], &load["capacity"], &load["stale"]), (&json!(30.0), &json!(40.0), &json!(false)));
+    assert!((2.0..10.0).contains(&load["age_s"].as_f64().expect("an age")), "{load}");
+    // Late news is refused, and the newer figure stays.
+    let late = fixture.post(PUSH, JSON, r#"{"load": 1, "age_s": 15}"#).await;
+    assert!(late.status == 409 && late.error().starts_with("this load is 15.0 s old"), "{}", late.body);
+    let old = fixture.post(PUSH, JSON, r#"{"load": 31}"#).await;
+    assert_eq!((old.status, &old.json()["capacity"]), (200, &Value::Null));
+}
+
+#[tokio::test]
+async fn pushed_loads_that_cannot_be_are_refused() {
+    let fixture = Fixture::start().await;
+    let region = |name: &str| format!("/v1/regions/{name}/load");
+    for (target, status, why) in [
+        (region("atlantis"), 404, "no region is called `atlantis`"),
+        (region("seoul"), 409, "seoul@gslb.example, seoul@other.example"),
+        (region("seoul@gslb.example"), 409, "its load report is fetched; write `load_report.push`"),
+        (region("frankfurt"), 409, "it has no load report"),
+        (region(&"x".repeat(3000)), 404, "so long a name"),
+    ] {
+        let answer = fixture.post(&target, JSON, r#"{"load": 1}"#).await;
+        assert!(answer.status == status && answer.error().contains(why), "{target}: {} {}", answer.status, answer.body);
+    }
+    for (body, status, why) in [
+        (r#"{"load": -1}"#, 422, "`load` is -1, expected 0 to 1e15"),
+        (r#"{"load": 1, "capacity": 0}"#, 422, "`capacity` is 0, expected above 0"),
+        (r#"{"load": 1, "at": "4026-01-01T00:00:00Z"}"#, 422, "in the future"),
+        (r#"{"load": 1, "at": "soon"}"#, 422, "`at` is soon, expected a time"),
+        (r#"{"load": 1, "at": 5, "age_s": 5}"#, 422, "both there"),
+        (r#"{"load": NaN}"#, 400, "not as expected"),
+        (r#"{"load": "1"}"#, 400, "not as expected"),
+        (r#"{"laod": 1}"#, 400, "laod"),
+        ("", 400, "not as expected"),
+    ] {
+        let answer = fixture.post(PUSH, JSON, body).await;
+        assert!(answer.status == status && answer.error().contains(why), "{body}: {} {}", answer.status, answer.body);
+    }
+    assert_eq!(fixture.post(PUSH, "", r#"{"load": 1}"#).await.status, 415);
+    let guarded = Fixture::with_token(Some("a secret of sixteen")).await;
+    assert_eq!(guarded.post(PUSH, JSON, r#"{"load": 1}"#).await.status, 401);
+    let token = format!("{JSON}Authorization: Bearer a secret of sixteen\r\n");
+    assert_eq!(guarded.post(PUSH, &token, r#"{"load": 1}"#).await.status, 200);
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, EndpointTarget, GeoPlace, HaproxyField, HttpCheck, Layer, LoadReportKind,
-    MaxWithdrawn, Most, Name, Policy, RecordType, RegionId, Steering, Ttl,
+    Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, JsonTime,
+    Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField,
+    NginxPlusField, NginxPlusPart, Policy, RecordType, Region, RegionId, Scrape, ScrapeAddress, Steering, Ttl,
 };
 use proptest::prelude::*;
 
@@ -104,6 +105,13 @@ fn example() -> Loaded {
     config::load(&path).unwrap_or_else(|diagnostics| panic!("{:#?}", lines(&diagnostics)))
 }
 
+fn scrape(region: &Region) -> (&LoadReport, &Scrape) {
+    match region.load_report.as_ref().map(|report| (report, &report.source)) {
+        Some((report, LoadSource::Scraped(scrape))) => (report, scrape),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn name(text: &str) -> Name {
     Name::parse_absolute(text).expect("name")
 }
@@ -142,12 +150,13 @@ fn regions_are_read_as_written() {
     assert_eq!((*port, path.as_str(), host.as_deref()), (443, "/health", Some("www.example.com")));
     assert_eq!((status.as_slice(), body.as_deref()), (&[(200, 399)][..], Some("ok")));
     assert_eq!(json[..], [("/status".to_owned(), "healthy".into())]);
-    let report = seoul.load_report.as_ref().expect("report");
-    assert!(matches!(&report.kind, LoadReportKind::Haproxy { proxy, field: HaproxyField::Sessions } if proxy == "web"));
-    assert_eq!((report.interval, report.timeout), (Duration::from_secs(10), Duration::from_secs(3)));
+    let (report, Scrape { format, timeout, .. }) = scrape(seoul);
+    assert!(matches!(format, LoadFormat::Haproxy { proxy, field: HaproxyField::Sessions } if proxy == "web"));
+    let secs = Duration::from_secs;
+    assert_eq!((report.interval, report.max_age, *timeout), (secs(10), secs(30), secs(3)));
     let [virginia] = model.find_regions("virginia@gslb.example.com")[..] else { panic!("one virginia") };
     let virginia = model.region(virginia);
-    assert_eq!(virginia.load_report.as_ref().expect("report").url, "http://198.51.100.10:9000/load");
+    assert_eq!(scrape(virginia).1.from, ScrapeAddress::Http("http://198.51.100.10:9000/load".into()));
     assert!(matches!(&virginia.check, Some(Check { kind: CheckKind::Http(http), .. })
         if http.tls.is_some() && http.port == 8443 && http.status == [(200, 200), (300, 399)]));
     let [rented] = model.find_regions("rented")[..] else { panic!("one rented") };
@@ -315,7 +324,7 @@ fn keys_of_a_region_are_held_to_their_ranges() {
         ("load_report.haproxy = { url = \"http://x/\" }", "`proxy` is missing in `load_report.haproxy`"),
         ("load_report.haproxy = { url = \"ftp://x/\", proxy = \"w\" }", "does not begin with http:// or https://"),
         ("load_report.json = { url = \"http://x/\", load = \"load\" }", "a JSON pointer begins with `/`"),
-        ("load_report = {}", "`haproxy` or `json` is missing in `load_report`"),
+        ("load_report = {}", "`load_object` or `push` is missing in `load_report`"),
         (
             "load_report.json = { url = \"http://x/\", load = \"\" }\nload_report.haproxy = { url = \"http://x/\", proxy = \"w\" }",
             "`haproxy` and `json` cannot both stand in `load_report`",
@@ -683,17 +692,134 @@ fn certificates_are_read_when_the_model_is_built() {
     says(&mistake(&with_zone(&text).with("zones/../ca.pem", "hello")), &["holds no certificate"]);
 }
 
+/// A zone whose one region has this load report.
+fn with_report(keys: &str) -> Memory {
+    with_zone(&zone("").replace("[service.www]", &format!("load_report.{keys}\n[service.www]")))
+}
+
+fn report(keys: &str) -> LoadReport {
+    let loaded = with_report(keys).load().unwrap_or_else(|all| panic!("{keys}: {:?}", lines(&all)));
+    loaded.model.regions[0].load_report.clone().expect("a report")
+}
+
 #[test]
 fn a_load_report_may_ask_the_first_endpoint() {
     let keys = "load_report.json = { url = \"http://{address}:9/\", load = \"/l\" }\n[service.www]";
-    let url = |address: &str| {
+    let from = |address: &str| {
         let text = zone("").replace("203.0.113.10", address).replace("[service.www]", keys);
-        with_zone(&text).load().expect("loads").model.regions[0].load_report.clone().expect("report").url
+        scrape(&with_zone(&text).load().expect("loads").model.regions[0]).1.from.clone()
     };
-    assert_eq!(url("203.0.113.10"), "http://203.0.113.10:9/");
-    assert_eq!(url("2001:db8::1"), "http://[2001:db8::1]:9/");
+    assert_eq!(from("203.0.113.10"), ScrapeAddress::Http("http://203.0.113.10:9/".into()));
+    assert_eq!(from("2001:db8::1"), ScrapeAddress::Http("http://[2001:db8::1]:9/".into()));
     let host = zone("").replace("address = \"203.0.113.10\"", "host = \"lb.\"").replace("[service.www]", keys);
     says(&mistake(&with_zone(&host)), &["{address} needs a first endpoint with an address"]);
+}
+
+#[test]
+fn every_kind_of_load_report_is_read_as_written() {
+    let format = |keys: &str| match report(keys).source {
+        LoadSource::Scraped(scrape) => format!("{:?}", scrape.format),
+        LoadSource::Pushed => "pushed".to_owned(),
+    };
+    let selector = |text: &str| meridian::model::MetricSelector::parse(text).expect("a selector");
+    let web = || "web".to_owned();
+    for (keys, expected) in [
+        ("nginx = { url = \"http://x/\" }", LoadFormat::Nginx { field: NginxField::Connections }),
+        ("nginx = { url = \"http://x/\", field = \"busy\" }", LoadFormat::Nginx { field: NginxField::Busy }),
+        (
+            "nginx_plus = { url = \"http://x/\" }",
+            LoadFormat::NginxPlus { part: NginxPlusPart::Connections, field: NginxPlusField::Active },
+        ),
+        (
+            "nginx_plus = { url = \"http://x/\", server_zone = \"web\", field = \"request_rate\" }",
+            LoadFormat::NginxPlus { part: NginxPlusPart::ServerZone(web()), field: NginxPlusField::RequestRate },
+        ),
+        (
+            "nginx_plus = { url = \"http://x/\", upstream = \"web\" }",
+            LoadFormat::NginxPlus { part: NginxPlusPart::Upstream(web()), field: NginxPlusField::Active },
+        ),
+        (
+            "envoy = { url = \"http://x/clusters\", cluster = \"web\", field = \"connections\" }",
+            LoadFormat::Envoy { cluster: web(), field: EnvoyField::Connections },
+        ),
+        (
+            "prometheus = { url = \"http://x/\", load = 'a{b=\"c\"}', capacity = \"d\", rate = true }",
+            LoadFormat::Prometheus { load: selector("a{b=\"c\"}"), capacity: Some(selector("d")), rate: true },
+        ),
+        (
+            "json = { url = \"http://x/\", load = \"/l\", capacity = \"/c\", timestamp = \"/t\" }",
+            LoadFormat::Json {
+                load: "/l".into(),
+                capacity: Some("/c".into()),
+                time: Some(JsonTime::Timestamp("/t".into())),
+            },
+        ),
+        (
+            "load_object = { url = \"http://x/\", datacenter = \"7\", resource = \"web\", capacity = \"target\" }",
+            LoadFormat::LoadObject {
+                datacenter: Some("7".into()),
+                resource: Some(web()),
+                capacity: LoadObjectCapacity::Target,
+            },
+        ),
+    ] {
+        assert_eq!(format(keys), format!("{expected:?}"), "{keys}");
+    }
+    let pushed = report("push = { interval = \"5s\", max_age = \"1m\" }");
+    assert!(matches!(pushed.source, LoadSource::Pushed));
+    assert_eq!((pushed.interval, pushed.max_age), (Duration::from_secs(5), Duration::from_secs(60)));
+    assert_eq!(report("push = {}").max_age, Duration::from_secs(30));
+}
+
+#[test]
+fn haproxys_stats_socket_is_a_path_or_a_port() {
+    let from = |url: &str| match report(&format!("haproxy = {{ url = \"{url}\", proxy = \"web\" }}")).source {
+        LoadSource::Scraped(scrape) => scrape.from,
+        LoadSource::Pushed => panic!("scraped"),
+    };
+    for url in ["unix:/run/haproxy.sock", "unix:///run/haproxy.sock"] {
+        assert_eq!(from(url), ScrapeAddress::Unix("/run/haproxy.sock".into()), "{url}");
+    }
+    let tcp = |host: &str| ScrapeAddress::Tcp { host: host.to_owned(), port: 9999 };
+    assert_eq!(from("tcp://lb.example:9999"), tcp("lb.example"));
+    assert_eq!(from("tcp://[2001:db8::1]:9999"), tcp("2001:db8::1"));
+    assert_eq!(from("tcp://{address}:9999"), tcp("203.0.113.10"));
+}
+
+#[test]
+fn mistakes_in_load_reports_are_told() {
+    let long = "x".repeat(120);
+    for (keys, expected) in [
+        ("haproxy = { url = \"unix:run/x\", proxy = \"w\" }", "the path of a socket is absolute"),
+        (&format!("haproxy = {{ url = \"unix:/{long}\", proxy = \"w\" }}"), "at most 107 octets"),
+        ("haproxy = { url = \"tcp://x\", proxy = \"w\" }", "tcp://HOST:PORT"),
+        ("haproxy = { url = \"tcp://x:1/path\", proxy = \"w\" }", "tcp://HOST:PORT"),
+        ("haproxy = { url = \"tcp:x:1\", proxy = \"w\" }", "tcp://HOST:PORT"),
+        ("nginx = {}", "url = \"http://10.0.1.5:8080/stub_status\""),
+        ("nginx = { url = \"unix:/run/x\" }", "only HAProxy has a stats socket"),
+        ("nginx = { url = \"http://x/\", field = \"bussy\" }", "did you mean \"busy\"?"),
+        ("nginx = { url = \"http://x/\", capacity = 5 }", "unknown key `capacity` in `load_report.nginx`"),
+        ("nginx_plus = { url = \"http://x/\", server_zone = \"a\", upstream = \"b\" }", "cannot both stand in"),
+        ("nginx_plus = { url = \"http://x/\", field = \"request_rate\" }", "have no request rate"),
+        ("envoy = { url = \"http://x/\" }", "`cluster` is missing in `load_report.envoy`"),
+        ("envoy = { url = \"http://x/\", cluster = \"\" }", "the name is empty"),
+        ("prometheus = { url = \"http://x/\" }", "`load` is missing in `load_report.prometheus`"),
+        ("prometheus = { url = \"http://x/\", load = 'a{b=~\"c\"}' }", "`=` and `!=` only"),
+        ("prometheus = { url = \"http://x/\", load = \"a\", capacity = \"1\" }", "a metric's name is"),
+        ("prometheus = { url = \"http://x/\", load = \"a\", rate = 1 }", "wrong type for `rate`"),
+        ("json = { url = \"http://x/\", load = \"\", age = \"/a\", timestamp = \"/t\" }", "cannot both stand in"),
+        ("json = { url = \"http://x/\", load = \"\", age = \"a\" }", "a JSON pointer begins with `/`"),
+        ("load_object = { url = \"http://x/\", capacity = \"mx\" }", "did you mean \"max\"?"),
+        ("load_object = { url = \"http://x/\", resource = 5 }", "wrong type for `resource`"),
+        ("push = { url = \"http://x/\" }", "unknown key `url` in `load_report.push`"),
+        ("push = { interval = \"10s\", max_age = \"9s\" }", "`max_age` is shorter than `interval`"),
+        ("push = { max_age = \"25h\" }", "expected 100ms to 24h"),
+        ("pull = {}", "unknown key `pull`"),
+    ] {
+        let files = with_report(keys);
+        let told = lines(&files.load().expect_err(keys)).join("\n");
+        assert!(told.contains(expected), "{keys}: {told}");
+    }
 }
 
 #[test]

@@ -1,18 +1,70 @@
-//! Any text as a load report: no panic, and nothing but finite, sensible figures.
+//! Any octets as a load report of every format: no panic, and nothing but finite, sensible figures
+//! that are not of the future.
 //!
 //! `cargo +nightly fuzz run load_report`
+//!
+//! The first octet picks the format, the rest is the report.
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use meridian::control::load_report::{parse_haproxy, parse_json};
-use meridian::model::HaproxyField;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-fuzz_target!(|text: &str| {
-    let fields = [HaproxyField::Sessions, HaproxyField::SessionRate, HaproxyField::RequestRate];
-    let samples = fields.into_iter().map(|field| parse_haproxy(text, "web", field));
-    for sample in samples.chain([parse_json(text.as_bytes(), "/load", Some("/capacity"))]).flatten() {
-        assert!(sample.load.is_finite() && sample.load >= 0.0);
-        assert!(sample.capacity.is_none_or(|capacity| capacity.is_finite() && capacity > 0.0));
+use libfuzzer_sys::fuzz_target;
+use meridian::control::load_report::{PushedLoad, read};
+use meridian::model::{
+    EnvoyField, HaproxyField, JsonTime, LoadFormat, LoadObjectCapacity, MetricSelector, NginxField, NginxPlusField,
+    NginxPlusPart,
+};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&pick, body)) = data.split_first() else { return };
+    let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let formats = formats();
+    let sample = match formats.get(usize::from(pick) % (formats.len() + 1)) {
+        Some(format) => read(format, body, now),
+        None => {
+            let Ok(pushed) = serde_json::from_slice::<PushedLoad>(body) else { return };
+            pushed.sample(now)
+        }
+    };
+    match sample {
+        Ok(sample) => {
+            assert!(sample.load.is_finite() && sample.load >= 0.0);
+            assert!(sample.capacity.is_none_or(|capacity| capacity.is_finite() && capacity > 0.0));
+            assert!(sample.at.is_none_or(|at: SystemTime| at <= now));
+        }
+        // Errors are shown to people: they stay short, whatever came.
+        Err(error) => assert!(error.to_string().len() < 16 * 1024),
     }
 });
+
+fn formats() -> Vec<LoadFormat> {
+    let haproxy = |field| LoadFormat::Haproxy { proxy: "web".into(), field };
+    let plus = |part, field| LoadFormat::NginxPlus { part, field };
+    let envoy = |field| LoadFormat::Envoy { cluster: "web".into(), field };
+    let selector = |text: &str| MetricSelector::parse(text).expect("a selector");
+    let json = |time| LoadFormat::Json { load: "/load".into(), capacity: Some("/capacity".into()), time };
+    let object =
+        |name: Option<&str>, capacity| LoadFormat::LoadObject { datacenter: None, resource: name.map(str::to_owned), capacity };
+    vec![
+        haproxy(HaproxyField::Sessions),
+        haproxy(HaproxyField::SessionRate),
+        haproxy(HaproxyField::RequestRate),
+        LoadFormat::Nginx { field: NginxField::Connections },
+        LoadFormat::Nginx { field: NginxField::Busy },
+        LoadFormat::Nginx { field: NginxField::RequestRate },
+        plus(NginxPlusPart::Connections, NginxPlusField::Active),
+        plus(NginxPlusPart::ServerZone("web".into()), NginxPlusField::RequestRate),
+        plus(NginxPlusPart::Upstream("web".into()), NginxPlusField::Active),
+        plus(NginxPlusPart::Upstream("web".into()), NginxPlusField::RequestRate),
+        envoy(EnvoyField::Requests),
+        envoy(EnvoyField::Connections),
+        LoadFormat::Prometheus { load: selector("a"), capacity: None, rate: true },
+        LoadFormat::Prometheus { load: selector("a{b!=\"c\"}"), capacity: Some(selector("d{e=\"f\"}")), rate: false },
+        json(None),
+        json(Some(JsonTime::Age("/age".into()))),
+        json(Some(JsonTime::Timestamp("/at".into()))),
+        object(None, LoadObjectCapacity::Max),
+        object(Some("web"), LoadObjectCapacity::Target),
+    ]
+}

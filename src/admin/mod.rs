@@ -1,16 +1,18 @@
 //! The admin plane: HTTP API, metrics and status page. Reads the snapshot and the counters; may
-//! only *say* an override to the writer, or ask for a reload.
+//! only *say* an override or a load to the writer, or ask for a reload.
 //!
 //! ```text
 //!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, explain, metrics, page   (read)
-//!                                                          └─▶ override, reload ─▶ writer, reloader
+//!                                                          └─▶ override, load, reload ─▶ writer, reloader
 //! ```
 //!
 //! - [`server`]: the socket, and what a client may take of it
 //! - [`guard`]: token, Host, Origin; the headers every answer has
 //! - [`api`]: routes, and what is taken from requests
+//! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
 //! - [`explain`]: one client's answer, also for the command line
+//! - [`latency`]: round trips that were measured, and imports of them
 //! - [`metrics`]: the same in Prometheus' text format
 //! - [`page`]: the status page
 //! - [`problem`]: what went wrong, as JSON
@@ -20,6 +22,8 @@ pub mod api;
 pub mod client;
 pub mod explain;
 mod guard;
+pub mod latency;
+mod load;
 mod metrics;
 mod page;
 mod problem;
@@ -33,7 +37,9 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::control::load_report::LoadUpdate;
 use crate::control::reload::{LoadStatus, ReloadRequest};
+use crate::control::rum::Measurements;
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::state::Shared;
@@ -43,9 +49,12 @@ pub struct Context {
     pub shared: Shared,
     pub counters: Arc<CounterSet>,
     pub commands: mpsc::Sender<Command>,
+    /// Where load reports go that come by themselves: with those that are fetched.
+    pub loads: mpsc::Sender<LoadUpdate>,
     pub reloads: mpsc::Sender<ReloadRequest>,
     pub load_status: Arc<ArcSwap<LoadStatus>>,
     pub started: Instant,
+    pub measurements: Arc<Measurements>,
     /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
     pub token: Option<String>,
 }

@@ -55,7 +55,7 @@ function load(region) {
       parts.push(bar(utilisation, mood));
     }
   }
-  if (error) parts.push(el("p", "faint text", `last scrape: ${error}`));
+  if (error) parts.push(el("p", "faint text", `load report: ${error}`));
   return el("div", "", ...parts);
 }
 

@@ -136,10 +136,11 @@ pub struct LoadStatus {
     pub capacity: Option<f64>,
     /// Load over capacity: 0 or more, above 1 in an overload.
     pub utilisation: Option<f64>,
+    /// How old the figure is, by its own time where the report tells one.
     pub age_s: Option<f64>,
     /// Too old to act on: the price stays as it was.
     pub stale: bool,
-    /// Why the last scrape gave nothing, if it did.
+    /// Why the last report gave nothing, or was not believed as it stands.
     pub error: Option<String>,
 }
 

@@ -14,7 +14,7 @@
 //! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -23,6 +23,7 @@ use crate::atlas::Atlas;
 use crate::model::{Model, RegionId};
 use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
 use crate::steer::demand::DemandSample;
+use crate::steer::rtt::Measured;
 use crate::steer::standing::{Override, Standing};
 
 use super::calm_log::tell_changes;
@@ -45,6 +46,8 @@ pub enum Command {
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
     /// Take a new atlas; all else stays.
     Atlas { atlas: Box<Atlas>, reply: oneshot::Sender<()> },
+    /// Take what was measured of round trips, in place of what was before.
+    Measured { measured: Arc<Measured>, reply: oneshot::Sender<()> },
     /// Count answers that were given. Their places and regions are those of this snapshot.
     Demand { of: Arc<Snapshot>, samples: Vec<DemandSample> },
     /// Take all news that has come so far, publish, and say so.
@@ -209,9 +212,13 @@ impl Writer {
     }
 
     fn load(&mut self, update: LoadUpdate) {
-        let LoadUpdate { region, outcome, .. } = update;
+        let LoadUpdate { region, at, outcome } = update;
         let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
-        self.publisher.load_news(LoadNews { region, outcome }, Instant::now());
+        // By the wall clock until here, since some reports say a time. A clock set back makes it now.
+        let (now, age) = (Instant::now(), SystemTime::now().duration_since(at).unwrap_or_default());
+        // So old that this clock cannot say it: nobody can act on that.
+        let Some(at) = now.checked_sub(age) else { return };
+        self.publisher.load_news_of(LoadNews { region, outcome }, at, now);
     }
 
     async fn command(&mut self, command: Command, sources: &mut Sources) {
@@ -231,6 +238,11 @@ impl Writer {
             }
             Command::Atlas { atlas, reply } => {
                 self.publisher.replace_atlas(*atlas);
+                self.publish();
+                let _ = reply.send(());
+            }
+            Command::Measured { measured, reply } => {
+                self.publisher.replace_measured(measured);
                 self.publish();
                 let _ = reply.send(());
             }
@@ -257,11 +269,15 @@ impl Writer {
         let (region, id) = self.region_named(name, said)?;
         // Kept first: what an operator was told is so must be so after a crash.
         let kept = self.to_keep(&region, said);
+        let begin = kept.drains.get(&region).copied();
         if let Err(error) = self.save(kept, sources).await {
             error!("an override was refused: {error}");
             return Err(error.into());
         }
         self.publisher.say(&region, said);
+        if let Some(begin) = begin {
+            self.publisher.drain_began(&region, &begin);
+        }
         self.publish();
         info!(%region, said = said.as_str(), "an override was set");
         let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));

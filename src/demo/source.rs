@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::atlas::{DEMO_DATABASE, Database};
 use crate::control::config::{self, Config, Files, Loaded};
 use crate::control::reload::ConfigSource;
-use crate::model::{CheckKind, Model, Region};
+use crate::model::{CheckKind, LoadReport, LoadSource, Model, Region, Scrape, ScrapeAddress};
 
 /// The main file, as the embedded files know it.
 const MAIN: &str = "examples/demo/meridian.toml";
@@ -75,8 +75,11 @@ impl DemoSource {
             check.timeout = check.timeout.min(check.interval);
         }
         if let Some(report) = &mut region.load_report {
-            report.url = report.url.replace(WRITTEN_PORT, &format!(":{}/", self.options.region_port));
+            if let LoadSource::Scraped(Scrape { from: ScrapeAddress::Http(url), .. }) = &mut report.source {
+                *url = url.replace(WRITTEN_PORT, &format!(":{}/", self.options.region_port));
+            }
             report.interval = self.options.interval.unwrap_or(report.interval);
+            report.max_age = report.interval * LoadReport::STALE_INTERVALS;
         }
     }
 }
@@ -151,8 +154,9 @@ mod tests {
         for region in load(options).model.regions {
             let (check, report) = (region.check.expect("a check"), region.load_report.expect("a report"));
             assert!(matches!(check.kind, CheckKind::Http(http) if http.port == 4242));
-            assert!(report.url.ends_with(":4242/load"), "{}", report.url);
-            assert_eq!(report.interval, Duration::from_millis(100));
+            let LoadSource::Scraped(scrape) = report.source else { panic!("scraped") };
+            assert_eq!(format!("{:?}", scrape.from).matches(":4242/load").count(), 1, "{:?}", scrape.from);
+            assert_eq!((report.interval, report.max_age), (Duration::from_millis(100), Duration::from_millis(300)));
             assert!(check.timeout <= check.interval);
         }
     }

@@ -8,10 +8,11 @@
 //!
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
 //! - [`prefix`], [`location`]: who a client is
-//! - [`region`], [`service`]: what is steered, and how
+//! - [`region`], [`load_report`], [`service`]: what is steered, and how
 //! - [`steering`]: what keeps that calm
 //! - [`zone`]: all of it together, the [`Model`]
 
+pub mod load_report;
 pub mod location;
 pub mod name;
 pub mod prefix;
@@ -22,14 +23,15 @@ pub mod steering;
 pub mod ttl;
 pub mod zone;
 
+pub use load_report::{
+    EnvoyField, HaproxyField, JsonTime, LabelMatch, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource,
+    MetricSelector, NginxField, NginxPlusField, NginxPlusPart, Scrape, ScrapeAddress, quoted,
+};
 pub use location::{Continent, Coordinates, CountryCode, Location};
 pub use name::{Name, NameError};
 pub use prefix::Prefix;
 pub use record::{Record, RecordType};
-pub use region::{
-    Check, CheckKind, Endpoint, EndpointTarget, HaproxyField, HttpCheck, Layer, LoadReport, LoadReportKind, Region,
-    RegionId, TlsCheck,
-};
+pub use region::{Check, CheckKind, Endpoint, EndpointTarget, HttpCheck, Layer, Region, RegionId, TlsCheck};
 pub use service::{GeoPlace, GeoRules, HttpsHint, Policy, Service, ServiceId, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};
 pub use ttl::Ttl;

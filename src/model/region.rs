@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Coordinates, Location, Name, ZoneId};
+use super::{Coordinates, LoadReport, Location, Name, ZoneId};
 
 /// Indexes `Model::regions` of the model (and the snapshot) it came from, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +34,8 @@ pub struct Region {
     /// How each endpoint is probed; `None`: always up.
     pub check: Option<Check>,
     pub load_report: Option<LoadReport>,
+    /// What browsers fetch to measure how far it is; an http or https URL. `None`: they do not.
+    pub rum_url: Option<String>,
     /// The region is up while at least this many endpoints are; 1 to the number of endpoints.
     pub min_healthy: usize,
     /// How long it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to
@@ -136,36 +138,4 @@ pub struct TlsCheck {
     pub verify: bool,
     /// PEM text of certificates to trust instead of the system's; read when the model is built.
     pub ca_pem: Option<String>,
-}
-
-/// Where a region's balancer says how loaded it is.
-#[derive(Clone, Debug)]
-pub struct LoadReport {
-    pub kind: LoadReportKind,
-    /// An http or https URL, valid.
-    pub url: String,
-    /// From scrape to scrape. Default 10 s; 100 ms to 1 h.
-    pub interval: Duration,
-    /// For the whole scrape. Default 3 s; 10 ms to 60 s.
-    pub timeout: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub enum LoadReportKind {
-    /// HAProxy's statistics as CSV; `proxy` is the frontend or backend to read (`pxname`).
-    Haproxy { proxy: String, field: HaproxyField },
-    /// JSON with pointers (RFC 6901) to the load and, where it is there, the current capacity.
-    Json { load: String, capacity: Option<String> },
-}
-
-/// Which of HAProxy's figures is the load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HaproxyField {
-    /// `scur`: current sessions, with `slim` as the capacity.
-    #[default]
-    Sessions,
-    /// `rate`: new sessions in the last second, with `rate_lim` as the capacity.
-    SessionRate,
-    /// `req_rate`: HTTP requests in the last second (frontends).
-    RequestRate,
 }

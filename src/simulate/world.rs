@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::atlas::{Atlas, AtlasError};
 use crate::model::name::NameError;
 use crate::model::{
-    Check, CheckKind, Coordinates, CountryCode, Endpoint, EndpointTarget, Layer, LoadReport, LoadReportKind, Location,
-    Model, Name, Policy, Prefix, Region, RegionId, Service, ServiceId, Ttl, Weights, Zone, ZoneId,
+    Check, CheckKind, Coordinates, CountryCode, Endpoint, EndpointTarget, Layer, LoadReport, Location, Model, Name,
+    Policy, Prefix, Region, RegionId, Service, ServiceId, Ttl, Weights, Zone, ZoneId,
 };
 
 /// Regions of one world, at most.
@@ -140,6 +140,7 @@ impl World {
             endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
             check: Some(check()),
             load_report: Some(load_report()),
+            rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         }
@@ -192,14 +193,9 @@ pub(super) fn check() -> Check {
     }
 }
 
-/// The defaults of a zone file's load report. Where it comes from is never asked.
+/// As often as a zone file's load report by default. It comes from whoever drives the simulation.
 fn load_report() -> LoadReport {
-    LoadReport {
-        kind: LoadReportKind::Json { load: String::new(), capacity: None },
-        url: String::new(),
-        interval: Duration::from_secs(10),
-        timeout: Duration::from_secs(3),
-    }
+    LoadReport::pushed(Duration::from_secs(10))
 }
 
 #[cfg(test)]

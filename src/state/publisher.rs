@@ -16,7 +16,7 @@ use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
-use crate::steer::price::next_price;
+use crate::steer::price::{MAX_UTILISATION, next_price};
 use crate::steer::rtt::Measured;
 use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
@@ -24,9 +24,6 @@ use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, Reg
 use super::calm::{self, Calm};
 use super::planning::Planning;
 use super::{NameTable, Shared, Snapshot};
-
-/// A load report is stale when it is older than this many of its intervals.
-const STALE_INTERVALS: u32 = 3;
 
 /// Prices are published in steps of at least this, in milliseconds: a smaller one moves hardly a
 /// client, and every step takes a new plan.
@@ -45,7 +42,7 @@ pub struct EndpointNews {
     pub connect_ms: Option<f64>,
 }
 
-/// What a scrape found out about one region.
+/// What a load report says of one region.
 #[derive(Clone, Debug)]
 pub struct LoadNews {
     /// Qualified name.
@@ -236,33 +233,40 @@ impl Publisher {
         changed
     }
 
-    /// Takes a load report. A report moves the region's price; a failed scrape moves nothing.
-    /// Says whether the price changed.
+    /// [`Publisher::load_news_of`] for a figure as of now.
     pub fn load_news(&mut self, news: LoadNews, now: Instant) -> bool {
+        self.load_news_of(news, now, now)
+    }
+
+    /// Takes a load report whose figure is as of `at`. A report moves the region's price and trim; a failed
+    /// one moves nothing, nor does one that is stale already. A figure older than the one that is
+    /// known tells nothing. Says whether the price changed.
+    pub fn load_news_of(&mut self, news: LoadNews, at: Instant, now: Instant) -> bool {
         let Some(&id) = self.ids.get(&*news.region) else { return false };
         let region = self.model.region(id);
-        if region.load_report.is_none() {
-            return false;
-        }
+        let Some(max_age) = region.load_report.as_ref().map(|report| report.max_age) else { return false };
         let configured = region.capacity;
         let facts = self.regions.entry(news.region.to_string()).or_default();
-        match news.outcome {
-            Ok((load, capacity)) => {
-                let figure = LoadFigure { load, capacity: capacity.or(configured), at: now };
-                facts.load = LoadState { last: Some(figure), stale: false, error: None };
-                if let Some(utilisation) = figure.utilisation() {
-                    self.planning.utilisation(id, utilisation);
-                }
-                let price_ms = figure.utilisation().map_or(facts.price_ms, |u| next_price(facts.price_ms, u));
-                let changed = price_ms != facts.price_ms;
-                facts.price_ms = price_ms;
-                changed
-            }
+        let (load, capacity) = match news.outcome {
+            Ok(figures) => figures,
             Err(why) => {
                 facts.load.error = Some(why);
-                false
+                return false;
             }
+        };
+        if facts.load.last.is_some_and(|last| at < last.at) {
+            facts.load.error = None;
+            return false;
         }
+        let (figure, error) = believed(LoadFigure { load, capacity: capacity.or(configured), at });
+        let stale = now.saturating_duration_since(at) >= max_age;
+        facts.load = LoadState { last: Some(figure), stale, error };
+        let Some(utilisation) = figure.utilisation().filter(|_| !stale) else { return false };
+        self.planning.utilisation(id, utilisation);
+        let price_ms = next_price(facts.price_ms, utilisation);
+        let changed = price_ms != facts.price_ms;
+        facts.price_ms = price_ms;
+        changed
     }
 
     /// Takes answers that were given. Their ids are of the current snapshot.
@@ -293,6 +297,11 @@ impl Publisher {
     /// [`Publisher::publish`] after.
     pub fn lose_overrides(&mut self, why: &str) {
         self.overrides_error = Some(why.into());
+    }
+
+    /// Takes the begin of a drain as it was kept. Call it before the [`Publisher::publish`] that follows `say`.
+    pub fn drain_began(&mut self, region: &str, begin: &DrainBegin) {
+        self.calm.began(region, begin);
     }
 
     /// Takes what operators said before, and how drains began; forgets that it could not be read. Call
@@ -413,20 +422,31 @@ impl Publisher {
     }
 }
 
+/// No more load than [`MAX_UTILISATION`] times the capacity is believed: load or capacity is wrong,
+/// or they are in different units. What was said is told as an error.
+fn believed(figure: LoadFigure) -> (LoadFigure, Option<String>) {
+    let (said, most) = (figure.load, figure.capacity.map_or(f64::INFINITY, |capacity| capacity * MAX_UTILISATION));
+    if said <= most {
+        return (figure, None);
+    }
+    let times = format!("a load of {said} is more than {MAX_UTILISATION} times the capacity");
+    (LoadFigure { load: most, ..figure }, Some(format!("{times}: {most} is believed; are both in the same unit?")))
+}
+
 fn region_ids(model: &Model) -> HashMap<String, RegionId> {
     model.region_ids().map(|id| (model.qualified_region_name(id), id)).collect()
 }
 
 fn stale_after(model: &Model, id: RegionId) -> Option<Duration> {
-    model.region(id).load_report.as_ref().map(|report| report.interval * STALE_INTERVALS)
+    model.region(id).load_report.as_ref().map(|report| report.max_age)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{
-        Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, Name, Policy,
-        Service, Ttl, Weights, Zone, ZoneId,
+        Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Ttl,
+        Weights, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
     use crate::steer::standing::Standing;
@@ -455,12 +475,8 @@ mod tests {
                 fall: 3,
                 rise: 3,
             }),
-            load_report: Some(LoadReport {
-                kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
-                url: "http://192.0.2.1/".into(),
-                interval: Duration::from_secs(10),
-                timeout: Duration::from_secs(3),
-            }),
+            rum_url: None,
+            load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         };
@@ -587,6 +603,45 @@ mod tests {
         publisher.publish(late);
         let state = publisher.shared().load().states[0].clone();
         assert!(!state.load.stale && state.load.error.is_none() && state.price_ms < price);
+    }
+
+    #[test]
+    fn a_figure_is_as_old_as_it_says_and_an_older_one_tells_nothing() {
+        let began = Instant::now();
+        let mut publisher = publisher(began);
+        publisher.assume_up(began);
+        let now = began + Duration::from_secs(300);
+        let ago = |seconds| now - Duration::from_secs(seconds);
+        let mut report = |load: f64, at: Instant| {
+            let changed = publisher.load_news_of(loaded(SEOUL, Ok((load, None))), at, now);
+            publisher.publish(now);
+            let stale_at = publisher.stale_at(RegionId(0));
+            (changed, publisher.shared().load().states[0].load.clone(), stale_at)
+        };
+        // Nothing else is known: it is kept, and not acted on.
+        let (changed, load, _) = report(150.0, ago(120));
+        assert!(!changed && load.stale && load.last.is_some_and(|figure| figure.at == ago(120)));
+        let (changed, load, stale_at) = report(150.0, ago(20));
+        assert!(changed && !load.stale);
+        assert_eq!(stale_at, Some(now + Duration::from_secs(10)), "by its own age");
+        let (changed, load, _) = report(1.0, ago(25));
+        assert!(!changed && load.last.is_some_and(|figure| figure.load == 150.0 && figure.at == ago(20)));
+        assert_eq!(report(140.0, ago(20)).1.last.map(|figure| figure.load), Some(140.0));
+    }
+
+    #[test]
+    fn a_load_beyond_four_times_the_capacity_is_believed_no_further_and_told() {
+        let now = Instant::now();
+        let mut publisher = publisher(now);
+        publisher.load_news(loaded(SEOUL, Ok((1e9, None))), now);
+        publisher.publish(now);
+        let load = publisher.shared().load().states[0].load.clone();
+        assert_eq!(load.last.map(|figure| (figure.load, figure.capacity)), Some((400.0, Some(100.0))));
+        let error = load.error.expect("told");
+        assert!(error.contains("1000000000") && error.contains("400 is believed"), "{error}");
+        publisher.load_news(loaded(SEOUL, Ok((400.0, None))), now);
+        publisher.publish(now);
+        assert_eq!(publisher.shared().load().states[0].load.error, None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ const GAIN_MS: f64 = 12.0;
 const FALLING: f64 = 0.4;
 /// The highest utilisation believed: a single report, however wild, raises a price by 38 ms at
 /// most, which ten reports of an idle region take back.
-const MAX_UTILISATION: f64 = 4.0;
+pub const MAX_UTILISATION: f64 = 4.0;
 /// The dearest a region can be.
 pub const MAX_PRICE_MS: f64 = 250.0;
 

@@ -130,7 +130,7 @@ pub struct LoadState {
     pub last: Option<LoadFigure>,
     /// Whether `last` is too old to act on: its price stays where it was.
     pub stale: bool,
-    /// Why the last scrape gave nothing, if it did.
+    /// Why the last report gave nothing, or was not believed as it stands.
     pub error: Option<String>,
 }
 
@@ -140,6 +140,7 @@ pub struct LoadFigure {
     pub load: f64,
     /// As reported, else as configured; above 0.
     pub capacity: Option<f64>,
+    /// When load and capacity are of, which may be well before they were heard of.
     pub at: Instant,
 }
 

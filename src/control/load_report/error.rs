@@ -1,10 +1,10 @@
 //! Why a load report was not believed.
 
-/// A scrape that brought no figure. Never taken for a load of zero: the last figure stays, and
+/// A report that brought no figure. Never taken for a load of zero: the last figure stays, and
 /// is shown as stale. Parts that came from the other side are cut to a bounded length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// No answer in time, no connection, or no whole HTTP answer.
+    /// No answer in time, no connection, or no whole answer.
     #[error("cannot fetch: {0}")]
     Fetch(String),
     #[error("status {0}, expected 200-299")]
@@ -12,15 +12,13 @@ pub enum LoadError {
     #[error("the answer is longer than {0} octets")]
     TooLong(usize),
     /// What came is something else, such as a login page.
-    #[error("not HAProxy's statistics as CSV: {0}")]
-    NotCsv(String),
-    /// No row is the frontend or backend asked for; `known` names those there, the likeliest
-    /// first, at most eight.
-    #[error("no frontend or backend `{proxy}` in the statistics; there are: {}", known.join(", "))]
-    NoSuchProxy { proxy: String, known: Vec<String> },
-    #[error("not JSON: {0}")]
-    NotJson(String),
-    /// The cell is empty or the pointer leads nowhere.
+    #[error("not {expected}: {why}")]
+    Unreadable { expected: &'static str, why: String },
+    /// What was asked for is not in the report; `known` names what is, the likeliest first, at
+    /// most eight.
+    #[error("no {what} `{name}` in the report; there are: {}", known.join(", "))]
+    NoSuch { what: &'static str, name: String, known: Vec<String> },
+    /// The cell is empty, the pointer leads nowhere, or no sample matches.
     #[error("there is no `{0}`")]
     Missing(String),
     #[error("`{what}` is {got}, expected a number")]
@@ -28,4 +26,14 @@ pub enum LoadError {
     /// A number no load or capacity can be.
     #[error("`{what}` is {got}, expected {expected}")]
     Absurd { what: String, got: String, expected: &'static str },
+    #[error("`{what}` is {got}, expected {expected}")]
+    NotATime { what: String, got: String, expected: &'static str },
+    /// One of the two clocks is wrong: how old the figure is cannot be known.
+    #[error("the figure is of {ahead_s} s in the future: set the clocks, there and here")]
+    Future { ahead_s: u64 },
+    /// A rate takes two scrapes, not too far apart.
+    #[error("the first count: a rate takes two")]
+    FirstCount,
+    #[error("the count fell from {before} to {now}: it began anew, and the next scrape gives a rate")]
+    CountFell { before: String, now: String },
 }

@@ -1,4 +1,5 @@
-//! HAProxy's statistics as CSV (its management guide, section 9.1).
+//! HAProxy's statistics as CSV (its management guide, section 9.1), over HTTP or from the stats
+//! socket, which says the same.
 //!
 //! The first line is `# pxname,svname,…`; then a row per frontend, server and backend. A
 //! `listen` section has a row as a frontend and one as a backend: the frontend counts what
@@ -6,23 +7,21 @@
 
 use csv::{ReaderBuilder, StringRecord};
 
-use crate::control::diagnostic::nearest;
 use crate::control::probe::outcome::excerpt;
 use crate::model::HaproxyField;
 
 use super::{LoadError, LoadSample, figure};
 
-/// How many names an error lists.
-const MOST_NAMES: usize = 8;
+const EXPECTED: &str = "HAProxy's statistics as CSV";
 
 /// Reads the load of the frontend `proxy`, or else of the backend of that name.
 ///
 /// The capacity is `slim` for sessions and `rate_lim` for the session rate; `None` where the
 /// cell is empty or 0 (unlimited), and always for the request rate, which HAProxy does not
 /// limit. A backend's `slim` is its `fullconn`, which unless set is a tenth of the `maxconn` of
-/// the frontends before it: name the frontend, or set it. Fails where the text is something else, the proxy is not in it (the error names the
-/// nearest), or the figure is missing or absurd.
-pub fn parse_haproxy(csv: &str, proxy: &str, field: HaproxyField) -> Result<LoadSample, LoadError> {
+/// the frontends before it: name the frontend, or set it. Fails where the text is something
+/// else, the proxy is not in it (the error names the nearest), or the figure is missing or absurd.
+pub(super) fn read(csv: &str, proxy: &str, field: HaproxyField) -> Result<LoadSample, LoadError> {
     let table = Table::read(csv)?;
     let row = table.row(proxy, "FRONTEND").or_else(|| table.row(proxy, "BACKEND"));
     let row = row.ok_or_else(|| table.no_such(proxy))?;
@@ -47,10 +46,10 @@ struct Table {
 
 impl Table {
     fn read(text: &str) -> Result<Table, LoadError> {
-        let not_csv = |error: csv::Error| LoadError::NotCsv(excerpt(&error.to_string()));
-        let begin: String = text.chars().take(40).collect();
-        let body = text.strip_prefix("# ").filter(|body| body.starts_with("pxname,svname,"));
-        let body = body.ok_or_else(|| LoadError::NotCsv(format!("it begins with {begin:?}")))?;
+        let not_csv =
+            |error: csv::Error| LoadError::Unreadable { expected: EXPECTED, why: excerpt(&error.to_string()) };
+        let body = text.trim_start().strip_prefix("# ").filter(|body| body.starts_with("pxname,svname,"));
+        let body = body.ok_or_else(|| figure::unreadable(EXPECTED, text))?;
         // Rows end with a comma or without one, by version: they need not be as long as the head.
         let mut reader = ReaderBuilder::new().flexible(true).from_reader(body.as_bytes());
         let columns = reader.headers().map_err(not_csv)?.clone();
@@ -67,22 +66,13 @@ impl Table {
         let index = self.columns.iter().position(|name| name == column);
         match index.and_then(|index| row.get(index)).map(str::trim) {
             None | Some("") => Ok(None),
-            Some(cell) => {
-                let not_a_number = |_| LoadError::NotANumber { what: column.into(), got: excerpt(cell) };
-                cell.parse().map(Some).map_err(not_a_number)
-            }
+            Some(cell) => figure::number(column, cell).map(Some),
         }
     }
 
     fn no_such(&self, proxy: &str) -> LoadError {
         let sides = self.rows.iter().filter(|row| matches!(row.get(1), Some("FRONTEND" | "BACKEND")));
-        let mut names: Vec<&str> = sides.filter_map(|row| row.get(0)).collect();
-        names.dedup();
-        let likeliest = nearest(proxy, names.iter().copied());
-        // Stable: the likeliest first, the others in the order of the file.
-        names.sort_by_key(|&name| Some(name) != likeliest);
-        let known = names.into_iter().take(MOST_NAMES).map(excerpt).collect();
-        LoadError::NoSuchProxy { proxy: proxy.to_owned(), known }
+        figure::no_such("frontend or backend", proxy, sides.filter_map(|row| row.get(0)))
     }
 }
 
@@ -103,16 +93,16 @@ both,BACKEND,0,0,3,5,9,6,UP,1,,2,,http,
 \"odd,name\",FRONTEND,,,1,5,10,6,OPEN,1,,2,,tcp,
 ";
 
-    fn read(proxy: &str, field: HaproxyField) -> Result<(f64, Option<f64>), LoadError> {
-        parse_haproxy(STATS, proxy, field).map(|sample| (sample.load, sample.capacity))
+    fn figures(proxy: &str, field: HaproxyField) -> Result<(f64, Option<f64>), LoadError> {
+        super::read(STATS, proxy, field).map(|sample| (sample.load, sample.capacity))
     }
 
     #[test]
     fn each_field_has_its_columns() {
-        assert_eq!(read("web", Sessions), Ok((120.0, Some(2000.0))));
-        assert_eq!(read("web", RequestRate), Ok((210.0, None)));
-        assert_eq!(read("both", SessionRate), Ok((1.0, Some(50.0))));
-        assert_eq!(read("odd,name", Sessions), Ok((1.0, Some(10.0))));
+        assert_eq!(figures("web", Sessions), Ok((120.0, Some(2000.0))));
+        assert_eq!(figures("web", RequestRate), Ok((210.0, None)));
+        assert_eq!(figures("both", SessionRate), Ok((1.0, Some(50.0))));
+        assert_eq!(figures("odd,name", Sessions), Ok((1.0, Some(10.0))));
     }
 
     /// As HAProxy 2.6 says it, with `maxconn 500`, `fullconn 50`, `rate-limit sessions 77` and
@@ -130,38 +120,42 @@ both,BACKEND,0,0,3,5,9,6,UP,1,,2,,http,
             ("stats", SessionRate, 1.0, None),
             ("stats", RequestRate, 1.0, None),
         ] {
-            assert_eq!(parse_haproxy(REAL, proxy, field), Ok(LoadSample { load, capacity }), "{proxy} {field:?}");
+            assert_eq!(
+                super::read(REAL, proxy, field),
+                Ok(LoadSample { load, capacity, at: None }),
+                "{proxy} {field:?}"
+            );
         }
-        assert_eq!(parse_haproxy(REAL, "app", RequestRate), Err(LoadError::Missing("req_rate".into())));
+        assert_eq!(super::read(REAL, "app", RequestRate), Err(LoadError::Missing("req_rate".into())));
     }
 
     #[test]
     fn a_limit_of_zero_or_none_is_no_limit() {
-        assert_eq!(read("web", SessionRate), Ok((35.0, None)));
-        assert_eq!(read("app", SessionRate), Ok((5.0, None)));
-        assert_eq!(read("both", Sessions), Ok((4.0, None)));
+        assert_eq!(figures("web", SessionRate), Ok((35.0, None)));
+        assert_eq!(figures("app", SessionRate), Ok((5.0, None)));
+        assert_eq!(figures("both", Sessions), Ok((4.0, None)));
     }
 
     #[test]
     fn the_frontend_wins_over_the_backend_and_servers_are_not_read() {
-        assert_eq!(read("both", Sessions).map(|s| s.0), Ok(4.0));
-        assert_eq!(read("app", Sessions), Ok((11.0, Some(200.0))));
+        assert_eq!(figures("both", Sessions).map(|s| s.0), Ok(4.0));
+        assert_eq!(figures("app", Sessions), Ok((11.0, Some(200.0))));
     }
 
     #[test]
     fn an_empty_figure_is_missing_not_zero() {
-        assert_eq!(read("app", RequestRate), Err(LoadError::Missing("req_rate".into())));
+        assert_eq!(figures("app", RequestRate), Err(LoadError::Missing("req_rate".into())));
         let old = "# pxname,svname,scur\nweb,FRONTEND,5\n";
-        assert_eq!(parse_haproxy(old, "web", RequestRate), Err(LoadError::Missing("req_rate".into())));
+        assert_eq!(super::read(old, "web", RequestRate), Err(LoadError::Missing("req_rate".into())));
         let short = "# pxname,svname,qcur,scur\nweb,FRONTEND\n";
-        assert_eq!(parse_haproxy(short, "web", Sessions), Err(LoadError::Missing("scur".into())));
+        assert_eq!(super::read(short, "web", Sessions), Err(LoadError::Missing("scur".into())));
     }
 
     #[test]
     fn a_missing_proxy_names_the_nearest() {
-        let error = read("wep", Sessions).expect_err("not there").to_string();
-        assert_eq!(error, "no frontend or backend `wep` in the statistics; there are: web, app, both, odd,name");
-        let error = read("botn", Sessions).expect_err("not there").to_string();
+        let error = figures("wep", Sessions).expect_err("not there").to_string();
+        assert_eq!(error, "no frontend or backend `wep` in the report; there are: web, app, both, odd,name");
+        let error = figures("botn", Sessions).expect_err("not there").to_string();
         assert!(error.ends_with("there are: both, web, app, odd,name"), "{error}");
     }
 
@@ -169,28 +163,28 @@ both,BACKEND,0,0,3,5,9,6,UP,1,,2,,http,
     fn a_lying_feed_is_refused() {
         for figure in ["-1", "NaN", "inf", "-inf", "1e16", "1e999", "99999999999999999999"] {
             let text = format!("# pxname,svname,scur,slim\nweb,FRONTEND,{figure},9\n");
-            let outcome = parse_haproxy(&text, "web", Sessions);
+            let outcome = super::read(&text, "web", Sessions);
             assert!(matches!(outcome, Err(LoadError::Absurd { .. })), "{figure}: {outcome:?}");
             let text = format!("# pxname,svname,scur,slim\nweb,FRONTEND,9,{figure}\n");
-            let outcome = parse_haproxy(&text, "web", Sessions);
+            let outcome = super::read(&text, "web", Sessions);
             assert!(matches!(outcome, Err(LoadError::Absurd { .. })), "{figure}: {outcome:?}");
         }
         let text = "# pxname,svname,scur,slim\nweb,FRONTEND,many,9\n";
-        assert!(matches!(parse_haproxy(text, "web", Sessions), Err(LoadError::NotANumber { .. })));
+        assert!(matches!(super::read(text, "web", Sessions), Err(LoadError::NotANumber { .. })));
     }
 
     #[test]
     fn what_is_not_haproxys_csv_is_refused() {
         for text in ["", "# ", "#", "<html><body>401", "pxname,svname\n", "# svname,pxname,scur\n"] {
-            assert!(matches!(parse_haproxy(text, "web", Sessions), Err(LoadError::NotCsv(_))), "{text:?}");
+            assert!(matches!(super::read(text, "web", Sessions), Err(LoadError::Unreadable { .. })), "{text:?}");
         }
-        assert!(matches!(parse_haproxy("# pxname,svname,scur\n", "web", Sessions), Err(LoadError::NoSuchProxy { .. })));
+        assert!(matches!(super::read("# pxname,svname,scur\n", "web", Sessions), Err(LoadError::NoSuch { .. })));
     }
 
     proptest! {
         #[test]
         fn any_text_gives_a_true_sample_or_an_error(text in "(# pxname,svname,scur,slim\n)?[ -~\n\"]{0,200}") {
-            if let Ok(sample) = parse_haproxy(&text, "web", Sessions) {
+            if let Ok(sample) = super::read(&text, "web", Sessions) {
                 prop_assert!(sample.load.is_finite() && sample.load >= 0.0);
             }
         }
@@ -198,7 +192,7 @@ both,BACKEND,0,0,3,5,9,6,UP,1,,2,,http,
         #[test]
         fn any_cells_give_a_true_sample_or_an_error(load in "[-+0-9.eEinfaN]{0,8}", limit in "[-+0-9.eEinfaN]{0,8}") {
             let text = format!("# pxname,svname,scur,slim\nweb,FRONTEND,{load},{limit}\n");
-            if let Ok(sample) = parse_haproxy(&text, "web", Sessions) {
+            if let Ok(sample) = super::read(&text, "web", Sessions) {
                 prop_assert!((0.0..=figure::MOST).contains(&sample.load));
                 prop_assert!(sample.capacity.is_none_or(|c| c > 0.0 && c <= figure::MOST));
                 prop_assert_eq!(sample.load, load.parse::<f64>().expect("it was read"));

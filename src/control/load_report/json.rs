@@ -1,45 +1,90 @@
-//! Load reports as JSON documents.
+//! Load reports as JSON documents, and what readers of other JSON share.
+
+use std::time::SystemTime;
 
 use serde_json::Value;
 
 use crate::control::probe::outcome::excerpt;
+use crate::model::JsonTime;
 
-use super::{LoadError, LoadSample, figure};
+use super::{LoadError, LoadSample, figure, time};
 
 /// Reads the numbers the pointers (RFC 6901) lead to.
 ///
 /// Fails where the body is not one JSON document, a pointer leads nowhere or to something other
-/// than a number, the load is negative or the capacity not above 0. A capacity that was asked
-/// for and is not there is an error too: a mistyped pointer is not to go unnoticed.
-pub fn parse_json(body: &[u8], load_pointer: &str, capacity_pointer: Option<&str>) -> Result<LoadSample, LoadError> {
-    let document: Value =
-        serde_json::from_slice(body).map_err(|error| LoadError::NotJson(excerpt(&error.to_string())))?;
-    let load = number(&document, load_pointer)?;
-    let capacity = match capacity_pointer {
+/// than a number, the load is negative or the capacity not above 0. A capacity or time that was
+/// asked for and is not there is an error too: a mistyped pointer is not to go unnoticed.
+pub(super) fn read(
+    body: &[u8],
+    load: &str,
+    capacity: Option<&str>,
+    time: Option<&JsonTime>,
+    now: SystemTime,
+) -> Result<LoadSample, LoadError> {
+    let document = document(body)?;
+    let amount = number(&document, load)?;
+    let capacity = match capacity {
         Some(pointer) => Some((pointer, number(&document, pointer)?)),
         None => None,
     };
-    figure::sample((load_pointer, load), capacity)
+    let at = match time {
+        Some(JsonTime::Age(pointer)) => Some(time::of_age(pointer, number(&document, pointer)?, now)?),
+        Some(JsonTime::Timestamp(pointer)) => Some(time::of_json(pointer, lookup(&document, pointer)?, now)?),
+        None => None,
+    };
+    Ok(LoadSample { at, ..figure::sample((load, amount), capacity)? })
 }
 
-fn number(document: &Value, pointer: &str) -> Result<f64, LoadError> {
-    let value = document.pointer(pointer).ok_or_else(|| LoadError::Missing(excerpt(pointer)))?;
+/// The body, if it is JSON, nested at most 128 deep.
+pub(super) fn document(body: &[u8]) -> Result<Value, LoadError> {
+    let not_json =
+        |error: serde_json::Error| LoadError::Unreadable { expected: "JSON", why: excerpt(&error.to_string()) };
+    serde_json::from_slice(body).map_err(not_json)
+}
+
+/// The number a pointer leads to.
+pub(super) fn number(document: &Value, pointer: &str) -> Result<f64, LoadError> {
+    let value = lookup(document, pointer)?;
     let not_a_number = || LoadError::NotANumber { what: excerpt(pointer), got: excerpt(&value.to_string()) };
     value.as_f64().ok_or_else(not_a_number)
+}
+
+fn lookup<'a>(document: &'a Value, pointer: &str) -> Result<&'a Value, LoadError> {
+    document.pointer(pointer).ok_or_else(|| LoadError::Missing(excerpt(pointer)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn parse_json(body: &[u8], load: &str, capacity: Option<&str>) -> Result<LoadSample, LoadError> {
+        read(body, load, capacity, None, UNIX_EPOCH)
+    }
+
+    #[test]
+    fn age_and_timestamp_say_when_the_figure_is_of() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let at =
+            |body: &str, time: JsonTime| read(body.as_bytes(), "/load", None, Some(&time), now).map(|sample| sample.at);
+        let ago = |seconds| Ok(Some(now - Duration::from_secs(seconds)));
+        let (age, stamp) = (JsonTime::Age("/age".into()), JsonTime::Timestamp("/at".into()));
+        assert_eq!(at(r#"{"load": 1, "age": 120}"#, age.clone()), ago(120));
+        assert_eq!(at(r#"{"load": 1, "at": "2001-09-09T01:45:40Z"}"#, stamp.clone()), ago(60));
+        assert_eq!(at(r#"{"load": 1, "at": 999999990}"#, stamp.clone()), ago(10));
+        assert!(matches!(at(r#"{"load": 1, "age": -1}"#, age.clone()), Err(LoadError::NotATime { .. })));
+        assert!(matches!(at(r#"{"load": 1, "at": 1000003600}"#, stamp), Err(LoadError::Future { ahead_s: 3600 })));
+        assert_eq!(at(r#"{"load": 1}"#, age), Err(LoadError::Missing("/age".into())));
+    }
 
     #[test]
     fn rfc6901_pointers_lead_to_load_and_capacity() {
         let body = br#"{"load": 12.5, "limits": {"a/b": [0, 400]}}"#;
         let sample = parse_json(body, "/load", Some("/limits/a~1b/1"));
-        assert_eq!(sample, Ok(LoadSample { load: 12.5, capacity: Some(400.0) }));
-        assert_eq!(parse_json(body, "/load", None), Ok(LoadSample { load: 12.5, capacity: None }));
-        assert_eq!(parse_json(b"0", "", None), Ok(LoadSample { load: 0.0, capacity: None }));
+        assert_eq!(sample, Ok(LoadSample { load: 12.5, capacity: Some(400.0), at: None }));
+        assert_eq!(parse_json(body, "/load", None), Ok(LoadSample { load: 12.5, capacity: None, at: None }));
+        assert_eq!(parse_json(b"0", "", None), Ok(LoadSample { load: 0.0, capacity: None, at: None }));
     }
 
     #[test]
@@ -50,7 +95,7 @@ mod tests {
         assert_eq!(parse_json(body, "/none", None), Err(LoadError::Missing("/none".into())));
         assert_eq!(parse_json(body, "/good", Some("/none")), Err(LoadError::Missing("/none".into())));
         for body in [&b""[..], b"{", b"{\"load\":1", b"NaN", b"\xff", b"1 2", b"1e999", &[b'['; 10_000]] {
-            assert!(matches!(parse_json(body, "", None), Err(LoadError::NotJson(_))), "{body:.20?}");
+            assert!(matches!(parse_json(body, "", None), Err(LoadError::Unreadable { .. })), "{body:.20?}");
         }
     }
 

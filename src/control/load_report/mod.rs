@@ -5,35 +5,53 @@
 //! fails says so and never stands for a load of zero.
 //!
 //! ```text
-//!   Model ─▶ Scraper ─▶ one task per region ─▶ fetch ─▶ haproxy | json ─▶ LoadUpdate
+//!   Model ─▶ Scraper ─▶ one task per region ─▶ fetch ─▶ read ─▶ rate ─▶ LoadUpdate
+//!   admin API ─▶ PushedLoad ────────────────────────────────────────────▶┘
 //! ```
 //!
-//! - `haproxy`, `json`: the two formats
-//! - `figure`: which numbers are believed
+//! In the order a report meets them:
+//!
+//! - `follow`: one region's report, scrape after scrape
+//! - `fetch`: HTTP and stats sockets, bounded
+//! - `read`: which format it is; then `haproxy`, `nginx`, `nginx_plus`, `envoy`, `prometheus`,
+//!   `json`, `load_object`
+//! - `push`: a report that comes by itself
+//! - `figure`, `time`: which numbers and times are believed
+//! - `rate`: counts become rates
 //! - `error`: why not
 
+mod envoy;
 mod error;
 mod fetch;
 mod figure;
+mod follow;
 mod haproxy;
 mod json;
+mod load_object;
+mod nginx;
+mod nginx_plus;
+mod prometheus;
+mod push;
+mod rate;
+mod read;
+mod time;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::control::probe::same;
-use crate::model::{LoadReport, LoadReportKind, Model};
+use crate::model::{LoadReport, LoadSource, Model, Scrape};
 
 pub use error::LoadError;
-pub use haproxy::parse_haproxy;
-pub use json::parse_json;
+pub use push::PushedLoad;
+pub use read::read;
 
 use fetch::Fetcher;
+use follow::Follower;
 
 /// What a balancer says of itself, in whatever it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,28 +60,24 @@ pub struct LoadSample {
     pub load: f64,
     /// What it could bear now, in the unit of `load`: above 0, to 1e15. `None`: it does not say.
     pub capacity: Option<f64>,
+    /// When both are of, where the report says so; not after the reader's own time.
+    pub at: Option<SystemTime>,
 }
 
-/// What one scrape of one region brought.
+/// What one scrape of one region brought, or what was pushed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadUpdate {
     /// The region's qualified name, `seoul@gslb.example`.
     pub region: Arc<str>,
-    /// When the scrape ended.
+    /// When the figure is of: as the report says, else when it was asked for.
     pub at: SystemTime,
     pub outcome: Result<LoadSample, LoadError>,
 }
-
-/// Scrapes at once: each may hold a body of [`fetch::MOST_BODY`].
-const MOST_SCRAPES: usize = 64;
-/// The first scrapes of new reports are spread over this long.
-const FIRST_SPREAD: Duration = Duration::from_millis(200);
 
 /// Scrapes the load reports of a model. Dropping it stops all scrapes.
 pub struct Scraper {
     sink: mpsc::Sender<LoadUpdate>,
     fetcher: Arc<Fetcher>,
-    permits: Arc<Semaphore>,
     slots: HashMap<Arc<str>, Slot>,
 }
 
@@ -76,8 +90,7 @@ struct Slot {
 impl Scraper {
     /// Scrapes nothing until it is configured. While `sink` is full, scrapes wait.
     pub fn new(sink: mpsc::Sender<LoadUpdate>) -> Scraper {
-        let permits = Arc::new(Semaphore::new(MOST_SCRAPES));
-        Scraper { sink, fetcher: Arc::new(Fetcher::new()), permits, slots: HashMap::new() }
+        Scraper { sink, fetcher: Arc::new(Fetcher::new()), slots: HashMap::new() }
     }
 
     /// Scrapes what the model says from now on. Unchanged reports go on undisturbed.
@@ -88,54 +101,21 @@ impl Scraper {
         let mut before = std::mem::take(&mut self.slots);
         for id in model.region_ids() {
             let Some(report) = &model.region(id).load_report else { continue };
+            let LoadSource::Scraped(scrape) = &report.source else { continue };
             let region: Arc<str> = model.qualified_region_name(id).into();
             let slot = match before.remove(&region) {
                 Some(slot) if same(&slot.report, report) => slot,
-                _ => self.start(region.clone(), report),
+                _ => self.start(region.clone(), report, scrape),
             };
             self.slots.insert(region, slot);
         }
     }
 
-    fn start(&self, region: Arc<str>, report: &LoadReport) -> Slot {
-        let (sink, fetcher, permits) = (self.sink.clone(), self.fetcher.clone(), self.permits.clone());
+    fn start(&self, region: Arc<str>, report: &LoadReport, scrape: &Scrape) -> Slot {
+        let follower = Follower::new(region, scrape.clone(), report.interval, report.max_age);
         let mut task = JoinSet::new();
-        task.spawn(scrape(region, report.clone(), fetcher, permits, sink));
+        task.spawn(follower.run(self.fetcher.clone(), self.sink.clone()));
         Slot { report: report.clone(), _task: task }
-    }
-}
-
-/// Scrapes one region until it is dropped or nobody reads the updates any more.
-async fn scrape(
-    region: Arc<str>,
-    report: LoadReport,
-    fetcher: Arc<Fetcher>,
-    permits: Arc<Semaphore>,
-    sink: mpsc::Sender<LoadUpdate>,
-) {
-    let mut next = Instant::now() + FIRST_SPREAD.mul_f64(fastrand::f64());
-    loop {
-        tokio::time::sleep_until(next).await;
-        let Ok(permit) = permits.acquire().await else { return };
-        // From start to start, a little early by chance so that regions do not march in step.
-        next = Instant::now() + report.interval.mul_f64(0.9 + 0.1 * fastrand::f64());
-        let body = fetcher.fetch(&report.url, report.timeout).await;
-        let outcome = body.and_then(|body| parse(&report.kind, &body));
-        drop(permit);
-        let update = LoadUpdate { region: region.clone(), at: SystemTime::now(), outcome };
-        if sink.send(update).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn parse(kind: &LoadReportKind, body: &[u8]) -> Result<LoadSample, LoadError> {
-    match kind {
-        LoadReportKind::Haproxy { proxy, field } => match std::str::from_utf8(body) {
-            Ok(text) => parse_haproxy(text, proxy, *field),
-            Err(error) => Err(LoadError::NotCsv(error.to_string())),
-        },
-        LoadReportKind::Json { load, capacity } => parse_json(body, load, capacity.as_deref()),
     }
 }
 

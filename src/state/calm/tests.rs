@@ -4,8 +4,8 @@ use super::super::{EndpointNews, LoadNews, Publisher};
 use super::*;
 use crate::atlas::Atlas;
 use crate::model::{
-    Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, LoadReportKind, Location, MaxWithdrawn,
-    Most, Name, Policy, Region, Ttl, Weights, Zone, ZoneId,
+    Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, MaxWithdrawn, Most, Name,
+    Policy, Region, Ttl, Weights, Zone, ZoneId,
 };
 use crate::steer::health::Verdict;
 use crate::steer::stability::Basis;
@@ -33,12 +33,8 @@ fn region(index: usize) -> Region {
         cost: 0.0,
         endpoints: vec![Endpoint { target: EndpointTarget::Addresses(vec![address]), weight: 1, layer: Layer::L7 }],
         check: Some(Check { kind: CheckKind::Tcp { port: 80 }, interval: 5 * S, timeout: 2 * S, fall: 3, rise: 3 }),
-        load_report: Some(LoadReport {
-            kind: LoadReportKind::Json { load: "/load".into(), capacity: None },
-            url: "http://192.0.2.1/".into(),
-            interval: 10 * S,
-            timeout: 3 * S,
-        }),
+        rum_url: None,
+        load_report: Some(LoadReport::pushed(10 * S)),
         min_healthy: 1,
         slow_start: Region::SLOW_START,
     }

@@ -1,0 +1,88 @@
+//! A load report that comes by itself: `{"load": 120, "capacity": 200, "age_s": 1.5}`.
+
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{LoadError, LoadSample, figure, time};
+
+/// What is posted to `/v1/regions/NAME/load`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushedLoad {
+    /// In the region's own unit.
+    load: f64,
+    /// What the region could bear now, in the same unit.
+    capacity: Option<f64>,
+    /// When both are of: RFC 3339, or seconds or milliseconds since 1970.
+    at: Option<Value>,
+    /// Or how old they are, in seconds. Neither: as of now.
+    age_s: Option<f64>,
+}
+
+impl PushedLoad {
+    /// What is believed of it.
+    ///
+    /// # Errors
+    /// A number no load, capacity or age can be, a time that is none or lies in the future, or
+    /// both `at` and `age_s`.
+    pub fn sample(&self, now: SystemTime) -> Result<LoadSample, LoadError> {
+        let at = match (&self.at, self.age_s) {
+            (Some(at), None) => time::of_json("at", at, now)?,
+            (None, Some(age_s)) => time::of_age("age_s", age_s, now)?,
+            (None, None) => now,
+            (Some(_), Some(_)) => {
+                let why = "`at` and `age_s` are both there".to_owned();
+                return Err(LoadError::Unreadable { expected: "one time", why });
+            }
+        };
+        let capacity = self.capacity.map(|capacity| ("capacity", capacity));
+        Ok(LoadSample { at: Some(at), ..figure::sample(("load", self.load), capacity)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_000_000_000)
+    }
+
+    fn sample(body: &str) -> Result<LoadSample, LoadError> {
+        serde_json::from_str::<PushedLoad>(body).expect("a body").sample(now())
+    }
+
+    #[test]
+    fn load_capacity_and_time_are_taken() {
+        let ago = |seconds| Some(now() - Duration::from_secs(seconds));
+        for (body, capacity, at) in [
+            (r#"{"load": 120}"#, None, ago(0)),
+            (r#"{"load": 120, "capacity": 200, "age_s": 3}"#, Some(200.0), ago(3)),
+            (r#"{"load": 120, "capacity": null, "at": "2001-09-09T01:46:30Z"}"#, None, ago(10)),
+            (r#"{"load": 120, "at": 999999980}"#, None, ago(20)),
+        ] {
+            assert_eq!(sample(body), Ok(LoadSample { load: 120.0, capacity, at }), "{body}");
+        }
+    }
+
+    #[test]
+    fn lies_are_refused() {
+        for body in [
+            r#"{"load": -1}"#,
+            r#"{"load": 1e16}"#,
+            r#"{"load": 1, "capacity": 0}"#,
+            r#"{"load": 1, "age_s": -1}"#,
+            r#"{"load": 1, "at": "soon"}"#,
+            r#"{"load": 1, "at": 1000000061}"#,
+            r#"{"load": 1, "at": 999999999, "age_s": 1}"#,
+        ] {
+            assert!(sample(body).is_err(), "{body}");
+        }
+        for body in ["{}", "[]", "5", r#"{"load": "5"}"#, r#"{"load": null}"#, r#"{"load": 1, "lode": 2}"#] {
+            assert!(serde_json::from_str::<PushedLoad>(body).is_err(), "{body}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Load reports: where a region's balancer says how loaded it is, and in which of its words.
+//!
+//! Only what is configured; fetching, reading and believing are `control::load_report`'s.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a region's balancer says how loaded it is.
+#[derive(Clone, Debug)]
+pub struct LoadReport {
+    pub source: LoadSource,
+    /// From report to report. Default 10 s; 100 ms to 1 h.
+    pub interval: Duration,
+    /// A figure that is older is stale. Default three intervals; at least one.
+    pub max_age: Duration,
+}
+
+impl LoadReport {
+    /// A report is stale when it is older than this many of its intervals, unless `max_age` says otherwise.
+    pub const STALE_INTERVALS: u32 = 3;
+
+    /// A report that comes by itself, every `interval`.
+    pub fn pushed(interval: Duration) -> LoadReport {
+        LoadReport { source: LoadSource::Pushed, interval, max_age: interval * LoadReport::STALE_INTERVALS }
+    }
+
+    /// A report that is fetched every `interval`.
+    pub fn scraped(scrape: Scrape, interval: Duration) -> LoadReport {
+        LoadReport { source: LoadSource::Scraped(scrape), ..LoadReport::pushed(interval) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum LoadSource {
+    /// Someone at the region tells it to the admin API: `POST /v1/regions/NAME/load`.
+    Pushed,
+    /// Meridian fetches it.
+    Scraped(Scrape),
+}
+
+/// One fetch of a load report.
+#[derive(Clone, Debug)]
+pub struct Scrape {
+    pub from: ScrapeAddress,
+    pub format: LoadFormat,
+    /// For the whole scrape. Default 3 s; 10 ms to 60 s.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScrapeAddress {
+    /// An http or https URL, valid.
+    Http(String),
+    /// HAProxy's stats socket at a TCP port.
+    Tcp { host: String, port: u16 },
+    /// HAProxy's stats socket at an absolute path.
+    Unix(PathBuf),
+}
+
+/// What the report is written in, and which of its figures count.
+#[derive(Clone, Debug)]
+pub enum LoadFormat {
+    /// HAProxy's statistics as CSV; `proxy` is the frontend or backend to read (`pxname`).
+    Haproxy { proxy: String, field: HaproxyField },
+    /// nginx's `stub_status` page.
+    Nginx { field: NginxField },
+    /// JSON as nginx Plus' API has it.
+    NginxPlus { part: NginxPlusPart, field: NginxPlusField },
+    /// Envoy's admin pages `/clusters` and `/stats`, as text or JSON.
+    Envoy { cluster: String, field: EnvoyField },
+    /// Prometheus' text format; samples that match are added up. With `rate`, the load counts up
+    /// for ever, and what it grows by in a second is the figure.
+    Prometheus { load: MetricSelector, capacity: Option<MetricSelector>, rate: bool },
+    /// JSON with pointers (RFC 6901) to the load and, where they are there, the current capacity
+    /// and the time of both.
+    Json { load: String, capacity: Option<String>, time: Option<JsonTime> },
+    /// A load object in Akamai's XML. `None`: the only datacenter or resource there is.
+    LoadObject { datacenter: Option<String>, resource: Option<String>, capacity: LoadObjectCapacity },
+}
+
+impl LoadFormat {
+    /// Whether the load read is a count that only grows: two scrapes make a figure.
+    pub fn is_counter(&self) -> bool {
+        match self {
+            LoadFormat::Nginx { field } => *field == NginxField::RequestRate,
+            LoadFormat::NginxPlus { field, .. } => *field == NginxPlusField::RequestRate,
+            LoadFormat::Prometheus { rate, .. } => *rate,
+            _ => false,
+        }
+    }
+}
+
+/// Which of HAProxy's figures is the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HaproxyField {
+    /// `scur`: current sessions, with `slim` as the capacity.
+    #[default]
+    Sessions,
+    /// `rate`: new sessions in the last second, with `rate_lim` as the capacity.
+    SessionRate,
+    /// `req_rate`: HTTP requests in the last second (frontends).
+    RequestRate,
+}
+
+/// Which figure of `stub_status` is the load. None of them has a capacity beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NginxField {
+    /// `Active connections`, idle ones included.
+    #[default]
+    Connections,
+    /// `Reading` and `Writing`: connections at work.
+    Busy,
+    /// What `requests` grows by in a second.
+    RequestRate,
+}
+
+/// Which object of nginx Plus' API is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NginxPlusPart {
+    /// Client connections of all of nginx.
+    Connections,
+    ServerZone(String),
+    Upstream(String),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NginxPlusField {
+    /// What is under way: `active` connections, or `processing` requests of a server zone. The
+    /// capacity of an upstream is the sum of `max_conns` of the peers that are up.
+    #[default]
+    Active,
+    /// What `requests` grows by in a second.
+    RequestRate,
+}
+
+/// Which figure of an Envoy cluster is the load; the capacity is the circuit breaker's limit of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnvoyField {
+    /// Active requests, with `max_requests` as the capacity.
+    #[default]
+    Requests,
+    /// Active connections, with `max_connections` as the capacity.
+    Connections,
+}
+
+/// Where a JSON document says of when its figures are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JsonTime {
+    /// Pointer to an age in seconds.
+    Age(String),
+    /// Pointer to a time: RFC 3339, or seconds or milliseconds since 1970.
+    Timestamp(String),
+}
+
+/// Which of a load object's two limits is the capacity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadObjectCapacity {
+    /// `max-load` (or `capacity`): what it can bear. Load is priced from 80 % of it.
+    #[default]
+    Max,
+    /// `target-load`: what it should bear.
+    Target,
+}
+
+/// Samples of one metric: `name{label="value", other!="value"}`, as PromQL has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricSelector {
+    pub metric: String,
+    pub labels: Vec<LabelMatch>,
+}
+
+/// What a label must be, or must not be. A label that is not there is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelMatch {
+    pub label: String,
+    pub value: String,
+    pub equal: bool,
+}
+
+impl MetricSelector {
+    /// Reads `name`, or `name{label="value", …}` with `=` and `!=`; `\\`, `\"` and `\n` in values.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn parse(text: &str) -> Result<MetricSelector, &'static str> {
+        let text = text.trim();
+        let (metric, labels) = match text.split_once('{') {
+            Some((metric, rest)) => (metric.trim(), Some(rest)),
+            None => (text, None),
+        };
+        if !is_name(metric, true) {
+            return Err("a metric's name is letters, digits, `_` and `:`, with no digit first");
+        }
+        let labels = labels.map_or(Ok(Vec::new()), label_matches)?;
+        Ok(MetricSelector { metric: metric.to_owned(), labels })
+    }
+
+    /// Whether a sample with these labels is meant.
+    pub fn matches(&self, labels: &[(&str, String)]) -> bool {
+        self.labels.iter().all(|wanted| {
+            let found = labels.iter().find(|(label, _)| *label == wanted.label);
+            (found.map_or("", |(_, value)| value) == wanted.value) == wanted.equal
+        })
+    }
+}
+
+/// What stands after `{`: matchers with commas between, then `}` and nothing more.
+fn label_matches(mut rest: &str) -> Result<Vec<LabelMatch>, &'static str> {
+    let mut matches = Vec::new();
+    loop {
+        rest = rest.trim_start();
+        if let Some(end) = rest.strip_prefix('}') {
+            return if end.trim().is_empty() { Ok(matches) } else { Err("nothing may follow the `}`") };
+        }
+        let (one, after) = label_match(rest)?;
+        matches.push(one);
+        rest = after.trim_start();
+        rest = match rest.strip_prefix(',') {
+            Some(more) => more,
+            None if rest.starts_with('}') => rest,
+            None => return Err("after a label's value comes `,` or `}`"),
+        };
+    }
+}
+
+fn label_match(text: &str) -> Result<(LabelMatch, &str), &'static str> {
+    let (label, rest) = text.split_at(text.find(['=', '!']).ok_or("a label is followed by `=` or `!=`")?);
+    let label = label.trim_end();
+    if !is_name(label, false) {
+        return Err("a label's name is letters, digits and `_`, with no digit first");
+    }
+    let (equal, rest) = match (rest.strip_prefix("!="), rest.strip_prefix('=')) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) if !rest.starts_with('~') => (true, rest),
+        _ => return Err("labels are compared with `=` and `!=` only; samples that match are added up"),
+    };
+    let (value, rest) = quoted(rest.trim_start()).ok_or("a label's value stands in double quotes")?;
+    Ok((LabelMatch { label: label.to_owned(), value, equal }, rest))
+}
+
+/// Reads a value in double quotes with the escapes `\\`, `\"` and `\n`; gives what follows it too.
+pub fn quoted(text: &str) -> Option<(String, &str)> {
+    let rest = text.strip_prefix('"')?;
+    let mut value = String::new();
+    let mut chars = rest.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '"' => return Some((value, rest.get(at + 1..)?)),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                escaped @ ('\\' | '"') => value.push(escaped),
+                // Not an escape of the format: both characters stand for themselves.
+                other => value.extend(['\\', other]),
+            },
+            plain => value.push(plain),
+        }
+    }
+    None
+}
+
+fn is_name(text: &str, colons: bool) -> bool {
+    let fits = |char: char| char.is_ascii_alphanumeric() || char == '_' || (colons && char == ':');
+    !text.is_empty() && text.chars().all(fits) && !text.starts_with(|first: char| first.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_read_as_promql_writes_them() {
+        let selector = MetricSelector::parse(r#" up { a = "x", b!="y\"\\\nz" , } "#).expect("a selector");
+        assert_eq!(selector.metric, "up");
+        let labels: Vec<_> = selector.labels.iter().map(|l| (&*l.label, &*l.value, l.equal)).collect();
+        assert_eq!(labels, [("a", "x", true), ("b", "y\"\\\nz", false)]);
+        for whole in ["up", "node:up:rate5m", "up{}", "_x1"] {
+            assert_eq!(MetricSelector::parse(whole).expect("a selector").labels, [], "{whole}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused() {
+        for (text, why) in [
+            ("", "a metric's name"),
+            ("1up", "a metric's name"),
+            ("{a=\"x\"}", "a metric's name"),
+            ("up{a=\"x\"", "`,` or `}`"),
+            ("up{a=\"x\"} 5", "nothing may follow"),
+            ("up{a=x}", "double quotes"),
+            ("up{a=\"x}", "double quotes"),
+            ("up{a~\"x\"}", "followed by `=`"),
+            ("up{a=~\"x\"}", "`=` and `!=` only"),
+            ("up{a!~\"x\"}", "`=` and `!=` only"),
+            ("up{a:b=\"x\"}", "a label's name"),
+            ("up{", "followed by `=`"),
+        ] {
+            let error = MetricSelector::parse(text).expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_not_there_is_empty() {
+        let matches = |selector: &str| {
+            let selector = MetricSelector::parse(selector).expect("a selector");
+            selector.matches(&[("a", "x".to_owned())])
+        };
+        assert!(matches("up{a=\"x\"}") && matches("up{b=\"\"}") && matches("up{b!=\"y\"}"));
+        assert!(!matches("up{a!=\"x\"}") && !matches("up{b!=\"\"}") && !matches("up{a=\"x\", b=\"y\"}"));
+    }
+}
