@@ -3,7 +3,8 @@
 //!
 //! 240 cities, 4,700 resolvers, 8 regions; total capacity 1.4 × the peak, two regions below their
 //! local peak. `day`: a brown-out, a dead region that comes back cold, a ×2.5 flash crowd, a
-//! flapping region. `feeds`: two feeds killed, one that lies, one 120 s old. `steady`: nothing.
+//! flapping region. `feeds`: two feeds killed, one that lies, one 120 s old (`feeds-silent`, `-lie`,
+//! `-frozen`, `-late`: these alone). `steady`: nothing.
 //!
 //! ```text
 //! cargo bench --bench steering -- --seed 1 --scenario day
@@ -145,8 +146,8 @@ impl Options {
                 _ => return Err(format!("`{word}` is not known: see benches/steering.rs")),
             }
         }
-        if !["day", "feeds", "steady"].contains(&options.scenario.as_str()) {
-            return Err(format!("`{}` is none of day, feeds, steady", options.scenario));
+        if !SCENARIOS.contains(&options.scenario.as_str()) {
+            return Err(format!("`{}` is none of {}", options.scenario, SCENARIOS.join(", ")));
         }
         if !bench {
             // `cargo test --benches`, which says no `--bench`, only wants to know that this runs.
@@ -155,6 +156,8 @@ impl Options {
         Ok(options)
     }
 }
+
+const SCENARIOS: [&str; 7] = ["day", "feeds", "feeds-silent", "feeds-lie", "feeds-frozen", "feeds-late", "steady"];
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number that fits"))
@@ -222,8 +225,8 @@ fn course(globe: &Globe, seed: u64, options: &Options) -> Course {
     let mut chance = fastrand::Rng::with_seed(seed ^ 0x6461_7973);
     let incidents = match options.scenario.as_str() {
         "day" => day(globe, seed, &mut chance),
-        "feeds" => feeds(globe, &mut chance),
-        _ => Vec::new(),
+        "steady" => Vec::new(),
+        other => feeds(globe, other.strip_prefix("feeds-"), &mut chance),
     };
     Course {
         warm_up_s: WARM_UP_S,
@@ -314,21 +317,25 @@ fn cluster(globe: &Globe, chance: &mut fastrand::Rng) -> Vec<usize> {
     near.into_iter().take_while(wanted).collect()
 }
 
-fn feeds(globe: &Globe, chance: &mut fastrand::Rng) -> Vec<Incident> {
+/// All four troubles, or one of them: `silent`, `lie`, `frozen`, `late`.
+fn feeds(globe: &Globe, only: Option<&str>, chance: &mut fastrand::Rng) -> Vec<Incident> {
     let mut regions: Vec<usize> = (0..globe.world.regions.len()).collect();
     chance.shuffle(&mut regions);
-    let from = |hours: u64| WARM_UP_S + hours * 3600;
-    let lies = match chance.bool() {
-        true => What::FeedLies { region: regions[2], factor: 0.2 },
-        false => What::FeedFrozen { region: regions[2] },
-    };
-    let whats = [
-        (1, What::FeedSilent { region: regions[0] }),
-        (3, What::FeedSilent { region: regions[1] }),
-        (2, lies),
-        (0, What::FeedLate { region: regions[3], late_s: 120 }),
+    let lies = if only.map_or_else(|| chance.bool(), |only| only == "lie") { "lie" } else { "frozen" };
+    let troubles = [
+        ("silent", 1, What::FeedSilent { region: regions[0] }),
+        ("silent", 3, What::FeedSilent { region: regions[1] }),
+        ("lie", 2, What::FeedLies { region: regions[2], factor: 0.2 }),
+        ("frozen", 2, What::FeedFrozen { region: regions[2] }),
+        ("late", 0, What::FeedLate { region: regions[3], late_s: 120 }),
     ];
-    whats.into_iter().map(|(hour, what)| Incident { from_s: from(hour), until_s: u64::MAX / 2, what }).collect()
+    let wanted = |name: &str| match only {
+        Some(only) => name == only,
+        None => !["lie", "frozen"].contains(&name) || name == lies,
+    };
+    let troubles = troubles.into_iter().filter(|(name, ..)| wanted(name));
+    let begins = |hour: u64| WARM_UP_S + hour * 3600;
+    troubles.map(|(_, hour, what)| Incident { from_s: begins(hour), until_s: u64::MAX / 2, what }).collect()
 }
 
 fn told(globe: &Globe, course: &Course) -> String {
@@ -364,7 +371,8 @@ fn print(summary: &Summary, name: &str, scenario: &str) -> usize {
     let Summary { rtt_ms, dollars, failed, best_ms, .. } = summary;
     let (cost, failed) = (5.0 * dollars, 1000.0 * failed);
     println!("  {name}: RTT {rtt_ms:.2} + cost {cost:.2} + failed {failed:.2} ms; optimum {best_ms:.2}");
-    let (most_overload, overload_target) = if scenario == "feeds" { (5.0, "≤ 5 s") } else { (1.0, "≤ 1 s") };
+    let (most_overload, overload_target) =
+        if scenario.starts_with("feeds") { (5.0, "≤ 5 s") } else { (1.0, "≤ 1 s") };
     let mut missed = 0;
     let mut row = |what: &str, figure: String, target: &str, met: bool| {
         missed += usize::from(!met);
