@@ -176,6 +176,7 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
             layer: Layer::L7,
         }],
         check: None,
+        rum_url: None,
         load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
         min_healthy: 1,
         slow_start: Region::SLOW_START,

@@ -8,6 +8,7 @@
 //! no packet is answered before every endpoint has been probed once.
 
 mod demand;
+mod rum;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::control::load_report::Scraper;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
+use crate::control::rum::Measurements;
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
@@ -33,6 +35,8 @@ use crate::query::transport::tcp::{TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer};
 use crate::query::transport::{Client, Responder};
 use crate::state::{Publisher, Shared, Snapshot};
+
+use rum::Measuring;
 
 /// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
 /// at their side, so this only smooths.
@@ -48,8 +52,10 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 pub struct Daemon {
     pub dns: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    pub rum: Option<SocketAddr>,
     pub shared: Shared,
     pub counters: Arc<CounterSet>,
+    measurements: Arc<Measurements>,
     reloads: mpsc::Sender<ReloadRequest>,
     stop: watch::Sender<bool>,
     udp: udp::Running,
@@ -80,7 +86,9 @@ impl Daemon {
         let bound = Bound::new(&config).map_err(|error| vec![error])?;
         let token = admin_token(&config).map_err(|error| vec![error])?;
         let store = OverrideStore::new(&config.state);
-        let publisher = publisher(&config, model.clone(), atlas, &store);
+        let mut publisher = publisher(&config, model.clone(), atlas, &store);
+        let measuring = Measuring::new(&config, &mut publisher).map_err(|error| vec![error])?;
+        let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         if let Err(error) = store.prove() {
             warn!("overrides would be refused: {error}; let this user write there, or set `state`");
         }
@@ -104,15 +112,17 @@ impl Daemon {
             load_status: reloader.status(),
             started: Instant::now(),
             token,
+            measurements: measurements.clone(),
         };
         let mut tasks = vec![spawn_writer(writer)];
         first_round(&reloader, &commands).await;
         tasks.push(tokio::spawn(reloader.run(requests)));
         tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
+        measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
-        info!(dns = ?dns, admin = ?admin, "answering");
-        Ok(Daemon { dns, admin, shared, counters, reloads, stop, udp, tasks, _commands: commands })
+        info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
+        Ok(Daemon { dns, admin, rum, shared, counters, measurements, reloads, stop, udp, tasks, _commands: commands })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
@@ -126,6 +136,7 @@ impl Daemon {
     /// Stops answering, and waits until everything has ended: a few seconds at most.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        let measurements = self.measurements.clone();
         let (udp, tasks) = self.into_running();
         // Joining the threads waits up to a receive timeout.
         let _ = tokio::task::spawn_blocking(move || udp.stop()).await;
@@ -136,6 +147,9 @@ impl Daemon {
             // Aborted, or ended before; or a caller of the admin API still holds on to the writer.
             let _ = tokio::time::timeout(LAST_WORK, task).await;
         }
+        // After those that measure.
+        let saving = tokio::task::spawn_blocking(move || measurements.save());
+        let _ = tokio::time::timeout(LAST_WORK, saving).await;
     }
 
     /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use meridian::admin::client::{AdminClient, ClientError};
 use meridian::admin::{self, Context};
-use meridian::control::config::{self, Loaded};
+use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::overrides::OverrideStore;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
+use meridian::control::rum::{Measurements, unix_now};
 use meridian::control::writer::{Sources, Writer};
 use meridian::daemon::Daemon;
 use meridian::model::{RegionId, ServiceId};
@@ -146,6 +147,11 @@ impl Fixture {
             reloads,
             load_status: load_status.clone(),
             started: now,
+            measurements: Arc::new(Measurements::open(
+                &RumSettings::default(),
+                &state.path().join("state"),
+                unix_now(),
+            )),
             token: token.map(str::to_owned),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,7 +1,13 @@
-//! `meridian simulate --stdio` as someone drives it who scores it: lines in, lines out, over pipes.
+//! `meridian simulate` as people use it: `--stdio` by someone who drives and scores it, lines in and
+//! lines out over pipes; `--scenario` with the example files.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+use meridian::simulate::scenario::Scenario;
+use meridian::simulate::summary::Summary;
+use meridian::simulate::{day, report};
 
 const WORLD: &str = "\
 REGION 0 seoul 37.57 126.98 0.9 1000
@@ -132,4 +138,77 @@ fn mistakes_end_it_with_their_line_and_exit_code_2() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), told);
         assert_eq!(output.status.code(), Some(2), "{told}");
     }
+}
+
+/// The example of this name, small enough for a debug build.
+fn example(name: &str) -> Scenario {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/scenarios").join(name);
+    let mut scenario = Scenario::load(&path).expect("a scenario without mistakes");
+    (scenario.drawing.cities, scenario.drawing.resolvers) = (60, 200);
+    (scenario.course.warm_up_s, scenario.course.length_s) = (300, 1800);
+    for incident in &mut scenario.course.incidents {
+        (incident.from_s, incident.until_s) = (incident.from_s - 900, incident.until_s - 900);
+    }
+    scenario
+}
+
+fn played(scenario: &Scenario) -> (Summary, String) {
+    let globe = scenario.globe();
+    let mut simulation = scenario.simulation(&globe).expect("a simulation");
+    let record = day::play(&globe, &scenario.course, &mut simulation).expect("answers");
+    let summary = Summary::of(&globe.world, &record, scenario.course.warm_up_s);
+    let page = report::page(&scenario.title, &globe.world, &scenario.course, &record, &summary);
+    (summary, page)
+}
+
+#[test]
+fn the_example_of_a_failing_region_shows_a_quick_failover() {
+    let (summary, page) = played(&example("region-failure.toml"));
+    assert_eq!(summary.minutes, 30);
+    let loss = &summary.losses[0];
+    assert_eq!((loss.region.as_str(), loss.at_s), ("frankfurt", 900));
+    assert!(loss.last_answer_s.is_some_and(|seconds| seconds < 7), "{loss:?}");
+    assert!(loss.moved > 0.95, "{loss:?}");
+    assert!(summary.failed > 0.0 && summary.failed < 0.02, "{summary:?}");
+    assert!(summary.ratio() > 1.0 && summary.ratio() < 1.2, "{summary:?}");
+    assert_eq!(page.matches("<svg").count(), 6);
+    assert!(!page.contains("NaN") && !page.contains("inf\""), "no figure is missing");
+    assert!(!page.contains("http"), "the page needs no other");
+}
+
+#[test]
+fn the_other_examples_can_be_played() {
+    for name in ["flash-crowd.toml", "brown-out.toml", "flapping.toml"] {
+        let (summary, page) = played(&example(name));
+        assert!(summary.ratio() > 0.99 && summary.ratio() < 1.5, "{name}: {summary:?}");
+        assert!(page.contains("What happened") && page.ends_with("</html>\n"), "{name}");
+    }
+}
+
+#[test]
+fn a_scenario_is_played_from_the_command_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("small.toml");
+    let world = "title = \"<Small>\"\nlength = \"10m\"\nwarm_up = \"1m\"\ndemand = { peak = 1000, cities = 20, resolvers = 20 }\n\
+                 region.a = { location = { country = \"DE\" }, capacity = 900 }\n\
+                 region.b = { location = { country = \"JP\" }, capacity = 900, cost = 0.5 }\n";
+    std::fs::write(&file, world).expect("written");
+    let simulate = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        command.args(["simulate", "--scenario"]).args(arguments).output().expect("the program runs")
+    };
+    let (path, page) = (file.to_string_lossy(), directory.path().join("page.html"));
+    let output = simulate(&[&path, "--report", &page.to_string_lossy()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.starts_with("<Small>: 10 minutes, "), "{text}");
+    assert!(std::fs::read_to_string(page).expect("a page").contains("<h1>&lt;Small&gt;</h1>"));
+    let output = simulate(&[&path, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["minutes"].as_array().map(Vec::len), Some(10));
+    assert_eq!(json["summary"]["regions"][1]["name"], "b");
+    std::fs::write(&file, world.replace("capacity", "capacty")).expect("written");
+    let output = simulate(&[&path]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("did you mean `capacity`?") && told.matches("`capacity` is missing").count() == 2, "{told}");
 }

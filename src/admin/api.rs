@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::control::load_report::PushedLoad;
 use crate::control::reload::{ReloadRequest, Reloaded};
+use crate::control::rum::Imported;
+use crate::control::rum::import::{self, Format};
 use crate::control::writer::{Command, SayError, SayOutcome};
 use crate::model::{Name, RecordType, ServiceId};
 use crate::state::Snapshot;
@@ -22,6 +24,7 @@ use crate::steer::standing::{Override, Standing};
 
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};
+use super::latency::{self, LatencyReport, Wanted};
 use super::load::{self, LoadTaken};
 use super::problem::Problem;
 use super::shares::ShareCounts;
@@ -32,6 +35,8 @@ use super::{Context, metrics, page};
 const MAX_BODY: usize = 64 * 1024;
 /// A body must have arrived within this.
 const BODY: Duration = Duration::from_secs(5);
+/// A table of measurements within this.
+const TABLE: Duration = Duration::from_secs(30);
 /// The writer answers in milliseconds; after this long something is wrong with it.
 const WRITER: Duration = Duration::from_secs(10);
 /// A reload that takes longer goes on, but nobody is kept waiting. Below the life of a connection.
@@ -49,6 +54,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/explain", get(get_explain))
         .route("/v1/regions/{name}/override", post(post_override))
         .route("/v1/regions/{name}/load", post(post_load))
+        .route("/v1/latency", get(get_latency).post(post_latency))
         .route("/v1/reload", post(post_reload))
         .route("/metrics", get(get_metrics))
         .route(ALIVE, get(|| async { "alive\n" }))
@@ -75,6 +81,8 @@ fn routes() -> Vec<String> {
         "GET /v1/explain?name=NAME&client=ADDRESS[&type=TYPE][&by=ecs|source]",
         "POST /v1/regions/NAME/override {\"override\": \"up|down|drain|auto\"}",
         "POST /v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",
+        "GET /v1/latency[?region=NAME][&network=NETWORK][&country=CODE][&limit=COUNT]",
+        "POST /v1/latency[?replace=true] (a table as text/csv or application/json)",
         "POST /v1/reload",
         "GET /metrics",
         "GET /healthz",
@@ -252,6 +260,53 @@ async fn post_reload(State(api): Shared, request: Request) -> Result<Json<Reload
     })
 }
 
+/// Sorting many figures takes a while: not on a thread that serves sockets.
+async fn get_latency(
+    State(api): Shared,
+    query: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<LatencyReport>, Problem> {
+    let Query(wanted) = query.map_err(|error| Problem::bad_request(error.body_text()).details(routes()))?;
+    let report = tokio::task::spawn_blocking(move || {
+        latency::report(&api.context.measurements, &api.context.shared.load_full(), &wanted)
+    });
+    let report = report.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    report.map(Json).map_err(Problem::bad_request)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportQuery {
+    #[serde(default)]
+    replace: bool,
+}
+
+async fn post_latency(
+    State(api): Shared,
+    query: Result<Query<ImportQuery>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Result<Json<Imported>, Problem> {
+    let Query(ImportQuery { replace }) =
+        query.map_err(|error| Problem::bad_request(error.body_text()).details(routes()))?;
+    let format = match content_type(&request).as_str() {
+        "text/csv" => Format::Csv,
+        "application/json" => Format::Json,
+        _ => {
+            let why = "`Content-Type: text/csv` or `application/json` is needed";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+        }
+    };
+    let body = octets(request, import::MAX_OCTETS, TABLE).await?;
+    let imported = tokio::task::spawn_blocking(move || {
+        let text = std::str::from_utf8(&body).map_err(|_| vec!["the table is not UTF-8 text".to_owned()])?;
+        api.context.measurements.import(text, format, replace, &api.context.shared.load_full().model)
+    });
+    let imported =
+        imported.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    imported.map(Json).map_err(|mistakes| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not imported: the table has mistakes").details(mistakes)
+    })
+}
+
 async fn get_metrics(State(api): Shared) -> Result<Response, Problem> {
     match metrics::text(&api.context) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()),
@@ -307,20 +362,27 @@ async fn json_or_nothing<T: DeserializeOwned>(request: Request) -> Result<T, Pro
 }
 
 async fn body(request: Request) -> Result<axum::body::Bytes, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
+    if content_type(&request) != "application/json" {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "`Content-Type: application/json` is needed"));
     }
-    let too_large = || {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {MAX_BODY} octets, or broke off"))
-    };
-    match tokio::time::timeout(BODY, axum::body::to_bytes(request.into_body(), MAX_BODY)).await {
+    octets(request, MAX_BODY, BODY).await
+}
+
+/// The media type, in lower case; empty where none is said.
+fn content_type(request: &Request) -> String {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+async fn octets(request: Request, most: usize, patience: Duration) -> Result<axum::body::Bytes, Problem> {
+    let too_large =
+        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} octets, or broke off"));
+    match tokio::time::timeout(patience, axum::body::to_bytes(request.into_body(), most)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err(too_large()),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
-            format!("the body did not arrive within {} s", BODY.as_secs()),
+            format!("the body did not arrive within {} s", patience.as_secs()),
         )),
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::api::Said;
+use crate::control::rum::Imported;
 use crate::steer::standing::Override;
 
 /// The longest answer taken, in octets: the status of 1,024 regions of 64 endpoints, and room.
@@ -86,6 +87,20 @@ impl AdminClient {
         self.ask(Method::POST, &["v1", "reload"], &[], Some(Value::Object(Default::default()))).await
     }
 
+    /// What was measured of round trips: [`super::latency::LatencyReport`] as JSON.
+    pub async fn latency(&self, query: &[(&str, &str)]) -> Result<Value, ClientError> {
+        self.ask(Method::GET, &["v1", "latency"], query, None).await
+    }
+
+    /// Imports a table of measurements, written as JSON or CSV. Mistakes come as [`ClientError::Refused`].
+    pub async fn import_latency(&self, text: String, json: bool, replace: bool) -> Result<Imported, ClientError> {
+        let kind = if json { "application/json" } else { "text/csv" };
+        let url = self.url(&["v1", "latency"], if replace { &[("replace", "true")] } else { &[] })?;
+        let request = self.http.request(Method::POST, url).header(reqwest::header::CONTENT_TYPE, kind).body(text);
+        let answer = self.answer(request).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -95,11 +110,15 @@ impl AdminClient {
     ) -> Result<Value, ClientError> {
         let url = self.url(path, query)?;
         let mut request = self.http.request(method, url);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
         if let Some(body) = body {
             request = request.json(&body);
+        }
+        self.answer(request).await
+    }
+
+    async fn answer(&self, mut request: reqwest::RequestBuilder) -> Result<Value, ClientError> {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(|error| self.not_sent(&error))?;
         let status = response.status();

@@ -23,6 +23,7 @@ use crate::steer::plan::Footing;
 use crate::steer::standing::{LoadFigure, Override, RegionState, Standing};
 
 use super::Context;
+use super::latency::counts;
 
 /// What [`text`] is, to be told to whoever gets it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -78,6 +79,7 @@ impl Collector for Scrape {
         calm(&mut out, &regions, &snapshot, Instant::now())?;
         loads(&mut out, &regions, Instant::now())?;
         whole(&mut out, &snapshot)?;
+        measured(&mut out, &self.0, &snapshot)?;
         process(&mut out, &self.0, &snapshot)
     }
 }
@@ -199,6 +201,14 @@ fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
         by(totals, "transport", errors),
     )?;
     out.counter("panics", "Panics while answering: each is a bug", only(totals.get(Event::Panicked)))
+}
+
+fn measured(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Result {
+    let estimates = snapshot.measured.len() as u64;
+    out.gauge("measured_round_trips", "Measured round-trip times that plans go by", only(estimates))?;
+    let counts = counts(&context.measurements).into_iter();
+    let counts = counts.map(|count| (vec![("of", count.of), ("outcome", count.outcome)], count.count));
+    out.counter("rum_events", "Plans, reports and times of browsers, by what became of them", counts)
 }
 
 /// Every region's qualified name and state.

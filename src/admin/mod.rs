@@ -12,6 +12,7 @@
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
 //! - [`explain`]: one client's answer, also for the command line
+//! - [`latency`]: round trips that were measured, and imports of them
 //! - [`metrics`]: the same in Prometheus' text format
 //! - [`page`]: the status page
 //! - [`problem`]: what went wrong, as JSON
@@ -21,6 +22,7 @@ pub mod api;
 pub mod client;
 pub mod explain;
 mod guard;
+pub mod latency;
 mod load;
 mod metrics;
 mod page;
@@ -37,6 +39,7 @@ use tokio::sync::mpsc;
 
 use crate::control::load_report::LoadUpdate;
 use crate::control::reload::{LoadStatus, ReloadRequest};
+use crate::control::rum::Measurements;
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::state::Shared;
@@ -51,6 +54,7 @@ pub struct Context {
     pub reloads: mpsc::Sender<ReloadRequest>,
     pub load_status: Arc<ArcSwap<LoadStatus>>,
     pub started: Instant,
+    pub measurements: Arc<Measurements>,
     /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
     pub token: Option<String>,
 }

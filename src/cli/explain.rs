@@ -17,11 +17,14 @@ use serde_json::Value;
 
 use crate::admin::explain::{AskedBy, ExplainError, explain_client};
 use crate::control::config::Loaded;
+use crate::control::config::RumSettings;
 use crate::control::overrides::OverrideStore;
 use crate::control::reload::{Prepared, prepare};
+use crate::control::rum;
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{Publisher, Snapshot};
+use crate::steer::rtt::Measured;
 
 use super::arguments::ConfigFile;
 use super::live::Server;
@@ -106,8 +109,13 @@ fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
     let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
+    publisher.replace_measured(Arc::new(measurements(&config.rum, &config.state)?));
     publisher.assume_up(now);
     Ok(publisher.shared().load_full())
+}
+
+fn measurements(settings: &RumSettings, state: &Path) -> Outcome<Measured> {
+    rum::kept_measurements(settings, state, rum::unix_now()).map_err(Failure::new)
 }
 
 fn not_explained(error: ExplainError) -> Failure {
@@ -313,16 +321,9 @@ fn measured_source(measured: &Value) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let age = match measured["measured_at"].as_u64() {
         None | Some(0) => String::new(),
-        Some(at) => format!(", {} ago", age(now.saturating_sub(at))),
+        Some(at) => format!(", {} ago", output::age(now.saturating_sub(at))),
     };
     format!("{group}{by}{age}")
-}
-
-/// `45 s`, `3 h`: the largest unit of which there is at least one.
-fn age(seconds: u64) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
-    let unit = units.into_iter().find(|(length, _)| seconds >= *length);
-    unit.map_or_else(|| format!("{seconds} s"), |(length, name)| format!("{} {name}", seconds / length))
 }
 
 fn footing_in_words(footing: &str) -> Option<&'static str> {

@@ -9,7 +9,7 @@
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
 //! - [`simulate`]: neither
 //! - [`explain`]: files, or a running server
-//! - [`status`], [`region`] and its [`drain`], [`reload`]: a running server
+//! - [`status`], [`region`] and its [`drain`], [`latency`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
 
 mod arguments;
@@ -19,6 +19,7 @@ mod demo;
 mod drain;
 mod explain;
 mod geoip;
+mod latency;
 mod live;
 mod log;
 mod output;
@@ -83,6 +84,7 @@ enum Command {
     Explain(explain::Explain),
     Status(status::Status),
     Region(region::Region),
+    Latency(latency::Latency),
     Reload(reload::Reload),
     Geoip(geoip::Geoip),
     Simulate(simulate::Simulate),
@@ -104,6 +106,7 @@ impl Command {
             Command::Explain(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Region(command) => command.run(),
+            Command::Latency(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Geoip(command) => command.run(),
             Command::Simulate(command) => command.run(),

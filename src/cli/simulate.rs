@@ -1,19 +1,29 @@
 //! `meridian simulate`: the real steering under a virtual clock, without sockets.
 
 use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::simulate::day::{Minute, play};
+use crate::simulate::report;
+use crate::simulate::scenario::Scenario;
 use crate::simulate::stdio::{self, StdioError};
+use crate::simulate::summary::Summary;
 
-use super::output::{Failure, Outcome};
+use super::output::{self, Align, Failure, Outcome, Table};
 
-/// Run the planner, health and picking under a virtual clock, without sockets
+/// Run planner, health and picking under a virtual clock, without sockets
 ///
-/// With --stdio the world and its events are read from standard input line by line, and answers are
-/// written to standard output: anyone can drive it and score it against other policies.
+/// With --scenario a file says what the world is like and what goes wrong in it. With --stdio the
+/// world and its events are read from standard input line by line, and answers are written to
+/// standard output: anyone can drive it and score it against other policies.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
+  meridian simulate --scenario examples/scenarios/region-failure.toml
+  meridian simulate --scenario brown-out.toml --report brown-out.html
+
 The protocol of --stdio:
   once         REGION i name lat lon cost capacity      a region, i from 0
                LOC j country lat lon name               a client location, j from 0
@@ -26,21 +36,109 @@ The protocol of --stdio:
                END                                      asks for the answers
   answer       A i ttl                                  one line per Q, in order
 
-Exit code: 0 at the end of the input, 2 at a mistake in it.")]
+Exit code: 0 when it has been played, 1 where a file cannot be, 2 at a mistake on standard input.")]
 pub struct Simulate {
     /// Read the world and its events from standard input
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "scenario", conflicts_with = "scenario")]
     stdio: bool,
+    /// Play this file
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Write a page with charts
+    #[arg(long, value_name = "FILE", requires = "scenario")]
+    report: Option<PathBuf>,
+    /// Print JSON: the summary, and every minute
+    #[arg(long, requires = "scenario")]
+    json: bool,
 }
 
 impl Simulate {
     pub fn run(&self) -> Outcome {
-        match stdio::run(io::stdin().lock(), io::stdout().lock()) {
-            Ok(()) => Ok(()),
-            // Whoever drove it has seen enough.
-            Err(StdioError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            Err(error @ StdioError::Output(_)) => Err(Failure::new(error.to_string())),
-            Err(error) => Err(Failure::new(error.to_string()).mistyped()),
+        match &self.scenario {
+            Some(path) => self.play(path),
+            None => drive(),
         }
     }
+
+    fn play(&self, path: &Path) -> Outcome {
+        let scenario = Scenario::load(path).map_err(|mistakes| Failure::of_files(&mistakes))?;
+        let globe = scenario.globe();
+        let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+        let mut simulation = scenario.simulation(&globe).map_err(|error| failed(&error))?;
+        let record = play(&globe, &scenario.course, &mut simulation).map_err(|error| failed(&error))?;
+        let summary = Summary::of(&globe.world, &record, scenario.course.warm_up_s);
+        if let Some(path) = &self.report {
+            let page = report::page(&scenario.title, &globe.world, &scenario.course, &record, &summary);
+            std::fs::write(path, page)
+                .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+        }
+        if self.json {
+            output::print_json(&Played { title: &scenario.title, summary: &summary, minutes: &record.minutes })
+        } else {
+            output::print(&told(&scenario.title, &summary))
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(serde::Serialize)]
+struct Played<'a> {
+    title: &'a str,
+    summary: &'a Summary,
+    minutes: &'a [Minute],
+}
+
+fn drive() -> Outcome {
+    match stdio::run(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => Ok(()),
+        // Whoever drove it has seen enough.
+        Err(StdioError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error @ StdioError::Output(_)) => Err(Failure::new(error.to_string())),
+        Err(error) => Err(Failure::new(error.to_string()).mistyped()),
+    }
+}
+
+fn told(title: &str, summary: &Summary) -> String {
+    let mut regions = Table::new([
+        ("region", Align::Left),
+        ("capacity", Align::Right),
+        ("mean use", Align::Right),
+        ("highest", Align::Right),
+        ("minutes above", Align::Right),
+    ]);
+    let percent = |part: f64| format!("{:.0} %", 100.0 * part);
+    for region in &summary.regions {
+        regions.row([
+            region.name.clone(),
+            format!("{:.0}", region.capacity),
+            percent(region.utilisation),
+            percent(region.peak_utilisation),
+            region.overloaded_minutes.to_string(),
+        ]);
+    }
+    let mut figures = Table::new([("figure", Align::Left), ("", Align::Right), ("", Align::Left)]);
+    let mut figure = |name: &str, value: String, what: &str| figures.row([name.into(), value, what.into()]);
+    figure("round-trip time", format!("{:.1} ms", summary.rtt_ms), "mean over all demand");
+    figure("price", format!("{:.3} $", summary.dollars), "per million requests");
+    figure("failed", format!("{:.4} %", 100.0 * summary.failed), "of all demand");
+    figure("overload", format!("{:.2} s", summary.overload_s), "of the whole world's demand");
+    figure("cost", format!("{:.1} ms", summary.cost_ms), "round trip + 5 per dollar + 1000 per failure");
+    figure("the optimum's", format!("{:.1} ms", summary.best_ms), "who knows everything, every minute");
+    figure("ratio", format!("{:.3}", summary.ratio()), "");
+    if let Some(moved) = summary.moved_per_minute {
+        figure("moved", format!("{:.3} %", 100.0 * moved), "of all demand per minute, when steady");
+    }
+    for loss in &summary.losses {
+        let last = loss.last_answer_s.map_or("none".into(), |seconds| format!("{seconds} s"));
+        figure("last answer", last, &format!("that named {} after its death", loss.region));
+        let ample = if loss.ample { "" } else { "; the others had too little room" };
+        figure("moved then", format!("{:.3} ×", loss.moved), &format!("its clients, within two minutes{ample}"));
+    }
+    format!(
+        "{title}: {} minutes, {} queries\n\n{}\n{}",
+        summary.minutes,
+        summary.queries,
+        regions.render(),
+        figures.render()
+    )
 }

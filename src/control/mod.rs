@@ -7,7 +7,9 @@
 //! - [`geoip`]: database files that are replaced while serving
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
+//! - [`rum`]: round trips that were measured, by real users and by the operator
 //! - [`overrides`]: what operators say, kept over restarts
+//! - [`keep`]: how files survive a crash
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `calm_log`: why answers are not what the probes alone would make them
 //! - [`writer`]: all that news, one at a time, into the next snapshot
@@ -16,9 +18,11 @@ mod calm_log;
 pub mod config;
 pub mod diagnostic;
 pub mod geoip;
+pub mod keep;
 pub mod load_report;
 pub mod overrides;
 pub mod probe;
 pub mod reload;
+pub mod rum;
 pub mod writer;
 pub mod zonefile;

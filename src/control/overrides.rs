@@ -1,17 +1,16 @@
 //! What operators said of regions, kept over restarts: `overrides.json` in the state directory.
-//!
-//! Written whole to a file beside it, synced, and renamed over the old one, so that a crash at
-//! any moment leaves the old or the new text and never half of one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::steer::stability::DrainBegin;
 use crate::steer::standing::Override;
+
+use super::keep;
 
 /// Largest file written and read back: some 1,000 regions with the longest names, all of them drained.
 const MAX_BYTES: u64 = 8 << 20;
@@ -92,33 +91,17 @@ impl OverrideStore {
         if text.len() as u64 > MAX_BYTES {
             return Err(StoreError::TooMany { path: self.path.clone(), bytes: text.len() });
         }
-        self.replace(&text).map_err(|error| self.io("write", error))
+        keep::replace(&self.path, &text).map_err(|error| self.io("write", error))
     }
 
     /// Whether overrides could be kept. It is better known at the start than when a region must be drained.
     pub fn prove(&self) -> Result<(), StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        let fresh = self.fresh();
+        let fresh = keep::fresh(&self.path);
         fs::create_dir_all(directory)
             .and_then(|()| File::create(&fresh))
             .and_then(|_| fs::remove_file(&fresh))
             .map_err(|error| self.io("write", error))
-    }
-
-    /// What is written first.
-    fn fresh(&self) -> PathBuf {
-        self.path.with_extension("json.new")
-    }
-
-    fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let fresh = self.fresh();
-        let mut file = File::create(&fresh)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
-        File::open(directory)?.sync_all() // the rename itself
     }
 
     fn io(&self, action: &'static str, error: io::Error) -> StoreError {

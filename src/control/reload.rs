@@ -228,6 +228,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("state", old.state != new.state),
         ("threads", old.threads != new.threads),
         ("limits", old.limits != new.limits),
+        ("rum", old.rum != new.rum),
         ("admin.token_file", old.admin_token_file != new.admin_token_file),
     ];
     changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| (*name).to_owned()).collect()

@@ -23,6 +23,7 @@ use crate::atlas::Atlas;
 use crate::model::{Model, RegionId};
 use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
 use crate::steer::demand::DemandSample;
+use crate::steer::rtt::Measured;
 use crate::steer::standing::{Override, Standing};
 
 use super::calm_log::tell_changes;
@@ -45,6 +46,8 @@ pub enum Command {
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
     /// Take a new atlas; all else stays.
     Atlas { atlas: Box<Atlas>, reply: oneshot::Sender<()> },
+    /// Take what was measured of round trips, in place of what was before.
+    Measured { measured: Arc<Measured>, reply: oneshot::Sender<()> },
     /// Count answers that were given. Their places and regions are those of this snapshot.
     Demand { of: Arc<Snapshot>, samples: Vec<DemandSample> },
     /// Take all news that has come so far, publish, and say so.
@@ -238,6 +241,11 @@ impl Writer {
                 self.publish();
                 let _ = reply.send(());
             }
+            Command::Measured { measured, reply } => {
+                self.publisher.replace_measured(measured);
+                self.publish();
+                let _ = reply.send(());
+            }
             Command::Demand { of, samples } => self.demand(&of, &samples),
             Command::Settle { reply } => {
                 self.settle(sources);
@@ -261,11 +269,15 @@ impl Writer {
         let (region, id) = self.region_named(name, said)?;
         // Kept first: what an operator was told is so must be so after a crash.
         let kept = self.to_keep(&region, said);
+        let begin = kept.drains.get(&region).copied();
         if let Err(error) = self.save(kept, sources).await {
             error!("an override was refused: {error}");
             return Err(error.into());
         }
         self.publisher.say(&region, said);
+        if let Some(begin) = begin {
+            self.publisher.drain_began(&region, &begin);
+        }
         self.publish();
         info!(%region, said = said.as_str(), "an override was set");
         let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));
@@ -354,7 +366,6 @@ mod tests {
     use crate::steer::health::Verdict;
     use std::collections::BTreeMap;
     use std::path::Path;
-    use std::sync::Arc;
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
 

@@ -34,6 +34,8 @@ pub struct Region {
     /// How each endpoint is probed; `None`: always up.
     pub check: Option<Check>,
     pub load_report: Option<LoadReport>,
+    /// What browsers fetch to measure how far it is; an http or https URL. `None`: they do not.
+    pub rum_url: Option<String>,
     /// The region is up while at least this many endpoints are; 1 to the number of endpoints.
     pub min_healthy: usize,
     /// How long it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to

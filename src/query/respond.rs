@@ -45,7 +45,7 @@ pub fn respond(snapshot: &Snapshot, asked: &Asked<'_>, response: &mut Response<'
         snapshot,
         asked,
         counters,
-        name: asked.question.name,
+        name: asked.question.name(),
         owner: QUESTION_OWNER,
         aliases: 0,
         owners: [HEADER_OCTETS as u16; MAX_ALIASES + 1],

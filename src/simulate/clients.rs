@@ -129,7 +129,10 @@ impl<'a> Clients<'a> {
     /// [`Clients::told`].
     pub fn moved(&self, before: &[u8], demand: &[f64]) -> f64 {
         let moved = |&cache: &usize| self.told[cache] != before[cache] && before[cache] != NOWHERE;
-        (0..self.told.len()).filter(moved).map(|cache| self.demand_of(cache, demand)).sum()
+        (0..self.told.len())
+            .filter(moved)
+            .map(|cache| self.demand_of(cache, demand))
+            .fold(0.0, |sum, moved| sum + moved)
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Course {
 }
 
 /// One minute, by all demand in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Minute {
     /// When it began, in seconds since the simulation did.
     pub at_s: u64,
@@ -96,9 +96,9 @@ pub struct Minute {
 pub struct Loss {
     pub region: usize,
     pub at_s: u64,
-    /// It has been alive again since.
-    pub over: bool,
-    /// The last answer that named it during this death, in seconds after its death; `None`: none did.
+    /// When it comes back.
+    pub until_s: u64,
+    /// The last answer that named it while it was dead, in seconds after its death; `None`: none did.
     pub last_answer_s: Option<u64>,
     /// Demand that was there.
     pub lost: f64,
@@ -254,40 +254,34 @@ impl<'a> Day<'a> {
                 && incident.from_s == t
             {
                 let ample = self.is_ample_without(region);
-                let loss = Loss {
-                    region,
-                    at_s: t,
-                    over: false,
-                    last_answer_s: None,
-                    lost: self.loads[region],
-                    moved: 0.0,
-                    ample,
-                };
+                let until_s = incident.until_s;
+                let loss =
+                    Loss { region, at_s: t, until_s, last_answer_s: None, lost: self.loads[region], moved: 0.0, ample };
                 self.pending.push((self.record.losses.len(), self.clients.told().to_vec()));
                 self.record.losses.push(loss);
             }
         }
     }
 
-    /// Whether each of the region's clients could go where it costs least after it, and all would
-    /// still have some room.
+    /// Whether each of the region's clients could go where it costs least after it, and there would
+    /// still be some room there.
     fn is_ample_without(&self, lost: usize) -> bool {
         let regions = self.alive.len();
-        let mut loads = self.loads.clone();
+        let mut added = vec![0.0; regions];
         for (city, shares) in self.clients.shares().chunks_exact(regions).enumerate() {
             let cost = |region: &usize| self.optimum.cost(city, *region);
             let others = (0..regions).filter(|&region| region != lost && self.alive[region]);
             if let Some(next) = others.min_by(|a, b| cost(a).total_cmp(&cost(b))) {
-                loads[next] += shares[lost] * self.demand[city];
+                added[next] += shares[lost] * self.demand[city];
             }
         }
-        (0..regions).filter(|&region| region != lost).all(|region| loads[region] <= AMPLE * self.capacity[region])
+        let has_room = |region: usize| self.loads[region] + added[region] <= AMPLE * self.capacity[region];
+        (0..regions).all(|region| added[region] < 1e-6 * self.loads[region] || has_room(region))
     }
 
     fn note_answers(&mut self, t: u64, answers: &[Answer]) {
-        for loss in &mut self.record.losses {
-            loss.over |= self.alive[loss.region];
-            if !loss.over && answers.iter().any(|answer| answer.region == loss.region) {
+        for loss in self.record.losses.iter_mut().filter(|loss| t < loss.until_s) {
+            if answers.iter().any(|answer| answer.region == loss.region) {
                 loss.last_answer_s = Some(t - loss.at_s);
             }
         }

@@ -83,7 +83,8 @@ impl Globe {
         };
         let (caches, clients) = Resolvers::draw(&locations, drawing.resolvers, &mut chance);
         let ttl = Ttl::saturating(drawing.ttl_s);
-        let world = World { regions: drawing.regions.clone(), locations, ttl, seed: drawing.seed };
+        let (regions, seed) = (drawing.regions.clone(), drawing.seed);
+        let world = World { regions, locations, ttl, seed, ..World::default() };
         let city_peaks = CITIES.iter().take(drawing.cities).map(|city| city.millions).collect();
         let mut globe = Globe { world, city_peaks, trough: drawing.trough, rtt_ms, estimates_ms, caches, clients };
         let scale = drawing.peak_demand / globe.world_peak().max(f64::MIN_POSITIVE);

@@ -23,8 +23,11 @@
 //! - [`day`]: the closed loop of all these with something that steers
 //! - [`optimum`]: the best that could have been done
 //! - [`baselines`]: simpler ways to steer, to compare with
+//! - [`scenario`]: all of it from a file that people write
+//! - [`summary`], [`report`], [`chart`]: what came of it, as a table, JSON, or a page with charts
 
 pub mod baselines;
+pub mod chart;
 pub mod cities;
 pub mod clients;
 pub mod day;
@@ -32,11 +35,14 @@ pub mod globe;
 pub mod incident;
 pub mod lines;
 pub mod optimum;
+pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod stdio;
+pub mod summary;
 pub mod world;
 
 mod probes;
 
 pub use run::{Answer, Simulation};
-pub use world::{Place, Site, World, WorldError};
+pub use world::{Deployment, Place, Site, World, WorldError};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::control::probe::schedule::{Facts, next_start};
+use crate::control::probe::schedule::{FAST, Facts, next_start};
 use crate::model::Check;
 use crate::steer::health::{History, Verdict};
 
@@ -51,6 +51,7 @@ impl Watch {
             in_flight: 0,
             most_in_flight: self.fall as usize,
             unanswered: false,
+            late_after: FAST,
             chance,
         };
         // With none in flight there is always a next.

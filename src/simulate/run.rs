@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::PlaceId;
-use crate::model::RegionId;
+use crate::model::{Model, RegionId, ServiceId};
 use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
 use crate::steer::decide::{Seen, decide_by_key};
 use crate::steer::demand::DemandSample;
@@ -18,13 +18,15 @@ use crate::steer::pick::Key;
 use crate::steer::rtt::{ClientGroup, Estimate, Measured};
 
 use super::probes::Watch;
-use super::world::{SERVICE, World, WorldError, address_of, network_of};
+use super::world::{Deployment, World, WorldError, address_of, network_of};
 
 /// A deployment that runs as far as it is driven.
 pub struct Simulation {
     publisher: Publisher,
     /// As last published: what queries are answered from.
     snapshot: Arc<Snapshot>,
+    service: ServiceId,
+    /// Of the service, in its order.
     regions: Vec<Observed>,
     chance: fastrand::Rng,
     /// Virtual time 0.
@@ -50,8 +52,10 @@ const MOST_AT_ONCE: usize = 4;
 
 /// A region, and what a probe of it would find.
 struct Observed {
+    id: RegionId,
     name: Arc<str>,
-    endpoint: Arc<str>,
+    /// By label: dead or alive together.
+    endpoints: Vec<Arc<str>>,
     alive: bool,
     watch: Option<Watch>,
 }
@@ -68,16 +72,24 @@ impl Simulation {
     /// Nothing is probed and the clock stands at 0. Regions count as alive until something else is
     /// said of them.
     pub fn start(world: &World) -> Result<Simulation, WorldError> {
+        Simulation::of(world.deployment()?, world)
+    }
+
+    /// As [`Simulation::start`], of a configured service, whose regions are the world's in its order.
+    pub fn of(Deployment { model, service }: Deployment, world: &World) -> Result<Simulation, WorldError> {
         world.check()?;
-        let (model, atlas) = (world.model()?, world.atlas()?);
+        let atlas = world.atlas()?;
         let base = Instant::now();
-        let regions: Vec<Observed> = model.region_ids().map(|id| Observed::of(&model, id)).collect();
+        let of_service = model.services.get(service.index()).map(|service| service.regions.as_slice());
+        let regions: Vec<Observed> =
+            of_service.unwrap_or_default().iter().map(|&id| Observed::of(&model, id)).collect();
         let places = (0..world.locations.len()).map(|location| atlas.locate(address_of(location)).place).collect();
         let publisher = Publisher::new(model, atlas, "", world.seed, BTreeMap::new(), base);
         Ok(Simulation {
             snapshot: publisher.shared().load_full(),
             due: publisher.next_change(base),
             publisher,
+            service,
             regions,
             chance: fastrand::Rng::with_seed(world.seed),
             base,
@@ -134,12 +146,13 @@ impl Simulation {
         }
         let address = address_of(location);
         let seen = if by_subnet { Seen::Subnet(address) } else { Seen::Source(address) };
-        let decision = decide_by_key(&self.snapshot.view(), SERVICE, seen, Key::from_bits(key))?;
+        let decision = decide_by_key(&self.snapshot.view(), self.service, seen, Key::from_bits(key))?;
         let ttl_s = decision.ttl.as_secs();
         // A resolver asks again after a second at the earliest here.
         let weight = ttl_s.max(1) as f32;
-        self.demand.push(DemandSample { service: SERVICE, place, region: decision.region, weight });
-        Some(Answer { region: decision.region.index(), ttl_s })
+        self.demand.push(DemandSample { service: self.service, place, region: decision.region, weight });
+        let region = self.regions.iter().position(|region| region.id == decision.region)?;
+        Some(Answer { region, ttl_s })
     }
 
     /// The second is over: what was answered becomes known demand.
@@ -206,11 +219,12 @@ impl Simulation {
 }
 
 impl Observed {
-    fn of(model: &crate::model::Model, id: RegionId) -> Observed {
+    fn of(model: &Model, id: RegionId) -> Observed {
         let region = model.region(id);
         Observed {
+            id,
             name: model.qualified_region_name(id).into(),
-            endpoint: region.endpoints.first().map(|endpoint| endpoint.label()).unwrap_or_default().into(),
+            endpoints: region.endpoints.iter().map(|endpoint| endpoint.label().into()).collect(),
             alive: true,
             watch: region.check.as_ref().map(Watch::new),
         }
@@ -220,14 +234,18 @@ impl Observed {
     fn look(&mut self, time: Duration, now: Instant, chance: &mut fastrand::Rng, publisher: &mut Publisher) -> bool {
         let verdict = self.watch.as_mut().and_then(|watch| watch.look(time, self.alive, chance));
         let Some(verdict) = verdict else { return false };
-        let news = EndpointNews {
-            region: self.name.clone(),
-            endpoint: self.endpoint.clone(),
-            verdict,
-            seen: String::new(),
-            connect_ms: None,
-        };
-        publisher.endpoint_news(news, now)
+        let mut changed = false;
+        for endpoint in &self.endpoints {
+            let news = EndpointNews {
+                region: self.name.clone(),
+                endpoint: endpoint.clone(),
+                verdict,
+                seen: String::new(),
+                connect_ms: None,
+            };
+            changed |= publisher.endpoint_news(news, now);
+        }
+        changed
     }
 }
 

@@ -16,8 +16,12 @@ pub const MAX_REGIONS: usize = 64;
 /// Locations of one world, at most.
 pub const MAX_LOCATIONS: usize = 100_000;
 
-/// The one service there is.
-pub const SERVICE: ServiceId = ServiceId(0);
+/// What is simulated: a service of a model. Its regions are the world's, in the service's order.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    pub model: Model,
+    pub service: ServiceId,
+}
 
 const ORIGIN: &str = "simulation.example";
 
@@ -48,6 +52,9 @@ pub struct World {
     pub locations: Vec<Place>,
     /// When calm.
     pub ttl: Ttl,
+    /// Near a verdict change and after one; cut to `ttl`.
+    pub failover_ttl: Ttl,
+    pub weights: Weights,
     /// Of everything that is drawn by chance, and of the hash that picks.
     pub seed: u64,
 }
@@ -71,7 +78,14 @@ pub enum WorldError {
 
 impl Default for World {
     fn default() -> World {
-        World { regions: Vec::new(), locations: Vec::new(), ttl: Ttl::saturating(30), seed: 0 }
+        World {
+            regions: Vec::new(),
+            locations: Vec::new(),
+            ttl: Ttl::saturating(30),
+            failover_ttl: Ttl::saturating(5),
+            weights: Weights::default(),
+            seed: 0,
+        }
     }
 }
 
@@ -87,7 +101,11 @@ impl World {
     }
 
     /// One zone, all regions, one service by score over them.
-    pub(super) fn model(&self) -> Result<Model, NameError> {
+    pub fn deployment(&self) -> Result<Deployment, WorldError> {
+        Ok(Deployment { model: self.model()?, service: ServiceId(0) })
+    }
+
+    fn model(&self) -> Result<Model, NameError> {
         let origin = Name::parse_absolute(ORIGIN)?;
         let regions = (0..self.regions.len()).map(|index| self.region(index)).collect();
         let service = Service {
@@ -97,9 +115,9 @@ impl World {
             regions: (0..self.regions.len()).map(|index| RegionId(index as u16)).collect(),
             region_weights: vec![1.0; self.regions.len()],
             geo: Default::default(),
-            weights: Weights::default(),
+            weights: self.weights,
             ttl: self.ttl,
-            failover_ttl: self.ttl.min(FAILOVER_TTL),
+            failover_ttl: self.ttl.min(self.failover_ttl),
             ecs: true,
             https: None,
         };
@@ -122,6 +140,7 @@ impl World {
             endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
             check: Some(check()),
             load_report: Some(load_report()),
+            rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         }
@@ -136,8 +155,6 @@ impl World {
         Ok(Atlas::build(&[], &networks)?.refined(&prefixes))
     }
 }
-
-const FAILOVER_TTL: Ttl = Ttl::saturating(5);
 
 /// A client's address at a location: the first of its network.
 pub(super) fn address_of(location: usize) -> IpAddr {

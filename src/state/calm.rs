@@ -129,14 +129,19 @@ impl Calm {
         all
     }
 
+    /// Takes the begin of a drain as it was kept, where none is known yet: so that both say the same.
+    pub fn began(&mut self, region: &str, begin: &DrainBegin) {
+        self.regions.entry(region.to_owned()).or_default().drain.get_or_insert(begin_of(begin));
+    }
+
     /// Takes drains that began before a restart.
     pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, now: Instant, wall: SystemTime) {
         for (name, begin) in drains {
             let facts = self.regions.entry(name).or_default();
-            let since = UNIX_EPOCH + Duration::from_millis(begin.since_unix_ms.min(MAX_UNIX_MS));
-            let end = UNIX_EPOCH + Duration::from_millis(begin.cached_until_unix_ms.min(MAX_UNIX_MS));
-            facts.drain = Some(Begin { since, load: begin.load.filter(|load| load.is_finite()) });
-            facts.named = Some(Named { until: instant(since, now, wall), cached_until: instant(end, now, wall) });
+            let known = begin_of(&begin);
+            let cached_until = instant(by_wall(begin.cached_until_unix_ms), now, wall);
+            facts.named = Some(Named { until: instant(known.since, now, wall), cached_until });
+            facts.drain = Some(known);
         }
     }
 }
@@ -338,6 +343,14 @@ fn fresh_load(load: &LoadState) -> Option<f64> {
 fn longest_ttl(model: &Model, id: RegionId) -> Duration {
     let of_region = model.services.iter().filter(|service| service.regions.contains(&id));
     Duration::from_secs(of_region.map(|service| u64::from(service.ttl.as_secs())).max().unwrap_or(0))
+}
+
+fn begin_of(kept: &DrainBegin) -> Begin {
+    Begin { since: by_wall(kept.since_unix_ms), load: kept.load.filter(|load| load.is_finite()) }
+}
+
+fn by_wall(unix_ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(unix_ms.min(MAX_UNIX_MS))
 }
 
 /// A time by the wall clock as one of this process.

@@ -299,6 +299,11 @@ impl Publisher {
         self.overrides_error = Some(why.into());
     }
 
+    /// Takes the begin of a drain as it was kept. Call it before the [`Publisher::publish`] that follows `say`.
+    pub fn drain_began(&mut self, region: &str, begin: &DrainBegin) {
+        self.calm.began(region, begin);
+    }
+
     /// Takes what operators said before, and how drains began; forgets that it could not be read. Call
     /// [`Publisher::publish`] after.
     pub fn restore_overrides(
@@ -470,6 +475,7 @@ mod tests {
                 fall: 3,
                 rise: 3,
             }),
+            rum_url: None,
             load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
             min_healthy: 1,
             slow_start: Region::SLOW_START,

@@ -134,9 +134,9 @@ impl Measured {
         self.groups.contains_key(group)
     }
 
-    /// Groups with estimates.
-    pub fn group_count(&self) -> usize {
-        self.groups.len()
+    /// Estimates of all groups.
+    pub fn len(&self) -> usize {
+        self.groups.values().map(Vec::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {

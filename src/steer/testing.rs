@@ -51,6 +51,7 @@ impl World {
             endpoints: vec![endpoint(&format!("192.0.2.{index}"))],
             check: None,
             load_report: None,
+            rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         };

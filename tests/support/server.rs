@@ -23,6 +23,8 @@ use super::tools;
 pub struct Server {
     pub dns: SocketAddr,
     pub admin: SocketAddr,
+    /// Where browsers report, if the main file says so.
+    pub rum: Option<SocketAddr>,
     folder: TempDir,
     daemon: Option<Daemon>,
     runtime: Runtime,
@@ -64,7 +66,8 @@ impl Server {
             .unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
         let dns = daemon.dns.first().copied().expect("an address");
         let admin = daemon.admin.expect("an address of the admin API");
-        Server { dns, admin, folder, daemon: Some(daemon), runtime }
+        let rum = daemon.rum;
+        Server { dns, admin, rum, folder, daemon: Some(daemon), runtime }
     }
 
     /// Asks over UDP and over TCP; fails where the two differ though neither is truncated.

@@ -14,7 +14,7 @@
 //!
 //! - [`files`]: where text comes from
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
-//! - [`settings`], [`location`], [`steering`]: the main file
+//! - [`settings`], [`location`], [`steering`], [`rum`]: the main file
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`service`]: a zone file
 
 mod check;
@@ -22,9 +22,10 @@ pub mod duration;
 mod files;
 mod geo;
 mod load_report;
-mod location;
-mod reader;
+pub mod location;
+pub mod reader;
 mod region;
+mod rum;
 mod service;
 mod settings;
 mod steering;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use files::{Disk, Files, MAX_FILE_BYTES};
+pub use rum::RumSettings;
 
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Model, Name, Service, ZoneId};
@@ -71,6 +73,7 @@ pub struct Config {
     /// Threads that answer, 1 to 1,024. Default `None`: one per core.
     pub threads: Option<usize>,
     pub limits: Limits,
+    pub rum: RumSettings,
     /// The name server identifier (RFC 5001), 1 to 128 octets. Default `None`: none is sent.
     pub nsid: Option<String>,
     /// Seeds the choice among equals. Default 0. All nodes that serve the same zones must have
@@ -85,6 +88,8 @@ pub struct Listen {
     pub dns: Vec<SocketAddr>,
     /// HTTP API and metrics. Default `127.0.0.1:8053`; `None` where the file says `"off"`.
     pub admin: Option<SocketAddr>,
+    /// Where browsers get plans of what to measure, and report it. Default `None`, `"off"`.
+    pub rum: Option<SocketAddr>,
 }
 
 impl Default for Listen {
@@ -92,6 +97,7 @@ impl Default for Listen {
         Listen {
             dns: vec![(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()],
             admin: Some((IpAddr::from(Ipv4Addr::LOCALHOST), 8053).into()),
+            rum: None,
         }
     }
 }

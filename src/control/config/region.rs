@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::files::Sources;
 use super::reader::{Entry, Table, Value};
-use super::{check, load_report, location};
+use super::{check, load_report, location, rum};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Endpoint, EndpointTarget, Layer, Name, NameError, Region, ZoneId};
 
@@ -32,6 +32,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
         let check = table.get("check").and_then(|v| check::read(v, sources));
         let report = table.get("load_report");
         let load_report = report.and_then(|v| load_report::read(v, endpoints.as_deref()));
+        let rum_url = table.get("rum").and_then(|v| rum::region_url(v, endpoints.as_deref()));
         let most = endpoints.as_ref().map_or(MAX_ENDPOINTS, Vec::len) as u64;
         let min_healthy = table.or("min_healthy", 1, |v| v.small(1..=most));
         let slow_start = table.or("slow_start", Region::SLOW_START, |v| v.duration(Duration::ZERO..=HOUR));
@@ -46,6 +47,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             endpoints: endpoints?,
             check,
             load_report,
+            rum_url,
             min_healthy,
             slow_start,
         })

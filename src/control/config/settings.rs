@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::files::Sources;
 use super::reader::{Table, Value};
-use super::{Config, Geoip, Limits, Listen};
-use super::{location, steering};
+use super::{Config, Geoip, Limits, Listen, RumSettings};
+use super::{location, rum, steering};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Location, Prefix, Steering};
 
@@ -45,6 +45,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         threads: root.get("threads").and_then(|v| v.small(1..=1_024)),
         limits: root.or("limits", Limits::default(), |v| v.table("`limits`", |t| Some(limits(t)))),
         nsid: root.get("nsid").and_then(nsid),
+        rum: root.or("rum", RumSettings::default(), |v| rum::read(v, sources)),
         seed: root.or("seed", 0, |v| v.integer(0..=u64::MAX)),
     };
     Settings {
@@ -58,7 +59,8 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
 const LISTEN: &str = "keys of it: `listen.dns = [\"192.0.2.1:53\"]` and `listen.admin = \"127.0.0.1:8053\"`";
 const TOKEN_FILE: &str = "token_file = \"admin.token\"";
 
-fn path(value: Value<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
+/// A path, relative to the main file's directory.
+pub fn path(value: Value<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
     value.text("a path", |text| if text.is_empty() { Err("the path is empty") } else { Ok(sources.resolve(text)) })
 }
 
@@ -67,6 +69,7 @@ fn listen(table: &Table<'_>, has_token: bool) -> Listen {
     Listen {
         dns: table.or("dns", defaults.dns, dns_addresses),
         admin: table.or("admin", defaults.admin, |value| admin_address(value, has_token)),
+        rum: table.or("rum", defaults.rum, rum_address),
     }
 }
 
@@ -102,6 +105,13 @@ fn admin_address(value: Value<'_>, has_token: bool) -> Option<Option<SocketAddr>
         );
     }
     Some(Some(address))
+}
+
+fn rum_address(value: Value<'_>) -> Option<Option<SocketAddr>> {
+    if value.as_str() == Some("off") {
+        return Some(None);
+    }
+    value.text("an address and port such as \"0.0.0.0:8054\", or \"off\"", str::parse::<SocketAddr>).map(Some)
 }
 
 /// `geoip = ["a.mmdb"]`, or `geoip.databases = ["a.mmdb"]`.
@@ -160,7 +170,7 @@ fn networks(value: Value<'_>) -> Option<Vec<(Prefix, Location)>> {
 }
 
 /// A prefix, with what it was meant to be where host bits are set.
-fn prefix(text: &str) -> Result<Prefix, String> {
+pub fn prefix(text: &str) -> Result<Prefix, String> {
     text.parse().map_err(|error: crate::model::prefix::PrefixError| {
         let meant = text
             .split_once('/')

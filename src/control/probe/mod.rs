@@ -171,6 +171,7 @@ impl Prober {
             key,
             interval: check.interval,
             fall: check.fall,
+            timeout: check.timeout,
             // An endpoint with more addresses than the limit takes all of it.
             connections: u32::try_from(question.connections()).unwrap_or(u32::MAX).min(self.concurrency),
             first_wait: FIRST_SPREAD.mul_f64(fastrand::f64()),

@@ -58,6 +58,10 @@ pub enum ProbeError {
     Connect(String),
     #[error("waited {} ms in all, at last for {phase}", .after.as_millis())]
     Timeout { phase: Phase, after: Duration },
+    /// Not yet late by its timeout, but by what this endpoint's answers usually take. Should the answer come
+    /// in time after all, it counts as well.
+    #[error("no answer for {} ms, where {} ms were the longest lately", .after.as_millis(), .slowest.as_millis())]
+    Silent { after: Duration, slowest: Duration },
     /// The certificate is not trusted, not for this name or expired, or the handshake failed.
     #[error("TLS: {0}")]
     Tls(String),

@@ -2,12 +2,20 @@
 //!
 //! In calm weather probes start one interval apart, shortened by up to a tenth so that
 //! endpoints do not march in step. From the first doubt (a failure, or an answer that is late)
-//! they start [`FAST`] apart, overlapping if need be, until the doubt is settled. An endpoint
-//! that is down is asked at the calm pace: that is its protection against flapping.
+//! they start [`FAST`] apart or sooner, overlapping if need be, until the doubt is settled. An
+//! endpoint that is down is asked at the calm pace: that is its protection against flapping.
 //!
-//! With an interval of 5 s and `fall` 3, an endpoint that refuses is down at most
-//! 5 + 0.9 + 0.9 = 6.8 s after its death; one that is silent, `timeout` later than that.
+//! **Refusal.** With an interval of 5 s and `fall` 3, an endpoint that refuses is down at most
+//! 5 + 0.9 + 0.9 = 6.8 s after its death.
+//!
+//! **Silence.** Waiting for `fall` timeouts of 2 s would take 8.8 s. But an endpoint that has
+//! always answered in milliseconds is known to be in trouble long before its timeout: [`patience`]
+//! says when a probe counts as failed though it is still waiting. Its answer, should it come within
+//! the timeout, counts as a success all the same, and teaches patience. So an endpoint that used to
+//! answer within 0.4 s is down 6.8 s after its death too, and only after [`SILENCE`] without a
+//! single answer to `fall` probes; a slower one, or one not known yet, up to a timeout later.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::steer::health::Verdict;
@@ -17,8 +25,59 @@ use crate::steer::health::Verdict;
 /// to stay under 7 s with room for the probe itself.
 pub const FAST: Duration = Duration::from_millis(900);
 
+/// How long an endpoint must be silent to be down, at least: as long as one that refuses is
+/// given. Pauses of a second, such as those of garbage collectors, pass.
+pub const SILENCE: Duration = Duration::from_millis(1800);
+
+/// No probe counts as failed sooner, and no doubt arises: a lost packet is sent again after 200 ms
+/// or more.
+const LEAST_PATIENCE: Duration = Duration::from_millis(300);
+
 /// The shortest calm distance between starts, as a part of the interval.
 const SHORTEST: f64 = 0.9;
+
+/// How long an endpoint that answers its probes is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// From the start of a probe until it counts as failed; at most its timeout.
+    pub answer: Duration,
+    /// From the start of a probe until the next one starts, where it has not been answered.
+    pub next: Duration,
+}
+
+/// The patience with an endpoint whose slowest recent answer took so long; `None`: too few are known.
+///
+/// [`SILENCE`] is shared out among `fall` probes, but each is given twice the slowest answer, and
+/// none starts while the one before may well be answered yet.
+pub fn patience(timeout: Duration, fall: u32, slowest: Option<Duration>) -> Patience {
+    let Some(slowest) = slowest else { return Patience { answer: timeout, next: FAST } };
+    let answer = (SILENCE / fall.max(1)).max(LEAST_PATIENCE).max(slowest.saturating_mul(2)).min(timeout);
+    let others = fall.saturating_sub(1).max(1);
+    let next = (SILENCE.saturating_sub(answer) / others).max(LEAST_PATIENCE).max(slowest.saturating_mul(5) / 4);
+    Patience { answer, next: next.min(FAST) }
+}
+
+/// How long the latest answers took.
+#[derive(Clone, Debug, Default)]
+pub struct Recent(VecDeque<Duration>);
+
+impl Recent {
+    /// As many are remembered: some minutes at the usual interval.
+    const MOST: usize = 20;
+    /// As few tell nothing yet.
+    const FEW: usize = 5;
+
+    /// Takes how long one more answer took.
+    pub fn add(&mut self, took: Duration) {
+        self.0.truncate(Recent::MOST - 1);
+        self.0.push_front(took);
+    }
+
+    /// The slowest; `None` where too few are known.
+    pub fn slowest(&self) -> Option<Duration> {
+        if self.0.len() < Recent::FEW { None } else { self.0.iter().max().copied() }
+    }
+}
 
 /// What the next start depends on.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +91,8 @@ pub struct Facts {
     pub most_in_flight: usize,
     /// The latest probe is in flight, and none has succeeded since it started.
     pub unanswered: bool,
+    /// [`Patience::next`].
+    pub late_after: Duration,
     /// Chance, drawn once per start; 0 to 1.
     pub chance: f64,
 }
@@ -43,12 +104,11 @@ pub fn next_start(facts: &Facts) -> Option<Duration> {
         return None;
     }
     let calm = facts.interval.mul_f64(SHORTEST + (1.0 - SHORTEST) * facts.chance.clamp(0.0, 1.0));
-    let doubt = match facts.verdict {
-        Some(Verdict::Suspect) => true,
-        Some(Verdict::Up) | None => facts.unanswered,
-        Some(Verdict::Down) => false,
-    };
-    Some(if doubt { calm.min(FAST) } else { calm })
+    Some(match (facts.verdict, facts.unanswered) {
+        (Some(Verdict::Down), _) | (Some(Verdict::Up) | None, false) => calm,
+        (Some(Verdict::Up | Verdict::Suspect) | None, true) => calm.min(FAST).min(facts.late_after),
+        (Some(Verdict::Suspect), false) => calm.min(FAST),
+    })
 }
 
 #[cfg(test)]
@@ -62,6 +122,7 @@ mod tests {
         in_flight: 0,
         most_in_flight: 3,
         unanswered: false,
+        late_after: FAST,
         chance: 1.0,
     };
 
@@ -102,30 +163,37 @@ mod tests {
         assert_eq!(next_start(&Facts { in_flight: 1, most_in_flight: 0, ..CALM }), None);
     }
 
-    /// Plays an endpoint that dies right after a successful probe began at 0; each later probe
-    /// fails `answer_after` its start. Returns when the verdict is down.
-    fn down_after(answer_after: Duration, fall: u32) -> Duration {
+    const MS: Duration = Duration::from_millis(1);
+
+    /// An endpoint that dies right after a successful probe began at 0; each later probe fails `answer_after` its
+    /// start, at `timeout` the latest. `slowest` is what is known of it. Returns when the verdict is down.
+    fn down_after(answer_after: Duration, timeout: Duration, slowest: Option<Duration>, fall: u32) -> Duration {
         let mut history = History::new(3, fall);
         history.record(true);
-        let mut flying = std::collections::VecDeque::new();
+        let Patience { answer, next } = patience(timeout, fall, slowest);
+        let lands_after = answer_after.min(timeout);
+        // Every probe's start; the first `counted` of them have failed.
+        let (mut starts, mut counted) = (Vec::<Duration>::new(), 0);
         let (mut now, mut last_start) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..1000 {
+            let flies = |start: &&Duration| **start + lands_after > now;
             let facts = Facts {
                 verdict: history.verdict(),
-                in_flight: flying.len(),
+                in_flight: starts.iter().filter(flies).count(),
                 most_in_flight: fall as usize,
-                unanswered: !flying.is_empty(),
+                unanswered: starts.last().as_ref().is_some_and(flies),
+                late_after: next,
                 ..CALM
             };
             let start = next_start(&facts).map(|wait| now.max(last_start + wait));
-            match (start, flying.front().copied()) {
-                (Some(start), answer) if answer.is_none_or(|answer| start < answer) => {
+            let failure = starts.get(counted).map(|&start| start + lands_after.min(answer));
+            match (start, failure) {
+                (Some(start), failure) if failure.is_none_or(|failure| start < failure) => {
                     (now, last_start) = (start, start);
-                    flying.push_back(start + answer_after);
+                    starts.push(start);
                 }
-                (_, Some(answer)) => {
-                    now = answer;
-                    flying.pop_front();
+                (_, Some(failure)) => {
+                    (now, counted) = (failure, counted + 1);
                     history.record(false);
                     if history.verdict() == Some(Verdict::Down) {
                         return now;
@@ -139,14 +207,55 @@ mod tests {
 
     #[test]
     fn a_refusing_endpoint_is_down_within_seven_seconds_at_interval_5_s_and_fall_3() {
-        assert_eq!(down_after(Duration::from_millis(5), 3), Duration::from_millis(6805));
-        assert!(down_after(Duration::from_millis(5), 1) <= Duration::from_millis(5005));
+        for slowest in [None, Some(20 * MS), Some(700 * MS)] {
+            assert_eq!(down_after(5 * MS, 2000 * MS, slowest, 3), 6805 * MS, "{slowest:?}");
+        }
+        assert!(down_after(5 * MS, 2000 * MS, None, 1) <= 5005 * MS);
+    }
+
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_silent_endpoint_that_used_to_answer_soon_is_down_as_early() {
+        let down = |slowest_ms: u32, fall| down_after(NEVER, 2000 * MS, Some(slowest_ms * MS), fall);
+        for slowest_ms in [0, 5, 100, 300, 400] {
+            for fall in [1, 2, 3] {
+                assert_eq!(down(slowest_ms, fall), 6800 * MS, "{slowest_ms} ms, fall {fall}");
+            }
+        }
+        // Those that are slower are given more, up to what they were given before.
+        assert_eq!((down(500, 3), down(700, 3), down(1_000, 3)), (7250 * MS, 8150 * MS, 8800 * MS));
+        assert_eq!(down(1_900, 3), 8800 * MS);
     }
 
     #[test]
-    fn a_silent_endpoint_is_down_one_timeout_later() {
-        assert_eq!(down_after(Duration::from_secs(2), 3), Duration::from_millis(8800));
+    fn a_silent_endpoint_of_which_little_is_known_is_down_one_timeout_later() {
+        assert_eq!(down_after(NEVER, 2000 * MS, None, 3), 8800 * MS);
         // Without overlap it would be 5 + 3 × 10 s.
-        assert_eq!(down_after(Duration::from_secs(10), 3), Duration::from_millis(16_800));
+        assert_eq!(down_after(NEVER, 10_000 * MS, None, 3), 16_800 * MS);
+    }
+
+    #[test]
+    fn only_recent_answers_count_and_a_few_must_be_known() {
+        let mut recent = Recent::default();
+        (0..4).for_each(|_| recent.add(900 * MS));
+        assert_eq!(recent.slowest(), None);
+        recent.add(MS);
+        assert_eq!(recent.slowest(), Some(900 * MS));
+        (0..20).for_each(|_| recent.add(2 * MS));
+        assert_eq!(recent.slowest(), Some(2 * MS));
+    }
+
+    #[test]
+    fn no_endpoint_is_down_by_silence_before_1_8_s_unless_its_timeout_says_so() {
+        for fall in 1..=20 {
+            for slowest_ms in [0, 1, 50, 250, 400, 900, 1_500, 5_000] {
+                let Patience { answer, next } = patience(2000 * MS, fall, Some(slowest_ms * MS));
+                assert!(answer + next * (fall - 1) + MS >= SILENCE, "{fall} {slowest_ms}: {answer:?} {next:?}");
+                assert!(answer >= (slowest_ms * 2).min(2000) * MS && next <= FAST);
+            }
+        }
+        assert_eq!(patience(100 * MS, 3, Some(MS)).answer, 100 * MS, "never longer than the timeout");
+        assert_eq!(patience(2000 * MS, 0, Some(Duration::MAX)).answer, 2000 * MS);
     }
 }

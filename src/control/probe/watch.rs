@@ -3,18 +3,19 @@
 //!
 //! What a probe asks is left to the caller, so that this can be tested against a paused clock.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 use crate::steer::health::{History, Verdict};
 
 use super::outcome::{ProbeError, Timings};
-use super::schedule::{Facts, next_start};
+use super::schedule::{Facts, Patience, Recent, next_start, patience};
 use super::{EndpointKey, EndpointReport};
 
 /// Who is watched and how often.
@@ -23,6 +24,7 @@ pub(super) struct Watched {
     pub key: EndpointKey,
     pub interval: Duration,
     pub fall: u32,
+    pub timeout: Duration,
     /// Connections one probe needs.
     pub connections: u32,
     /// From now to the first probe.
@@ -34,11 +36,12 @@ pub(super) struct Watched {
 pub(super) struct Memory {
     pub history: History,
     since: SystemTime,
+    recent: Recent,
 }
 
 impl Memory {
     pub(super) fn new(history: History) -> Memory {
-        Memory { history, since: SystemTime::UNIX_EPOCH }
+        Memory { history, since: SystemTime::UNIX_EPOCH, recent: Recent::default() }
     }
 }
 
@@ -61,52 +64,78 @@ where
     // stuck costs one report per endpoint and never holds up the probes.
     let mut unsent: Option<EndpointReport> = None;
     loop {
-        let due = flights.due(&watched, verdict(&shared.memory));
-        tokio::select! {
+        let known = Known::of(&shared.memory, &watched);
+        let due = flights.due(&watched, &known);
+        let silent_at = flights.silent_at(&known);
+        let outcome = tokio::select! {
             biased;
-            Some(landed) = flights.tasks.join_next() => {
-                let Some(outcome) = flights.land(landed) else { continue };
-                let report = record(&watched.key, &shared.memory, outcome);
-                unsent = match shared.sink.try_send(report) {
-                    Ok(()) => None,
-                    Err(mpsc::error::TrySendError::Full(report)) => Some(report),
-                    Err(mpsc::error::TrySendError::Closed(_)) => return,
-                };
-                shared.probed.send_replace(true);
-            }
+            Some(landed) = flights.tasks.join_next_with_id() => flights.land(landed, &shared.memory),
+            () = sleep_until(silent_at.unwrap_or_else(Instant::now)), if silent_at.is_some() => flights.silent(&known),
             slot = shared.sink.reserve(), if unsent.is_some() => {
                 let Ok(slot) = slot else { return };
                 if let Some(report) = unsent.take() {
                     slot.send(report);
                 }
+                None
             }
             permit = start(due, &shared.permits, watched.connections), if due.is_some() => {
                 let Some(permit) = permit else { return };
                 flights.take_off(ask(), permit);
+                None
             }
-        }
+        };
+        let Some(outcome) = outcome else { continue };
+        unsent = match shared.sink.try_send(record(&watched.key, &shared.memory, outcome)) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(report)) => Some(report),
+            Err(mpsc::error::TrySendError::Closed(_)) => return,
+        };
+        shared.probed.send_replace(true);
+    }
+}
+
+/// What is known of an endpoint before the next step.
+struct Known {
+    verdict: Option<Verdict>,
+    /// The slowest of its recent answers; `None`: too few are known.
+    slowest: Option<Duration>,
+    patience: Patience,
+}
+
+impl Known {
+    fn of(memory: &Mutex<Memory>, watched: &Watched) -> Known {
+        let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let slowest = memory.recent.slowest();
+        Known { verdict: memory.history.verdict(), slowest, patience: patience(watched.timeout, watched.fall, slowest) }
     }
 }
 
 /// The probes in flight, and what the schedule must know of them.
 struct Flights {
-    tasks: JoinSet<(u64, Result<Timings, ProbeError>)>,
+    tasks: JoinSet<Result<Timings, ProbeError>>,
+    /// What `tasks` are at, in the order of their starts.
+    waiting: VecDeque<Flight>,
     first: Instant,
     last_start: Option<Instant>,
-    /// Number of the latest probe.
-    latest: u64,
     latest_landed: bool,
     success_since_start: bool,
     chance: f64,
+}
+
+struct Flight {
+    task: Id,
+    started: Instant,
+    /// It has counted as a failure already, for being silent.
+    counted: bool,
 }
 
 impl Flights {
     fn new(first_wait: Duration) -> Flights {
         Flights {
             tasks: JoinSet::new(),
+            waiting: VecDeque::new(),
             first: Instant::now() + first_wait,
             last_start: None,
-            latest: 0,
             latest_landed: true,
             success_since_start: false,
             chance: 0.0,
@@ -114,14 +143,15 @@ impl Flights {
     }
 
     /// When the next probe starts; `None`: after one has landed.
-    fn due(&self, watched: &Watched, verdict: Option<Verdict>) -> Option<Instant> {
+    fn due(&self, watched: &Watched, known: &Known) -> Option<Instant> {
         let Some(last_start) = self.last_start else { return Some(self.first) };
         let facts = Facts {
             interval: watched.interval,
-            verdict,
+            verdict: known.verdict,
             in_flight: self.tasks.len(),
             most_in_flight: watched.fall as usize,
             unanswered: !self.latest_landed && !self.success_since_start,
+            late_after: known.patience.next,
             chance: self.chance,
         };
         next_start(&facts).map(|wait| last_start + wait)
@@ -131,46 +161,63 @@ impl Flights {
     where
         F: Future<Output = Result<Timings, ProbeError>> + Send + 'static,
     {
-        self.latest += 1;
-        let number = self.latest;
         (self.latest_landed, self.success_since_start) = (false, false);
-        (self.last_start, self.chance) = (Some(Instant::now()), fastrand::f64());
-        self.tasks.spawn(async move {
+        let started = Instant::now();
+        (self.last_start, self.chance) = (Some(started), fastrand::f64());
+        let task = self.tasks.spawn(async move {
             let outcome = probe.await;
             drop(permit);
-            (number, outcome)
+            outcome
         });
+        self.waiting.push_back(Flight { task: task.id(), started, counted: false });
     }
 
-    /// `None` where the runtime is shutting down.
+    /// When the next probe counts as failed, though it may be answered yet. Never for an endpoint that is down:
+    /// it may come back slowly.
+    fn silent_at(&self, known: &Known) -> Option<Instant> {
+        let serves = known.verdict.is_some_and(Verdict::serves) && known.slowest.is_some();
+        let next = self.waiting.iter().find(|flight| serves && !flight.counted)?;
+        Some(next.started + known.patience.answer)
+    }
+
+    /// Counts that probe.
+    fn silent(&mut self, known: &Known) -> Option<Result<Timings, ProbeError>> {
+        self.waiting.iter_mut().find(|flight| !flight.counted)?.counted = true;
+        Some(Err(ProbeError::Silent { after: known.patience.answer, slowest: known.slowest? }))
+    }
+
+    /// What there is to record: nothing for a failure that has counted already, nor where the runtime is
+    /// shutting down.
     fn land(
         &mut self,
-        landed: Result<(u64, Result<Timings, ProbeError>), JoinError>,
+        landed: Result<(Id, Result<Timings, ProbeError>), JoinError>,
+        memory: &Mutex<Memory>,
     ) -> Option<Result<Timings, ProbeError>> {
-        match landed {
-            Ok((number, outcome)) => {
-                self.latest_landed |= number == self.latest;
-                self.success_since_start |= outcome.is_ok();
-                Some(outcome)
-            }
+        let (task, outcome) = match landed {
+            Ok(landed) => landed,
             Err(error) if error.is_panic() => {
-                self.latest_landed = true;
-                Some(Err(ProbeError::Check("the probe itself broke off; this is a fault in Meridian".into())))
+                let fault = "the probe itself broke off; this is a fault in Meridian".into();
+                (error.id(), Err(ProbeError::Check(fault)))
             }
-            Err(_) => None,
+            Err(_) => return None,
+        };
+        let index = self.waiting.iter().position(|flight| flight.task == task)?;
+        let flight = self.waiting.remove(index)?;
+        self.latest_landed |= index == self.waiting.len();
+        self.success_since_start |= outcome.is_ok();
+        if outcome.is_ok() {
+            let took = flight.started.elapsed();
+            memory.lock().unwrap_or_else(PoisonError::into_inner).recent.add(took);
         }
+        if flight.counted && outcome.is_err() { None } else { Some(outcome) }
     }
 }
 
 /// Waits for the time, then for room under the limit of connections. `None` where the limit is
 /// closed.
 async fn start(due: Option<Instant>, permits: &Arc<Semaphore>, connections: u32) -> Option<OwnedSemaphorePermit> {
-    tokio::time::sleep_until(due?).await;
+    sleep_until(due?).await;
     permits.clone().acquire_many_owned(connections).await.ok()
-}
-
-fn verdict(memory: &Mutex<Memory>) -> Option<Verdict> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner).history.verdict()
 }
 
 fn record(key: &EndpointKey, memory: &Mutex<Memory>, outcome: Result<Timings, ProbeError>) -> EndpointReport {
@@ -222,8 +269,14 @@ mod tests {
         let (sender, probed) = watch::channel(false);
         let memory = Arc::new(Mutex::new(Memory::new(History::new(3, 3))));
         let key = EndpointKey { region: "seoul@gslb.example".into(), endpoint: "192.0.2.1".into() };
-        let watched =
-            Watched { key, interval: Duration::from_secs(5), fall: 3, connections: 1, first_wait: Duration::ZERO };
+        let watched = Watched {
+            key,
+            interval: 5000 * MS,
+            fall: 3,
+            timeout: 2000 * MS,
+            connections: 1,
+            first_wait: Duration::ZERO,
+        };
         let shared = Shared { memory, permits: Arc::new(Semaphore::new(9)), sink, probed: sender };
         let asked = AtomicUsize::new(0);
         let mut task = JoinSet::new();
@@ -263,8 +316,87 @@ mod tests {
         });
         let verdicts = [stage.next().await, stage.next().await, stage.next().await, stage.next().await];
         assert_eq!(verdicts.map(|v| v.1), [Verdict::Up, Verdict::Suspect, Verdict::Suspect, Verdict::Down]);
-        // One interval, two fast steps, one timeout.
+        // One interval, two fast steps, one timeout: little is known of it.
         assert!(verdicts[3].0 <= 8830 * MS, "{:?}", verdicts[3]);
+    }
+
+    /// Answers `many` probes in `took`, and returns when the last was answered.
+    async fn answered(stage: &mut Stage, many: usize, took: Duration) -> Duration {
+        let mut last = Duration::ZERO;
+        for _ in 0..many {
+            let (at, verdict, _) = stage.next().await;
+            assert_eq!(verdict, Verdict::Up);
+            last = at;
+        }
+        last - took
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_falls_silent_is_down_within_seven_seconds_of_its_last_answer() {
+        for took in [0 * MS, 20 * MS, 400 * MS] {
+            let mut stage = stage(9, move |n| {
+                let lives = n < 8;
+                after(if lives { took } else { 2000 * MS }, if lives { OK } else { Err(ProbeError::Refused) })
+            });
+            let died = answered(&mut stage, 8, took).await;
+            let next = [stage.next().await, stage.next().await, stage.next().await];
+            assert_eq!(next.map(|v| v.1), [Verdict::Suspect, Verdict::Suspect, Verdict::Down]);
+            let silent_for = next[2].0 - died;
+            assert!(silent_for <= 6850 * MS, "{took:?}: {silent_for:?}");
+            // The timeouts that follow have counted already: the next report is of a later probe.
+            let (at, verdict, streak) = stage.next().await;
+            assert_eq!((verdict, streak), (Verdict::Down, 4));
+            assert!(at - next[2].0 >= 4000 * MS, "{at:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_a_second_and_a_half_takes_nothing_down() {
+        // As many probes as are asked in the pause are answered at its end.
+        let pause = 40_000 * MS..41_500 * MS;
+        let begun = Instant::now();
+        let mut stage = stage(9, move |_| {
+            let at = begun.elapsed();
+            let wait = if pause.contains(&at) { pause.end - at } else { 10 * MS };
+            after(wait, OK)
+        });
+        let (mut at, mut seen) = (Duration::ZERO, Vec::new());
+        while at < Duration::from_secs(60) {
+            let verdict;
+            (at, verdict, _) = stage.next().await;
+            seen.push(verdict);
+        }
+        assert!(!seen.contains(&Verdict::Down), "{seen:?}");
+        assert_eq!(seen.last(), Some(&Verdict::Up));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_turns_slow_within_its_timeout_is_doubted_and_stays_up() {
+        let mut stage = stage(9, |n| after(if n < 8 { 10 * MS } else { 1800 * MS }, OK));
+        answered(&mut stage, 8, 10 * MS).await;
+        let mut verdicts = Vec::new();
+        for _ in 0..30 {
+            verdicts.push(stage.next().await.1);
+        }
+        let settled = verdicts.iter().rposition(|&verdict| verdict != Verdict::Up).expect("doubt");
+        assert!(settled < 8, "it is known to be slow by then: {verdicts:?}");
+        assert!(!verdicts.contains(&Verdict::Down), "{verdicts:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_comes_back_slowly_is_given_its_whole_timeout() {
+        let mut stage = stage(9, |n| match n {
+            0..8 => after(10 * MS, OK),
+            8..13 => after(10 * MS, Err(ProbeError::Refused)),
+            _ => after(1500 * MS, OK),
+        });
+        answered(&mut stage, 8, 10 * MS).await;
+        let mut verdicts = Vec::new();
+        for _ in 0..9 {
+            verdicts.push(stage.next().await.1);
+        }
+        use Verdict::{Down, Suspect, Up};
+        assert_eq!(verdicts[..8], [Suspect, Suspect, Down, Down, Down, Down, Down, Up], "{verdicts:?}");
     }
 
     #[tokio::test(start_paused = true)]

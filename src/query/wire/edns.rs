@@ -113,28 +113,28 @@ impl ResponseOpt<'_> {
 
     /// Writes the record into `out`, which must be [`ResponseOpt::octets`] long.
     pub fn write(&self, out: &mut [u8]) {
-        let mut at = 0;
+        let (mut at, out_octets) = (0, out.len());
         let mut put = |octets: &[u8]| {
             if let Some(place) = out.get_mut(at..at + octets.len()) {
                 place.copy_from_slice(octets);
             }
             at += octets.len();
         };
-        put(&[0, 0, 41]);
-        put(&UDP_PAYLOAD.to_be_bytes());
-        put(&[self.extended_rcode, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0]);
-        put(&((self.octets() - 11) as u16).to_be_bytes());
+        let [u0, u1] = UDP_PAYLOAD.to_be_bytes();
+        let [r0, r1] = (out_octets.saturating_sub(11) as u16).to_be_bytes();
+        let flags = if self.dnssec_ok { 0x80 } else { 0 };
+        put(&[0, 0, 41, u0, u1, self.extended_rcode, 0, flags, 0, r0, r1]);
         if let Some((subnet, scope)) = self.subnet {
-            put(&CLIENT_SUBNET.to_be_bytes());
-            put(&((subnet.octets() - 4) as u16).to_be_bytes());
-            let significant = usize::from(subnet.prefix.len()).div_ceil(8);
+            let [c0, c1] = CLIENT_SUBNET.to_be_bytes();
+            let (source, significant) = (subnet.prefix.len(), subnet.octets() - 8);
+            let octets = 4 + significant as u8; // 20 at most
             match subnet.prefix.address() {
                 IpAddr::V4(v4) => {
-                    put(&[0, 1, subnet.prefix.len(), scope.min(32)]);
+                    put(&[c0, c1, 0, octets, 0, 1, source, scope.min(32)]);
                     put(&v4.octets()[..significant]);
                 }
                 IpAddr::V6(v6) => {
-                    put(&[0, 2, subnet.prefix.len(), scope.min(128)]);
+                    put(&[c0, c1, 0, octets, 0, 2, source, scope.min(128)]);
                     put(&v6.octets()[..significant]);
                 }
             }

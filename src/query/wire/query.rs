@@ -34,7 +34,6 @@ pub struct Header {
 pub struct Question<'a> {
     /// QNAME, QTYPE and QCLASS as they came, to be echoed octet by octet.
     pub wire: &'a [u8],
-    pub name: LowerName,
     pub qtype: RecordType,
     pub qclass: u16,
 }
@@ -43,24 +42,39 @@ impl Question<'_> {
     pub fn is_class_in(&self) -> bool {
         self.qclass == IN
     }
+
+    /// QNAME, as names are looked up.
+    pub fn name(&self) -> LowerName {
+        LowerName::of(self.wire.split_last_chunk::<4>().map_or(&[], |(name, _)| name))
+    }
 }
 
 /// A name in lower case, in place.
 #[derive(Clone, Copy, Debug)]
 pub struct LowerName {
-    octets: [u8; MAX_NAME_OCTETS],
+    octets: [u8; MAX_NAME_OCTETS + 1],
     len: u8,
 }
 
 impl LowerName {
     /// The first name in `wire`, uncompressed; `None` where there is none.
     pub fn read(wire: &[u8]) -> Option<LowerName> {
-        let len = crate::model::name::wire_len(wire)?;
-        let mut name = LowerName { octets: [0; MAX_NAME_OCTETS], len: len as u8 };
-        let octets = name.octets.get_mut(..len)?;
-        octets.copy_from_slice(wire.get(..len)?);
-        octets.make_ascii_lowercase();
-        Some(name)
+        wire.get(..crate::model::name::wire_len(wire)?).map(LowerName::of)
+    }
+
+    /// A whole uncompressed name: at most 255 octets.
+    fn of(wire: &[u8]) -> LowerName {
+        let mut name = LowerName { octets: [0; MAX_NAME_OCTETS + 1], len: wire.len() as u8 };
+        // Eight octets at a step. Lengths of labels are below any letter, and stay.
+        for (lower, octets) in name.octets.chunks_exact_mut(8).zip(wire.chunks(8)) {
+            let mut word = [0; 8];
+            match octets.try_into() {
+                Ok(whole) => word = whole,
+                Err(_) => word[..octets.len()].copy_from_slice(octets),
+            }
+            lower.copy_from_slice(&word.to_ascii_lowercase());
+        }
+        name
     }
 
     pub fn as_wire(&self) -> &[u8] {
@@ -117,16 +131,11 @@ fn read_body<'a>(packet: &'a [u8], header: &[u8; HEADER_OCTETS], query: &mut Que
         return None;
     }
     let body = packet.get(HEADER_OCTETS..)?;
-    let name = LowerName::read(body)?;
-    let question_octets = name.as_wire().len() + 4;
+    let question_octets = crate::model::name::wire_len(body)? + 4;
     let (wire, mut rest) = body.split_at_checked(question_octets)?;
     let &[t0, t1, c0, c1] = wire.last_chunk::<4>()?;
-    query.question = Some(Question {
-        wire,
-        name,
-        qtype: RecordType(u16::from_be_bytes([t0, t1])),
-        qclass: u16::from_be_bytes([c0, c1]),
-    });
+    query.question =
+        Some(Question { wire, qtype: RecordType(u16::from_be_bytes([t0, t1])), qclass: u16::from_be_bytes([c0, c1]) });
     let others = u32::from(count(6)) + u32::from(count(8));
     for _ in 0..others {
         rest = Extra::read(rest)?.rest;
@@ -222,7 +231,7 @@ mod tests {
         let (query, problem) = read(&wire);
         assert_eq!(problem, None);
         let question = query.question.expect("a question");
-        assert_eq!(question.name.as_wire(), b"\x03www\x07example\0");
+        assert_eq!(question.name().as_wire(), b"\x03www\x07example\0");
         assert_eq!((question.qtype, question.wire), (RecordType::A, QUESTION));
         assert_eq!(query.edns.map(|edns| (edns.udp_payload, edns.dnssec_ok)), Some((1232, true)));
         assert!(query.header.recursion_desired);

@@ -48,9 +48,18 @@ pub struct Response<'o> {
     limit: usize,
     question_end: usize,
     counts: [u16; 3],
-    suffixes: [u16; MAX_SUFFIXES],
+    /// Empty until the first name is written; then those of the question come first.
+    suffixes: [Suffix; MAX_SUFFIXES],
     suffix_count: usize,
     truncated: bool,
+}
+
+/// The end of a name in the message, to be pointed at.
+#[derive(Clone, Copy, Default)]
+struct Suffix {
+    offset: u16,
+    /// Its length without compression: names of other lengths are not this one.
+    octets: u16,
 }
 
 /// A state to come back to.
@@ -77,20 +86,16 @@ impl<'o> Response<'o> {
             return None;
         }
         out.get_mut(HEADER_OCTETS..question_end)?.copy_from_slice(question_wire);
-        let mut response = Response {
+        Some(Response {
             out,
             len: question_end,
             limit,
             question_end,
             counts: [0; 3],
-            suffixes: [0; MAX_SUFFIXES],
+            suffixes: [Suffix::default(); MAX_SUFFIXES],
             suffix_count: 0,
             truncated: false,
-        };
-        if question.is_some() {
-            response.remember_labels(HEADER_OCTETS, question_end - 5);
-        }
-        Some(response)
+        })
     }
 
     pub fn mark(&self) -> Mark {
@@ -196,14 +201,18 @@ impl<'o> Response<'o> {
         rtype: RecordType,
         ttl: u32,
     ) -> Result<usize, Full> {
+        let [p0, p1] = match owner {
+            Owner::At(offset) => (0xc000 | offset).to_be_bytes(),
+            Owner::Name(_) => [0; 2],
+        };
+        let ([t0, t1], [s0, s1, s2, s3]) = (rtype.0.to_be_bytes(), ttl.to_be_bytes());
         match owner {
-            Owner::At(offset) => self.put(&(0xc000 | offset).to_be_bytes())?,
-            Owner::Name(wire) => self.name(wire, Case::Ignore)?,
+            Owner::At(_) => self.put_all([p0, p1, t0, t1, 0, 1, s0, s1, s2, s3, 0, 0])?, // class IN
+            Owner::Name(wire) => {
+                self.name(wire, Case::Ignore)?;
+                self.put_all([t0, t1, 0, 1, s0, s1, s2, s3, 0, 0])?;
+            }
         }
-        self.put(&rtype.0.to_be_bytes())?;
-        self.put(&1u16.to_be_bytes())?; // IN
-        self.put(&ttl.to_be_bytes())?;
-        self.put(&[0, 0])?;
         self.counts[section as usize] = self.counts[section as usize].saturating_add(1);
         Ok(self.len - 2)
     }
@@ -223,6 +232,19 @@ impl<'o> Response<'o> {
             return Err(Full);
         }
         self.out.get_mut(self.len..end).ok_or(Full)?.copy_from_slice(octets);
+        self.len = end;
+        Ok(())
+    }
+
+    /// Appends octets of a number known beforehand, without a call.
+    #[inline]
+    fn put_all<const N: usize>(&mut self, octets: [u8; N]) -> Result<(), Full> {
+        let end = self.len + N;
+        if end > self.limit {
+            return Err(Full);
+        }
+        let place = self.out.get_mut(self.len..end).and_then(<[u8]>::first_chunk_mut).ok_or(Full)?;
+        *place = octets;
         self.len = end;
         Ok(())
     }
@@ -270,32 +292,46 @@ impl<'o> Response<'o> {
 
     /// Writes a name, compressed against the suffixes in the message.
     fn name(&mut self, wire: &[u8], case: Case) -> Result<(), Full> {
+        if self.suffix_count == 0 {
+            self.remember_question();
+        }
         let mut at = 0;
         while let Some(&len) = wire.get(at)
             && len != 0
         {
             let suffix = &wire[at..];
-            let known = self.suffixes[..self.suffix_count].iter().find(|&&offset| self.stands_at(offset, suffix, case));
-            if let Some(&offset) = known {
+            let octets = suffix.len() as u16; // a name's: at most 255
+            let mut known = self.suffixes[..self.suffix_count].iter().filter(|known| known.octets == octets);
+            if let Some(&Suffix { offset, .. }) = known.find(|known| self.stands_at(known.offset, suffix, case)) {
                 let begin = self.len;
                 self.put(&wire[..at])?;
-                self.put(&(0xc000 | offset).to_be_bytes())?;
-                self.remember_labels(begin, begin + at);
+                self.put_all((0xc000 | offset).to_be_bytes())?;
+                self.remember_labels(begin, begin + at, wire.len());
                 return Ok(());
             }
             at += 1 + usize::from(len);
         }
         let begin = self.len;
         self.put(wire)?;
-        self.remember_labels(begin, begin + at);
+        self.remember_labels(begin, begin + at, wire.len());
         Ok(())
     }
 
-    /// Remembers every label that begins in `from..to` as the suffix that begins there.
-    fn remember_labels(&mut self, from: usize, to: usize) {
+    /// Not before it is needed: most answers have no name but the question's.
+    fn remember_question(&mut self) {
+        // Without QTYPE and QCLASS.
+        if let Some(octets) = self.question_end.checked_sub(HEADER_OCTETS + 4) {
+            self.remember_labels(HEADER_OCTETS, HEADER_OCTETS + octets - 1, octets);
+        }
+    }
+
+    /// Remembers every label that begins in `from..to` as the suffix that begins there. The first
+    /// has so many octets without compression.
+    fn remember_labels(&mut self, from: usize, to: usize, octets: usize) {
         let mut at = from;
         while at < to && at < POINTER_REACH && self.suffix_count < MAX_SUFFIXES {
-            self.suffixes[self.suffix_count] = at as u16;
+            let octets = (octets + from).saturating_sub(at) as u16;
+            self.suffixes[self.suffix_count] = Suffix { offset: at as u16, octets };
             self.suffix_count += 1;
             at += 1 + usize::from(self.out.get(at).copied().unwrap_or(0));
         }

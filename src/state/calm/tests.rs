@@ -33,6 +33,7 @@ fn region(index: usize) -> Region {
         cost: 0.0,
         endpoints: vec![Endpoint { target: EndpointTarget::Addresses(vec![address]), weight: 1, layer: Layer::L7 }],
         check: Some(Check { kind: CheckKind::Tcp { port: 80 }, interval: 5 * S, timeout: 2 * S, fall: 3, rise: 3 }),
+        rum_url: None,
         load_report: Some(LoadReport::pushed(10 * S)),
         min_healthy: 1,
         slow_start: Region::SLOW_START,

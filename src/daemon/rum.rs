@@ -1,0 +1,68 @@
+//! Measured round trips in a running server: what was kept, the socket for browsers, and the task that
+//! tells the writer.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::error;
+
+use crate::control::config::Config;
+use crate::control::rum::listener::Rum;
+use crate::control::rum::{Measurements, unix_now};
+use crate::control::writer::Command;
+use crate::state::{Publisher, Shared};
+
+use super::{advice, stopped};
+
+/// What measures, not yet started.
+pub struct Measuring {
+    pub measurements: Arc<Measurements>,
+    listener: Option<(TcpListener, Arc<Rum>)>,
+}
+
+impl Measuring {
+    /// Reads what was kept, so that the first answers go by it, and binds the socket.
+    ///
+    /// # Errors
+    /// The socket cannot be had, or there is no key to sign tokens with.
+    pub fn new(config: &Config, publisher: &mut Publisher) -> Result<Measuring, String> {
+        let measurements = Arc::new(Measurements::open(&config.rum, &config.state, unix_now()));
+        let measured = measurements.measured(unix_now());
+        if !measured.is_empty() {
+            publisher.replace_measured(Arc::new(measured));
+            publisher.publish(std::time::Instant::now());
+        }
+        let listener = config.listen.rum.map(|address| {
+            let listener = TcpListener::bind(address).map_err(|error| {
+                format!("cannot listen on TCP {address} for browsers' measurements: {error}{}", advice(&error))
+            })?;
+            let rum = Rum::new(&config.rum, &config.state, publisher.shared(), measurements.clone())?;
+            Ok::<_, String>((listener, Arc::new(rum)))
+        });
+        Ok(Measuring { measurements, listener: listener.transpose()? })
+    }
+
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    pub fn start(
+        self,
+        shared: &Shared,
+        commands: &mpsc::Sender<Command>,
+        stopping: &watch::Receiver<bool>,
+        tasks: &mut Vec<JoinHandle<()>>,
+    ) {
+        tasks.push(tokio::spawn(self.measurements.run(shared.clone(), commands.clone())));
+        if let Some((listener, rum)) = self.listener {
+            let served = rum.serve(listener, stopped(stopping.clone()));
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = served.await {
+                    error!("measuring by browsers ended: {error}; answers go on");
+                }
+            }));
+        }
+    }
+}
