@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use meridian::atlas::Atlas;
 use meridian::model::{
     Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, Model, Name, Policy, Prefix, Region, RegionId,
-    Service, Ttl, Weights, Zone, ZoneId,
+    Service, Weights, Zone, ZoneId,
 };
 use meridian::state::{LoadNews, Publisher};
 use meridian::steer::demand::Demand;
@@ -47,6 +47,8 @@ fn measure_planner(locations: u32) {
         atlas: &atlas,
         states: &states,
         measured: &measured,
+        switched: &BTreeMap::new(),
+        seed: 0,
         planned: None,
         previous: None,
         now,
@@ -144,18 +146,10 @@ fn model(kinds: u32, regions: u16) -> Model {
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     let mut rng = fastrand::Rng::with_seed(8);
     let places = (0..regions).map(|index| region(index, rng.f64() * 100.0 - 50.0, rng.f64() * 360.0 - 180.0));
-    let service = |index: u32| Service {
-        name: Name::parse(&format!("s{index}"), &origin).expect("a name"),
-        zone: ZoneId(0),
-        policy: Policy::Score,
-        regions: (0..regions).map(RegionId).collect(),
-        region_weights: vec![1.0; usize::from(regions)],
-        geo: Default::default(),
-        weights: Weights { latency: 0.5 + f64::from(index % kinds) * 1e-3, ..Weights::default() },
-        ttl: Ttl::saturating(30),
-        failover_ttl: Ttl::saturating(5),
-        ecs: true,
-        https: None,
+    let service = |index: u32| {
+        let name = Name::parse(&format!("s{index}"), &origin).expect("a name");
+        let weights = Weights { latency: 0.5 + f64::from(index % kinds) * 1e-3, ..Weights::default() };
+        Service { weights, ..Service::flat(name, ZoneId(0), Policy::Score, (0..regions).map(RegionId).collect()) }
     };
     let (regions, services) = (places.collect(), (0..SERVICES).map(service).collect());
     Model { zones: vec![Zone { origin, nodes: BTreeMap::new() }], regions, services, ..Model::default() }
@@ -178,6 +172,7 @@ fn region(index: u16, latitude: f64, longitude: f64) -> Region {
         check: None,
         rum_url: None,
         load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
+        load_limits: Default::default(),
         min_healthy: 1,
         slow_start: Region::SLOW_START,
     }

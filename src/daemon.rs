@@ -27,7 +27,8 @@ use crate::control::load_report::Scraper;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
-use crate::control::rum::Measurements;
+use crate::control::rum::{Measurements, listener};
+use crate::control::switches::SwitchStore;
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
@@ -99,7 +100,11 @@ impl Daemon {
         let (commands, said) = mpsc::channel(QUEUE);
         let (reloads, requests) = mpsc::channel(1);
         let (stop, stopping) = watch::channel(false);
-        let writer = Writer::new(publisher, store).run(Sources { endpoints, loads, commands: said });
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(Sources {
+            endpoints,
+            loads,
+            commands: said,
+        });
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
@@ -211,8 +216,9 @@ impl Bound {
 fn open_files(config: &Config) -> u64 {
     const REST: usize = 512;
     let Limits { tcp_connections, probes, .. } = config.limits;
+    let browsers = if config.listen.rum.is_some() { listener::CONNECTIONS } else { 0 };
     // One load report under way per region at most.
-    tcp_connections.saturating_add(probes).saturating_add(MAX_REGIONS).saturating_add(REST) as u64
+    [tcp_connections, probes, MAX_REGIONS, browsers].into_iter().fold(REST, usize::saturating_add) as u64
 }
 
 /// Raises this process's own limit of open files towards `needed`, as far as the system lets it. The

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meridian::control::config::{self, Files, Limits, Listen, Loaded};
+use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
     Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, JsonTime,
     Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField,
-    NginxPlusField, NginxPlusPart, Policy, RecordType, Region, RegionId, Scrape, ScrapeAddress, Steering, Ttl,
+    NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Scrape, ScrapeAddress, Steering,
+    Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -169,14 +170,15 @@ fn services_are_read_as_written() {
     let service = |text: &str| model.services.iter().find(|service| service.name == name(text)).expect("service");
     let region_names = |ids: &[RegionId]| ids.iter().map(|&id| model.region(id).name.to_string()).collect::<Vec<_>>();
     let www = service("www.gslb.example.com");
-    assert_eq!(www.policy, Policy::Score);
+    assert_eq!(www.policies, PolicyTree::flat(Policy::Score, &www.regions));
     assert_eq!(region_names(&www.regions), ["seoul", "virginia", "frankfurt"]);
     assert_eq!((www.ttl, www.failover_ttl, www.ecs), (Ttl::saturating(30), Ttl::saturating(5), true));
     let api = service("api.gslb.example.com");
-    assert_eq!((api.policy, api.region_weights.as_slice()), (Policy::Weighted, &[3.0, 1.0][..]));
+    let shares = [3.0, 1.0].map(|share| Weight::new(share).expect("a weight"));
+    assert_eq!(api.policies.main().policy, Policy::Weighted(shares.into()));
     assert_eq!(api.https.as_ref().map(|https| (https.alpn.join(","), https.port)), Some(("h2".into(), Some(8443))));
     let apps = service("*.apps.gslb.example.com");
-    assert_eq!((apps.policy, apps.ecs), (Policy::Failover, false));
+    assert_eq!((&apps.policies.main().policy, apps.ecs), (&Policy::Failover, false));
     assert_eq!(region_names(&apps.regions), ["frankfurt", "virginia"]);
     assert_eq!(region_names(&service("static.cdn.example.net").regions), ["own", "rented"]);
 }
@@ -198,6 +200,56 @@ fn an_empty_main_file_means_the_defaults() {
     assert_eq!((loaded.config.seed, loaded.config.threads, loaded.config.nsid), (0, None, None));
     let service = &loaded.model.services[0];
     assert_eq!((service.ttl, service.failover_ttl), (Ttl::saturating(30), Ttl::saturating(5)));
+}
+
+#[test]
+fn measuring_by_browsers_is_set_in_both_files() {
+    let url = |endpoints: &str, url: &str| {
+        let region = SEOUL.replace("[{ address = \"203.0.113.10\" }]", endpoints);
+        let files = with_zone(&format!("origin = \"gslb.example.com\"\n{RECORDS}{region}rum.url = \"{url}\"\n{WWW}"));
+        files.load().map(|loaded| loaded.model.regions[0].rum_url.clone()).map_err(|found| lines(&found).join("\n"))
+    };
+    let v6 = "[{ address = \"2001:db8::1\" }]";
+    let host = "[{ host = \"lb.example.net.\" }]";
+    let some = |url: &str| Ok(Some(url.to_owned()));
+    assert_eq!(url(v6, "http://{address}:8080/pixel"), some("http://[2001:db8::1]:8080/pixel"));
+    assert_eq!(url(host, "https://{host}/pixel"), some("https://lb.example.net/pixel"));
+    assert_eq!(url(v6, "https://www.example.net/pixel"), some("https://www.example.net/pixel"));
+    says(&url(v6, "https://{host}/").expect_err("no host"), &["a host name, not an address", "zones/a.toml"]);
+    says(&url(host, "https://{address}/").expect_err("no address"), &["needs a first endpoint with an address"]);
+    says(&url(host, "ftp://{host}/").expect_err("a scheme"), &["http:// or https://"]);
+    says(&url(host, "pixel").expect_err("no URL"), &["not a URL"]);
+    says(&of_region("rum = \"https://x/\""), &["rum = { url = \"https://{host}/pixel\" }"]);
+
+    let main = |text: &str| with_zone(&zone("")).with("meridian.toml", text);
+    let config = |text: &str| main(text).load().expect("loads").config;
+    assert_eq!((config("").listen.rum, config("").rum), (None, RumSettings::default()));
+    assert_eq!(config("listen.rum = \"off\"").listen.rum, None);
+    let set = config(
+        "listen.rum = \"[::]:8054\"\n[rum]\nkey_file = \"rum.key\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
+         half_life = \"12h\"\nmin_samples.operator = 7\nper_network = 1\nper_second = 9\n",
+    );
+    assert_eq!(set.listen.rum, "[::]:8054".parse().ok());
+    let RumSettings { key_file, trusted_proxies, half_life, min_samples, per_network, per_second } = set.rum;
+    assert_eq!((key_file, trusted_proxies.len()), (Some("rum.key".into()), 2));
+    assert_eq!((half_life.as_secs(), min_samples, per_network, per_second), (43_200, [20, 7, 100], 1, 9));
+    let wrong = "listen.rum = \"8054\"\n[rum]\nkeyfile = \"x\"\ntrusted_proxies = \"10.0.0.1/8\"\nhalf_life = \"1m\"\n\
+                 min_samples = { asn = 5, country = 0 }\nper_network = 0\nper_second = \"many\"\n";
+    let found = mistakes(&main(wrong));
+    let found_in = |part: &str| found.iter().any(|mistake| mistake.contains(part));
+    for part in [
+        "8054",
+        "did you mean `key_file`?",
+        "the network is 10.0.0.0/8",
+        "1h to 720h",
+        "unknown key `asn` in `rum.min_samples`",
+        "`country` is out of range",
+        "`per_network` is out of range",
+        "wrong type for `per_second`",
+    ] {
+        assert!(found_in(part), "{part}: {found:#?}");
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
 }
 
 #[test]
@@ -271,7 +323,7 @@ fn every_mistake_of_every_file_is_told_at_once() {
         "zones/a.toml:18:77: wrong type for `timeout` (found the integer 2, expected a duration such as \"5s\", 10ms to 1m)",
         "zones/a.toml:18:87: `fall` is out of range (found the integer 101, expected a whole number from 1 to 100)",
         "zones/a.toml:18:101: `status`: not a range of status codes",
-        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"failover\", \"weighted\" or \"geo\"); did you mean \"score\"?",
+        "zones/a.toml:21:10: `policy` cannot be \"scores\" (expected \"score\", \"nearest\", \"latency\", \"geo\", \"weighted\", \"failover\", \"sticky\" or \"multi\"); did you mean \"score\"?",
         "zones/a.toml:22:12: unknown region `seuol` (no [region] of this file is so called); did you mean `seoul`?",
         "zones/a.toml:24:16: `failover_ttl` is above `ttl` (60 s, expected at most 30 s)",
         "zones/a.toml:25:23: `latency` is out of range (found the integer -1, expected 0 to 100)",
@@ -426,7 +478,7 @@ fn services_are_held_to_their_ranges() {
         assert!(found.contains(expected), "{keys}: {found}");
     }
     let service = |text: &str| mistake(&with_zone(&zone(text)));
-    says(&service("[service.a]\nregions = []\n"), &["a service needs at least one region"]);
+    says(&service("[service.a]\nregions = []\n"), &["there must be at least one region"]);
     says(&service("[service.a]\nregions = {}\n"), &["at least one region"]);
     says(&service("[service.a]\nregions = { seoul = 1 }\n"), &["regions have shares only under"]);
     says(&service("[service.a]\npolicy = \"weighted\"\nregions = { seoul = -1 }\n"), &["expected a share from 0"]);
@@ -946,10 +998,12 @@ fn geo_rules_name_places_and_regions_of_the_service() {
          country = { kr = \"seoul\" }, continent = { AS = \"seoul\" } }",
     );
     let loaded = loaded.load().expect("loads");
-    let api = loaded.model.services.iter().find(|service| service.policy == Policy::Geo).expect("api");
-    assert_eq!(api.geo.default, api.regions);
+    let policies = loaded.model.services.iter().map(|service| &service.policies.main().policy);
+    let geo = policies.filter_map(|policy| if let Policy::Geo(geo) = policy { Some(geo) } else { None }).next();
+    let geo = geo.expect("api");
+    assert_eq!(geo.default, [0]);
     let country = |code: &str| code.parse().expect("a country");
-    let places: Vec<_> = api.geo.rules.keys().cloned().collect();
+    let places: Vec<_> = geo.rules.keys().cloned().collect();
     assert_eq!(
         places,
         [
@@ -1038,7 +1092,7 @@ fn the_reference_lists_every_key_that_is_read() {
         .flat_map(|key| key.trim_matches(['[', ']']).split('.'))
         .collect();
     let mut read = 0;
-    for file in ["check", "load_report", "location", "region", "service", "settings", "zone"] {
+    for file in ["check", "load_report", "location", "region", "rum", "service", "settings", "zone"] {
         let text = std::fs::read_to_string(root.join(format!("src/control/config/{file}.rs"))).expect("source");
         for call in [".get(\"", ".require(\"", ".or(\"", "weight(\""] {
             for key in text.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {

@@ -29,6 +29,7 @@ use super::load::{self, LoadTaken};
 use super::problem::Problem;
 use super::shares::ShareCounts;
 use super::status::{self, Status};
+use super::switch::post_switch;
 use super::{Context, metrics, page};
 
 /// The largest request body, in octets: an override takes 20.
@@ -38,7 +39,7 @@ const BODY: Duration = Duration::from_secs(5);
 /// A table of measurements within this.
 const TABLE: Duration = Duration::from_secs(30);
 /// The writer answers in milliseconds; after this long something is wrong with it.
-const WRITER: Duration = Duration::from_secs(10);
+pub(super) const WRITER: Duration = Duration::from_secs(10);
 /// A reload that takes longer goes on, but nobody is kept waiting. Below the life of a connection.
 const RELOAD: Duration = Duration::from_secs(50);
 /// The longest region name taken, in octets: a label, `@` and an origin with every octet escaped.
@@ -53,6 +54,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/status", get(get_status))
         .route("/v1/explain", get(get_explain))
         .route("/v1/regions/{name}/override", post(post_override))
+        .route("/v1/services/{name}/switch", post(post_switch))
         .route("/v1/latency", get(get_latency).post(post_latency))
         .route("/v1/regions/{name}/load", post(post_load))
         .route("/v1/reload", post(post_reload))
@@ -67,12 +69,12 @@ pub fn router(context: Context) -> Router {
         .with_state(api)
 }
 
-struct Api {
-    context: Arc<Context>,
+pub(super) struct Api {
+    pub(super) context: Arc<Context>,
     counts: ShareCounts,
 }
 
-type Shared = State<Arc<Api>>;
+pub(super) type Shared = State<Arc<Api>>;
 
 fn routes() -> Vec<String> {
     [
@@ -80,6 +82,7 @@ fn routes() -> Vec<String> {
         "GET /v1/status",
         "GET /v1/explain?name=NAME&client=ADDRESS[&type=TYPE][&by=ecs|source]",
         "POST /v1/regions/NAME/override {\"override\": \"up|down|drain|auto\"}",
+        "POST /v1/services/NAME/switch {\"stage\": \"STAGE\"} or {\"rollback\": true} or {\"file\": true}",
         "GET /v1/latency[?region=NAME][&network=NETWORK][&country=CODE][&limit=COUNT]",
         "POST /v1/latency[?replace=true] (a table as text/csv or application/json)",
         "POST /v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",
@@ -225,6 +228,7 @@ fn shaky(snapshot: &Snapshot, id: ServiceId) -> Option<String> {
     let name = &snapshot.model.service(id).name;
     match snapshot.plan.services.get(id.index())?.footing {
         Footing::Firm => None,
+        Footing::Full => Some(format!("{name}: all regions are above their limits, so these are not heeded")),
         Footing::Panic => Some(format!("{name}: all regions are down by their probes, so all are answered")),
         Footing::OnlyDraining => Some(format!("{name}: only draining regions are left, so these are answered")),
         Footing::AllWithdrawn => {
@@ -329,7 +333,7 @@ async fn get_ready(State(api): Shared) -> Json<Ready> {
 }
 
 /// Asks the writer or the reloader, and waits for its reply.
-async fn asked<Q, R>(
+pub(super) async fn asked<Q, R>(
     to: &mpsc::Sender<Q>,
     question: Q,
     reply: oneshot::Receiver<R>,
@@ -349,7 +353,7 @@ async fn asked<Q, R>(
 }
 
 /// The request's body, which must be JSON and say so: a form of another site cannot.
-async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let body = body(request).await?;
     serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
 }

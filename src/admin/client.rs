@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::api::Said;
+use super::switch::{SwitchBody, Switched};
 use crate::control::rum::Imported;
 use crate::steer::standing::Override;
 
@@ -78,6 +79,13 @@ impl AdminClient {
     pub async fn say(&self, region: &str, said: Override) -> Result<Said, ClientError> {
         let body = serde_json::json!({ "override": said });
         let answer = self.ask(Method::POST, &["v1", "regions", region, "override"], &[], Some(body)).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// Switches a service to another of its stages.
+    pub async fn switch(&self, service: &str, body: &SwitchBody) -> Result<Switched, ClientError> {
+        let body = serde_json::json!(body);
+        let answer = self.ask(Method::POST, &["v1", "services", service, "switch"], &[], Some(body)).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }
 

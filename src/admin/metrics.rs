@@ -355,6 +355,7 @@ fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result 
 fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
     let footings = [
         ("firm", Footing::Firm),
+        ("full", Footing::Full),
         ("panic", Footing::Panic),
         ("only_draining", Footing::OnlyDraining),
         ("all_withdrawn", Footing::AllWithdrawn),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, explain, metrics, page   (read)
-//!                                                          └─▶ override, load, reload ─▶ writer, reloader
+//!                                                          └─▶ override, switch, load, reload ─▶ writer, reloader
 //! ```
 //!
 //! - [`server`]: the socket, and what a client may take of it
@@ -11,6 +11,7 @@
 //! - [`api`]: routes, and what is taken from requests
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
+//! - [`switch`]: another stage for a service
 //! - [`explain`]: one client's answer, also for the command line
 //! - [`latency`]: round trips that were measured, and imports of them
 //! - [`metrics`]: the same in Prometheus' text format
@@ -30,6 +31,7 @@ mod problem;
 mod server;
 mod shares;
 pub mod status;
+pub mod switch;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -104,7 +104,7 @@ function service(of) {
   });
   return el("article", MOOD[of.footing],
     el("header", "", el("h3", "", of.name), word(of.footing)),
-    el("p", "faint", `policy ${of.policy} · TTL ${of.ttl_s} s, ${of.failover_ttl_s} s near a failover`),
+    el("p", "faint", `policy ${of.policy}${of.stage ? ` ${of.stage}${of.switched ? ", switched" : ""}` : ""} · TTL ${of.ttl_s} s, ${of.failover_ttl_s} s near a failover`),
     el("p", "faint", "mean share over places · places where it leads"),
     el("ul", "", ...rows));
 }

@@ -148,6 +148,10 @@ pub struct LoadStatus {
 pub struct ServiceStatus {
     pub name: String,
     pub policy: &'static str,
+    /// The stage its clients are sent to; `None` where it has none.
+    pub stage: Option<String>,
+    /// Whether an operator switched it to that stage: then the zone file may say another.
+    pub switched: bool,
     pub footing: Footing,
     pub ttl_s: u32,
     pub failover_ttl_s: u32,
@@ -318,7 +322,12 @@ fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[Re
     });
     Some(ServiceStatus {
         name: configured.name.to_string(),
-        policy: configured.policy.as_str(),
+        policy: configured.policies.main().policy.as_str(),
+        stage: configured
+            .policies
+            .active_stage(plan.switched_to)
+            .map(|id| configured.policies.group(id).name.to_string()),
+        switched: plan.switched_to.is_some(),
         footing: plan.footing,
         ttl_s: configured.ttl.as_secs(),
         failover_ttl_s: configured.failover_ttl.as_secs(),

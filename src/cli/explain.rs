@@ -21,6 +21,7 @@ use crate::control::config::RumSettings;
 use crate::control::overrides::OverrideStore;
 use crate::control::reload::{Prepared, prepare};
 use crate::control::rum;
+use crate::control::switches::SwitchStore;
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{Publisher, Snapshot};
@@ -109,6 +110,8 @@ fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
     let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
+    publisher
+        .replace_switches(SwitchStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?);
     publisher.replace_measured(Arc::new(measurements(&config.rum, &config.state)?));
     publisher.assume_up(now);
     Ok(publisher.shared().load_full())

@@ -7,9 +7,9 @@
 //!
 //! - [`demo`], [`serve`]: a server in this process
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
-//! - [`simulate`]: neither
+//! - [`mod@simulate`]: neither, or a scenario's file
 //! - [`explain`]: files, or a running server
-//! - [`status`], [`region`] and its [`drain`], [`latency`], [`reload`]: a running server
+//! - [`status`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
 
 mod arguments;
@@ -29,6 +29,7 @@ mod serve;
 mod simulate;
 mod source;
 mod status;
+mod switch;
 
 use std::process::ExitCode;
 
@@ -84,6 +85,7 @@ enum Command {
     Explain(explain::Explain),
     Status(status::Status),
     Region(region::Region),
+    Switch(switch::Switch),
     Latency(latency::Latency),
     Reload(reload::Reload),
     Geoip(geoip::Geoip),
@@ -106,6 +108,7 @@ impl Command {
             Command::Explain(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Region(command) => command.run(),
+            Command::Switch(command) => command.run(),
             Command::Latency(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Geoip(command) => command.run(),

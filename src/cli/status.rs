@@ -111,6 +111,8 @@ struct Load {
 struct Service {
     name: String,
     policy: String,
+    stage: Option<String>,
+    switched: bool,
     footing: String,
     ttl_s: u32,
     regions: Vec<ServiceRegion>,
@@ -232,13 +234,22 @@ fn service_table(services: &[Service]) -> String {
         };
         table.row([
             service.name.clone(),
-            service.policy.clone(),
+            policy(service),
             service.footing.clone(),
             format!("{} s", service.ttl_s),
             service.regions.iter().map(share).collect::<Vec<_>>().join(", "),
         ]);
     }
     table.render()
+}
+
+/// `score`, `stage blue`, `stage green, switched`.
+fn policy(service: &Service) -> String {
+    match &service.stage {
+        Some(stage) if service.switched => format!("stage {stage}, switched"),
+        Some(stage) => format!("stage {stage}"),
+        None => service.policy.clone(),
+    }
 }
 
 /// `42 s`, `7 min`, `3.5 h`, `12 d`.

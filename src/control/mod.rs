@@ -9,6 +9,7 @@
 //! - [`load_report`]: what regions say of their own load
 //! - [`rum`]: round trips that were measured, by real users and by the operator
 //! - [`overrides`]: what operators say, kept over restarts
+//! - [`switches`]: which stages they switched services to, kept likewise
 //! - [`keep`]: how files survive a crash
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `calm_log`: why answers are not what the probes alone would make them
@@ -24,5 +25,6 @@ pub mod overrides;
 pub mod probe;
 pub mod reload;
 pub mod rum;
+pub mod switches;
 pub mod writer;
 pub mod zonefile;

@@ -13,6 +13,7 @@
 //! What changes an answer is published at once; figures that only people read, at most once a
 //! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
 use crate::model::{Model, RegionId};
+use crate::state::switches::{self, Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
 use crate::steer::demand::DemandSample;
 use crate::steer::rtt::Measured;
@@ -30,6 +32,7 @@ use super::calm_log::tell_changes;
 use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
+use super::switches::{SwitchStore, SwitchStoreError};
 
 /// How long news that changes no answer may wait, so that a thousand probes make one snapshot.
 const CALM: Duration = Duration::from_secs(1);
@@ -42,6 +45,8 @@ const CALM_FACTOR: u32 = 20;
 pub enum Command {
     /// Say something of a region, by bare or qualified name; `Auto` takes it back.
     Say { region: String, said: Override, reply: oneshot::Sender<Result<SayOutcome, SayError>> },
+    /// Switch a service to another of its stages.
+    Switch { switch: SwitchRequest, reply: oneshot::Sender<Result<SwitchOutcome, SwitchError>> },
     /// Take a new configuration, already loaded without errors.
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
     /// Take a new atlas; all else stays.
@@ -52,6 +57,40 @@ pub enum Command {
     Demand { of: Arc<Snapshot>, samples: Vec<DemandSample> },
     /// Take all news that has come so far, publish, and say so.
     Settle { reply: oneshot::Sender<()> },
+}
+
+/// What an operator asks of a service with stages.
+#[derive(Clone, Debug)]
+pub struct SwitchRequest {
+    /// The whole name, or what comes before the origin.
+    pub service: String,
+    pub to: SwitchTo,
+    /// Also to a stage with nothing up.
+    pub force: bool,
+}
+
+/// A switch that took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchOutcome {
+    /// The service's whole name.
+    pub service: String,
+    /// The stage its clients are sent to now.
+    pub stage: String,
+    /// The one before.
+    pub before: String,
+}
+
+/// Why a switch did not take.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    #[error("no service is called `{name}`")]
+    Unknown { name: String },
+    #[error("several zones have a service `{name}`: say which of {choices}")]
+    Ambiguous { name: String, choices: String },
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("not switched, because it could not be kept over a restart: {0}")]
+    NotKept(#[from] SwitchStoreError),
 }
 
 /// A loaded configuration on its way into the next snapshot.
@@ -94,6 +133,9 @@ pub struct Sources {
 pub struct Writer {
     publisher: Publisher,
     store: OverrideStore,
+    switch_store: SwitchStore,
+    /// What was switched before a restart could not be read.
+    switches_lost: bool,
     /// News waits for the next snapshot since then.
     pending_since: Option<Instant>,
     /// How long such news waits: [`CALM`] or more.
@@ -103,9 +145,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(publisher: Publisher, store: OverrideStore) -> Writer {
+    /// Takes up what was switched before a restart; where that cannot be read, services are on the
+    /// stages of their files until it can.
+    pub fn new(publisher: Publisher, store: OverrideStore, switch_store: SwitchStore) -> Writer {
         let due = publisher.next_change(publisher.shared().load().made_at);
-        Writer { publisher, store, pending_since: None, calm: CALM, due }
+        let (pending_since, calm) = (None, CALM);
+        let mut writer = Writer { publisher, store, switch_store, switches_lost: true, pending_since, calm, due };
+        if let Err(error) = writer.restore_switches() {
+            error!("{error}; services are on the stages that their files say");
+        }
+        writer
     }
 
     /// Writes until all commands have gone: their senders are dropped last.
@@ -228,11 +277,16 @@ impl Writer {
                 // Whoever asked may have gone; what was said holds all the same.
                 let _ = reply.send(outcome);
             }
+            Command::Switch { switch, reply } => {
+                let outcome = self.switch(&switch, sources).await;
+                let _ = reply.send(outcome);
+            }
             Command::Replace { replacement, reply } => {
                 let Replacement { model, atlas, nsid, seed } = *replacement;
                 self.publisher.reload(model, atlas, &nsid, seed);
                 // Mended meanwhile, they hold from here on; otherwise whoever says one hears why not.
                 let _ = self.restore_overrides();
+                let _ = self.restore_switches();
                 self.publish();
                 let _ = reply.send(());
             }
@@ -282,6 +336,67 @@ impl Writer {
         info!(%region, said = said.as_str(), "an override was set");
         let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));
         Ok(SayOutcome { region, standing })
+    }
+
+    async fn switch(&mut self, request: &SwitchRequest, sources: &mut Sources) -> Result<SwitchOutcome, SwitchError> {
+        self.restore_switches()?;
+        let snapshot = self.publisher.shared().load_full();
+        let (model, name) = (&snapshot.model, &request.service);
+        let id = match *model.find_services(name) {
+            [id] => id,
+            [] => return Err(SwitchError::Unknown { name: name.clone() }),
+            ref several => {
+                let choices = several.iter().map(|id| model.service_key(*id)).collect::<Vec<_>>().join(", ");
+                return Err(SwitchError::Ambiguous { name: name.clone(), choices });
+            }
+        };
+        let (service, configured) = (model.service_key(id), model.service(id));
+        let current = self.publisher.switches().get(&service).cloned();
+        let next = switches::next(model, &snapshot.states, id, current.as_ref(), &request.to, request.force)?;
+        let before = switches::active(configured, current.as_ref()).unwrap_or_default();
+        let stage = switches::active(configured, next.as_ref()).unwrap_or_default();
+        let mut kept = self.publisher.switches().clone();
+        let known: BTreeSet<String> = model.service_ids().map(|id| model.service_key(id)).collect();
+        kept.retain(|name, _| known.contains(name)); // or they would pile up
+        match next {
+            Some(next) => kept.insert(service.clone(), next),
+            None => kept.remove(&service),
+        };
+        // Kept first: what an operator was told is so must be so after a crash.
+        self.save_switches(kept.clone(), sources).await?;
+        self.publisher.replace_switches(kept);
+        self.publish();
+        info!(%service, %stage, %before, "a service was switched");
+        Ok(SwitchOutcome { service, stage, before })
+    }
+
+    /// As [`Writer::save`], of switches.
+    async fn save_switches(&mut self, kept: Switches, sources: &mut Sources) -> Result<(), SwitchStoreError> {
+        let store = self.switch_store.clone();
+        let mut saving = tokio::task::spawn_blocking(move || store.save(&kept));
+        loop {
+            tokio::select! {
+                biased;
+                saved = &mut saving => {
+                    return saved.unwrap_or_else(|error| Err(SwitchStoreError::Stopped(error.to_string())));
+                }
+                () = self.attend(&mut sources.endpoints, &mut sources.loads) => {}
+            }
+        }
+    }
+
+    /// Reads what was switched before a restart, unless that has been done.
+    fn restore_switches(&mut self) -> Result<(), SwitchStoreError> {
+        if self.switches_lost {
+            let switches = self.switch_store.load()?;
+            self.switches_lost = false;
+            if !switches.is_empty() {
+                info!(services = switches.len(), "services are on the stages they were switched to");
+                self.publisher.replace_switches(switches);
+                self.publish();
+            }
+        }
+        Ok(())
     }
 
     /// All that is to be kept once this is said.
@@ -393,7 +508,7 @@ mod tests {
         let (reports, endpoints) = mpsc::channel(16);
         let (_updates, loads) = mpsc::channel(16);
         let (commands, said) = mpsc::channel(16);
-        let writer = Writer::new(publisher, OverrideStore::new(state));
+        let writer = Writer::new(publisher, OverrideStore::new(state), SwitchStore::new(state));
         tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
         Writing { shared, reports, commands, _updates }
     }

@@ -8,13 +8,14 @@
 //!
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
 //! - [`prefix`], [`location`]: who a client is
-//! - [`region`], [`load_report`], [`service`]: what is steered, and how
+//! - [`region`], [`load_report`], [`service`], [`policy`]: what is steered, and how
 //! - [`steering`]: what keeps that calm
 //! - [`zone`]: all of it together, the [`Model`]
 
 pub mod load_report;
 pub mod location;
 pub mod name;
+pub mod policy;
 pub mod prefix;
 pub mod record;
 pub mod region;
@@ -29,10 +30,13 @@ pub use load_report::{
 };
 pub use location::{Continent, Coordinates, CountryCode, Location};
 pub use name::{Name, NameError};
+pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, Rule, Weight};
 pub use prefix::Prefix;
 pub use record::{Record, RecordType};
-pub use region::{Check, CheckKind, Endpoint, EndpointTarget, HttpCheck, Layer, Region, RegionId, TlsCheck};
-pub use service::{GeoPlace, GeoRules, HttpsHint, Policy, Service, ServiceId, Weights};
+pub use region::{
+    Check, CheckKind, Endpoint, EndpointTarget, HttpCheck, Layer, LoadLimits, Region, RegionId, TlsCheck, Watermarks,
+};
+pub use service::{HttpsHint, Service, ServiceId, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};
 pub use ttl::Ttl;
 pub use zone::{Model, RrSet, Zone, ZoneId};

@@ -34,6 +34,7 @@ pub struct Region {
     /// How each endpoint is probed; `None`: always up.
     pub check: Option<Check>,
     pub load_report: Option<LoadReport>,
+    pub load_limits: LoadLimits,
     /// What browsers fetch to measure how far it is; an http or https URL. `None`: they do not.
     pub rum_url: Option<String>,
     /// The region is up while at least this many endpoints are; 1 to the number of endpoints.
@@ -41,6 +42,25 @@ pub struct Region {
     /// How long it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to
     /// 1 h.
     pub slow_start: Duration,
+}
+
+/// From which load on a region is handed out less, or no more, under every policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadLimits {
+    /// Default `None`: nothing is shed.
+    pub shed: Option<Watermarks>,
+    /// In the unit of the load report, above 0: from there on it is not handed out, until its load
+    /// has fallen below 0.9 of it. Default `None`.
+    pub limit: Option<f64>,
+}
+
+/// Utilisations, load over capacity; `0 < low < high`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Watermarks {
+    /// From here on it is handed out to fewer clients.
+    pub low: f64,
+    /// From here on to no new ones.
+    pub high: f64,
 }
 
 impl Region {

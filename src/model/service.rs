@@ -1,8 +1,9 @@
 //! Services: names that are steered across regions.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Continent, CountryCode, Name, RegionId, Ttl, ZoneId};
+use super::{GroupId, Name, Policy, PolicyTree, RegionId, Ttl, ZoneId};
 
 /// Indexes `Model::services` of the model (and the snapshot) it came from, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,15 +20,15 @@ impl ServiceId {
 pub struct Service {
     pub name: Name,
     pub zone: ZoneId,
-    pub policy: Policy,
-    /// Regions it may be answered with, as ordered in the file; at least one, none twice.
+    /// How it picks among its regions.
+    pub policies: PolicyTree,
+    /// Every region that some client may be answered with, as ordered in the file; at least one,
+    /// none twice.
     pub regions: Vec<RegionId>,
-    /// Relative shares of `regions` under [`Policy::Weighted`]; as long as `regions`, none
-    /// negative. All zero means all alike.
-    pub region_weights: Vec<f64>,
-    /// Whom [`Policy::Geo`] sends where; empty under other policies. Names only `regions`.
-    pub geo: GeoRules,
     pub weights: Weights,
+    /// Milliseconds that count as added to the round-trip time of a region, -1000 to 1000. Names
+    /// only `regions`.
+    pub bias_ms: BTreeMap<RegionId, i16>,
     /// When calm. Default 30 s.
     pub ttl: Ttl,
     /// Near a verdict change and after one; at most `ttl`. Default 5 s.
@@ -38,48 +39,36 @@ pub struct Service {
     pub https: Option<HttpsHint>,
 }
 
-/// How a service picks among its eligible regions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Policy {
-    /// Lowest sum of latency, priced load and cost, in milliseconds.
-    Score,
-    /// The first eligible region in the order of the file.
-    Failover,
-    /// Shares by weight, the same client in the same region.
-    Weighted,
-    /// The first eligible region of those the operator lists for the client's place.
-    Geo,
-}
-
-/// The lists of the `geo` policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct GeoRules {
-    /// Regions in the order they are tried; none of the lists is empty.
-    pub rules: BTreeMap<GeoPlace, Vec<RegionId>>,
-    /// Tried after a rule's, and for clients no rule fits. May be empty.
-    pub default: Vec<RegionId>,
-}
-
-/// What a rule of the `geo` policy can name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GeoPlace {
-    Asn(u32),
-    /// ISO 3166-2: the country, and the code's part after it.
-    Subdivision(CountryCode, Box<str>),
-    Country(CountryCode),
-    Continent(Continent),
-}
-
-impl Policy {
-    pub const ALL: [Policy; 4] = [Policy::Score, Policy::Failover, Policy::Weighted, Policy::Geo];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Policy::Score => "score",
-            Policy::Failover => "failover",
-            Policy::Weighted => "weighted",
-            Policy::Geo => "geo",
+impl Service {
+    /// A service with one policy over these regions, and all else by default.
+    pub fn flat(name: Name, zone: ZoneId, policy: Policy, regions: Vec<RegionId>) -> Service {
+        Service {
+            name,
+            zone,
+            policies: PolicyTree::flat(policy, &regions),
+            regions,
+            weights: Weights::default(),
+            bias_ms: BTreeMap::new(),
+            ttl: Ttl::saturating(30),
+            failover_ttl: Ttl::saturating(5),
+            ecs: true,
+            https: None,
         }
+    }
+
+    /// The regions that clients may get now: all, but for those of stages that are not active.
+    pub fn regions_in_use(&self, switched_to: Option<GroupId>) -> Cow<'_, [RegionId]> {
+        if self.policies.stages().is_none() {
+            return Cow::Borrowed(&self.regions);
+        }
+        let below = |group| self.policies.regions_below(group, switched_to);
+        let used: BTreeSet<RegionId> = self.policies.entries().flat_map(below).collect();
+        Cow::Owned(self.regions.iter().copied().filter(|region| used.contains(region)).collect())
+    }
+
+    /// What counts as added to the round-trip time of a region, in milliseconds.
+    pub fn bias_ms(&self, region: RegionId) -> f64 {
+        self.bias_ms.get(&region).map_or(0.0, |&ms| f64::from(ms))
     }
 }
 

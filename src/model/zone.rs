@@ -1,6 +1,6 @@
 //! Zones, and the whole of what is configured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Steering, Ttl};
 
@@ -74,10 +74,38 @@ impl Model {
         (0..self.services.len()).map(|index| ServiceId(index as u32))
     }
 
+    /// The networks that services' rules and lists name, in ascending order, each once: clients in
+    /// them must be told apart from those around.
+    pub fn named_networks(&self) -> Vec<Prefix> {
+        let named: BTreeSet<Prefix> = self.services.iter().flat_map(|service| service.policies.networks()).collect();
+        named.into_iter().collect()
+    }
+
     /// `seoul@gslb.example.com`.
     pub fn qualified_region_name(&self, id: RegionId) -> String {
         let region = self.region(id);
         region.qualified_name(&self.zone(region.zone).origin)
+    }
+
+    /// What finds this service whatever other zones hold: its name in lower case, without a dot at
+    /// the end. Switches are stored under it.
+    pub fn service_key(&self, id: ServiceId) -> String {
+        let name = self.service(id).name.to_lowercase().to_string();
+        name.strip_suffix('.').unwrap_or(&name).to_owned()
+    }
+
+    /// Services an operator may mean by `name`: the whole name, or what comes before the origin.
+    /// More than one where several zones have a service so called.
+    pub fn find_services(&self, name: &str) -> Vec<ServiceId> {
+        let wanted = name.to_ascii_lowercase();
+        let wanted = wanted.strip_suffix('.').unwrap_or(&wanted);
+        let is_meant = |id: &ServiceId| {
+            let key = self.service_key(*id);
+            let origin = self.zone(self.service(*id).zone).origin.to_lowercase().to_string();
+            let within = key.strip_suffix(origin.strip_suffix('.').unwrap_or(&origin));
+            key == wanted || within.and_then(|within| within.strip_suffix('.')) == Some(wanted)
+        };
+        self.service_ids().filter(is_meant).collect()
     }
 
     /// Regions an operator may mean by `name`: the qualified name, or a bare name. More than

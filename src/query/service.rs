@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Endpoint, EndpointTarget, HttpsHint, RecordType, ServiceId};
+use crate::model::{Endpoint, EndpointTarget, HttpsHint, RecordType, RegionId, ServiceId};
+use crate::state::Snapshot;
 use crate::state::names::Node;
-use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_of_family};
+use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
 
 use super::demand::Sample;
 use super::respond::{Step, Walk};
@@ -82,11 +83,35 @@ fn narrow(walk: &mut Walk<'_>, believed: Option<Seen>, decision: &Decision) {
     }
 }
 
-/// The address records of the endpoint chosen for a family. False where there is none.
+/// The address records of the endpoint chosen for a family; of several regions, as many regions as
+/// fit. False where there is none.
 fn addresses(walk: &Walk<'_>, decision: &Decision, family: Family, response: &mut Response<'_>) -> Result<bool, Full> {
+    let mut written = false;
+    for index in 0..decision.regions.as_slice().len() {
+        let mark = response.mark();
+        match addresses_of(walk, decision, index, family, response) {
+            Ok(some) => written |= some,
+            // The foremost region must be there whole, or else the client asks again over TCP.
+            Err(Full) if written => {
+                response.rewind(mark);
+                break;
+            }
+            Err(Full) => return Err(Full),
+        }
+    }
+    Ok(written)
+}
+
+fn addresses_of(
+    walk: &Walk<'_>,
+    decision: &Decision,
+    index: usize,
+    family: Family,
+    response: &mut Response<'_>,
+) -> Result<bool, Full> {
     let (ttl, owner) = (decision.ttl.as_secs(), walk.owner);
     let mut written = false;
-    for address in of_family(walk, decision, family) {
+    for address in of_region(walk, decision, index, family) {
         match address {
             IpAddr::V4(v4) => response.plain(Section::Answer, owner, RecordType::A, ttl, &v4.octets())?,
             IpAddr::V6(v6) => response.plain(Section::Answer, owner, RecordType::AAAA, ttl, &v6.octets())?,
@@ -137,14 +162,29 @@ fn param(response: &mut Response<'_>, key: u16, octets: usize) -> Result<(), Ful
     response.put(&u16::try_from(octets).map_err(|_| Full)?.to_be_bytes())
 }
 
-fn of_family<'a>(walk: &Walk<'a>, decision: &Decision, family: Family) -> impl Iterator<Item = IpAddr> + use<'a> {
-    let snapshot = walk.snapshot;
-    let region = snapshot.model.region(decision.region);
-    let endpoint = endpoint_of_family(&snapshot.view(), decision, family);
-    let target = endpoint.and_then(|index| region.endpoints.get(usize::from(index))).map(|endpoint| &endpoint.target);
-    let addresses = match target {
-        Some(EndpointTarget::Addresses(addresses)) => &addresses[..],
+/// The addresses of a family in all regions of the decision.
+fn of_family<'a>(walk: &Walk<'a>, decision: &Decision, family: Family) -> impl Iterator<Item = IpAddr> {
+    let regions = 0..decision.regions.as_slice().len();
+    regions.flat_map(move |index| of_region(walk, decision, index, family))
+}
+
+/// The addresses of a family in one of the decision's regions, but for those that an earlier region
+/// has as well.
+fn of_region(walk: &Walk<'_>, decision: &Decision, index: usize, family: Family) -> impl Iterator<Item = IpAddr> {
+    let regions = decision.regions.as_slice();
+    let of = move |region: RegionId| chosen_addresses(walk.snapshot, decision, region, family);
+    let own = regions.get(index).map(|region| of(*region)).unwrap_or_default();
+    let before = regions.get(..index).unwrap_or_default();
+    let is_new = move |address: &IpAddr| !before.iter().any(|region| of(*region).contains(address));
+    own.iter().copied().filter(move |address| address.is_ipv4() == (family == Family::Ipv4) && is_new(address))
+}
+
+/// All addresses of the endpoint that a region's clients of this family get; of both families.
+fn chosen_addresses<'a>(snapshot: &'a Snapshot, decision: &Decision, region: RegionId, family: Family) -> &'a [IpAddr] {
+    let endpoint = endpoint_in(&snapshot.view(), region, decision.key, family);
+    let endpoints = &snapshot.model.region(region).endpoints;
+    match endpoint.and_then(|index| endpoints.get(usize::from(index))).map(|endpoint| &endpoint.target) {
+        Some(EndpointTarget::Addresses(addresses)) => addresses,
         _ => &[],
-    };
-    addresses.iter().copied().filter(move |address| address.is_ipv4() == (family == Family::Ipv4))
+    }
 }

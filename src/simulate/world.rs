@@ -108,18 +108,12 @@ impl World {
     fn model(&self) -> Result<Model, NameError> {
         let origin = Name::parse_absolute(ORIGIN)?;
         let regions = (0..self.regions.len()).map(|index| self.region(index)).collect();
+        let ids = (0..self.regions.len()).map(|index| RegionId(index as u16)).collect();
         let service = Service {
-            name: Name::parse("www", &origin)?,
-            zone: ZoneId(0),
-            policy: Policy::Score,
-            regions: (0..self.regions.len()).map(|index| RegionId(index as u16)).collect(),
-            region_weights: vec![1.0; self.regions.len()],
-            geo: Default::default(),
             weights: self.weights,
             ttl: self.ttl,
             failover_ttl: self.ttl.min(self.failover_ttl),
-            ecs: true,
-            https: None,
+            ..Service::flat(Name::parse("www", &origin)?, ZoneId(0), Policy::Score, ids)
         };
         let zones = vec![Zone { origin, nodes: Default::default() }];
         Ok(Model { zones, regions, services: vec![service], ..Model::default() })
@@ -140,6 +134,7 @@ impl World {
             endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
             check: Some(check()),
             load_report: Some(load_report()),
+            load_limits: Default::default(),
             rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,

@@ -303,7 +303,7 @@ impl Round<'_> {
         let of_region = |(service, _): &(&Service, &Footing)| service.regions.contains(&id);
         let footings = self.before.plan.services.iter().map(|plan| &plan.footing);
         self.before.model.services.iter().zip(footings).filter(of_region).any(|(_, footing)| match footing {
-            Footing::Firm => false,
+            Footing::Firm | Footing::Full => false,
             Footing::Panic => state.said == Override::Auto,
             Footing::OnlyDraining => state.said == Override::Drain,
             Footing::AllWithdrawn => true,

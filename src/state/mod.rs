@@ -3,6 +3,7 @@
 //! - [`names`]: the table of names, with records encoded for the wire
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`calm`]: what is remembered so that answers change no more often than they must
+//! - [`switches`]: which stages operators switched services to
 //! - [`publisher`]: the single writer
 //! - [`planning`]: when it plans ahead, and from what
 
@@ -11,6 +12,7 @@ pub mod names;
 pub mod planning;
 pub mod publisher;
 pub mod snapshot;
+pub mod switches;
 
 pub use names::{EncodedSet, NameTable, Node, NodeId};
 pub use publisher::{EndpointNews, LoadNews, Publisher};

@@ -11,18 +11,20 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{Endpoint, Model, Region, RegionId};
+use crate::model::{Endpoint, GroupId, Model, Prefix, Region, RegionId, ServiceId};
 use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::{MAX_UTILISATION, next_price};
 use crate::steer::rtt::Measured;
+use crate::steer::shed::{is_over, shed};
 use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
 use super::planning::Planning;
+use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
 
 /// Prices are published in steps of at least this, in milliseconds: a smaller one moves hardly a
@@ -69,6 +71,9 @@ pub struct Publisher {
     calm: Calm,
     planning: Planning,
     overrides: BTreeMap<String, Override>,
+    switches: Switches,
+    /// Of the model: the stages that follow from them.
+    switched: BTreeMap<ServiceId, GroupId>,
     /// Why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
 }
@@ -80,6 +85,10 @@ struct RegionFacts {
     price_ms: f64,
     /// As last published: the plan and whoever explains it use this one.
     published_price_ms: f64,
+    /// Its load is at its limit, or was and has not fallen well below since.
+    over_limit: bool,
+    /// The part of new clients it sheds.
+    shed: f64,
 }
 
 impl RegionFacts {
@@ -91,6 +100,7 @@ impl RegionFacts {
         }
         if region.load_report.is_none() {
             (self.load, self.price_ms) = (LoadState::default(), 0.0);
+            (self.over_limit, self.shed) = (false, 0.0);
         }
     }
 }
@@ -106,6 +116,10 @@ impl Publisher {
         now: Instant,
     ) -> Publisher {
         let names = Arc::new(NameTable::build(&model));
+        let atlas = match model.named_networks() {
+            none if none.is_empty() => atlas,
+            networks => atlas.refined(&networks),
+        };
         let first_model = Arc::new(model);
         let first = Snapshot {
             generation: 0,
@@ -136,6 +150,8 @@ impl Publisher {
             calm: Calm::default(),
             planning: Planning::new(),
             overrides,
+            switches: Switches::new(),
+            switched: BTreeMap::new(),
             overrides_error: None,
         };
         publisher.publish(now);
@@ -157,6 +173,7 @@ impl Publisher {
         self.seed = seed;
         self.reloads += 1;
         self.ids = region_ids(&self.model);
+        self.switched = in_force(&self.model, &self.switches);
         let (ids, model) = (&self.ids, &self.model);
         self.regions.retain(|name, facts| {
             let Some(&id) = ids.get(name) else { return false };
@@ -177,19 +194,24 @@ impl Publisher {
     /// have estimates than before, the atlas is renewed to tell those apart. Call
     /// [`Publisher::publish`] after.
     pub fn replace_measured(&mut self, measured: Arc<Measured>) {
-        let networks = measured.networks();
-        if networks != self.measured.networks() {
-            self.atlas = Arc::new(self.atlas.refined(&networks));
-        }
+        let renews = measured.networks() != self.measured.networks();
         self.measured = measured;
+        if renews {
+            self.atlas = Arc::new(self.atlas.refined(&self.networks()));
+        }
     }
 
-    /// An atlas as built, with the networks told apart that were measured.
+    /// An atlas as built, with the networks told apart that matter.
     fn refined(&self, atlas: Atlas) -> Arc<Atlas> {
-        match self.measured.networks() {
+        match self.networks() {
             none if none.is_empty() => Arc::new(atlas),
             networks => Arc::new(atlas.refined(&networks)),
         }
+    }
+
+    /// Those that were measured, and those that services' rules and lists name.
+    fn networks(&self) -> Vec<Prefix> {
+        [self.measured.networks(), self.model.named_networks()].concat()
     }
 
     /// Takes every endpoint that nobody probed as up, for answers worked out from files alone.
@@ -261,7 +283,13 @@ impl Publisher {
         let (figure, error) = believed(LoadFigure { load, capacity: capacity.or(configured), at });
         let stale = now.saturating_duration_since(at) >= max_age;
         facts.load = LoadState { last: Some(figure), stale, error };
-        let Some(utilisation) = figure.utilisation().filter(|_| !stale) else { return false };
+        if stale {
+            return false;
+        }
+        let limits = region.load_limits;
+        facts.over_limit = limits.limit.is_some_and(|limit| is_over(limit, figure.load, facts.over_limit));
+        facts.shed = limits.shed.zip(figure.utilisation()).map_or(0.0, |(watermarks, used)| shed(watermarks, used));
+        let Some(utilisation) = figure.utilisation() else { return false };
         self.planning.utilisation(id, utilisation);
         let price_ms = next_price(facts.price_ms, utilisation);
         let changed = price_ms != facts.price_ms;
@@ -286,6 +314,18 @@ impl Publisher {
             Override::Auto => self.overrides.remove(region),
             said => self.overrides.insert(region.to_owned(), said),
         };
+    }
+
+    /// Takes which stages services are on, in place of all that was said before. Call
+    /// [`Publisher::publish`] after.
+    pub fn replace_switches(&mut self, switches: Switches) {
+        self.switched = in_force(&self.model, &switches);
+        self.switches = switches;
+    }
+
+    /// What operators switched: what must survive a restart.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
     }
 
     /// All overrides but `auto`, by qualified region name: what must survive a restart.
@@ -356,8 +396,17 @@ impl Publisher {
                 state.price_ms = *price_ms;
             }
         }
-        let (model, atlas, measured) = (&*self.model, &*self.atlas, &self.measured);
-        let inputs = Inputs { model, atlas, states: &states, measured, planned, previous, now };
+        let inputs = Inputs {
+            model: &self.model,
+            atlas: &self.atlas,
+            states: &states,
+            measured: &self.measured,
+            switched: &self.switched,
+            seed: self.seed,
+            planned,
+            previous,
+            now,
+        };
         let plan = plan(&inputs);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
@@ -415,6 +464,9 @@ impl Publisher {
             endpoints,
             load: facts.load.clone(),
             price_ms: facts.published_price_ms,
+            // By the last report that made sense: a feed that went silent sheds as much as before.
+            shed: if region.load_limits.shed.is_some() { facts.shed } else { 0.0 },
+            over_limit: facts.over_limit && region.load_limits.limit.is_some(),
             changed_at: None,
             offered: 1.0,
             stability: Default::default(),
@@ -445,8 +497,7 @@ fn stale_after(model: &Model, id: RegionId) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::model::{
-        Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Ttl,
-        Weights, Zone, ZoneId,
+        Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Zone, ZoneId,
     };
     use crate::steer::plan::{AFTERMATH, Footing};
     use crate::steer::standing::Standing;
@@ -477,23 +528,13 @@ mod tests {
             }),
             rum_url: None,
             load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
+            load_limits: Default::default(),
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().map(region).collect();
-        let service = Service {
-            name: Name::parse("www", &origin).expect("a name"),
-            zone: ZoneId(0),
-            policy: Policy::Failover,
-            regions: (0..regions.len()).map(|index| RegionId(index as u16)).collect(),
-            region_weights: vec![1.0; regions.len()],
-            geo: Default::default(),
-            weights: Weights::default(),
-            ttl: Ttl::saturating(30),
-            failover_ttl: Ttl::saturating(5),
-            ecs: true,
-            https: None,
-        };
+        let ids = (0..regions.len()).map(|index| RegionId(index as u16)).collect();
+        let service = Service::flat(Name::parse("www", &origin).expect("a name"), ZoneId(0), Policy::Failover, ids);
         Model {
             zones: vec![Zone { origin, nodes: BTreeMap::new() }],
             regions,
@@ -777,7 +818,8 @@ mod tests {
     fn closed_loop(apart_km: f64, demand: f64, kept: f64, periods: u32) -> Vec<f64> {
         let began = Instant::now();
         let mut model = two();
-        model.services[0].policy = Policy::Score;
+        let regions = model.services[0].regions.clone();
+        model.services[0].policies = crate::model::PolicyTree::flat(Policy::Score, &regions);
         model.regions.iter_mut().for_each(|region| region.check = None);
         model.regions[1].coordinates = Coordinates::new(0.0, apart_km / 111.195).expect("coordinates");
         let here = Location { coordinates: Coordinates::new(0.0, 0.0), ..Location::default() };

@@ -8,9 +8,11 @@ use serde::Serialize;
 use crate::atlas::Atlas;
 use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
+use super::cell::{Asker, Pick, Regions};
+use super::eligible::Footing;
 use super::handout::{EndpointChoice, Handout};
 use super::pick::{Key, rendezvous};
-use super::plan::{Footing, Plan, ServicePlan};
+use super::plan::{Plan, ServicePlan};
 
 /// Clients this near share an answer where shares are split: an ECS answer is never wider then.
 const KEY_BITS_IPV4: u8 = 24;
@@ -47,6 +49,8 @@ impl Seen {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decision {
     pub region: RegionId,
+    /// All regions that are answered, `region` first: more than one under the policy `multi` alone.
+    pub regions: Regions,
     /// Into the region's endpoints: the one its clients are shared out to by weight.
     pub endpoint: u16,
     pub key: Key,
@@ -68,7 +72,7 @@ pub enum TtlReason {
     Aftermath,
     /// All regions are down or withdrawn.
     Panic,
-    /// The chosen region is above 85 % of its capacity.
+    /// A chosen region is above 85 % of its capacity, or all are above their limits.
     Busy,
     /// Another region of the service is down or draining.
     Reduced,
@@ -105,16 +109,16 @@ pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) 
     let (place, widest) = view.plan.classes.as_ref()?.find(seen.address());
     let cell = plan.cells.cell(place)?;
     let key_bits = key_bits(seen);
-    let candidates = cell.shares.iter().filter_map(|share| {
-        let handout = view.handouts.get(share.region.index())?;
-        Some((handout.identity, share.weight))
-    });
-    let region = match &*cell.shares {
-        [only] => only.region,
-        shares => shares.get(rendezvous(key, candidates)?)?.region,
+    let regions = match &cell.pick {
+        Pick::One(only) => Regions::one(*only),
+        pick => pick.regions(&Asker { key, network: network_key(seen, key) }),
     };
+    let region = regions.first();
     let handout = view.handouts.get(region.index())?;
-    let (ttl, ttl_reason) = time_to_live(configured, plan, handout);
+    let mut life = time_to_live(configured, plan, cell.footing, handout);
+    for other in regions.as_slice().iter().skip(1).filter_map(|other| view.handouts.get(other.index())) {
+        life = life.min_by_ttl(time_to_live(configured, plan, cell.footing, other));
+    }
     let (scope, scope_reason) = match (cell.is_keyed(view.handouts), plan.cells.depends_on_place()) {
         (true, true) => (widest.max(key_bits), ScopeReason::Split),
         (true, false) => (key_bits, ScopeReason::Split),
@@ -122,18 +126,24 @@ pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) 
         (false, false) => (0, ScopeReason::IgnoresLocation),
     };
     let endpoint = pick_endpoint(handout, key, |_| true)?.index;
-    Some(Decision { region, endpoint, key, ttl, ttl_reason, scope, scope_reason })
+    let Life { ttl, reason: ttl_reason } = life;
+    Some(Decision { region, regions, endpoint, key, ttl, ttl_reason, scope, scope_reason })
 }
 
 /// The endpoint whose addresses of this family are answered: the decision's own where it has
 /// some, else the next by the same hash. `None` where the region has none of the family.
 pub fn endpoint_of_family(view: &View<'_>, decision: &Decision, family: Family) -> Option<u16> {
-    let handout = view.handouts.get(decision.region.index())?;
+    endpoint_in(view, decision.region, decision.key, family)
+}
+
+/// As [`endpoint_of_family`], of any of the decision's regions.
+pub fn endpoint_in(view: &View<'_>, region: RegionId, key: Key, family: Family) -> Option<u16> {
+    let handout = view.handouts.get(region.index())?;
     let has = |choice: &EndpointChoice| match family {
         Family::Ipv4 => choice.has_ipv4,
         Family::Ipv6 => choice.has_ipv6,
     };
-    pick_endpoint(handout, decision.key, has).map(|choice| choice.index)
+    pick_endpoint(handout, key, has).map(|choice| choice.index)
 }
 
 fn pick_endpoint(handout: &Handout, key: Key, fits: impl Fn(&EndpointChoice) -> bool) -> Option<&EndpointChoice> {
@@ -153,22 +163,45 @@ fn key_bits(seen: Seen) -> u8 {
     }
 }
 
+/// The network's key: of a resolver too, whose own address tells more.
+fn network_key(seen: Seen, key: Key) -> Key {
+    match seen {
+        Seen::Subnet(_) => key,
+        Seen::Source(address @ IpAddr::V4(_)) => Key::of(address, KEY_BITS_IPV4),
+        Seen::Source(address @ IpAddr::V6(_)) => Key::of(address, KEY_BITS_IPV6),
+    }
+}
+
+/// How long an answer lives, and why.
+#[derive(Clone, Copy)]
+struct Life {
+    ttl: Ttl,
+    reason: TtlReason,
+}
+
+impl Life {
+    fn min_by_ttl(self, other: Life) -> Life {
+        if other.ttl < self.ttl { other } else { self }
+    }
+}
+
 /// An answer must not outlive its evidence.
-fn time_to_live(service: &Service, plan: &ServicePlan, handout: &Handout) -> (Ttl, TtlReason) {
+fn time_to_live(service: &Service, plan: &ServicePlan, footing: Footing, handout: &Handout) -> Life {
     let half = Ttl::saturating((service.ttl.as_secs() / 2).max(service.failover_ttl.as_secs()));
-    if plan.footing != Footing::Firm {
+    let (ttl, reason) = if !matches!(footing, Footing::Firm | Footing::Full) {
         (service.failover_ttl, TtlReason::Panic)
     } else if handout.suspect {
         (service.failover_ttl, TtlReason::Suspect)
     } else if plan.aftermath {
         (service.failover_ttl, TtlReason::Aftermath)
-    } else if handout.busy {
+    } else if handout.busy || footing == Footing::Full {
         (half, TtlReason::Busy)
     } else if plan.reduced {
         (half, TtlReason::Reduced)
     } else {
         (service.ttl, TtlReason::Calm)
-    }
+    };
+    Life { ttl, reason }
 }
 
 #[cfg(test)]
@@ -231,7 +264,7 @@ mod tests {
         assert_eq!(plan.by_ecs("10.64.0.0").scope, 10); // 10.5.6.0/26 is in 10.0.0.0/10
         let failover = world(Policy::Failover);
         assert_eq!(failover.plan(Instant::now()).by_ecs("10.200.0.0").scope, 0);
-        let weighted = world(Policy::Weighted);
+        let weighted = world(Policy::Weighted(Vec::new()));
         assert_eq!(weighted.plan(Instant::now()).by_ecs("10.200.0.0").scope, 24);
     }
 

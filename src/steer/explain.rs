@@ -12,7 +12,8 @@ use crate::atlas::PlaceId;
 use crate::model::{Policy, ServiceId};
 
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, decide, endpoint_of_family};
-use super::plan::{Footing, candidates, coordinates, scores, tiers};
+use super::eligible::{Eligible, Footing};
+use super::plan::{coordinates, scores, tiers};
 use super::score::Score;
 use super::standing::{Override, RegionState, Standing};
 
@@ -105,7 +106,8 @@ pub fn explain(
     let scores = scores(view.model, service, states, &rtts);
     let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
     let tiers = tiers(&totals);
-    let (eligible, footing) = candidates(service, states);
+    let main = service.policies.main();
+    let eligible = Eligible::of(&service.regions, states);
     let regions = service.regions.iter().enumerate().map(|(index, &region)| {
         let state = states.get(region.index());
         let share = cell.fractions().find(|(of, _)| *of == region).map_or(0.0, |(_, share)| share);
@@ -114,10 +116,10 @@ pub fn explain(
             standing: state.map_or(Standing::Up, |state| state.standing),
             said: state.map_or(Override::Auto, |state| state.said),
             score: scores[index],
-            tier: (service.policy == Policy::Score).then_some(tiers[index]),
+            tier: (main.policy == Policy::Score).then_some(tiers[index]),
             load: state.and_then(|state| load_row(state, now)),
             share,
-            excluded: (share == 0.0).then(|| why_excluded(service.policy, state, eligible[index])),
+            excluded: (share == 0.0).then(|| why_excluded(&main.policy, state, eligible.has(region))),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
             offered: state.map_or(1.0, |state| state.offered),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
@@ -126,10 +128,10 @@ pub fn explain(
     });
     Some(Explanation {
         service: service.name.to_string(),
-        policy: service.policy.as_str(),
+        policy: main.policy.as_str(),
         client: client_seen(view, place, seen),
         regions: regions.collect(),
-        footing,
+        footing: cell.footing,
         chosen: chosen(view, &decision, seen),
     })
 }
@@ -168,7 +170,7 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
     }
 }
 
-fn why_excluded(policy: Policy, state: Option<&RegionState>, eligible: bool) -> &'static str {
+fn why_excluded(policy: &Policy, state: Option<&RegionState>, eligible: bool) -> &'static str {
     if state.is_some_and(|state| state.stability.damped_until.is_some()) {
         return "damped: it went down too often";
     }
@@ -178,8 +180,10 @@ fn why_excluded(policy: Policy, state: Option<&RegionState>, eligible: bool) -> 
         (Some((_, Standing::Down)), _) if !eligible => "down by its probes",
         (_, Policy::Score) => "a better tier has eligible regions",
         (_, Policy::Failover) => "an earlier region is eligible",
-        (_, Policy::Weighted) => "its weight is 0",
-        (_, Policy::Geo) => "another comes first in the list for this place",
+        (_, Policy::Weighted(_) | Policy::Sticky(_) | Policy::Multi { .. }) => "its weight is 0",
+        (_, Policy::Nearest | Policy::Latency) => "another is nearer",
+        (_, Policy::Canary { .. } | Policy::Stage { .. }) => "other regions are in use",
+        (_, Policy::Geo(_)) => "another comes first in the list for this place",
     }
 }
 

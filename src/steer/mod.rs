@@ -7,35 +7,45 @@
 //! - [`standing`]: what a region is good for now: override, else verdict
 //! - [`stability`]: what keeps that calm: damping, slow start, drains
 //! - [`price`]: what a region's load costs, in milliseconds
+//! - [`shed`]: how much of its clients a busy region sheds
 //! - [`score`]: latency + priced load + cost, in milliseconds
-//! - [`geo`]: the operator's own list for a place
 //! - [`rtt`]: how far regions are from clients: measured, else by distance
 //! - [`sites`]: where clients are, each position once, and how far regions are from there
 //! - [`demand`]: how many clients are where, from what was answered and what regions report
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
 //! - [`locations`]: sites that are planned for together
 //! - [`planner`]: both, for all services that go by score
+//! - [`eligible`]: which of some regions may be answered
+//! - [`route`]: which rule and which lists are for a place's clients
+//! - [`policy`]: what a service's policies make of all that for a place
+//! - [`reached`]: which decisions by score clients come to, for the planner
 //! - [`plan`]: per service and place, the shares regions get
 //! - [`classes`]: addresses that all services answer alike
+//! - [`cell`]: what a place's clients share, and how one finds its own
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`explain`]: the same, as data for people
 
+pub mod cell;
 pub mod classes;
 pub mod decide;
 pub mod demand;
+pub mod eligible;
 pub mod explain;
 pub mod flow;
-pub mod geo;
 pub mod handout;
 pub mod health;
 pub mod locations;
 pub mod pick;
 pub mod plan;
 pub mod planner;
+pub mod policy;
 pub mod price;
+pub mod reached;
+pub mod route;
 pub mod rtt;
 pub mod score;
+pub mod shed;
 pub mod sites;
 pub mod stability;
 pub mod standing;

@@ -7,8 +7,8 @@
 
 use std::net::IpAddr;
 
-/// A stable 64-bit identity of a region or an endpoint: the same on every node and in every run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A stable 64-bit identity of a region, an endpoint or a group: the same on every node and in every run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(u64);
 
 impl Identity {
@@ -19,6 +19,12 @@ impl Identity {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         Identity(mix(hash))
+    }
+
+    /// Who this is inside of `outer`. A choice there is made anew: who wins it does not follow from
+    /// who won among the outer ones.
+    pub fn within(self, outer: Identity) -> Identity {
+        Identity(mix(self.0 ^ mix(outer.0)))
     }
 }
 
@@ -37,6 +43,12 @@ impl Key {
         Key(mix(folded))
     }
 
+    /// Whether this is among the part `share`, 0 to 1, of keys. Who is in a smaller part is in every
+    /// larger one of the same salt.
+    pub fn is_in_cohort(self, salt: Identity, share: f64) -> bool {
+        uniform(self, salt) < share
+    }
+
     /// A key from raw bits, for simulations and tests.
     pub fn from_bits(bits: u64) -> Key {
         Key(bits)
@@ -51,13 +63,18 @@ pub fn rendezvous(key: Key, candidates: impl IntoIterator<Item = (Identity, f64)
         if weight.is_nan() || weight <= 0.0 {
             continue;
         }
-        let reach = weight / -uniform(key, identity).ln();
+        let reach = reach(key, identity, weight);
         // Equal reach is settled by identity, so that the order of candidates never matters.
         if best.is_none_or(|(most, of, _)| reach > most || (reach == most && identity.0 > of)) {
             best = Some((reach, identity.0, index));
         }
     }
     best.map(|(_, _, index)| index)
+}
+
+/// How far a candidate of a weight above 0 reaches: the one that reaches furthest wins.
+pub fn reach(key: Key, identity: Identity, weight: f64) -> f64 {
+    weight / -uniform(key, identity).ln()
 }
 
 /// A number strictly between 0 and 1 from a key and an identity.

@@ -3,38 +3,31 @@
 //! Comes from the model, the atlas and the regions' states; goes to the packet path as a table.
 //! Rebuilt whenever a standing or a price changes, off the query path. Work that many places or
 //! services have in common is done once: see [`Sites`].
-//!
-//! **Tiers.** A place's regions are ranked by score and cut into tiers: the best and all within
-//! [`TIER_MS`] of it, then the best of the rest and all within that of it, and so on. Clients
-//! share the first tier that has an eligible region, by `exp(-S / 5 ms)`. The cut is made over
-//! *all* regions of the service, whatever their health, so a region that is lost moves only its
-//! own clients: within a tier the others keep theirs (rendezvous), and a tier that is lost as a
-//! whole had no other clients.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::{Atlas, PlaceId};
-use crate::model::{
-    Coordinates, EndpointTarget, GeoRules, Location, Model, Policy, RegionId, Service, ServiceId, Weights,
-};
+use crate::model::{Coordinates, EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
 
+pub use super::cell::{Cell, CellTable, Share};
+pub use super::eligible::Footing;
+pub use super::policy::tiers;
+
+use super::cell::Cells;
 use super::classes::Classes;
-use super::geo::preferred;
-use super::handout::Handout;
-use super::planner::{Leaf, Planned};
+use super::pick::Identity;
+use super::planner::Planned;
+use super::policy::{Ground, Picker};
+use super::reached::{Reached, ReachedBySite};
+use super::route::Route;
 use super::rtt::{Latency, Measured};
-use super::score::{Rtt, Score, score, total_ms};
+use super::score::{Rtt, Score, score};
 use super::sites::Sites;
 use super::standing::{RegionState, Standing};
 
-/// Regions whose scores are further apart than this do not share a place's clients: the share
-/// of the worse would be below e^-4, 1.8 %.
-pub const TIER_MS: f64 = 20.0;
-/// How soft the choice within a tier is: a region this much worse gets 1/e of the share.
-const SOFTNESS_MS: f64 = 5.0;
 /// After a region of a service went down, began to drain or came back, answers stay short-lived
 /// for this long.
 pub const AFTERMATH: Duration = Duration::from_secs(300);
@@ -62,6 +55,10 @@ pub struct Inputs<'a> {
     pub states: &'a [RegionState],
     /// Round trips that were measured; may be empty.
     pub measured: &'a Arc<Measured>,
+    /// The stages that operators switched services to.
+    pub switched: &'a BTreeMap<ServiceId, GroupId>,
+    /// Seeds choices: the same on all nodes, so that they agree.
+    pub seed: u64,
     /// What the planner decided last; `None`: clients are shared out by price.
     pub planned: Option<&'a Arc<Planned>>,
     /// The plan before, of the same model and atlas, and the states it was made for: lends what
@@ -74,12 +71,23 @@ pub struct Inputs<'a> {
 pub struct ServicePlan {
     /// Shared with earlier plans while nothing that decides them has changed.
     pub cells: Arc<CellTable>,
+    /// The worst that any of its clients are on.
     pub footing: Footing,
+    /// What the planner should know of its clients; empty under policies without a score.
+    pub reached: Arc<Reached>,
+    /// The stage an operator switched to; `None`: as the file says.
+    pub switched_to: Option<GroupId>,
     /// A region of the service changed within [`AFTERMATH`].
     pub aftermath: bool,
     /// Some region of the service is down or draining.
     pub reduced: bool,
     pub offers: Offers,
+}
+
+impl ServicePlan {
+    fn made(&self) -> Made {
+        Made { cells: self.cells.clone(), footing: self.footing, reached: self.reached.clone() }
+    }
 }
 
 /// What the regions of a service, taken together, can be answered with, whatever their health:
@@ -92,62 +100,9 @@ pub struct Offers {
     pub hosts: bool,
 }
 
-/// Which cell each place is in.
-#[derive(Debug, Default)]
-pub struct CellTable {
-    cells: Vec<Cell>,
-    /// By [`PlaceId`]; empty where the service ignores location and has one cell.
-    by_place: Vec<u32>,
-}
-
-/// The regions that share the clients of some places; at least one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
-    pub shares: Box<[Share]>,
-}
-
-/// A region and its relative weight, above 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
-    pub region: RegionId,
-    pub weight: f64,
-}
-
-/// What a service stands on when regions are picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Footing {
-    /// Some region is eligible.
-    Firm,
-    /// All are down by their probes, or withdrawn: those that are down by their probes alone are
-    /// answered as if up, since the prober may be what is broken, and an empty answer helps nobody.
-    Panic,
-    /// All are draining or down: those draining still serve, the ones up by their probes first.
-    OnlyDraining,
-    /// The operator has taken all of them down. Still answered: a name without addresses would be
-    /// cached as such.
-    AllWithdrawn,
-}
-
-impl CellTable {
-    /// The cell of a place.
-    pub fn cell(&self, place: PlaceId) -> Option<&Cell> {
-        self.cells.get(self.cell_index(place) as usize)
-    }
-
-    /// Which of the table's cells a place is in.
-    pub fn cell_index(&self, place: PlaceId) -> u32 {
-        self.by_place.get(place.index()).copied().unwrap_or(0)
-    }
-
-    pub fn depends_on_place(&self) -> bool {
-        !self.by_place.is_empty()
-    }
-}
-
 /// The plan for the regions' present states.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
-    let Inputs { model, atlas, states, planned, previous, now, .. } = *inputs;
+    let Inputs { model, atlas, states, switched, seed, planned, previous, now, .. } = *inputs;
     let latency = latency(inputs);
     let sites = Sites::of_services(model, atlas, &latency, previous.and_then(|(plan, _)| plan.sites.as_ref()));
     // Its sites are numbered as those it was made for.
@@ -155,28 +110,34 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let same_planned = previous.is_some_and(|(before, _)| {
         before.planned.as_ref().map(Arc::as_ptr) == planned.map(Arc::as_ptr) && Arc::ptr_eq(&before.latency, &latency)
     });
-    let mut made: HashMap<Recipe<'_>, Arc<CellTable>> = HashMap::new();
+    let identities = region_identities(model, seed);
+    let (sited, planned_now) = (sites.as_deref(), planned.map(|planned| &**planned));
+    let ground = Ground { model, states, identities: &identities, sites: sited, planned: planned_now, seed };
+    let mut made: HashMap<Recipe<'_>, Made> = HashMap::new();
     let services = model.service_ids().map(|id| {
         let service = model.service(id);
+        let switched_to = switched.get(&id).copied();
         let reusable = previous.and_then(|(plan, old)| {
+            let before = plan.services.get(id.index()).filter(|before| before.switched_to == switched_to)?;
             let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
-            let same = same && (same_planned || service.policy != Policy::Score);
-            if same { plan.services.get(id.index()) } else { None }
+            (same && (same_planned || !service.policies.measures())).then_some(before)
         });
-        let (eligible, footing) = candidates(service, states);
-        let cells = match reusable {
-            Some(before) => before.cells.clone(),
-            None => made
-                .entry(Recipe::of(service))
-                .or_insert_with(|| Arc::new(cell_table(inputs, sites.as_deref().zip(Some(planned)), id, &eligible)))
-                .clone(),
+        let Made { cells, footing, reached } = match reusable {
+            Some(before) => before.made(),
+            None => {
+                let recipe = Recipe::of(service, switched_to);
+                made.entry(recipe).or_insert_with(|| Made::of(atlas, ground, service, switched_to)).clone()
+            }
         };
+        let regions = service.regions_in_use(switched_to);
         ServicePlan {
             cells,
             footing,
-            aftermath: aftermath(service, states, now),
-            reduced: reduced(service, states),
-            offers: offers(model, service),
+            reached,
+            switched_to,
+            aftermath: aftermath(&regions, states, now),
+            reduced: reduced(&regions, states),
+            offers: offers(model, &regions),
         }
     });
     let services: Vec<ServicePlan> = services.collect();
@@ -194,6 +155,11 @@ fn latency(inputs: &Inputs<'_>) -> Arc<Latency> {
     }
 }
 
+/// Who each region is among others that clients are hashed to, by [`RegionId`].
+fn region_identities(model: &Model, seed: u64) -> Vec<Identity> {
+    model.region_ids().map(|id| Identity::of(seed, &model.qualified_region_name(id))).collect()
+}
+
 /// The tables that look at places, each once, in the order of the services.
 fn tables_by_place(services: &[ServicePlan]) -> Vec<Arc<CellTable>> {
     let mut seen = HashSet::new();
@@ -205,32 +171,25 @@ fn tables_by_place(services: &[ServicePlan]) -> Vec<Arc<CellTable>> {
 /// their cells: a hundred names with one policy cost what one does.
 #[derive(PartialEq, Eq, Hash)]
 struct Recipe<'a> {
-    policy: Policy,
-    regions: &'a [RegionId],
+    policies: &'a PolicyTree,
+    switched_to: Option<GroupId>,
     /// As bits, which compare and hash.
-    region_weights: Vec<u64>,
     weights: [u64; 3],
-    geo: &'a GeoRules,
+    bias_ms: &'a BTreeMap<RegionId, i16>,
 }
 
 impl Recipe<'_> {
-    fn of(service: &Service) -> Recipe<'_> {
+    fn of(service: &Service, switched_to: Option<GroupId>) -> Recipe<'_> {
         let Weights { latency, load, cost } = service.weights;
-        Recipe {
-            policy: service.policy,
-            regions: &service.regions,
-            region_weights: service.region_weights.iter().map(|weight| weight.to_bits()).collect(),
-            weights: [latency, load, cost].map(f64::to_bits),
-            geo: &service.geo,
-        }
+        let weights = [latency, load, cost].map(f64::to_bits);
+        Recipe { policies: &service.policies, switched_to, weights, bias_ms: &service.bias_ms }
     }
 }
 
 impl Plan {
     /// Whether some client of some service is answered with the region.
     pub fn answers(&self, region: RegionId) -> bool {
-        let shares = self.services.iter().flat_map(|service| &service.cells.cells).flat_map(|cell| &*cell.shares);
-        shares.into_iter().any(|share| share.region == region)
+        self.services.iter().flat_map(|service| service.cells.cells()).any(|cell| cell.pick.names(region))
     }
 }
 
@@ -249,22 +208,23 @@ fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
                 && old.price_ms == new.price_ms
                 && old.offered == new.offered
                 && old.said == new.said
+                && (old.shed, old.over_limit) == (new.shed, new.over_limit)
         }
         _ => false,
     }
 }
 
-fn aftermath(service: &Service, states: &[RegionState], now: Instant) -> bool {
+fn aftermath(regions: &[RegionId], states: &[RegionState], now: Instant) -> bool {
     let recent = |at: Instant| now.saturating_duration_since(at) < AFTERMATH;
-    service.regions.iter().filter_map(|r| states.get(r.index())?.changed_at).any(recent)
+    regions.iter().filter_map(|r| states.get(r.index())?.changed_at).any(recent)
 }
 
-fn reduced(service: &Service, states: &[RegionState]) -> bool {
-    service.regions.iter().filter_map(|r| states.get(r.index())).any(|state| !state.standing.is_eligible())
+fn reduced(regions: &[RegionId], states: &[RegionState]) -> bool {
+    regions.iter().filter_map(|r| states.get(r.index())).any(|state| !state.standing.is_eligible())
 }
 
-fn offers(model: &Model, service: &Service) -> Offers {
-    let endpoints = service.regions.iter().flat_map(|&region| &model.region(region).endpoints);
+fn offers(model: &Model, regions: &[RegionId]) -> Offers {
+    let endpoints = regions.iter().flat_map(|&region| &model.region(region).endpoints);
     endpoints.fold(Offers::default(), |offers, endpoint| match &endpoint.target {
         EndpointTarget::Host(_) => Offers { hosts: true, ..offers },
         EndpointTarget::Addresses(addresses) => Offers {
@@ -273,28 +233,6 @@ fn offers(model: &Model, service: &Service) -> Offers {
             ..offers
         },
     })
-}
-
-/// The regions that may be answered now, as a flag per region of the service: never all false.
-pub fn candidates(service: &Service, states: &[RegionState]) -> (Vec<bool>, Footing) {
-    use super::standing::Override;
-    let standing = |r: &RegionId| states.get(r.index()).map_or(Standing::Up, |state| state.standing);
-    let said = |r: &RegionId| states.get(r.index()).map_or(Override::Auto, |state| state.said);
-    let flags = |wanted: &dyn Fn(&RegionId) -> bool| service.regions.iter().map(wanted).collect::<Vec<bool>>();
-    let serves = |r: &RegionId| states.get(r.index()).is_none_or(|state| state.verdict.serves());
-    let rungs = [
-        (Footing::Firm, flags(&|r| standing(r).is_eligible())),
-        // A region that answers its probes says that the prober works: better than one that does not.
-        (Footing::OnlyDraining, flags(&|r| standing(r) == Standing::Drain && serves(r))),
-        (Footing::Panic, flags(&|r| said(r) == Override::Auto)),
-        (Footing::OnlyDraining, flags(&|r| standing(r) == Standing::Drain)),
-    ];
-    for (footing, eligible) in rungs {
-        if eligible.contains(&true) {
-            return (eligible, footing);
-        }
-    }
-    (vec![true; service.regions.len()], Footing::AllWithdrawn)
 }
 
 /// The score of each region of the service, in its order, for clients these round trips away.
@@ -312,152 +250,60 @@ pub fn coordinates(model: &Model, atlas: &Atlas, place: PlaceId) -> Option<Coord
     atlas.coordinates(place).or_else(|| model.default_location.as_ref()?.coordinates)
 }
 
-/// Each region's tier, from 0, in the order of `totals`.
-pub fn tiers(totals: &[f64]) -> Vec<u32> {
-    let mut order: Vec<usize> = (0..totals.len()).collect();
-    order.sort_by(|&a, &b| totals[a].total_cmp(&totals[b]));
-    let mut tiers = vec![0; totals.len()];
-    let mut tier = 0;
-    let mut best = f64::NEG_INFINITY;
-    for index in order {
-        if best == f64::NEG_INFINITY {
-            best = totals[index];
-        } else if totals[index] - best > TIER_MS {
-            tier += 1;
-            best = totals[index];
-        }
-        tiers[index] = tier;
-    }
-    tiers
+/// What is made for a service of which no earlier plan has the cells.
+#[derive(Clone)]
+struct Made {
+    cells: Arc<CellTable>,
+    footing: Footing,
+    reached: Arc<Reached>,
 }
 
-/// The shares of a place by score: the eligible regions of the first tier that has one.
-pub fn shares_by_score(service: &Service, totals: &[f64], eligible: &[bool]) -> Cell {
-    let tiers = tiers(totals);
-    let of_eligible = |(index, tier): (usize, &u32)| eligible[index].then_some(*tier);
-    let first = tiers.iter().enumerate().filter_map(of_eligible).min().unwrap_or(0);
-    let in_tier = |index: &usize| tiers[*index] == first;
-    let best = (0..totals.len()).filter(in_tier).map(|index| totals[index]).fold(f64::INFINITY, f64::min);
-    let shares = (0..totals.len())
-        .filter(in_tier)
-        .filter(|&index| eligible[index])
-        .map(|index| Share { region: service.regions[index], weight: (-(totals[index] - best) / SOFTNESS_MS).exp() })
-        .collect();
-    Cell { shares }
-}
-
-/// Where clients are, and what the planner decided for there.
-type Sited<'a> = (&'a Sites, Option<&'a Arc<Planned>>);
-
-fn cell_table(inputs: &Inputs<'_>, sited: Option<Sited<'_>>, id: ServiceId, eligible: &[bool]) -> CellTable {
-    let Inputs { model, atlas, .. } = *inputs;
-    let service = model.service(id);
-    match (service.policy, sited) {
-        (Policy::Failover, _) => one_cell(first_eligible(service, eligible)),
-        (Policy::Weighted, _) => one_cell(shares_by_weight(service, eligible)),
-        (Policy::Geo, _) => cells_by_list(model, atlas, service, eligible),
-        (Policy::Score, Some(sited)) => cells_by_score(inputs, sited, service, eligible),
-        // There are sites wherever a service goes by score.
-        (Policy::Score, None) => one_cell(shares_by_weight(service, eligible)),
-    }
-}
-
-fn cells_by_list(model: &Model, atlas: &Atlas, service: &Service, eligible: &[bool]) -> CellTable {
-    let mut table = CellTable::default();
-    let mut of_region = vec![None; model.regions.len()];
-    for place in atlas.places() {
-        let share = first_of_list(service, &atlas.location(place), eligible);
-        let cell = || Cell { shares: Box::new([share]) };
-        let index = *of_region[share.region.index()].get_or_insert_with(|| push(&mut table.cells, cell()));
-        table.by_place.push(index);
-    }
-    table
-}
-
-fn cells_by_score(inputs: &Inputs<'_>, (sites, planned): Sited<'_>, service: &Service, eligible: &[bool]) -> CellTable {
-    let Inputs { model, states, .. } = *inputs;
-    let leaf = Leaf::of(service);
-    let planned_at = |site| planned.and_then(|planned| planned_cell(planned.shares(&leaf, site)?, service, eligible));
-    let mut cells = Vec::new();
-    // One cell per region for the many sites that are not split; the few others after.
-    let mut whole = vec![None; model.regions.len()];
-    let mut totals = Vec::with_capacity(service.regions.len());
-    let by_site: Vec<u32> = sites
-        .ids()
-        .map(|site| {
-            totals.clear();
-            totals.extend(service.regions.iter().map(|&id| {
-                let rtt_ms = sites.rtt_ms(model, site, id);
-                total_ms(service.weights, rtt_ms, price_ms(states, id), model.region(id).cost)
-            }));
-            let cell = planned_at(site).unwrap_or_else(|| shares_by_score(service, &totals, eligible));
-            match &*cell.shares {
-                [only] => *whole[only.region.index()].get_or_insert_with(|| push(&mut cells, cell.clone())),
-                _ => push(&mut cells, cell),
+impl Made {
+    fn of(atlas: &Atlas, ground: Ground<'_>, service: &Service, switched_to: Option<GroupId>) -> Made {
+        let picker = Picker::of(ground, service, switched_to);
+        let sites = ground.sites.filter(|_| service.policies.measures());
+        let (cells, reached) = match (sites, service.policies.locates() || picker.splits_leaves()) {
+            (sites, true) => by_route(atlas, sites, &picker),
+            (Some(sites), false) => by_site(sites, &picker),
+            (None, false) => {
+                let cell = picker.cell(0, &picker.router.route_of_all());
+                (CellTable::new(vec![cell], Vec::new()), Reached::default())
             }
-        })
-        .collect();
-    CellTable { cells, by_place: sites.of_places().map(|site| by_site[site]).collect() }
-}
-
-/// The planner's shares, of the regions that are still eligible; `None` where none of them is.
-fn planned_cell(shares: &[Share], service: &Service, eligible: &[bool]) -> Option<Cell> {
-    let is_eligible =
-        |share: &&Share| service.regions.iter().zip(eligible).any(|(of, yes)| *of == share.region && *yes);
-    let shares: Box<[Share]> = shares.iter().filter(is_eligible).copied().collect();
-    (!shares.is_empty()).then_some(Cell { shares })
-}
-
-fn push(cells: &mut Vec<Cell>, cell: Cell) -> u32 {
-    cells.push(cell);
-    (cells.len() - 1) as u32 // at most one per place, and those are u32
-}
-
-fn one_cell(cell: Cell) -> CellTable {
-    CellTable { cells: vec![cell], by_place: Vec::new() }
-}
-
-/// `geo`: the first eligible region of the place's list; without one, the first there is.
-fn first_of_list(service: &Service, location: &Location, eligible: &[bool]) -> Share {
-    let is_eligible = |region: &RegionId| service.regions.iter().zip(eligible).any(|(of, yes)| of == region && *yes);
-    let region = preferred(&service.geo, location).find(is_eligible);
-    Share { region: region.unwrap_or_else(|| first_region(service, eligible)), weight: 1.0 }
-}
-
-/// `failover`: the first eligible region in the order of the file has all clients.
-fn first_eligible(service: &Service, eligible: &[bool]) -> Cell {
-    Cell { shares: Box::new([Share { region: first_region(service, eligible), weight: 1.0 }]) }
-}
-
-fn first_region(service: &Service, eligible: &[bool]) -> RegionId {
-    service.regions[eligible.iter().position(|&yes| yes).unwrap_or(0)]
-}
-
-/// `weighted`: shares by the configured weights; all alike where none of the eligible has any.
-fn shares_by_weight(service: &Service, eligible: &[bool]) -> Cell {
-    let of = |weigh: &dyn Fn(usize) -> f64| -> Box<[Share]> {
-        let regions = service.regions.iter().enumerate().filter(|(index, _)| eligible[*index]);
-        let shares = regions.map(|(index, &region)| Share { region, weight: weigh(index) });
-        shares.filter(|share| share.weight > 0.0).collect()
-    };
-    let shares = of(&|index| service.region_weights.get(index).copied().unwrap_or(1.0));
-    Cell { shares: if shares.is_empty() { of(&|_| 1.0) } else { shares } }
-}
-
-impl Cell {
-    /// Each region's part of the cell's clients, 0 to 1, summing to 1.
-    pub fn fractions(&self) -> impl Iterator<Item = (RegionId, f64)> {
-        let sum: f64 = self.shares.iter().map(|share| share.weight).sum();
-        self.shares.iter().map(move |share| (share.region, share.weight / sum))
+        };
+        Made { cells: Arc::new(cells), footing: picker.footing(), reached: Arc::new(reached) }
     }
+}
 
-    /// Whether which client asks can matter: for its region, or for the endpoint within it.
-    pub fn is_keyed(&self, handouts: &[Handout]) -> bool {
-        match &*self.shares {
-            [only] => handouts.get(only.region.index()).is_some_and(|handout| handout.endpoints.len() > 1),
-            _ => true,
+/// All clients of a site are sent the same way, and come to the same decision by score, if any.
+fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, Reached) {
+    let mut cells = Cells::default();
+    let route = picker.router.route_of_all();
+    let by_site: Vec<u32> = sites.ids().map(|site| cells.number(picker.cell(site, &route))).collect();
+    let table = CellTable::new(cells.into_list(), sites.of_places().map(|site| by_site[site]).collect());
+    (table, Reached::everywhere(picker.leaves(0, &route)))
+}
+
+/// Many places are at one site and sent the same way: each such pair is looked at once.
+fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> (CellTable, Reached) {
+    let (mut cells, mut reached) = (Cells::default(), ReachedBySite::default());
+    let mut known: HashMap<Route, HashMap<usize, (u32, Vec<(u32, f64)>)>> = HashMap::new();
+    let mut of_place = |place, site| {
+        let route = picker.router.route(atlas, place);
+        if let Some((cell, leaves)) = known.get(&route).and_then(|sites| sites.get(&site)) {
+            reached.add(site, leaves);
+            return *cell;
         }
-    }
+        let cell = cells.number(picker.cell(site, &route));
+        let leaves = reached.number(picker.leaves(site, &route));
+        reached.add(site, &leaves);
+        known.entry(route).or_default().insert(site, (cell, leaves));
+        cell
+    };
+    let by_place = match sites {
+        Some(sites) => atlas.places().zip(sites.of_places()).map(|(place, site)| of_place(place, site)).collect(),
+        None => atlas.places().map(|place| of_place(place, 0)).collect(),
+    };
+    (CellTable::new(cells.into_list(), by_place), reached.finish())
 }
 
 #[cfg(test)]
@@ -468,9 +314,10 @@ mod tests {
 
     use super::super::health::Verdict;
     use super::super::rtt::{ClientGroup, Estimate};
-    use super::super::standing::Override;
+    use super::super::standing::{Override, Standing};
     use super::super::testing::{World, at};
     use super::*;
+    use crate::model::{GeoPlace, GeoRules, Location, Policy, Weight};
 
     const SEOUL: (f64, f64) = (37.57, 126.98);
     const TOKYO: (f64, f64) = (35.68, 139.69);
@@ -581,8 +428,8 @@ mod tests {
 
     #[test]
     fn weighted_shares_follow_the_weights_and_no_weights_share_alike() {
-        let mut world = three(Policy::Weighted);
-        world.service().region_weights = vec![3.0, 1.0, 0.0];
+        let weights = [3.0, 1.0, 0.0].map(|weight| Weight::new(weight).expect("a weight"));
+        let mut world = three(Policy::Weighted(weights.into()));
         let count = |world: &World, name: &str| {
             let plan = world.plan(Instant::now());
             (0..=u16::MAX).filter(|n| plan.region_of(client((n >> 8) as u8, *n as u8)) == name).count() as f64
@@ -598,10 +445,10 @@ mod tests {
 
     #[test]
     fn geo_answers_the_operators_list_then_the_default_then_anything() {
-        let mut world = three(Policy::Geo);
-        let (seoul, tokyo, frankfurt) = (RegionId(0), RegionId(1), RegionId(2));
-        let korea = crate::model::GeoPlace::Country("KR".parse().expect("a country"));
-        world.service().geo = GeoRules { rules: [(korea, vec![tokyo, seoul])].into(), default: vec![frankfurt] };
+        let [seoul, tokyo, frankfurt] = [0, 1, 2];
+        let korea = GeoPlace::Country("KR".parse().expect("a country"));
+        let lists = GeoRules { rules: [(korea, vec![tokyo, seoul])].into(), default: vec![frankfurt] };
+        let mut world = three(Policy::Geo(lists));
         let country = Some("KR".parse().expect("a country"));
         let networks = [("10.82.0.0/16".parse().expect("a prefix"), Location { country, ..Location::default() })];
         world.atlas = Atlas::build(&[], &networks).expect("an atlas");
@@ -671,7 +518,7 @@ mod tests {
             let next = world.plan_after(Some((&before, &states)), now);
             let fresh = world.plan(now).plan;
             let (kept, fresh) = (&next.services[0], &fresh.services[0]);
-            assert_eq!((&kept.cells.cells, kept.footing), (&fresh.cells.cells, fresh.footing), "{:?}", world.states);
+            assert_eq!((kept.cells.cells(), kept.footing), (fresh.cells.cells(), fresh.footing), "{:?}", world.states);
             (before, states) = (next, world.states.clone());
         }
     }
@@ -713,8 +560,15 @@ mod tests {
             let rtts = planned.latency.rtts_at(&world.model, &world.atlas, place, &service.regions);
             let scores = scores(&world.model, service, &world.states, &rtts);
             let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
-            let expected = shares_by_score(service, &totals, &[true; 3]);
-            assert_eq!(planned.services[0].cells.cell(place), Some(&expected), "{place:?}");
+            let first = tiers(&totals).into_iter().map(|tier| tier == 0);
+            let best = totals.iter().copied().fold(f64::INFINITY, f64::min);
+            let weight = |(total, first): (&f64, bool)| if first { (-(total - best) / 5.0).exp() } else { 0.0 };
+            let weights: Vec<f64> = totals.iter().zip(first).map(weight).collect();
+            let cell = planned.services[0].cells.cell(place).expect("a cell");
+            for (region, part) in cell.fractions() {
+                let expected = weights[region.index()] / weights.iter().sum::<f64>();
+                assert!((part - expected).abs() < 1e-9, "{place:?}, {region:?}: {part} for {expected}");
+            }
         }
         let moment = world.plan(Instant::now());
         assert_eq!(moment.region_of(client(82, 1)), "frankfurt", "measured nearer");

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Model, RegionId, Service, Weights};
+use crate::model::{Child, Group, Model, Policy, RegionId, Service, Weights};
 
 use super::demand::Demand;
 use super::flow::{FORBIDDEN, FlowError, MAX_COST, Problem, Tier};
@@ -65,10 +65,6 @@ impl Leaf {
             weights: [latency, load, cost].map(f64::to_bits),
             bias: bias_ms.iter().map(|ms| ms.to_bits()).collect(),
         }
-    }
-
-    pub fn of(service: &Service) -> Leaf {
-        Leaf::new(&service.regions, service.weights, &[])
     }
 
     pub fn weights(&self) -> Weights {
@@ -146,11 +142,19 @@ pub enum PlanError {
     Unproven(String),
 }
 
-/// The leaf that a service's clients are planned by; `None` where its policy is another, or load
-/// counts for nothing in it.
-pub fn leaf_of(service: &Service) -> Option<Leaf> {
-    let planned = service.policy == crate::model::Policy::Score && service.weights.load > 0.0;
-    planned.then(|| Leaf::of(service))
+/// The leaf that a group's clients are planned by; `None` where it does not go by score among
+/// regions alone, or load counts for nothing in it.
+pub fn leaf_of(service: &Service, group: &Group) -> Option<Leaf> {
+    if group.policy != Policy::Score || service.weights.load <= 0.0 {
+        return None;
+    }
+    let region = |child: &Child| match *child {
+        Child::Region(region) => Some(region),
+        Child::Group(_) => None,
+    };
+    let regions: Vec<RegionId> = group.children.iter().map(region).collect::<Option<_>>()?;
+    let bias_ms: Vec<f64> = regions.iter().map(|&region| service.bias_ms(region)).collect();
+    Some(Leaf::new(&regions, service.weights, &bias_ms))
 }
 
 /// A new plan: the cheapest, and proven so.
@@ -204,7 +208,7 @@ impl Asked {
             .services
             .iter()
             .map(|service| {
-                let leaf = leaf_of(service)?;
+                let leaf = leaf_of(service, service.policies.group(service.policies.root))?;
                 Some(*numbers.entry(leaf).or_insert_with_key(|leaf| {
                     leaves.push(leaf.clone());
                     leaves.len() - 1
@@ -326,7 +330,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Policy, ServiceId};
+    use crate::model::{PolicyTree, ServiceId};
     use crate::steer::demand::STEP;
     use crate::steer::testing::{World, at};
 
@@ -383,10 +387,15 @@ mod tests {
             })
         }
 
+        fn leaf(&self) -> Leaf {
+            let service = &self.world.model.services[0];
+            leaf_of(service, service.policies.main()).expect("a leaf")
+        }
+
         /// The part of a place's clients that each region gets.
         fn parts(&self, planned: &Planned, place: usize) -> [f64; 3] {
             let mut parts = [0.0; 3];
-            let leaf = Leaf::of(&self.world.model.services[0]);
+            let leaf = self.leaf();
             let shares = planned.shares(&leaf, self.site(place)).unwrap_or_default();
             shares.iter().for_each(|share| parts[share.region.index()] = share.weight);
             parts
@@ -467,7 +476,7 @@ mod tests {
         let mut line = Line::new([9.0; 10]);
         let alone = line.plan(None).expect("a plan");
         let mut fixed = line.world.model.services[0].clone();
-        fixed.policy = Policy::Failover;
+        fixed.policies = PolicyTree::flat(Policy::Failover, &fixed.regions);
         line.world.model.services.push(fixed);
         line.demand.count(ServiceId(1), line.site(0) as u32, RegionId(0), 80.0);
         line.demand.step(&[Some(170.0), None, None]);
@@ -481,7 +490,7 @@ mod tests {
         let mut line = Line::new([5.0; 10]);
         line.eligible = vec![false; 3];
         let planned = line.plan(None).expect("a plan of nothing");
-        assert!(planned.shares(&Leaf::of(&line.world.model.services[0]), 0).is_none());
+        assert!(planned.shares(&line.leaf(), 0).is_none());
         line.demand = Demand::default();
         assert_eq!(line.plan(None).err(), Some(PlanError::NoDemand));
         line.world.service().weights.load = 0.0;

@@ -187,8 +187,13 @@ impl ClientPlace {
         }
         let (asn, country) = atlas.operator(place);
         let operator = asn.zip(country).map(|(asn, country)| ClientGroup::Operator { asn, country });
-        let network = atlas.network(place).map(ClientGroup::Network);
         let known = |group: &ClientGroup| measured.has(group);
+        // Rules tell networks apart, too: the one that was measured may be around it.
+        let around = |network: Prefix| {
+            let wider = (0..=network.len()).rev().map(move |len| Prefix::containing(network.address(), len));
+            wider.map(ClientGroup::Network).find(known)
+        };
+        let network = atlas.network(place).and_then(around);
         let groups = [network, operator, country.map(ClientGroup::Country)].map(|group| group.filter(known));
         ClientPlace { at, groups }
     }

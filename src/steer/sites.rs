@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::atlas::{Atlas, PlaceId};
-use crate::model::{Model, Policy, RegionId};
+use crate::model::{Coordinates, Model, RegionId};
 
 use super::rtt::{ClientGroup, ClientPlace, Latency};
 
@@ -54,15 +54,15 @@ impl Sites {
         latency: &Arc<Latency>,
         previous: Option<&Arc<Sites>>,
     ) -> Option<Arc<Sites>> {
-        let by_score = || model.services.iter().filter(|service| service.policy == Policy::Score);
-        by_score().next()?;
+        let measuring = || model.services.iter().filter(|service| service.policies.measures());
+        measuring().next()?;
         let numbering = match previous {
             Some(previous) if Arc::ptr_eq(&previous.latency, latency) => return Some(previous.clone()),
             Some(previous) if previous.latency.measured().same_groups(latency.measured()) => previous.numbering.clone(),
             _ => Arc::new(Numbering::of(model, atlas, latency)),
         };
         let mut sites = Sites { numbering, latency: latency.clone(), rtts_ms: Vec::new() };
-        sites.keep(model, by_score().flat_map(|service| service.regions.iter().copied()));
+        sites.keep(model, measuring().flat_map(|service| service.regions.iter().copied()));
         Some(Arc::new(sites))
     }
 
@@ -117,6 +117,11 @@ impl Sites {
     /// The site of each place, in the order of their ids.
     pub fn of_places(&self) -> impl Iterator<Item = usize> {
         self.numbering.by_place.iter().map(|&site| site as usize)
+    }
+
+    /// Where a site is; `None`: not known.
+    pub fn position(&self, site: usize) -> Option<Coordinates> {
+        self.numbering.sites.get(site)?.at
     }
 
     /// The round-trip time between a site and a region of the model these are of, in milliseconds.

@@ -102,6 +102,10 @@ pub struct RegionState {
     pub load: LoadState,
     /// Milliseconds, 0 to 250: what its load adds to its score.
     pub price_ms: f64,
+    /// The part of new clients it sheds for its load, 0 to 1; at 1 it takes none.
+    pub shed: f64,
+    /// Its load is at its hard limit, or was and has not fallen well below since.
+    pub over_limit: bool,
     /// When it last went down, began to drain or came back; `None`: not since the start.
     pub changed_at: Option<Instant>,
     /// The part of its capacity it offers: 0.1 to 1, less than 1 during a slow start alone.
@@ -161,6 +165,8 @@ impl RegionState {
             endpoints: vec![EndpointState::default(); endpoints],
             load: LoadState::default(),
             price_ms: 0.0,
+            shed: 0.0,
+            over_limit: false,
             changed_at: None,
             offered: 1.0,
             stability: Stability::default(),

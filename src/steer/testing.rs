@@ -1,13 +1,14 @@
 //! Small models for tests of steering.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::atlas::Atlas;
 use crate::model::{
-    Coordinates, Endpoint, EndpointTarget, Layer, Location, Model, Name, Policy, Prefix, Region, RegionId, Service,
-    ServiceId, Ttl, Weights, Zone, ZoneId,
+    Coordinates, Endpoint, EndpointTarget, GroupId, Layer, Location, Model, Name, Policy, Prefix, Region, RegionId,
+    Service, ServiceId, Zone, ZoneId,
 };
 
 use super::decide::{Decision, Seen, View, decide};
@@ -21,6 +22,7 @@ pub struct World {
     pub model: Model,
     pub atlas: Atlas,
     pub states: Vec<RegionState>,
+    pub switched: BTreeMap<ServiceId, GroupId>,
     pub measured: Arc<Measured>,
 }
 
@@ -51,30 +53,21 @@ impl World {
             endpoints: vec![endpoint(&format!("192.0.2.{index}"))],
             check: None,
             load_report: None,
+            load_limits: Default::default(),
             rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
         };
         let regions: Vec<Region> = regions.iter().enumerate().map(region).collect();
-        let service = Service {
-            name: Name::parse("www", &origin).expect("a name"),
-            zone: ZoneId(0),
-            policy,
-            regions: (0..regions.len()).map(|index| RegionId(index as u16)).collect(),
-            region_weights: vec![1.0; regions.len()],
-            geo: Default::default(),
-            weights: Weights::default(),
-            ttl: Ttl::saturating(30),
-            failover_ttl: Ttl::saturating(5),
-            ecs: true,
-            https: None,
-        };
+        let ids = (0..regions.len()).map(|index| RegionId(index as u16)).collect();
+        let service = Service::flat(Name::parse("www", &origin).expect("a name"), ZoneId(0), policy, ids);
         let states = vec![RegionState::unprobed(1); regions.len()];
         let zones = vec![Zone { origin, nodes: Default::default() }];
         World {
             model: Model { zones, regions, services: vec![service], ..Model::default() },
             atlas: Atlas::empty(),
             states,
+            switched: BTreeMap::new(),
             measured: Arc::default(),
         }
     }
@@ -113,7 +106,8 @@ impl World {
     /// A plan that may borrow from the one before it.
     pub fn plan_after(&self, previous: Option<(&Plan, &[RegionState])>, now: Instant) -> Plan {
         let World { model, atlas, states, .. } = self;
-        plan(&Inputs { model, atlas, states, measured: &self.measured, planned: None, previous, now })
+        let (switched, measured) = (&self.switched, &self.measured);
+        plan(&Inputs { model, atlas, states, measured, switched, seed: 0, planned: None, previous, now })
     }
 }
 

@@ -1,37 +1,51 @@
 //! `geo = { default = ["eu"], country = { MX = ["na"] } }`: whom the policy `geo` sends where. A
-//! [`Value`] and the service's regions come in, [`GeoRules`] go out.
+//! [`Value`] and the names of the group's children come in, [`GeoRules`] go out.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::reader::Value;
-use super::service::KnownRegion;
-use crate::control::diagnostic::{Diagnostic, nearest};
-use crate::model::{Continent, CountryCode, GeoPlace, GeoRules, RegionId};
+use super::reader::{Table, Value};
+use crate::control::diagnostic::{Diagnostic, Span, nearest};
+use crate::model::{Continent, CountryCode, GeoPlace, GeoRules, Prefix};
+
+/// Things of one kind at most that one list or rule may name.
+pub const MAX_PLACES: usize = 100_000;
 
 /// How to write one.
-pub const EXAMPLE: &str =
+const EXAMPLE: &str =
     "geo = { default = [\"eu\"], continent = { AS = [\"as\", \"eu\"] }, country = { RU = [\"as\"] } }";
 
 const LIST: &str = "regions in the order to try them, such as [\"eu\", \"na\"]";
 
-/// The service's regions, as its file names them.
-type Regions<'a> = [(&'a KnownRegion<'a>, f64)];
+/// Reads what one item of a kind says.
+pub type ReadPlace = fn(&str) -> Result<GeoPlace, String>;
 
-/// Reads the rules. `None` where nothing of them can be read, which is reported.
-pub fn read(value: Value<'_>, regions: &Regions<'_>) -> Option<GeoRules> {
+/// What clients can be told by: key, what is expected there, and how it is read; the closest first.
+pub const KINDS: [(&str, &str, ReadPlace); 5] = [
+    ("network", "networks such as \"192.0.2.0/24\"", network),
+    ("asn", "AS numbers such as 64500", asn),
+    ("subdivision", "ISO 3166-2 codes such as \"US-WA\"", subdivision),
+    ("country", "country codes such as \"MX\"", country),
+    ("continent", "continent codes such as \"EU\"", continent),
+];
+
+/// Reads the lists of a group, whose children are called so. `None` where nothing of them can be
+/// read, which is reported.
+pub fn read(value: Option<Value<'_>>, group: &Table<'_>, at: Span, children: &[&str]) -> Option<GeoRules> {
+    let Some(value) = value else {
+        let missing = Diagnostic::error("the policy `geo` needs to know whom to send where");
+        group.report().push_missing(missing.at(at, format!("`geo` is missing, such as {EXAMPLE}")));
+        return None;
+    };
     value.table("`geo`", |table| {
-        let default = table.or("default", Vec::new(), |v| list(v, regions));
+        let default = table.or("default", Vec::new(), |v| list(v, children));
         let mut geo = GeoRules { default, ..GeoRules::default() };
-        let mut add = |key, expected, place: fn(&str) -> Result<GeoPlace, String>| {
+        for (key, expected, place) in KINDS {
             if let Some(value) = table.get(key) {
-                rules(value, expected, place, regions, &mut geo.rules);
+                let expected = format!("a table of lists by {expected}");
+                rules(value, &expected, place, children, &mut geo.rules);
             }
-        };
-        add("asn", "AS numbers with regions, such as { 64500 = [\"eu\"] }", asn);
-        add("subdivision", "ISO 3166-2 codes with regions, such as { US-WA = [\"na\"] }", subdivision);
-        add("country", "country codes with regions, such as { MX = [\"na\"] }", country);
-        add("continent", "continent codes with regions, such as { EU = [\"eu\"] }", continent);
+        }
         if geo.rules.is_empty() && geo.default.is_empty() {
             let empty = Diagnostic::error("`geo` sends nobody anywhere");
             table.report().push_missing(empty.at(table.span(), format!("expected such as {EXAMPLE}")));
@@ -43,9 +57,9 @@ pub fn read(value: Value<'_>, regions: &Regions<'_>) -> Option<GeoRules> {
 fn rules(
     value: Value<'_>,
     expected: &str,
-    place: fn(&str) -> Result<GeoPlace, String>,
-    regions: &Regions<'_>,
-    into: &mut BTreeMap<GeoPlace, Vec<RegionId>>,
+    place: ReadPlace,
+    children: &[&str],
+    into: &mut BTreeMap<GeoPlace, Vec<u16>>,
 ) {
     for entry in value.entries(expected).unwrap_or_default() {
         let place = match place(entry.value.name) {
@@ -56,7 +70,7 @@ fn rules(
                 continue;
             }
         };
-        let Some(list) = list(entry.value, regions) else { continue };
+        let Some(list) = list(entry.value, children) else { continue };
         if into.insert(place, list).is_some() {
             let twice = Diagnostic::error(format!("`{}` has two rules", entry.value.name));
             value.report().push(twice.at(entry.span(), "again here, in another spelling"));
@@ -64,32 +78,36 @@ fn rules(
     }
 }
 
-/// Regions of the service, at least one, none twice.
-fn list(value: Value<'_>, regions: &Regions<'_>) -> Option<Vec<RegionId>> {
-    let mut ids = Vec::new();
+/// Children by their place in the group, at least one, none twice.
+fn list(value: Value<'_>, children: &[&str]) -> Option<Vec<u16>> {
+    let mut places = Vec::new();
     for item in value.one_or_many(LIST, super::MAX_REGIONS)? {
         let Some(name) = item.string("the name of a region") else { continue };
-        match regions.iter().find(|(region, _)| region.name == name) {
-            Some((region, _)) if ids.contains(&region.id) => {
+        match children.iter().position(|child| *child == name).and_then(|at| u16::try_from(at).ok()) {
+            Some(at) if places.contains(&at) => {
                 item.error::<()>(format!("region `{name}` is there twice"), "again here");
             }
-            Some((region, _)) => ids.push(region.id),
-            None => value.report().push_missing(unknown(item, name, regions)),
+            Some(at) => places.push(at),
+            None => value.report().push_missing(unknown(item, name, children)),
         }
     }
-    if ids.is_empty() && value.is_empty() {
+    if places.is_empty() && value.is_empty() {
         return value.error("a list of no regions answers nobody", format!("expected {LIST}"));
     }
-    (!ids.is_empty()).then_some(ids)
+    (!places.is_empty()).then_some(places)
 }
 
-fn unknown(item: Value<'_>, name: &str, regions: &Regions<'_>) -> Diagnostic {
-    let unknown = Diagnostic::error(format!("`{name}` is none of the service's `regions`"));
+fn unknown(item: Value<'_>, name: &str, children: &[&str]) -> Diagnostic {
+    let unknown = Diagnostic::error(format!("`{name}` is none of the `regions` beside it"));
     let unknown = unknown.at(item.span(), "not listed there");
-    match nearest(name, regions.iter().map(|(region, _)| region.name)) {
+    match nearest(name, children.iter().copied()) {
         Some(meant) => unknown.help(format!("did you mean `{meant}`?")),
         None => unknown.help("add it to `regions`, or take it out here"),
     }
+}
+
+fn network(text: &str) -> Result<GeoPlace, String> {
+    text.parse::<Prefix>().map(|prefix| GeoPlace::Network(prefix.unmapped())).map_err(shown)
 }
 
 fn asn(text: &str) -> Result<GeoPlace, String> {

@@ -15,7 +15,7 @@
 //! - [`files`]: where text comes from
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
 //! - [`settings`], [`location`], [`steering`], [`rum`]: the main file
-//! - [`zone`], [`region`], [`check`], [`load_report`], [`service`]: a zone file
+//! - [`zone`], [`region`], [`check`], [`load_report`], [`service`], [`policy`], [`geo`]: a zone file
 
 mod check;
 pub mod duration;
@@ -23,6 +23,7 @@ mod files;
 mod geo;
 mod load_report;
 pub mod location;
+mod policy;
 pub mod reader;
 mod region;
 mod rum;

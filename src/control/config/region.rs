@@ -8,7 +8,7 @@ use super::files::Sources;
 use super::reader::{Entry, Table, Value};
 use super::{check, load_report, location, rum};
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Endpoint, EndpointTarget, Layer, Name, NameError, Region, ZoneId};
+use crate::model::{Endpoint, EndpointTarget, Layer, LoadLimits, Name, NameError, Region, Watermarks, ZoneId};
 
 /// Endpoints of a region at most: more than fit an answer.
 const MAX_ENDPOINTS: usize = 64;
@@ -32,6 +32,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
         let check = table.get("check").and_then(|v| check::read(v, sources));
         let report = table.get("load_report");
         let load_report = report.and_then(|v| load_report::read(v, endpoints.as_deref()));
+        let load_limits = load_limits(table, report.is_some());
         let rum_url = table.get("rum").and_then(|v| rum::region_url(v, endpoints.as_deref()));
         let most = endpoints.as_ref().map_or(MAX_ENDPOINTS, Vec::len) as u64;
         let min_healthy = table.or("min_healthy", 1, |v| v.small(1..=most));
@@ -47,6 +48,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             endpoints: endpoints?,
             check,
             load_report,
+            load_limits,
             rum_url,
             min_healthy,
             slow_start,
@@ -54,16 +56,55 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
     })
 }
 
-/// Region names stand in commands, paths of the API and the state file.
-fn region_name(entry: &Entry<'_>) -> Option<Box<str>> {
-    let name = entry.value.name;
+/// What the name of a region or a group is made of.
+pub const NAME: &str = "expected 1 to 63 ASCII letters, digits, `-`, `_` and `.`";
+
+/// Names stand in commands, paths of the API and the state files.
+pub fn check_name(what: &str, name: &str) -> Result<(), Diagnostic> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
     if (1..=63).contains(&name.len()) && name.bytes().all(fits) {
-        return Some(name.into());
+        return Ok(());
     }
-    let unfit = Diagnostic::error(format!("{name:?} cannot be the name of a region"));
-    entry.value.report().push(unfit.at(entry.span(), "expected 1 to 63 ASCII letters, digits, `-`, `_` and `.`"));
-    None
+    Err(Diagnostic::error(format!("{name:?} cannot be the name of a {what}")))
+}
+
+fn region_name(entry: &Entry<'_>) -> Option<Box<str>> {
+    let name = entry.value.name;
+    match check_name("region", name) {
+        Ok(()) => Some(name.into()),
+        Err(unfit) => {
+            entry.value.report().push(unfit.at(entry.span(), NAME));
+            None
+        }
+    }
+}
+
+/// `shed = { low = 0.8, high = 0.95 }` and `limit`, which follow the load report.
+fn load_limits(table: &Table<'_>, has_report: bool) -> LoadLimits {
+    let (shed, limit) = (table.get("shed"), table.get("limit"));
+    if let Some(value) = shed.or(limit).filter(|_| !has_report) {
+        let idle = Diagnostic::warning(format!("`{}` has no effect", value.name));
+        value.report().push(idle.at(value.span(), "without `load_report` nothing is known of the load"));
+    }
+    LoadLimits {
+        shed: shed.and_then(watermarks),
+        limit: limit.and_then(|v| v.number("a load above 0, up to 1e15", |n| n > 0.0 && n <= 1e15)),
+    }
+}
+
+fn watermarks(value: Value<'_>) -> Option<Watermarks> {
+    value.table_like("`shed`", "a table such as { low = 0.8, high = 0.95 }", |table| {
+        let utilisation = |key: &'static str, example: &str| {
+            let value = table.require(key, example)?;
+            value.number("load over capacity, above 0 and up to 10", |n| n > 0.0 && n <= 10.0)
+        };
+        let (low, high) = (utilisation("low", "low = 0.8"), utilisation("high", "high = 0.95"));
+        let (low, high) = (low?, high?);
+        if low >= high {
+            return value.error("`shed.low` is not below `shed.high`", format!("{low} and {high}"));
+        }
+        Some(Watermarks { low, high })
+    })
 }
 
 fn endpoints(value: Value<'_>, origin: &Name) -> Option<Vec<Endpoint>> {

@@ -1,18 +1,13 @@
 //! `[service.NAME]`: a name steered across regions. A table's [`Entry`] and the regions of its
-//! zone come in, a [`Service`] goes out.
+//! zone come in, a [`Service`] goes out. How it picks is read by [`super::policy`].
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::geo;
-use super::reader::{Entry, Table, Value, list};
+use super::reader::{Entry, Table, Value};
+use super::{duration, policy};
 use crate::control::diagnostic::{Diagnostic, Span, nearest};
-use crate::model::{GeoRules, HttpsHint, Name, Policy, RegionId, Service, Ttl, Weights, ZoneId};
-
-/// Regions of a service at most: all there may be.
-const MAX_REGIONS: usize = super::MAX_REGIONS;
-
-const REGIONS: &str = "an array of regions such as [\"seoul\", \"virginia\"]";
+use crate::model::{HttpsHint, Name, Policy, PolicyTree, RegionId, Service, Ttl, Weights, ZoneId};
 
 /// What a zone's services may know of one of its regions.
 pub struct KnownRegion<'a> {
@@ -33,23 +28,16 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &KnownRegions
     let value = entry.value;
     let name = service_name(entry, origin);
     value.table(format!("service `{}`", value.name), |table| {
-        let choices = Policy::ALL.map(|policy| (policy.as_str(), policy));
-        let policy = table.or("policy", Policy::Score, |v| v.choice(&choices));
-        let regions = table.require("regions", "regions = [\"seoul\", \"virginia\"]");
-        let regions = regions.and_then(|v| regions_and_shares(v, policy, known));
-        let geo = table.get("geo");
-        let weights = table.or("weights", Weights::default(), |v| weights(v, policy));
+        let picked = policy::read(entry, table, known);
+        let policies = picked.as_ref().map(|(policies, _)| policies);
+        let weights = table.or("weights", Weights::default(), |v| weights(v, policies));
+        let regions = picked.as_ref().map(|(_, regions)| regions.as_slice());
+        let bias_ms = table.or("bias", BTreeMap::new(), |v| bias(v, policies, regions, known));
         let (ttl, failover_ttl) = ttls(table);
         let ecs = table.or("ecs", true, |v| v.boolean());
         let https = table.get("https").and_then(https);
-        let regions = regions?;
-        if policy == Policy::Score {
-            warn_of_unchecked(entry, &regions);
-        }
-        let geo = geo_rules(entry, geo, policy, &regions);
-        let (regions, region_weights) = regions.iter().map(|(region, share)| (region.id, *share)).unzip();
-        let name = name?;
-        Some(Service { name, zone, policy, regions, region_weights, geo, weights, ttl, failover_ttl, ecs, https })
+        let (policies, regions) = picked?;
+        Some(Service { name: name?, zone, policies, regions, weights, bias_ms, ttl, failover_ttl, ecs, https })
     })
 }
 
@@ -88,97 +76,8 @@ fn warn_of_twice_the_origin(entry: &Entry<'_>, name: &Name, origin: &Name) {
     entry.value.report().push(twice);
 }
 
-/// `regions = ["a", "b"]`, all alike; or, for `weighted`, `regions = { a = 3, b = 1 }`.
-fn regions_and_shares<'k>(
-    value: Value<'_>,
-    policy: Policy,
-    known: &'k KnownRegions<'_>,
-) -> Option<Vec<(&'k KnownRegion<'k>, f64)>> {
-    let mut named = Vec::new();
-    if value.is_empty() {
-        return value.error("a service needs at least one region", format!("expected {REGIONS}"));
-    }
-    if value.is_table() {
-        if policy != Policy::Weighted {
-            let label = format!("found a table, expected {REGIONS}");
-            value.error::<()>("regions have shares only under `policy = \"weighted\"`", label);
-        }
-        for entry in value.entries(REGIONS)? {
-            let share = entry.value.number("a share from 0 to 1000000", |n| (0.0..=1e6).contains(&n));
-            named.push((entry.value.name, entry.span(), share.unwrap_or(0.0)));
-        }
-    } else {
-        for item in value.array(REGIONS, MAX_REGIONS)? {
-            let Some(name) = item.string("the name of a region") else { continue };
-            named.push((name, item.span(), 1.0));
-        }
-    }
-    Some(resolve(value, named, known))
-}
-
-/// The named regions, each once. Marks them as used.
-fn resolve<'k>(
-    value: Value<'_>,
-    named: Vec<(&str, Span, f64)>,
-    known: &'k KnownRegions<'_>,
-) -> Vec<(&'k KnownRegion<'k>, f64)> {
-    let mut regions = Vec::new();
-    let mut seen: HashMap<&str, Span> = HashMap::new();
-    for (name, span, share) in named {
-        let Some(region) = known.get(name) else {
-            value.report().push_missing(unknown_region(name, span, known));
-            continue;
-        };
-        if let Some(first) = seen.insert(name, span.clone()) {
-            let twice = Diagnostic::error(format!("region `{name}` is there twice"));
-            value.report().push(twice.at(span, "again here").related(first, "first here"));
-            continue;
-        }
-        region.used.set(true);
-        regions.push((region, share));
-    }
-    regions
-}
-
-fn unknown_region(name: &str, span: Span, known: &KnownRegions<'_>) -> Diagnostic {
-    /// Regions named in a message at most.
-    const SHOWN: usize = 8;
-    let unknown =
-        Diagnostic::error(format!("unknown region `{name}`")).at(span, "no [region] of this file is so called");
-    if let Some(meant) = nearest(name, known.keys().copied()) {
-        return unknown.help(format!("did you mean `{meant}`?"));
-    }
-    let names = known.keys().take(SHOWN).map(|name| format!("`{name}`"));
-    unknown.help(format!("regions of this file: {}", list(names)))
-}
-
-/// `geo`, which the policy `geo` needs and no other reads.
-fn geo_rules(
-    entry: &Entry<'_>,
-    geo: Option<Value<'_>>,
-    policy: Policy,
-    regions: &[(&KnownRegion<'_>, f64)],
-) -> GeoRules {
-    match (geo, policy) {
-        (Some(value), Policy::Geo) => geo::read(value, regions).unwrap_or_default(),
-        (Some(value), _) => {
-            let label = format!("policy `{}` does not look at it", policy.as_str());
-            value.report().push(Diagnostic::warning("`geo` has no effect").at(value.span(), label));
-            GeoRules::default()
-        }
-        (None, Policy::Geo) => {
-            let missing = Diagnostic::error("the policy `geo` needs to know whom to send where");
-            entry
-                .value
-                .report()
-                .push_missing(missing.at(entry.span(), format!("`geo` is missing, such as {}", geo::EXAMPLE)));
-            GeoRules::default()
-        }
-        (None, _) => GeoRules::default(),
-    }
-}
-
-fn weights(value: Value<'_>, policy: Policy) -> Option<Weights> {
+/// `policies`: `None` where they could not be read.
+fn weights(value: Value<'_>, policies: Option<&PolicyTree>) -> Option<Weights> {
     let weights = value.table("`weights`", |table| {
         let weight = |key, default| table.or(key, default, |v| v.number("0 to 100", |n| (0.0..=100.0).contains(&n)));
         let defaults = Weights::default();
@@ -191,12 +90,53 @@ fn weights(value: Value<'_>, policy: Policy) -> Option<Weights> {
     let warn = |message: &str, label: &str| {
         value.report().push(Diagnostic::warning(message).at(value.span(), label));
     };
-    if policy != Policy::Score {
-        warn("`weights` has no effect", &format!("policy `{}` looks at none of them", policy.as_str()));
+    if let Some(policies) = policies.filter(|tree| tree.groups.iter().all(|group| group.policy != Policy::Score)) {
+        let policy = policies.main().policy.as_str();
+        warn("`weights` has no effect", &format!("policy `{policy}` looks at none of them"));
     } else if weights.latency + weights.load + weights.cost == 0.0 {
         warn("all weights are 0", "all regions score alike");
     }
     Some(weights)
+}
+
+/// `bias = { seoul = "-20ms" }`: regions of the service, and what counts as added to their distance.
+fn bias(
+    value: Value<'_>,
+    policies: Option<&PolicyTree>,
+    regions: Option<&[RegionId]>,
+    known: &KnownRegions<'_>,
+) -> Option<BTreeMap<RegionId, i16>> {
+    if let Some(policies) = policies.filter(|tree| !tree.measures()) {
+        let label = format!("policy `{}` asks for no distance", policies.main().policy.as_str());
+        value.report().push(Diagnostic::warning("`bias` has no effect").at(value.span(), label));
+    }
+    let mut bias_ms = BTreeMap::new();
+    for entry in value.entries("a table such as { seoul = \"-20ms\" }")? {
+        let ms = entry.value.text("milliseconds from \"-1000ms\" to \"1000ms\"", signed_ms);
+        let region = known.get(entry.value.name).filter(|region| regions.is_none_or(|of| of.contains(&region.id)));
+        match region {
+            Some(region) => bias_ms.extend(ms.map(|ms| (region.id, ms))),
+            None => {
+                let unknown = Diagnostic::error(format!("`{}` is no region of this service", entry.value.name));
+                let unknown = unknown.at(entry.span(), "not one it may be answered with");
+                let named = known.values().filter(|region| regions.is_none_or(|of| of.contains(&region.id)));
+                value.report().push_missing(match nearest(entry.value.name, named.map(|region| region.name)) {
+                    Some(meant) => unknown.help(format!("did you mean `{meant}`?")),
+                    None => unknown,
+                });
+            }
+        }
+    }
+    Some(bias_ms)
+}
+
+fn signed_ms(text: &str) -> Result<i16, &'static str> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let ms = duration::parse(rest).ok_or("not a duration")?.as_millis();
+    i16::try_from(ms).ok().filter(|ms| *ms <= 1000).map(|ms| sign * ms).ok_or("beyond a second")
 }
 
 /// `ttl` (default 30 s) and `failover_ttl` (default 5 s, or `ttl` where that is less).
@@ -235,17 +175,4 @@ fn alpn(text: &str) -> Result<String, &'static str> {
         1..=255 => Ok(text.to_owned()),
         _ => Err("not 1 to 255 octets"),
     }
-}
-
-/// A score steers around regions that are down only where something looks.
-fn warn_of_unchecked(entry: &Entry<'_>, regions: &[(&KnownRegion<'_>, f64)]) {
-    let unchecked = regions.iter().filter(|(region, _)| !region.has_check);
-    let names: Vec<_> = unchecked.map(|(region, _)| format!("`{}`", region.name)).collect();
-    if names.is_empty() {
-        return;
-    }
-    let warning = Diagnostic::warning(format!("service `{}` has regions that are never checked", entry.value.name))
-        .at(entry.span(), format!("always taken to be up: {}", names.join(", ")))
-        .help("add `check.http`, `check.https` or `check.tcp` to the region");
-    entry.value.report().push(warning);
 }

@@ -68,6 +68,7 @@ fn model(load_report: Option<LoadReport>) -> Model {
         endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
         check: None,
         load_report,
+        load_limits: Default::default(),
         rum_url: None,
         min_healthy: 1,
         slow_start: Region::SLOW_START,

@@ -433,6 +433,7 @@ mod reloads {
             endpoints: endpoints.iter().map(endpoint).collect(),
             check,
             load_report: None,
+            load_limits: Default::default(),
             rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,

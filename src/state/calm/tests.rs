@@ -5,7 +5,7 @@ use super::*;
 use crate::atlas::Atlas;
 use crate::model::{
     Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, MaxWithdrawn, Most, Name,
-    Policy, Region, Ttl, Weights, Zone, ZoneId,
+    Policy, Region, Zone, ZoneId,
 };
 use crate::steer::health::Verdict;
 use crate::steer::stability::Basis;
@@ -35,6 +35,7 @@ fn region(index: usize) -> Region {
         check: Some(Check { kind: CheckKind::Tcp { port: 80 }, interval: 5 * S, timeout: 2 * S, fall: 3, rise: 3 }),
         rum_url: None,
         load_report: Some(LoadReport::pushed(10 * S)),
+        load_limits: Default::default(),
         min_healthy: 1,
         slow_start: Region::SLOW_START,
     }
@@ -44,18 +45,10 @@ fn region(index: usize) -> Region {
 fn model(services: &[&[usize]]) -> Model {
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     let regions = services.iter().copied().flatten().max().map_or(0, |most| most + 1);
-    let service = |(number, of): (usize, &&[usize])| Service {
-        name: Name::parse(&format!("www{number}"), &origin).expect("a name"),
-        zone: ZoneId(0),
-        policy: Policy::Failover,
-        regions: of.iter().map(|&index| RegionId(index as u16)).collect(),
-        region_weights: vec![1.0; of.len()],
-        geo: Default::default(),
-        weights: Weights::default(),
-        ttl: Ttl::saturating(30),
-        failover_ttl: Ttl::saturating(5),
-        ecs: true,
-        https: None,
+    let service = |(number, of): (usize, &&[usize])| {
+        let name = Name::parse(&format!("www{number}"), &origin).expect("a name");
+        let regions = of.iter().map(|&index| RegionId(index as u16)).collect();
+        Service::flat(name, ZoneId(0), Policy::Failover, regions)
     };
     Model {
         regions: (0..regions).map(region).collect(),
@@ -397,6 +390,14 @@ fn the_operator_beats_the_guard() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.say(0.0, 3, Override::Down).say(1.0, 2, Override::Drain).down(4.0, 1);
     assert_eq!(story.standings()[1], "down");
+    // Nor of what was withdrawn by probes, and came back, before the operator did it.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).up(10.0, 3).say(15.0, 3, Override::Drain).down(20.0, 2).down(21.0, 1);
+    assert_eq!(story.standings(), ["up", "down", "down", "drain"]);
+    // A word of long ago releases nothing.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.say(0.0, 1, Override::Auto).down(100.0, 3).down(102.0, 2).down(104.0, 1);
+    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! `POST /v1/services/NAME/switch`: another stage for a service. What an operator asks comes in, what
+//! became of it goes out.
+
+use axum::Json;
+use axum::extract::{Path, Request};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::api::{Shared, WRITER, asked, json};
+use super::problem::Problem;
+use crate::control::writer::{Command, SwitchError, SwitchOutcome, SwitchRequest};
+use crate::state::switches::{Refusal, SwitchTo};
+
+/// The longest service name taken, in octets: one with every octet escaped.
+const MAX_SERVICE: usize = 1024;
+
+/// The request: one of `stage`, `rollback` and `file`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SwitchBody {
+    /// To this stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// To the stage before the last switch.
+    pub rollback: bool,
+    /// To what the zone file says.
+    pub file: bool,
+    /// Also to a stage with nothing up.
+    pub force: bool,
+}
+
+/// A switch that took. Also what the client reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Switched {
+    /// The whole name.
+    pub service: String,
+    /// The stage its clients are sent to now.
+    pub stage: String,
+    /// The one they were sent to before.
+    pub before: String,
+    /// Answers that name the stage before may be cached for this long yet, in seconds.
+    pub cached_for_s: u32,
+}
+
+pub(super) async fn post_switch(
+    api: Shared,
+    Path(service): Path<String>,
+    request: Request,
+) -> Result<Json<Switched>, Problem> {
+    let body: SwitchBody = json(request).await?;
+    if service.len() > MAX_SERVICE {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no service has so long a name"));
+    }
+    let to = match (body.stage, body.rollback, body.file) {
+        (Some(stage), false, false) => SwitchTo::Stage(stage),
+        (None, true, false) => SwitchTo::Rollback,
+        (None, false, true) => SwitchTo::File,
+        _ => return Err(Problem::bad_request("say one of `stage`, `rollback` and `file`")),
+    };
+    let (reply, done) = oneshot::channel();
+    let command = Command::Switch { switch: SwitchRequest { service, to, force: body.force }, reply };
+    let outcome = asked(&api.context.commands, command, done, WRITER).await?.map_err(Problem::from)?;
+    let SwitchOutcome { service, stage, before } = outcome;
+    let model = api.context.shared.load_full().model.clone();
+    let ttl = model.find_services(&service).first().map_or(0, |id| model.service(*id).ttl.as_secs());
+    let cached_for_s = if stage == before { 0 } else { ttl };
+    Ok(Json(Switched { service, stage, before, cached_for_s }))
+}
+
+impl From<SwitchError> for Problem {
+    fn from(error: SwitchError) -> Problem {
+        let status = match &error {
+            SwitchError::Unknown { .. } | SwitchError::Refused(Refusal::UnknownStage { .. }) => StatusCode::NOT_FOUND,
+            SwitchError::Ambiguous { .. } | SwitchError::Refused(_) => StatusCode::CONFLICT,
+            SwitchError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, error.to_string())
+    }
+}

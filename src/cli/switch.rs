@@ -1,0 +1,59 @@
+//! `meridian switch`: another stage for a service of a running server, and back.
+
+use clap::Args;
+
+use crate::admin::switch::{SwitchBody, Switched};
+
+use super::live::Server;
+use super::output::{self, Outcome};
+
+/// Switch a service to another of its stages, such as from blue to green
+///
+/// A stage without any region that is up is refused, unless it is forced. What was switched holds, also
+/// over restarts, until the next switch.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meridian switch www green                  from now on, answers are of stage green
+  meridian switch www --rollback             back to the stage before
+  meridian switch www --file                 to the stage that the zone file says is active")]
+pub struct Switch {
+    /// The service: its whole name, or what comes before the origin
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    /// The stage to switch to
+    #[arg(value_name = "STAGE", required_unless_present_any = ["rollback", "file"], conflicts_with_all = ["rollback", "file"])]
+    stage: Option<String>,
+    /// Go back to the stage before the last switch
+    #[arg(long, conflicts_with = "file")]
+    rollback: bool,
+    /// Go to the stage that the zone file says is active
+    #[arg(long)]
+    file: bool,
+    /// Switch also where no region of the stage is up
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Switch {
+    pub fn run(&self) -> Outcome {
+        let (rollback, file, force) = (self.rollback, self.file, self.force);
+        let body = SwitchBody { stage: self.stage.clone(), rollback, file, force };
+        let done = self.server.ask(async |server| server.switch(&self.service, &body).await)?;
+        output::print(&in_words(&done))
+    }
+}
+
+fn in_words(done: &Switched) -> String {
+    let Switched { service, stage, before, cached_for_s } = done;
+    if stage == before {
+        return format!("{service}: on stage {stage}, as before\n");
+    }
+    format!(
+        "{service}: switched from stage {before} to {stage}\n  \
+         resolvers may hold answers of stage {before} for {cached_for_s} s yet\n  \
+         back: meridian switch {service} --rollback\n"
+    )
+}

@@ -1,0 +1,421 @@
+//! Policies at work: what a service's tree of groups makes of a place and of the regions' states.
+//!
+//! ```text
+//!   tree + states ─▶ Picker ─┬─▶ pick(site, route) ─▶ Cell     what clients there get
+//!   (one service)              └─▶ leaves(site, route)           which decisions by score they reach
+//! ```
+//!
+//! Each group either has something for a place, or nothing: no eligible region below it. Then the
+//! group above takes its next child. What is left to each client, such as shares, becomes a
+//! [`Pick`]; all else is settled here, once per site and route.
+
+use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weight};
+
+use super::cell::{Branch, Cell, Pick, Share, SplitBy};
+use super::eligible::{Eligible, Footing};
+use super::pick::Identity;
+use super::planner::{Leaf, Planned, leaf_of};
+use super::route::{Route, Router};
+use super::score::{model_rtt, total_ms};
+use super::sites::Sites;
+use super::standing::RegionState;
+
+/// Regions whose scores are further apart than this do not share a place's clients: the share
+/// of the worse would be below e^-4, 1.8 %.
+pub const TIER_MS: f64 = 20.0;
+/// How soft the choice within a tier is: a region this much worse gets 1/e of the share.
+const SOFTNESS_MS: f64 = 5.0;
+/// Children this near one another are equally near, and share clients alike.
+const ALIKE_MS: f64 = 1e-6;
+
+/// What every service's picks are made from.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    pub model: &'a Model,
+    /// Indexed by [`RegionId`].
+    pub states: &'a [RegionState],
+    /// Indexed by [`RegionId`].
+    pub identities: &'a [Identity],
+    /// `None` only where no service asks how far anything is.
+    pub sites: Option<&'a Sites>,
+    /// Of the same sites.
+    pub planned: Option<&'a Planned>,
+    pub seed: u64,
+}
+
+/// One service, ready to pick for places.
+pub struct Picker<'a> {
+    ground: Ground<'a>,
+    service: &'a Service,
+    pub router: Router<'a>,
+    /// The stage an operator switched to.
+    stage: Option<GroupId>,
+    /// By group: every region that may be reached through it.
+    below: Vec<Vec<RegionId>>,
+    /// By group: who it is among others that clients are hashed to.
+    names: Vec<Identity>,
+    /// By group: what the planner knows it as; `None` where it does not plan it.
+    leaves: Vec<Option<Leaf>>,
+    /// For clients that no rule is for; then for those of each rule.
+    entries: Vec<Entry>,
+}
+
+/// Where some clients begin.
+struct Entry {
+    /// Tried in this order.
+    groups: Vec<GroupId>,
+    eligible: Eligible,
+}
+
+/// Whom a pick is made for.
+struct At<'a> {
+    site: usize,
+    route: &'a Route,
+    eligible: &'a Eligible,
+}
+
+impl<'a> Picker<'a> {
+    /// `stage`: the one an operator switched to; `None`: as the file says.
+    pub fn of(ground: Ground<'a>, service: &'a Service, stage: Option<GroupId>) -> Picker<'a> {
+        let tree = &service.policies;
+        let groups = || (0..tree.groups.len()).map(|index| GroupId(index as u16)); // as many groups as ids
+        let below = |id| tree.regions_below(id, stage);
+        let mut picker = Picker {
+            ground,
+            service,
+            router: Router::of(tree),
+            stage,
+            below: groups().map(below).collect(),
+            names: tree
+                .groups
+                .iter()
+                .map(|group| Identity::of(ground.seed, &format!("group/{}", group.name)))
+                .collect(),
+            leaves: groups().map(|id| leaf_of(service, tree.group(id))).collect(),
+            entries: Vec::new(),
+        };
+        let root = std::iter::once(vec![tree.root]);
+        let rules = tree.rules.iter().map(|rule| match rule.fence {
+            true => vec![rule.group],
+            false => vec![rule.group, tree.root],
+        });
+        picker.entries = root.chain(rules).map(|groups| picker.entry(groups)).collect();
+        picker
+    }
+
+    fn entry(&self, groups: Vec<GroupId>) -> Entry {
+        let regions: Vec<RegionId> = groups.iter().flat_map(|id| &self.below[id.index()]).copied().collect();
+        Entry { groups, eligible: Eligible::of(&regions, self.ground.states) }
+    }
+
+    /// The worst that any of its clients are on.
+    pub fn footing(&self) -> Footing {
+        self.entries.iter().map(|entry| entry.eligible.footing).max().unwrap_or(Footing::Firm)
+    }
+
+    /// What clients at a site that are sent this way get.
+    pub fn cell(&self, site: usize, route: &Route) -> Cell {
+        let entry = self.entry_of(route);
+        let at = At { site, route, eligible: &entry.eligible };
+        let picks = entry.groups.iter().filter_map(|&group| self.pick(group, &at, None));
+        // Every entry has regions, and of them some are eligible.
+        let pick = Pick::first_of(picks).unwrap_or(Pick::One(self.service.regions[0]));
+        Cell { pick, footing: entry.eligible.footing }
+    }
+
+    /// Which decisions by score these clients come to, and which part of them each: 0 to 1, summing
+    /// to 1 at most. The others are sent somewhere without one.
+    pub fn leaves(&self, site: usize, route: &Route) -> Vec<(&Leaf, f64)> {
+        let entry = self.entry_of(route);
+        let at = At { site, route, eligible: &entry.eligible };
+        let mut found = Vec::new();
+        if let Some(&group) = entry.groups.iter().find(|group| self.has_any(**group, &at)) {
+            self.add_leaves(group, &at, 1.0, &mut found);
+        }
+        found
+    }
+
+    /// Whether clients of one site may come to different decisions by score, or clients of some sites
+    /// to none.
+    pub fn splits_leaves(&self) -> bool {
+        let below_others = |id: GroupId| self.leaves.get(id.index()).is_none_or(Option::is_none);
+        self.leaves.iter().any(Option::is_some) && self.service.policies.entries().any(below_others)
+    }
+
+    fn entry_of(&self, route: &Route) -> &Entry {
+        let of_rule = route.rule.and_then(|rule| self.entries.get(usize::from(rule) + 1));
+        of_rule.unwrap_or(&self.entries[0])
+    }
+
+    /// `None`: nothing below is eligible. `outer`: the group whose clients were hashed to get here.
+    fn pick(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+        let group = self.service.policies.group(id);
+        let child = |child: &Child| self.child(child, at, outer);
+        match &group.policy {
+            Policy::Score => self.by_score(id, at, outer),
+            Policy::Nearest | Policy::Latency => self.by_nearness(group, at, outer),
+            Policy::Failover => Pick::first_of(group.children.iter().filter_map(child)),
+            Policy::Geo(_) => Pick::first_of(self.in_order(id, at).filter_map(child)),
+            Policy::Stage { .. } => self.pick(self.service.policies.active_child(group, self.stage)?, at, outer),
+            Policy::Weighted(weights) => split(SplitBy::Key, self.branches(&group.children, weights, at, outer)),
+            Policy::Sticky(weights) => split(SplitBy::Network, self.branches(&group.children, weights, at, outer)),
+            Policy::Multi { answers, weights } => {
+                let branches = self.branches(&group.children, weights, at, outer);
+                match split(SplitBy::Key, branches)? {
+                    Pick::Split { branches, .. } => Some(Pick::Many { answers: *answers, branches }),
+                    only => Some(only),
+                }
+            }
+            Policy::Canary { share } => {
+                let mut halves = group.children.iter().map(child);
+                match (halves.next().flatten(), halves.next().flatten()) {
+                    (Some(inside), Some(outside)) => {
+                        let salt = self.names[id.index()];
+                        Some(Pick::Cohort { share: *share, salt, of: Box::new([inside, outside]) })
+                    }
+                    (inside, outside) => inside.or(outside),
+                }
+            }
+        }
+    }
+
+    fn child(&self, child: &Child, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+        match *child {
+            Child::Region(region) => at.eligible.has(region).then(|| self.region(region, at)),
+            Child::Group(group) => self.pick(group, at, outer),
+        }
+    }
+
+    fn region(&self, region: RegionId, at: &At<'_>) -> Pick {
+        let shed = self.ground.states.get(region.index()).map_or(0.0, |state| state.shed);
+        match Weight::new(shed) {
+            // With nothing better left, there is nowhere to shed to.
+            Some(shed) if at.eligible.footing == Footing::Firm && shed.get() > 0.0 => {
+                let salt = self.identity(region).within(Identity::of(self.ground.seed, "shed"));
+                Pick::Shedding { region, shed, salt }
+            }
+            _ => Pick::One(region),
+        }
+    }
+
+    /// Those of the children that have something, with their weights.
+    fn branches(&self, children: &[Child], weights: &[Weight], at: &At<'_>, outer: Option<Identity>) -> Vec<Branch> {
+        let branch = |(index, child): (usize, &Child)| {
+            let weight = weights.get(index).copied().unwrap_or(Weight::ONE);
+            self.branch(child, weight, at, outer)
+        };
+        children.iter().enumerate().filter_map(branch).collect()
+    }
+
+    /// A child among others that clients are hashed to. Inside of it they are hashed anew.
+    fn branch(&self, child: &Child, weight: Weight, at: &At<'_>, outer: Option<Identity>) -> Option<Branch> {
+        let own = match *child {
+            Child::Region(region) => self.identity(region),
+            Child::Group(group) => self.names[group.index()],
+        };
+        let identity = outer.map_or(own, |outer| own.within(outer));
+        Some(Branch { identity, weight, pick: self.child(child, at, Some(identity))? })
+    }
+
+    /// The nearest child; those equally near share clients alike.
+    fn by_nearness(&self, group: &Group, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+        let far = |region| self.far_ms(&group.policy, at.site, region) + self.service.bias_ms(region);
+        let mut children: Vec<(f64, &Child)> =
+            group.children.iter().map(|child| (self.best_of(child, at, far), child)).collect();
+        children.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let alike = children.chunk_by(|(a, _), (b, _)| b - a <= ALIKE_MS);
+        Pick::first_of(alike.filter_map(|alike| {
+            let branches = alike.iter().filter_map(|(_, child)| self.branch(child, Weight::ONE, at, outer));
+            split(SplitBy::Key, branches.collect())
+        }))
+    }
+
+    /// How far a region is, in milliseconds, as this policy counts it.
+    fn far_ms(&self, policy: &Policy, site: usize, region: RegionId) -> f64 {
+        let Some(sites) = self.ground.sites else { return 0.0 };
+        match policy {
+            Policy::Nearest => model_rtt(sites.position(site), self.ground.model.region(region).coordinates).ms,
+            _ => sites.rtt_ms(self.ground.model, site, region),
+        }
+    }
+
+    /// The least that `count` says of a region, or of the eligible ones in a group.
+    fn best_of(&self, child: &Child, at: &At<'_>, count: impl Fn(RegionId) -> f64) -> f64 {
+        match *child {
+            Child::Region(region) => count(region),
+            Child::Group(group) => {
+                let eligible = self.below[group.index()].iter().filter(|region| at.eligible.has(**region));
+                eligible.map(|&region| count(region)).fold(f64::INFINITY, f64::min)
+            }
+        }
+    }
+
+    /// The planner's shares where there are any; then tier by tier.
+    fn by_score(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+        let group = self.service.policies.group(id);
+        let planned = self.planned(id, at, outer);
+        if planned.as_ref().is_some_and(Pick::is_sure) {
+            return planned;
+        }
+        let totals: Vec<f64> = group
+            .children
+            .iter()
+            .map(|child| self.best_of(child, at, |region| self.total_ms(at.site, region)))
+            .collect();
+        Pick::first_of(planned.into_iter().chain(self.tier_picks(group, &totals, at, outer)))
+    }
+
+    fn tier_picks(&self, group: &Group, totals: &[f64], at: &At<'_>, outer: Option<Identity>) -> Vec<Pick> {
+        let tiers = tiers(totals);
+        let count = tiers.iter().max().map_or(0, |last| last + 1);
+        let mut picks: Vec<Pick> = Vec::new();
+        for tier in 0..count {
+            let inside = || (0..totals.len()).filter(|&index| tiers[index] == tier);
+            let best = inside().map(|index| totals[index]).fold(f64::INFINITY, f64::min);
+            let branches = inside().filter_map(|index| {
+                let weight = Weight::new((-(totals[index] - best) / SOFTNESS_MS).exp())?;
+                self.branch(&group.children[index], weight, at, outer)
+            });
+            picks.extend(split(SplitBy::Key, branches.collect()));
+            if picks.last().is_some_and(Pick::is_sure) {
+                break;
+            }
+        }
+        picks
+    }
+
+    /// The planner's shares, of the regions that are still eligible; `None` where none of them is.
+    fn planned(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+        let leaf = self.leaves.get(id.index())?.as_ref()?;
+        let shares = self.ground.planned?.shares(leaf, at.site)?;
+        let branch =
+            |&Share { region, weight }: &Share| self.branch(&Child::Region(region), Weight::new(weight)?, at, outer);
+        split(SplitBy::Key, shares.iter().filter_map(branch).collect())
+    }
+
+    fn total_ms(&self, site: usize, region: RegionId) -> f64 {
+        let Ground { model, states, sites, .. } = self.ground;
+        let rtt_ms = sites.map_or(0.0, |sites| sites.rtt_ms(model, site, region)) + self.service.bias_ms(region);
+        let price_ms = states.get(region.index()).map_or(0.0, |state| state.price_ms);
+        total_ms(self.service.weights, rtt_ms, price_ms, model.region(region).cost)
+    }
+
+    /// The children of a `geo` group as they are tried: the lists for the place, then in order.
+    fn in_order<'s>(&'s self, id: GroupId, at: &At<'_>) -> impl Iterator<Item = &'s Child> + use<'s, 'a> {
+        let children = &self.service.policies.group(id).children;
+        let listed: Vec<u16> = self.router.preferred(id, at.route).collect();
+        listed.into_iter().filter_map(|index| children.get(usize::from(index))).chain(children)
+    }
+
+    fn identity(&self, region: RegionId) -> Identity {
+        self.ground.identities.get(region.index()).copied().unwrap_or_default()
+    }
+
+    fn has_any(&self, id: GroupId, at: &At<'_>) -> bool {
+        self.below[id.index()].iter().any(|region| at.eligible.has(*region))
+    }
+
+    fn add_leaves<'s>(&'s self, id: GroupId, at: &At<'_>, of: f64, found: &mut Vec<(&'s Leaf, f64)>) {
+        if let Some(leaf) = self.leaves.get(id.index()).and_then(Option::as_ref) {
+            match found.iter_mut().find(|(known, _)| *known == leaf) {
+                Some((_, part)) => *part += of,
+                None => found.push((leaf, of)),
+            }
+            return;
+        }
+        for (child, part) in self.parts(id, at) {
+            self.add_leaves(child, at, of * part, found);
+        }
+    }
+
+    /// The groups among a group's children that clients go on to, with the part of each.
+    fn parts(&self, id: GroupId, at: &At<'_>) -> Vec<(GroupId, f64)> {
+        let group = self.service.policies.group(id);
+        let has = |child: &Child| match *child {
+            Child::Region(region) => at.eligible.has(region),
+            Child::Group(group) => self.has_any(group, at),
+        };
+        fn only(child: Option<&Child>) -> Vec<(&Child, f64)> {
+            child.map(|child| vec![(child, 1.0)]).unwrap_or_default()
+        }
+        let parts: Vec<(&Child, f64)> =
+            match &group.policy {
+                Policy::Failover => only(group.children.iter().find(|child| has(child))),
+                Policy::Geo(_) => only(self.in_order(id, at).find(|child| has(child))),
+                Policy::Stage { .. } => {
+                    let stage = self.service.policies.active_child(group, self.stage);
+                    return stage.map(|stage| (stage, 1.0)).into_iter().collect();
+                }
+                Policy::Score => only(self.least(group, at, |region| self.total_ms(at.site, region))),
+                Policy::Nearest | Policy::Latency => only(self.least(group, at, |region| {
+                    self.far_ms(&group.policy, at.site, region) + self.service.bias_ms(region)
+                })),
+                Policy::Weighted(weights) | Policy::Sticky(weights) | Policy::Multi { weights, .. } => {
+                    let weight = |index: usize| weights.get(index).map_or(1.0, |weight| weight.get());
+                    let open = || group.children.iter().enumerate().filter(|(_, child)| has(child));
+                    let sum: f64 = open().map(|(index, _)| weight(index)).sum();
+                    let count = open().count() as f64;
+                    open().map(|(at, child)| (child, if sum > 0.0 { weight(at) / sum } else { 1.0 / count })).collect()
+                }
+                Policy::Canary { share } => match (group.children.first(), group.children.get(1)) {
+                    (Some(inside), Some(outside)) if has(inside) && has(outside) => {
+                        vec![(inside, share.get()), (outside, 1.0 - share.get())]
+                    }
+                    (inside, outside) => only(inside.filter(|child| has(child)).or(outside)),
+                },
+            };
+        let groups = parts.into_iter().filter_map(|(child, part)| match child {
+            Child::Group(group) => Some((*group, part)),
+            Child::Region(_) => None,
+        });
+        groups.collect()
+    }
+
+    fn least<'s>(&'s self, group: &'s Group, at: &At<'_>, count: impl Fn(RegionId) -> f64) -> Option<&'s Child> {
+        let of_eligible = |child: &Child| match *child {
+            Child::Region(region) if !at.eligible.has(region) => f64::INFINITY,
+            _ => self.best_of(child, at, &count),
+        };
+        group.children.iter().min_by(|a, b| of_eligible(a).total_cmp(&of_eligible(b)))
+    }
+}
+
+/// Clients shared out by weight; all alike where none has any. `None` where there is no branch.
+fn split(by: SplitBy, mut branches: Vec<Branch>) -> Option<Pick> {
+    if branches.iter().any(|branch| branch.weight.get() > 0.0) {
+        branches.retain(|branch| branch.weight.get() > 0.0);
+    } else {
+        branches.iter_mut().for_each(|branch| branch.weight = Weight::ONE);
+    }
+    match branches.len() {
+        0 | 1 => branches.pop().map(|branch| branch.pick),
+        _ => Some(Pick::Split { by, branches: branches.into() }),
+    }
+}
+
+/// Each child's tier, from 0, in the order of `totals`: the best and all within [`TIER_MS`] of it,
+/// then the best of the rest and all within that of it, and so on.
+///
+/// Cut over *all* regions, whatever their health, so that a region that is lost moves only its own
+/// clients: within a tier the others keep theirs (rendezvous), and a tier that is lost as a whole
+/// had no other clients.
+pub fn tiers(totals: &[f64]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..totals.len()).collect();
+    order.sort_by(|&a, &b| totals[a].total_cmp(&totals[b]));
+    let mut tiers = vec![0; totals.len()];
+    let mut tier = 0;
+    let mut best = f64::NEG_INFINITY;
+    for index in order {
+        if best == f64::NEG_INFINITY {
+            best = totals[index];
+        } else if totals[index] - best > TIER_MS {
+            tier += 1;
+            best = totals[index];
+        }
+        tiers[index] = tier;
+    }
+    tiers
+}
+
+#[cfg(test)]
+mod tests;
