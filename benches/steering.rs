@@ -3,7 +3,8 @@
 //!
 //! 240 cities, 4,700 resolvers, 8 regions; total capacity 1.4 × the peak, two regions below their
 //! local peak. `day`: a brown-out, a dead region that comes back cold, a ×2.5 flash crowd, a
-//! flapping region. `feeds`: two feeds killed, one that lies, one 120 s old. `steady`: nothing.
+//! flapping region. `feeds`: two feeds killed, one that lies, one 120 s old (`feeds-silent`, `-lie`,
+//! `-frozen`, `-late`: these alone). `steady`: nothing.
 //!
 //! ```text
 //! cargo bench --bench steering -- --seed 1 --scenario day
@@ -22,10 +23,11 @@ use std::time::Instant;
 
 use meridian::model::Coordinates;
 use meridian::simulate::baselines::{Baseline, Way};
-use meridian::simulate::day::{Course, Loss, Minute, Record, Second, Steering, play};
+use meridian::simulate::day::{Course, Minute, Record, Second, Steering, play};
 use meridian::simulate::globe::{Drawing, Globe};
 use meridian::simulate::incident::{Incident, What};
-use meridian::simulate::{Answer, Simulation, Site};
+use meridian::simulate::summary::{OfLoss, Summary};
+use meridian::simulate::{Answer, Simulation, Site, report};
 
 const WARM_UP_S: u64 = 900;
 const PEAK_DEMAND: f64 = 1_000_000.0;
@@ -39,52 +41,54 @@ fn main() -> ExitCode {
         }
     };
     let mut missed = 0;
-    let mut scores = Vec::new();
+    let mut days = Vec::new();
     for seed in options.seed..options.seed + options.seeds {
-        let globe = draw(seed, &options);
-        let course = course(&globe, seed, &options);
-        println!("seed {seed}, {}: {}", options.scenario, told(&globe, &course));
-        let began = Instant::now();
-        let record = if options.in_process {
-            play(&globe, &course, &mut in_process(&globe))
-        } else {
-            Process::start(&options.binary, &globe).and_then(|mut process| play(&globe, &course, &mut process))
-        };
-        let record = match record {
-            Ok(record) => record,
+        match one_day(seed, &options) {
+            Ok((summary, of_day)) => {
+                missed += of_day;
+                days.push(summary);
+            }
             Err(error) => {
                 eprintln!("error: {error}");
                 return ExitCode::FAILURE;
             }
-        };
-        let queries: u64 = record.minutes.iter().map(|minute| minute.queries).sum();
-        println!("  {queries} queries in {:.1} s", began.elapsed().as_secs_f64());
-        let score = Score::of(&record);
-        missed += score.print("meridian", &options.scenario);
-        print_causes(&record, &course);
-        if let Some(path) = &options.minutes
-            && let Err(error) = write_minutes(path, &record)
-        {
-            eprintln!("error: {path}: {error}");
         }
-        if options.baselines {
-            for (name, way) in [("nearest", Way::Nearest), ("greedy score", Way::GreedyScore)] {
-                match play(&globe, &course, &mut Baseline::new(way, &globe)) {
-                    Ok(record) => _ = Score::of(&record).print(name, &options.scenario),
-                    Err(error) => eprintln!("error: {error}"),
-                }
-            }
-        }
-        scores.push(score);
     }
-    if scores.len() > 1 {
-        print_together(&scores);
+    if days.len() > 1 {
+        print_together(&days);
     }
     if options.check && missed > 0 {
         eprintln!("{missed} targets missed");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// What came of it, and how many targets were missed.
+fn one_day(seed: u64, options: &Options) -> io::Result<(Summary, usize)> {
+    let globe = draw(seed, options);
+    let course = course(&globe, seed, options);
+    println!("seed {seed}, {}: {}", options.scenario, told(&globe, &course));
+    let began = Instant::now();
+    let record = if options.in_process {
+        play(&globe, &course, &mut in_process(&globe))?
+    } else {
+        play(&globe, &course, &mut Process::start(&options.binary, &globe)?)?
+    };
+    let summary = Summary::of(&globe.world, &record, WARM_UP_S);
+    println!("  {} queries in {:.1} s", summary.queries, began.elapsed().as_secs_f64());
+    let missed = print(&summary, "meridian", &options.scenario);
+    print_causes(&record, &course);
+    if let Some(path) = &options.minutes {
+        write_minutes(path, &record)?;
+    }
+    if options.baselines {
+        for (name, way) in [("nearest", Way::Nearest), ("greedy score", Way::GreedyScore)] {
+            let record = play(&globe, &course, &mut Baseline::new(way, &globe))?;
+            print(&Summary::of(&globe.world, &record, WARM_UP_S), name, &options.scenario);
+        }
+    }
+    Ok((summary, missed))
 }
 
 struct Options {
@@ -142,8 +146,8 @@ impl Options {
                 _ => return Err(format!("`{word}` is not known: see benches/steering.rs")),
             }
         }
-        if !["day", "feeds", "steady"].contains(&options.scenario.as_str()) {
-            return Err(format!("`{}` is none of day, feeds, steady", options.scenario));
+        if !SCENARIOS.contains(&options.scenario.as_str()) {
+            return Err(format!("`{}` is none of {}", options.scenario, SCENARIOS.join(", ")));
         }
         if !bench {
             // `cargo test --benches`, which says no `--bench`, only wants to know that this runs.
@@ -152,6 +156,8 @@ impl Options {
         Ok(options)
     }
 }
+
+const SCENARIOS: [&str; 7] = ["day", "feeds", "feeds-silent", "feeds-lie", "feeds-frozen", "feeds-late", "steady"];
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number that fits"))
@@ -219,8 +225,8 @@ fn course(globe: &Globe, seed: u64, options: &Options) -> Course {
     let mut chance = fastrand::Rng::with_seed(seed ^ 0x6461_7973);
     let incidents = match options.scenario.as_str() {
         "day" => day(globe, seed, &mut chance),
-        "feeds" => feeds(globe, &mut chance),
-        _ => Vec::new(),
+        "steady" => Vec::new(),
+        other => feeds(globe, other.strip_prefix("feeds-"), &mut chance),
     };
     Course {
         warm_up_s: WARM_UP_S,
@@ -311,21 +317,25 @@ fn cluster(globe: &Globe, chance: &mut fastrand::Rng) -> Vec<usize> {
     near.into_iter().take_while(wanted).collect()
 }
 
-fn feeds(globe: &Globe, chance: &mut fastrand::Rng) -> Vec<Incident> {
+/// All four troubles, or one of them: `silent`, `lie`, `frozen`, `late`.
+fn feeds(globe: &Globe, only: Option<&str>, chance: &mut fastrand::Rng) -> Vec<Incident> {
     let mut regions: Vec<usize> = (0..globe.world.regions.len()).collect();
     chance.shuffle(&mut regions);
-    let from = |hours: u64| WARM_UP_S + hours * 3600;
-    let lies = match chance.bool() {
-        true => What::FeedLies { region: regions[2], factor: 0.2 },
-        false => What::FeedFrozen { region: regions[2] },
-    };
-    let whats = [
-        (1, What::FeedSilent { region: regions[0] }),
-        (3, What::FeedSilent { region: regions[1] }),
-        (2, lies),
-        (0, What::FeedLate { region: regions[3], late_s: 120 }),
+    let lies = if only.map_or_else(|| chance.bool(), |only| only == "lie") { "lie" } else { "frozen" };
+    let troubles = [
+        ("silent", 1, What::FeedSilent { region: regions[0] }),
+        ("silent", 3, What::FeedSilent { region: regions[1] }),
+        ("lie", 2, What::FeedLies { region: regions[2], factor: 0.2 }),
+        ("frozen", 2, What::FeedFrozen { region: regions[2] }),
+        ("late", 0, What::FeedLate { region: regions[3], late_s: 120 }),
     ];
-    whats.into_iter().map(|(hour, what)| Incident { from_s: from(hour), until_s: u64::MAX / 2, what }).collect()
+    let wanted = |name: &str| match only {
+        Some(only) => name == only,
+        None => !["lie", "frozen"].contains(&name) || name == lies,
+    };
+    let troubles = troubles.into_iter().filter(|(name, ..)| wanted(name));
+    let begins = |hour: u64| WARM_UP_S + hour * 3600;
+    troubles.map(|(_, hour, what)| Incident { from_s: begins(hour), until_s: u64::MAX / 2, what }).collect()
 }
 
 fn told(globe: &Globe, course: &Course) -> String {
@@ -339,118 +349,70 @@ fn told(globe: &Globe, course: &Course) -> String {
             format!("{} {:.0}k (local peak {:.0}k)", region.name, region.capacity / 1e3, local / 1e3)
         })
         .collect();
-    let name = |region: usize| &globe.world.regions[region].name;
     let what = |incident: &Incident| {
-        let what = match &incident.what {
-            What::Dead { region, .. } => format!("{} dead", name(*region)),
-            What::BrownOut { region, part } => format!("{} at {part}", name(*region)),
-            What::Flapping { region, up_s, down_s } => format!("{} {down_s} s down, {up_s} s up", name(*region)),
-            What::FlashCrowd { cities, factor, .. } => {
-                let part: f64 = cities.iter().map(|&city| globe.city_peaks[city]).sum::<f64>();
-                let all: f64 = globe.city_peaks.iter().sum();
-                format!("×{factor} around {}, {:.1} %", globe.world.locations[cities[0]].name, 100.0 * part / all)
+        let of = match &incident.what {
+            What::FlashCrowd { cities, .. } => {
+                let part: f64 = cities.iter().map(|&city| globe.city_peaks[city]).sum();
+                format!(" ({:.1} %)", 100.0 * part / globe.city_peaks.iter().sum::<f64>())
             }
-            What::FeedSilent { region } => format!("{} silent", name(*region)),
-            What::FeedLies { region, factor } => format!("{} reports ×{factor}", name(*region)),
-            What::FeedFrozen { region } => format!("{} frozen", name(*region)),
-            What::FeedLate { region, late_s } => format!("{} {late_s} s late", name(*region)),
+            _ => String::new(),
         };
-        format!("{} {what}", clock(incident.from_s))
+        format!("{} {}{of}", report::clock(course, incident.from_s), report::told(&globe.world, incident))
     };
     let incidents: Vec<String> = course.incidents.iter().map(what).collect();
     format!("{}\n  {}", regions.join(", "), incidents.join("; "))
 }
 
-fn clock(second: u64) -> String {
-    format!("{:02}:{:02}", second / 3600, second / 60 % 60)
-}
-
 // ---------------------------------------------------------------------------------------------
 // Scores
 
-struct Score {
-    ratio: f64,
-    parts: [f64; 4],
-    overload_s: f64,
-    moved: f64,
-    steady_minutes: usize,
-    last_answer_s: Option<u64>,
-    moved_after_loss: Option<f64>,
-    ample: bool,
+/// Prints a row per target; how many were missed.
+fn print(summary: &Summary, name: &str, scenario: &str) -> usize {
+    let Summary { rtt_ms, dollars, failed, best_ms, .. } = summary;
+    let (cost, failed) = (5.0 * dollars, 1000.0 * failed);
+    println!("  {name}: RTT {rtt_ms:.2} + cost {cost:.2} + failed {failed:.2} ms; optimum {best_ms:.2}");
+    let (most_overload, overload_target) =
+        if scenario.starts_with("feeds") { (5.0, "≤ 5 s") } else { (1.0, "≤ 1 s") };
+    let mut missed = 0;
+    let mut row = |what: &str, figure: String, target: &str, met: bool| {
+        missed += usize::from(!met);
+        println!("    {what:24} {figure:>14}   {target:24} {}", if met { "ok" } else { "MISSED" });
+    };
+    let ratio = summary.ratio();
+    row("J / optimum", format!("{ratio:.4}"), "≤ 1.05", ratio <= 1.05);
+    let overload_s = summary.overload_s;
+    row("overload", format!("{overload_s:.2} s"), overload_target, overload_s <= most_overload);
+    if let Some(moved) = summary.moved_per_minute {
+        row("moved when steady", format!("{:.3} %/min", 100.0 * moved), "≤ 0.15 %/min", moved <= 0.0015);
+    }
+    for OfLoss { last_answer_s, moved, ample, .. } in &summary.losses {
+        let last = last_answer_s.unwrap_or(0);
+        row("last answer after death", format!("{last} s"), "≤ 7 s", last <= 7);
+        let target = if *ample { "≤ 1.05 × lost" } else { "(capacity is not ample)" };
+        row("moved after loss", format!("{moved:.3} × lost"), target, *moved <= 1.05 || !ample);
+    }
+    missed
 }
 
-impl Score {
-    fn of(record: &Record) -> Score {
-        let demand: f64 = record.minutes.iter().map(|minute| minute.demand).sum();
-        let mean = |of: &dyn Fn(&Minute) -> f64| {
-            record.minutes.iter().map(|minute| of(minute) * minute.demand).sum::<f64>() / demand
-        };
-        let steady: Vec<&Minute> = record.minutes.iter().filter(|minute| minute.steady).collect();
-        let loss: Option<&Loss> = record.losses.first();
-        Score {
-            ratio: mean(&|m| m.cost_ms) / mean(&|m| m.best_ms),
-            parts: [
-                mean(&|m| m.rtt_ms),
-                mean(&|m| 5.0 * m.dollars),
-                mean(&|m| 1000.0 * m.failed),
-                mean(&|m| m.best_ms),
-            ],
-            overload_s: record.minutes.iter().map(|minute| minute.overload_s).sum(),
-            moved: steady.iter().map(|minute| minute.moved).sum::<f64>() / steady.len().max(1) as f64,
-            steady_minutes: steady.len(),
-            last_answer_s: loss.map(|loss| loss.last_answer_s.unwrap_or(0)),
-            moved_after_loss: loss.map(|loss| loss.moved / loss.lost),
-            ample: loss.is_some_and(|loss| loss.ample),
-        }
-    }
+/// One figure of a day.
+type Figure = fn(&Summary) -> f64;
 
-    /// How many targets were missed.
-    fn print(&self, name: &str, scenario: &str) -> usize {
-        let [rtt, cost, failed, best] = self.parts;
-        println!("  {name}: RTT {rtt:.2} + cost {cost:.2} + failed {failed:.2} ms; optimum {best:.2}");
-        let most_overload = if scenario == "feeds" { 5.0 } else { 1.0 };
-        let mut rows = vec![
-            ("J / optimum", format!("{:.4}", self.ratio), "≤ 1.05", self.ratio <= 1.05),
-            (
-                "overload",
-                format!("{:.2} s", self.overload_s),
-                if scenario == "feeds" { "≤ 5 s" } else { "≤ 1 s" },
-                self.overload_s <= most_overload,
-            ),
-            (
-                "moved when steady",
-                format!("{:.3} %/min", 100.0 * self.moved),
-                "≤ 0.15 %/min",
-                self.moved <= 0.0015 || self.steady_minutes == 0,
-            ),
-        ];
-        if let Some(last) = self.last_answer_s {
-            rows.push(("last answer after death", format!("{last} s"), "≤ 7 s", last <= 7));
-        }
-        if let Some(moved) = self.moved_after_loss {
-            let target = if self.ample { "≤ 1.05 × lost" } else { "(capacity is not ample)" };
-            rows.push(("moved after loss", format!("{moved:.3} × lost"), target, moved <= 1.05 || !self.ample));
-        }
-        let mark = |met: bool| if met { "ok" } else { "MISSED" };
-        for (what, figure, target, met) in &rows {
-            println!("    {what:24} {figure:>14}   {target:24} {}", mark(*met));
-        }
-        rows.iter().filter(|row| !row.3).count()
-    }
-}
+const FIGURES: [(&str, Figure); 5] = [
+    ("J / optimum", |s| s.ratio()),
+    ("overload, s", |s| s.overload_s),
+    ("moved when steady, %/min", |s| 100.0 * s.moved_per_minute.unwrap_or(0.0)),
+    ("last answer, s", |s| s.losses.iter().filter_map(|loss| loss.last_answer_s).max().unwrap_or(0) as f64),
+    ("moved after ample loss, × lost", |s| {
+        s.losses.iter().filter(|loss| loss.ample).map(|loss| loss.moved).fold(1.0, f64::max)
+    }),
+];
 
-fn print_together(scores: &[Score]) {
-    let worst = |of: &dyn Fn(&Score) -> f64| scores.iter().map(of).fold(0.0, f64::max);
-    let mean = |of: &dyn Fn(&Score) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
-    println!("{} seeds, mean and worst:", scores.len());
-    for (what, of) in [
-        ("J / optimum", &(|s: &Score| s.ratio) as &dyn Fn(&Score) -> f64),
-        ("overload, s", &|s| s.overload_s),
-        ("moved when steady, %/min", &|s| 100.0 * s.moved),
-        ("last answer, s", &|s| s.last_answer_s.unwrap_or(0) as f64),
-        ("moved after ample loss, × lost", &|s| s.moved_after_loss.filter(|_| s.ample).unwrap_or(1.0)),
-    ] {
-        println!("    {what:32} {:>8.4} {:>8.4}", mean(of), worst(of));
+fn print_together(days: &[Summary]) {
+    println!("{} seeds, mean and worst:", days.len());
+    for (what, of) in FIGURES {
+        let mean = days.iter().map(of).sum::<f64>() / days.len() as f64;
+        let worst = days.iter().map(of).fold(0.0, f64::max);
+        println!("    {what:32} {mean:>8.4} {worst:>8.4}");
     }
 }
 

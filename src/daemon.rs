@@ -27,7 +27,7 @@ use crate::control::load_report::Scraper;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
-use crate::control::rum::Measurements;
+use crate::control::rum::{Measurements, listener};
 use crate::control::switches::SwitchStore;
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
@@ -216,8 +216,9 @@ impl Bound {
 fn open_files(config: &Config) -> u64 {
     const REST: usize = 512;
     let Limits { tcp_connections, probes, .. } = config.limits;
+    let browsers = if config.listen.rum.is_some() { listener::CONNECTIONS } else { 0 };
     // One load report under way per region at most.
-    tcp_connections.saturating_add(probes).saturating_add(MAX_REGIONS).saturating_add(REST) as u64
+    [tcp_connections, probes, MAX_REGIONS, browsers].into_iter().fold(REST, usize::saturating_add) as u64
 }
 
 /// Raises this process's own limit of open files towards `needed`, as far as the system lets it. The

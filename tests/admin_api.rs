@@ -376,6 +376,14 @@ async fn overrides_take_and_say_what_follows() {
     let status = client.status().await.expect("a status");
     assert_eq!(status["regions"][1]["standing"], "drain");
     assert_eq!(status["services"][1]["footing"], "only_draining");
+    let drain = &status["regions"][1]["drain"];
+    assert_eq!(
+        (&drain["basis"], &drain["safe"], &drain["share_left"]),
+        (&json!("answered"), &json!(false), &json!(1.0))
+    );
+    assert!(drain["since_unix_s"].is_u64() && drain["safe_at_unix_s"].is_null(), "{drain}");
+    let seoul = &status["regions"][0];
+    assert_eq!((&seoul["offered"], &seoul["held_s"], &seoul["drain"]), (&json!(1.0), &Value::Null, &Value::Null));
     let kept = OverrideStore::new(&fixture.state.path().join("state")).load().expect("kept");
     assert_eq!(kept.overrides, BTreeMap::from([("frankfurt@gslb.example".to_owned(), Override::Drain)]));
     let back = client.say("frankfurt@gslb.example", Override::Auto).await.expect("said");
@@ -549,6 +557,9 @@ async fn metrics_parse_and_every_one_has_help() {
     assert_eq!(value(r#"meridian_dropped_total{reason="short"}"#), 1.0);
     assert_eq!(value("meridian_service_answers_total"), 1.0);
     assert_eq!(value("meridian_demand_samples_total"), 1.0);
+    assert_eq!(value(r#"meridian_region_offered_ratio{region="seoul@gslb.example"}"#), 1.0);
+    assert_eq!(value(r#"meridian_region_held{region="seoul@gslb.example"}"#), 0.0);
+    assert_eq!(value(r#"meridian_region_damped{region="seoul@gslb.example"}"#), 0.0);
     assert_eq!(value("meridian_demand_lost_total"), 0.0);
     assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="up"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="down"}"#), 0.0);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meridian::control::config::{self, Files, Limits, Listen, Loaded};
+use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
     Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, JsonTime,
@@ -200,6 +200,56 @@ fn an_empty_main_file_means_the_defaults() {
     assert_eq!((loaded.config.seed, loaded.config.threads, loaded.config.nsid), (0, None, None));
     let service = &loaded.model.services[0];
     assert_eq!((service.ttl, service.failover_ttl), (Ttl::saturating(30), Ttl::saturating(5)));
+}
+
+#[test]
+fn measuring_by_browsers_is_set_in_both_files() {
+    let url = |endpoints: &str, url: &str| {
+        let region = SEOUL.replace("[{ address = \"203.0.113.10\" }]", endpoints);
+        let files = with_zone(&format!("origin = \"gslb.example.com\"\n{RECORDS}{region}rum.url = \"{url}\"\n{WWW}"));
+        files.load().map(|loaded| loaded.model.regions[0].rum_url.clone()).map_err(|found| lines(&found).join("\n"))
+    };
+    let v6 = "[{ address = \"2001:db8::1\" }]";
+    let host = "[{ host = \"lb.example.net.\" }]";
+    let some = |url: &str| Ok(Some(url.to_owned()));
+    assert_eq!(url(v6, "http://{address}:8080/pixel"), some("http://[2001:db8::1]:8080/pixel"));
+    assert_eq!(url(host, "https://{host}/pixel"), some("https://lb.example.net/pixel"));
+    assert_eq!(url(v6, "https://www.example.net/pixel"), some("https://www.example.net/pixel"));
+    says(&url(v6, "https://{host}/").expect_err("no host"), &["a host name, not an address", "zones/a.toml"]);
+    says(&url(host, "https://{address}/").expect_err("no address"), &["needs a first endpoint with an address"]);
+    says(&url(host, "ftp://{host}/").expect_err("a scheme"), &["http:// or https://"]);
+    says(&url(host, "pixel").expect_err("no URL"), &["not a URL"]);
+    says(&of_region("rum = \"https://x/\""), &["rum = { url = \"https://{host}/pixel\" }"]);
+
+    let main = |text: &str| with_zone(&zone("")).with("meridian.toml", text);
+    let config = |text: &str| main(text).load().expect("loads").config;
+    assert_eq!((config("").listen.rum, config("").rum), (None, RumSettings::default()));
+    assert_eq!(config("listen.rum = \"off\"").listen.rum, None);
+    let set = config(
+        "listen.rum = \"[::]:8054\"\n[rum]\nkey_file = \"rum.key\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
+         half_life = \"12h\"\nmin_samples.operator = 7\nper_network = 1\nper_second = 9\n",
+    );
+    assert_eq!(set.listen.rum, "[::]:8054".parse().ok());
+    let RumSettings { key_file, trusted_proxies, half_life, min_samples, per_network, per_second } = set.rum;
+    assert_eq!((key_file, trusted_proxies.len()), (Some("rum.key".into()), 2));
+    assert_eq!((half_life.as_secs(), min_samples, per_network, per_second), (43_200, [20, 7, 100], 1, 9));
+    let wrong = "listen.rum = \"8054\"\n[rum]\nkeyfile = \"x\"\ntrusted_proxies = \"10.0.0.1/8\"\nhalf_life = \"1m\"\n\
+                 min_samples = { asn = 5, country = 0 }\nper_network = 0\nper_second = \"many\"\n";
+    let found = mistakes(&main(wrong));
+    let found_in = |part: &str| found.iter().any(|mistake| mistake.contains(part));
+    for part in [
+        "8054",
+        "did you mean `key_file`?",
+        "the network is 10.0.0.0/8",
+        "1h to 720h",
+        "unknown key `asn` in `rum.min_samples`",
+        "`country` is out of range",
+        "`per_network` is out of range",
+        "wrong type for `per_second`",
+    ] {
+        assert!(found_in(part), "{part}: {found:#?}");
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
 }
 
 #[test]
@@ -1042,7 +1092,7 @@ fn the_reference_lists_every_key_that_is_read() {
         .flat_map(|key| key.trim_matches(['[', ']']).split('.'))
         .collect();
     let mut read = 0;
-    for file in ["check", "load_report", "location", "policy", "region", "service", "settings", "zone"] {
+    for file in ["check", "load_report", "location", "policy", "region", "rum", "service", "settings", "zone"] {
         let text = std::fs::read_to_string(root.join(format!("src/control/config/{file}.rs"))).expect("source");
         for call in [".get(\"", ".require(\"", ".or(\"", "weight(\""] {
             for key in text.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {

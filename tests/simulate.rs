@@ -212,3 +212,35 @@ fn a_scenario_is_played_from_the_command_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(told.contains("did you mean `capacity`?") && told.matches("`capacity` is missing").count() == 2, "{told}");
 }
+
+#[test]
+fn a_configured_service_is_played_with_its_own_policy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("written");
+    std::fs::create_dir(directory.path().join("zones")).expect("a directory");
+    write("meridian.toml", "");
+    let region = |name: &str, country: &str, address: &str| {
+        format!(
+            "[region.{name}]\nlocation = {{ country = \"{country}\" }}\ncapacity = 900\n\
+             endpoints = [{{ address = \"{address}\" }}]\ncheck.tcp = {{ port = 443 }}\n"
+        )
+    };
+    let zone = "origin = \"gslb.example\"\nrecords = \"\"\"\n@ SOA ns1 hostmaster 1 1h 10m 1w 60\n@ 300 NS ns1\n\
+                @ 300 NS ns2.example.net.\nns1 A 192.0.2.53\n\"\"\"\n";
+    let service = "[service.www]\npolicy = \"failover\"\nregions = [\"near\", \"far\"]\n";
+    let regions =
+        [region("unused", "BR", "192.0.2.1"), region("far", "JP", "192.0.2.2"), region("near", "DE", "192.0.2.3")];
+    write("zones/gslb.example.toml", &format!("{zone}{}{service}", regions.concat()));
+    write(
+        "scenario.toml",
+        "config = \"meridian.toml\"\nservice = \"www.gslb.example\"\nlength = \"20m\"\nwarm_up = \"1m\"\n\
+         demand = { peak = 500, cities = 20, resolvers = 50 }\n\
+         [[incident]]\nat = \"10m\"\nfailure = { region = \"near\" }\n",
+    );
+    let scenario = Scenario::load(&directory.path().join("scenario.toml")).expect("no mistakes");
+    let (summary, _) = played(&scenario);
+    let uses: Vec<(&str, bool)> = summary.regions.iter().map(|r| (r.name.as_str(), r.peak_utilisation > 0.1)).collect();
+    assert_eq!(uses, [("near", true), ("far", true)]);
+    assert_eq!(summary.losses[0].region, "near");
+    assert!(summary.losses[0].moved > 0.9, "all of them: {summary:?}");
+}

@@ -7,7 +7,7 @@
 //!
 //! - [`demo`], [`serve`]: a server in this process
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
-//! - [`simulate`]: neither
+//! - [`mod@simulate`]: neither, or a scenario's file
 //! - [`explain`]: files, or a running server
 //! - [`status`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share

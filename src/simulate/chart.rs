@@ -43,7 +43,7 @@ impl Chart<'_> {
         let mut text = format!("<figure><figcaption>{}</figcaption>\n", escaped(self.title));
         text += &self.legend();
         let label = escaped(self.title);
-        let _ = write!(text, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">\n");
+        let _ = writeln!(text, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">");
         text += &self.bands();
         text += &self.grid();
         for series in &self.series {

@@ -66,7 +66,7 @@ pub const CITIES: &[City] = &[
     city("Hanoi", "VN", 21.03, 105.85, 8.6),
     city("Ahmedabad", "IN", 23.02, 72.57, 8.5),
     city("Boston", "US", 42.36, -71.06, 8.4),
-    city("Kuala Lumpur", "MY", 3.14, 101.69, 8.4),
+    city("Kuala Lumpur", "MY", 3.15, 101.69, 8.4),
     city("Dallas", "US", 32.78, -96.8, 8.2),
     city("Milan", "IT", 45.46, 9.19, 8.2),
     city("Hangzhou", "CN", 30.27, 120.16, 8.0),

@@ -84,8 +84,8 @@ impl<'a> Clients<'a> {
 
     /// The answers to what was asked in this second, in order. `demand`: by city.
     pub fn take(&mut self, t: u64, answers: &[Answer], demand: &[f64]) {
-        for index in 0..self.asking.len().min(answers.len()) {
-            let (cache, answer) = (self.asking[index] as usize, answers[index]);
+        for (index, answer) in answers.iter().enumerate().take(self.asking.len()) {
+            let cache = self.asking[index] as usize;
             self.move_to(cache, answer.region);
             let kept_s = answer.ttl_s.max(self.caches[cache].least_ttl_s).max(1) as usize;
             let lookups = self.demand_of(cache, demand) * self.lookups_per_demand;

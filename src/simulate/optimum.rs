@@ -43,7 +43,7 @@ impl Optimum {
 
     /// The least cost of serving this demand (by city) within these capacities (by region).
     pub fn solve(&mut self, demand: &[f64], capacity: &[f64]) -> Best {
-        self.to_the_cheapest(demand);
+        self.send_to_the_cheapest(demand);
         let least = demand.iter().sum::<f64>() * NEGLIGIBLE;
         for region in 0..self.regions {
             // Each round empties a city's flow, fills a region or ends the excess: few are needed.
@@ -65,7 +65,7 @@ impl Optimum {
         self.costs.get(city * self.regions + region).copied().unwrap_or(f64::INFINITY)
     }
 
-    fn to_the_cheapest(&mut self, demand: &[f64]) {
+    fn send_to_the_cheapest(&mut self, demand: &[f64]) {
         self.flows.fill(0.0);
         self.loads.fill(0.0);
         for (city, costs) in self.costs.chunks_exact(self.regions).enumerate() {
@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn everybody_goes_to_the_cheapest_while_there_is_room() {
+    fn everybody_goes_send_to_the_cheapest_while_there_is_room() {
         let mut optimum = Optimum::new(2, vec![10.0, 50.0, 60.0, 20.0]);
         assert_eq!(optimum.solve(&[1.0, 2.0], &[5.0, 5.0]), Best { cost: 50.0, failed: 0.0 });
     }

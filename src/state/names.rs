@@ -383,16 +383,19 @@ impl Hasher for WireHasher {
 
     fn write(&mut self, bytes: &[u8]) {
         const K: u64 = 0x517c_c1b7_2722_0a95;
-        let mut hash = self.0;
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            let mut word = [0; 8];
-            word.copy_from_slice(chunk);
-            hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(K);
-        }
-        let mut word = [0; 8];
-        word[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-        self.0 = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(K);
+        let add = |hash: u64, word: &[u8; 8]| (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(K);
+        let (words, rest) = bytes.as_chunks::<8>();
+        let hash = words.iter().fold(self.0, add);
+        self.0 = match (rest, bytes.last_chunk()) {
+            ([], _) => hash,
+            // The last eight, some of them again: their number is hashed before.
+            (_, Some(last)) => add(hash, last),
+            (short, None) => {
+                let mut word = [0; 8];
+                word.iter_mut().zip(short).for_each(|(to, from)| *to = *from);
+                add(hash, &word)
+            }
+        };
     }
 
     fn write_usize(&mut self, length: usize) {

@@ -216,7 +216,7 @@ mod tests {
         let at = |s: u32| (slow_start(s * S, 180 * S) * 10.0).round();
         assert_eq!([0, 19, 20, 89, 90, 179, 180, 9999].map(at), [1.0, 1.0, 2.0, 5.0, 5.0, 9.0, 10.0, 10.0]);
         assert_eq!(slow_start(180 * S, 180 * S), 1.0, "exactly, so that it is seen to be over");
-        assert_eq!(slow_start(0 * S, 0 * S), 1.0);
+        assert_eq!(slow_start(Duration::ZERO, Duration::ZERO), 1.0);
         // Never more than the line it follows.
         assert!((0..1800).all(|n| {
             let elapsed = Duration::from_millis(n * 100);
@@ -228,14 +228,14 @@ mod tests {
     fn the_next_step_is_when_the_offer_changes() {
         let began = Instant::now();
         let mut now = began;
-        let mut offers = vec![slow_start(0 * S, 180 * S)];
+        let mut offers = vec![slow_start(Duration::ZERO, 180 * S)];
         while let Some(at) = next_step(began, 180 * S, now) {
             now = at;
             offers.push(slow_start(now - began, 180 * S));
         }
         assert_eq!((now - began, offers.len()), (180 * S, 10));
         assert!(offers.windows(2).all(|two| two[1] > two[0]), "{offers:?}");
-        assert_eq!(next_step(began, 0 * S, began), None);
+        assert_eq!(next_step(began, Duration::ZERO, began), None);
     }
 
     #[test]

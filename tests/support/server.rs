@@ -11,6 +11,7 @@ use meridian::control::config::{self, Loaded};
 use meridian::control::reload::{ConfigSource, prepare};
 use meridian::daemon::Daemon;
 use meridian::query::counters::Event;
+use meridian::query::demand::DemandTotals;
 use meridian::state::Snapshot;
 use meridian::steer::standing::{Override, Standing};
 use tempfile::TempDir;
@@ -125,6 +126,11 @@ impl Server {
     /// How often something has happened to packets.
     pub fn count(&self, event: Event) -> u64 {
         self.daemon().counters.total().get(event)
+    }
+
+    /// What became of services' answers.
+    pub fn demand(&self) -> DemandTotals {
+        self.daemon().counters.demand_totals()
     }
 
     pub fn folder(&self) -> &Path {

@@ -42,15 +42,11 @@ pub fn path(state: &Path) -> PathBuf {
 
 /// Everything that is to be kept, as text.
 pub fn text(store: &Store) -> Result<Vec<u8>, serde_json::Error> {
-    let (counted, imported) = store.contents();
     let figure = |Import { ms, samples, at }: Import| Figure { ms, samples, at };
     serde_json::to_vec(&Stored {
         version: VERSION,
-        counted: counted.into_iter().map(|(group, region, s)| (group.to_string(), region.into(), s.clone())).collect(),
-        imported: imported
-            .into_iter()
-            .map(|(group, region, i)| (group.to_string(), region.into(), figure(i)))
-            .collect(),
+        counted: store.sketches().map(|(group, region, s)| (group.to_string(), region.into(), s.clone())).collect(),
+        imported: store.imports().map(|(group, region, i)| (group.to_string(), region.into(), figure(i))).collect(),
     })
 }
 

@@ -38,7 +38,7 @@ use super::token::{self, LIFE_S, Refused, Signer, Spent};
 use super::{Event, Measurements, lock, unix_now};
 
 /// Connections at once.
-const CONNECTIONS: usize = 512;
+pub const CONNECTIONS: usize = 512;
 /// Of one /24 or /56; a trusted proxy may have them all.
 const CONNECTIONS_PER_NETWORK: usize = 32;
 /// The whole header must be there within this.

@@ -225,7 +225,7 @@ impl Store {
     /// All figures there are, in no order. Those of clients come before imported ones where there are
     /// enough times.
     pub fn rows(&self, now: u64) -> Vec<Row> {
-        let name = |region: u16| self.names.get(usize::from(region)).map_or_else(String::new, |name| name.to_string());
+        let name = |region: u16| self.name(region).to_owned();
         let counted = self.sketches.iter().filter_map(|(&(group, region), sketch)| {
             let estimate = self.estimate(sketch, now)?;
             Some(Row { group, region: name(region), estimate, used: self.is_believed(&(group, region), sketch, now) })
@@ -307,15 +307,21 @@ impl Store {
         (self.sketches.len(), self.imports.len())
     }
 
-    /// Everything that outlives a restart.
-    pub fn contents(&self) -> (Vec<(ClientGroup, &str, &Sketch)>, Vec<(ClientGroup, &str, Import)>) {
-        let name = |region: u16| self.names.get(usize::from(region)).map_or("", |name| name);
-        let sketches = self.sketches.iter().map(|((group, region), sketch)| (*group, name(*region), sketch));
-        let imports = self.imports.iter().map(|((group, region), import)| (*group, name(*region), *import));
-        (sketches.collect(), imports.collect())
+    /// What clients measured, by group and region: to be kept over restarts, as are [`Store::imports`].
+    pub fn sketches(&self) -> impl Iterator<Item = (ClientGroup, &str, &Sketch)> {
+        self.sketches.iter().map(|((group, region), sketch)| (*group, self.name(*region), sketch))
     }
 
-    /// Takes back what [`Store::contents`] gave, what is unsound left out.
+    /// What the operator imported, by group and region.
+    pub fn imports(&self) -> impl Iterator<Item = (ClientGroup, &str, Import)> {
+        self.imports.iter().map(|((group, region), import)| (*group, self.name(*region), *import))
+    }
+
+    fn name(&self, region: u16) -> &str {
+        self.names.get(usize::from(region)).map_or("", |name| name)
+    }
+
+    /// Takes back what [`Store::sketches`] gave, what is unsound left out.
     pub fn restore(&mut self, sketches: Vec<(ClientGroup, String, Sketch)>, now: u64) {
         for (group, region, sketch) in sketches.into_iter().take(MAX_SKETCHES) {
             let Some(region) = self.number(&region).filter(|_| sketch.is_sound(now)) else { continue };

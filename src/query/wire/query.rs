@@ -65,15 +65,12 @@ impl LowerName {
     /// A whole uncompressed name: at most 255 octets.
     fn of(wire: &[u8]) -> LowerName {
         let mut name = LowerName { octets: [0; MAX_NAME_OCTETS + 1], len: wire.len() as u8 };
-        // Eight octets at a step. Lengths of labels are below any letter, and stay.
-        for (lower, octets) in name.octets.chunks_exact_mut(8).zip(wire.chunks(8)) {
-            let mut word = [0; 8];
-            match octets.try_into() {
-                Ok(whole) => word = whole,
-                Err(_) => word[..octets.len()].copy_from_slice(octets),
-            }
-            lower.copy_from_slice(&word.to_ascii_lowercase());
+        if let Some(octets) = name.octets.get_mut(..wire.len()) {
+            octets.copy_from_slice(wire);
         }
+        // Sixteen octets at a step, zeros behind the name too. Lengths of labels are below any letter.
+        let (blocks, _) = name.octets.as_chunks_mut::<16>();
+        blocks.iter_mut().take(wire.len().div_ceil(16)).for_each(|block| block.make_ascii_lowercase());
         name
     }
 

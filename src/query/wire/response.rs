@@ -340,6 +340,10 @@ impl<'o> Response<'o> {
     /// Whether the name at `offset` of the message is `wire`.
     fn stands_at(&self, offset: u16, wire: &[u8], case: Case) -> bool {
         let mut at = usize::from(offset);
+        // Mostly it stands there in one piece and in the same spelling: then one comparison shows it.
+        if self.out.get(at..at + wire.len()).is_some_and(|here| here == wire) {
+            return true;
+        }
         let mut rest = wire;
         loop {
             let Some(&len) = self.out.get(at) else { return false };

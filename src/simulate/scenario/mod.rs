@@ -4,7 +4,7 @@
 //! file's own, steered by score; or those of a service of a whole configuration, which is loaded
 //! as `serve` would. See docs/simulation.md.
 //!
-//! - [`incidents`]: `[[incident]]`
+//! - [`mod@incidents`]: what `[[incident]]` says
 
 mod incidents;
 
@@ -89,7 +89,7 @@ impl Scenario {
 type Read = Result<Scenario, Vec<Diagnostic>>;
 
 fn scenario(root: &Table<'_>, directory: &Path) -> Option<Read> {
-    let title = root.or("title", "A simulation".into(), |v| v.string("a title")).to_owned();
+    let title = root.or("title", "A simulation", |v| v.string("a title")).to_owned();
     let seed = root.or("seed", 1, |v| v.integer(0..=u64::MAX));
     let begins_h = root.or("begins", 0.0, time_of_day);
     let length = root.or("length", 24 * HOUR, |v| v.duration(MINUTE..=72 * HOUR));

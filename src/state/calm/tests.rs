@@ -390,6 +390,14 @@ fn the_operator_beats_the_guard() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.say(0.0, 3, Override::Down).say(1.0, 2, Override::Drain).down(4.0, 1);
     assert_eq!(story.standings()[1], "down");
+    // Nor of what was withdrawn by probes, and came back, before the operator did it.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).up(10.0, 3).say(15.0, 3, Override::Drain).down(20.0, 2).down(21.0, 1);
+    assert_eq!(story.standings(), ["up", "down", "down", "drain"]);
+    // A word of long ago releases nothing.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.say(0.0, 1, Override::Auto).down(100.0, 3).down(102.0, 2).down(104.0, 1);
+    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
 }
 
 #[test]
