@@ -461,6 +461,44 @@ fn an_override_survives_kill_9() {
     run(&["region", "auto", "seoul", "--admin", &server.admin]).ends(0, &["override auto, now up"], &[]);
 }
 
+/// What a service's row of `meridian status` says of its stage.
+fn stage_of(server: &Server) -> String {
+    let status = run(&["status", "--admin", &server.admin]).ends(0, &[], &[]).out;
+    let row = status.lines().find(|line| line.contains("www.gslb.example")).expect("a row").to_owned();
+    row.split("stage ").nth(1).expect("a stage").split("  ").next().expect("its name").to_owned()
+}
+
+#[test]
+fn a_switch_survives_kill_9_and_is_rolled_back_with_one_command() {
+    let stages = "active = \"blue\"\n[service.www.stage.blue]\nregions = [\"seoul\"]\n\
+                  [service.www.stage.green]\nregions = [\"frankfurt\"]\n";
+    let zone = ZONE.replace("regions = [\"seoul\", \"frankfurt\"]\n", stages);
+    let files = Files::new(ANY_PORT, &zone);
+    let mut server = Server::start(&files);
+    assert_eq!(stage_of(&server), "blue");
+    let switch =
+        |server: &Server, arguments: &[&str]| run(&[&["switch", "www", "--admin", &server.admin], arguments].concat());
+    switch(&server, &["grey"]).ends(1, &[], &["no stage `grey`", "blue, green"]);
+    switch(&server, &["--rollback"]).ends(1, &[], &["was not switched"]);
+    switch(&server, &[]).ends(2, &[], &["STAGE"]);
+    run(&["region", "down", "frankfurt", "--admin", &server.admin]).ends(0, &[], &[]);
+    switch(&server, &["green"]).ends(1, &[], &["no region of stage `green` is up: frankfurt is down"]);
+    run(&["region", "auto", "frankfurt", "--admin", &server.admin]).ends(0, &[], &[]);
+    switch(&server, &["green"]).ends(0, &["switched from stage blue to green", "--rollback"], &[]);
+    let admin = server.admin.clone();
+    let arguments = ["explain", "www.gslb.example", "--client", "127.82.0.1", "--live", "--admin", &admin];
+    run(&arguments).ends(0, &["192.0.2.20"], &[]);
+    server.signal(libc::SIGKILL);
+    server.end();
+    let server = Server::start(&files);
+    assert_eq!(stage_of(&server), "green, switched");
+    switch(&server, &["--rollback"]).ends(0, &["switched from stage green to blue"], &[]);
+    switch(&server, &["--rollback"]).ends(0, &["switched from stage blue to green"], &[]);
+    switch(&server, &["--file"]).ends(0, &["switched from stage green to blue"], &[]);
+    assert_eq!(stage_of(&server), "blue");
+    run(&["switch", "api", "green", "--admin", &server.admin]).ends(1, &[], &["no service is called `api`"]);
+}
+
 #[test]
 fn a_drain_is_waited_for_until_it_is_safe() {
     let main = format!("{ANY_PORT}steering.drain_allowance = \"500ms\"\n");

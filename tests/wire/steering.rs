@@ -107,6 +107,45 @@ fn rfc9460_7_3_https_hints_are_the_addresses_that_a_and_aaaa_answer() {
 }
 
 #[test]
+fn several_regions_in_one_answer_are_the_same_for_every_type() {
+    let (mut pairs, mut alone) = (HashSet::new(), 0);
+    for n in 0..64 {
+        let subnet = format!("127.44.{n}.0/24");
+        let ask = |qtype| steered("several.steer.test", qtype, &subnet);
+        let (a, aaaa, https) = (ask("A"), ask("AAAA"), ask("HTTPS"));
+        assert_eq!((a.answers().len(), a.scope()), (2, Some(24)), "{:?}", a.answers());
+        // 203.0.113.49 is the one region without IPv6.
+        let region = |address: &String| address.rsplit(['.', ':']).find(|part| part.len() > 1).map(str::to_owned);
+        let with_ipv6: BTreeSet<_> = a.data().iter().filter(|a| !a.ends_with(".49")).filter_map(region).collect();
+        let of_ipv6: BTreeSet<_> = aaaa.data().iter().filter_map(region).collect();
+        assert_eq!(with_ipv6, of_ipv6, "{:?} {:?}", a.data(), aaaa.data());
+        alone += usize::from(aaaa.answers().len() == 1);
+        let hints = &https.answers()[0];
+        assert!(a.data().iter().chain(&aaaa.data()).all(|address| hints.contains(address)), "{hints}");
+        pairs.insert(a.data().into_iter().collect::<BTreeSet<_>>());
+    }
+    assert!(pairs.len() == 3 && alone > 10, "{pairs:?}, {alone}");
+}
+
+#[test]
+fn regions_that_do_not_fit_are_left_out_of_an_answer_but_for_the_first() {
+    let mut seen = BTreeSet::new();
+    for n in 0..64 {
+        // 512 octets do not hold crowd's forty addresses; an alias stands alone, and only as the first.
+        let ask = Ask::new("crowded.steer.test", "A").subnet(&format!("127.44.{n}.0/24")).payload(512);
+        let reply = udp(server().dns, &ask);
+        let data = reply.data();
+        seen.insert(match (reply.is_truncated(), &data[..]) {
+            (true, []) => "crowd first",
+            (false, [one]) if one == "203.0.113.82" => "seoul first, crowd or the alias left out",
+            (false, all) if all.iter().any(|alias| alias.starts_with("plain")) => "the alias first",
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
+#[test]
 fn a_service_at_a_wildcard_answers_for_every_name_below() {
     let reply = steered("any.where.apps.steer.test", "A", "127.82.0.0/24");
     assert_eq!(reply.answers(), ["any.where.apps.steer.test. 30 IN A 203.0.113.82"]);

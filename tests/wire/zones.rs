@@ -188,6 +188,17 @@ https   = {}
 policy  = "weighted"
 regions = { seoul = 1, paris = 1, virginia = 2 }
 
+[service.several]
+policy  = "multi"
+answers = 2
+regions = ["seoul", "frankfurt", "paris"]
+https   = {}
+
+[service.crowded]
+policy  = "multi"
+answers = 2
+regions = ["seoul", "crowd", "inside"]
+
 [service."*.apps"]
 policy  = "score"
 regions = ["seoul", "frankfurt", "virginia"]
