@@ -20,7 +20,7 @@ use crate::model::{RegionId, Weight};
 
 use super::eligible::Footing;
 use super::handout::Handout;
-use super::pick::{Identity, Key, reach};
+use super::pick::{Claim, Identity, Key};
 
 /// Which cell each place is in.
 #[derive(Debug, Default)]
@@ -232,11 +232,11 @@ fn add(region: RegionId, part: f64, into: &mut Vec<(RegionId, f64)>) {
 
 /// The branch of the greatest reach that does not shed the client.
 fn split(branches: &[Branch], key: Key, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
-    let mut best: Option<(f64, Identity)> = None;
+    let mut best: Option<Claim> = None;
     let mut regions = Regions::NONE;
     for branch in branches {
-        let claim = (reach(key, branch.identity, branch.weight.get()), branch.identity);
-        if best.is_none_or(|best| claim > best) && branch.pick.fill(asker, shed, &mut regions) {
+        let claim = Claim::of(key, branch.identity, branch.weight.get());
+        if best.is_none_or(|best| claim.beats(&best)) && branch.pick.fill(asker, shed, &mut regions) {
             best = Some(claim);
             *into = regions;
         }
@@ -254,7 +254,8 @@ fn many(branches: &[Branch], answers: u8, asker: &Asker, shed: Shed, into: &mut 
         if !branch.pick.fill(asker, shed, &mut regions) {
             continue;
         }
-        let claim = (reach(asker.key, branch.identity, branch.weight.get()), branch.identity, regions.first());
+        let claim =
+            (Claim::of(asker.key, branch.identity, branch.weight.get()).reach(), branch.identity, regions.first());
         // A region that several branches lead to stands for its best claim.
         let mut at = match claims[..count].iter().position(|other| other.2 == claim.2) {
             Some(same) if claim > claims[same] => same,
