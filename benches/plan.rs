@@ -53,7 +53,9 @@ fn measure_planner(locations: u32) {
         previous: None,
         now,
     };
-    let sites = plan(&inputs).sites.expect("sites");
+    let first = plan(&inputs);
+    let reached: Vec<_> = first.services.iter().map(|service| service.reached.clone()).collect();
+    let sites = first.sites.expect("sites");
     let places = Arc::new(Locations::of(&sites, &model, MOST_LOCATIONS, None));
     let mut rng = fastrand::Rng::with_seed(9);
     let mut demand = Demand::default();
@@ -65,7 +67,7 @@ fn measure_planner(locations: u32) {
     // Regions are small and large; together they could take 1.4 times what there is.
     let sizes: Vec<f64> = (0..16).map(|_| 0.2 + rng.f64()).collect();
     let whole: f64 = sizes.iter().sum();
-    demand.step(&[Some(1000.0 / 16.0); 16]);
+    demand.correct(&[], &[Some(1000.0 / 16.0); 16]);
     let mut capacities: Vec<_> = sizes.iter().map(|size| Some(1400.0 * size / whole)).collect();
     let mut eligible = vec![true; 16];
     let mut previous: Option<Planned> = None;
@@ -80,6 +82,7 @@ fn measure_planner(locations: u32) {
             model,
             locations,
             demand: &demand,
+            reached: &reached,
             eligible: &eligible,
             capacities: &capacities,
             previous: previous_plan,

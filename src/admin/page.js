@@ -223,7 +223,7 @@ $("unlock").addEventListener("submit", (event) => {
 
 const TTL_REASON = {
   calm: "all is calm", suspect: "the region may be failing", aftermath: "a region changed in the last minutes",
-  panic: "no region is surely up", busy: "the region is nearly full", reduced: "another region is out",
+  panic: "no region is surely up", busy: "the region fills up", full: "the region is nearly full", reduced: "another region is out",
 };
 const SCOPE_REASON = {
   ignores_location: "the service answers all places alike", place: "the widest network in one place",

@@ -393,6 +393,7 @@ fn ttl_in_words(reason: &str) -> &str {
         "suspect" => "the chosen region may be about to go down",
         "aftermath" => "a region went down, began to drain or came back in the last 300 s",
         "panic" => "all regions are down",
+        "full" => "the chosen region is above 95 % of its capacity",
         "busy" => "the chosen region is above 85 % of its capacity",
         "reduced" => "another region is down or draining",
         other => other,

@@ -164,7 +164,7 @@ impl Ring {
         let random = self.random.load(Ordering::Relaxed);
         let random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.random.store(random, Ordering::Relaxed);
-        let below = (random >> 32) * (2 * stride - 1) >> 32;
+        let below = ((random >> 32) * (2 * stride - 1)) >> 32;
         1 + below
     }
 

@@ -182,6 +182,7 @@ mod tests {
         assert!((clients.moved(&before, &demand) - load(&clients, 1)).abs() < 1e-6);
         play(&mut clients, 55..130, 1);
         assert!(load(&clients, 1) > 990.0, "{}", load(&clients, 1));
+        assert!((load(&clients, 0) + load(&clients, 1) - 1000.0).abs() < 1e-6, "nobody is in two places");
     }
 
     #[test]

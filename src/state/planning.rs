@@ -1,8 +1,12 @@
 //! When the planner plans, and what it plans from: the part of the publisher that looks ahead.
 //!
 //! In: what was answered and what regions report, as it comes. Out: the plan in force, if any. A
-//! plan is made every [`PERIOD`], and at once when regions come, go or change what they can take.
-//! Where none can be made the last one goes on for a while, then prices alone decide.
+//! plan is made every [`PERIOD`], and at once when regions come, go, change what they can take or
+//! report far more than was planned. Where none can be made the last one goes on for a while, then
+//! prices alone decide.
+//!
+//! Plans leave room: capacities are counted a little lower than they are, more so where a region
+//! has had too much, and where its load runs ahead of what was expected.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::model::{Model, Region, RegionId};
 use crate::steer::demand::{Demand, DemandSample, STEP};
 use crate::steer::locations::{Locations, MOST_LOCATIONS};
+use crate::steer::plan::Plan;
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
 use crate::steer::sites::{SiteKey, Sites};
 use crate::steer::standing::{RegionState, Standing};
@@ -21,9 +26,21 @@ const MOST_AGE: Duration = Duration::from_secs(300);
 const SETTLED: Duration = Duration::from_secs(60);
 /// A capacity that changes by this part takes a new plan at once.
 const CAPACITY_STEP: f64 = 0.03;
+/// The most of a region's capacity that is planned with.
+const HEADROOM: f64 = 0.95;
+/// A load this part of the capacity above the planned one, in a region that is nearly full, takes a
+/// new plan at once; so does one above all capacity. Not sooner than this after the last plan.
+const SURPRISE: f64 = 0.04;
+const NEARLY_FULL: f64 = 0.9;
+const FULL: f64 = 0.99;
+const LEAST_PERIOD: Duration = Duration::from_secs(5);
+/// What a load is ahead of the expected, beyond what chance explains, it will be ahead once more
+/// by the time that clients have followed a plan: so much less is planned with.
+const CHANCE: f64 = 0.02;
+const MOST_AHEAD: f64 = 0.3;
 /// The utilisation from which a region is trimmed, that is given less than it says it can take.
 const TRIM_ABOVE: f64 = 0.95;
-const TRIM_GAIN: f64 = 0.25;
+const TRIM_GAIN: f64 = 0.5;
 const TRIM_BACK: f64 = 0.01;
 const LEAST_TRIM: f64 = 0.6;
 
@@ -39,9 +56,30 @@ pub struct Planning {
     /// What the plan in force, or the last attempt, was made from.
     eligible: Vec<bool>,
     capacities: Vec<Option<f64>>,
+    /// Regions that reported since the last [`Planning::advance`].
+    reporting: Vec<RegionId>,
     next_step: Option<Instant>,
     next_plan: Option<Instant>,
+    last_plan: Option<Instant>,
     error: Option<PlanError>,
+    basis: Option<Arc<Basis>>,
+}
+
+/// What the last plan was made from, for those who ask what would follow from other regions.
+#[derive(Debug)]
+pub struct Basis {
+    pub demand: Demand,
+    pub locations: Arc<Locations>,
+    /// By region: whether it was sent new clients.
+    pub eligible: Vec<bool>,
+    /// By region, in the unit of its load reports: what it could take; `None`: no limit known.
+    pub capacities: Vec<Option<f64>>,
+    /// The same, as planned with.
+    pub planned_with: Vec<Option<f64>>,
+    pub planned: Option<Arc<Planned>>,
+    /// Why this attempt at a plan came to nothing, if so.
+    pub error: Option<PlanError>,
+    pub made_at: Instant,
 }
 
 impl Planning {
@@ -54,9 +92,12 @@ impl Planning {
             planned: None,
             eligible: Vec::new(),
             capacities: Vec::new(),
+            reporting: Vec::new(),
             next_step: None,
             next_plan: None,
+            last_plan: None,
             error: None,
+            basis: None,
         }
     }
 
@@ -71,8 +112,13 @@ impl Planning {
         self.next_step.get_or_insert(now + STEP);
     }
 
-    /// Takes a report of a region's utilisation: one that has too much is trimmed.
-    pub fn utilisation(&mut self, region: RegionId, utilisation: f64) {
+    /// Takes note that a region reported. A report of its utilisation, where its capacity is known,
+    /// trims one that has too much.
+    pub fn report(&mut self, region: RegionId, utilisation: Option<f64>) {
+        if !self.reporting.contains(&region) {
+            self.reporting.push(region);
+        }
+        let Some(utilisation) = utilisation else { return };
         let Some(trim) = self.trims.get_mut(region.index()) else { return };
         if !utilisation.is_finite() {
             return;
@@ -83,16 +129,25 @@ impl Planning {
 
     /// Does what is due. News of regions makes a plan due, for the next call: first answers are
     /// published that do without what was lost, then there is time for a plan.
-    pub fn advance(&mut self, model: &Arc<Model>, sites: Option<&Arc<Sites>>, states: &[RegionState], now: Instant) {
-        let Some(sites) = sites else { return };
+    pub fn advance(&mut self, model: &Arc<Model>, before: Option<&Plan>, states: &[RegionState], now: Instant) {
+        let reporting = std::mem::take(&mut self.reporting);
+        let Some((before, sites)) = before.and_then(|plan| Some((plan, plan.sites.as_ref()?))) else { return };
         self.renumber(model, sites, now);
+        if self.next_step.is_none() {
+            return; // nobody has asked yet
+        }
+        self.demand.correct(&reporting, &believed_loads(states, now));
         if self.next_step.is_some_and(|at| at <= now) {
-            self.demand.step(&believed_loads(states, now));
+            self.demand.fade();
             self.next_step = Some(now + STEP);
             self.next_plan.get_or_insert(now);
         }
+        let may = self.last_plan.is_some_and(|at| now.saturating_duration_since(at) >= LEAST_PERIOD);
+        if may && reporting.iter().any(|&region| self.surprises(region, states)) {
+            self.next_plan = Some(now);
+        }
         if self.next_plan.is_some_and(|at| at <= now) {
-            self.plan(model, sites, states, now);
+            self.plan(model, before, sites, states, now);
         } else if self.next_plan.is_some() && self.has_news(model, states) {
             self.next_plan = Some(now);
         }
@@ -103,13 +158,9 @@ impl Planning {
         self.planned.as_ref()
     }
 
-    /// Why the last attempt at a plan came to nothing, if so.
-    pub fn error(&self) -> Option<&PlanError> {
-        self.error.as_ref()
-    }
-
-    pub fn demand(&self) -> &Demand {
-        &self.demand
+    /// What it was made from; also where the last attempt came to nothing.
+    pub fn basis(&self) -> Option<&Arc<Basis>> {
+        self.basis.as_ref()
     }
 
     /// When there is something to do next.
@@ -117,8 +168,8 @@ impl Planning {
         self.next_step.into_iter().chain(self.next_plan).min()
     }
 
-    fn plan(&mut self, model: &Arc<Model>, sites: &Arc<Sites>, states: &[RegionState], now: Instant) {
-        self.next_plan = Some(now + PERIOD);
+    fn plan(&mut self, model: &Arc<Model>, before: &Plan, sites: &Arc<Sites>, states: &[RegionState], now: Instant) {
+        (self.last_plan, self.next_plan) = (Some(now), Some(now + PERIOD));
         self.eligible = eligible(states);
         self.capacities = capacities(model, states);
         let locations = match &self.locations {
@@ -126,14 +177,14 @@ impl Planning {
             previous => Arc::new(Locations::of(sites, model, MOST_LOCATIONS, previous.as_deref())),
         };
         self.locations = Some(locations.clone());
-        let trimmed = |(capacity, trim): (&Option<f64>, &f64)| capacity.map(|capacity| capacity * trim);
-        let capacities: Vec<_> = self.capacities.iter().zip(&self.trims).map(trimmed).collect();
+        let planned_with: Vec<_> = model.region_ids().map(|id| self.planned_with(id)).collect();
         let made = make(&Situation {
             model,
             locations: &locations,
             demand: &self.demand,
+            reached: &before.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
             eligible: &self.eligible,
-            capacities: &capacities,
+            capacities: &planned_with,
             previous: self.planned.as_deref(),
             now,
         });
@@ -147,6 +198,36 @@ impl Planning {
                 }
             }
         }
+        self.basis = Some(Arc::new(Basis {
+            demand: self.demand.clone(),
+            locations,
+            eligible: self.eligible.clone(),
+            capacities: self.capacities.clone(),
+            planned_with,
+            planned: self.planned.clone(),
+            error: self.error.clone(),
+            made_at: now,
+        }));
+    }
+
+    /// What a region's capacity is taken for.
+    fn planned_with(&self, id: RegionId) -> Option<f64> {
+        let capacity = self.capacities.get(id.index()).copied().flatten()?;
+        let trim = self.trims.get(id.index()).copied().unwrap_or(1.0).min(HEADROOM);
+        let ahead = (self.demand.surprise(id) - CHANCE).clamp(0.0, MOST_AHEAD);
+        Some(capacity * trim / (1.0 + ahead))
+    }
+
+    /// Whether a region that has just reported has far more than planned, and little room for it.
+    fn surprises(&self, region: RegionId, states: &[RegionState]) -> bool {
+        let planned = self.planned.as_ref().and_then(|planned| planned.loads.get(region.index()));
+        let Some((planned, state)) = planned.zip(states.get(region.index())) else { return false };
+        let Some((figure, capacity)) = state.load.last.and_then(|figure| Some((figure, figure.capacity?))) else {
+            return false;
+        };
+        let utilisation = figure.load / capacity;
+        let beyond_plan = utilisation > NEARLY_FULL && figure.load > planned + SURPRISE * capacity;
+        !state.load.stale && (beyond_plan || utilisation > FULL)
     }
 
     /// Whether regions have come, gone or changed what they can take since the last plan.

@@ -133,6 +133,7 @@ impl Publisher {
             measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
+            planning: None,
             made_at: now,
             made_at_wall: SystemTime::now(),
         };
@@ -289,8 +290,8 @@ impl Publisher {
         let limits = region.load_limits;
         facts.over_limit = limits.limit.is_some_and(|limit| is_over(limit, figure.load, facts.over_limit));
         facts.shed = limits.shed.zip(figure.utilisation()).map_or(0.0, |(watermarks, used)| shed(watermarks, used));
+        self.planning.report(id, figure.utilisation());
         let Some(utilisation) = figure.utilisation() else { return false };
-        self.planning.utilisation(id, utilisation);
         let price_ms = next_price(facts.price_ms, utilisation);
         let changed = price_ms != facts.price_ms;
         facts.price_ms = price_ms;
@@ -388,8 +389,7 @@ impl Publisher {
         self.calm.settle(&self.model, &before, &mut states, now, made_at_wall);
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let sites = previous.and_then(|(plan, _)| plan.sites.as_ref());
-        self.planning.advance(&self.model, sites, &states, now);
+        self.planning.advance(&self.model, previous.map(|(plan, _)| plan), &states, now);
         let planned = self.planning.planned();
         if let Some(planned) = planned {
             for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {
@@ -420,6 +420,7 @@ impl Publisher {
             measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
+            planning: self.planning.basis().cloned(),
             made_at: now,
             made_at_wall,
         }));

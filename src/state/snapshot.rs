@@ -14,6 +14,7 @@ use crate::steer::rtt::Measured;
 use crate::steer::standing::RegionState;
 
 use super::NameTable;
+use super::planning::Basis;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub nsid: Box<[u8]>,
     /// Why what operators said before could not be read; none of it holds until it can.
     pub overrides_error: Option<Arc<str>>,
+    /// What the planner last planned from; `None` before it did.
+    pub planning: Option<Arc<Basis>>,
     /// When it was made, to tell ages from, and by the wall clock.
     pub made_at: Instant,
     pub made_at_wall: SystemTime,

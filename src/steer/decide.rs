@@ -72,6 +72,8 @@ pub enum TtlReason {
     Aftermath,
     /// All regions are down or withdrawn.
     Panic,
+    /// The chosen region is above 95 % of its capacity.
+    Full,
     /// A chosen region is above 85 % of its capacity, or all are above their limits.
     Busy,
     /// Another region of the service is down or draining.
@@ -200,6 +202,8 @@ fn time_to_live(service: &Service, plan: &ServicePlan, footing: Footing, handout
         (service.failover_ttl, TtlReason::Suspect)
     } else if plan.aftermath {
         (service.failover_ttl, TtlReason::Aftermath)
+    } else if handout.full {
+        (service.failover_ttl, TtlReason::Full)
     } else if handout.busy || footing == Footing::Full {
         (half, TtlReason::Busy)
     } else if plan.reduced {
@@ -243,6 +247,8 @@ mod tests {
         assert_eq!(ttl(&calm), (30, TtlReason::Calm));
         calm.states[0].load.last = Some(LoadFigure { load: 860.0, capacity: Some(1000.0), at: now });
         assert_eq!(ttl(&calm), (15, TtlReason::Busy));
+        calm.states[0].load.last = Some(LoadFigure { load: 960.0, capacity: Some(1000.0), at: now });
+        assert_eq!(ttl(&calm), (5, TtlReason::Full));
 
         let mut suspect = world(Policy::Score);
         suspect.states[0].standing = Standing::Suspect;

@@ -36,8 +36,13 @@ pub const STEP: Duration = Duration::from_secs(10);
 const COVERAGE_KEPT: f64 = 0.97;
 /// What is left of the answered shares after a step: most clients ask again within it.
 const ANSWERED_KEPT: f64 = 0.8;
-/// How far a correction goes towards what the reports say.
+/// How far a correction goes towards what a report says: reports and answers are both a little late.
 const CORRECTION: f64 = 0.35;
+/// How far it goes for a region that has [`SURGE`] more than expected, or more: all the way, since
+/// a crowd does not wait to be believed.
+const SURGE_CORRECTION: f64 = 1.0;
+/// A surge, as the logarithm of reported over expected: 5 %.
+const SURGE: f64 = 0.05;
 /// A region's report counts for a correction of this at most, either way.
 const MOST_RATIO: f64 = 2.0;
 /// Corrections stay within this, either way: beyond it the reports and the answers are not of the
@@ -59,6 +64,8 @@ pub struct Demand {
     scale: f64,
     /// The largest sum of loads seen.
     peak: f64,
+    /// By region: how much more its last report said than was expected, as a part of that.
+    surprises: Vec<f64>,
 }
 
 /// The clients of one service at one site.
@@ -92,12 +99,39 @@ impl Demand {
         }
     }
 
-    /// One [`STEP`] of time: the past fades, and what regions report corrects what is left.
+    /// A report came from each of `reporting`: the clients on these regions are credited with it.
     ///
-    /// `loads` by region: what it reports, where that is fresh and of a region that has been up
-    /// for a while; such a report is 0 or more and finite.
-    pub fn step(&mut self, loads: &[Option<f64>]) {
-        self.correct(loads);
+    /// `loads` by region: what it last reported, where that is fresh and of a region that has been
+    /// up for a while; such a report is 0 or more and finite.
+    pub fn correct(&mut self, reporting: &[RegionId], loads: &[Option<f64>]) {
+        let reported: f64 = loads.iter().flatten().sum();
+        let raw = self.sums(loads.len());
+        let expected: f64 = raw.iter().zip(loads).filter(|(_, load)| load.is_some()).map(|(raw, _)| raw).sum();
+        if reported <= 0.0 || expected <= 0.0 {
+            return;
+        }
+        self.scale = reported / expected;
+        self.peak = self.peak.max(reported);
+        self.surprises.resize(loads.len(), 0.0);
+        let mut ratios = vec![1.0; loads.len()];
+        for &region in reporting {
+            let at = region.index();
+            if let (Some(&raw), Some(&Some(load))) = (raw.get(at), loads.get(at)) {
+                let share = |load: f64| load / self.peak + FLOOR;
+                let ratio = (share(load) / share(raw * self.scale)).clamp(1.0 / MOST_RATIO, MOST_RATIO);
+                (ratios[at], self.surprises[at]) = (ratio, ratio - 1.0);
+            }
+        }
+        self.flows.iter_mut().for_each(|flow| flow.credit(&ratios));
+    }
+
+    /// How much more a region's last report said than was expected, as a part of that; below 0, less.
+    pub fn surprise(&self, region: RegionId) -> f64 {
+        self.surprises.get(region.index()).copied().unwrap_or(0.0)
+    }
+
+    /// One [`STEP`] of time: the past fades.
+    pub fn fade(&mut self) {
         for flow in &mut self.flows {
             flow.coverage *= COVERAGE_KEPT;
             flow.answered.iter_mut().for_each(|(_, weight)| *weight *= ANSWERED_KEPT);
@@ -140,31 +174,6 @@ impl Demand {
         demand
     }
 
-    fn correct(&mut self, loads: &[Option<f64>]) {
-        let reported: f64 = loads.iter().flatten().sum();
-        let raw = self.sums(loads.len());
-        let expected: f64 = raw.iter().zip(loads).filter(|(_, load)| load.is_some()).map(|(raw, _)| raw).sum();
-        if reported <= 0.0 || expected <= 0.0 {
-            return;
-        }
-        self.scale = reported / expected;
-        self.peak = self.peak.max(reported);
-        let share = |load: f64| load / self.peak + FLOOR;
-        let ratio = |(raw, load): (&f64, &Option<f64>)| match load {
-            Some(load) => (share(*load) / share(raw * self.scale)).clamp(1.0 / MOST_RATIO, MOST_RATIO),
-            None => 1.0,
-        };
-        let ratios: Vec<f64> = raw.iter().zip(loads).map(ratio).collect();
-        for flow in &mut self.flows {
-            let ratio: f64 =
-                flow.on_regions().map(|(region, part)| part * ratios.get(region.index()).copied().unwrap_or(1.0)).sum();
-            if ratio > 0.0 {
-                let correction = flow.correction * ratio.powf(CORRECTION);
-                flow.correction = correction.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
-            }
-        }
-    }
-
     /// By region: the sum of raw demand on it.
     fn sums(&self, regions: usize) -> Vec<f64> {
         let mut sums = vec![0.0; regions];
@@ -205,6 +214,17 @@ impl Flow {
     fn raw(&self) -> f64 {
         self.coverage * self.correction
     }
+
+    /// Corrects it by how reports and expectations compare, by region, for the regions it is on.
+    fn credit(&mut self, ratios: &[f64]) {
+        let of = |region: RegionId| ratios.get(region.index()).copied().unwrap_or(1.0);
+        let ratio: f64 = self.on_regions().map(|(region, part)| part * of(region)).sum();
+        if ratio > 0.0 {
+            let surge = (ratio.ln() / SURGE).clamp(0.0, 1.0);
+            let reach = CORRECTION + (SURGE_CORRECTION - CORRECTION) * surge;
+            self.correction = (self.correction * ratio.powf(reach)).clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -219,13 +239,42 @@ mod tests {
         demand.flows().filter(|(flow, _)| flow.site == site).map(|(_, demand)| demand).sum()
     }
 
+    /// A report from each region that has one, then a step of time.
+    fn step(demand: &mut Demand, loads: &[Option<f64>]) {
+        let regions: Vec<RegionId> = (0..loads.len() as u16).map(RegionId).collect();
+        demand.correct(&regions, loads);
+        demand.fade();
+    }
+
+    #[test]
+    fn a_surge_is_believed_at_once_and_a_lull_by_and_by() {
+        let mut demand = Demand::default();
+        for _ in 0..100 {
+            demand.count(WWW, 1, EAST, 30.0);
+            demand.count(WWW, 2, WEST, 30.0);
+            step(&mut demand, &[Some(500.0), Some(500.0)]);
+        }
+        let after = |loads: [f64; 2]| {
+            let mut demand = demand.clone();
+            demand.correct(&[EAST], &loads.map(Some));
+            demand_of(&demand, 1) / demand_of(&demand, 2)
+        };
+        assert!((demand_of(&demand, 1) / demand_of(&demand, 2) - 1.0).abs() < 1e-6);
+        assert!((after([650.0, 500.0]) - 1.13).abs() < 0.01, "{}", after([650.0, 500.0]));
+        let lull = after([350.0, 500.0]);
+        assert!((0.9..0.95).contains(&lull), "{lull}");
+        let mut surged = demand.clone();
+        surged.correct(&[EAST], &[Some(650.0), Some(500.0)]);
+        assert!((surged.surprise(EAST) - 0.13).abs() < 0.01 && surged.surprise(WEST) == 0.0);
+    }
+
     #[test]
     fn nothing_is_known_before_a_report() {
         let mut demand = Demand::default();
         demand.count(WWW, 1, EAST, 30.0);
-        demand.step(&[None, None]);
+        step(&mut demand, &[None, None]);
         assert_eq!(demand.flows().count(), 0);
-        demand.step(&[Some(100.0), None]);
+        step(&mut demand, &[Some(100.0), None]);
         assert!((demand_of(&demand, 1) - 97.0).abs() < 1e-6, "faded by one step: {}", demand_of(&demand, 1));
     }
 
@@ -235,7 +284,7 @@ mod tests {
         for _ in 0..60 {
             demand.count(WWW, 1, EAST, 30.0);
             demand.count(WWW, 2, WEST, 30.0);
-            demand.step(&[Some(900.0), Some(100.0)]);
+            step(&mut demand, &[Some(900.0), Some(100.0)]);
         }
         let (large, small) = (demand_of(&demand, 1), demand_of(&demand, 2));
         assert!((large / small - 9.0).abs() < 0.2, "{large} {small}");
@@ -247,8 +296,8 @@ mod tests {
         let loads = [600.0, 300.0, 100.0];
         let mut east = [1.0f64; 3];
         let mut demand = Demand::default();
-        for step in 0..400 {
-            let on_east = |site: usize| step / 20 % 4 != site;
+        for round in 0..400 {
+            let on_east = |site: usize| round / 20 % 4 != site;
             let mut reports = [0.0; 2];
             for (site, load) in loads.into_iter().enumerate() {
                 let region = if on_east(site) { EAST } else { WEST };
@@ -259,7 +308,7 @@ mod tests {
                     demand.count(WWW, site as u32, region, 7.5);
                 }
             }
-            demand.step(&reports.map(Some));
+            step(&mut demand, &reports.map(Some));
         }
         let total: f64 = (0..3).map(|site| demand_of(&demand, site)).sum();
         for (site, load) in loads.into_iter().enumerate() {
@@ -274,7 +323,7 @@ mod tests {
         for _ in 0..50 {
             demand.count(WWW, 1, EAST, 30.0);
             demand.count(WWW, 2, WEST, 30.0);
-            demand.step(&[Some(100.0), None]);
+            step(&mut demand, &[Some(100.0), None]);
         }
         let (heard, silent) = (demand_of(&demand, 1), demand_of(&demand, 2));
         assert!((heard - silent).abs() < 1e-6, "silence is not idleness: {heard} {silent}");
@@ -290,12 +339,12 @@ mod tests {
         for site in 0..(MOST_FLOWS as u32 + 10) {
             demand.count(WWW, site, EAST, 1e6 + f64::from(site));
         }
-        demand.step(&[Some(1.0)]);
+        step(&mut demand, &[Some(1.0)]);
         assert_eq!(demand.flows.len(), MOST_FLOWS);
         assert!(demand.flows.iter().all(|flow| flow.site >= 10), "the idlest have gone");
         for _ in 0..300 {
             demand.count(WWW, 7, EAST, 1e12);
-            demand.step(&[Some(1.0)]);
+            step(&mut demand, &[Some(1.0)]);
         }
         assert!(demand.flows.len() < 10, "{}", demand.flows.len());
     }
@@ -305,7 +354,7 @@ mod tests {
         let mut demand = Demand::default();
         demand.count(WWW, 1, EAST, 30.0);
         demand.count(WWW, 2, WEST, 60.0);
-        demand.step(&[Some(100.0), Some(200.0)]);
+        step(&mut demand, &[Some(100.0), Some(200.0)]);
         let kept = demand.renumbered(
             |service, site| (site == 2).then_some((service, 9)),
             |region| (region == WEST).then_some(RegionId(5)),

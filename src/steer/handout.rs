@@ -9,6 +9,10 @@ use super::standing::{RegionState, Standing};
 /// Utilisation above which answers live half as long, since the region may soon turn clients away.
 pub const BUSY_UTILISATION: f64 = 0.85;
 
+/// Utilisation above which answers live as briefly as near a failure: whoever has to be sent
+/// elsewhere should ask again before clients are turned away.
+pub const FULL_UTILISATION: f64 = 0.95;
+
 /// One region as a query sees it.
 #[derive(Clone, Debug)]
 pub struct Handout {
@@ -19,6 +23,8 @@ pub struct Handout {
     pub suspect: bool,
     /// Utilisation is above [`BUSY_UTILISATION`].
     pub busy: bool,
+    /// Utilisation is above [`FULL_UTILISATION`].
+    pub full: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +58,13 @@ fn handout(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> Hando
         endpoints = region.endpoints.iter().enumerate().map(choice).collect();
     }
     let endpoint_suspect = state.endpoints.iter().any(|seen| seen.verdict == Some(Verdict::Suspect));
+    let used = state.load.last.and_then(|figure| figure.utilisation());
     Handout {
         identity: Identity::of(seed, &name),
         endpoints,
         suspect: state.standing == Standing::Suspect || endpoint_suspect,
-        busy: state.load.last.and_then(|figure| figure.utilisation()).is_some_and(|u| u > BUSY_UTILISATION),
+        busy: used.is_some_and(|used| used > BUSY_UTILISATION),
+        full: used.is_some_and(|used| used > FULL_UTILISATION),
     }
 }
 

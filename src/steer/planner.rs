@@ -22,13 +22,14 @@ use super::demand::Demand;
 use super::flow::{FORBIDDEN, FlowError, MAX_COST, Problem, Tier};
 use super::locations::Locations;
 use super::plan::Share;
+use super::reached::Reached;
 use super::score::total_ms;
 use super::sites::Sites;
 
 /// From one plan to the next. Beyond 60 s plans lag behind the demand they move.
 pub const PERIOD: Duration = Duration::from_secs(30);
 /// How much worse a region may be before the clients it has are sent elsewhere.
-pub const STICKINESS_MS: f64 = 4.0;
+pub const STICKINESS_MS: f64 = 5.0;
 /// The same for a location whose clients were moved within [`DWELL`].
 const DWELL_MS: f64 = 12.0;
 /// Who was moved is not moved back for a trifle within this time.
@@ -121,6 +122,8 @@ pub struct Situation<'a> {
     pub model: &'a Model,
     pub locations: &'a Arc<Locations>,
     pub demand: &'a Demand,
+    /// By service: which leaves its clients come to.
+    pub reached: &'a [Arc<Reached>],
     /// By region: whether it may be sent new clients.
     pub eligible: &'a [bool],
     /// By region, in the unit of its load reports: what it can take now; `None`: no limit known.
@@ -201,34 +204,38 @@ struct Asked {
 
 impl Asked {
     fn gather(situation: &Situation<'_>) -> Result<Asked, PlanError> {
-        let Situation { model, locations, .. } = situation;
+        let Situation { model, locations, reached, .. } = situation;
         let mut numbers: HashMap<Leaf, usize> = HashMap::new();
         let mut leaves = Vec::new();
-        let of_service: Vec<Option<usize>> = model
-            .services
-            .iter()
-            .map(|service| {
-                let leaf = leaf_of(service, service.policies.group(service.policies.root))?;
-                Some(*numbers.entry(leaf).or_insert_with_key(|leaf| {
-                    leaves.push(leaf.clone());
-                    leaves.len() - 1
-                }))
+        let mut number = |leaf: &Leaf| {
+            *numbers.entry(leaf.clone()).or_insert_with(|| {
+                leaves.push(leaf.clone());
+                leaves.len() - 1
             })
-            .collect();
+        };
+        let numbered = reached.iter().map(|reached| reached.leaves().iter().map(&mut number).collect());
+        let of_service: Vec<Vec<usize>> = numbered.collect();
         if leaves.is_empty() {
             return Err(PlanError::NoLeaves);
         }
         let mut demand = vec![vec![0.0; locations.len()]; leaves.len()];
         let mut others = vec![0.0; model.regions.len()];
         for (flow, amount) in situation.demand.flows() {
-            let location = locations.of_site(flow.site as usize);
-            match (of_service.get(flow.service.index()).copied().flatten(), location) {
-                (Some(leaf), Some(location)) => demand[leaf][location] += amount,
-                _ => flow.on_regions().for_each(|(region, part)| {
+            let (service, site) = (flow.service.index(), flow.site as usize);
+            let mut elsewhere = 1.0;
+            if let (Some(numbers), Some(location)) = (of_service.get(service), locations.of_site(site)) {
+                for &(leaf, part) in reached[service].at(site) {
+                    demand[numbers[leaf as usize]][location] += amount * part;
+                    elsewhere -= part;
+                }
+            }
+            // Where the rest is, is not known apart from the whole.
+            if elsewhere > 1e-9 {
+                for (region, part) in flow.on_regions() {
                     if let Some(sum) = others.get_mut(region.index()) {
-                        *sum += amount * part;
+                        *sum += amount * part * elsewhere;
                     }
-                }),
+                }
             }
         }
         let asked = Asked { leaves, demand, others };
@@ -366,7 +373,7 @@ mod tests {
             for (n, load) in loads.into_iter().enumerate() {
                 line.demand.count(ServiceId(0), line.site(n) as u32, RegionId(0), load);
             }
-            line.demand.step(&[Some(loads.iter().sum()), None, None]);
+            line.demand.correct(&[RegionId(0)], &[Some(loads.iter().sum()), None, None]);
             line
         }
 
@@ -376,10 +383,12 @@ mod tests {
         }
 
         fn plan(&self, previous: Option<&Planned>) -> Result<Planned, PlanError> {
+            let services = self.world.plan(self.now).plan.services;
             make(&Situation {
                 model: &self.world.model,
                 locations: &self.locations,
                 demand: &self.demand,
+                reached: &services.into_iter().map(|service| service.reached).collect::<Vec<_>>(),
                 eligible: &self.eligible,
                 capacities: &self.capacities,
                 previous,
@@ -413,7 +422,7 @@ mod tests {
         assert_eq!(line.parts(&planned, 0), [1.0, 0.0, 0.0]);
         assert_eq!(line.parts(&planned, 9), [0.0, 1.0, 0.0]);
         assert_eq!(planned.prices_ms, [0.0; 3]);
-        assert!((planned.loads.iter().sum::<f64>() - 48.5).abs() < 0.1, "{:?}", planned.loads);
+        assert!((planned.loads.iter().sum::<f64>() - 50.0).abs() < 0.1, "{:?}", planned.loads);
     }
 
     #[test]
@@ -479,7 +488,7 @@ mod tests {
         fixed.policies = PolicyTree::flat(Policy::Failover, &fixed.regions);
         line.world.model.services.push(fixed);
         line.demand.count(ServiceId(1), line.site(0) as u32, RegionId(0), 80.0);
-        line.demand.step(&[Some(170.0), None, None]);
+        line.demand.correct(&[RegionId(0)], &[Some(170.0), None, None]);
         let beside = line.plan(None).expect("a plan");
         let in_west = |planned: &Planned| line.placement(planned).iter().map(|parts| parts[0]).sum::<f64>();
         assert!(in_west(&beside) < in_west(&alone) - 1.0, "{} {}", in_west(&beside), in_west(&alone));

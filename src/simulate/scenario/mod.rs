@@ -300,6 +300,13 @@ mod tests {
     }
 
     #[test]
+    fn incidents_count_from_the_end_of_the_warm_up() {
+        let text = format!("{SMALL}[[incident]]\nat = \"1m\"\nlasts = \"10s\"\nfeed_loss = {{ region = \"a\" }}\n");
+        let scenario = read(&text).expect("a scenario");
+        assert_eq!((scenario.course.incidents[0].from_s, scenario.course.incidents[0].until_s), (960, 970));
+    }
+
+    #[test]
     fn everything_may_be_said() {
         let text = "title = \"t\"\nseed = 7\nbegins = \"06:30\"\nlength = \"90s\"\nwarm_up = \"0s\"\ncapped_reports = true\n\
              rtt.measured = false\nservice = { ttl = \"20s\", failover_ttl = 2, weights = { cost = 1 } }\n";
