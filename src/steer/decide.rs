@@ -170,6 +170,12 @@ fn key_bits(seen: Seen) -> u8 {
     }
 }
 
+/// Who asks, as choices see it.
+pub fn asker(seen: Seen) -> Asker {
+    let key = Key::of(seen.address(), key_bits(seen));
+    Asker { key, network: network_key(seen, key) }
+}
+
 /// The network's key: of a resolver too, whose own address tells more.
 fn network_key(seen: Seen, key: Key) -> Key {
     match seen {
