@@ -11,9 +11,11 @@ use serde::Serialize;
 use crate::atlas::PlaceId;
 use crate::model::{Policy, ServiceId};
 
-use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, decide, endpoint_of_family};
+use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
 use super::eligible::{Eligible, Footing};
+use super::pick::Identity;
 use super::plan::{coordinates, scores, tiers};
+use super::policy::{Ground, Picker, Step};
 use super::score::Score;
 use super::standing::{Override, RegionState, Standing};
 
@@ -23,6 +25,8 @@ pub struct Explanation {
     pub service: String,
     pub policy: &'static str,
     pub client: ClientSeen,
+    /// The groups of regions this client came through, the outermost first.
+    pub walk: Vec<Step>,
     /// In the order of the service's configuration.
     pub regions: Vec<RegionRow>,
     pub footing: Footing,
@@ -50,6 +54,10 @@ pub struct RegionRow {
     /// Under `score`: clients share the first tier with an eligible region. From 0.
     pub tier: Option<u32>,
     pub load: Option<LoadRow>,
+    /// 0 to 1: the part of its new clients it sheds for its load.
+    pub shed: f64,
+    /// Whether its load is at its hard limit.
+    pub over_limit: bool,
     /// 0 to 1: the part of this place's clients it gets.
     pub share: f64,
     /// Why the share is 0; `None` where it is not.
@@ -77,6 +85,8 @@ pub struct LoadRow {
 #[derive(Clone, Debug, Serialize)]
 pub struct Chosen {
     pub region: String,
+    /// The other regions in the answer, under `multi`.
+    pub others: Vec<String>,
     pub endpoint: String,
     /// Addresses by family, where a family's endpoint is another than `endpoint`.
     pub ipv4_endpoint: Option<String>,
@@ -107,6 +117,8 @@ pub fn explain(
     let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
     let tiers = tiers(&totals);
     let main = service.policies.main();
+    // Of nested policies, no single one says why: the walk does.
+    let policy = (service.policies.groups.len() == 1).then_some(&main.policy);
     let eligible = Eligible::of(&service.regions, states);
     let regions = service.regions.iter().enumerate().map(|(index, &region)| {
         let state = states.get(region.index());
@@ -116,10 +128,12 @@ pub fn explain(
             standing: state.map_or(Standing::Up, |state| state.standing),
             said: state.map_or(Override::Auto, |state| state.said),
             score: scores[index],
-            tier: (main.policy == Policy::Score).then_some(tiers[index]),
+            tier: (policy == Some(&Policy::Score)).then_some(tiers[index]),
             load: state.and_then(|state| load_row(state, now)),
+            shed: state.map_or(0.0, |state| state.shed),
+            over_limit: state.is_some_and(|state| state.over_limit),
             share,
-            excluded: (share == 0.0).then(|| why_excluded(&main.policy, state, eligible.has(region))),
+            excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region))),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
             offered: state.map_or(1.0, |state| state.offered),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
@@ -130,10 +144,21 @@ pub fn explain(
         service: service.name.to_string(),
         policy: main.policy.as_str(),
         client: client_seen(view, place, seen),
+        walk: walk(view, states, id, place, seen)?,
         regions: regions.collect(),
         footing: cell.footing,
         chosen: chosen(view, &decision, seen),
     })
+}
+
+fn walk(view: &View<'_>, states: &[RegionState], id: ServiceId, place: PlaceId, seen: Seen) -> Option<Vec<Step>> {
+    let identities: Vec<Identity> = view.handouts.iter().map(|handout| handout.identity).collect();
+    let sites = view.plan.sites.as_deref();
+    let (model, planned) = (view.model, view.plan.planned.as_deref());
+    let ground = Ground { model, states, identities: &identities, sites, planned, seed: view.plan.seed };
+    let picker = Picker::of(ground, model.services.get(id.index())?, view.plan.services.get(id.index())?.switched_to);
+    let site = sites.and_then(|sites| sites.of_place(place)).unwrap_or(0);
+    Some(picker.walk(site, &picker.router.route(view.atlas, place), &asker(seen)))
 }
 
 fn client_seen(view: &View<'_>, place: PlaceId, seen: Seen) -> ClientSeen {
@@ -160,6 +185,7 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
         |family| endpoint_of_family(view, decision, family).filter(|&e| e != decision.endpoint).and_then(label);
     Chosen {
         region: region.name.to_string(),
+        others: decision.regions.as_slice().iter().skip(1).map(|id| view.model.region(*id).name.to_string()).collect(),
         endpoint: label(decision.endpoint).unwrap_or_default(),
         ipv4_endpoint: of_family(Family::Ipv4),
         ipv6_endpoint: of_family(Family::Ipv6),
@@ -170,7 +196,7 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
     }
 }
 
-fn why_excluded(policy: &Policy, state: Option<&RegionState>, eligible: bool) -> &'static str {
+fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: bool) -> &'static str {
     if state.is_some_and(|state| state.stability.damped_until.is_some()) {
         return "damped: it went down too often";
     }
@@ -178,12 +204,14 @@ fn why_excluded(policy: &Policy, state: Option<&RegionState>, eligible: bool) ->
         (Some((Override::Down, _)), _) => "down by override",
         (Some((Override::Drain, _)), _) => "draining by override",
         (Some((_, Standing::Down)), _) if !eligible => "down by its probes",
-        (_, Policy::Score) => "a better tier has eligible regions",
-        (_, Policy::Failover) => "an earlier region is eligible",
-        (_, Policy::Weighted(_) | Policy::Sticky(_) | Policy::Multi { .. }) => "its weight is 0",
-        (_, Policy::Nearest | Policy::Latency) => "another is nearer",
-        (_, Policy::Canary { .. } | Policy::Stage { .. }) => "other regions are in use",
-        (_, Policy::Geo(_)) => "another comes first in the list for this place",
+        _ if state.is_some_and(|state| state.over_limit) => "at its hard limit",
+        _ if state.is_some_and(|state| state.shed >= 1.0) => "above its high watermark",
+        (_, Some(Policy::Score)) => "a better tier has eligible regions",
+        (_, Some(Policy::Failover)) => "an earlier region is eligible",
+        (_, Some(Policy::Weighted(_) | Policy::Sticky(_) | Policy::Multi { .. })) => "its weight is 0",
+        (_, Some(Policy::Nearest | Policy::Latency)) => "another is nearer",
+        (_, None | Some(Policy::Canary { .. } | Policy::Stage { .. })) => "the way does not lead there",
+        (_, Some(Policy::Geo(_))) => "another comes first in the list for this place",
     }
 }
 
