@@ -9,7 +9,7 @@
 //!                         │ state: one Arc<Snapshot>          │
 //!                         └────────────────▲──────────────────┘
 //!                                          │ one writer, coalesced
-//!    control: config+zones · geoip refresh · probes · load reports · overrides · prices
+//!    control: config+zones · geoip refresh · probes · load reports · demand · overrides
 //!                                          │
 //!    admin: API, metrics, status page, CLI: read the snapshot; may only say an override to the writer
 //! ```

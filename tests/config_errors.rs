@@ -1092,7 +1092,19 @@ fn the_reference_lists_every_key_that_is_read() {
         .flat_map(|key| key.trim_matches(['[', ']']).split('.'))
         .collect();
     let mut read = 0;
-    for file in ["check", "load_report", "location", "policy", "region", "rum", "service", "settings", "zone"] {
+    for file in [
+        "check",
+        "geo",
+        "load_report",
+        "location",
+        "policy",
+        "region",
+        "rum",
+        "service",
+        "settings",
+        "steering",
+        "zone",
+    ] {
         let text = std::fs::read_to_string(root.join(format!("src/control/config/{file}.rs"))).expect("source");
         for call in [".get(\"", ".require(\"", ".or(\"", "weight(\""] {
             for key in text.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {

@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn loads_may_be_no_numbers() {
-        let reports = "L 0 nan nan\nL 1 50 nan\nL 0 -1 5\nL 1 inf 0\nL 0 99 100\n";
+        let reports = "L 0 nan nan\nL 1 50 nan\nL 0 -1 5\nL 1 inf 0\nL 0 90 100\n";
         assert_eq!(after_start(&format!("T 0\n{reports}Q 0 1 1\nEND\n")).as_deref(), Ok("A 0 15\n"));
     }
 

@@ -49,6 +49,7 @@ const TRIM_BACK: f64 = 0.01;
 const LEAST_TRIM: f64 = 0.6;
 
 /// Demand, trims and the plan in force.
+#[derive(Default)]
 pub struct Planning {
     demand: Demand,
     /// What services, sites and regions of `demand` and `trims` are numbered by.
