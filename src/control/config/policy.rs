@@ -127,7 +127,7 @@ impl<'a> Reading<'a> {
         let report = entry.value.report();
         for (index, group) in groups.enumerate() {
             let (name, span) = (group.value.name, group.span());
-            if let Err(unfit) = super::region::check_name("group", name) {
+            if let Some(unfit) = super::region::unfit_name("group", name) {
                 report.push(unfit.at(span.clone(), super::region::NAME));
             }
             if let Some(region) = known.get(name) {
