@@ -105,7 +105,7 @@ impl Explain {
 const NOWHERE: &str = "/nonexistent";
 
 /// What would be served from these files, if every region were up.
-fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
+pub fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
     let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
