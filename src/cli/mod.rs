@@ -8,7 +8,7 @@
 //! - [`demo`], [`serve`]: a server in this process
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
 //! - [`mod@simulate`]: neither, or a scenario's file
-//! - [`explain`]: files, or a running server
+//! - [`explain`], [`explain_diff`]: files, or a running server
 //! - [`what_if`]: a running server, and files beside it
 //! - [`status`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
@@ -19,6 +19,7 @@ mod delegation;
 mod demo;
 mod drain;
 mod explain;
+mod explain_diff;
 mod geoip;
 mod latency;
 mod live;
