@@ -246,9 +246,28 @@ struct Reasons {
     service: String,
     policy: String,
     client: Client,
+    // Left out by servers from before policies could nest.
+    #[serde(default)]
+    walk: Vec<Step>,
     regions: Vec<Region>,
     footing: String,
     chosen: Chosen,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    depth: usize,
+    group: Option<String>,
+    policy: String,
+    because: Option<String>,
+    children: Vec<Passed>,
+}
+
+#[derive(Deserialize)]
+struct Passed {
+    name: String,
+    taken: bool,
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -284,6 +303,8 @@ struct Region {
 #[derive(Deserialize)]
 struct Score {
     rtt: Rtt,
+    #[serde(default)]
+    bias_ms: f64,
     latency_ms: f64,
     load_ms: f64,
     cost_ms: f64,
@@ -307,6 +328,8 @@ struct Load {
 #[derive(Deserialize)]
 struct Chosen {
     region: String,
+    #[serde(default)]
+    others: Vec<String>,
     endpoint: String,
     ipv4_endpoint: Option<String>,
     ipv6_endpoint: Option<String>,
@@ -347,7 +370,7 @@ fn render(report: Value, live: bool) -> Outcome<String> {
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
-    let Reasons { service, policy, client, regions, footing, chosen } = reasons;
+    let Reasons { service, policy, client, walk, regions, footing, chosen } = reasons;
     let seen_by = if client.seen_by == "ecs" { "told by EDNS Client Subnet" } else { "the query's source" };
     let _ = writeln!(text, "  client     {} ({seen_by}), at {}", client.address, client.location);
     let _ = writeln!(text, "  service    {service}, policy {policy}");
@@ -357,8 +380,12 @@ fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
     if let Some(meaning) = footing_in_words(footing) {
         let _ = writeln!(text, "  footing    {footing}: {meaning}");
     }
+    render_walk(text, walk);
     let _ = write!(text, "\n{}\n", region_table(regions));
     let _ = write!(text, "  region     {}, endpoint {}", chosen.region, chosen.endpoint);
+    if !chosen.others.is_empty() {
+        let _ = write!(text, "; with {}", chosen.others.join(", "));
+    }
     for (family, endpoint) in [("IPv4", &chosen.ipv4_endpoint), ("IPv6", &chosen.ipv6_endpoint)] {
         if let Some(endpoint) = endpoint {
             let _ = write!(text, "; for {family} {endpoint}");
@@ -367,6 +394,24 @@ fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
     let _ = writeln!(text, "\n  TTL        {} s: {}", chosen.ttl_s, ttl_in_words(&chosen.ttl_reason));
     let scope = chosen.scope.map_or("not said".to_owned(), |scope| format!("/{scope}"));
     let _ = writeln!(text, "  scope      {scope}: {}", scope_in_words(&chosen.scope_reason));
+}
+
+/// The groups a client came through, where there are any but the service itself.
+fn render_walk(text: &mut String, walk: &[Step]) {
+    if walk.len() < 2 && walk.iter().all(|step| step.because.is_none()) {
+        return;
+    }
+    for Step { depth, group, policy, because, children } in walk {
+        let heading = if *depth == 0 { "  way        " } else { "             " };
+        let indent = "  ".repeat(*depth);
+        let group = group.as_ref().map_or("the service".to_owned(), |name| format!("group {name}"));
+        let because = because.as_ref().map_or(String::new(), |because| format!(" ({because})"));
+        let _ = writeln!(text, "{heading}{indent}{group}, {policy}{because}");
+        for Passed { name, taken, why } in children {
+            let mark = if *taken { "→" } else { "-" };
+            let _ = writeln!(text, "             {indent}{mark} {name}: {why}");
+        }
+    }
 }
 
 fn region_table(regions: &[Region]) -> String {
@@ -393,7 +438,10 @@ fn region_table(regions: &[Region]) -> String {
         table.row([
             region.region.clone(),
             format!("{}{said}{}", region.standing, calm(region)),
-            format!("{:.1}", score.rtt.ms),
+            match score.bias_ms {
+                0.0 => format!("{:.1}", score.rtt.ms),
+                bias => format!("{:.1} {bias:+.0}", score.rtt.ms),
+            },
             rtt_source(&score.rtt.source),
             region.load.as_ref().map_or("-".into(), used),
             format!("{:.1}", score.latency_ms),
@@ -451,6 +499,7 @@ fn measured_source(measured: &Value) -> String {
 
 fn footing_in_words(footing: &str) -> Option<&'static str> {
     match footing {
+        "full" => Some("all regions that are up are above their limits; these are not heeded"),
         "panic" => Some("all regions are down by their probes; all are answered as if up"),
         "only_draining" => Some("all regions are draining or down; those draining still serve"),
         "all_withdrawn" => Some("all regions were taken down by override; they are answered all the same"),

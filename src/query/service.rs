@@ -129,43 +129,51 @@ fn https(walk: &Walk<'_>, decision: &Decision, hint: &HttpsHint, response: &mut 
     const IPV4_HINT: u16 = 4;
     const IPV6_HINT: u16 = 6;
     let length_at = response.record_head(Section::Answer, walk.owner, RecordType::HTTPS, decision.ttl.as_secs())?;
-    response.put(&[0, 1, 0])?; // SvcPriority 1, TargetName "."
+    response.put_all([0, 1, 0])?; // SvcPriority 1, TargetName "."
     if !hint.alpn.is_empty() {
-        param(response, ALPN, hint.alpn.iter().map(|id| 1 + id.len()).sum())?;
+        response.put_all(ALPN.to_be_bytes())?;
+        let value = response.open()?;
         for id in &hint.alpn {
-            response.put(&[id.len() as u8])?; // the loader keeps them within 255
+            response.put_all([id.len() as u8])?; // the loader keeps them within 255
             response.put(id.as_bytes())?;
         }
+        response.close(value)?;
     }
     if let Some(port) = hint.port {
-        param(response, PORT, 2)?;
-        response.put(&port.to_be_bytes())?;
+        let ([k0, k1], [p0, p1]) = (PORT.to_be_bytes(), port.to_be_bytes());
+        response.put_all([k0, k1, 0, 2, p0, p1])?;
     }
-    for (key, family, octets) in [(IPV4_HINT, Family::Ipv4, 4), (IPV6_HINT, Family::Ipv6, 16)] {
-        let count = of_family(walk, decision, family).count();
-        if count > 0 {
-            param(response, key, count * octets)?;
-        }
-        for address in of_family(walk, decision, family) {
-            match address {
-                IpAddr::V4(v4) => response.put(&v4.octets())?,
-                IpAddr::V6(v6) => response.put(&v6.octets())?,
-            }
-        }
-    }
+    hints(walk, decision, IPV4_HINT, Family::Ipv4, response)?;
+    hints(walk, decision, IPV6_HINT, Family::Ipv6, response)?;
     response.close(length_at)?;
     Ok(true)
 }
 
-fn param(response: &mut Response<'_>, key: u16, octets: usize) -> Result<(), Full> {
-    response.put(&key.to_be_bytes())?;
-    response.put(&u16::try_from(octets).map_err(|_| Full)?.to_be_bytes())
-}
-
-/// The addresses of a family in all regions of the decision.
-fn of_family<'a>(walk: &Walk<'a>, decision: &Decision, family: Family) -> impl Iterator<Item = IpAddr> {
-    let regions = 0..decision.regions.as_slice().len();
-    regions.flat_map(move |index| of_region(walk, decision, index, family))
+/// The addresses of a family in all regions of the decision, if there are any.
+fn hints(
+    walk: &Walk<'_>,
+    decision: &Decision,
+    key: u16,
+    family: Family,
+    response: &mut Response<'_>,
+) -> Result<(), Full> {
+    let mut value = None;
+    for index in 0..decision.regions.as_slice().len() {
+        for address in of_region(walk, decision, index, family) {
+            if value.is_none() {
+                response.put_all(key.to_be_bytes())?;
+                value = Some(response.open()?);
+            }
+            match address {
+                IpAddr::V4(v4) => response.put_all(v4.octets())?,
+                IpAddr::V6(v6) => response.put_all(v6.octets())?,
+            }
+        }
+    }
+    match value {
+        Some(value) => response.close(value).map(|_| ()),
+        None => Ok(()),
+    }
 }
 
 /// The addresses of a family in one of the decision's regions, but for those that an earlier region
@@ -181,7 +189,7 @@ fn of_region(walk: &Walk<'_>, decision: &Decision, index: usize, family: Family)
 
 /// All addresses of the endpoint that a region's clients of this family get; of both families.
 fn chosen_addresses<'a>(snapshot: &'a Snapshot, decision: &Decision, region: RegionId, family: Family) -> &'a [IpAddr] {
-    let endpoint = endpoint_in(&snapshot.view(), region, decision.key, family);
+    let endpoint = endpoint_in(&snapshot.view(), decision, region, family);
     let endpoints = &snapshot.model.region(region).endpoints;
     match endpoint.and_then(|index| endpoints.get(usize::from(index))).map(|endpoint| &endpoint.target) {
         Some(EndpointTarget::Addresses(addresses)) => addresses,

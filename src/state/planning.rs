@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{Model, Region, RegionId};
+use crate::steer::belief::{Belief, Doubt};
 use crate::steer::demand::{Demand, DemandSample, STEP};
 use crate::steer::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::plan::Plan;
@@ -38,6 +39,9 @@ const LEAST_PERIOD: Duration = Duration::from_secs(5);
 /// by the time that clients have followed a plan: so much less is planned with.
 const CHANCE: f64 = 0.02;
 const MOST_AHEAD: f64 = 0.3;
+/// What is planned with, of the capacity of a region whose reports have stopped or are not believed.
+const UNHEARD: f64 = 0.85;
+const DEGREES_PER_HOUR: f64 = 15.0;
 /// The utilisation from which a region is trimmed, that is given less than it says it can take.
 const TRIM_ABOVE: f64 = 0.95;
 const TRIM_GAIN: f64 = 0.5;
@@ -56,8 +60,14 @@ pub struct Planning {
     /// What the plan in force, or the last attempt, was made from.
     eligible: Vec<bool>,
     capacities: Vec<Option<f64>>,
+    /// By region.
+    beliefs: Vec<Belief>,
+    /// When demand was first known: the sun is told from there.
+    began: Option<Instant>,
     /// Regions that reported since the last [`Planning::advance`].
     reporting: Vec<RegionId>,
+    /// By region: it reported once, and is not heard or not believed any more.
+    unheard: Vec<bool>,
     next_step: Option<Instant>,
     next_plan: Option<Instant>,
     last_plan: Option<Instant>,
@@ -92,7 +102,10 @@ impl Planning {
             planned: None,
             eligible: Vec::new(),
             capacities: Vec::new(),
+            beliefs: Vec::new(),
+            began: None,
             reporting: Vec::new(),
+            unheard: Vec::new(),
             next_step: None,
             next_plan: None,
             last_plan: None,
@@ -136,9 +149,13 @@ impl Planning {
         if self.next_step.is_none() {
             return; // nobody has asked yet
         }
-        self.demand.correct(&reporting, &believed_loads(states, now));
+        self.believe(&reporting, states, now);
+        let loads = self.believed_loads(states, now);
+        self.demand.correct(&reporting, &loads);
         if self.next_step.is_some_and(|at| at <= now) {
-            self.demand.fade();
+            let began = *self.began.get_or_insert(now);
+            let hours = now.saturating_duration_since(began).as_secs_f64() / 3600.0;
+            self.demand.fade(|site| Some(hours + sites.longitude(site as usize)? / DEGREES_PER_HOUR));
             self.next_step = Some(now + STEP);
             self.next_plan.get_or_insert(now);
         }
@@ -156,6 +173,11 @@ impl Planning {
     /// The plan in force.
     pub fn planned(&self) -> Option<&Arc<Planned>> {
         self.planned.as_ref()
+    }
+
+    /// Why what a region reports is not believed, if so.
+    pub fn doubt(&self, region: RegionId) -> Option<Doubt> {
+        self.beliefs.get(region.index())?.doubt()
     }
 
     /// What it was made from; also where the last attempt came to nothing.
@@ -215,7 +237,36 @@ impl Planning {
         let capacity = self.capacities.get(id.index()).copied().flatten()?;
         let trim = self.trims.get(id.index()).copied().unwrap_or(1.0).min(HEADROOM);
         let ahead = (self.demand.surprise(id) - CHANCE).clamp(0.0, MOST_AHEAD);
-        Some(capacity * trim / (1.0 + ahead))
+        let unheard = if self.unheard.get(id.index()).copied().unwrap_or(false) { UNHEARD } else { 1.0 };
+        Some(capacity * trim * unheard / (1.0 + ahead))
+    }
+
+    /// Weighs what regions have just reported against what was answered.
+    fn believe(&mut self, reporting: &[RegionId], states: &[RegionState], now: Instant) {
+        self.beliefs.resize_with(states.len(), Belief::default);
+        let expected = self.demand.expected(states.len());
+        for (id, state) in states.iter().enumerate() {
+            let reports = reporting.iter().any(|region| region.index() == id);
+            match state.load.last {
+                _ if !is_settled(state, now) => self.beliefs[id].forget(),
+                Some(figure) if reports => self.beliefs[id].hear(figure.load, expected[id], figure.capacity),
+                _ => {}
+            }
+        }
+    }
+
+    /// What regions report of their load, where it is fresh, believed and says something of where
+    /// clients are.
+    fn believed_loads(&mut self, states: &[RegionState], now: Instant) -> Vec<Option<f64>> {
+        let known = |(state, belief): (&RegionState, &Belief)| {
+            let fresh = state.load.last.filter(|_| !state.load.stale && belief.doubt().is_none());
+            fresh.filter(|_| is_settled(state, now)).map(|figure| figure.load)
+        };
+        let silent = |(state, belief): (&RegionState, &Belief)| {
+            state.load.last.is_some() && (state.load.stale || belief.doubt().is_some())
+        };
+        self.unheard = states.iter().zip(&self.beliefs).map(silent).collect();
+        states.iter().zip(&self.beliefs).map(known).collect()
     }
 
     /// Whether a region that has just reported has far more than planned, and little room for it.
@@ -263,7 +314,7 @@ impl Planning {
                     *trimmed = *trim;
                 }
             }
-            self.trims = trims;
+            (self.trims, self.beliefs) = (trims, Vec::new());
         } else {
             self.trims = vec![1.0; model.regions.len()];
         }
@@ -294,12 +345,8 @@ fn capacities(model: &Model, states: &[RegionState]) -> Vec<Option<f64>> {
     model.regions.iter().zip(states).map(of).collect()
 }
 
-/// What regions report of their load, where it is fresh and says something of where clients are.
-fn believed_loads(states: &[RegionState], now: Instant) -> Vec<Option<f64>> {
-    let believed = |state: &RegionState| {
-        let settled = state.changed_at.is_none_or(|at| now.saturating_duration_since(at) >= SETTLED);
-        let figure = state.load.last.filter(|_| !state.load.stale && settled && state.standing != Standing::Down);
-        figure.map(|figure| figure.load)
-    };
-    states.iter().map(believed).collect()
+/// Whether its load says something of where clients are: not while they come back to it.
+fn is_settled(state: &RegionState, now: Instant) -> bool {
+    let settled = state.changed_at.is_none_or(|at| now.saturating_duration_since(at) >= SETTLED);
+    settled && state.standing != Standing::Down
 }

@@ -390,6 +390,11 @@ impl Publisher {
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
         self.planning.advance(&self.model, previous.map(|(plan, _)| plan), &states, now);
+        for (id, state) in self.model.region_ids().zip(&mut states) {
+            if let Some(doubt) = self.planning.doubt(id) {
+                state.load.error.get_or_insert_with(|| doubt.to_string());
+            }
+        }
         let planned = self.planning.planned();
         if let Some(planned) = planned {
             for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {

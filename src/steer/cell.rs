@@ -20,7 +20,7 @@ use crate::model::{RegionId, Weight};
 
 use super::eligible::Footing;
 use super::handout::Handout;
-use super::pick::{Identity, Key, reach};
+use super::pick::{Claim, Identity, Key};
 
 /// Which cell each place is in.
 #[derive(Debug, Default)]
@@ -137,6 +137,21 @@ impl Pick {
         }
     }
 
+    /// The regions this client gets where shedding is heeded, or not; `None`: all of them shed it.
+    pub fn regions_as(&self, asker: &Asker, shed: Shed) -> Option<Regions> {
+        let mut regions = Regions::NONE;
+        self.fill(asker, shed, &mut regions).then_some(regions)
+    }
+
+    /// Each region's part of the clients, 0 to 1, summing to 1. Of several regions in one answer a
+    /// client takes any.
+    pub fn fractions(&self) -> Vec<(RegionId, f64)> {
+        let mut fractions = Vec::new();
+        self.add_fractions(1.0, &mut fractions);
+        fractions.retain(|(_, part)| *part > 0.0);
+        fractions
+    }
+
     /// Whether some client may get the region.
     pub fn names(&self, region: RegionId) -> bool {
         match self {
@@ -217,8 +232,9 @@ impl Pick {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shed {
+/// Whether regions may shed a client. First they may; where that leaves nothing, they may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
     Heeded,
     Ignored,
 }
@@ -232,11 +248,11 @@ fn add(region: RegionId, part: f64, into: &mut Vec<(RegionId, f64)>) {
 
 /// The branch of the greatest reach that does not shed the client.
 fn split(branches: &[Branch], key: Key, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
-    let mut best: Option<(f64, Identity)> = None;
+    let mut best: Option<Claim> = None;
     let mut regions = Regions::NONE;
     for branch in branches {
-        let claim = (reach(key, branch.identity, branch.weight.get()), branch.identity);
-        if best.is_none_or(|best| claim > best) && branch.pick.fill(asker, shed, &mut regions) {
+        let claim = Claim::of(key, branch.identity, branch.weight.get());
+        if best.is_none_or(|best| claim.beats(&best)) && branch.pick.fill(asker, shed, &mut regions) {
             best = Some(claim);
             *into = regions;
         }
@@ -254,7 +270,8 @@ fn many(branches: &[Branch], answers: u8, asker: &Asker, shed: Shed, into: &mut 
         if !branch.pick.fill(asker, shed, &mut regions) {
             continue;
         }
-        let claim = (reach(asker.key, branch.identity, branch.weight.get()), branch.identity, regions.first());
+        let claim =
+            (Claim::of(asker.key, branch.identity, branch.weight.get()).reach(), branch.identity, regions.first());
         // A region that several branches lead to stands for its best claim.
         let mut at = match claims[..count].iter().position(|other| other.2 == claim.2) {
             Some(same) if claim > claims[same] => same,
@@ -279,7 +296,8 @@ fn many(branches: &[Branch], answers: u8, asker: &Asker, shed: Shed, into: &mut 
 }
 
 impl SplitBy {
-    fn key(self, asker: &Asker) -> Key {
+    /// What it is that is hashed.
+    pub fn key(self, asker: &Asker) -> Key {
         match self {
             SplitBy::Key => asker.key,
             SplitBy::Network => asker.network,
@@ -311,13 +329,9 @@ impl Regions {
 }
 
 impl Cell {
-    /// Each region's part of the cell's clients, 0 to 1, summing to 1. Of several regions in one
-    /// answer a client takes any.
+    /// [`Pick::fractions`] of the cell's clients.
     pub fn fractions(&self) -> impl Iterator<Item = (RegionId, f64)> + use<> {
-        let mut fractions = Vec::new();
-        self.pick.add_fractions(1.0, &mut fractions);
-        fractions.retain(|(_, part)| *part > 0.0);
-        fractions.into_iter()
+        self.pick.fractions().into_iter()
     }
 
     /// Whether which client asks can matter: for its region, or for the endpoint within it.

@@ -135,17 +135,22 @@ pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) 
 /// The endpoint whose addresses of this family are answered: the decision's own where it has
 /// some, else the next by the same hash. `None` where the region has none of the family.
 pub fn endpoint_of_family(view: &View<'_>, decision: &Decision, family: Family) -> Option<u16> {
-    endpoint_in(view, decision.region, decision.key, family)
+    endpoint_in(view, decision, decision.region, family)
 }
 
 /// As [`endpoint_of_family`], of any of the decision's regions.
-pub fn endpoint_in(view: &View<'_>, region: RegionId, key: Key, family: Family) -> Option<u16> {
+pub fn endpoint_in(view: &View<'_>, decision: &Decision, region: RegionId, family: Family) -> Option<u16> {
     let handout = view.handouts.get(region.index())?;
     let has = |choice: &EndpointChoice| match family {
         Family::Ipv4 => choice.has_ipv4,
         Family::Ipv6 => choice.has_ipv6,
     };
-    pick_endpoint(handout, key, has).map(|choice| choice.index)
+    // Who won among all wins among some: mostly nothing has to be hashed again.
+    let is_own = |choice: &EndpointChoice| region == decision.region && choice.index == decision.endpoint;
+    if handout.endpoints.iter().any(|choice| is_own(choice) && has(choice)) {
+        return Some(decision.endpoint);
+    }
+    pick_endpoint(handout, decision.key, has).map(|choice| choice.index)
 }
 
 fn pick_endpoint(handout: &Handout, key: Key, fits: impl Fn(&EndpointChoice) -> bool) -> Option<&EndpointChoice> {
@@ -163,6 +168,12 @@ fn key_bits(seen: Seen) -> u8 {
         Seen::Subnet(IpAddr::V6(_)) => KEY_BITS_IPV6,
         Seen::Source(_) => 128,
     }
+}
+
+/// Who asks, as choices see it.
+pub fn asker(seen: Seen) -> Asker {
+    let key = Key::of(seen.address(), key_bits(seen));
+    Asker { key, network: network_key(seen, key) }
 }
 
 /// The network's key: of a resolver too, whose own address tells more.

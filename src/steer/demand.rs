@@ -11,6 +11,10 @@
 //!   load reports ─▶ m: correction ───────────────┘
 //! ```
 //!
+//! Clients on regions that report nothing are followed by the sun: their demand grows and falls as
+//! that of others did who are heard, at the same local time of day. What nothing is heard of would
+//! otherwise keep its size of the small hours into the evening.
+//!
 //! The resolver's round-trip time plays no part in it, and is never taken for its clients'.
 
 use std::collections::HashMap;
@@ -66,7 +70,28 @@ pub struct Demand {
     peak: f64,
     /// By region: how much more its last report said than was expected, as a part of that.
     surprises: Vec<f64>,
+    /// By region: whether its reports are heard.
+    heard: Vec<bool>,
+    ever_heard: Vec<bool>,
+    rhythm: Rhythm,
 }
+
+/// How demand grows through the day, by local solar time.
+#[derive(Clone, Debug, Default)]
+struct Rhythm {
+    /// By hour: the logarithm of what a [`STEP`] makes of demand.
+    growth: [f64; 24],
+    /// Steps since demand was last compared.
+    steps: u32,
+    /// By hour: whether anything was heard of it.
+    known: [bool; 24],
+}
+
+/// Steps from one comparison to the next: ten minutes.
+const COMPARED_AFTER: u32 = 60;
+/// Demand that grows or falls faster, per step, does so for other reasons than the time of day:
+/// by half in an hour.
+const MOST_GROWTH: f64 = 0.405 / 360.0;
 
 /// The clients of one service at one site.
 #[derive(Clone, Debug)]
@@ -78,6 +103,10 @@ pub struct Flow {
     correction: f64,
     /// What was answered, decaying: regions and weights.
     answered: Vec<(RegionId, f64)>,
+    /// Its demand when it was last compared, if it was heard of then; else 0.
+    compared: f64,
+    /// Its demand while its regions are not heard; else 0.
+    held: f64,
 }
 
 impl Demand {
@@ -114,6 +143,10 @@ impl Demand {
     /// `loads` by region: what it last reported, where that is fresh and of a region that has been
     /// up for a while; such a report is 0 or more and finite.
     pub fn correct(&mut self, reporting: &[RegionId], loads: &[Option<f64>]) {
+        self.heard = loads.iter().map(Option::is_some).collect();
+        self.ever_heard.resize(loads.len(), false);
+        self.ever_heard.iter_mut().zip(&self.heard).for_each(|(ever, heard)| *ever |= heard);
+        self.hold();
         let reported: f64 = loads.iter().flatten().sum();
         let raw = self.sums(loads.len());
         let expected: f64 = raw.iter().zip(loads).filter(|(_, load)| load.is_some()).map(|(raw, _)| raw).sum();
@@ -133,6 +166,7 @@ impl Demand {
             }
         }
         self.flows.iter_mut().for_each(|flow| flow.credit(&ratios));
+        self.hold();
     }
 
     /// How much more a region's last report said than was expected, as a part of that; below 0, less.
@@ -140,13 +174,16 @@ impl Demand {
         self.surprises.get(region.index()).copied().unwrap_or(0.0)
     }
 
-    /// One [`STEP`] of time: the past fades.
-    pub fn fade(&mut self) {
+    /// One [`STEP`] of time: the past fades. `hour_of` gives a site's local solar time, 0 to 24; only
+    /// differences of it matter. `None`: not known.
+    pub fn fade(&mut self, hour_of: impl Fn(u32) -> Option<f64>) {
+        self.follow_the_sun(hour_of);
         for flow in &mut self.flows {
             flow.coverage *= COVERAGE_KEPT;
             flow.answered.iter_mut().for_each(|(_, weight)| *weight *= ANSWERED_KEPT);
             flow.answered.retain(|(_, weight)| *weight > 1e-6);
         }
+        self.hold();
         self.forget();
     }
 
@@ -168,7 +205,8 @@ impl Demand {
         of: impl Fn(ServiceId, u32) -> Option<(ServiceId, u32)>,
         region_of: impl Fn(RegionId) -> Option<RegionId>,
     ) -> Demand {
-        let mut demand = Demand { scale: self.scale, peak: self.peak, ..Demand::default() };
+        let (scale, peak, rhythm) = (self.scale, self.peak, self.rhythm.clone());
+        let mut demand = Demand { scale, peak, rhythm, ..Demand::default() };
         for flow in &self.flows {
             let Some((service, site)) = of(flow.service, flow.site) else { continue };
             let next = demand.flows.len();
@@ -188,9 +226,73 @@ impl Demand {
         let next = self.flows.len();
         let at = *self.index.entry((service, site)).or_insert(next);
         if at == next {
-            self.flows.push(Flow { service, site, coverage: 0.0, correction: 1.0, answered: Vec::new() });
+            self.flows.push(Flow {
+                service,
+                site,
+                coverage: 0.0,
+                correction: 1.0,
+                answered: Vec::new(),
+                compared: 0.0,
+                held: 0.0,
+            });
         }
         &mut self.flows[at]
+    }
+
+    /// Keeps what most of is on regions that were heard and are not any more: neither the scale,
+    /// which is that of the others, nor how often is asked tells how it fares.
+    fn hold(&mut self) {
+        for flow in &mut self.flows {
+            if flow.unheard(&self.heard, &self.ever_heard) < 0.5 {
+                flow.held = 0.0;
+                continue;
+            }
+            if flow.held == 0.0 {
+                flow.held = self.scale * flow.raw();
+            }
+            let raw = self.scale * flow.coverage;
+            if raw > 0.0 && flow.held > 0.0 {
+                flow.correction = (flow.held / raw).clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
+            }
+        }
+    }
+
+    fn follow_the_sun(&mut self, hour_of: impl Fn(u32) -> Option<f64>) {
+        let hour_of = |flow: &Flow| hour_of(flow.site).map(|hour| hour.rem_euclid(24.0) as usize % 24);
+        self.rhythm.steps += 1;
+        if self.rhythm.steps >= COMPARED_AFTER {
+            self.rhythm.steps = 0;
+            self.compare(&hour_of);
+        }
+        for flow in self.flows.iter_mut().filter(|flow| flow.held > 0.0) {
+            if let Some(hour) = hour_of(flow) {
+                flow.held *= self.rhythm.growth[hour].exp();
+            }
+        }
+    }
+
+    /// Learns how the demand that is heard of has grown since the last comparison, by hour.
+    fn compare(&mut self, hour_of: &impl Fn(&Flow) -> Option<usize>) {
+        let mut sums = [(0.0, 0.0); 24];
+        for flow in &mut self.flows {
+            let heard = flow.held == 0.0;
+            let demand = if heard { self.scale * flow.raw() } else { 0.0 };
+            let before = std::mem::replace(&mut flow.compared, demand);
+            if before > 0.0
+                && demand > 0.0
+                && let Some(hour) = hour_of(flow)
+            {
+                sums[hour] = (sums[hour].0 + before, sums[hour].1 + demand);
+            }
+        }
+        for (hour, (before, after)) in sums.into_iter().enumerate() {
+            if before > 0.0 {
+                let growth = ((after / before).ln() / f64::from(COMPARED_AFTER)).clamp(-MOST_GROWTH, MOST_GROWTH);
+                let (old, known) = (self.rhythm.growth[hour], self.rhythm.known[hour]);
+                self.rhythm.growth[hour] = if known { 0.5 * (old + growth) } else { growth };
+                self.rhythm.known[hour] = true;
+            }
+        }
     }
 
     /// By region: the sum of raw demand on it.
@@ -230,6 +332,13 @@ impl Flow {
         self.answered.iter().map(move |&(region, weight)| (region, weight / sum))
     }
 
+    /// The part of it that is on regions that were heard once, and are not.
+    fn unheard(&self, heard: &[bool], ever: &[bool]) -> f64 {
+        let is = |flags: &[bool], region: RegionId| flags.get(region.index()).copied().unwrap_or(false);
+        let lost = |region: RegionId| is(ever, region) && !is(heard, region);
+        self.on_regions().filter(|(region, _)| lost(*region)).map(|(_, part)| part).sum()
+    }
+
     fn raw(&self) -> f64 {
         self.coverage * self.correction
     }
@@ -262,7 +371,23 @@ mod tests {
     fn step(demand: &mut Demand, loads: &[Option<f64>]) {
         let regions: Vec<RegionId> = (0..loads.len() as u16).map(RegionId).collect();
         demand.correct(&regions, loads);
-        demand.fade();
+        demand.fade(|_| Some(0.0));
+    }
+
+    #[test]
+    fn what_is_not_heard_of_follows_the_sun() {
+        // Site 1 is on a region that falls silent; site 2 lives by the same hours and is heard of.
+        let mut demand = Demand::default();
+        let mut load = 100.0;
+        for round in 0..1000 {
+            let silent = round >= 100;
+            load *= if silent { 1.0005 } else { 1.0 };
+            demand.count(WWW, 1, EAST, 30.0);
+            demand.count(WWW, 2, WEST, 30.0);
+            step(&mut demand, &[if silent { None } else { Some(100.0) }, Some(load)]);
+        }
+        let (unheard, heard) = (demand_of(&demand, 1), demand_of(&demand, 2));
+        assert!(heard > 140.0 && (unheard / heard - 1.0).abs() < 0.08, "{unheard} {heard}");
     }
 
     #[test]

@@ -11,10 +11,12 @@ use serde::Serialize;
 use crate::atlas::PlaceId;
 use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 
-use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, decide, endpoint_of_family};
+use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
 use super::eligible::{Eligible, Footing};
+use super::pick::Identity;
 use super::plan::{coordinates, scores, tiers};
 use super::planner::{Leaf, Planned, leaf_of};
+use super::policy::{Ground, Picker, Step};
 use super::score::{Score, total_ms};
 use super::standing::{Override, RegionState, Standing};
 
@@ -24,6 +26,8 @@ pub struct Explanation {
     pub service: String,
     pub policy: &'static str,
     pub client: ClientSeen,
+    /// The groups of regions this client came through, the outermost first.
+    pub walk: Vec<Step>,
     /// In the order of the service's configuration.
     pub regions: Vec<RegionRow>,
     pub footing: Footing,
@@ -60,6 +64,10 @@ pub struct RegionRow {
     /// Under `score`: clients share the first tier with an eligible region. From 0.
     pub tier: Option<u32>,
     pub load: Option<LoadRow>,
+    /// 0 to 1: the part of its new clients it sheds for its load.
+    pub shed: f64,
+    /// Whether its load is at its hard limit.
+    pub over_limit: bool,
     /// 0 to 1: the part of this place's clients it gets.
     pub share: f64,
     /// Why the share is 0; `None` where it is not.
@@ -68,10 +76,6 @@ pub struct RegionRow {
     pub probe_age_s: Option<f64>,
     /// 0.1 to 1: the part of its capacity it offers, less than 1 during a slow start.
     pub offered: f64,
-    /// 0 to 1: the part of new clients it sheds for its load.
-    pub shed: f64,
-    /// Its load is at its hard limit.
-    pub over_limit: bool,
     /// Seconds it stays out though its probes say up, for having gone down too often.
     pub damped_s: Option<f64>,
     /// Seconds it is answered though its probes say down, because too many of its zone have gone at once.
@@ -91,6 +95,8 @@ pub struct LoadRow {
 #[derive(Clone, Debug, Serialize)]
 pub struct Chosen {
     pub region: String,
+    /// The other regions in the answer, under `multi`.
+    pub others: Vec<String>,
     pub endpoint: String,
     /// Addresses by family, where a family's endpoint is another than `endpoint`.
     pub ipv4_endpoint: Option<String>,
@@ -123,6 +129,8 @@ pub fn explain(
     let ahead = Ahead::of(view, service, place);
     let tiers = tiers(&totals);
     let main = service.policies.main();
+    // Of nested policies, no single one says why: the walk does.
+    let policy = (service.policies.groups.len() == 1).then_some(&main.policy);
     let eligible = Eligible::of(&service.regions, states);
     let regions = service.regions.iter().enumerate().map(|(index, &region)| {
         let state = states.get(region.index());
@@ -137,12 +145,12 @@ pub fn explain(
             stays_ms,
             total_ms: totals[index] - stays_ms,
             planned_share: ahead.as_ref().and_then(|ahead| ahead.share(region)),
+            tier: (policy == Some(&Policy::Score)).then_some(tiers[index]),
+            load: state.and_then(|state| load_row(state, now)),
             shed: state.map_or(0.0, |state| state.shed),
             over_limit: state.is_some_and(|state| state.over_limit),
-            tier: (main.policy == Policy::Score).then_some(tiers[index]),
-            load: state.and_then(|state| load_row(state, now)),
             share,
-            excluded: (share == 0.0).then(|| why_excluded(&main.policy, state, eligible.has(region))),
+            excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region))),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
             offered: state.map_or(1.0, |state| state.offered),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
@@ -153,10 +161,21 @@ pub fn explain(
         service: service.name.to_string(),
         policy: main.policy.as_str(),
         client: client_seen(view, place, seen),
+        walk: walk(view, states, id, place, seen)?,
         regions: regions.collect(),
         footing: cell.footing,
         chosen: chosen(view, &decision, seen),
     })
+}
+
+fn walk(view: &View<'_>, states: &[RegionState], id: ServiceId, place: PlaceId, seen: Seen) -> Option<Vec<Step>> {
+    let identities: Vec<Identity> = view.handouts.iter().map(|handout| handout.identity).collect();
+    let sites = view.plan.sites.as_deref();
+    let (model, planned) = (view.model, view.plan.planned.as_deref());
+    let ground = Ground { model, states, identities: &identities, sites, planned, seed: view.plan.seed };
+    let picker = Picker::of(ground, model.services.get(id.index())?, view.plan.services.get(id.index())?.switched_to);
+    let site = sites.and_then(|sites| sites.of_place(place)).unwrap_or(0);
+    Some(picker.walk(site, &picker.router.route(view.atlas, place), &asker(seen)))
 }
 
 /// Milliseconds of a round trip in those of the service's score.
@@ -215,6 +234,7 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
         |family| endpoint_of_family(view, decision, family).filter(|&e| e != decision.endpoint).and_then(label);
     Chosen {
         region: region.name.to_string(),
+        others: decision.regions.as_slice().iter().skip(1).map(|id| view.model.region(*id).name.to_string()).collect(),
         endpoint: label(decision.endpoint).unwrap_or_default(),
         ipv4_endpoint: of_family(Family::Ipv4),
         ipv6_endpoint: of_family(Family::Ipv6),
@@ -225,7 +245,7 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
     }
 }
 
-fn why_excluded(policy: &Policy, state: Option<&RegionState>, eligible: bool) -> &'static str {
+fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: bool) -> &'static str {
     if state.is_some_and(|state| state.stability.damped_until.is_some()) {
         return "damped: it went down too often";
     }
@@ -233,14 +253,14 @@ fn why_excluded(policy: &Policy, state: Option<&RegionState>, eligible: bool) ->
         (Some((Override::Down, _)), _) => "down by override",
         (Some((Override::Drain, _)), _) => "draining by override",
         (Some((_, Standing::Down)), _) if !eligible => "down by its probes",
-        _ if !eligible && state.is_some_and(|state| state.over_limit) => "its load is at its limit",
-        _ if !eligible && state.is_some_and(|state| state.shed >= 1.0) => "its load is above its high watermark",
-        (_, Policy::Score) => "a better tier has eligible regions",
-        (_, Policy::Failover) => "an earlier region is eligible",
-        (_, Policy::Weighted(_) | Policy::Sticky(_) | Policy::Multi { .. }) => "its weight is 0",
-        (_, Policy::Nearest | Policy::Latency) => "another is nearer",
-        (_, Policy::Canary { .. } | Policy::Stage { .. }) => "other regions are in use",
-        (_, Policy::Geo(_)) => "another comes first in the list for this place",
+        _ if state.is_some_and(|state| state.over_limit) => "at its hard limit",
+        _ if state.is_some_and(|state| state.shed >= 1.0) => "above its high watermark",
+        (_, Some(Policy::Score)) => "a better tier has eligible regions",
+        (_, Some(Policy::Failover)) => "an earlier region is eligible",
+        (_, Some(Policy::Weighted(_) | Policy::Sticky(_) | Policy::Multi { .. })) => "its weight is 0",
+        (_, Some(Policy::Nearest | Policy::Latency)) => "another is nearer",
+        (_, None | Some(Policy::Canary { .. } | Policy::Stage { .. })) => "the way does not lead there",
+        (_, Some(Policy::Geo(_))) => "another comes first in the list for this place",
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`rtt`]: how far regions are from clients: measured, else by distance
 //! - [`sites`]: where clients are, each position once, and how far regions are from there
+//! - [`belief`]: whether what regions report goes with what was answered
 //! - [`demand`]: how many clients are where, from what was answered and what regions report
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
 //! - [`locations`]: sites that are planned for together
@@ -26,6 +27,7 @@
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`explain`]: the same, as data for people
 
+pub mod belief;
 pub mod cell;
 pub mod classes;
 pub mod decide;

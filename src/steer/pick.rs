@@ -58,23 +58,48 @@ impl Key {
 /// The winner's index among `candidates` (identity and weight). `None` where there is none
 /// with a weight above zero.
 pub fn rendezvous(key: Key, candidates: impl IntoIterator<Item = (Identity, f64)>) -> Option<usize> {
-    let mut best: Option<(f64, u64, usize)> = None;
+    let mut best: Option<(Claim, usize)> = None;
     for (index, (identity, weight)) in candidates.into_iter().enumerate() {
         if weight.is_nan() || weight <= 0.0 {
             continue;
         }
-        let reach = reach(key, identity, weight);
-        // Equal reach is settled by identity, so that the order of candidates never matters.
-        if best.is_none_or(|(most, of, _)| reach > most || (reach == most && identity.0 > of)) {
-            best = Some((reach, identity.0, index));
+        let claim = Claim::of(key, identity, weight);
+        if best.is_none_or(|(most, _)| claim.beats(&most)) {
+            best = Some((claim, index));
         }
     }
-    best.map(|(_, _, index)| index)
+    best.map(|(_, index)| index)
 }
 
-/// How far a candidate of a weight above 0 reaches: the one that reaches furthest wins.
-pub fn reach(key: Key, identity: Identity, weight: f64) -> f64 {
-    weight / -uniform(key, identity).ln()
+/// What a candidate sets against the others: the one that reaches furthest wins.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    weight: f64,
+    chance: f64,
+    identity: Identity,
+}
+
+impl Claim {
+    /// A candidate's claim to a client. The weight is above 0.
+    pub fn of(key: Key, identity: Identity, weight: f64) -> Claim {
+        Claim { weight, chance: uniform(key, identity), identity }
+    }
+
+    /// Equal reach is settled by identity, so that the order of candidates never matters.
+    pub fn beats(&self, other: &Claim) -> bool {
+        // Reach grows with weight and with chance: who has more of both wins without logarithms.
+        if self.weight >= other.weight && self.chance > other.chance {
+            return true;
+        }
+        if self.weight <= other.weight && self.chance < other.chance {
+            return false;
+        }
+        (self.reach(), self.identity) > (other.reach(), other.identity)
+    }
+
+    pub fn reach(&self) -> f64 {
+        self.weight / -self.chance.ln()
+    }
 }
 
 /// A number strictly between 0 and 1 from a key and an identity.
@@ -135,6 +160,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn who_wins_without_logarithms_wins_by_them(bits: u64, weights in prop::array::uniform2(0.001f64..10.0), alike: bool) {
+            let ids = regions(2);
+            let claim = |at: usize| Claim::of(Key::from_bits(bits), ids[at], weights[if alike { 0 } else { at }]);
+            let (one, other) = (claim(0), claim(1));
+            prop_assert_eq!(one.beats(&other), (one.reach(), ids[0]) > (other.reach(), ids[1]));
+            prop_assert_eq!(one.beats(&other), !other.beats(&one));
+            prop_assert!(!one.beats(&one));
+        }
+
         #[test]
         fn the_order_of_candidates_is_irrelevant(
             bits: u64,

@@ -42,8 +42,10 @@ pub struct Plan {
     pub sites: Option<Arc<Sites>>,
     /// How far regions are from clients, as this plan takes it.
     pub latency: Arc<Latency>,
+    /// What choices were seeded with.
+    pub seed: u64,
     /// What the planner had decided when this was made.
-    planned: Option<Arc<Planned>>,
+    pub planned: Option<Arc<Planned>>,
 }
 
 /// What a plan is made from.
@@ -143,7 +145,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let services: Vec<ServicePlan> = services.collect();
     let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
     let classes = Some(Classes::of(atlas, tables_by_place(&services), before));
-    Plan { classes, services, sites, latency, planned: planned.cloned() }
+    Plan { classes, services, sites, latency, seed, planned: planned.cloned() }
 }
 
 /// That of the plan before, where nothing was measured since.
@@ -242,7 +244,9 @@ fn offers(model: &Model, regions: &[RegionId]) -> Offers {
 
 /// The score of each region of the service, in its order, for clients these round trips away.
 pub fn scores(model: &Model, service: &Service, states: &[RegionState], rtts: &[Rtt]) -> Vec<Score> {
-    let one = |(&id, &rtt): (&RegionId, &Rtt)| score(service.weights, rtt, price_ms(states, id), model.region(id).cost);
+    let one = |(&id, &rtt): (&RegionId, &Rtt)| {
+        score(service.weights, rtt, service.bias_ms(id), price_ms(states, id), model.region(id).cost)
+    };
     service.regions.iter().zip(rtts).map(one).collect()
 }
 

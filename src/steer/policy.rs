@@ -9,7 +9,11 @@
 //! group above takes its next child. What is left to each client, such as shares, becomes a
 //! [`Pick`]; all else is settled here, once per site and route.
 
+mod walk;
+
 use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weight};
+
+pub use walk::{Passed, Step};
 
 use super::cell::{Branch, Cell, Pick, Share, SplitBy};
 use super::eligible::{Eligible, Footing};
@@ -160,10 +164,10 @@ impl<'a> Picker<'a> {
             Policy::Weighted(weights) => split(SplitBy::Key, self.branches(&group.children, weights, at, outer)),
             Policy::Sticky(weights) => split(SplitBy::Network, self.branches(&group.children, weights, at, outer)),
             Policy::Multi { answers, weights } => {
-                let branches = self.branches(&group.children, weights, at, outer);
-                match split(SplitBy::Key, branches)? {
-                    Pick::Split { branches, .. } => Some(Pick::Many { answers: *answers, branches }),
-                    only => Some(only),
+                let mut branches = weighed(self.branches(&group.children, weights, at, outer));
+                match branches.len() {
+                    0 | 1 => branches.pop().map(|branch| branch.pick),
+                    _ => Some(Pick::Many { answers: *answers, branches: branches.into() }),
                 }
             }
             Policy::Canary { share } => {
@@ -209,12 +213,17 @@ impl<'a> Picker<'a> {
 
     /// A child among others that clients are hashed to. Inside of it they are hashed anew.
     fn branch(&self, child: &Child, weight: Weight, at: &At<'_>, outer: Option<Identity>) -> Option<Branch> {
+        let identity = self.among(child, outer);
+        Some(Branch { identity, weight, pick: self.child(child, at, Some(identity))? })
+    }
+
+    /// Who a child is among those that clients are hashed to.
+    fn among(&self, child: &Child, outer: Option<Identity>) -> Identity {
         let own = match *child {
             Child::Region(region) => self.identity(region),
             Child::Group(group) => self.names[group.index()],
         };
-        let identity = outer.map_or(own, |outer| own.within(outer));
-        Some(Branch { identity, weight, pick: self.child(child, at, Some(identity))? })
+        outer.map_or(own, |outer| own.within(outer))
     }
 
     /// The nearest child; those equally near share clients alike.
@@ -380,13 +389,19 @@ impl<'a> Picker<'a> {
     }
 }
 
-/// Clients shared out by weight; all alike where none has any. `None` where there is no branch.
-fn split(by: SplitBy, mut branches: Vec<Branch>) -> Option<Pick> {
+/// Those that weigh anything; where none does, all of them, alike.
+fn weighed(mut branches: Vec<Branch>) -> Vec<Branch> {
     if branches.iter().any(|branch| branch.weight.get() > 0.0) {
         branches.retain(|branch| branch.weight.get() > 0.0);
     } else {
         branches.iter_mut().for_each(|branch| branch.weight = Weight::ONE);
     }
+    branches
+}
+
+/// Clients shared out by weight. `None` where there is no branch.
+fn split(by: SplitBy, branches: Vec<Branch>) -> Option<Pick> {
+    let mut branches = weighed(branches);
     match branches.len() {
         0 | 1 => branches.pop().map(|branch| branch.pick),
         _ => Some(Pick::Split { by, branches: branches.into() }),

@@ -52,6 +52,8 @@ pub enum RttSource {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Score {
     pub rtt: Rtt,
+    /// What the operator adds to the round-trip time; in `latency_ms`.
+    pub bias_ms: f64,
     pub latency_ms: f64,
     pub load_ms: f64,
     pub cost_ms: f64,
@@ -69,11 +71,11 @@ pub fn model_rtt(client: Option<Coordinates>, region: Coordinates) -> Rtt {
     }
 }
 
-/// The score of a region that is `rtt` away, charges `price_ms` for its load and costs
+/// The score of a region that is `rtt` away and `bias_ms` more by the operator's word, charges `price_ms` for its load and costs
 /// `cost` dollars per million requests.
-pub fn score(weights: Weights, rtt: Rtt, price_ms: f64, cost: f64) -> Score {
-    let [latency_ms, load_ms, cost_ms] = terms(weights, rtt.ms, price_ms, cost);
-    Score { rtt, latency_ms, load_ms, cost_ms, total_ms: latency_ms + load_ms + cost_ms }
+pub fn score(weights: Weights, rtt: Rtt, bias_ms: f64, price_ms: f64, cost: f64) -> Score {
+    let [latency_ms, load_ms, cost_ms] = terms(weights, rtt.ms + bias_ms, price_ms, cost);
+    Score { rtt, bias_ms, latency_ms, load_ms, cost_ms, total_ms: latency_ms + load_ms + cost_ms }
 }
 
 /// [`Score::total_ms`] alone, of a round-trip time in milliseconds.
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn default_weights_count_plain_milliseconds() {
         let rtt = Rtt { ms: 42.0, shift_ms: 0.0, source: RttSource::Unknown };
-        let score = score(Weights::default(), rtt, 7.0, 0.9);
+        let score = score(Weights::default(), rtt, 0.0, 7.0, 0.9);
         assert!((score.total_ms - (42.0 + 7.0 + 4.5)).abs() < 1e-9, "{score:?}");
     }
 

@@ -109,6 +109,11 @@ impl Sites {
         SiteKey { at, groups: if degrees < COARSE { client.groups } else { [None; 3] } }
     }
 
+    /// How far east a site is, in degrees; `None`: not known.
+    pub fn longitude(&self, site: usize) -> Option<f64> {
+        Some(self.numbering.sites.get(site)?.at?.longitude())
+    }
+
     /// The site of a place.
     pub fn of_place(&self, place: PlaceId) -> Option<usize> {
         self.numbering.by_place.get(place.index()).map(|&site| site as usize)

@@ -12,6 +12,7 @@ use crate::model::{
 };
 
 use super::decide::{Decision, Seen, View, decide};
+use super::explain::{Explanation, explain};
 use super::handout::{Handout, handouts};
 use super::plan::{Inputs, Plan, plan};
 use super::rtt::Measured;
@@ -116,6 +117,12 @@ impl Moment<'_> {
         let World { model, atlas, .. } = self.world;
         let view = View { model, atlas, handouts: &self.handouts, plan: &self.plan };
         decide(&view, SERVICE, seen).expect("a decision")
+    }
+
+    pub fn explain(&self, seen: Seen) -> Explanation {
+        let World { model, atlas, states, .. } = self.world;
+        let view = View { model, atlas, handouts: &self.handouts, plan: &self.plan };
+        explain(&view, states, SERVICE, seen, Instant::now()).expect("an explanation")
     }
 
     pub fn by_ecs(&self, address: &str) -> Decision {

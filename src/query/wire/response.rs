@@ -217,7 +217,14 @@ impl<'o> Response<'o> {
         Ok(self.len - 2)
     }
 
-    /// Ends a record begun by [`Response::record_head`]: fills in RDLENGTH.
+    /// Begins what has its length in front, in two octets, and ends by [`Response::close`], which
+    /// takes what this gives.
+    pub fn open(&mut self) -> Result<usize, Full> {
+        self.put_all([0, 0])?;
+        Ok(self.len - 2)
+    }
+
+    /// Ends what [`Response::record_head`] or [`Response::open`] began: fills in its length.
     pub fn close(&mut self, length_at: usize) -> Result<usize, Full> {
         let begin = length_at + 2;
         let rdlength = u16::try_from(self.len - begin).map_err(|_| Full)?;
@@ -238,7 +245,7 @@ impl<'o> Response<'o> {
 
     /// Appends octets of a number known beforehand, without a call.
     #[inline]
-    fn put_all<const N: usize>(&mut self, octets: [u8; N]) -> Result<(), Full> {
+    pub fn put_all<const N: usize>(&mut self, octets: [u8; N]) -> Result<(), Full> {
         let end = self.len + N;
         if end > self.limit {
             return Err(Full);

@@ -235,6 +235,17 @@ fn multi_names_a_region_once_that_several_groups_lead_to() {
     }
 }
 
+#[test]
+fn of_several_with_one_left_its_own_policy_holds() {
+    let mut world = world(tree(vec![
+        (Policy::Weighted(Vec::new()), vec![region(SEOUL), region(TOKYO)]),
+        (Policy::Multi { answers: 2, weights: Vec::new() }, vec![group(0), region(VIRGINIA)]),
+    ]));
+    world.down(VIRGINIA.into());
+    let moment = world.plan(Instant::now());
+    assert!((0..64).all(|n| moment.decide(Seen::Subnet(client(n))).regions.as_slice().len() == 1));
+}
+
 fn rule(clients: &[&str], group: u16, fence: bool) -> Rule {
     let network = |text: &&str| GeoPlace::Network(text.parse().expect("a prefix"));
     Rule { clients: clients.iter().map(network).collect(), group: GroupId(group), fence }
@@ -428,9 +439,13 @@ fn the_planner_hears_which_decisions_by_score_clients_come_to() {
     assert_eq!(reached(&world, [10, 49, 0, 0]), HashMap::from([(vec![0, 1], 1.0)]));
 }
 
-/// Trees of up to three levels over six regions, none of which stands in two places.
-fn any_tree() -> impl Strategy<Value = PolicyTree> {
-    let kind = (0usize..6, prop::collection::vec(0.0f64..4.0, 6), 0.0f64..1.0);
+/// Six policies that move nobody but a lost region's clients, and three that look at distance.
+const MOVING_NOBODY: usize = 6;
+const ALL_KINDS: usize = 9;
+
+/// Trees of up to three levels over six regions.
+fn any_tree(kinds: usize) -> impl Strategy<Value = PolicyTree> {
+    let kind = (0..kinds, prop::collection::vec(0.0f64..4.0, 6), 0.0f64..1.0);
     (prop::collection::vec(kind, 4), any::<bool>(), any::<bool>()).prop_map(|(kinds, fence, canary)| {
         let policy = |at: usize, children: usize| {
             let (kind, numbers, _) = &kinds[at];
@@ -441,7 +456,10 @@ fn any_tree() -> impl Strategy<Value = PolicyTree> {
                 2 => Policy::Sticky(weights),
                 3 => Policy::Multi { answers: 2, weights },
                 4 => Policy::Geo(GeoRules { default: vec![0], ..Default::default() }),
-                _ => Policy::Weighted(Vec::new()),
+                5 => Policy::Weighted(Vec::new()),
+                6 => Policy::Score,
+                7 => Policy::Nearest,
+                _ => Policy::Latency,
             }
         };
         let mut groups = vec![
@@ -476,7 +494,7 @@ proptest! {
     /// Never nothing, never a region twice, and none that the operator withdrew while others are up.
     #[test]
     fn every_client_gets_something_good(
-        policies in any_tree(),
+        policies in any_tree(ALL_KINDS),
         states in prop::collection::vec((0u8..6, 0.0f64..1.2), 6),
         clients in prop::collection::vec(any::<u32>(), 24),
     ) {
@@ -513,10 +531,44 @@ proptest! {
         }
     }
 
+    /// What people are shown is what was decided.
+    #[test]
+    fn the_way_that_is_explained_leads_to_the_regions_that_are_answered(
+        policies in any_tree(ALL_KINDS),
+        states in prop::collection::vec((0u8..6, 0.0f64..1.2), 6),
+        clients in prop::collection::vec(any::<u32>(), 12),
+    ) {
+        let mut world = six(policies);
+        for (index, (kind, shed)) in states.iter().enumerate() {
+            match kind {
+                0 => world.down(index),
+                1 => world.states[index].over_limit = true,
+                _ => world.states[index].shed = shed.min(1.0),
+            }
+        }
+        let moment = world.plan(Instant::now());
+        for bits in clients {
+            for seen in [Seen::Subnet(IpAddr::V4(bits.into())), Seen::Source(IpAddr::V4(bits.into()))] {
+                let explanation = moment.explain(seen);
+                let chosen: BTreeSet<String> =
+                    explanation.chosen.others.iter().chain([&explanation.chosen.region]).cloned().collect();
+                let passed = explanation.walk.iter().flat_map(|step| &step.children);
+                let taken = passed.filter(|passed| passed.taken && passed.name.starts_with("region"));
+                let taken: BTreeSet<String> = taken.map(|passed| passed.name.clone()).collect();
+                prop_assert!(chosen.is_subset(&taken), "{:?} of {:#?}", chosen, explanation.walk);
+                // Of a multi within a multi only the foremost counts, though it has several to give.
+                let several = explanation.walk.iter().filter(|step| step.policy == "multi").count();
+                if several < 2 {
+                    prop_assert_eq!(&chosen, &taken, "{:#?}", explanation.walk);
+                }
+            }
+        }
+    }
+
     /// A region that is lost moves nobody but those who had it.
     #[test]
     fn a_lost_region_moves_only_its_own_clients_however_policies_nest(
-        policies in any_tree(), lost in 0usize..6, clients in prop::collection::vec(any::<u32>(), 48),
+        policies in any_tree(MOVING_NOBODY), lost in 0usize..6, clients in prop::collection::vec(any::<u32>(), 48),
     ) {
         let mut world = six(policies);
         let answers = |world: &World| -> Vec<Vec<RegionId>> {
