@@ -39,8 +39,11 @@ const LEAST_PERIOD: Duration = Duration::from_secs(5);
 /// by the time that clients have followed a plan: so much less is planned with.
 const CHANCE: f64 = 0.02;
 const MOST_AHEAD: f64 = 0.3;
-/// What is planned with, of the capacity of a region whose reports have stopped or are not believed.
+/// What is planned with, of the capacity of a region whose reports have stopped or are not
+/// believed: at first, less by the hour, and at least.
 const UNHEARD: f64 = 0.85;
+const UNHEARD_PER_HOUR: f64 = 0.1;
+const LEAST_UNHEARD: f64 = 0.5;
 const DEGREES_PER_HOUR: f64 = 15.0;
 /// The utilisation from which a region is trimmed, that is given less than it says it can take.
 const TRIM_ABOVE: f64 = 0.95;
@@ -67,8 +70,8 @@ pub struct Planning {
     began: Option<Instant>,
     /// Regions that reported since the last [`Planning::advance`].
     reporting: Vec<RegionId>,
-    /// By region: it reported once, and is not heard or not believed any more.
-    unheard: Vec<bool>,
+    /// By region: it reported once, and is not heard or not believed since then.
+    unheard_since: Vec<Option<Instant>>,
     next_step: Option<Instant>,
     next_plan: Option<Instant>,
     last_plan: Option<Instant>,
@@ -106,7 +109,7 @@ impl Planning {
             beliefs: Vec::new(),
             began: None,
             reporting: Vec::new(),
-            unheard: Vec::new(),
+            unheard_since: Vec::new(),
             next_step: None,
             next_plan: None,
             last_plan: None,
@@ -200,7 +203,7 @@ impl Planning {
             previous => Arc::new(Locations::of(sites, model, MOST_LOCATIONS, previous.as_deref())),
         };
         self.locations = Some(locations.clone());
-        let planned_with: Vec<_> = model.region_ids().map(|id| self.planned_with(id)).collect();
+        let planned_with: Vec<_> = model.region_ids().map(|id| self.planned_with(id, now)).collect();
         let made = make(&Situation {
             model,
             locations: &locations,
@@ -234,11 +237,14 @@ impl Planning {
     }
 
     /// What a region's capacity is taken for.
-    fn planned_with(&self, id: RegionId) -> Option<f64> {
+    fn planned_with(&self, id: RegionId, now: Instant) -> Option<f64> {
         let capacity = self.capacities.get(id.index()).copied().flatten()?;
         let trim = self.trims.get(id.index()).copied().unwrap_or(1.0).min(HEADROOM);
         let ahead = (self.demand.surprise(id) - CHANCE).clamp(0.0, MOST_AHEAD);
-        let unheard = if self.unheard.get(id.index()).copied().unwrap_or(false) { UNHEARD } else { 1.0 };
+        let unheard = self.unheard_since.get(id.index()).copied().flatten().map_or(1.0, |since| {
+            let hours = now.saturating_duration_since(since).as_secs_f64() / 3600.0;
+            (UNHEARD - UNHEARD_PER_HOUR * hours).max(LEAST_UNHEARD)
+        });
         Some(capacity * trim * unheard / (1.0 + ahead))
     }
 
@@ -266,7 +272,10 @@ impl Planning {
         let silent = |(state, belief): (&RegionState, &Belief)| {
             state.load.last.is_some() && (state.load.stale || belief.doubt().is_some())
         };
-        self.unheard = states.iter().zip(&self.beliefs).map(silent).collect();
+        self.unheard_since.resize(states.len(), None);
+        for (since, silent) in self.unheard_since.iter_mut().zip(states.iter().zip(&self.beliefs).map(silent)) {
+            *since = if silent { since.or(Some(now)) } else { None };
+        }
         states.iter().zip(&self.beliefs).map(known).collect()
     }
 
@@ -315,7 +324,7 @@ impl Planning {
                     *trimmed = *trim;
                 }
             }
-            (self.trims, self.beliefs) = (trims, Vec::new());
+            (self.trims, self.beliefs, self.unheard_since) = (trims, Vec::new(), Vec::new());
         } else {
             self.trims = vec![1.0; model.regions.len()];
         }
