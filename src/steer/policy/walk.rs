@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{At, Picker};
 use crate::model::{Child, Group, GroupId, Policy, RegionId, Weight};
 use crate::steer::cell::{Asker, Pick, Regions, Shed, SplitBy};
-use crate::steer::pick::{Identity, reach};
+use crate::steer::pick::{Claim, Identity};
 use crate::steer::route::Route;
 
 /// One group that a client came through.
@@ -164,7 +164,7 @@ impl Picker<'_> {
             let child = &group.children[index];
             let pick = self.child(child, at, Some(self.among(child, outer)))?;
             let region = client.regions(&pick)?.first();
-            Some((reach(by.key(client.asker), self.among(child, outer), weight(index)), region))
+            Some((Claim::of(by.key(client.asker), self.among(child, outer), weight(index)).reach(), region))
         };
         let claims: Vec<Option<(f64, RegionId)>> = (0..group.children.len()).map(claim).collect();
         let sum: f64 = (0..claims.len()).filter(|&index| claims[index].is_some()).map(weight).sum();
