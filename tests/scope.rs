@@ -177,7 +177,7 @@ fn answer(snapshot: &Snapshot, service: ServiceId, client: IpAddr) -> Answer {
     let regions = decision.regions.as_slice().to_vec();
     let of = |family| regions.iter().map(move |region| (region, family));
     let endpoints = of(Family::Ipv4).chain(of(Family::Ipv6));
-    let endpoints = endpoints.map(|(region, family)| endpoint_in(&snapshot.view(), *region, decision.key, family));
+    let endpoints = endpoints.map(|(region, family)| endpoint_in(&snapshot.view(), &decision, *region, family));
     let endpoints = endpoints.chain([Some(decision.endpoint)]).collect();
     (regions, endpoints, decision.ttl.as_secs(), decision.scope)
 }

@@ -287,12 +287,13 @@ fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, Reached) {
     (table, Reached::everywhere(picker.leaves(0, &route)))
 }
 
+/// A cell's number, and the decisions by score that its clients come to, with their parts.
+type Answered = (u32, Vec<(u32, f64)>);
+
 /// Many places are at one site and sent the same way: each such pair is looked at once.
 fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> (CellTable, Reached) {
     let (mut cells, mut reached) = (Cells::default(), ReachedBySite::default());
-    /// The cell, and the leaves by their numbers with the part of clients.
-    type Seen = (u32, Vec<(u32, f64)>);
-    let mut known: HashMap<Route, HashMap<usize, Seen>> = HashMap::new();
+    let mut known: HashMap<Route, HashMap<usize, Answered>> = HashMap::new();
     let mut of_place = |place, site| {
         let route = picker.router.route(atlas, place);
         if let Some((cell, leaves)) = known.get(&route).and_then(|sites| sites.get(&site)) {

@@ -59,24 +59,18 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
 /// What the name of a region or a group is made of.
 pub const NAME: &str = "expected 1 to 63 ASCII letters, digits, `-`, `_` and `.`";
 
-/// Names stand in commands, paths of the API and the state files: what is wrong with this one, if anything.
+/// The mistake, where this cannot be a name: names stand in commands, paths of the API and the state files.
 pub fn unfit_name(what: &str, name: &str) -> Option<Diagnostic> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
-    if (1..=63).contains(&name.len()) && name.bytes().all(fits) {
-        return None;
-    }
-    Some(Diagnostic::error(format!("{name:?} cannot be the name of a {what}")))
+    let fit = (1..=63).contains(&name.len()) && name.bytes().all(fits);
+    (!fit).then(|| Diagnostic::error(format!("{name:?} cannot be the name of a {what}")))
 }
 
 fn region_name(entry: &Entry<'_>) -> Option<Box<str>> {
     let name = entry.value.name;
-    match unfit_name("region", name) {
-        None => Some(name.into()),
-        Some(unfit) => {
-            entry.value.report().push(unfit.at(entry.span(), NAME));
-            None
-        }
-    }
+    let Some(unfit) = unfit_name("region", name) else { return Some(name.into()) };
+    entry.value.report().push(unfit.at(entry.span(), NAME));
+    None
 }
 
 /// `shed = { low = 0.8, high = 0.95 }` and `limit`, which follow the load report.
