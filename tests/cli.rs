@@ -246,6 +246,66 @@ fn explain_refuses_what_it_cannot_explain() {
 }
 
 #[test]
+fn explain_diff_tells_what_changes_between_files_and_moments() {
+    let (files, other) = (Files::with_demo_database(), Files::with_demo_database());
+    let dearer = ZONE.replace("[service.www]\n", "[service.www]\nbias = { seoul = \"300ms\" }\n");
+    other.write("zones/gslb.example.toml", dearer);
+    let (config, other) = (files.config(), other.config());
+    let explain = |more: &[&str]| run(&[&["explain", "www.gslb.example", "--config", &config], more].concat());
+    let client = ["--client", "127.82.0.1"];
+    let diff = |diff: &str| explain(&[&client[..], &["--diff", diff]].concat());
+    diff(&config).ends(0, &["the same"], &[]);
+    diff(&other).ends(1, &["chosen region", "frankfurt", "region seoul: bias ms", "300"], &[]);
+    files.write("before.json", explain(&[&client[..], &["--json"]].concat()).ends(0, &[], &[]).out);
+    diff(&files.path("before.json")).ends(0, &["the same"], &[]);
+    let json = explain(&["--client", "127.82.0.1", "--diff", &other, "--json"]).ends(1, &[], &[]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(json.as_array().is_some_and(|all| all.iter().any(|one| one["term"] == "chosen region")), "{json}");
+
+    explain(&["--diff", &config]).ends(0, &["0.0 % of places would move"], &[]);
+    explain(&["--diff", &other]).ends(1, &["of places would move", "seoul@gslb.example  frankfurt@gslb.example"], &[]);
+    explain(&["--diff", &files.path("before.json")]).ends(2, &[], &["say which with --client"]);
+    files.write("other.json", "{}");
+    diff(&files.path("other.json")).ends(1, &[], &["is JSON, but no explanation"]);
+    diff("/nonexistent").ends(1, &[], &["cannot read /nonexistent"]);
+    run(&["explain", "api.gslb.example", "--config", &config, "--diff", &other]).ends(1, &[], &["is no service"]);
+    run(&["explain", "www.gslb.example", "--config", &config]).ends(2, &[], &["--client"]);
+}
+
+#[test]
+fn what_if_tells_who_would_move_and_moves_nobody() {
+    let files = Files::with_demo_database();
+    let main = fs::read_to_string(files.path("meridian.toml")).expect("a file");
+    files.write("meridian.toml", format!("{ANY_PORT}{main}"));
+    let server = Server::start(&files);
+    let what_if = |more: &[&str]| run(&[&["what-if", "--admin", &server.admin], more].concat());
+    what_if(&["--kill", "seoul"]).ends(
+        0,
+        &["of places would move", "no demand is known", "up → down", "seoul@gslb.example  frankfurt@gslb.example"],
+        &[],
+    );
+    what_if(&["--kill", "seoul", "--kill", "frankfurt"]).ends(0, &["www.gslb.example: panic, now firm"], &[]);
+    let json = what_if(&["--drain", "seoul", "--json"]).ends(0, &[], &[]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(json["moved_ratio"].as_f64().is_some_and(|part| (0.1..0.9).contains(&part)), "{json}");
+    run(&["region", "list", "--admin", &server.admin]).ends(0, &["seoul@gslb.example      up"], &[]);
+
+    what_if(&["--kill", "seuol"]).ends(1, &[], &["did you mean `seoul`?"]);
+    what_if(&[]).ends(2, &[], &["nothing is asked"]);
+    what_if(&["--capacity", "seoul"]).ends(2, &[], &["such as seoul=5000"]);
+    what_if(&["--demand", "-1"]).ends(2, &[], &[]);
+    what_if(&["--demand", "0"]).ends(1, &[], &["demand times 0"]);
+
+    let new = Files::with_demo_database();
+    new.write("zones/gslb.example.toml", ZONE.replace("regions = [\"seoul\", \"frankfurt\"]", "regions = [\"seoul\"]"));
+    what_if(&["--config", &new.config()]).ends(0, &["frankfurt@gslb.example  seoul@gslb.example"], &[]);
+    what_if(&["--config", &files.config()]).ends(0, &["0.0 % of places would move"], &[]);
+    what_if(&["--config", &new.config(), "--kill", "atlantis"]).ends(1, &[], &["`atlantis`; there are: seoul@"]);
+    let live = ["explain", "www.gslb.example", "--live", "--admin", &server.admin, "--diff", &new.config()];
+    run(&live).ends(1, &["of places would move"], &[]);
+}
+
+#[test]
 fn geoip_lookup_tells_where_an_address_is() {
     run(&["geoip", "lookup", "127.82.7.7", "127.0.0.1", "--demo"]).ends(
         0,

@@ -30,6 +30,7 @@ use super::problem::Problem;
 use super::shares::ShareCounts;
 use super::status::{self, Status};
 use super::switch::post_switch;
+use super::what_if::{Workbench, get_demand, post_what_if};
 use super::{Context, metrics, page};
 
 /// The largest request body, in octets: an override takes 20.
@@ -48,7 +49,8 @@ const MAX_REGION: usize = 2048;
 /// All routes, behind the guard.
 pub fn router(context: Context) -> Router {
     let token = Arc::new(context.token.clone());
-    let api = Arc::new(Api { context: Arc::new(context), counts: ShareCounts::default() });
+    let api =
+        Arc::new(Api { context: Arc::new(context), counts: ShareCounts::default(), workbench: Workbench::default() });
     Router::new()
         .route(PAGE, get(page::page))
         .route("/v1/status", get(get_status))
@@ -57,6 +59,8 @@ pub fn router(context: Context) -> Router {
         .route("/v1/services/{name}/switch", post(post_switch))
         .route("/v1/latency", get(get_latency).post(post_latency))
         .route("/v1/regions/{name}/load", post(post_load))
+        .route("/v1/demand", get(get_demand))
+        .route("/v1/what-if", post(post_what_if))
         .route("/v1/reload", post(post_reload))
         .route("/metrics", get(get_metrics))
         .route(ALIVE, get(|| async { "alive\n" }))
@@ -72,6 +76,7 @@ pub fn router(context: Context) -> Router {
 pub(super) struct Api {
     pub(super) context: Arc<Context>,
     counts: ShareCounts,
+    pub(super) workbench: Workbench,
 }
 
 pub(super) type Shared = State<Arc<Api>>;
@@ -86,6 +91,8 @@ fn routes() -> Vec<String> {
         "GET /v1/latency[?region=NAME][&network=NETWORK][&country=CODE][&limit=COUNT]",
         "POST /v1/latency[?replace=true] (a table as text/csv or application/json)",
         "POST /v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",
+        "GET /v1/demand",
+        "POST /v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5]}",
         "POST /v1/reload",
         "GET /metrics",
         "GET /healthz",

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::api::Said;
 use super::switch::{SwitchBody, Switched};
 use crate::control::rum::Imported;
+use crate::control::what_if::Change;
+use crate::control::what_if::outcome::Outcome;
+use crate::control::what_if::placed::Placed;
 use crate::steer::standing::Override;
 
 /// The longest answer taken, in octets: the status of 1,024 regions of 64 endpoints, and room.
@@ -86,6 +89,19 @@ impl AdminClient {
     pub async fn switch(&self, service: &str, body: &SwitchBody) -> Result<Switched, ClientError> {
         let body = serde_json::json!(body);
         let answer = self.ask(Method::POST, &["v1", "services", service, "switch"], &[], Some(body)).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// Who is where now, and how much.
+    pub async fn demand(&self) -> Result<Placed, ClientError> {
+        let answer = self.ask(Method::GET, &["v1", "demand"], &[], None).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// What would follow from a change.
+    pub async fn what_if(&self, change: &Change) -> Result<Outcome, ClientError> {
+        let body = serde_json::json!(change);
+        let answer = self.ask(Method::POST, &["v1", "what-if"], &[], Some(body)).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }
 

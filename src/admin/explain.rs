@@ -24,6 +24,8 @@ use crate::state::names::Found;
 use crate::steer::decide::Seen;
 use crate::steer::explain::{Explanation, explain};
 
+use super::planning::{PlanningStatus, planning};
+
 /// Why a client gets the answer it gets.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExplainReport {
@@ -34,6 +36,8 @@ pub struct ExplainReport {
     pub generation: u64,
     /// What there is to know besides, such as that the name is no service.
     pub note: Option<String>,
+    /// How clients are shared out at this moment.
+    pub planning: PlanningStatus,
     /// `None` for names that answer everybody alike.
     pub explanation: Option<Explanation>,
     pub answer: Answer,
@@ -109,6 +113,7 @@ pub fn explain_client(
         qtype: qtype.to_string(),
         generation: snapshot.generation,
         note,
+        planning: planning(snapshot, now),
         explanation,
         answer: decoded(&message, octets),
     })

@@ -24,6 +24,7 @@ use crate::steer::standing::{LoadFigure, Override, RegionState, Standing};
 
 use super::Context;
 use super::latency::counts;
+use super::planning::planning;
 
 /// What [`text`] is, to be told to whoever gets it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -78,6 +79,7 @@ impl Collector for Scrape {
         conditions(&mut out, &regions)?;
         calm(&mut out, &regions, &snapshot, Instant::now())?;
         loads(&mut out, &regions, Instant::now())?;
+        plans(&mut out, &regions, &snapshot, Instant::now())?;
         whole(&mut out, &snapshot)?;
         measured(&mut out, &self.0, &snapshot)?;
         process(&mut out, &self.0, &snapshot)
@@ -264,7 +266,7 @@ fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
     )?;
     out.gauge(
         "region_price_milliseconds",
-        "What the region's load adds to its score, 0 to 250",
+        "What the region's load adds to its score: by the plan, or where there is none, 0 to 250 by its own load",
         regions.each(|state| Some(state.price_ms)),
     )
 }
@@ -350,6 +352,34 @@ fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result 
             Some(now.saturating_duration_since(latest).as_secs_f64())
         }),
     )
+}
+
+/// What the planner does.
+fn plans(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Instant) -> fmt::Result {
+    let planning = planning(snapshot, now);
+    out.gauge(
+        "plan_in_force",
+        "1 where a plan shares clients out; 0 where prices alone do",
+        only(u32::from(planning.age_s.is_some())),
+    )?;
+    out.gauge(
+        "plan_age_seconds",
+        "Age of the plan in force; missing where there is none",
+        planning.age_s.map(|age_s| (Vec::new(), age_s)),
+    )?;
+    out.gauge(
+        "plan_failing",
+        "1 where the last attempt at a plan came to nothing",
+        only(u32::from(planning.error.is_some())),
+    )?;
+    out.gauge(
+        "demand",
+        "All demand as estimated, in the unit of the load reports; missing where nothing is known of it",
+        planning.demand.map(|demand| (Vec::new(), demand)),
+    )?;
+    let loads = snapshot.plan.planned().map(|planned| planned.loads.as_slice()).unwrap_or_default();
+    let planned = regions.0.iter().zip(loads).map(|((name, _), &load)| (vec![("region", name.as_str())], load));
+    out.gauge("region_planned_load", "What the region should have by the plan in force, in its own unit", planned)
 }
 
 fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {

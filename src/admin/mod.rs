@@ -2,7 +2,7 @@
 //! only *say* an override or a load to the writer, or ask for a reload.
 //!
 //! ```text
-//!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, explain, metrics, page   (read)
+//!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, explain, what-if, metrics, page   (read)
 //!                                                          └─▶ override, switch, load, reload ─▶ writer, reloader
 //! ```
 //!
@@ -11,7 +11,9 @@
 //! - [`api`]: routes, and what is taken from requests
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
+//! - `planning`: what the planner knows and has done last
 //! - [`switch`]: another stage for a service
+//! - `what_if`: what would follow from changes, and the demand it is worked out from
 //! - [`explain`]: one client's answer, also for the command line
 //! - [`latency`]: round trips that were measured, and imports of them
 //! - [`metrics`]: the same in Prometheus' text format
@@ -27,11 +29,13 @@ pub mod latency;
 mod load;
 mod metrics;
 mod page;
+mod planning;
 mod problem;
 mod server;
 mod shares;
 pub mod status;
 pub mod switch;
+mod what_if;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -88,10 +88,11 @@ function region(of) {
     of.offered < 1 ? el("p", "", word("slow start", "warn"), ` at ${percent(of.offered)} of its capacity`) : null,
     drain(of.drain),
   ];
+  const planned = of.planned_load === null ? "" : ` · planned load ${number(of.planned_load)}`;
   const changed = of.changed_s === null ? "" : ` · changed ${age(of.changed_s)} ago`;
   return el("article", MOOD[of.standing],
     el("header", "", el("h3", "", of.name), word(of.standing)),
-    el("p", "faint", `${of.location} · price ${of.price_ms.toFixed(1)} ms${changed}`),
+    el("p", "faint", `${of.location} · price ${of.price_ms.toFixed(1)} ms${planned}${changed}`),
     said, ...calm, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
 }
 
@@ -144,7 +145,8 @@ let alarmed = "";
 
 function show(status) {
   $("facts").textContent = `${status.version} · up ${age(status.uptime_s)} · snapshot ${status.generation}, `
-    + `${age(status.snapshot_age_s)} old · ${status.reloads} reload${status.reloads === 1 ? "" : "s"} · ${number(status.atlas.places)} places`;
+    + `${age(status.snapshot_age_s)} old · ${status.reloads} reload${status.reloads === 1 ? "" : "s"} · ${number(status.atlas.places)} places`
+    + ` · clients shared out ${planning(status.planning)}`;
   $("regions").replaceChildren(...status.regions.map(region));
   $("services").replaceChildren(...status.services.map(service));
   const trouble = alarms(status);
@@ -230,8 +232,15 @@ const SCOPE_REASON = {
   split: "clients of the place are shared out",
 };
 
+function planning(of) {
+  const error = of.error === null ? "" : `: ${of.error}`;
+  if (of.age_s === null) return `by price, without a plan${error}`;
+  const demand = of.demand === null ? "" : `, for a demand of ${number(of.demand)}`;
+  return `by a plan made ${age(of.age_s)} ago${demand}${error === "" ? "" : `; no newer plan${error}`}`;
+}
+
 function table(explanation) {
-  const heads = ["Region", "State", "RTT", "Latency", "Load", "Cost", "Total", "Share", "Why not"];
+  const heads = ["Region", "State", "RTT", "Latency", "Price", "Cost", "Bias", "Stays", "Total", "Planned", "Share", "Why not"];
   const milliseconds = (value) => el("td", "number", value.toFixed(1));
   const rows = explanation.regions.map((r) => {
     const chosen = r.region === explanation.chosen.region;
@@ -240,10 +249,10 @@ function table(explanation) {
       el("td", "", chosen ? `▸ ${r.region}` : r.region),
       el("td", "", word(r.standing), said),
       milliseconds(r.score.rtt.ms), milliseconds(r.score.latency_ms), milliseconds(r.score.load_ms),
-      milliseconds(r.score.cost_ms), milliseconds(r.score.total_ms),
-      el("td", "number", percent(r.share)), el("td", "why", r.excluded ?? ""));
+      milliseconds(r.score.cost_ms), milliseconds(r.bias_ms), milliseconds(r.stays_ms), milliseconds(r.total_ms),
+      el("td", "number", r.planned_share === null ? "–" : percent(r.planned_share)), el("td", "number", percent(r.share)), el("td", "why", r.excluded ?? ""));
   });
-  const head = el("tr", "", ...heads.map((text, i) => el("th", i >= 2 && i <= 7 ? "number" : "", text)));
+  const head = el("tr", "", ...heads.map((text, i) => el("th", i >= 2 && i <= 10 ? "number" : "", text)));
   return el("div", "scroll", el("table", "", el("thead", "", head), el("tbody", "", ...rows)));
 }
 
@@ -257,7 +266,7 @@ function explained(report) {
       el("strong", "", chosen.region), `, endpoint ${chosen.endpoint}, for ${chosen.ttl_s} s: ${TTL_REASON[chosen.ttl_reason]}.`,
       chosen.scope === null ? "" : ` Shared by its /${chosen.scope}: ${SCOPE_REASON[chosen.scope_reason]}.`));
     parts.push(table(explanation));
-    parts.push(el("p", "faint", "Times in milliseconds; latency + load + cost = total, and the lowest totals share the clients."));
+    parts.push(el("p", "faint", `Times in milliseconds; latency + price + cost + bias − stays = total. Clients are shared out ${planning(report.planning)}.`));
   }
   const flags = [answer.rcode, answer.authoritative ? "authoritative" : null, answer.truncated ? "truncated" : null,
     `${answer.octets} octets`].filter(Boolean).join(" · ");

@@ -12,6 +12,7 @@ use crate::steer::stability::{Basis, Drain};
 use crate::steer::standing::{EndpointState, LoadState, Override, RegionState, Standing};
 
 use super::Context;
+use super::planning::{PlanningStatus, planning};
 use super::shares::{RegionShare, ShareCounts};
 
 /// One moment's state of the whole server.
@@ -27,6 +28,7 @@ pub struct Status {
     pub last_load: LastLoad,
     /// Why what operators said before could not be read; none of it holds until it can.
     pub overrides_error: Option<String>,
+    pub planning: PlanningStatus,
     pub atlas: AtlasStatus,
     pub zones: Vec<String>,
     pub regions: Vec<RegionStatus>,
@@ -76,8 +78,11 @@ pub struct RegionStatus {
     pub said: Override,
     pub endpoints: Vec<EndpointStatus>,
     pub load: LoadStatus,
-    /// 0 to 250: what its load adds to its score.
+    /// 0 or more: what its load adds to its score. The plan's price, or where there is none, one that follows
+    /// its own load alone.
     pub price_ms: f64,
+    /// What it should have by the plan in force, in the unit of its load reports.
+    pub planned_load: Option<f64>,
     /// Since it last went down, began to drain or came back; `None`: not since the start.
     pub changed_s: Option<f64>,
     /// 0.1 to 1: the part of its capacity it offers; less than 1 during a slow start.
@@ -184,6 +189,7 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         snapshot_age_s: since(now, snapshot.made_at),
         last_load: last_load(context),
         overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
+        planning: planning(&snapshot, now),
         atlas: atlas(&snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
@@ -244,6 +250,7 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
         endpoints: endpoints.collect(),
         load: load(configured.load_report.is_some(), &state, now),
         price_ms: state.price_ms,
+        planned_load: snapshot.plan.planned().and_then(|planned| planned.loads.get(id.index()).copied()),
         changed_s: state.changed_at.map(|at| since(now, at)),
         offered: state.offered,
         flap_penalty: snapshot

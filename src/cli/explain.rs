@@ -7,7 +7,7 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +22,7 @@ use crate::control::overrides::OverrideStore;
 use crate::control::reload::{Prepared, prepare};
 use crate::control::rum;
 use crate::control::switches::SwitchStore;
+use crate::control::what_if::{Change, World};
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{Publisher, Snapshot};
@@ -31,6 +32,7 @@ use super::arguments::ConfigFile;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
 use super::source::FileSource;
+use super::{explain_diff, what_if};
 
 /// Show why a client gets the answer it gets
 ///
@@ -43,15 +45,26 @@ Examples:
   meridian explain www.gslb.example.com --client 192.0.2.0/20 --config meridian.toml
   meridian explain www.gslb.example.com --client 2001:db8::1 --type AAAA --live
   meridian explain www.gslb.example.com --client 192.0.2.7 --by-source --live --json
+  meridian explain www.gslb.example.com --client 192.0.2.7 --live --json > before.json
+  meridian explain www.gslb.example.com --client 192.0.2.7 --live --diff before.json
+  meridian explain www.gslb.example.com --client 192.0.2.7 --config meridian.toml --diff new.toml
+  meridian explain www.gslb.example.com --config meridian.toml --diff new.toml
 
 The client is seen as a resolver with EDNS Client Subnet tells of it, by its /24 or /48, unless the
-length is given. With --by-source the query comes from that very address.")]
+length is given. With --by-source the query comes from that very address.
+
+With --diff, what changed is shown, term by term: from a moment kept with --json to now, or to other
+files. Without --client, how many places, or with --live how much demand, would change region with
+those files. Exit code then: 0 where nothing differs, 1 where something does, or it failed.")]
 pub struct Explain {
     /// The name asked for, such as www.gslb.example.com
     name: String,
     /// The client: an address, or a network such as 192.0.2.0/20
-    #[arg(long, value_name = "ADDRESS")]
-    client: String,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "diff")]
+    client: Option<String>,
+    /// Show what differs: from this kept explanation, or with this other configuration
+    #[arg(long, value_name = "FILE")]
+    diff: Option<PathBuf>,
     /// The record type asked for
     #[arg(long = "type", value_name = "TYPE", default_value = "A")]
     qtype: RecordType,
@@ -75,19 +88,81 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(&self) -> Outcome {
-        let by = if self.by_source { "source" } else { "ecs" };
-        let client = AskedBy::parse(&self.client, Some(by)).map_err(Failure::new)?;
         let name = Name::parse_absolute(&self.name)
             .map_err(|error| Failure::new(format!("`{}` is not a name: {error}", self.name)))?;
-        let report = if self.live {
-            let qtype = self.qtype.to_string();
-            self.server.ask(async |server| server.explain(&self.name, &self.client, &qtype, Some(by)).await)?
-        } else {
-            let snapshot = self.snapshot()?;
-            let report = explain_client(&snapshot, &name, self.qtype, client, Instant::now()).map_err(not_explained)?;
-            serde_json::to_value(report).map_err(|error| Failure::new(error.to_string()))?
-        };
+        match (&self.client, &self.diff) {
+            (Some(client), Some(diff)) => self.diff_client(&name, client, diff),
+            (None, Some(config)) => self.diff_everywhere(&name, config),
+            (Some(client), None) => self.explain(&name, client),
+            (None, None) => Err(Failure::new("whose answer? say --client ADDRESS").mistyped()),
+        }
+    }
+
+    fn explain(&self, name: &Name, client: &str) -> Outcome {
+        let report = self.report(name, client)?;
         if self.json { output::print_json(&report) } else { output::print(&render(report, self.live)?) }
+    }
+
+    /// From the kept explanation to the present one, or from the present one to that of other files.
+    fn diff_client(&self, name: &Name, client: &str, diff: &Path) -> Outcome {
+        let (before, after) = match explain_diff::kept(diff)? {
+            Some(before) => (before, self.report(name, client)?),
+            None => {
+                let other = snapshot(FileSource::new(diff).prepare()?)?;
+                (self.report(name, client)?, self.report_from(&other, name, client)?)
+            }
+        };
+        let differences = explain_diff::differences(&before, &after);
+        if self.json {
+            output::print_json(&differences)?;
+        } else {
+            output::print(&explain_diff::render(&differences))?;
+        }
+        if differences.is_empty() { Ok(()) } else { Err(Failure::told()) }
+    }
+
+    /// How many clients of the service would change region with other files.
+    fn diff_everywhere(&self, name: &Name, config: &Path) -> Outcome {
+        if explain_diff::kept(config)?.is_some() {
+            return Err(Failure::new("a kept explanation is of one client: say which with --client ADDRESS").mistyped());
+        }
+        let mut before = match self.live {
+            true => self.server.ask(async |server| server.demand().await)?,
+            false => World::of(self.snapshot()?).placed(),
+        };
+        let key = name.to_lowercase().to_string();
+        let key = key.strip_suffix('.').unwrap_or(&key);
+        if !before.services.iter().any(|service| service.name == key) {
+            return Err(Failure::new(format!("{name} is no service")));
+        }
+        before.only(key);
+        let outcome = what_if::moved(&before, config, &Change::default())?;
+        if self.json {
+            output::print_json(&outcome)?;
+        } else {
+            output::print(&what_if::render(&outcome))?;
+        }
+        if outcome.moves.is_empty() { Ok(()) } else { Err(Failure::told()) }
+    }
+
+    fn report(&self, name: &Name, client: &str) -> Outcome<Value> {
+        let by = self.by();
+        AskedBy::parse(client, Some(by)).map_err(Failure::new)?;
+        if self.live {
+            let qtype = self.qtype.to_string();
+            return self.server.ask(async |server| server.explain(&self.name, client, &qtype, Some(by)).await);
+        }
+        self.report_from(&*self.snapshot()?, name, client)
+    }
+
+    fn report_from(&self, snapshot: &Snapshot, name: &Name, client: &str) -> Outcome<Value> {
+        let client = AskedBy::parse(client, Some(self.by())).map_err(Failure::new)?;
+        let report = explain_client(snapshot, name, self.qtype, client, Instant::now()).map_err(not_explained)?;
+        serde_json::to_value(report).map_err(|error| Failure::new(error.to_string()))
+    }
+
+    fn by(&self) -> &'static str {
+        if self.by_source { "source" } else { "ecs" }
     }
 
     fn snapshot(&self) -> Outcome<Arc<Snapshot>> {
@@ -105,7 +180,7 @@ impl Explain {
 const NOWHERE: &str = "/nonexistent";
 
 /// What would be served from these files, if every region were up.
-fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
+pub fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
     let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
     let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
@@ -138,8 +213,32 @@ struct Report {
     name: String,
     qtype: String,
     note: Option<String>,
+    // Left out by servers from before there was such a thing.
+    planning: Option<Planning>,
     explanation: Option<Reasons>,
     answer: Answer,
+}
+
+/// How clients are shared out, as in the API.
+#[derive(Deserialize)]
+pub struct Planning {
+    by: String,
+    age_s: Option<f64>,
+    error: Option<String>,
+    demand: Option<f64>,
+}
+
+impl Planning {
+    /// In words: by plan, how old, or by price, and why.
+    pub fn told(&self) -> String {
+        let age = self.age_s.map_or(String::new(), |age| format!(", made {age:.0} s ago"));
+        let demand = self.demand.map_or(String::new(), |demand| format!(", for a demand of {demand:.0}"));
+        let error = self.error.as_ref().map_or(String::new(), |error| format!("; no newer plan: {error}"));
+        match self.by.as_str() {
+            "plan" => format!("by plan{age}{demand}{error}"),
+            _ => format!("by price, without a plan{}", self.error.as_ref().map_or(String::new(), |e| format!(": {e}"))),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -191,6 +290,14 @@ struct Region {
     // Left out by servers from before there was such a thing.
     offered: Option<f64>,
     held_s: Option<f64>,
+    #[serde(default)]
+    bias_ms: f64,
+    #[serde(default)]
+    stays_ms: f64,
+    total_ms: Option<f64>,
+    planned_share: Option<f64>,
+    #[serde(default)]
+    shed: f64,
 }
 
 #[derive(Deserialize)]
@@ -244,11 +351,14 @@ struct Answer {
 }
 
 fn render(report: Value, live: bool) -> Outcome<String> {
-    let Report { name, qtype, note, explanation, answer } = serde_json::from_value(report)
+    let Report { name, qtype, note, planning, explanation, answer } = serde_json::from_value(report)
         .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
     let mut text = format!("{name} {qtype}\n");
     if let Some(note) = note {
         let _ = writeln!(text, "  note       {note}");
+    }
+    if let Some(planning) = planning.filter(|_| explanation.is_some() && live) {
+        let _ = writeln!(text, "  shared out {}", planning.told());
     }
     if let Some(reasons) = &explanation {
         render_reasons(&mut text, reasons, live);
@@ -314,8 +424,11 @@ fn region_table(regions: &[Region]) -> String {
         ("latency", Align::Right),
         ("+ price", Align::Right),
         ("+ cost", Align::Right),
+        ("+ bias", Align::Right),
+        ("- stays", Align::Right),
         ("= total ms", Align::Right),
         ("tier", Align::Right),
+        ("planned", Align::Right),
         ("share", Align::Right),
         ("why none", Align::Left),
     ]);
@@ -334,8 +447,11 @@ fn region_table(regions: &[Region]) -> String {
             format!("{:.1}", score.latency_ms),
             format!("{:.1}", score.load_ms),
             format!("{:.1}", score.cost_ms),
-            format!("{:.1}", score.total_ms),
+            format!("{:.1}", region.bias_ms),
+            format!("{:.1}", region.stays_ms),
+            format!("{:.1}", region.total_ms.unwrap_or(score.total_ms)),
             region.tier.map_or("-".into(), |tier| tier.to_string()),
+            region.planned_share.map_or("-".into(), |share| format!("{:.1} %", share * 100.0)),
             format!("{:.1} %", region.share * 100.0),
             region.excluded.clone().unwrap_or_default(),
         ]);
@@ -346,7 +462,9 @@ fn region_table(regions: &[Region]) -> String {
 fn calm(region: &Region) -> String {
     let held = if region.held_s.is_some() { " (held)" } else { "" };
     let offered = region.offered.filter(|&offered| offered < 1.0);
-    format!("{held}{}", offered.map_or(String::new(), |offered| format!(" at {:.0} %", offered * 100.0)))
+    let offered = offered.map_or(String::new(), |offered| format!(" at {:.0} %", offered * 100.0));
+    let shed = if region.shed > 0.0 { format!(", sheds {:.0} %", region.shed * 100.0) } else { String::new() };
+    format!("{held}{offered}{shed}")
 }
 
 fn used(load: &Load) -> String {
@@ -374,7 +492,9 @@ fn measured_source(measured: &Value) -> String {
         None | Some(0) => String::new(),
         Some(at) => format!(", {} ago", output::age(now.saturating_sub(at))),
     };
-    format!("{group}{by}{age}")
+    let samples = measured["samples"].as_u64().filter(|&samples| samples > 0);
+    let samples = samples.map_or(String::new(), |samples| format!(", {}", output::count(samples as usize, "sample")));
+    format!("{group}{by}{samples}{age}")
 }
 
 fn footing_in_words(footing: &str) -> Option<&'static str> {

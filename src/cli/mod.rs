@@ -8,7 +8,8 @@
 //! - [`demo`], [`serve`]: a server in this process
 //! - [`check`], [`delegation`], [`geoip`]: files, without a server
 //! - [`mod@simulate`]: neither, or a scenario's file
-//! - [`explain`]: files, or a running server
+//! - [`explain`], [`explain_diff`]: files, or a running server
+//! - [`what_if`]: a running server, and files beside it
 //! - [`status`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
 
@@ -18,6 +19,7 @@ mod delegation;
 mod demo;
 mod drain;
 mod explain;
+mod explain_diff;
 mod geoip;
 mod latency;
 mod live;
@@ -30,6 +32,7 @@ mod simulate;
 mod source;
 mod status;
 mod switch;
+mod what_if;
 
 use std::process::ExitCode;
 
@@ -87,6 +90,7 @@ enum Command {
     Region(region::Region),
     Switch(switch::Switch),
     Latency(latency::Latency),
+    WhatIf(what_if::WhatIf),
     Reload(reload::Reload),
     Geoip(geoip::Geoip),
     Simulate(simulate::Simulate),
@@ -110,6 +114,7 @@ impl Command {
             Command::Region(command) => command.run(),
             Command::Switch(command) => command.run(),
             Command::Latency(command) => command.run(),
+            Command::WhatIf(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Geoip(command) => command.run(),
             Command::Simulate(command) => command.run(),

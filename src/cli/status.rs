@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::explain::Planning;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
 
@@ -48,6 +49,8 @@ pub struct Shown {
     reloads: u64,
     last_load: LastLoad,
     overrides_error: Option<String>,
+    // Left out by servers from before there was such a thing.
+    planning: Option<Planning>,
     zones: Vec<String>,
     pub regions: Vec<Region>,
     services: Vec<Service>,
@@ -144,6 +147,9 @@ fn render(status: &Shown) -> String {
     }
     if let Some(error) = &status.overrides_error {
         let _ = writeln!(text, "\nWhat operators said of regions could not be read, and does not hold:\n  {error}");
+    }
+    if let Some(planning) = &status.planning {
+        let _ = writeln!(text, "clients are shared out {}", planning.told());
     }
     for region in status.regions.iter().filter(|region| region.held_s.is_some()) {
         let _ = writeln!(

@@ -13,6 +13,7 @@
 //! - [`keep`]: how files survive a crash
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `calm_log`: why answers are not what the probes alone would make them
+//! - [`mod@what_if`]: what would follow from changes nobody has made
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 mod calm_log;
@@ -26,5 +27,6 @@ pub mod probe;
 pub mod reload;
 pub mod rum;
 pub mod switches;
+pub mod what_if;
 pub mod writer;
 pub mod zonefile;

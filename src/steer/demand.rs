@@ -110,25 +110,27 @@ pub struct Flow {
 }
 
 impl Demand {
+    /// An estimate that was made elsewhere: services, sites, demand in the unit of the load reports, and
+    /// the regions it is on as parts. Amounts that are no numbers, or not above 0, are left out.
+    pub fn of_flows<'a>(flows: impl IntoIterator<Item = (ServiceId, u32, f64, &'a [(RegionId, f64)])>) -> Demand {
+        let mut demand = Demand { scale: 1.0, ..Demand::default() };
+        for (service, site, amount, on) in flows {
+            for (region, part) in on {
+                demand.count(service, site, *region, amount * part);
+            }
+            if on.is_empty() && amount.is_finite() && amount > 0.0 {
+                demand.flow(service, site).coverage += amount;
+            }
+        }
+        demand
+    }
+
     /// Takes answers to clients of one site.
     pub fn count(&mut self, service: ServiceId, site: u32, region: RegionId, weight: f64) {
         if !weight.is_finite() || weight <= 0.0 {
             return;
         }
-        let next = self.flows.len();
-        let at = *self.index.entry((service, site)).or_insert(next);
-        if at == next {
-            self.flows.push(Flow {
-                service,
-                site,
-                coverage: 0.0,
-                correction: 1.0,
-                answered: Vec::new(),
-                compared: 0.0,
-                held: 0.0,
-            });
-        }
-        let flow = &mut self.flows[at];
+        let flow = self.flow(service, site);
         flow.coverage += weight;
         match flow.answered.iter_mut().find(|(of, _)| *of == region) {
             Some((_, answered)) => *answered += weight,
@@ -218,6 +220,23 @@ impl Demand {
             }
         }
         demand
+    }
+
+    fn flow(&mut self, service: ServiceId, site: u32) -> &mut Flow {
+        let next = self.flows.len();
+        let at = *self.index.entry((service, site)).or_insert(next);
+        if at == next {
+            self.flows.push(Flow {
+                service,
+                site,
+                coverage: 0.0,
+                correction: 1.0,
+                answered: Vec::new(),
+                compared: 0.0,
+                held: 0.0,
+            });
+        }
+        &mut self.flows[at]
     }
 
     /// Keeps what most of is on regions that were heard and are not any more: neither the scale,

@@ -3,14 +3,14 @@
 //! Regions and their states come in; never nothing goes out. What is best has a rung of its own:
 //! the first rung that any region stands on is taken.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::RegionId;
 
 use super::standing::{Override, RegionState, Standing};
 
 /// What a service stands on when regions are picked. The greater the worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Footing {
     /// Some region is eligible.
@@ -25,6 +25,18 @@ pub enum Footing {
     /// The operator has taken all of them down. Still answered: a name without addresses would be
     /// cached as such.
     AllWithdrawn,
+}
+
+impl Footing {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Footing::Firm => "firm",
+            Footing::Full => "full",
+            Footing::OnlyDraining => "only_draining",
+            Footing::Panic => "panic",
+            Footing::AllWithdrawn => "all_withdrawn",
+        }
+    }
 }
 
 /// The regions of a set that may be answered.

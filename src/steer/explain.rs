@@ -9,14 +9,15 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::atlas::PlaceId;
-use crate::model::{Policy, ServiceId};
+use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
 use super::eligible::{Eligible, Footing};
 use super::pick::Identity;
 use super::plan::{coordinates, scores, tiers};
+use super::planner::{Leaf, Planned, leaf_of};
 use super::policy::{Ground, Picker, Step};
-use super::score::Score;
+use super::score::{Score, total_ms};
 use super::standing::{Override, RegionState, Standing};
 
 /// Why this client gets this region.
@@ -51,6 +52,15 @@ pub struct RegionRow {
     pub said: Override,
     /// All terms in milliseconds. Under other policies than `score` for information only.
     pub score: Score,
+    /// What the operator adds to its round trips, weighed as these are; below 0: it is favoured.
+    pub bias_ms: f64,
+    /// How much worse it may be before the planner sends elsewhere those of these clients it has; 0 where it
+    /// has none, or nothing is planned.
+    pub stays_ms: f64,
+    /// The score with bias, less what stays.
+    pub total_ms: f64,
+    /// 0 to 1: its part of these clients by the plan in force; `None` where nothing is planned for them.
+    pub planned_share: Option<f64>,
     /// Under `score`: clients share the first tier with an eligible region. From 0.
     pub tier: Option<u32>,
     pub load: Option<LoadRow>,
@@ -114,7 +124,9 @@ pub fn explain(
     let cell = plan.cells.cell(place)?;
     let rtts = view.plan.latency.rtts_at(view.model, view.atlas, place, &service.regions);
     let scores = scores(view.model, service, states, &rtts);
-    let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
+    let bias_ms: Vec<f64> = service.regions.iter().map(|&region| weighed(service, service.bias_ms(region))).collect();
+    let totals: Vec<f64> = scores.iter().zip(&bias_ms).map(|(score, bias_ms)| score.total_ms + bias_ms).collect();
+    let ahead = Ahead::of(view, service, place);
     let tiers = tiers(&totals);
     let main = service.policies.main();
     // Of nested policies, no single one says why: the walk does.
@@ -123,11 +135,16 @@ pub fn explain(
     let regions = service.regions.iter().enumerate().map(|(index, &region)| {
         let state = states.get(region.index());
         let share = cell.fractions().find(|(of, _)| *of == region).map_or(0.0, |(_, share)| share);
+        let stays_ms = ahead.as_ref().map_or(0.0, |ahead| ahead.stays_ms(region, now));
         RegionRow {
             region: view.model.region(region).name.to_string(),
             standing: state.map_or(Standing::Up, |state| state.standing),
             said: state.map_or(Override::Auto, |state| state.said),
             score: scores[index],
+            bias_ms: bias_ms[index],
+            stays_ms,
+            total_ms: totals[index] - stays_ms,
+            planned_share: ahead.as_ref().and_then(|ahead| ahead.share(region)),
             tier: (policy == Some(&Policy::Score)).then_some(tiers[index]),
             load: state.and_then(|state| load_row(state, now)),
             shed: state.map_or(0.0, |state| state.shed),
@@ -159,6 +176,38 @@ fn walk(view: &View<'_>, states: &[RegionState], id: ServiceId, place: PlaceId, 
     let picker = Picker::of(ground, model.services.get(id.index())?, view.plan.services.get(id.index())?.switched_to);
     let site = sites.and_then(|sites| sites.of_place(place)).unwrap_or(0);
     Some(picker.walk(site, &picker.router.route(view.atlas, place), &asker(seen)))
+}
+
+/// Milliseconds of a round trip in those of the service's score.
+fn weighed(service: &Service, rtt_ms: f64) -> f64 {
+    total_ms(service.weights, rtt_ms, 0.0, 0.0)
+}
+
+/// What the planner has decided for clients of one site, of a service whose main group it plans for.
+struct Ahead<'a> {
+    planned: &'a Planned,
+    leaf: Leaf,
+    site: usize,
+}
+
+impl<'a> Ahead<'a> {
+    fn of(view: &View<'a>, service: &Service, place: PlaceId) -> Option<Ahead<'a>> {
+        let leaf = leaf_of(service, service.policies.main())?;
+        let site = view.plan.sites.as_ref()?.of_place(place)?;
+        Some(Ahead { planned: view.plan.planned()?, leaf, site })
+    }
+
+    fn share(&self, region: RegionId) -> Option<f64> {
+        let shares = self.planned.shares(&self.leaf, self.site)?;
+        let all: f64 = shares.iter().map(|share| share.weight).sum();
+        Some(shares.iter().find(|share| share.region == region).map_or(0.0, |share| share.weight / all))
+    }
+
+    fn stays_ms(&self, region: RegionId, now: Instant) -> f64 {
+        // In the service's own scale, as the planner weighs it.
+        let scale = self.leaf.weights().load / Weights::default().load;
+        self.planned.stays_ms(&self.leaf, self.site, region, now) * scale
+    }
 }
 
 fn client_seen(view: &View<'_>, place: PlaceId, seen: Seen) -> ClientSeen {

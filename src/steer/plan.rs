@@ -189,6 +189,11 @@ impl Recipe<'_> {
 }
 
 impl Plan {
+    /// What the planner had decided when this was made, where it is heeded.
+    pub fn planned(&self) -> Option<&Arc<Planned>> {
+        self.planned.as_ref()
+    }
+
     /// Whether some client of some service is answered with the region.
     pub fn answers(&self, region: RegionId) -> bool {
         self.services.iter().flat_map(|service| service.cells.cells()).any(|cell| cell.pick.names(region))

@@ -100,6 +100,20 @@ struct Place {
     moved_at: Option<Instant>,
 }
 
+impl Place {
+    fn has(&self, region: RegionId) -> bool {
+        self.shares.iter().any(|share| share.region == region)
+    }
+
+    /// What its clients' regions are let to be worse by.
+    fn stays_ms(&self, now: Instant) -> f64 {
+        match self.moved_at {
+            Some(at) if now.saturating_duration_since(at) < DWELL => DWELL_MS,
+            _ => STICKINESS_MS,
+        }
+    }
+}
+
 impl Planned {
     /// Whether it was made for these sites.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
@@ -110,6 +124,13 @@ impl Planned {
     pub fn shares(&self, leaf: &Leaf, site: usize) -> Option<&[Share]> {
         let place = self.place(leaf, self.locations.of_site(site)?)?;
         (!place.shares.is_empty()).then_some(&*place.shares)
+    }
+
+    /// How much worse a region may be, in the milliseconds that prices are in, before a site's clients are
+    /// sent elsewhere by the next plan; 0 where it has none of them.
+    pub fn stays_ms(&self, leaf: &Leaf, site: usize, region: RegionId, now: Instant) -> f64 {
+        let place = self.locations.of_site(site).and_then(|location| self.place(leaf, location));
+        place.filter(|place| place.has(region)).map_or(0.0, |place| place.stays_ms(now))
     }
 
     fn place(&self, leaf: &Leaf, location: usize) -> Option<&Place> {
@@ -289,10 +310,7 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
     // Prices are in the tiers: all else is brought to the weight that they have by default.
     let scale = Weights::default().load / weights.load;
     let before = before(situation, leaf, location);
-    let stays_ms = match before.and_then(|place| place.moved_at) {
-        Some(at) if situation.now.saturating_duration_since(at) < DWELL => DWELL_MS,
-        _ => STICKINESS_MS,
-    };
+    let stays_ms = before.map_or(0.0, |place| place.stays_ms(situation.now));
     let mut costs = vec![FORBIDDEN; model.regions.len()];
     for (index, &id) in leaf.regions.iter().enumerate() {
         if !situation.eligible.get(id.index()).copied().unwrap_or(false) {
@@ -300,7 +318,7 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
         }
         let rtt_ms = locations.rtt_ms(location, id) + leaf.bias_ms(index);
         let score_ms = total_ms(weights, rtt_ms, 0.0, model.region(id).cost) * scale;
-        let has = before.is_some_and(|place| place.shares.iter().any(|share| share.region == id));
+        let has = before.is_some_and(|place| place.has(id));
         costs[id.index()] = micro(score_ms - if has { stays_ms } else { 0.0 });
     }
     costs

@@ -1,0 +1,37 @@
+//! What the planner knows and has done last, as data: in `GET /v1/status`, and beside each explanation.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::control::what_if::basis;
+use crate::state::Snapshot;
+
+/// How clients are shared out, and what that rests on.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanningStatus {
+    /// `plan`, or `price` where there is none: then each region's price follows its own load alone.
+    pub by: &'static str,
+    /// How old the plan in force is, in seconds; below 60 unless attempts fail. `None`: there is none.
+    pub age_s: Option<f64>,
+    /// Why the last attempt at a plan came to nothing; `None`: it did not, or none was made.
+    pub error: Option<String>,
+    /// Since the last attempt, in seconds; `None`: none was made yet.
+    pub tried_s: Option<f64>,
+    /// All demand as estimated, in the unit of the load reports; `None` where nothing is known of it.
+    pub demand: Option<f64>,
+}
+
+pub fn planning(snapshot: &Snapshot, now: Instant) -> PlanningStatus {
+    let age_s = |at: Instant| now.saturating_duration_since(at).as_millis() as f64 / 1e3;
+    let basis = basis(snapshot);
+    let planned = snapshot.plan.planned();
+    let demand: f64 = basis.map_or(0.0, |basis| basis.demand.flows().map(|(_, amount)| amount).sum());
+    PlanningStatus {
+        by: if planned.is_some() { "plan" } else { "price" },
+        age_s: planned.map(|planned| age_s(planned.made_at)),
+        error: basis.and_then(|basis| basis.error.as_ref()).map(|error| error.to_string()),
+        tried_s: basis.map(|basis| age_s(basis.made_at)),
+        demand: (demand > 0.0).then_some(demand),
+    }
+}

@@ -1,0 +1,392 @@
+//! What would follow if regions, demand or the whole configuration were other than they are.
+//!
+//! ```text
+//!   snapshot ─▶ World ─────────────▶ placed: who is where now ──┐
+//!                 │                                             ├─▶ compare ─▶ Outcome
+//!                 └─ change, or ─▶ planned: who would be where ─┘
+//!                    another's demand
+//! ```
+//!
+//! Plans and decisions are made by the functions that make them for queries, from the demand that the
+//! planner knows. Where it knows none, places are counted in its stead, each as one per service.
+//! Nothing is changed by asking. Takes as long as a plan does, so never on a thread that answers.
+
+pub mod outcome;
+pub mod placed;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Model, RegionId, ServiceId};
+use crate::state::Snapshot;
+use crate::state::planning::{Basis, HEADROOM};
+use crate::steer::demand::Demand;
+use crate::steer::health::Verdict;
+use crate::steer::locations::{Locations, MOST_LOCATIONS};
+use crate::steer::plan::{Inputs, Plan, plan};
+use crate::steer::planner::{PlanError, Planned, Situation, make};
+use crate::steer::sites::Sites;
+use crate::steer::standing::{Override, RegionState, Standing};
+
+use super::diagnostic::nearest;
+
+use outcome::{Outcome, compare};
+use placed::{Counted, Placed, PlacedRegion, Spots};
+
+/// Demand is taken times this at most.
+const MOST_FACTOR: f64 = 1000.0;
+
+/// What is asked about. Regions by bare or qualified name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Change {
+    /// These are down.
+    pub kill: Vec<String>,
+    /// These are drained.
+    pub drain: Vec<String>,
+    /// These are up, whatever is known of them.
+    pub up: Vec<String>,
+    /// What these can take, in the unit of their load reports; above 0.
+    pub capacity: BTreeMap<String, f64>,
+    /// Demand everywhere is this many times as much; above 0, 1000 at most.
+    pub demand: Option<f64>,
+}
+
+/// A moment that may be changed without anybody noticing.
+pub struct World {
+    snapshot: Arc<Snapshot>,
+    spots: Spots,
+    states: Vec<RegionState>,
+    /// By region: what it can take.
+    capacities: Vec<Option<f64>>,
+    /// By region: the part of it that is planned with.
+    used: Vec<f64>,
+    asking: Vec<Asking>,
+    counted: Counted,
+    /// Services whose places were not counted, for their number.
+    left_out: usize,
+    notes: Vec<String>,
+}
+
+/// Clients of one service at one spot.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// `None`: there is no such service here.
+    pub service: Option<ServiceId>,
+    /// `None`: nothing here is where they are.
+    pub spot: Option<usize>,
+    pub amount: f64,
+    /// Where they have been sent, as parts.
+    pub on: Vec<(RegionId, f64)>,
+}
+
+/// What would follow from `change`, for those whom this snapshot answers.
+///
+/// # Errors
+/// Everything that is wrong with the change, for people.
+pub fn what_if(snapshot: &Arc<Snapshot>, change: &Change, now: Instant) -> Result<Outcome, Vec<String>> {
+    if *change == Change::default() {
+        return Err(vec!["nothing is asked: say what to change, such as `kill` and a region".to_owned()]);
+    }
+    let mut world = World::of(snapshot.clone());
+    let before = world.placed();
+    world.change(change)?;
+    Ok(compare(&before, &world.planned(now)))
+}
+
+/// What would follow for those whom `live` tells of, were they answered from this snapshot instead.
+///
+/// # Errors
+/// As [`what_if`]; the regions of `change` are those of the snapshot.
+pub fn what_if_moved(live: &Placed, to: Arc<Snapshot>, change: &Change, now: Instant) -> Result<Outcome, Vec<String>> {
+    let mut world = World::of(to).with(live);
+    world.change(change)?;
+    Ok(compare(live, &world.planned(now)))
+}
+
+impl World {
+    pub fn of(snapshot: Arc<Snapshot>) -> World {
+        let spots = Spots::of(&snapshot);
+        let states = snapshot.states.clone();
+        let capacities = snapshot.model.region_ids().map(|id| capacity(&snapshot.model, &states, id)).collect();
+        let basis = basis(&snapshot);
+        let used = snapshot.model.region_ids().map(|id| part_used(basis, id)).collect();
+        let (asking, left_out) = match basis.map(|basis| asking(&basis.demand)) {
+            Some(known) if !known.is_empty() => (known, 0),
+            _ => placed::every_place(&snapshot, &spots),
+        };
+        let counted = match basis.is_some_and(|basis| basis.demand.flows().next().is_some()) {
+            true => Counted::Demand,
+            false => Counted::Places,
+        };
+        World { spots, states, capacities, used, asking, counted, left_out, notes: Vec::new(), snapshot }
+    }
+
+    /// The same configuration, with the demand and the regions' conditions that another server told
+    /// of. What only this one has is as it was; services only the other has lead nowhere.
+    pub fn with(mut self, live: &Placed) -> World {
+        let model = self.snapshot.model.clone();
+        let region_ids: BTreeMap<String, RegionId> =
+            model.region_ids().map(|id| (model.qualified_region_name(id), id)).collect();
+        let service_ids: BTreeMap<String, ServiceId> =
+            model.service_ids().map(|id| (model.service_key(id), id)).collect();
+        for (name, &id) in &region_ids {
+            match live.regions.iter().find(|region| region.name == *name) {
+                Some(known) => self.adopt(id, known),
+                None => {
+                    self.notes.push(format!("{name} is new: taken as {}", self.states[id.index()].standing.as_str()))
+                }
+            }
+        }
+        let regions: Vec<Option<RegionId>> =
+            live.regions.iter().map(|region| region_ids.get(&region.name).copied()).collect();
+        let services: Vec<Option<ServiceId>> =
+            live.services.iter().map(|service| service_ids.get(&service.name).copied()).collect();
+        let finder = self.spots.finder();
+        let asking = live.clients.iter().map(|clients| Asking {
+            service: services.get(clients.service).copied().flatten(),
+            spot: finder.find(clients.at()),
+            amount: clients.amount,
+            on: clients.on.iter().filter_map(|on| Some(((*regions.get(on.region)?)?, on.part))).collect(),
+        });
+        self.asking = asking.collect();
+        (self.counted, self.left_out) = (live.counted, live.left_out);
+        self
+    }
+
+    /// Takes on what is known of a region elsewhere.
+    fn adopt(&mut self, id: RegionId, known: &PlacedRegion) {
+        let configured = self.snapshot.model.region(id).capacity;
+        let at = id.index();
+        // What it reports holds; what its file said may have changed.
+        self.capacities[at] = if known.capacity == known.configured { configured } else { known.capacity };
+        self.used[at] = known.used;
+        let state = &mut self.states[at];
+        (state.standing, state.said) = (known.standing, known.said);
+        state.verdict = if known.standing == Standing::Down { Verdict::Down } else { Verdict::Up };
+        (state.offered, state.shed, state.over_limit) = (known.offered, known.shed, known.over_limit);
+        state.price_ms = known.price_ms;
+    }
+
+    /// Changes what `change` says.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; then some of it may have been taken.
+    pub fn change(&mut self, change: &Change) -> Result<(), Vec<String>> {
+        let mut mistakes = Vec::new();
+        let mut named: BTreeMap<RegionId, &'static str> = BTreeMap::new();
+        for (names, word) in [(&change.kill, "kill"), (&change.drain, "drain"), (&change.up, "up")] {
+            for name in names {
+                match find_region(&self.snapshot.model, name) {
+                    Ok(id) if named.get(&id).is_some_and(|other| *other != word) => {
+                        mistakes.push(format!("`{name}` cannot have both `{}` and `{word}`", named[&id]));
+                    }
+                    Ok(id) => {
+                        named.insert(id, word);
+                        set_standing(&mut self.states[id.index()], word);
+                    }
+                    Err(mistake) => mistakes.push(mistake),
+                }
+            }
+        }
+        for (name, &capacity) in &change.capacity {
+            match find_region(&self.snapshot.model, name) {
+                Err(mistake) => mistakes.push(mistake),
+                Ok(_) if !(capacity.is_finite() && capacity > 0.0) => {
+                    mistakes.push(format!("the capacity of `{name}` is {capacity}: expected a number above 0"));
+                }
+                Ok(id) => self.capacities[id.index()] = Some(capacity),
+            }
+        }
+        match change.demand {
+            Some(factor) if !(factor > 0.0 && factor <= MOST_FACTOR) => {
+                mistakes.push(format!("demand times {factor}: expected a number above 0, {MOST_FACTOR} at most"));
+            }
+            Some(factor) => self.asking.iter_mut().for_each(|asking| asking.amount *= factor),
+            None => {}
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+
+    /// Who is where, by the plan in force.
+    pub fn placed(&self) -> Placed {
+        let snapshot = &self.snapshot;
+        let by = basis(snapshot).map(|basis| (basis.planned.is_some(), basis.error.clone()));
+        let by = match by {
+            Some((true, _)) => "planned".to_owned(),
+            Some((false, Some(error))) => format!("by price: {error}"),
+            _ => "by price: nothing is planned yet".to_owned(),
+        };
+        self.place(&snapshot.plan, &self.states, by)
+    }
+
+    /// Who would be where, by the plan that would be made now.
+    pub fn planned(&self, now: Instant) -> Placed {
+        let before = basis(&self.snapshot).and_then(|basis| basis.planned.as_ref());
+        let first = self.plan(&self.states, before, now);
+        let made = match &first.sites {
+            Some(sites) if self.counted == Counted::Demand => self.make(sites, &first, now),
+            _ => Err(PlanError::NoDemand),
+        };
+        match made {
+            Ok(planned) => {
+                let mut states = self.states.clone();
+                for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {
+                    state.price_ms = *price_ms;
+                }
+                let plan = self.plan(&states, Some(&Arc::new(planned)), now);
+                self.place(&plan, &states, "planned".to_owned())
+            }
+            Err(error) => self.place(&first, &self.states, format!("by price: {error}")),
+        }
+    }
+
+    fn plan(&self, states: &[RegionState], planned: Option<&Arc<Planned>>, now: Instant) -> Plan {
+        let snapshot = &self.snapshot;
+        let switched = snapshot.model.service_ids().zip(&snapshot.plan.services);
+        let switched = switched.filter_map(|(id, plan)| Some((id, plan.switched_to?))).collect();
+        plan(&Inputs {
+            model: &snapshot.model,
+            atlas: &snapshot.atlas,
+            states,
+            measured: &snapshot.measured,
+            switched: &switched,
+            seed: 0, // says who gets which region, not how many
+            planned,
+            previous: Some((&snapshot.plan, &snapshot.states)),
+            now,
+        })
+    }
+
+    fn make(&self, sites: &Arc<Sites>, plan: &Plan, now: Instant) -> Result<Planned, PlanError> {
+        let model = &self.snapshot.model;
+        let basis = basis(&self.snapshot);
+        let locations = match basis.map(|basis| &basis.locations) {
+            Some(locations) if locations.is_of(sites) => locations.clone(),
+            previous => Arc::new(Locations::of(sites, model, MOST_LOCATIONS, previous.map(|previous| &**previous))),
+        };
+        let known = self.asking.iter().filter_map(|asking| {
+            Some((asking.service?, u32::try_from(asking.spot?).ok()?, asking.amount, asking.on.as_slice()))
+        });
+        let offered = self.capacities.iter().zip(&self.used).zip(&self.states);
+        let capacities: Vec<Option<f64>> =
+            offered.map(|((capacity, used), state)| Some((*capacity)? * used * state.offered)).collect();
+        let eligible: Vec<bool> = self.states.iter().map(|state| state.standing.is_eligible()).collect();
+        make(&Situation {
+            model,
+            locations: &locations,
+            demand: &Demand::of_flows(known),
+            reached: &plan.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
+            eligible: &eligible,
+            capacities: &capacities,
+            previous: basis.and_then(|basis| basis.planned.as_deref()),
+            now,
+        })
+    }
+
+    fn place(&self, plan: &Plan, states: &[RegionState], by: String) -> Placed {
+        let model = &self.snapshot.model;
+        let regions = model.region_ids().zip(states).map(|(id, state)| PlacedRegion {
+            name: model.qualified_region_name(id),
+            standing: state.standing,
+            said: state.said,
+            load: 0.0,
+            capacity: self.capacities[id.index()],
+            configured: model.region(id).capacity,
+            reported: state.load.last.map(|figure| figure.load),
+            used: self.used[id.index()],
+            offered: state.offered,
+            shed: state.shed,
+            over_limit: state.over_limit,
+            price_ms: state.price_ms,
+            cost: model.region(id).cost,
+        });
+        let mut placed = Placed {
+            generation: self.snapshot.generation,
+            counted: self.counted,
+            by,
+            left_out: self.left_out,
+            notes: self.notes.clone(),
+            regions: regions.collect(),
+            services: placed::services(model, plan),
+            clients: placed::clients(&self.snapshot, plan, &self.spots, &self.asking),
+        };
+        placed.add_up();
+        placed
+    }
+}
+
+/// What the planner last planned from, where its numbers are still those of the snapshot.
+pub fn basis(snapshot: &Snapshot) -> Option<&Basis> {
+    let basis = snapshot.planning.as_deref()?;
+    let sites = snapshot.plan.sites.as_ref()?;
+    basis.locations.numbered_as(sites).then_some(basis)
+}
+
+fn asking(demand: &Demand) -> Vec<Asking> {
+    let known = demand.flows().map(|(flow, amount)| Asking {
+        service: Some(flow.service),
+        spot: Some(flow.site as usize),
+        amount,
+        on: flow.on_regions().collect(),
+    });
+    known.collect()
+}
+
+fn capacity(model: &Model, states: &[RegionState], id: RegionId) -> Option<f64> {
+    match states.get(id.index()).and_then(|state| state.load.last) {
+        Some(figure) => figure.capacity,
+        None => model.region(id).capacity,
+    }
+}
+
+fn part_used(basis: Option<&Basis>, id: RegionId) -> f64 {
+    let of = |basis: &Basis| {
+        let capacity = basis.capacities.get(id.index()).copied().flatten()?;
+        let used = basis.planned_with.get(id.index()).copied().flatten()?;
+        (capacity > 0.0).then_some(used / capacity)
+    };
+    basis.and_then(of).unwrap_or(HEADROOM)
+}
+
+fn set_standing(state: &mut RegionState, word: &str) {
+    (state.standing, state.verdict, state.said) = match word {
+        "kill" => (Standing::Down, Verdict::Down, Override::Auto),
+        "drain" => (Standing::Drain, state.verdict, Override::Drain),
+        _ => (Standing::Up, Verdict::Up, Override::Auto),
+    };
+    state.stability.damped_until = None;
+    state.stability.held_until = None;
+    if word == "up" {
+        (state.shed, state.over_limit, state.offered) = (0.0, false, 1.0);
+    }
+}
+
+fn find_region(model: &Model, name: &str) -> Result<RegionId, String> {
+    /// So many names are listed to choose from.
+    const MOST_NAMED: usize = 12;
+    let known: Vec<String> = model.region_ids().map(|id| model.qualified_region_name(id)).collect();
+    match *model.find_regions(name) {
+        [id] => Ok(id),
+        [] => {
+            let bare = model.region_ids().map(|id| &*model.region(id).name);
+            Err(match nearest(name, bare.chain(known.iter().map(String::as_str))) {
+                Some(meant) => format!("no region is called `{name}`: did you mean `{meant}`?"),
+                None if known.len() <= MOST_NAMED => {
+                    format!("no region is called `{name}`; there are: {}", known.join(", "))
+                }
+                None => format!("no region is called `{name}`, of {} that there are", known.len()),
+            })
+        }
+        ref several => {
+            let choices: Vec<&str> = several.iter().map(|id| known[id.index()].as_str()).collect();
+            Err(format!("several zones have a region `{name}`: say which of {}", choices.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

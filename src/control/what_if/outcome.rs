@@ -1,0 +1,224 @@
+//! What differs between two moments: who moves where, and what that does to regions.
+//!
+//! Two [`Placed`] come in, whose clients are the same in the same order; an [`Outcome`] goes out, the
+//! object that the API, `--json` and the tables of the command line are made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::steer::eligible::Footing;
+use crate::steer::standing::Standing;
+
+use super::placed::{Clients, Counted, Placed, PlacedRegion};
+
+/// Below this part of some clients, a move is rounding.
+const LEAST_PART: f64 = 1e-9;
+
+/// What a change does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    pub counted: Counted,
+    pub before: Totals,
+    pub after: Totals,
+    /// How much of the demand after is answered with another region than before.
+    pub moved: f64,
+    /// The same as a part of the whole, 0 to 1.
+    pub moved_ratio: f64,
+    /// The largest first.
+    pub moves: Vec<Move>,
+    /// By name, those of both.
+    pub regions: Vec<RegionOutcome>,
+    /// Regions that would have more than they can take.
+    pub over_capacity: Vec<String>,
+    /// Demand of which no service is left, or that is nowhere.
+    pub unanswered: f64,
+    /// Services that stand on something else than before, or would not stand firm.
+    pub services: Vec<ServiceOutcome>,
+    /// What there is to know besides.
+    pub notes: Vec<String>,
+}
+
+/// The whole of one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Totals {
+    pub amount: f64,
+    /// The mean over all that is answered; `None`: nothing is.
+    pub rtt_ms: Option<f64>,
+    /// Dollars per million requests, likewise.
+    pub cost: Option<f64>,
+    /// Load beyond what regions can take, where that is known.
+    pub beyond_capacity: f64,
+    /// How clients are shared out: `planned`, or `by price` and why.
+    pub by: String,
+}
+
+/// Demand that one region loses to another. `None`: nobody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Move {
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub amount: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegionOutcome {
+    /// Qualified.
+    pub name: String,
+    /// `None`: not there then.
+    pub before: Option<RegionMoment>,
+    pub after: Option<RegionMoment>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegionMoment {
+    pub standing: Standing,
+    pub load: f64,
+    pub capacity: Option<f64>,
+    /// Load over capacity; `None` where places were counted, or no capacity is known.
+    pub utilisation: Option<f64>,
+    /// What it last reported.
+    pub reported: Option<f64>,
+    pub price_ms: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServiceOutcome {
+    pub name: String,
+    /// `None`: not there then.
+    pub before: Option<Footing>,
+    pub after: Option<Footing>,
+}
+
+/// What changes from one to the other.
+pub fn compare(before: &Placed, after: &Placed) -> Outcome {
+    let moves = moves(before, after);
+    let moved = moves.iter().map(|one| one.amount).sum();
+    let amount: f64 = after.clients.iter().map(|clients| clients.amount).sum();
+    let regions = regions(before, after);
+    let over = |region: &RegionOutcome| {
+        region.after.as_ref().and_then(|after| after.utilisation).is_some_and(|utilisation| utilisation > 1.0)
+    };
+    let unanswered = after.clients.iter().filter(|clients| clients.on.is_empty()).map(|clients| clients.amount);
+    Outcome {
+        counted: after.counted,
+        before: totals(before),
+        after: totals(after),
+        moved,
+        moved_ratio: if amount > 0.0 { moved / amount } else { 0.0 },
+        moves,
+        over_capacity: regions.iter().filter(|region| over(region)).map(|region| region.name.clone()).collect(),
+        regions,
+        unanswered: unanswered.fold(0.0, |sum, amount| sum + amount), // of nothing, `sum` is -0
+        services: services(before, after),
+        notes: notes(after),
+    }
+}
+
+fn notes(after: &Placed) -> Vec<String> {
+    let mut notes = after.notes.clone();
+    if after.counted == Counted::Places {
+        notes.push("no demand is known, for want of load reports or of queries: places are counted instead".into());
+    }
+    if after.left_out > 0 {
+        notes.push(format!("places were not counted for {} more services", after.left_out));
+    }
+    notes
+}
+
+fn totals(placed: &Placed) -> Totals {
+    let (mut answered, mut rtt, mut cost) = (0.0, 0.0, 0.0);
+    for clients in &placed.clients {
+        for on in &clients.on {
+            let amount = clients.amount * on.part;
+            answered += amount;
+            rtt += amount * on.rtt_ms;
+            cost += amount * placed.regions.get(on.region).map_or(0.0, |region| region.cost);
+        }
+    }
+    let mean = |sum: f64| (answered > 0.0).then(|| sum / answered);
+    let beyond = |region: &PlacedRegion| (region.load - region.capacity.unwrap_or(f64::INFINITY)).max(0.0);
+    Totals {
+        amount: placed.clients.iter().map(|clients| clients.amount).sum(),
+        rtt_ms: mean(rtt),
+        cost: mean(cost),
+        beyond_capacity: match placed.counted {
+            Counted::Demand => placed.regions.iter().map(beyond).sum(),
+            Counted::Places => 0.0,
+        },
+        by: placed.by.clone(),
+    }
+}
+
+/// What each region loses of some clients goes to those that gain, in proportion.
+fn moves(before: &Placed, after: &Placed) -> Vec<Move> {
+    let mut sums: BTreeMap<(Option<&str>, Option<&str>), f64> = BTreeMap::new();
+    for (old, new) in before.clients.iter().zip(&after.clients) {
+        let (old, amount, new) = (parts(before, old), new.amount, parts(after, new));
+        let (lost, gained) = (surplus(&old, &new), surplus(&new, &old));
+        let all: f64 = gained.iter().map(|(_, part)| part).sum();
+        for (from, lost) in &lost {
+            for (to, gained) in &gained {
+                *sums.entry((*from, *to)).or_default() += amount * lost * gained / all;
+            }
+        }
+    }
+    let owned = |name: Option<&str>| name.map(str::to_owned);
+    let one =
+        |((from, to), amount): ((Option<&str>, Option<&str>), f64)| Move { from: owned(from), to: owned(to), amount };
+    let mut moves: Vec<Move> = sums.into_iter().map(one).collect();
+    moves.sort_by(|one, other| other.amount.total_cmp(&one.amount));
+    moves
+}
+
+type Parts<'a> = BTreeMap<Option<&'a str>, f64>;
+
+/// What regions have in one and not in the other.
+fn surplus<'a>(one: &Parts<'a>, other: &Parts<'_>) -> Vec<(Option<&'a str>, f64)> {
+    let more = |(name, part): (&Option<&'a str>, &f64)| {
+        let more = part - other.get(name).copied().unwrap_or(0.0);
+        (more > LEAST_PART).then_some((*name, more))
+    };
+    one.iter().filter_map(more).collect()
+}
+
+/// Each region's part of some clients by its name; nobody's, where nobody answers them.
+fn parts<'a>(placed: &'a Placed, clients: &Clients) -> Parts<'a> {
+    if clients.on.is_empty() {
+        return BTreeMap::from([(None, 1.0)]);
+    }
+    let name = |region: usize| placed.regions.get(region).map(|region| region.name.as_str());
+    clients.on.iter().map(|on| (name(on.region), on.part)).collect()
+}
+
+fn regions(before: &Placed, after: &Placed) -> Vec<RegionOutcome> {
+    let by_name = |placed: &Placed| -> BTreeMap<String, RegionMoment> {
+        let moment = |region: &PlacedRegion| RegionMoment {
+            standing: region.standing,
+            load: region.load,
+            capacity: region.capacity,
+            utilisation: region.capacity.filter(|_| placed.counted == Counted::Demand).map(|all| region.load / all),
+            reported: region.reported,
+            price_ms: region.price_ms,
+        };
+        placed.regions.iter().map(|region| (region.name.clone(), moment(region))).collect()
+    };
+    let (mut before, mut after) = (by_name(before), by_name(after));
+    let names: BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
+    let one = |name: String| RegionOutcome { before: before.remove(&name), after: after.remove(&name), name };
+    names.into_iter().map(one).collect()
+}
+
+fn services(before: &Placed, after: &Placed) -> Vec<ServiceOutcome> {
+    let by_name = |placed: &Placed| -> BTreeMap<String, Footing> {
+        placed.services.iter().map(|service| (service.name.clone(), service.footing)).collect()
+    };
+    let (before, after) = (by_name(before), by_name(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let one = |name: &String| {
+        let (before, after) = (before.get(name).copied(), after.get(name).copied());
+        let shaky = after.is_some_and(|footing| footing != Footing::Firm);
+        (before != after || shaky).then(|| ServiceOutcome { name: name.clone(), before, after })
+    };
+    names.into_iter().filter_map(one).collect()
+}

@@ -1,0 +1,279 @@
+//! Who is where: the clients of every service at every spot, and the regions that share them.
+//!
+//! Comes from a plan and the demand there is; read by [`super::outcome`], and sent to whoever asks a
+//! server for its demand. Regions and services are named there, so that another configuration can be
+//! held against it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::atlas::PlaceId;
+use crate::model::{Coordinates, Model, RegionId, ServiceId};
+use crate::state::Snapshot;
+use crate::steer::eligible::Footing;
+use crate::steer::plan::{CellTable, Plan, coordinates};
+use crate::steer::score::model_rtt;
+use crate::steer::sites::Sites;
+use crate::steer::standing::{Override, Standing};
+
+use super::Asking;
+
+/// Places counted for services, at most: some 20 MB as JSON.
+const MOST_ASKING: usize = 200_000;
+
+/// One moment's clients and regions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Placed {
+    /// Of the snapshot they are answered from.
+    pub generation: u64,
+    pub counted: Counted,
+    /// How clients are shared out: `planned`, or `by price` and why.
+    pub by: String,
+    /// Services whose places were not counted, for their number.
+    pub left_out: usize,
+    /// What there is to know besides.
+    pub notes: Vec<String>,
+    pub regions: Vec<PlacedRegion>,
+    pub services: Vec<PlacedService>,
+    pub clients: Vec<Clients>,
+}
+
+/// What amounts are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counted {
+    /// Demand as estimated, in the unit of the load reports.
+    Demand,
+    /// No demand is known: each place of the atlas counts as one, for every service.
+    Places,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlacedRegion {
+    /// Qualified.
+    pub name: String,
+    pub standing: Standing,
+    #[serde(rename = "override")]
+    pub said: Override,
+    /// The sum of its clients.
+    pub load: f64,
+    /// What it can take, as reported or else configured.
+    pub capacity: Option<f64>,
+    /// As its file says.
+    pub configured: Option<f64>,
+    /// The load it last reported.
+    pub reported: Option<f64>,
+    /// 0 to 1: the part of its capacity that is planned with.
+    pub used: f64,
+    /// 0.1 to 1: less than 1 during a slow start.
+    pub offered: f64,
+    /// 0 to 1: the part of new clients it sheds.
+    pub shed: f64,
+    pub over_limit: bool,
+    pub price_ms: f64,
+    /// Dollars per million requests.
+    pub cost: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlacedService {
+    /// The whole name, as [`Model::service_key`] writes it.
+    pub name: String,
+    pub footing: Footing,
+}
+
+/// Clients of one service in one place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Clients {
+    /// Into the services.
+    pub service: usize,
+    /// `None`: where they are is not known.
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+    pub amount: f64,
+    /// Empty: nobody answers them.
+    pub on: Vec<On>,
+}
+
+/// A region that has some of them.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct On {
+    /// Into the regions.
+    pub region: usize,
+    /// 0 to 1: its part of them.
+    pub part: f64,
+    pub rtt_ms: f64,
+}
+
+impl Clients {
+    pub fn at(&self) -> Option<Coordinates> {
+        Coordinates::new(self.latitude?, self.longitude?)
+    }
+}
+
+impl Placed {
+    /// Sums up what each region has.
+    pub fn add_up(&mut self) {
+        self.regions.iter_mut().for_each(|region| region.load = 0.0);
+        for clients in &self.clients {
+            for on in &clients.on {
+                if let Some(region) = self.regions.get_mut(on.region) {
+                    region.load += clients.amount * on.part;
+                }
+            }
+        }
+    }
+
+    /// The clients of one service alone.
+    pub fn only(&mut self, service: &str) {
+        let kept = self.services.iter().position(|known| known.name.eq_ignore_ascii_case(service));
+        self.clients.retain(|clients| Some(clients.service) == kept);
+        self.add_up();
+    }
+}
+
+/// Where clients can be, as far as it matters: the sites of the plan, or where it has none, the
+/// distinct coordinates of places.
+pub struct Spots {
+    members: Vec<Vec<PlaceId>>,
+    positions: Vec<Option<Coordinates>>,
+    sites: Option<Arc<Sites>>,
+}
+
+impl Spots {
+    pub fn of(snapshot: &Snapshot) -> Spots {
+        let mut spots = Spots { members: Vec::new(), positions: Vec::new(), sites: snapshot.plan.sites.clone() };
+        if let Some(sites) = &spots.sites {
+            spots.positions = sites.ids().map(|site| sites.position(site)).collect();
+            spots.members = vec![Vec::new(); spots.positions.len()];
+            for (place, site) in snapshot.atlas.places().zip(sites.of_places()) {
+                if let Some(members) = spots.members.get_mut(site) {
+                    members.push(place);
+                }
+            }
+            return spots;
+        }
+        let mut known: HashMap<Option<(u64, u64)>, usize> = HashMap::new();
+        for place in snapshot.atlas.places() {
+            let at = coordinates(&snapshot.model, &snapshot.atlas, place);
+            let next = spots.members.len();
+            let spot = *known.entry(cell(at, 0.0)).or_insert(next);
+            if spot == next {
+                spots.members.push(Vec::new());
+                spots.positions.push(at);
+            }
+            spots.members[spot].push(place);
+        }
+        spots
+    }
+
+    pub fn finder(&self) -> Finder {
+        let grids = GRIDS.map(|degrees| {
+            let mut grid = HashMap::new();
+            for (spot, at) in self.positions.iter().enumerate() {
+                grid.entry(cell(*at, degrees)).or_insert(spot);
+            }
+            grid
+        });
+        Finder { grids }
+    }
+
+    fn rtt_ms(&self, snapshot: &Snapshot, spot: usize, region: RegionId) -> f64 {
+        match &self.sites {
+            Some(sites) => sites.rtt_ms(&snapshot.model, spot, region),
+            None => {
+                let at = self.positions.get(spot).copied().flatten();
+                model_rtt(at, snapshot.model.region(region).coordinates).ms
+            }
+        }
+    }
+}
+
+/// Finds the spot where clients are that another atlas told of.
+pub struct Finder {
+    grids: [HashMap<Option<(u64, u64)>, usize>; GRIDS.len()],
+}
+
+/// The very place first, then the same cell of ever coarser grids, in degrees.
+const GRIDS: [f64; 4] = [0.0, 0.25, 2.0, 15.0];
+
+impl Finder {
+    /// `None`: nothing is near.
+    pub fn find(&self, at: Option<Coordinates>) -> Option<usize> {
+        GRIDS.iter().zip(&self.grids).find_map(|(degrees, grid)| grid.get(&cell(at, *degrees))).copied()
+    }
+}
+
+fn cell(at: Option<Coordinates>, degrees: f64) -> Option<(u64, u64)> {
+    let part = |angle: f64| if degrees > 0.0 { (angle / degrees).floor() as i64 as u64 } else { angle.to_bits() };
+    at.map(|at| (part(at.latitude()), part(at.longitude())))
+}
+
+/// Each place as one, for every service; and how many services there was no room for.
+pub fn every_place(snapshot: &Snapshot, spots: &Spots) -> (Vec<Asking>, usize) {
+    let services = (MOST_ASKING / spots.members.len().max(1)).max(1);
+    let counted = snapshot.model.service_ids().take(services).flat_map(|service| {
+        spots.members.iter().enumerate().map(move |(spot, members)| Asking {
+            service: Some(service),
+            spot: Some(spot),
+            amount: members.len() as f64,
+            on: Vec::new(),
+        })
+    });
+    (counted.collect(), snapshot.model.services.len().saturating_sub(services))
+}
+
+/// Every service, by its number.
+pub fn services(model: &Model, plan: &Plan) -> Vec<PlacedService> {
+    let footing = |id: ServiceId| plan.services.get(id.index()).map_or(Footing::Firm, |plan| plan.footing);
+    model.service_ids().map(|id| PlacedService { name: model.service_key(id), footing: footing(id) }).collect()
+}
+
+/// Who gets what under a plan, in the order of `asking`.
+pub fn clients(snapshot: &Snapshot, plan: &Plan, spots: &Spots, asking: &[Asking]) -> Vec<Clients> {
+    let mut known: HashMap<(*const CellTable, usize), Vec<On>> = HashMap::new();
+    let mut one = |asking: &Asking| {
+        let at = asking.spot.and_then(|spot| spots.positions.get(spot).copied().flatten());
+        let table = asking.service.and_then(|id| Some(&plan.services.get(id.index())?.cells));
+        let on = match (table, asking.spot) {
+            (Some(table), Some(spot)) => {
+                known.entry((Arc::as_ptr(table), spot)).or_insert_with(|| on(snapshot, table, spots, spot)).clone()
+            }
+            _ => Vec::new(),
+        };
+        Clients {
+            // Without a service here nobody answers them, so none is looked up.
+            service: asking.service.map_or(usize::MAX, |id| id.index()),
+            latitude: at.map(|at| at.latitude()),
+            longitude: at.map(|at| at.longitude()),
+            amount: asking.amount,
+            on,
+        }
+    };
+    asking.iter().map(&mut one).collect()
+}
+
+/// The regions of a spot: those of its places, all places alike.
+fn on(snapshot: &Snapshot, table: &CellTable, spots: &Spots, spot: usize) -> Vec<On> {
+    let members = spots.members.get(spot).map(Vec::as_slice).unwrap_or_default();
+    let mut by_cell: HashMap<u32, (PlaceId, f64)> = HashMap::new();
+    for &place in members {
+        by_cell.entry(table.cell_index(place)).or_insert((place, 0.0)).1 += 1.0 / members.len() as f64;
+    }
+    let mut parts: HashMap<RegionId, f64> = HashMap::new();
+    for (place, part) in by_cell.into_values() {
+        for (region, fraction) in table.cell(place).into_iter().flat_map(|cell| cell.fractions()) {
+            *parts.entry(region).or_default() += part * fraction;
+        }
+    }
+    let one = |(region, part): (RegionId, f64)| On {
+        region: region.index(),
+        part,
+        rtt_ms: spots.rtt_ms(snapshot, spot, region),
+    };
+    let mut on: Vec<On> = parts.into_iter().map(one).collect();
+    on.sort_by_key(|on| on.region);
+    on
+}

@@ -1,0 +1,205 @@
+use std::time::Duration;
+
+use super::outcome::RegionMoment;
+use super::*;
+use crate::model::{LoadReport, Policy};
+use crate::state::{LoadNews, Publisher};
+use crate::steer::demand::DemandSample;
+use crate::steer::eligible::Footing;
+use crate::steer::testing::{World as Small, at};
+
+const NAMES: [&str; 3] = ["west@gslb.example", "east@gslb.example", "far@gslb.example"];
+
+fn small() -> Small {
+    let networks: Vec<String> = (0..10).map(|n| format!("10.{n}.0.0/16")).collect();
+    let placed: Vec<_> = (0u8..).zip(&networks).map(|(n, net)| (&**net, at(0.0, f64::from(n) * 5.0))).collect();
+    let regions = [("west", at(0.0, 0.0)), ("east", at(0.0, 45.0)), ("far", at(0.0, 90.0))];
+    let mut world = Small::new(Policy::Score, &regions).clients(&placed);
+    for region in &mut world.model.regions {
+        region.load_report = Some(LoadReport::pushed(Duration::from_secs(300)));
+    }
+    world
+}
+
+fn publisher(world: Small, now: Instant) -> Publisher {
+    let mut publisher = Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), now);
+    publisher.assume_up(now);
+    publisher
+}
+
+/// Ten places along a line, 80 of demand in each; a plan is in force.
+fn planned() -> Arc<Snapshot> {
+    let mut now = Instant::now();
+    let mut publisher = publisher(small(), now);
+    for _ in 0..40 {
+        let snapshot = publisher.shared().load_full();
+        let mut loads = [0.0; 3];
+        let mut samples = Vec::new();
+        for place in (0..10u8).map(|n| snapshot.atlas.locate([10, n, 0, 0].into()).place) {
+            let cell = snapshot.plan.services[0].cells.cell(place).expect("a cell");
+            for (region, part) in cell.fractions() {
+                loads[region.index()] += 80.0 * part;
+                samples.push(DemandSample { service: ServiceId(0), place, region, weight: part as f32 * 30.0 });
+            }
+        }
+        publisher.demand_news(&samples, now);
+        for (name, load) in NAMES.iter().zip(loads) {
+            publisher.load_news(LoadNews { region: (*name).into(), outcome: Ok((load, Some(1000.0))) }, now);
+        }
+        now += Duration::from_secs(10);
+        publisher.publish(now);
+    }
+    let snapshot = publisher.shared().load_full();
+    assert!(snapshot.plan.planned().is_some(), "{:?}", snapshot.planning);
+    snapshot
+}
+
+fn asked(snapshot: &Arc<Snapshot>, change: &Change) -> Outcome {
+    what_if(snapshot, change, Instant::now() + Duration::from_secs(400)).expect("an outcome")
+}
+
+fn kill(name: &str) -> Change {
+    Change { kill: vec![name.into()], ..Change::default() }
+}
+
+fn after<'a>(outcome: &'a Outcome, name: &str) -> &'a RegionMoment {
+    let of = |region: &&outcome::RegionOutcome| region.name.starts_with(name);
+    outcome.regions.iter().find(of).and_then(|region| region.after.as_ref()).expect("a region")
+}
+
+fn near(one: f64, other: f64) -> bool {
+    (one - other).abs() < 0.04 * other.abs().max(1.0)
+}
+
+#[test]
+fn what_a_lost_region_had_goes_to_the_next_one() {
+    let outcome = asked(&planned(), &kill("west"));
+    assert_eq!(outcome.counted, Counted::Demand);
+    assert!(near(outcome.before.amount, 800.0) && near(outcome.after.amount, 800.0), "{outcome:#?}");
+    assert!(near(outcome.moved, 400.0) && near(outcome.moved_ratio, 0.5), "{outcome:#?}");
+    assert_eq!(outcome.moves[0].from.as_deref(), Some(NAMES[0]));
+    assert_eq!(outcome.moves[0].to.as_deref(), Some(NAMES[1]));
+    let moved: f64 = outcome.moves.iter().map(|one| one.amount).sum();
+    assert!(near(moved, outcome.moved));
+    assert_eq!((after(&outcome, "west").standing, after(&outcome, "west").load), (Standing::Down, 0.0));
+    assert!(near(after(&outcome, "east").utilisation.expect("known"), 0.8), "{outcome:#?}");
+    assert!(outcome.after.rtt_ms > outcome.before.rtt_ms, "it is further");
+    assert!(outcome.over_capacity.is_empty() && outcome.services.is_empty() && outcome.unanswered == 0.0);
+}
+
+#[test]
+fn a_drain_moves_as_many_and_asking_changes_nothing() {
+    let snapshot = planned();
+    let drained = asked(&snapshot, &Change { drain: vec![NAMES[0].into()], ..Change::default() });
+    assert!(near(drained.moved, 400.0));
+    assert_eq!(after(&drained, "west").standing, Standing::Drain);
+    assert_eq!(snapshot.states[0].standing, Standing::Up);
+    let same = asked(&snapshot, &Change { up: vec!["west".into()], ..Change::default() });
+    assert!(same.moved_ratio < 0.01, "{same:#?}");
+}
+
+#[test]
+fn more_demand_than_all_can_take_is_called_out() {
+    let outcome = asked(&planned(), &Change { demand: Some(4.5), ..Change::default() });
+    assert!(near(outcome.after.amount, 3600.0) && outcome.after.beyond_capacity > 500.0, "{outcome:#?}");
+    assert!(!outcome.over_capacity.is_empty());
+    assert!(NAMES.iter().all(|name| after(&outcome, name).utilisation > Some(0.9)), "{outcome:#?}");
+}
+
+#[test]
+fn less_capacity_sends_some_elsewhere() {
+    let capacity = BTreeMap::from([("west".to_owned(), 300.0)]);
+    let outcome = asked(&planned(), &Change { capacity, ..Change::default() });
+    let west = after(&outcome, "west");
+    assert!(west.capacity == Some(300.0) && west.utilisation.is_some_and(|used| used < 1.0), "{outcome:#?}");
+    assert!(outcome.moved > 100.0 && west.price_ms > 0.0, "{outcome:#?}");
+}
+
+#[test]
+fn with_all_regions_lost_services_go_to_panic() {
+    let all = Change { kill: NAMES.map(str::to_owned).into(), ..Change::default() };
+    let outcome = asked(&planned(), &all);
+    let footing = &outcome.services[0];
+    assert_eq!((footing.before, footing.after), (Some(Footing::Firm), Some(Footing::Panic)));
+    assert_eq!(outcome.unanswered, 0.0, "an answer is never empty");
+}
+
+#[test]
+fn without_demand_places_are_counted_and_it_is_said_so() {
+    let snapshot = publisher(small(), Instant::now()).shared().load_full();
+    let outcome = asked(&snapshot, &kill("west"));
+    assert_eq!(outcome.counted, Counted::Places);
+    assert_eq!(outcome.before.amount, 11.0, "ten places, and the unknown one");
+    assert!(outcome.moved >= 5.0 && outcome.notes[0].contains("places are counted"), "{outcome:#?}");
+    assert!(outcome.regions.iter().all(|region| region.after.as_ref().is_some_and(|now| now.utilisation.is_none())));
+}
+
+#[test]
+fn policies_without_distances_are_worked_out_too() {
+    let mut world = small();
+    world.service().policies = crate::model::PolicyTree::flat(Policy::Failover, &[RegionId(0), RegionId(1)]);
+    let snapshot = publisher(world, Instant::now()).shared().load_full();
+    let outcome = asked(&snapshot, &kill("west"));
+    assert_eq!((outcome.moved_ratio, outcome.moves.len()), (1.0, 1));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let snapshot = planned();
+    let refused = |change: &Change| what_if(&snapshot, change, Instant::now()).expect_err("refused").join("\n");
+    assert!(refused(&Change::default()).contains("nothing is asked"));
+    let text = refused(&Change {
+        kill: vec!["wset".into(), "east".into(), "atlantis".into()],
+        drain: vec!["east@gslb.example".into()],
+        up: Vec::new(),
+        capacity: BTreeMap::from([("west".into(), f64::NAN), ("far".into(), -1.0)]),
+        demand: Some(f64::INFINITY),
+    });
+    for part in ["did you mean `west`", "both `kill` and `drain`", "NaN", "-1", "inf", "`atlantis`; there are: west@"] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    for demand in [0.0, -1.0, f64::NAN, 1e9] {
+        assert!(refused(&Change { demand: Some(demand), ..Change::default() }).contains("demand times"));
+    }
+}
+
+#[test]
+fn another_configuration_takes_the_demand_there_is() {
+    let live = World::of(planned()).placed();
+    let live: Placed = serde_json::from_str(&serde_json::to_string(&live).expect("JSON")).expect("the same");
+    let moved = |world: Small| {
+        let to = publisher(world, Instant::now()).shared().load_full();
+        what_if_moved(&live, to, &Change::default(), Instant::now()).expect("an outcome")
+    };
+    let same = moved(small());
+    assert!(same.moved_ratio < 0.01 && near(same.after.amount, 800.0), "{same:#?}");
+
+    let mut without_west = small();
+    without_west.model.regions.remove(0);
+    let service = without_west.service();
+    service.policies = crate::model::PolicyTree::flat(Policy::Score, &[RegionId(0), RegionId(1)]);
+    service.regions = vec![RegionId(0), RegionId(1)];
+    without_west.states.pop();
+    let outcome = moved(without_west);
+    assert!(near(outcome.moved, 400.0), "{outcome:#?}");
+    assert!(outcome.regions.iter().any(|region| region.name == NAMES[0] && region.after.is_none()));
+
+    let mut renamed = small();
+    renamed.service().name = crate::model::Name::parse_absolute("api.gslb.example").expect("a name");
+    let outcome = moved(renamed);
+    assert!(near(outcome.unanswered, 800.0) && outcome.moves.iter().all(|one| one.to.is_none()), "{outcome:#?}");
+
+    let mut dearer = small();
+    dearer.model.regions[1].cost = 100.0;
+    assert!(moved(dearer).moved > 300.0, "the far one is cheaper by far, if not near");
+}
+
+#[test]
+fn clients_of_another_atlas_are_found_nearby_or_not_at_all() {
+    let snapshot = publisher(small(), Instant::now()).shared().load_full();
+    let finder = Spots::of(&snapshot).finder();
+    let exact = finder.find(Some(at(0.0, 5.0)));
+    assert!(exact.is_some() && finder.find(Some(at(0.1, 5.1))) == exact);
+    assert_eq!(finder.find(Some(at(80.0, -170.0))), None);
+    assert!(finder.find(None).is_some(), "the unknown place is everywhere");
+}
