@@ -4,9 +4,12 @@
 //! - [`server`]: zone files in, a running server out
 //! - [`dns`]: a question as octets, a reply as text
 //! - [`tools`]: programs that may or may not be installed, started and ended by their id
+//! - [`link`], [`raw`]: two machines with a cable between them, and frames put together by hand
 
 #![allow(dead_code)] // each test takes what it needs
 
 pub mod dns;
+pub mod link;
+pub mod raw;
 pub mod server;
 pub mod tools;
