@@ -54,8 +54,8 @@ impl XdpServer {
     /// Attaches to each interface, as well as it goes: what cannot be had is said in the log and left to the
     /// sockets. `listen` is where they are bound, with their final ports.
     ///
-    /// This is all that takes privileges: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF (before Linux 5.8
-    /// CAP_SYS_ADMIN), and CAP_IPC_LOCK or an `RLIMIT_MEMLOCK` of 8 MiB per queue.
+    /// This is all that takes privileges: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, and
+    /// CAP_IPC_LOCK or an `RLIMIT_MEMLOCK` of 8 MiB per queue.
     pub fn open(interfaces: &[XdpInterface], listen: &[SocketAddr]) -> XdpServer {
         let mut server = XdpServer::default();
         for wanted in interfaces {
@@ -276,7 +276,7 @@ fn advice(error: &io::Error) -> &'static str {
         Some(libc::EBUSY | libc::EEXIST) => "; another XDP program or socket has it, `bpftool net` shows which",
         Some(libc::ENOBUFS) => "; give the process CAP_IPC_LOCK, or a larger limit of locked memory (LimitMEMLOCK)",
         Some(libc::ENETDOWN) => "; the interface is down",
-        Some(libc::EINVAL) => "; the kernel is too old (5.9 is needed), or the MTU too large for the driver",
+        Some(libc::EINVAL) => "; the kernel is too old (5.19 is needed), or the MTU too large for the driver",
         _ => "",
     }
 }
