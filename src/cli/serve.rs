@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
+use crate::control::memory;
 use crate::daemon::Daemon;
 
 use super::arguments::{ConfigFile, LogLevel};
@@ -36,6 +37,7 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(self, log: Option<LogLevel>) -> Outcome {
+        memory::keep_large_blocks_apart();
         log::start(log, "info")?;
         let source = FileSource::new(&self.file.config);
         run_to_end(serve(source))
