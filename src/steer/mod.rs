@@ -16,6 +16,7 @@
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
 //! - [`locations`]: sites that are planned for together
 //! - [`planner`]: both, for all services that go by score
+//! - [`need`]: how closely all this needs to know where clients are
 //! - [`eligible`]: which of some regions may be answered
 //! - [`route`]: which rule and which lists are for a place's clients
 //! - [`policy`]: what a service's policies make of all that for a place
@@ -39,6 +40,7 @@ pub mod flow;
 pub mod handout;
 pub mod health;
 pub mod locations;
+pub mod need;
 pub mod pick;
 pub mod plan;
 pub mod planner;
