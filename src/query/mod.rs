@@ -18,7 +18,7 @@ pub mod counters;
 pub mod demand;
 pub mod respond;
 pub mod service;
-mod shortcut;
+pub mod shortcut;
 pub mod transport;
 pub mod wire;
 
