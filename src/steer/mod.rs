@@ -26,6 +26,7 @@
 //! - [`cell`]: what a place's clients share, and how one finds its own
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
+//! - [`settled`]: those decisions that are the same whoever asks
 //! - [`explain`]: the same, as data for people
 
 pub mod belief;
@@ -49,6 +50,7 @@ pub mod reached;
 pub mod route;
 pub mod rtt;
 pub mod score;
+pub mod settled;
 pub mod shed;
 pub mod sites;
 pub mod stability;
