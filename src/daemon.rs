@@ -237,7 +237,7 @@ impl Bound {
     ) -> Result<Threads, Vec<String>> {
         let responder = Arc::new(SnapshotResponder(shared.clone()));
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
-        let xdp = self.xdp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
+        let xdp = self.xdp.start(&responder, counters, &config.cpus).map_err(|error| vec![error.to_string()])?;
         let tcp = self.tcp.start(&responder, counters, &tcp_limits(&config.limits), &config.cpus);
         let tcp = tcp.map_err(|error| vec![error.to_string()])?;
         if let Some(listener) = self.admin {
