@@ -208,6 +208,16 @@ impl Groups {
         (place.0, scope)
     }
 
+    /// Every range of IPv4 addresses by where it begins, ascending from 0, with its group; neighbours differ.
+    pub fn for_each_v4(&self, mut visit: impl FnMut(u32, u32)) {
+        self.v4.steps(|group| group).ranges().iter().for_each(|&(start, group)| visit(start, group));
+    }
+
+    /// The same of IPv6 addresses. IPv4-mapped ones are in a group of their own, which means nothing.
+    pub fn for_each_v6(&self, mut visit: impl FnMut(u128, u32)) {
+        self.v6.steps(|group| group).ranges().iter().for_each(|&(start, group)| visit(start, group));
+    }
+
     /// How many ranges of addresses there are, of both families.
     pub fn ranges(&self) -> usize {
         self.v4.ranges() + self.v6.ranges()

@@ -95,6 +95,11 @@ impl NameTable {
         &self.nodes[id.0 as usize] // ids come from this table alone
     }
 
+    /// Every name in lower-cased wire form with its node, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], NodeId)> {
+        self.by_name.iter().map(|(name, id)| (&**name, *id))
+    }
+
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.nodes.len()

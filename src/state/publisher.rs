@@ -23,6 +23,7 @@ use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
+use super::followers::Followers;
 use super::planning::Planning;
 use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
@@ -56,6 +57,7 @@ pub struct LoadNews {
 /// The state behind the snapshots.
 pub struct Publisher {
     shared: Shared,
+    followers: Arc<Followers>,
     model: Arc<Model>,
     names: Arc<NameTable>,
     atlas: Arc<Atlas>,
@@ -143,6 +145,7 @@ impl Publisher {
             measured: first.measured.clone(),
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
+            followers: Arc::default(),
             names,
             seed,
             reloads: 0,
@@ -162,6 +165,11 @@ impl Publisher {
     /// The pointer this publisher swaps.
     pub fn shared(&self) -> Shared {
         self.shared.clone()
+    }
+
+    /// Who is told of every swap.
+    pub fn followers(&self) -> Arc<Followers> {
+        self.followers.clone()
     }
 
     /// Takes a new model and atlas, whole. What is known of regions and endpoints that are still
@@ -413,7 +421,7 @@ impl Publisher {
             now,
         };
         let plan = plan(&inputs);
-        self.shared.store(Arc::new(Snapshot {
+        let next = Arc::new(Snapshot {
             generation: before.generation + 1,
             reloads: self.reloads,
             model: self.model.clone(),
@@ -428,7 +436,8 @@ impl Publisher {
             planning: self.planning.basis().cloned(),
             made_at: now,
             made_at_wall,
-        }));
+        });
+        self.followers.tell(next.generation, || self.shared.store(next.clone()));
     }
 
     fn stale_at(&self, id: RegionId) -> Option<Instant> {
