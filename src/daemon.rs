@@ -8,6 +8,7 @@
 //! no packet is answered before every endpoint has been probed once.
 
 mod demand;
+pub mod privileged;
 mod rum;
 
 use std::io;
@@ -34,9 +35,11 @@ use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer};
+use crate::query::transport::xdp::{self, XdpServer};
 use crate::query::transport::{Client, Responder};
 use crate::state::{Publisher, Shared, Snapshot};
 
+use privileged::Privileged;
 use rum::Measuring;
 
 /// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
@@ -59,14 +62,21 @@ pub struct Daemon {
     measurements: Arc<Measurements>,
     reloads: mpsc::Sender<ReloadRequest>,
     stop: watch::Sender<bool>,
-    udp: udp::Running,
+    threads: Threads,
     tasks: Vec<JoinHandle<()>>,
     /// Kept so that the writer runs as long as this.
     _commands: mpsc::Sender<Command>,
 }
 
+/// The threads that answer UDP. Dropped in this order: what comes in at last goes to the sockets.
+struct Threads {
+    _xdp: xdp::Running,
+    _udp: udp::Running,
+}
+
 /// Sockets bound, nothing answered yet.
 struct Bound {
+    xdp: XdpServer,
     udp: UdpServer,
     tcp: TcpServer,
     admin: Option<std::net::TcpListener>,
@@ -78,13 +88,27 @@ impl Daemon {
     /// # Errors
     /// The text of every mistake in the files, or why a socket or the state could not be had.
     pub async fn start(source: Arc<dyn ConfigSource>, prepared: Prepared) -> Result<Daemon, Vec<String>> {
+        Daemon::start_with(source, prepared, Privileged::here()).await
+    }
+
+    /// [`Daemon::start`], where only `privileged` may open what takes privileges.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_with(
+        source: Arc<dyn ConfigSource>,
+        prepared: Prepared,
+        privileged: Privileged,
+    ) -> Result<Daemon, Vec<String>> {
         let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
         for diagnostic in &diagnostics {
             warn!("{diagnostic}");
         }
         allow_open_files(open_files(&config));
-        let bound = Bound::new(&config).map_err(|error| vec![error])?;
+        let opened = config.clone();
+        let bound = privileged.run(move || Bound::new(&opened)).unwrap_or_else(|error| Err(error.to_string()));
+        let bound = bound.map_err(|error| vec![error])?;
         let token = admin_token(&config).map_err(|error| vec![error])?;
         let store = OverrideStore::new(&config.state);
         let mut publisher = publisher(&config, model.clone(), atlas, &store);
@@ -118,6 +142,7 @@ impl Daemon {
             started: Instant::now(),
             token,
             measurements: measurements.clone(),
+            xdp: bound.xdp.statistics(),
         };
         let mut tasks = vec![spawn_writer(writer)];
         first_round(&reloader, &commands).await;
@@ -125,9 +150,21 @@ impl Daemon {
         tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
         measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
-        let udp = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
+        let threads = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
-        Ok(Daemon { dns, admin, rum, shared, counters, measurements, reloads, stop, udp, tasks, _commands: commands })
+        Ok(Daemon {
+            dns,
+            admin,
+            rum,
+            shared,
+            counters,
+            measurements,
+            reloads,
+            stop,
+            threads,
+            tasks,
+            _commands: commands,
+        })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
@@ -142,9 +179,9 @@ impl Daemon {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         let measurements = self.measurements.clone();
-        let (udp, tasks) = self.into_running();
+        let (threads, tasks) = self.into_running();
         // Joining the threads waits up to a receive timeout.
-        let _ = tokio::task::spawn_blocking(move || udp.stop()).await;
+        let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
         // All first: the writer, whose thread cannot be aborted, ends when the others have let go
         // of what they tell it by.
         tasks.iter().for_each(JoinHandle::abort);
@@ -159,8 +196,8 @@ impl Daemon {
 
     /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on
     /// the writer.
-    fn into_running(self) -> (udp::Running, Vec<JoinHandle<()>>) {
-        (self.udp, self.tasks)
+    fn into_running(self) -> (Threads, Vec<JoinHandle<()>>) {
+        (self.threads, self.tasks)
     }
 }
 
@@ -179,7 +216,8 @@ impl Bound {
             }
             None => None,
         };
-        Ok(Bound { udp, tcp, admin })
+        let xdp = XdpServer::open(&config.listen.xdp, udp.local_addrs());
+        Ok(Bound { xdp, udp, tcp, admin })
     }
 
     fn start(
@@ -190,9 +228,10 @@ impl Bound {
         context: admin::Context,
         stopping: &watch::Receiver<bool>,
         tasks: &mut Vec<JoinHandle<()>>,
-    ) -> Result<udp::Running, Vec<String>> {
+    ) -> Result<Threads, Vec<String>> {
         let responder = Arc::new(SnapshotResponder(shared.clone()));
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
+        let xdp = self.xdp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
         let tcp = self.tcp.serve(responder, counters.shared(), tcp_limits(&config.limits), stopped(stopping.clone()));
         tasks.push(tokio::spawn(async move {
             if let Err(error) = tcp.await {
@@ -207,7 +246,7 @@ impl Bound {
                 }
             }));
         }
-        Ok(udp)
+        Ok(Threads { _xdp: xdp, _udp: udp })
     }
 }
 

@@ -158,6 +158,7 @@ impl Fixture {
                 unix_now(),
             )),
             token: token.map(str::to_owned),
+            xdp: Default::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(admin::serve(listener, context, async { _ = stopped.await }));

@@ -169,6 +169,8 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
         ("short", Event::Dropped(DropReason::Short)),
         ("source_port", Event::Dropped(DropReason::SourcePort)),
         ("long", Event::Dropped(DropReason::Long)),
+        ("header", Event::Dropped(DropReason::Header)),
+        ("checksum", Event::Dropped(DropReason::Checksum)),
     ];
     out.counter("dropped", "Packets that got no response, by reason", by(totals, "reason", dropped))
 }

@@ -48,6 +48,7 @@ use crate::control::reload::{LoadStatus, ReloadRequest};
 use crate::control::rum::Measurements;
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
+use crate::query::transport::xdp;
 use crate::state::Shared;
 
 /// What the admin API reads, and whom it tells.
@@ -61,6 +62,8 @@ pub struct Context {
     pub load_status: Arc<ArcSwap<LoadStatus>>,
     pub started: Instant,
     pub measurements: Arc<Measurements>,
+    /// What is lost on the packet path past the sockets.
+    pub xdp: xdp::Statistics,
     /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
     pub token: Option<String>,
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::daemon::Daemon;
+use crate::daemon::privileged::Privileged;
 
 use super::arguments::{ConfigFile, LogLevel};
 use super::log;
@@ -38,17 +39,19 @@ impl Serve {
     pub fn run(self, log: Option<LogLevel>) -> Outcome {
         log::start(log, "info")?;
         let source = FileSource::new(&self.file.config);
-        run_to_end(serve(source))
+        // Before there are threads: each has its own privileges.
+        let privileged = Privileged::apart().map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        run_to_end(serve(source, privileged))
     }
 }
 
-async fn serve(source: FileSource) -> Outcome {
+async fn serve(source: FileSource, privileged: Privileged) -> Outcome {
     // First of all: a SIGHUP while large databases are read must not end the process.
     let mut signals = Signals::new()?;
     // Nothing else runs yet that this could hold up.
     let prepared = source.prepare()?;
     let daemon = tokio::select! {
-        started = Daemon::start(Arc::new(source), prepared) => started.map_err(Failure::all)?,
+        started = Daemon::start_with(Arc::new(source), prepared, privileged) => started.map_err(Failure::all)?,
         () = signals.stop() => return Ok(()),
     };
     loop {

@@ -10,6 +10,7 @@
 //! - [`prefix`], [`location`]: who a client is
 //! - [`region`], [`load_report`], [`service`], [`policy`]: what is steered, and how
 //! - [`steering`]: what keeps that calm
+//! - [`xdp`]: where queries pass the kernel by
 //! - [`zone`]: all of it together, the [`Model`]
 
 pub mod load_report;
@@ -22,6 +23,7 @@ pub mod region;
 pub mod service;
 pub mod steering;
 pub mod ttl;
+pub mod xdp;
 pub mod zone;
 
 pub use load_report::{

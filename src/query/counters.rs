@@ -193,6 +193,10 @@ pub enum DropReason {
     SourcePort,
     /// A datagram longer than any query (see `MAX_UDP_QUERY` in the transport).
     Long,
+    /// Past the sockets: the headers are not those of a whole UDP packet.
+    Header,
+    /// Past the sockets: a checksum is wrong.
+    Checksum,
 }
 
 /// Types asked for, grouped as operators watch them.
@@ -242,14 +246,14 @@ impl Event {
             Event::Response(rcode) => 2 + (if rcode > OTHER_RCODE { OTHER_RCODE } else { rcode }) as usize,
             Event::Truncated => AFTER_RCODES,
             Event::Dropped(reason) => AFTER_RCODES + 1 + reason as usize,
-            Event::QueryType(group) => AFTER_RCODES + 5 + group as usize,
-            Event::Ecs => AFTER_RCODES + 9,
-            Event::TcpAccepted => AFTER_RCODES + 10,
-            Event::TcpRefused(limit) => AFTER_RCODES + 11 + limit as usize,
-            Event::TcpTimeout(wait) => AFTER_RCODES + 13 + wait as usize,
-            Event::SendFailed(transport) => AFTER_RCODES + 16 + transport as usize,
-            Event::SocketError(transport) => AFTER_RCODES + 18 + transport as usize,
-            Event::Panicked => AFTER_RCODES + 20,
+            Event::QueryType(group) => AFTER_RCODES + 7 + group as usize,
+            Event::Ecs => AFTER_RCODES + 11,
+            Event::TcpAccepted => AFTER_RCODES + 12,
+            Event::TcpRefused(limit) => AFTER_RCODES + 13 + limit as usize,
+            Event::TcpTimeout(wait) => AFTER_RCODES + 15 + wait as usize,
+            Event::SendFailed(transport) => AFTER_RCODES + 18 + transport as usize,
+            Event::SocketError(transport) => AFTER_RCODES + 20 + transport as usize,
+            Event::Panicked => AFTER_RCODES + 22,
         }
     }
 }
@@ -259,12 +263,14 @@ const OTHER_RCODE: u16 = 17;
 const RCODES: usize = OTHER_RCODE as usize + 1;
 
 /// The events after the RCODEs, in the order of [`Event::index`].
-const PLAIN_EVENTS: [Event; 21] = [
+const PLAIN_EVENTS: [Event; 23] = [
     Event::Truncated,
     Event::Dropped(DropReason::Response),
     Event::Dropped(DropReason::Short),
     Event::Dropped(DropReason::SourcePort),
     Event::Dropped(DropReason::Long),
+    Event::Dropped(DropReason::Header),
+    Event::Dropped(DropReason::Checksum),
     Event::QueryType(QueryTypeGroup::A),
     Event::QueryType(QueryTypeGroup::Aaaa),
     Event::QueryType(QueryTypeGroup::Https),

@@ -14,7 +14,7 @@
 //!
 //! - [`files`]: where text comes from
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
-//! - [`settings`], [`location`], [`steering`], [`rum`]: the main file
+//! - [`settings`], [`location`], [`steering`], [`rum`], [`xdp`]: the main file
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`service`], [`policy`], [`geo`]: a zone file
 
 mod check;
@@ -31,6 +31,7 @@ mod service;
 mod settings;
 mod steering;
 mod text;
+mod xdp;
 mod zone;
 
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ pub use files::{Disk, Files, MAX_FILE_BYTES};
 pub use rum::RumSettings;
 
 use crate::control::diagnostic::{Diagnostic, Span};
+use crate::model::xdp::XdpInterface;
 use crate::model::{Model, Name, Service, ZoneId};
 use files::Sources;
 use settings::Settings;
@@ -91,6 +93,8 @@ pub struct Listen {
     pub admin: Option<SocketAddr>,
     /// Where browsers get plans of what to measure, and report it. Default `None`, `"off"`.
     pub rum: Option<SocketAddr>,
+    /// Interfaces on which UDP queries to `dns` pass the kernel's stack by. Default none.
+    pub xdp: Vec<XdpInterface>,
 }
 
 impl Default for Listen {
@@ -99,6 +103,7 @@ impl Default for Listen {
             dns: vec![(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()],
             admin: Some((IpAddr::from(Ipv4Addr::LOCALHOST), 8053).into()),
             rum: None,
+            xdp: Vec::new(),
         }
     }
 }

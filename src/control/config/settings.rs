@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::files::Sources;
 use super::reader::{Table, Value};
 use super::{Config, Geoip, Limits, Listen, RumSettings};
-use super::{location, rum, steering};
+use super::{location, rum, steering, xdp};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Location, Prefix, Steering};
 
@@ -70,6 +70,7 @@ fn listen(table: &Table<'_>, has_token: bool) -> Listen {
         dns: table.or("dns", defaults.dns, dns_addresses),
         admin: table.or("admin", defaults.admin, |value| admin_address(value, has_token)),
         rum: table.or("rum", defaults.rum, rum_address),
+        xdp: table.or("xdp", defaults.xdp, xdp::read),
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!    recvmmsg ─▶ udp ─┐                          ┌─▶ sendmmsg
-//!                     ├─▶ Responder::answer() ───┤
+//!    AF_XDP ───▶ xdp ─┼─▶ Responder::answer() ───┼─▶ AF_XDP
 //!    accept ───▶ tcp ─┘                          └─▶ length-prefixed write
 //! ```
 //!
 //! What is inside a packet is the [`Responder`]'s business; here are batches, deadlines and caps.
 //!
 //! - [`udp`]: threads that answer datagrams in batches; `datagrams` holds its system calls
+//! - [`xdp`]: the same past the kernel's stack, where an interface is configured so
 //! - [`tcp`]: connections (RFC 7766) and their limits
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use super::counters::Counters;
 mod datagrams;
 pub mod tcp;
 pub mod udp;
+pub mod xdp;
 
 /// What answers packets.
 pub trait Responder: Send + Sync + 'static {

@@ -1,0 +1,228 @@
+//! The headers of a packet: whom a query came from, and its reply written over it.
+//!
+//! In: a frame as the card received it. Out: where the DNS message is in it and who sent it; later the same
+//! frame with the response in it, on its way back to where the query came from:
+//!
+//! ```text
+//!    Ethernet addresses swapped ─ the same VLAN tag ─ IPv4 or IPv6 addresses swapped ─ UDP ports swapped ─ response
+//! ```
+//!
+//! The program in the kernel lets only plain packets through; what it holds back is not expected here, and refused.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+/// A query's packet, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where the client's address and port are to be answered to.
+    pub client: IpAddr,
+    pub port: u16,
+    /// Where the DNS message is in the packet.
+    pub message: Range<usize>,
+    /// Where the IP header begins.
+    ip: usize,
+    /// What both addresses add to checksums, whichever way round.
+    addresses: u64,
+}
+
+/// Why a packet is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Not a whole plain UDP packet.
+    Header,
+    /// It was damaged on its way.
+    Checksum,
+}
+
+/// Octets in front of the DNS message, at most: Ethernet, VLAN tag, IPv6, UDP.
+pub const MAX_HEADERS: usize = ETHERNET + VLAN + IPV6 + UDP;
+
+/// Octets of IP and UDP in front of a message of this packet: what its MTU has to bear besides.
+pub fn overhead(asked: &Asked) -> usize {
+    asked.message.start - asked.ip
+}
+
+/// Reads a packet's headers and verifies its checksums.
+#[inline]
+pub fn read(packet: &[u8]) -> Result<Asked, Flaw> {
+    let (ip, protocol) = match type_at(packet, ETHERNET - 2)? {
+        TYPE_VLAN | TYPE_SERVICE_VLAN => (ETHERNET + VLAN, type_at(packet, ETHERNET + VLAN - 2)?),
+        protocol => (ETHERNET, protocol),
+    };
+    let from_ip = packet.get(ip..).ok_or(Flaw::Header)?;
+    match protocol {
+        TYPE_IPV4 => read_ipv4(from_ip, ip),
+        TYPE_IPV6 => read_ipv6(from_ip, ip),
+        _ => Err(Flaw::Header),
+    }
+}
+
+fn type_at(packet: &[u8], at: usize) -> Result<u16, Flaw> {
+    packet.get(at..).and_then(<[u8]>::first_chunk).map(|octets| u16::from_be_bytes(*octets)).ok_or(Flaw::Header)
+}
+
+#[inline]
+fn read_ipv4(packet: &[u8], ip: usize) -> Result<Asked, Flaw> {
+    let (header, rest) = packet.split_first_chunk::<IPV4>().ok_or(Flaw::Header)?;
+    let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let datagram = length.checked_sub(IPV4).and_then(|length| rest.get(..length)).ok_or(Flaw::Header)?;
+    // Version 4 and no options; not a fragment; UDP.
+    let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
+    if header[0] != 0x45 || fragment != 0 || header[9] != PROTOCOL_UDP {
+        return Err(Flaw::Header);
+    }
+    if fold(sum(header)) != 0xffff {
+        return Err(Flaw::Checksum);
+    }
+    let [source, ..] = header[12..].as_chunks::<4>().0 else { return Err(Flaw::Header) };
+    let client = IpAddr::V4(Ipv4Addr::from(*source));
+    read_udp(datagram, Asked { client, port: 0, message: 0..0, ip, addresses: sum(&header[12..]) }, IPV4)
+}
+
+#[inline]
+fn read_ipv6(packet: &[u8], ip: usize) -> Result<Asked, Flaw> {
+    let (header, rest) = packet.split_first_chunk::<IPV6>().ok_or(Flaw::Header)?;
+    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let datagram = rest.get(..length).ok_or(Flaw::Header)?;
+    if header[0] >> 4 != 6 || header[6] != PROTOCOL_UDP {
+        return Err(Flaw::Header);
+    }
+    let [source, ..] = header[8..].as_chunks::<16>().0 else { return Err(Flaw::Header) };
+    let client = IpAddr::V6(Ipv6Addr::from(*source));
+    read_udp(datagram, Asked { client, port: 0, message: 0..0, ip, addresses: sum(&header[8..]) }, IPV6)
+}
+
+#[inline]
+fn read_udp(datagram: &[u8], asked: Asked, header: usize) -> Result<Asked, Flaw> {
+    let (udp, _) = datagram.split_first_chunk::<UDP>().ok_or(Flaw::Header)?;
+    let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+    if length < UDP {
+        return Err(Flaw::Header);
+    }
+    // What the IP packet holds beyond the datagram is padding.
+    let datagram = datagram.get(..length).ok_or(Flaw::Header)?;
+    let checksum = u16::from_ne_bytes([udp[6], udp[7]]);
+    let pseudo = asked.addresses + pseudo(length);
+    let valid = match (checksum, asked.client) {
+        // "An all zero transmitted checksum value means that the transmitter generated no checksum" (RFC 768).
+        (0, IpAddr::V4(_)) => true,
+        // "IPv6 receivers must discard UDP packets containing a zero checksum" (RFC 8200 section 8.1).
+        (0, IpAddr::V6(_)) => false,
+        // Between virtual machines and containers nobody computes checksums: only the pseudo-header's is there, for
+        // a card to go on from. What a packet is due is known no better here, so that one is taken as well.
+        _ => fold(pseudo + sum(datagram)) == 0xffff || checksum == fold(pseudo),
+    };
+    if !valid {
+        return Err(Flaw::Checksum);
+    }
+    let begin = asked.ip + header + UDP;
+    Ok(Asked { port: u16::from_be_bytes([udp[0], udp[1]]), message: begin..begin + length - UDP, ..asked })
+}
+
+/// Turns the packet in `frame` into the reply with this response, and gives its length; 0 where the frame
+/// is too short for it.
+#[inline]
+pub fn reply(frame: &mut [u8], asked: &Asked, response: &[u8]) -> usize {
+    let length = asked.message.start + response.len();
+    let (Some(packet), Ok(datagram)) = (frame.get_mut(..length.max(MIN_FRAME)), u16::try_from(UDP + response.len()))
+    else {
+        return 0;
+    };
+    let (before, rest) = packet.split_at_mut(asked.message.start);
+    let (message, padding) = rest.split_at_mut(response.len());
+    message.copy_from_slice(response);
+    padding.fill(0);
+    let (ethernet, ip) = before.split_at_mut(asked.ip);
+    swap(ethernet, 0, 6);
+    let Some((ip, udp)) = ip.split_last_chunk_mut::<UDP>() else { return 0 };
+    match asked.client {
+        IpAddr::V4(_) => reply_ipv4(ip, datagram),
+        IpAddr::V6(_) => reply_ipv6(ip, datagram),
+    }
+    swap(udp, 0, 2);
+    udp[4..6].copy_from_slice(&datagram.to_be_bytes());
+    udp[6..].fill(0);
+    let checksum = !fold(asked.addresses + pseudo(usize::from(datagram)) + sum(udp) + sum(response));
+    // 0 says that there is none (RFC 768); its other form says the same sum.
+    let checksum = if checksum == 0 { 0xffff } else { checksum };
+    udp[6..].copy_from_slice(&checksum.to_ne_bytes());
+    length.max(MIN_FRAME)
+}
+
+fn reply_ipv4(header: &mut [u8], datagram: u16) {
+    let length = datagram.saturating_add(IPV4 as u16).to_be_bytes();
+    // Never to be fragmented on its way, lest a forged fragment take a true one's place (RFC 9715
+    // section 3.1); so it needs no identification (RFC 6864 section 4.1).
+    let start = [0x45, 0, length[0], length[1], 0, 0, 0x40, 0, HOPS, PROTOCOL_UDP, 0, 0];
+    if let Some(place) = header.first_chunk_mut() {
+        *place = start;
+    }
+    swap(header, 12, 4);
+    let checksum = !fold(sum(header));
+    header[10..12].copy_from_slice(&checksum.to_ne_bytes());
+}
+
+fn reply_ipv6(header: &mut [u8], datagram: u16) {
+    let length = datagram.to_be_bytes();
+    if let Some(place) = header.first_chunk_mut() {
+        *place = [0x60, 0, 0, 0, length[0], length[1], PROTOCOL_UDP, HOPS];
+    }
+    swap(header, 8, 16);
+}
+
+/// Swaps two neighbouring fields of this length, the first at `at`.
+#[inline]
+fn swap(header: &mut [u8], at: usize, length: usize) {
+    if let Some(fields) = header.get_mut(at..at + 2 * length) {
+        let (first, second) = fields.split_at_mut(length);
+        first.swap_with_slice(second);
+    }
+}
+
+/// The sum of 16-bit words, as they lie in memory (RFC 1071: the order of octets does not matter, as
+/// long as it is the same throughout). What is summed must begin at an even place of the whole.
+#[inline]
+fn sum(octets: &[u8]) -> u64 {
+    let (words, rest) = octets.as_chunks::<4>();
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
+}
+
+/// What the pseudo-header adds besides the addresses (RFC 768, RFC 8200 section 8.1).
+#[inline]
+fn pseudo(length: usize) -> u64 {
+    u64::from((length as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be())
+}
+
+/// The one's complement sum of 16 bits.
+#[inline]
+fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
+}
+
+const ETHERNET: usize = 14;
+const VLAN: usize = 4;
+const IPV4: usize = 20;
+const IPV6: usize = 40;
+const UDP: usize = 8;
+/// The shortest Ethernet frame, without its checksum.
+const MIN_FRAME: usize = 60;
+
+const TYPE_IPV4: u16 = 0x0800;
+const TYPE_IPV6: u16 = 0x86dd;
+const TYPE_VLAN: u16 = 0x8100;
+const TYPE_SERVICE_VLAN: u16 = 0x88a8;
+const PROTOCOL_UDP: u8 = 17;
+/// TTL and hop limit of replies, as the kernel sends them.
+const HOPS: u8 = 64;
+
+#[cfg(test)]
+mod tests;
