@@ -25,7 +25,7 @@ use crate::model::{RegionId, ServiceId};
 use crate::query::demand::Sample;
 use crate::query::image::{BLOCK_OCTETS, Block, ClassImage, NameImage};
 
-use super::program::{Program, ProgramError};
+use super::program::{Program, ProgramError, map_error};
 
 /// Places in the map IMAGES.
 const NAMES: u32 = 0;
@@ -43,10 +43,10 @@ pub struct KernelMaps {
 impl KernelMaps {
     /// Takes the maps out of a program: they can be taken once.
     pub fn of(program: &mut Program) -> Result<KernelMaps, ProgramError> {
-        let wrong = |name| move |error: aya::maps::MapError| ProgramError::Map(name, error.into());
+        let wrong = |name| move |error: aya::maps::MapError| map_error(name, error);
         let Map::ArrayOfMaps(images) = program.take_map("IMAGES")? else { return Err(unusable("IMAGES")) };
         let Map::Array(control) = program.take_map("CONTROL")? else { return Err(unusable("CONTROL")) };
-        let control = Control::map(control).map_err(|error| ProgramError::Map("CONTROL", error.into()))?;
+        let control = Control::map(control).map_err(|error| map_error("CONTROL", error))?;
         let counts = PerCpuArray::try_from(program.take_map("COUNTS")?).map_err(wrong("COUNTS"))?;
         let samples = RingBuf::try_from(program.take_map("SAMPLES")?).map_err(wrong("SAMPLES"))?;
         Ok(KernelMaps { images, control: Arc::new(control), told: Told { counts, samples } })
@@ -54,7 +54,7 @@ impl KernelMaps {
 }
 
 fn unusable(name: &'static str) -> ProgramError {
-    ProgramError::Map(name, "it is of another type".into())
+    map_error(name, "it is of another type")
 }
 
 /// What a program is told, by plain memory: `struct control`.
