@@ -25,6 +25,7 @@ use crate::admin;
 use crate::atlas::Atlas;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS};
 use crate::control::load_report::Scraper;
+use crate::control::memory;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
@@ -35,8 +36,10 @@ use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer};
+use crate::query::transport::xdp::kernel_answers::KernelAnswers;
 use crate::query::transport::xdp::{self, XdpServer};
 use crate::query::transport::{Client, Responder};
+use crate::state::followers::Followers;
 use crate::state::{Publisher, Shared, Snapshot};
 
 use privileged::Privileged;
@@ -70,6 +73,7 @@ pub struct Daemon {
 
 /// The threads that answer UDP. Dropped in this order: what comes in at last goes to the sockets.
 struct Threads {
+    _kernel: Option<KernelAnswers>,
     _xdp: xdp::Running,
     _udp: udp::Running,
 }
@@ -124,6 +128,7 @@ impl Daemon {
         let (commands, said) = mpsc::channel(QUEUE);
         let (reloads, requests) = mpsc::channel(1);
         let (stop, stopping) = watch::channel(false);
+        let followers = publisher.followers();
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(Sources {
             endpoints,
             loads,
@@ -150,7 +155,8 @@ impl Daemon {
         tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
         measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
-        let threads = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
+        let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
+        memory::give_back();
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
         Ok(Daemon {
             dns,
@@ -221,9 +227,9 @@ impl Bound {
     }
 
     fn start(
-        self,
+        mut self,
         config: &Config,
-        shared: &Shared,
+        (shared, followers): (&Shared, &Followers),
         counters: &Arc<CounterSet>,
         context: admin::Context,
         stopping: &watch::Receiver<bool>,
@@ -231,6 +237,10 @@ impl Bound {
     ) -> Result<Threads, Vec<String>> {
         let responder = Arc::new(SnapshotResponder(shared.clone()));
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
+        let kernel = match self.xdp.take_kernel() {
+            Some(kernel) => Some(KernelAnswers::start(kernel, shared.clone(), followers, counters.register()).map_err(|error| vec![error.to_string()])?),
+            None => None,
+        };
         let xdp = self.xdp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
         let tcp = self.tcp.serve(responder, counters.shared(), tcp_limits(&config.limits), stopped(stopping.clone()));
         tasks.push(tokio::spawn(async move {
@@ -246,7 +256,7 @@ impl Bound {
                 }
             }));
         }
-        Ok(Threads { _xdp: xdp, _udp: udp })
+        Ok(Threads { _kernel: kernel, _xdp: xdp, _udp: udp })
     }
 }
 

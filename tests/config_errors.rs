@@ -902,6 +902,26 @@ fn too_much_is_refused() {
     says(all.last().expect("the last"), &["zone files were not looked at"]);
 }
 
+#[test]
+fn many_warnings_refuse_nothing_and_hide_no_mistake() {
+    const MANY: usize = 2_500;
+    let unproven = "[region.seoul]\nlocation = { country = \"KR\" }\nendpoints = [{ address = \"192.0.2.1\" }]\n";
+    let services: String = (0..MANY).map(|n| format!("[service.s{n}]\nregions = [\"seoul\"]\n")).collect();
+    let zone = format!("origin = \"a\"\n{RECORDS}{unproven}{services}");
+    let loaded = with_zone(&zone).load().expect("warnings alone");
+    assert_eq!(loaded.model.services.len(), MANY);
+    assert!(loaded.diagnostics.len() <= 1_101, "{}", loaded.diagnostics.len());
+    says(&lines(&loaded.diagnostics).join("\n"), &["more warnings in the same file"]);
+    let mistaken = format!("{zone}[service.last]\nregions = [\"nowhere\"]\n");
+    says(&mistakes(&with_zone(&mistaken)).join("\n"), &["nowhere"]);
+    let one_server = RECORDS.replace("@    NS   ns2.example.org.\n", "");
+    let one_each = (0..MANY).fold(Memory::default().with("meridian.toml", ""), |files, n| {
+        files.with(&format!("zones/{n}.toml"), format!("origin = \"z{n}\"\n{one_server}"))
+    });
+    let diagnostics = one_each.load().expect("warnings alone").diagnostics;
+    says(&lines(&diagnostics).join("\n"), &["more warnings in all zone files"]);
+}
+
 /// Small pieces that make something like a configuration.
 fn toml_like() -> impl Strategy<Value = String> {
     static PIECES: &[&str] = &[

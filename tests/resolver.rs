@@ -80,8 +80,8 @@ impl Lab {
         }
         let filled = |zone: &str| zone.replace("PARENT", &parent.to_string()).replace("CHILD", &child.to_string());
         let at = |address| format!("{address}:53");
-        let above = Server::start_at(&at(parent), "", &[("example.toml", &filled(PARENT_ZONE))]);
-        let meridian = Server::start_at(&at(child), "", &[("gslb.example.toml", &filled(CHILD_ZONE))]);
+        let above = Server::start_at(&[&at(parent)], "", &[("example.toml", &filled(PARENT_ZONE))]);
+        let meridian = Server::start_at(&[&at(child)], "", &[("gslb.example.toml", &filled(CHILD_ZONE))]);
         let resolver = SocketAddr::new(LOCAL, tools::free_port(LOCAL));
         let config = configure(meridian.folder(), resolver, parent, child);
         let log = meridian.folder().join("unbound.log");

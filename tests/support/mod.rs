@@ -3,12 +3,20 @@
 //!
 //! - [`server`]: zone files in, a running server out
 //! - [`dns`]: a question as octets, a reply as text
-//! - [`packets`]: UDP packets as they come from cards
+//! - [`zones`]: zones of every kind of name and policy
+//! - [`questions`]: packets without end about a model, from a seed
+//! - [`exchange`]: many packets at once over one socket, and what ought to come back
+//! - [`packets`]: packets of every kind over a configuration of every kind
+//! - [`frames`]: UDP packets as they come from cards
 //! - [`tools`]: programs that may or may not be installed, started and ended by their id
 
 #![allow(dead_code)] // each test takes what it needs
 
 pub mod dns;
+pub mod exchange;
+pub mod frames;
+pub mod questions;
 pub mod packets;
 pub mod server;
 pub mod tools;
+pub mod zones;

@@ -22,7 +22,10 @@ use super::tools;
 
 /// A running server; it stops when this goes.
 pub struct Server {
+    /// Where it answers first of all.
     pub dns: SocketAddr,
+    /// All addresses it answers at, in the order asked for.
+    pub listening: Vec<SocketAddr>,
     pub admin: SocketAddr,
     /// Where browsers report, if the main file says so.
     pub rum: Option<SocketAddr>,
@@ -32,7 +35,7 @@ pub struct Server {
 }
 
 /// The main file at a path.
-struct MainFile(PathBuf);
+pub struct MainFile(pub PathBuf);
 
 impl ConfigSource for MainFile {
     fn load(&self) -> Result<Loaded, Vec<String>> {
@@ -46,11 +49,11 @@ impl Server {
     /// names, such as `gslb.example.toml`, and their texts. Clients are where the demo's database
     /// says: 127.CC.0.0/16 in the country with telephone code CC.
     pub fn start(settings: &str, zones: &[(&str, &str)]) -> Server {
-        Server::start_at("127.0.0.1:0", settings, zones)
+        Server::start_at(&["127.0.0.1:0"], settings, zones)
     }
 
-    /// Starts on an address.
-    pub fn start_at(listen: &str, settings: &str, zones: &[(&str, &str)]) -> Server {
+    /// Starts on these addresses, at least one.
+    pub fn start_at(listen: &[&str], settings: &str, zones: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_files(folder.path(), listen, settings, zones);
         Server::start_in(folder)
@@ -65,10 +68,11 @@ impl Server {
         let daemon = runtime
             .block_on(Daemon::start(Arc::new(source), prepared))
             .unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
-        let dns = daemon.dns.first().copied().expect("an address");
+        let listening = daemon.dns.clone();
+        let dns = *listening.first().expect("an address");
         let admin = daemon.admin.expect("an address of the admin API");
         let rum = daemon.rum;
-        Server { dns, admin, rum, folder, daemon: Some(daemon), runtime }
+        Server { dns, listening, admin, rum, folder, daemon: Some(daemon), runtime }
     }
 
     /// Asks over UDP and over TCP; fails where the two differ though neither is truncated.
@@ -160,9 +164,9 @@ pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
     begin.elapsed()
 }
 
-fn write_files(folder: &Path, listen: &str, settings: &str, zones: &[(&str, &str)]) {
+fn write_files(folder: &Path, listen: &[&str], settings: &str, zones: &[(&str, &str)]) {
     let main = format!(
-        "listen = {{ dns = [\"{listen}\"], admin = \"127.0.0.1:0\" }}\nthreads = 1\ngeoip = [\"demo.mmdb\"]\n{settings}\n"
+        "listen = {{ dns = {listen:?}, admin = \"127.0.0.1:0\" }}\nthreads = 1\ngeoip = [\"demo.mmdb\"]\n{settings}\n"
     );
     let write = |name: &str, content: &[u8]| std::fs::write(folder.join(name), content).expect("a file");
     std::fs::create_dir(folder.join("zones")).expect("a folder");

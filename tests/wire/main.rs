@@ -13,12 +13,12 @@ mod data;
 mod message;
 mod steering;
 mod strangers;
-mod zones;
 
 use std::sync::OnceLock;
 
 use support::dns::Reply;
 use support::server::Server;
+use support::zones;
 
 /// One server for all tests here; it ends with the process.
 fn server() -> &'static Server {

@@ -60,6 +60,8 @@ pub const MAX_ZONES: usize = 10_000;
 /// Mistakes told before the remaining zone files are left unread: thousands of wrong files, most
 /// likely generated ones, share the same few mistakes.
 const MAX_TOLD: usize = 10_000;
+/// Warnings told of all zone files together; the rest are counted. Ten thousand right files may deserve one each.
+const MAX_WARNINGS: usize = 2_000;
 
 /// What the main file says. Paths are resolved against the directory of that file.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,8 +197,9 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
     let mut origins: HashMap<Name, Span> = HashMap::new();
     let mut service_spans = Vec::new();
     let paths = zone_files(sources, directory, diagnostics);
+    let (mut errors, mut warnings) = (0, 0);
     for (index, path) in paths.iter().enumerate() {
-        if diagnostics.len() >= MAX_TOLD {
+        if errors >= MAX_TOLD {
             let unread = paths.len() - index;
             diagnostics.push(Diagnostic::error(format!("too many mistakes: {unread} zone files were not looked at")));
             break;
@@ -205,13 +208,18 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
             Ok(file) => file,
             Err(error) => {
                 diagnostics.push(Diagnostic::error(error));
+                errors += 1;
                 continue;
             }
         };
         let id = ZoneId(u32::try_from(model.zones.len()).unwrap_or(u32::MAX));
         let ZoneParts { zone, regions, services, diagnostics: found } =
             zone::read(&file, id, model.regions.len(), sources);
-        diagnostics.extend(found);
+        diagnostics.extend(found.into_iter().filter(|diagnostic| {
+            let count = if diagnostic.is_error() { &mut errors } else { &mut warnings };
+            *count += 1;
+            diagnostic.is_error() || *count <= MAX_WARNINGS
+        }));
         model.regions.extend(regions);
         for (service, span) in services {
             model.services.push(service);
@@ -223,6 +231,10 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
             diagnostics.push(twice.at(span, "again here").related(first, "first here"));
         }
         model.zones.push(zone);
+    }
+    if warnings > MAX_WARNINGS {
+        let more = warnings - MAX_WARNINGS;
+        diagnostics.push(Diagnostic::warning(format!("and {more} more warnings in all zone files")));
     }
     for (service, span) in model.services.iter().zip(service_spans) {
         diagnostics.extend(in_another_zone(service, span, model, &origins));

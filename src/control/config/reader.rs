@@ -26,7 +26,8 @@ use super::duration;
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span, nearest};
 use crate::model::Ttl;
 
-/// Mistakes reported per file; the rest are counted. A file of garbage has millions.
+/// Mistakes reported per file, and as many warnings; the rest are counted. A file of garbage has millions
+/// of mistakes, and a right one of 10,000 services may deserve as many warnings.
 const MAX_REPORTED: usize = 1_000;
 /// Mistakes kept per file, of which the first are reported. They are not found in the order of
 /// the file, so some more are kept than reported.
@@ -43,7 +44,7 @@ pub fn read_document<T>(
 ) -> (T, Vec<Diagnostic>) {
     let (document, errors) = parse(&file.text);
     let syntax: Vec<_> = errors.iter().take(MAX_KEPT).map(|error| syntax_error(file, error)).collect();
-    let untold = Cell::new(errors.len() - syntax.len());
+    let untold = Untold { errors: Cell::new(errors.len() - syntax.len()), ..Untold::default() };
     drop(errors);
     let broken = syntax.iter().filter_map(|error| Some(error.span.as_ref()?.range.clone())).collect();
     let report = Report { file: file.clone(), broken, found: RefCell::default(), untold };
@@ -59,21 +60,39 @@ pub struct Report {
     /// Where the TOML itself is broken: what seems missing may stand in such a part.
     broken: Vec<Range<usize>>,
     found: RefCell<Vec<Diagnostic>>,
-    /// How many more there were than are kept.
-    untold: Cell<usize>,
+    untold: Untold,
+}
+
+/// How many there are of each kind, and how many more there were than are kept.
+#[derive(Default)]
+struct Untold {
+    errors: Cell<usize>,
+    warnings: Cell<usize>,
+    kept_warnings: Cell<usize>,
 }
 
 impl Report {
     pub fn push(&self, diagnostic: Diagnostic) {
-        if !self.is_full() {
+        let full = if diagnostic.is_error() { self.is_full() } else { self.is_full_of_warnings() };
+        if !full {
             self.found.borrow_mut().push(diagnostic);
         }
     }
 
     /// Whether another mistake would be one too many. Counts it if so.
     fn is_full(&self) -> bool {
-        let full = self.found.borrow().len() >= MAX_KEPT;
-        self.untold.set(self.untold.get() + usize::from(full));
+        let errors = self.found.borrow().len() - self.untold.kept_warnings.get();
+        let full = errors >= MAX_KEPT;
+        self.untold.errors.set(self.untold.errors.get() + usize::from(full));
+        full
+    }
+
+    /// The same for warnings, which never keep a mistake from being told.
+    fn is_full_of_warnings(&self) -> bool {
+        let Untold { warnings, kept_warnings, .. } = &self.untold;
+        let full = kept_warnings.get() >= MAX_REPORTED;
+        let count = if full { warnings } else { kept_warnings };
+        count.set(count.get() + 1);
         full
     }
 
@@ -501,10 +520,19 @@ fn merge(syntax: Vec<Diagnostic>, report: Report) -> Vec<Diagnostic> {
     }
     found.extend(syntax);
     found.sort_by_key(start);
-    let more = found.len().saturating_sub(MAX_REPORTED) + report.untold.get();
+    let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    let more = errors.saturating_sub(MAX_REPORTED) + report.untold.errors.get();
     if more > 0 {
-        found.truncate(MAX_REPORTED);
+        let mut told = 0;
+        found.retain(|diagnostic| {
+            told += usize::from(diagnostic.is_error());
+            told <= MAX_REPORTED
+        });
         found.push(Diagnostic::error(format!("and {more} more mistakes in the same file")));
+    }
+    let warnings = report.untold.warnings.get();
+    if warnings > 0 {
+        found.push(Diagnostic::warning(format!("and {warnings} more warnings in the same file")));
     }
     found
 }

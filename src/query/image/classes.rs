@@ -55,10 +55,11 @@ impl ClassImage {
             example(class, IpAddr::V4(start.into()));
             v4.push((start, class));
         });
-        of.for_each_v6(|start, class| add_upper_half(&mut v6, start, class));
-        for &(start, class) in &v6 {
+        of.for_each_v6(|start, class| {
+            let class = class.unwrap_or(PASS);
             example(class, IpAddr::V6(Ipv6Addr::from(u128::from(start) << 64)));
-        }
+            v6.push((start, class));
+        });
         let mut blocks = vec![Block::ZERO];
         let mut head = Block::ZERO;
         head.put_u64(0, id);
@@ -134,43 +135,9 @@ fn append_index(blocks: &mut Vec<Block>, firsts: &[u64], buckets: impl Iterator<
     super::block::append_u32s(blocks, figures);
 }
 
-/// Adds a range of IPv6 addresses to ranges of upper halves. Starts ascend, the first is 0.
-fn add_upper_half(ranges: &mut Vec<(u64, u32)>, start: u128, class: u32) {
-    let (upper, lower) = ((start >> 64) as u64, start as u64);
-    if lower != 0 && ranges.last().is_none_or(|last| last.0 <= upper) {
-        set(ranges, upper, PASS);
-    }
-    match (lower, upper.checked_add(1)) {
-        (0, _) => set(ranges, upper, class),
-        // What goes on behind a /64 of several classes begins with the next.
-        (_, Some(next)) => set(ranges, next, class),
-        (_, None) => {}
-    }
-}
-
-/// A range begins at `start`, unless one does already: then it has this class instead.
-fn set(ranges: &mut Vec<(u64, u32)>, start: u64, class: u32) {
-    match ranges.last_mut() {
-        Some(last) if last.0 == start => last.1 = class,
-        _ => ranges.push((start, class)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_64_of_several_classes_is_passed() {
-        let mut ranges = Vec::new();
-        let at = |upper: u64, lower: u64| u128::from(upper) << 64 | u128::from(lower);
-        for (start, class) in
-            [(at(0, 0), 1), (at(5, 7), 2), (at(5, 9), 3), (at(6, 0), 4), (at(8, 1), 5), (at(u64::MAX, 1), 6)]
-        {
-            add_upper_half(&mut ranges, start, class);
-        }
-        assert_eq!(ranges, [(0, 1), (5, PASS), (6, 4), (8, PASS), (9, 5), (u64::MAX, PASS)]);
-    }
 
     #[test]
     fn every_bucket_knows_the_blocks_of_its_addresses() {

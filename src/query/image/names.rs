@@ -81,16 +81,17 @@ impl NameImage {
     /// `classes`: of the same snapshot.
     pub fn new(snapshot: &Snapshot, classes: &ClassImage) -> NameImage {
         let mut build = Build::new(snapshot, classes);
-        let mut entries: Vec<(Vec<u8>, u32)> = Vec::new();
+        let mut entries: Vec<(Box<[u8]>, u32)> = Vec::new();
         let mut passed = Passed::default();
         for (name, id) in in_order(snapshot) {
-            let Some(entry) = build.entry(name, snapshot.names.node(id)) else { continue };
+            let Some(entry) = build.entry(&name, snapshot.names.node(id)) else { continue };
             if name.len() > MAX_NAME_OCTETS {
                 passed.long += 1;
             } else if entries.len() >= MAX_NAMES || build.blocks.len() >= MAX_BLOCKS {
                 passed.beyond += 1;
             } else {
-                entries.push((name.to_vec(), build.append_entry(name, entry)));
+                let at = build.append_entry(&name, entry);
+                entries.push((name, at));
             }
         }
         let (table, left_out) = hash_table(&entries);
@@ -115,11 +116,12 @@ impl NameImage {
     }
 }
 
-/// All names, services first, and otherwise the same order each time.
-fn in_order(snapshot: &Snapshot) -> Vec<(&[u8], NodeId)> {
-    let mut names: Vec<_> = snapshot.names.iter().collect();
-    names.sort_unstable_by_key(|(name, id)| (snapshot.names.node(*id).service().is_none(), *name));
-    names
+/// All names, services first, and otherwise in the same order while no reload comes.
+fn in_order(snapshot: &Snapshot) -> Vec<(Box<[u8]>, NodeId)> {
+    let (mut services, others): (Vec<_>, Vec<_>) =
+        snapshot.names.iter().partition(|(_, id)| snapshot.names.node(*id).service().is_some());
+    services.extend(others);
+    services
 }
 
 /// What a name is answered with.
@@ -334,7 +336,7 @@ fn sum(octets: &[u8]) -> u16 {
 
 /// The buckets, a power of two of them, and how many names found no place: those whose hash is too
 /// like another's. `entries`: names and where their entries are.
-fn hash_table(entries: &[(Vec<u8>, u32)]) -> (Vec<Block>, usize) {
+fn hash_table(entries: &[(Box<[u8]>, u32)]) -> (Vec<Block>, usize) {
     let buckets = (entries.len() / 2).next_power_of_two();
     let mut table: Vec<Vec<(u32, u32)>> = vec![Vec::new(); buckets];
     let mut tags = HashSet::new();
@@ -386,7 +388,7 @@ mod tests {
 
     #[test]
     fn names_of_one_bucket_find_places_or_are_left_out() {
-        let entries: Vec<(Vec<u8>, u32)> = (0..10_000u32).map(|n| (n.to_be_bytes().to_vec(), n + 1)).collect();
+        let entries: Vec<(Box<[u8]>, u32)> = (0..10_000u32).map(|n| (n.to_be_bytes().into(), n + 1)).collect();
         let (table, left_out) = hash_table(&entries);
         assert_eq!(table.len(), 8192);
         assert!(left_out < 5, "{left_out}");

@@ -27,26 +27,28 @@ use crate::state::followers::{Follower, Followers};
 use crate::state::{Shared, Snapshot};
 
 use super::kernel_maps::{Control, Counted, Images, KernelMaps};
+use super::setup::Kernel;
 
 /// How often counts and samples are fetched.
 const FETCH: Duration = Duration::from_millis(100);
 
 /// Answers in the kernel, until this goes.
+#[derive(Debug)]
 pub struct KernelAnswers {
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl KernelAnswers {
-    /// Lets `programs` answer from whatever snapshot is current. `counters`: of the thread this starts.
+    /// Lets programs answer from whatever snapshot is current. `counters`: of the thread this starts.
     pub fn start(
-        programs: Vec<KernelMaps>,
+        kernel: Kernel,
         shared: Shared,
         followers: &Followers,
         counters: Arc<Counters>,
     ) -> io::Result<KernelAnswers> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut keeper = Keeper::new(programs, counters);
+        let mut keeper = Keeper::new(kernel, counters);
         let controls = keeper.controls();
         let stop = stopping.clone();
         let current = shared.clone();
@@ -109,12 +111,13 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(programs: Vec<KernelMaps>, counters: Arc<Counters>) -> Keeper {
+    pub fn new(kernel: Kernel, counters: Arc<Counters>) -> Keeper {
+        let Kernel { programs, images } = kernel;
         Keeper {
             fetched: vec![Counted::default(); programs.len()],
             programs,
             counters,
-            images: Images::default(),
+            images,
             classes: None,
             class_images: 0,
             generation: None,

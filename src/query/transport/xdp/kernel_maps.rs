@@ -30,6 +30,8 @@ use super::program::{Program, ProgramError, map_error};
 /// Places in the map IMAGES.
 const NAMES: u32 = 0;
 const CLASSES: u32 = 1;
+/// Blocks that an image may have without an array being made for it.
+const ROOM: usize = 1 << 17;
 /// Blocks of a page, the least that an array has room for.
 const PAGE_BLOCKS: usize = 64;
 
@@ -172,6 +174,13 @@ pub struct Images {
 }
 
 impl Images {
+    /// With room for images of 8 MiB each, had now, while it is allowed: a server that has dropped its
+    /// privileges may not get more later.
+    pub fn with_room() -> io::Result<Images> {
+        let pair = || Ok::<_, io::Error>(Pair { seen: None, unseen: Some(Array::new(ROOM)?), spare: Some(Array::new(ROOM)?) });
+        Ok(Images { names: pair()?, classes: pair()? })
+    }
+
     /// Programs answer from these classes as soon as there are names that go by them.
     pub fn put_classes(&mut self, programs: &[KernelMaps], image: &ClassImage) -> io::Result<()> {
         self.classes.put(programs, CLASSES, &image.blocks)
@@ -187,6 +196,8 @@ impl Images {
 struct Pair {
     seen: Option<Array>,
     unseen: Option<Array>,
+    /// For the first time, when none is seen yet.
+    spare: Option<Array>,
 }
 
 impl Pair {
@@ -201,7 +212,7 @@ impl Pair {
         for program in programs {
             set(program.images.fd().as_fd(), kind, array.fd.as_fd())?;
         }
-        self.unseen = self.seen.replace(array);
+        self.unseen = self.seen.replace(array).or_else(|| self.spare.take());
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! The zones these tests ask of.
+//! Zones of every kind of name and policy. In the demo's database clients are at 127.CC.0.0/16, by
+//! their country's telephone code.
 
 /// File names and texts.
 pub const ALL: &[(&str, &str)] = &[
@@ -9,6 +10,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("example.toml", RFC4592),
     ("steer.test.toml", STEER),
     ("apex.test.toml", APEX),
+    ("policy.test.toml", POLICY),
 ];
 
 const WIRE: &str = r#"
@@ -229,4 +231,84 @@ endpoints = [{ address = "203.0.113.82" }]
 [service."@"]
 policy  = "failover"
 regions = ["seoul"]
+"#;
+
+/// A service of every policy, and what else decides.
+const POLICY: &str = r#"
+origin = "policy.test"
+records = """
+@   SOA ns1 hostmaster 1 1h 10m 1w 60
+@   NS  ns1
+ns1 A   192.0.2.53
+ns1 AAAA 2001:db8::53
+$GENERATE 1-300 host-$ A 192.0.2.1
+"""
+
+[region.seoul]
+location  = { country = "KR", latitude = 37.57, longitude = 126.98 }
+endpoints = [{ address = ["203.0.113.82", "2001:db8:82::1"] }]
+
+[region.tokyo]
+location  = { country = "JP", latitude = 35.68, longitude = 139.69 }
+endpoints = [{ address = ["203.0.113.81", "2001:db8:81::1"] }]
+
+[region.frankfurt]
+location  = { country = "DE", latitude = 50.11, longitude = 8.68 }
+endpoints = [{ address = ["203.0.113.49", "2001:db8:49::1"] }]
+
+[region.virginia]
+location  = { country = "US", latitude = 39.04, longitude = -77.49 }
+endpoints = [{ address = ["203.0.113.1", "2001:db8:1::1"] }, { address = "203.0.113.2" }]
+
+[region.rented]
+location  = { country = "BR", latitude = -23.55, longitude = -46.63 }
+endpoints = [{ host = "customer.elsewhere.invalid." }]
+
+[service.nearest]
+policy  = "nearest"
+regions = ["seoul", "tokyo", "frankfurt", "virginia"]
+https   = { alpn = ["h2"] }
+
+[service.latency]
+policy  = "latency"
+regions = ["seoul", "frankfurt", "rented"]
+
+[service.geo]
+policy  = "geo"
+regions = ["seoul", "tokyo", "frankfurt", "virginia"]
+geo = { default = ["virginia"], network = { "127.81.64.0/18" = ["frankfurt"], "2001:db8::/32" = ["seoul"] }, country = { KR = ["seoul", "tokyo"] }, continent = { AS = ["tokyo"], EU = ["frankfurt"] } }
+
+[service.weighted]
+policy  = "weighted"
+regions = { seoul = 3, virginia = 1, rented = 1 }
+
+[service.failover]
+policy  = "failover"
+regions = ["frankfurt", "virginia"]
+
+[service.sticky]
+policy  = "sticky"
+regions = ["seoul", "frankfurt"]
+
+[service.multi]
+policy  = "multi"
+answers = 8
+regions = ["seoul", "tokyo", "frankfurt", "virginia"]
+https   = {}
+
+[service.groups]
+policy  = "failover"
+regions = ["asia", "rest"]
+
+[service.groups.group.asia]
+policy  = "weighted"
+regions = { seoul = 3, tokyo = 1 }
+
+[service.groups.group.rest]
+policy  = "nearest"
+regions = ["frankfurt", "virginia"]
+
+[service."*.any"]
+policy  = "score"
+regions = ["seoul", "frankfurt", "virginia"]
 "#;

@@ -1,0 +1,395 @@
+//! What it costs to have more of something: names, zones, services, regions, networks. One size per
+//! process, since memory is a process's; the script beside it runs many of them side by side and makes
+//! tables and a chart.
+//!
+//! ```text
+//! growth make DIR AXIS=N…      writes a configuration of that size, the same for the same size
+//! growth point DIR QUERIES     loads it, says what that took, then obeys lines on its standard input
+//! ```
+//!
+//! A point is served twice, as a whole and by its parts. It prints figures as `name value`, then waits:
+//! `answer` runs a round of queries through [`answer`], `udp` a round through sockets, `swap` and
+//! `reload` publish; each prints one line. Alone, as `cargo test --benches` runs it, it tries everything once
+//! at its smallest.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::io::BufRead;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use meridian::atlas::Atlas;
+use meridian::control::config::{self, Loaded};
+use meridian::control::reload::{ConfigSource, Prepared, prepare};
+use meridian::model::Model;
+use meridian::query::counters::{CounterSet, Counters};
+use meridian::query::transport::Responder;
+use meridian::query::transport::udp::UdpServer;
+use meridian::query::{Client, Transport, answer};
+use meridian::state::{Publisher, Shared, Snapshot};
+use meridian::steer::standing::Override;
+
+#[allow(dead_code)] // the other benchmarks need more of it
+#[path = "support/databases.rs"]
+mod databases;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["make", folder, ref sizes @ ..] => make(Path::new(folder), &Size::read(sizes)),
+        ["point", folder, queries] => obey(Path::new(folder), queries, std::io::stdin().lock()),
+        _ => everything_once(),
+    }
+}
+
+fn everything_once() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("growth-once");
+    make(&folder, &Size::read(&["names=10", "zones=2", "services=3", "regions=2", "networks=500"]));
+    for queries in ["names", "services"] {
+        obey(&folder, queries, &b"answer 100\nudp 100\nswap\nreload\n"[..]);
+    }
+}
+
+/// How much of everything there is.
+struct Size {
+    names: usize,
+    zones: usize,
+    services: usize,
+    /// How many of the services are decided unlike any other; the rest share one way.
+    kinds: usize,
+    regions: usize,
+    networks: usize,
+}
+
+impl Size {
+    fn read(arguments: &[&str]) -> Size {
+        let mut size = Size { names: 10_000, zones: 1, services: 10, kinds: 1, regions: 5, networks: 200_000 };
+        for argument in arguments {
+            let (axis, number) = argument.split_once('=').expect("AXIS=N");
+            let number = number.parse().expect("a number");
+            match axis {
+                "names" => size.names = number,
+                "zones" => size.zones = number,
+                "services" => size.services = number,
+                "kinds" => (size.services, size.kinds) = (number, number),
+                "regions" => size.regions = number,
+                "networks" => size.networks = number,
+                _ => panic!("no such axis: {axis}"),
+            }
+        }
+        size
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Files of a size
+
+fn make(folder: &Path, size: &Size) {
+    let _ = std::fs::remove_dir_all(folder); // it may not be there
+    std::fs::create_dir_all(folder.join("zones")).expect("a folder");
+    let database = databases::file("city", size.networks * 3 / 4, size.networks / 4, databases::city_record);
+    let main = format!("listen.admin = \"off\"\ngeoip = [{:?}]\n", database.to_str().expect("UTF-8"));
+    std::fs::write(folder.join("meridian.toml"), main).expect("written");
+    std::fs::write(folder.join("size"), format!("{} {} {}", size.names, size.zones, size.services)).expect("written");
+    for zone in 0..size.zones {
+        let text = zone_text(zone, size);
+        std::fs::write(folder.join(format!("zones/z{zone:05}.toml")), text).expect("written");
+    }
+}
+
+/// Names are dealt out over all zones; regions and services are the first zone's.
+fn zone_text(zone: usize, size: &Size) -> String {
+    let mut text =
+        format!("origin = \"z{zone:05}.growth.test\"\nrecords = \"\"\"\n@ SOA ns1 hostmaster 1 1h 10m 1w 60\n");
+    text.push_str("@ NS ns1\nns1 A 198.51.100.53\n");
+    for name in (zone..size.names).step_by(size.zones) {
+        let _ = writeln!(text, "h{name:07} A 192.0.2.{}", name % 250 + 1); // a String takes everything
+    }
+    text.push_str("\"\"\"\n");
+    if zone == 0 {
+        steered(&mut text, size);
+    }
+    text
+}
+
+fn steered(text: &mut String, size: &Size) {
+    let mut rng = Rng::with_seed(8);
+    for region in 0..size.regions {
+        let (latitude, longitude) = (rng.f64() * 100.0 - 50.0, rng.f64() * 360.0 - 180.0);
+        let _ = writeln!(
+            text,
+            "[region.r{region}]\nlocation = {{ country = \"US\", latitude = {latitude:.2}, longitude = {longitude:.2} }}\n\
+             capacity = 1000\nendpoints = [{{ address = [\"203.0.113.{region}\", \"2001:db8::{region}\"] }}]"
+        );
+    }
+    let regions: Vec<String> = (0..size.regions).map(|region| format!("r{region}")).collect();
+    for service in 0..size.services {
+        let latency = 0.5 + (service % size.kinds) as f64 * 1e-5;
+        let _ = writeln!(
+            text,
+            "[service.s{service:05}]\nregions = {regions:?}\nweights = {{ latency = {latency:.5}, load = 0.3, cost = 0.2 }}"
+        );
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// One size, measured
+
+struct MainFile(PathBuf);
+
+impl ConfigSource for MainFile {
+    fn load(&self) -> Result<Loaded, Vec<String>> {
+        config::load(&self.0).map_err(|mistakes| mistakes.iter().map(|mistake| mistake.to_string()).collect())
+    }
+}
+
+/// A server of this size, in parts.
+struct Point {
+    source: MainFile,
+    publisher: Publisher,
+    shared: Shared,
+    counters: CounterSet,
+    own: Arc<Counters>,
+    questions: Questions,
+    /// Odd: the first region is down.
+    swaps: u32,
+}
+
+fn obey(folder: &Path, queries: &str, orders: impl BufRead) {
+    let mut point = Point::load(folder, queries);
+    for order in orders.lines() {
+        let order = order.expect("a line");
+        let (order, number) = order.split_once(' ').unwrap_or((&order, "0"));
+        let count = number.parse().expect("a number");
+        match order {
+            "answer" => say("answer_ns", point.answer(count)),
+            "udp" => say("udp_ns", point.udp(count)),
+            "swap" => say("swap_ms", point.swap()),
+            "reload" => say("reload_ms", point.reload()),
+            _ => panic!("no such order: {order}"),
+        }
+    }
+}
+
+impl Point {
+    /// As the server does at its start, with how long each part takes.
+    fn load(folder: &Path, queries: &str) -> Point {
+        let began = Instant::now();
+        let source = MainFile(folder.join("meridian.toml"));
+        let (model, atlas) = prepared(&source);
+        say("files_ms", ms(began));
+        let publishing = Instant::now();
+        let publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), Instant::now());
+        say("publish_ms", ms(publishing));
+        say("load_ms", ms(began));
+        say("rss_mb", memory("VmRSS"));
+        say("peak_mb", memory("VmHWM"));
+        let shared = publisher.shared();
+        let counters = CounterSet::new();
+        let (own, questions) = (counters.register(), Questions::about(folder, queries));
+        Point { source, publisher, shared, counters, own, questions, swaps: 0 }
+    }
+
+    /// CPU nanoseconds per answer over so many random questions, without those it takes to put a
+    /// question together.
+    fn answer(&mut self, count: u32) -> f64 {
+        let client = Client { address: Ipv4Addr::LOCALHOST.into(), transport: Transport::Udp };
+        let mut out = [0; 1232];
+        // As at some rate of queries, of which few are sampled.
+        self.counters.drain_demand(Duration::from_millis(50), |_| ());
+        let mut questions = self.questions.clone();
+        let snapshot = self.shared.load();
+        let began = cpu_ns();
+        for _ in 0..count {
+            black_box(questions.next());
+        }
+        let asking = cpu_ns() - began;
+        let began = cpu_ns();
+        for _ in 0..count {
+            let len = answer(&snapshot, self.questions.next(), client, &mut out, &self.own);
+            assert!(len > 12 && out[7] > 0, "an answer with records");
+        }
+        (cpu_ns() - began).saturating_sub(asking) as f64 / f64::from(count)
+    }
+
+    /// CPU nanoseconds per answer of the thread that answers over UDP, sockets and all. As many are
+    /// under way at once as keep it busy.
+    fn udp(&mut self, count: u32) -> f64 {
+        const UNDER_WAY: u32 = 200;
+        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("an address")], NonZeroUsize::MIN).expect("bind");
+        let to = server.local_addrs()[0];
+        let running = server.start(&Arc::new(FromShared(self.shared.clone())), &self.counters).expect("a thread");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect(to).expect("connected");
+        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        let mut reply = [0; 1232];
+        let thread = udp_thread();
+        let began = thread_ns(&thread);
+        let (mut sent, mut received) = (0, 0);
+        while received < count {
+            while sent < count && sent - received < UNDER_WAY {
+                socket.send(self.questions.next()).expect("sent");
+                sent += 1;
+            }
+            match socket.recv(&mut reply) {
+                Ok(_) => received += 1,
+                Err(_) => break, // some may be lost on a busy machine
+            }
+        }
+        let spent = thread_ns(&thread) - began;
+        running.stop();
+        assert!(received > count / 2, "{received} of {count} answered");
+        spent as f64 / f64::from(received)
+    }
+
+    /// Milliseconds from a region's news to the next snapshot in place.
+    fn swap(&mut self) -> f64 {
+        self.swaps += 1;
+        self.publisher.say("r0@z00000.growth.test", if self.swaps % 2 == 1 { Override::Down } else { Override::Auto });
+        let now = Instant::now();
+        self.publisher.publish(now);
+        ms(now)
+    }
+
+    /// Milliseconds it takes to put a configuration in place that is loaded already.
+    fn reload(&mut self) -> f64 {
+        let (model, atlas) = prepared(&self.source);
+        let now = Instant::now();
+        self.publisher.reload(model, atlas, "", 0);
+        self.publisher.publish(now);
+        ms(now)
+    }
+}
+
+fn prepared(source: &MainFile) -> (Model, Atlas) {
+    let prepared = prepare(source).unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
+    let Prepared { loaded: Loaded { model, .. }, atlas, .. } = prepared;
+    (model, atlas)
+}
+
+/// Answers from whatever snapshot is current when a batch begins, as the server does.
+struct FromShared(Shared);
+
+impl Responder for FromShared {
+    type Batch<'a> = arc_swap::Guard<Arc<Snapshot>>;
+
+    fn begin(&self) -> Self::Batch<'_> {
+        self.0.load()
+    }
+
+    fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+        answer(batch, packet, client, out, counters)
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Questions
+
+/// Random questions about names that are there, put together in place.
+#[derive(Clone)]
+struct Questions {
+    rng: Rng,
+    packet: Vec<u8>,
+    /// Names are numbered below this.
+    names: u32,
+    zones: u32,
+    about: About,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum About {
+    /// The A record of any name in any zone.
+    Names,
+    /// The A record of any service, for clients all over, by ECS.
+    Services,
+}
+
+/// Where the name, its zone and the client stand in a packet.
+const NAME_AT: usize = 12 + 2;
+
+impl Questions {
+    fn about(folder: &Path, queries: &str) -> Questions {
+        let size = std::fs::read_to_string(folder.join("size")).expect("the size");
+        let size: Vec<u32> = size.split(' ').map(|number| number.parse().expect("a number")).collect();
+        let (about, names, zones, name) = match queries {
+            "names" => (About::Names, size[0], size[1], &b"\x08h0000000"[..]),
+            _ => (About::Services, size[2], 1, &b"\x06s00000"[..]),
+        };
+        let mut packet = vec![0x4d, 0x52, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+        packet.extend(name);
+        packet.extend(b"\x06z00000\x06growth\x04test\0\x00\x01\x00\x01");
+        packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 11, 0, 8, 0, 7, 0, 1, 24, 0, 127, 0, 0]);
+        Questions { rng: Rng::with_seed(7), packet, names, zones, about }
+    }
+
+    fn next(&mut self) -> &[u8] {
+        let number = self.rng.u32(..self.names);
+        let digits = if self.about == About::Names { 7 } else { 5 };
+        decimal(&mut self.packet[NAME_AT..NAME_AT + digits], number);
+        if self.about == About::Names {
+            decimal(&mut self.packet[NAME_AT + digits + 2..][..5], number % self.zones);
+        }
+        if let IpAddr::V4(client) = databases::v4_address(&mut self.rng) {
+            let at = self.packet.len() - 3;
+            self.packet[at..].copy_from_slice(&client.octets()[..3]);
+        }
+        &self.packet
+    }
+}
+
+fn decimal(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Clocks and scales
+
+fn say(what: &str, figure: f64) {
+    println!("{what} {figure:.2}");
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// CPU time of this thread.
+fn cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes the one struct it is given, which outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The thread that answers over UDP, which names itself once it runs.
+fn udp_thread() -> PathBuf {
+    let is_udp = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("udp"));
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").flatten();
+        match tasks.map(|entry| entry.path()).find(is_udp) {
+            Some(task) => return task,
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+/// CPU time of a thread.
+fn thread_ns(task: &Path) -> u64 {
+    let times = std::fs::read_to_string(task.join("schedstat")).expect("its times");
+    times.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
+}
+
+/// Of this process, in megabytes.
+fn memory(what: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with(what)).expect("a line of it");
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+    kib * 1024.0 / 1e6
+}
