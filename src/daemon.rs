@@ -62,6 +62,7 @@ pub struct Daemon {
     pub rum: Option<SocketAddr>,
     pub shared: Shared,
     pub counters: Arc<CounterSet>,
+    pub xdp: xdp::Statistics,
     measurements: Arc<Measurements>,
     reloads: mpsc::Sender<ReloadRequest>,
     stop: watch::Sender<bool>,
@@ -137,6 +138,7 @@ impl Daemon {
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
+        let xdp = bound.xdp.statistics();
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -147,7 +149,7 @@ impl Daemon {
             started: Instant::now(),
             token,
             measurements: measurements.clone(),
-            xdp: bound.xdp.statistics(),
+            xdp: xdp.clone(),
         };
         let mut tasks = vec![spawn_writer(writer)];
         first_round(&reloader, &commands).await;
@@ -164,6 +166,7 @@ impl Daemon {
             rum,
             shared,
             counters,
+            xdp,
             measurements,
             reloads,
             stop,

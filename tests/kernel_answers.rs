@@ -26,7 +26,10 @@ use meridian::steer::health::Verdict;
 
 mod support;
 
+use support::dns::{self, Ask, Reply};
 use support::frames::{Flow, SERVER_MAC};
+use support::link::Link;
+use support::server::Server;
 
 const QUERIES: usize = 100_000;
 const MOMENTS: usize = 10;
@@ -277,6 +280,22 @@ fn mutate(query: &mut Vec<u8>, rng: &mut Rng) {
     }
 }
 
+/// Some packets change on their way: says so. Others of IPv4 have no checksum, which is no damage.
+fn damage(packet: &mut [u8], rng: &mut Rng) -> bool {
+    match rng.u8(..50) {
+        0 => {
+            let at = rng.usize(26..packet.len());
+            packet[at] ^= 1 << rng.u8(..8);
+            true
+        }
+        1 if packet[12..14] == [8, 0] => {
+            packet[40..42].fill(0);
+            false
+        }
+        _ => false,
+    }
+}
+
 fn flow(rng: &mut Rng) -> Flow {
     let v4 = rng.bool();
     let to: SocketAddr = if v4 { SERVER_V4 } else { SERVER_V6 }.parse().expect("an address");
@@ -363,8 +382,10 @@ fn it_says_what_the_server_says_or_nothing() {
             let whole = query.clone();
             mutate(&mut query, &mut rng);
             plain += usize::from(whole == query);
-            let packet = flow.packet(&query);
+            let mut packet = flow.packet(&query);
+            let damaged = damage(&mut packet, &mut rng);
             let (verdict, len) = program.run(&packet, &mut out).expect("the program runs");
+            assert!(verdict == XDP_PASS || !damaged, "answered though damaged: {packet:02x?}");
             if verdict == XDP_PASS {
                 assert_eq!(out[..len], packet, "passed on as it came");
                 continue;
@@ -460,3 +481,58 @@ fn no_answer_is_older_than_the_snapshot() {
     let after = (0..1_000).filter(|_| ask(&snapshot, &mut oracle, &mut rng)).count();
     assert_eq!(after, 0, "switched off");
 }
+
+/// The same with a driver, where network namespaces can be made: a whole server, and its client on the
+/// other end of a cable.
+#[test]
+fn a_server_answers_in_the_kernel_where_it_is_told_to() {
+    let Some(link) = Link::new() else { return };
+    let server = link.server.run(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let main = "threads = 1\ngeoip = []\n[listen]\ndns = [\"0.0.0.0:53\", \"[::]:53\"]\nadmin = \"127.0.0.1:0\"\n\
+                    xdp = [{ interface = \"eth0\", kernel_answers = true }]\n";
+        std::fs::write(folder.path().join("meridian.toml"), main).expect("a file");
+        std::fs::create_dir(folder.path().join("zones")).expect("a folder");
+        std::fs::write(folder.path().join("zones/gslb.example.toml"), SMALL_ZONE).expect("a file");
+        Server::start_in(folder)
+    });
+    let ask = |to: &str, name: &str| {
+        let (to, octets): (SocketAddr, _) = (to.parse().expect("an address"), Ask::new(name, "A").wire());
+        let reply = link.client.run(move || dns::exchange_udp(to, &octets, Duration::from_secs(5)));
+        Reply::read(reply.expect("a reply")).data()
+    };
+    // The first image may take a moment.
+    support::server::wait_until("it is answered in the kernel", Duration::from_secs(10), || {
+        let before = server.past_the_sockets();
+        ask("10.0.0.1:53", "app.gslb.example") == ["192.0.2.1"] && server.past_the_sockets() == before
+    });
+    let before = server.past_the_sockets();
+    for to in ["10.0.0.1:53", "[fd00::1]:53"] {
+        for _ in 0..50 {
+            assert_eq!(ask(to, "app.gslb.example"), ["192.0.2.1"], "{to}");
+            assert_eq!(ask(to, "WWW.gslb.example"), ["192.0.2.80"], "{to}");
+        }
+    }
+    assert_eq!(server.past_the_sockets(), before, "nothing came to the threads");
+    assert_eq!(ask("10.0.0.1:53", "alias.gslb.example"), ["www.gslb.example.", "192.0.2.80"]);
+    assert_eq!(server.past_the_sockets(), before + 1, "what is not plain did");
+    let all = Event::Query(Transport::Udp);
+    support::server::wait_until("all are counted", Duration::from_secs(5), || server.count(all) >= before + 201);
+}
+
+const SMALL_ZONE: &str = r#"
+origin = "gslb.example"
+records = """
+@     SOA   ns1 hostmaster 1 1h 10m 1w 60
+@     NS    ns1
+ns1   A     192.0.2.53
+www   A     192.0.2.80
+alias CNAME www
+"""
+[region.near]
+location = { country = "DE" }
+endpoints = [{ address = ["192.0.2.1", "2001:db8::1"] }]
+[service.app]
+policy = "failover"
+regions = ["near"]
+"#;

@@ -182,7 +182,7 @@ static __always_inline u32 octets_left(const void *from, const void *end) {
 }
 
 // An ECS option that ends the packet. `octets`: of the option's data.
-static __always_inline int read_subnet(struct question *question, const u8 *option, const void *end) {
+static __always_inline int read_subnet(struct question *question, const u8 *option, const void *end, u64 *sum) {
     u32 octets = bpf_ntohs(*(__be16 *)(option + 2));
     u32 family = bpf_ntohs(*(__be16 *)(option + 4));
     u32 source = option[6];
@@ -203,6 +203,10 @@ static __always_inline int read_subnet(struct question *question, const u8 *opti
         if (source < 64 && __builtin_bswap64(address) << source)
             return 0;
     }
+    // From three octets before the option, the last of OPT's own.
+    *sum = add_words(*sum, *(const u64 *)(option - 3));
+    *sum = add_words(*sum, family | source << 8 | address << 24);
+    *sum = add_words(*sum, address >> 40);
     question->subnet = family;
     question->source = source;
     question->octets = significant;
@@ -215,8 +219,30 @@ static __always_inline u32 message_at(const struct packet *packet) {
     return (packet->is_ip6 ? IP6_MESSAGE : IP4_MESSAGE) + (packet->is_tagged ? sizeof(struct vlan_header) : 0);
 }
 
-// Fills in all of the question; 0 where it is not plain.
-static __always_inline int read_question(struct question *question, const struct packet *packet) {
+// Whether checksums are right. `sum`: of the message.
+static __always_inline int is_undamaged(const struct packet *packet, u64 sum) {
+    const struct udphdr *udp = packet->udp;
+    u64 pseudo = udp->len + bpf_htons(IPPROTO_UDP);
+    if (packet->is_ip6) {
+        const u32 *words = (const u32 *)&packet->ip6->saddr;
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            pseudo += words[i];
+    } else {
+        const u32 *words = (const u32 *)packet->ip4;
+        if (folded((u64)words[0] + words[1] + words[2] + words[3] + words[4]) != 0xffff)
+            return 0;
+        if (!udp->check)
+            return 1; // there is none
+        pseudo += (u64)words[3] + words[4];
+    }
+    // Between virtual machines and containers only the pseudo-header's is there, for a card to go on from.
+    return folded(pseudo + sum + udp->source + udp->dest + udp->len + udp->check) == 0xffff ||
+           (udp->check && udp->check == folded(pseudo));
+}
+
+// Fills in all of the question; 0 where it is not plain. Gives the sum of the whole message.
+static __always_inline int read_parts(struct question *question, const struct packet *packet, u64 *sum) {
     question->has_opt = question->dnssec_ok = question->subnet = question->source = question->octets = 0;
     question->address = 0;
     const void *end = packet->end;
@@ -240,21 +266,37 @@ static __always_inline int read_question(struct question *question, const struct
         question->family = 1;
     else
         return 0;
+    u32 odd = question->length & 1;
+    *sum = question->sum + *(u32 *)message + *(u32 *)(message + 4) + *(u32 *)(message + 8);
+    u64 tail = type;
     after += 4;
-    if (!additionals)
+    if (!additionals) {
+        *sum += swapped(folded(tail), odd);
         return octets_left(after, end) == 0;
+    }
     // Root, OPT, size, RCODE 0 or not, version 0, flags, length.
     if ((void *)(after + OPT) > end || after[0] || *(u16 *)(after + 1) != bpf_htons(41) || after[6])
         return 0;
     question->has_opt = 1;
     question->dnssec_ok = after[7] & 0x80;
     u32 options = bpf_ntohs(*(u16 *)(after + 9));
+    tail = add_words(tail, *(u64 *)after);
+    if (!options) {
+        *sum += swapped(folded(tail + after[8]), odd);
+        return octets_left(after, end) == OPT;
+    }
     after += OPT;
-    if (!options)
-        return octets_left(after, end) == 0;
     if ((void *)(after + 8) > end || options != bpf_ntohs(*(u16 *)(after + 2)) + 4u)
         return 0;
-    return read_subnet(question, after, end);
+    if (!read_subnet(question, after, end, &tail))
+        return 0;
+    *sum += swapped(folded(tail), odd);
+    return 1;
+}
+
+static __always_inline int read_question(struct question *question, const struct packet *packet) {
+    u64 sum = 0;
+    return read_parts(question, packet, &sum) && is_undamaged(packet, sum);
 }
 
 static __always_inline struct entry *find_entry(void *names, const struct names_head *head,
