@@ -241,7 +241,10 @@ impl Bound {
         let responder = Arc::new(SnapshotResponder(shared.clone()));
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
         let kernel = match self.xdp.take_kernel() {
-            Some(kernel) => Some(KernelAnswers::start(kernel, shared.clone(), followers, counters.register()).map_err(|error| vec![error.to_string()])?),
+            Some(kernel) => Some(
+                KernelAnswers::start(kernel, shared.clone(), followers, counters.register())
+                    .map_err(|error| vec![error.to_string()])?,
+            ),
             None => None,
         };
         let xdp = self.xdp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;

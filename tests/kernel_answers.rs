@@ -16,9 +16,10 @@ use meridian::atlas::Atlas;
 use meridian::control::config::{self, Files};
 use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix};
 use meridian::query::counters::{CounterSet, Event, QueryTypeGroup};
-use meridian::query::transport::xdp::kernel_answers::{KernelAnswers, Keeper};
+use meridian::query::transport::xdp::interface::Interface;
+use meridian::query::transport::xdp::kernel_answers::{Keeper, KernelAnswers};
 use meridian::query::transport::xdp::kernel_maps::{Images, KernelMaps};
-use meridian::query::transport::xdp::program::{ANSWER, Program};
+use meridian::query::transport::xdp::program::{ANSWER, Mode, Program, STEER};
 use meridian::query::transport::xdp::setup::Kernel;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
@@ -145,10 +146,36 @@ x      MX    10 static
 
 /// Some often. The first twelve are answered in the kernel, now and then at least; the last nine never.
 const NAMES: [&str; 30] = [
-    "score", "nearest", "blind", "geo", "odd", "halves", "everywhere", "large", "fine", "static",
-    "a-name-of-more-than-48-octets-takes-two-blocks", "exactly-sixty-four-octets-with-what-the-wire-adds",
-    "score", "nearest", "geo", "static", "weighted", "several", "*.wild", "", "only4", "text", "long", "x",
-    "this-name-of-sixty-five-octets-is-longer-than-entries", "x.wild", "alias", "outer", "y.star", "missing",
+    "score",
+    "nearest",
+    "blind",
+    "geo",
+    "odd",
+    "halves",
+    "everywhere",
+    "large",
+    "fine",
+    "static",
+    "a-name-of-more-than-48-octets-takes-two-blocks",
+    "exactly-sixty-four-octets-with-what-the-wire-adds",
+    "score",
+    "nearest",
+    "geo",
+    "static",
+    "weighted",
+    "several",
+    "*.wild",
+    "",
+    "only4",
+    "text",
+    "long",
+    "x",
+    "this-name-of-sixty-five-octets-is-longer-than-entries",
+    "x.wild",
+    "alias",
+    "outer",
+    "y.star",
+    "missing",
 ];
 
 struct OneZone(String);
@@ -425,12 +452,9 @@ fn name_in(query: &[u8]) -> String {
 /// Counters and the weights of samples are those of the very same answers over sockets.
 fn same_counts(ours: &CounterSet, theirs: &CounterSet, answered: usize) {
     let (total, expected) = (ours.total(), theirs.total());
-    for event in [
-        Event::QueryType(QueryTypeGroup::A),
-        Event::QueryType(QueryTypeGroup::Aaaa),
-        Event::Ecs,
-        Event::Response(0),
-    ] {
+    for event in
+        [Event::QueryType(QueryTypeGroup::A), Event::QueryType(QueryTypeGroup::Aaaa), Event::Ecs, Event::Response(0)]
+    {
         assert_eq!(total.get(event), expected.get(event), "{event:?}");
     }
     assert_eq!(total.get(Event::Query(Transport::Udp)), answered as u64);
@@ -495,6 +519,12 @@ fn a_server_answers_in_the_kernel_where_it_is_told_to() {
         std::fs::create_dir(folder.path().join("zones")).expect("a folder");
         std::fs::write(folder.path().join("zones/gslb.example.toml"), SMALL_ZONE).expect("a file");
         Server::start_in(folder)
+    });
+    // The other end of a virtual cable takes what a program sends back (XDP_TX) only if it has one itself.
+    let _taking = link.client.run(|| {
+        let mut program = Program::load(STEER, "steer").expect("a program");
+        let eth0 = Interface::find("eth0").expect("the client's end");
+        (program.attach(eth0.index, Mode::Native).expect("attached"), program)
     });
     let ask = |to: &str, name: &str| {
         let (to, octets): (SocketAddr, _) = (to.parse().expect("an address"), Ask::new(name, "A").wire());

@@ -94,9 +94,8 @@ mod tests {
 
     #[test]
     fn nothing_is_answered_in_the_kernel_unless_asked_for() {
-        let (interfaces, mistakes) = read_text(
-            r#"xdp = [{ interface = "eth0" }, { interface = "eth1", kernel_answers = true }]"#,
-        );
+        let (interfaces, mistakes) =
+            read_text(r#"xdp = [{ interface = "eth0" }, { interface = "eth1", kernel_answers = true }]"#);
         assert_eq!(mistakes, "");
         let answers: Vec<_> = interfaces.into_iter().map(|interface| interface.kernel_answers).collect();
         assert_eq!(answers, [false, true]);

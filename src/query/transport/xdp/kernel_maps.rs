@@ -177,7 +177,8 @@ impl Images {
     /// With room for images of 8 MiB each, had now, while it is allowed: a server that has dropped its
     /// privileges may not get more later.
     pub fn with_room() -> io::Result<Images> {
-        let pair = || Ok::<_, io::Error>(Pair { seen: None, unseen: Some(Array::new(ROOM)?), spare: Some(Array::new(ROOM)?) });
+        let pair =
+            || Ok::<_, io::Error>(Pair { seen: None, unseen: Some(Array::new(ROOM)?), spare: Some(Array::new(ROOM)?) });
         Ok(Images { names: pair()?, classes: pair()? })
     }
 
@@ -295,9 +296,8 @@ fn create(entries: u32) -> io::Result<OwnedFd> {
         flags: BPF_F_MMAPABLE | BPF_F_INNER_MAP,
     };
     // SAFETY: the kernel reads as many octets of `attributes` as it is told.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attributes, mem::size_of::<MapCreate>())
-    };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attributes, mem::size_of::<MapCreate>()) };
     match i32::try_from(fd) {
         // SAFETY: the kernel has just given this descriptor to us alone.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
