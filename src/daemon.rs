@@ -25,6 +25,7 @@ use crate::admin;
 use crate::atlas::Atlas;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS};
 use crate::control::load_report::Scraper;
+use crate::control::memory;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
@@ -151,6 +152,7 @@ impl Daemon {
         measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
+        memory::give_back();
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
         Ok(Daemon {
             dns,

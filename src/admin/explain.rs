@@ -20,6 +20,7 @@ use crate::query::counters::CounterSet;
 use crate::query::transport::MAX_UDP_RESPONSE;
 use crate::query::{Client, Transport, answer};
 use crate::state::Snapshot;
+use crate::state::index::LowerName;
 use crate::state::names::Found;
 use crate::steer::decide::Seen;
 use crate::steer::explain::{Explanation, explain};
@@ -95,7 +96,7 @@ pub fn explain_client(
     client: AskedBy,
     now: Instant,
 ) -> Result<ExplainReport, ExplainError> {
-    if matches!(snapshot.names.find(name.to_lowercase().as_wire()), Found::Outside) {
+    if matches!(snapshot.names.find(&LowerName::of(name)), Found::Outside) {
         return Err(unknown(snapshot, name, "is in none of the zones served here"));
     }
     let (message, octets) = ask(snapshot, name, qtype, client)?;

@@ -11,26 +11,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::database::{AtlasError, Contents, Database, MAX_PLACES, read_contents};
+use super::packed::Packed;
 use super::places::{Collector, Places};
 use super::refine::Refined;
 use super::steps::{Address, Bounds, Steps, bounds};
-use super::table::{Table4, Table6};
-use super::{Atlas, AtlasSummary, DatabaseSummary, MAPPED, MAPPED_RANGE};
+use super::{Atlas, AtlasSummary, DatabaseSummary, Detail, MAPPED_RANGE};
 use crate::model::{Location, Prefix};
 
 /// Stands where no network says anything.
 pub const SILENT: u32 = u32::MAX;
 
-/// See [`Atlas::build`].
-pub fn compile(databases: &[Database], networks: &[(Prefix, Location)]) -> Result<Atlas, AtlasError> {
+/// See [`Atlas::build_for`].
+pub fn compile(databases: &[Database], networks: &[(Prefix, Location)], detail: Detail) -> Result<Atlas, AtlasError> {
     let mut collector = Collector::new();
     let mut read = Vec::with_capacity(databases.len());
     for database in databases {
-        read.push((database.path.clone(), read_contents(database, &mut collector)?));
+        read.push((database.path.clone(), read_contents(database, detail, &mut collector)?));
     }
     let summaries = read.iter().map(|(path, contents)| summary_of(path, contents)).collect();
     // The closest first, whatever the order they were named in; the sort is stable.
-    read.sort_by_key(|(_, contents)| contents.detail);
+    read.sort_by_key(|(_, contents)| contents.closeness);
 
     let (mut v4, mut v6) = (Steps::constant(0), Steps::constant(0));
     for (path, contents) in read {
@@ -40,28 +40,33 @@ pub fn compile(databases: &[Database], networks: &[(Prefix, Location)]) -> Resul
             return Err(AtlasError::TooLarge { path, what: "the number of places with it", limit: MAX_PLACES });
         }
     }
-    let (own_v4, own_v6) = own_networks(networks, &mut collector);
-    v4 = v4.zip(&own_v4, |place, own| if own == SILENT { place } else { own });
-    v6 = v6.zip(&own_v6, |place, own| if own == SILENT { place } else { own });
-
+    if !networks.is_empty() {
+        let (own_v4, own_v6) = own_networks(networks, &mut collector);
+        v4 = v4.zip(&own_v4, |place, own| if own == SILENT { place } else { own });
+        v6 = v6.zip(&own_v6, |place, own| if own == SILENT { place } else { own });
+    }
     let kept = number_places_in_use(&mut v4, &mut v6, collector.len());
     let places = Arc::new(collector.finish(&kept));
-    Ok(assemble(&v4, &v6, places, Box::default(), summaries))
+    Ok(assemble(v4, v6, places, Box::default(), AtlasSummary { detail, databases: summaries, ..Default::default() }))
 }
 
-/// An atlas of these places. What IPv6 says for addresses that stand for IPv4 does not matter.
+/// An atlas of these places. What IPv6 says for addresses that stand for IPv4 does not matter. Of the
+/// summary, what the atlas was made of is kept, and what it has come to is counted.
 pub fn assemble(
-    v4: &Steps<u32>,
-    v6: &Steps<u128>,
+    v4: Steps<u32>,
+    mut v6: Steps<u128>,
     places: Arc<Places>,
     refined: Box<[Refined]>,
-    databases: Vec<DatabaseSummary>,
+    summary: AtlasSummary,
 ) -> Atlas {
-    let v6 = v6.zip(&mapped(v4), |place, mapped| if mapped == SILENT { place } else { mapped });
-    let (v4, v6) = (Table4::new(v4), Table6::new(&v6));
-    let (ranges_v4, ranges_v6) = (v4.ranges(), v6.ranges());
-    let summary = AtlasSummary { databases, ranges_v4, ranges_v6, places: places.len() + refined.len() };
-    Atlas { v4, v6, places, refined, summary }
+    let count = places.len() + refined.len();
+    let (first, last) = MAPPED_RANGE;
+    v6.set(first, last, mapped(&v4, count as u32)); // as many as places are bounded to
+    let packed_v4 = Packed::new(&v4);
+    drop(v4);
+    let v6 = Packed::new(&v6);
+    let summary = AtlasSummary { ranges_v4: packed_v4.len(), ranges_v6: v6.len(), places: count, ..summary };
+    Atlas { v4: packed_v4, v6, places, refined, summary }
 }
 
 fn summary_of(path: &str, contents: &Contents) -> DatabaseSummary {
@@ -114,18 +119,17 @@ fn number_places_in_use(v4: &mut Steps<u32>, v6: &mut Steps<u128>, count: usize)
         }
         *new
     };
-    v4.map(&mut renumber);
-    v6.map(&mut renumber);
+    v4.renumber(&mut renumber);
+    v6.renumber(&mut renumber);
     kept
 }
 
 /// What the table of IPv6 says for `::ffff:0:0/96` (RFC 4291 section 2.5.5.2): the one place of
-/// all IPv4, else that IPv4 must be asked. So no scope around it is wider than it is true.
-fn mapped(v4: &Steps<u32>) -> Steps<u128> {
-    let place = match v4.ranges() {
+/// all IPv4, else the number after all places: that IPv4 must be asked. So no scope around it is wider
+/// than it is true.
+fn mapped(v4: &Steps<u32>, after_all: u32) -> u32 {
+    match v4.ranges() {
         &[(_, place)] => place,
-        _ => MAPPED.0,
-    };
-    let (first, last) = MAPPED_RANGE;
-    Steps::of_prefixes(vec![(first, last, place)], SILENT)
+        _ => after_all,
+    }
 }

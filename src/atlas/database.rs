@@ -3,7 +3,7 @@
 //! The search tree is walked whole and every record it names is read once, so what is corrupt is
 //! found when the file is loaded, not by a query. The walk is our own: it needs every leaf in
 //! order, the gaps too, and a bound on work for trees that share branches (a few kilobytes can
-//! name 2^128 networks). Metadata and records are read by `maxminddb`.
+//! name 2^128 networks). Metadata is read by `maxminddb`, records by [`super::record`].
 //!
 //! Format: <https://maxmind.github.io/MaxMind-DB/>. A tree of IPv6 holds IPv4 under `::/96`.
 //! Other branches that lead to the same node (`::ffff:0:0/96`, `2002::/16`, `2001::/32`) are
@@ -18,10 +18,12 @@ use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
 
+use super::Detail;
+use super::data::Data;
 use super::places::Collector;
 use super::record::Record;
 use super::steps::{Address, Steps};
-use crate::model::Location;
+use super::tree::Tree;
 
 /// A database file already read into memory: never mapped, since a file that someone truncates
 /// under a map kills the process.
@@ -64,8 +66,9 @@ pub const MAX_PLACES: u64 = 20_000_000;
 /// Most bytes of names over all databases.
 const MAX_TEXT_BYTES: u64 = 1 << 30;
 
-/// Zero bytes between the tree and the data.
-const SEPARATOR_BYTES: usize = 16;
+/// Values that may be looked at for each record. Real ones have below a hundred; shared parts are
+/// counted with each.
+const VALUES_PER_RECORD: u64 = 1024;
 
 /// Megabytes of octets help nobody.
 impl fmt::Debug for Database {
@@ -99,7 +102,7 @@ impl Database {
 pub struct Contents {
     pub v4: Steps<u32>,
     pub v6: Steps<u128>,
-    pub detail: Detail,
+    pub closeness: Closeness,
     /// Such as `GeoLite2-City`.
     pub kind: String,
     /// Seconds since 1970.
@@ -110,109 +113,60 @@ pub struct Contents {
 
 /// How closely a database tells where a network is; the closer comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Detail {
+pub enum Closeness {
     City,
     Country,
     /// No places, only who runs the network.
     Asn,
 }
 
-/// Reads all of a database. Fails where anything in it cannot be trusted.
-pub fn read_contents(database: &Database, collector: &mut Collector) -> Result<Contents, AtlasError> {
+/// Reads all of a database, as closely as is wanted. Fails where anything in it cannot be trusted.
+pub fn read_contents(database: &Database, wanted: Detail, collector: &mut Collector) -> Result<Contents, AtlasError> {
     let path = &database.path;
     let reader = Reader::from_source(database.bytes.as_slice())
         .map_err(|error| AtlasError::NotADatabase { path: path.clone(), reason: reason(error) })?;
-    let tree = Tree::of(database, &reader)?;
+    let (node_count, record_bits) = (reader.metadata().node_count as usize, reader.metadata().record_size);
+    let (tree, data) = Tree::of(&database.bytes, node_count, record_bits.into())
+        .map_err(|reason| AtlasError::Corrupt { path: path.clone(), reason: reason.into() })?;
     let mut walk = Walk {
         path,
-        reader: &reader,
         tree: &tree,
+        data: Data::new(data, 0),
+        wanted,
         collector,
+        recent: Recent::new(),
         places: HashMap::new(),
-        steps_left: MAX_STEPS.min(4096 + 4 * tree.node_count as u64),
+        steps_left: MAX_STEPS.min(4096 + 4 * node_count as u64),
         networks: 0,
-        detail: None,
+        closeness: None,
     };
-    let (ipv4_root, v6) = if reader.metadata().ip_version == 6 {
-        let root = tree.ipv4_root();
-        (root, walk.family::<u128>(0, Some(root))?)
-    } else {
-        (0, Steps::constant(0))
-    };
+    // IPv4 first: places are then numbered as the atlas numbers them.
+    let is_v6 = reader.metadata().ip_version == 6;
+    let ipv4_root = if is_v6 { tree.ipv4_root() } else { 0 };
     let v4 = walk.family::<u32>(ipv4_root, None)?;
-    let (networks, detail) = (walk.networks, walk.detail);
+    let v6 = if is_v6 { walk.family::<u128>(0, Some(ipv4_root))? } else { Steps::constant(0) };
+    let (networks, closeness) = (walk.networks, walk.closeness);
     let kind = reader.metadata().database_type.clone();
-    let Some(detail) = detail else {
+    let Some(closeness) = closeness else {
         return Err(AtlasError::NothingKnown { path: path.clone(), kind });
     };
-    Ok(Contents { v4, v6, detail, kind, build_epoch: reader.metadata().build_epoch, networks })
-}
-
-/// The search tree: nodes of two records each. A record below `node_count` is a node, one equal
-/// to it is empty, one above it is the place of data.
-struct Tree<'a> {
-    bytes: &'a [u8],
-    node_count: usize,
-    /// 24, 28 or 32; a node has twice as many.
-    record_bits: usize,
-}
-
-impl<'a> Tree<'a> {
-    /// Fails where the tree reaches beyond the file or no separator follows it.
-    fn of(database: &'a Database, reader: &Reader<&[u8]>) -> Result<Tree<'a>, AtlasError> {
-        let corrupt = |reason: &str| AtlasError::Corrupt { path: database.path.clone(), reason: reason.to_owned() };
-        let node_count = reader.metadata().node_count as usize;
-        let record_bits = usize::from(reader.metadata().record_size);
-        let end = node_count * record_bits / 4;
-        let bytes = database.bytes.get(..end).ok_or_else(|| corrupt("the tree reaches beyond the file"))?;
-        let separator = database.bytes.get(end..end + SEPARATOR_BYTES);
-        if separator.is_none_or(|separator| separator.iter().any(|&byte| byte != 0)) {
-            return Err(corrupt("no separator follows the tree"));
-        }
-        Ok(Tree { bytes, node_count, record_bits })
-    }
-
-    /// The left (0) and right (1) records of a node; `node < node_count`.
-    fn records(&self, node: usize) -> (usize, usize) {
-        let at = node * self.record_bits / 4;
-        let node = &self.bytes[at..at + self.record_bits / 4];
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
-        match self.record_bits {
-            24 => (number(&node[..3]), number(&node[3..])),
-            // The byte in the middle holds the upper four bits of both.
-            28 => {
-                let (left, right) = (usize::from(node[3] >> 4), usize::from(node[3] & 0x0f));
-                (left << 24 | number(&node[..3]), right << 24 | number(&node[4..]))
-            }
-            _ => (number(&node[..4]), number(&node[4..])),
-        }
-    }
-
-    /// The record of `::/96`, or of the wider network that holds it.
-    fn ipv4_root(&self) -> usize {
-        let mut record = 0;
-        for _ in 0..96 {
-            if record >= self.node_count {
-                break;
-            }
-            record = self.records(record).0;
-        }
-        record
-    }
+    Ok(Contents { v4, v6, closeness, kind, build_epoch: reader.metadata().build_epoch, networks })
 }
 
 /// One walk over the leaves of a database.
 struct Walk<'a> {
     path: &'a str,
-    reader: &'a Reader<&'a [u8]>,
     tree: &'a Tree<'a>,
+    data: Data<'a>,
+    wanted: Detail,
     collector: &'a mut Collector,
+    recent: Recent,
     /// By the record that names the data.
     places: HashMap<usize, u32>,
     steps_left: u64,
     networks: u64,
-    /// The closest of the records read; `None` while none says anything.
-    detail: Option<Detail>,
+    /// That of the closest of the records read; `None` while none says anything.
+    closeness: Option<Closeness>,
 }
 
 impl Walk<'_> {
@@ -221,38 +175,57 @@ impl Walk<'_> {
         let ipv4 = ipv4.filter(|&node| node < self.tree.node_count);
         let mut steps = Steps::constant(0);
         let mut open = vec![(root, 0u8, A::default())];
-        while let Some((record, depth, address)) = open.pop() {
-            self.steps_left = self.steps_left.checked_sub(1).ok_or_else(|| {
-                self.corrupt("its tree runs in circles or names far more networks than it has nodes".into())
-            })?;
-            if Some(record) == ipv4 {
-                steps.push(address, 0);
-            } else if record >= self.tree.node_count {
-                steps.push(address, self.leaf(record, address)?);
-            } else if depth >= A::BITS {
-                return Err(self.corrupt("its tree is deeper than an address has bits".into()));
-            } else {
+        while let Some((mut record, mut depth, address)) = open.pop() {
+            while record < self.tree.node_count && Some(record) != ipv4 {
+                if depth >= A::BITS {
+                    return Err(self.corrupt("its tree is deeper than an address has bits".into()));
+                }
+                self.step()?;
                 let (left, right) = self.tree.records(record);
                 open.push((right, depth + 1, address.with_bit(depth)));
-                open.push((left, depth + 1, address));
+                (record, depth) = (left, depth + 1);
             }
+            self.step()?;
+            steps.push(address, if Some(record) == ipv4 { 0 } else { self.leaf(record)? });
         }
         Ok(steps)
     }
 
-    /// The place of a leaf that begins at `address`; 0 where it is empty.
-    fn leaf<A: Address>(&mut self, record: usize, address: A) -> Result<u32, AtlasError> {
+    fn step(&mut self) -> Result<(), AtlasError> {
+        self.steps_left = self.steps_left.checked_sub(1).ok_or_else(|| {
+            self.corrupt("its tree runs in circles or names far more networks than it has nodes".into())
+        })?;
+        Ok(())
+    }
+
+    /// The place of a leaf; 0 where it is empty.
+    fn leaf(&mut self, record: usize) -> Result<u32, AtlasError> {
         if record == self.tree.node_count {
             return Ok(0);
         }
         self.networks += 1;
-        if let Some(&place) = self.places.get(&record) {
+        if let Some(place) = self.recent.get(record) {
             return Ok(place);
         }
-        let found = self.reader.lookup(address.to_ip()).and_then(|found| found.decode::<Record>());
-        let location = found.map_err(|error| self.corrupt(reason(error)))?.unwrap_or_default().to_location();
-        self.detail = [self.detail, detail_of(&location)].into_iter().flatten().min();
-        let place = self.collector.add(&location);
+        let place = match self.places.get(&record) {
+            Some(&place) => place,
+            None => self.read(record)?,
+        };
+        self.recent.keep(record, place);
+        Ok(place)
+    }
+
+    /// Reads the data that a record of the tree names.
+    fn read(&mut self, record: usize) -> Result<u32, AtlasError> {
+        let at = self.tree.data_at(record);
+        let at = at.ok_or_else(|| self.corrupt("a network's data would lie within its tree".into()))?;
+        self.data.allow(VALUES_PER_RECORD);
+        // Until it is known how closely the database tells, everything is read.
+        let close = self.closeness == Some(Closeness::City);
+        let found = Record::read(&mut self.data, at, if close { self.wanted } else { Detail::ALL });
+        let record_read = found.map_err(|damage| self.corrupt(damage.to_string()))?;
+        self.closeness = [self.closeness, closeness_of(&record_read)].into_iter().flatten().min();
+        let place = self.collector.add_record(&record_read.limited_to(self.wanted));
         self.places.insert(record, place);
         self.within_limits()?;
         Ok(place)
@@ -275,13 +248,42 @@ impl Walk<'_> {
     }
 }
 
-fn detail_of(location: &Location) -> Option<Detail> {
-    if location.city.is_some() || location.coordinates.is_some() {
-        Some(Detail::City)
-    } else if location.country.is_some() || location.continent.is_some() {
-        Some(Detail::Country)
+/// Places of records met lately, which spares most leaves the slower look into all of them.
+struct Recent {
+    /// By some bits of the record; record 0, the root, never has a place.
+    slots: Box<[(usize, u32)]>,
+}
+
+impl Recent {
+    /// 1 MB.
+    const BITS: u32 = 16;
+
+    fn new() -> Recent {
+        Recent { slots: vec![(0, 0); 1 << Recent::BITS].into() }
+    }
+
+    fn get(&self, record: usize) -> Option<u32> {
+        let (kept, place) = self.slots[Recent::slot(record)];
+        (kept == record).then_some(place)
+    }
+
+    fn keep(&mut self, record: usize, place: u32) {
+        self.slots[Recent::slot(record)] = (record, place);
+    }
+
+    /// Spreads records, which lie as far apart as data are long.
+    fn slot(record: usize) -> usize {
+        ((record as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Recent::BITS)) as usize
+    }
+}
+
+fn closeness_of(record: &Record) -> Option<Closeness> {
+    if record.city.is_some() || record.coordinates().is_some() {
+        Some(Closeness::City)
+    } else if record.country().is_some() || record.continent.is_some() {
+        Some(Closeness::Country)
     } else {
-        location.asn.map(|_| Detail::Asn)
+        record.asn.map(|_| Closeness::Asn)
     }
 }
 

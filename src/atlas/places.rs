@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::centroid::{centroid, continent_of};
+use super::record::Record;
 use crate::model::{Continent, Coordinates, CountryCode, Location};
 
 /// Names longer than this are cut: no real one is, and one location must not fill the memory.
@@ -65,18 +66,27 @@ impl Collector {
 
     /// The number of this location. A country without a continent gets the continent it is in.
     pub fn add(&mut self, location: &Location) -> u32 {
-        let (latitude, longitude) = match location.coordinates {
-            Some(at) => (to_micro(at.latitude()), to_micro(at.longitude())),
-            None => (NOWHERE, NOWHERE),
-        };
         let place = Place {
             city: self.name(location.city.as_deref()),
             subdivision: self.name(location.subdivision.as_deref()),
-            latitude,
-            longitude,
             asn: location.asn.unwrap_or(0),
             country: location.country,
             continent: location.continent.or_else(|| continent_of(location.country?)),
+            ..Place::at(location.coordinates)
+        };
+        self.number(place)
+    }
+
+    /// The number of what a record says.
+    pub fn add_record(&mut self, record: &Record<'_>) -> u32 {
+        let country = record.country();
+        let place = Place {
+            city: self.name(record.city),
+            subdivision: self.name(record.subdivision),
+            asn: record.asn.unwrap_or(0),
+            country,
+            continent: record.continent.or_else(|| continent_of(country?)),
+            ..Place::at(record.coordinates())
         };
         self.number(place)
     }
@@ -172,6 +182,12 @@ impl Default for Place {
 }
 
 impl Place {
+    /// Known by its coordinates alone, if by anything.
+    fn at(coordinates: Option<Coordinates>) -> Place {
+        let Some(at) = coordinates else { return Place::default() };
+        Place { latitude: to_micro(at.latitude()), longitude: to_micro(at.longitude()), ..Place::default() }
+    }
+
     fn to_location(self, names: &Names) -> Location {
         Location {
             continent: self.continent,

@@ -1,72 +1,112 @@
-//! One record of a database as a [`Location`], whoever made the database.
+//! One record of a database as a place, whoever made the database.
 //!
 //! Two layouts are known: the nested one of GeoIP2 and GeoLite2 (`country.iso_code`,
 //! `city.names.en`, `location.latitude`) and the flat ones of other vendors (`country_code`,
 //! `city`, `latitude`). Keys are looked for by name, whatever the type says it is; what is
-//! unknown or of an odd type is passed over.
+//! unknown, of an odd type or not wanted is passed over.
 
-use std::fmt;
-use std::marker::PhantomData;
+use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-use crate::model::{Continent, Coordinates, CountryCode, Location};
+use super::Detail;
+use super::data::{Damage, Data, Value};
+use crate::model::{Continent, Coordinates, CountryCode};
 
 /// What a record says of a place, as it is read.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record<'a> {
-    continent: Option<Continent>,
+    pub continent: Option<Continent>,
     country: Option<CountryCode>,
     /// Where the network was registered: used where the country is not said.
     registered: Option<CountryCode>,
-    subdivision: Option<&'a str>,
-    city: Option<&'a str>,
+    /// An ISO 3166-2 code's part after the country.
+    pub subdivision: Option<&'a str>,
+    pub city: Option<&'a str>,
     latitude: Option<f64>,
     longitude: Option<f64>,
-    asn: Option<u32>,
-}
-
-impl Record<'_> {
-    pub fn to_location(&self) -> Location {
-        Location {
-            continent: self.continent,
-            country: self.country.or(self.registered),
-            subdivision: self.subdivision.map(Box::from),
-            city: self.city.map(Box::from),
-            coordinates: self.latitude.zip(self.longitude).and_then(|(lat, lon)| Coordinates::new(lat, lon)),
-            asn: self.asn,
-        }
-    }
+    pub asn: Option<u32>,
 }
 
 impl<'a> Record<'a> {
-    /// Reads the value of `key`. Of several keys that say the same, the first sensible one holds.
-    fn read<M: MapAccess<'a>>(&mut self, key: &str, map: &mut M) -> Result<(), M::Error> {
+    /// Reads the record at an offset of the data, as closely as is wanted.
+    pub fn read(data: &mut Data<'a>, at: usize, wanted: Detail) -> Result<Record<'a>, Damage> {
+        let mut record = Record::default();
+        if let Value::Map(mut map) = data.value(at)? {
+            while let Some((key, at)) = data.next_entry(&mut map)? {
+                record.take(key, at, data, wanted)?;
+            }
+        }
+        Ok(record)
+    }
+
+    /// Without what is not wanted.
+    pub fn limited_to(self, wanted: Detail) -> Record<'a> {
+        let nothing = Record::default();
+        let operators = if wanted.operators { self.asn } else { None };
+        let subdivision = if wanted.subdivisions { self.subdivision } else { None };
+        let at = if wanted.positions { &self } else { &nothing };
+        Record { city: at.city, latitude: at.latitude, longitude: at.longitude, asn: operators, subdivision, ..self }
+    }
+
+    pub fn country(&self) -> Option<CountryCode> {
+        self.country.or(self.registered)
+    }
+
+    pub fn coordinates(&self) -> Option<Coordinates> {
+        self.latitude.zip(self.longitude).and_then(|(latitude, longitude)| Coordinates::new(latitude, longitude))
+    }
+
+    /// Of several keys that say the same, the first sensible one holds.
+    fn take(&mut self, key: &[u8], at: usize, data: &mut Data<'a>, wanted: Detail) -> Result<(), Damage> {
         match key {
-            "continent" | "continent_code" => keep(&mut self.continent, map.next_value::<Item>()?.parsed()),
-            "country" | "country_code" | "country_iso_code" | "countryCode" => {
-                keep(&mut self.country, map.next_value::<Item>()?.parsed());
+            b"continent" | b"continent_code" => keep(&mut self.continent, parsed(code(data, at)?)),
+            b"country" | b"country_code" | b"country_iso_code" | b"countryCode" => {
+                keep(&mut self.country, parsed(code(data, at)?));
             }
-            "registered_country" => keep(&mut self.registered, map.next_value::<Item>()?.parsed()),
-            "subdivisions" => keep(&mut self.subdivision, map.next_value::<First>()?.0.subdivision()),
-            "subdivision" | "subdivision_code" | "region" | "region_code" | "state" | "state_code" => {
-                keep(&mut self.subdivision, map.next_value::<Item>()?.subdivision());
+            b"registered_country" => keep(&mut self.registered, parsed(code(data, at)?)),
+            b"subdivisions" if wanted.subdivisions => {
+                let code = first(data, at)?.map(|at| code(data, at)).transpose()?;
+                keep(&mut self.subdivision, subdivision(code.flatten()));
             }
-            "city" | "city_name" => keep(&mut self.city, map.next_value::<Item>()?.title()),
-            "location" | "loc" => {
-                let item = map.next_value::<Item>()?;
-                keep(&mut self.latitude, item.latitude);
-                keep(&mut self.longitude, item.longitude);
+            b"subdivision" | b"subdivision_code" | b"region" | b"region_code" | b"state" | b"state_code"
+                if wanted.subdivisions =>
+            {
+                keep(&mut self.subdivision, subdivision(code(data, at)?));
             }
-            "latitude" | "lat" => keep(&mut self.latitude, map.next_value::<Scalar>()?.number()),
-            "longitude" | "lon" | "lng" => keep(&mut self.longitude, map.next_value::<Scalar>()?.number()),
-            "asn" | "as_number" | "autonomous_system_number" => {
-                keep(&mut self.asn, map.next_value::<Scalar>()?.asn());
+            b"city" | b"city_name" if wanted.positions => keep(&mut self.city, title(data, at)?),
+            b"location" | b"loc" if wanted.positions => self.take_location(at, data)?,
+            b"latitude" | b"lat" if wanted.positions => keep(&mut self.latitude, number(data.value(at)?)?),
+            b"longitude" | b"lon" | b"lng" if wanted.positions => keep(&mut self.longitude, number(data.value(at)?)?),
+            b"asn" | b"as_number" | b"autonomous_system_number" if wanted.operators => {
+                keep(&mut self.asn, asn(data.value(at)?)?);
             }
-            "traits" => keep(&mut self.asn, map.next_value::<Item>()?.asn),
-            _ => {
-                map.next_value::<IgnoredAny>()?;
+            b"traits" if wanted.operators => {
+                if let Some(at) = find(data, at, &[b"autonomous_system_number"])? {
+                    keep(&mut self.asn, asn(data.value(at)?)?);
+                }
             }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A map of both, or a text such as `51.5,-0.1`.
+    fn take_location(&mut self, at: usize, data: &mut Data<'a>) -> Result<(), Damage> {
+        match data.value(at)? {
+            Value::Map(mut map) => {
+                while let Some((key, at)) = data.next_entry(&mut map)? {
+                    match key {
+                        b"latitude" => keep(&mut self.latitude, number(data.value(at)?)?),
+                        b"longitude" => keep(&mut self.longitude, number(data.value(at)?)?),
+                        _ => {}
+                    }
+                }
+            }
+            Value::Text(octets) => {
+                let (latitude, longitude) = text(octets)?.split_once(',').unzip();
+                keep(&mut self.latitude, parsed(latitude));
+                keep(&mut self.longitude, parsed(longitude));
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -78,253 +118,144 @@ fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
     }
 }
 
-/// A value inside a record: a text or number, or a map with the keys of GeoIP2.
-#[derive(Default)]
-struct Item<'a> {
-    /// The text itself, or the map's `iso_code` or `code`.
-    code: Option<&'a str>,
-    /// The text itself, or the map's `names.en` or `name`.
-    name: Option<&'a str>,
-    latitude: Option<f64>,
-    longitude: Option<f64>,
-    asn: Option<u32>,
+/// The text itself, or a map's `iso_code` or `code`.
+fn code<'a>(data: &mut Data<'a>, at: usize) -> Result<Option<&'a str>, Damage> {
+    named(data, at, &[b"iso_code", b"code"])
 }
 
-impl<'a> Item<'a> {
-    fn parsed<T: std::str::FromStr>(&self) -> Option<T> {
-        self.code.and_then(|code| code.trim().parse().ok())
-    }
-
-    fn title(&self) -> Option<&'a str> {
-        self.name.map(str::trim).filter(|name| !name.is_empty() && *name != "-")
-    }
-
-    /// `CA` of `CA` and `US-CA`. Names of regions are no codes (ISO 3166-2: one to three letters
-    /// or digits).
-    fn subdivision(&self) -> Option<&'a str> {
-        let code = self.code?.trim();
-        let code = code.split_once('-').map_or(code, |(_, code)| code);
-        let fits = (1..=3).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());
-        fits.then_some(code)
-    }
-
-    fn of_text(text: &'a str) -> Item<'a> {
-        let (latitude, longitude) = match text.split_once(',') {
-            Some((latitude, longitude)) => (latitude.trim().parse().ok(), longitude.trim().parse().ok()),
-            None => (None, None),
-        };
-        Item { code: Some(text), name: Some(text), latitude, longitude, asn: None }
-    }
-
-    fn read<M: MapAccess<'a>>(&mut self, key: &str, map: &mut M) -> Result<(), M::Error> {
-        match key {
-            "iso_code" | "code" => keep(&mut self.code, map.next_value::<Scalar>()?.text()),
-            "names" => keep(&mut self.name, map.next_value::<Names>()?.0),
-            "name" => keep(&mut self.name, map.next_value::<Scalar>()?.text()),
-            "latitude" => keep(&mut self.latitude, map.next_value::<Scalar>()?.number()),
-            "longitude" => keep(&mut self.longitude, map.next_value::<Scalar>()?.number()),
-            "autonomous_system_number" => keep(&mut self.asn, map.next_value::<Scalar>()?.asn()),
-            _ => {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A text or a number; anything else is `Other`.
-#[derive(Default)]
-enum Scalar<'a> {
-    Text(&'a str),
-    Number(f64),
-    #[default]
-    Other,
-}
-
-impl<'a> Scalar<'a> {
-    fn text(&self) -> Option<&'a str> {
-        match self {
-            Scalar::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    fn number(&self) -> Option<f64> {
-        match self {
-            Scalar::Text(text) => text.trim().parse().ok(),
-            Scalar::Number(number) => Some(*number),
-            Scalar::Other => None,
-        }
-    }
-
-    /// `64496`, `"64496"`, `"AS64496"`. Number 0 is reserved (RFC 7607): as good as none.
-    fn asn(&self) -> Option<u32> {
-        let asn = match self {
-            Scalar::Text(text) => text.trim().trim_start_matches(['A', 'S', 'a', 's']).parse().ok()?,
-            Scalar::Number(number) if (1.0..=f64::from(u32::MAX)).contains(number) => *number as u32,
-            _ => return None,
-        };
-        (asn != 0).then_some(asn)
-    }
-}
-
-/// The first of a list; a lone item is its own list.
-#[derive(Default)]
-struct First<'a>(Item<'a>);
-
-/// The English one of a map of names.
-#[derive(Default)]
-struct Names<'a>(Option<&'a str>);
-
-/// What can be made of each kind of value. The defaults pass over it, so that no vendor's oddity
-/// fails a record.
-trait FromAny<'a>: Default {
-    fn from_text(_: &'a str) -> Self {
-        Self::default()
-    }
-
-    fn from_number(_: f64) -> Self {
-        Self::default()
-    }
-
-    fn from_list<S: SeqAccess<'a>>(mut list: S) -> Result<Self, S::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Self::default())
-    }
-
-    fn from_map<M: MapAccess<'a>>(mut map: M) -> Result<Self, M::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Self::default())
-    }
-}
-
-impl<'a> FromAny<'a> for Record<'a> {
-    fn from_map<M: MapAccess<'a>>(mut map: M) -> Result<Record<'a>, M::Error> {
-        let mut record = Record::default();
-        while let Some(key) = map.next_key::<&str>()? {
-            record.read(key, &mut map)?;
-        }
-        Ok(record)
-    }
-}
-
-impl<'a> FromAny<'a> for Item<'a> {
-    fn from_text(text: &'a str) -> Item<'a> {
-        Item::of_text(text)
-    }
-
-    fn from_map<M: MapAccess<'a>>(mut map: M) -> Result<Item<'a>, M::Error> {
-        let mut item = Item::default();
-        while let Some(key) = map.next_key::<&str>()? {
-            item.read(key, &mut map)?;
-        }
-        Ok(item)
-    }
-}
-
-impl<'a> FromAny<'a> for Scalar<'a> {
-    fn from_text(text: &'a str) -> Scalar<'a> {
-        Scalar::Text(text)
-    }
-
-    fn from_number(number: f64) -> Scalar<'a> {
-        Scalar::Number(number)
-    }
-}
-
-impl<'a> FromAny<'a> for First<'a> {
-    fn from_text(text: &'a str) -> First<'a> {
-        First(Item::of_text(text))
-    }
-
-    fn from_list<S: SeqAccess<'a>>(mut list: S) -> Result<First<'a>, S::Error> {
-        let first = list.next_element()?.unwrap_or_default();
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(First(first))
-    }
-}
-
-impl<'a> FromAny<'a> for Names<'a> {
-    fn from_map<M: MapAccess<'a>>(mut map: M) -> Result<Names<'a>, M::Error> {
-        let mut english = None;
-        while let Some(key) = map.next_key::<&str>()? {
-            match key {
-                "en" => english = map.next_value::<Scalar>()?.text(),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
+/// A text itself, or the first text among a map's values of these keys.
+fn named<'a>(data: &mut Data<'a>, at: usize, keys: &[&[u8]]) -> Result<Option<&'a str>, Damage> {
+    match data.value(at)? {
+        Value::Text(octets) => Ok(Some(text(octets)?)),
+        Value::Map(mut map) => {
+            while let Some((key, at)) = data.next_entry(&mut map)? {
+                if keys.contains(&key)
+                    && let Value::Text(octets) = data.value(at)?
+                {
+                    return Ok(Some(text(octets)?));
                 }
             }
+            Ok(None)
         }
-        Ok(Names(english))
+        _ => Ok(None),
     }
 }
 
-/// Hands each kind of value to `T`'s [`FromAny`].
-struct Any<T>(PhantomData<T>);
-
-impl<'de, T: FromAny<'de>> Visitor<'de> for Any<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
+/// A name that says something: the text itself, or a map's `names.en` or `name`.
+fn title<'a>(data: &mut Data<'a>, at: usize) -> Result<Option<&'a str>, Damage> {
+    let names = find(data, at, &[b"names"])?;
+    let mut english = None;
+    if let Some(names) = names
+        && let Some(at) = find(data, names, &[b"en"])?
+        && let Value::Text(octets) = data.value(at)?
+    {
+        english = Some(text(octets)?);
     }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<T, E> {
-        Ok(T::from_text(text))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<T, E> {
-        Ok(T::from_number(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<T, E> {
-        Ok(T::from_number(number as f64))
-    }
-
-    fn visit_u128<E>(self, number: u128) -> Result<T, E> {
-        Ok(T::from_number(number as f64))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<T, E> {
-        Ok(T::from_number(number as f64))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<T, E> {
-        Ok(T::default())
-    }
-
-    fn visit_bytes<E>(self, _: &[u8]) -> Result<T, E> {
-        Ok(T::default())
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, list: S) -> Result<T, S::Error> {
-        T::from_list(list)
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
-        T::from_map(map)
-    }
+    let name = if english.is_some() { english } else { named(data, at, &[b"name"])? };
+    Ok(name.map(str::trim).filter(|name| !name.is_empty() && *name != "-"))
 }
 
-macro_rules! deserialize_any {
-    ($($type:ident)*) => {$(
-        impl<'de> Deserialize<'de> for $type<'de> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type<'de>, D::Error> {
-                deserializer.deserialize_any(Any(PhantomData))
+/// Where the value of the first of these keys stands, if this is a map that has one.
+fn find(data: &mut Data<'_>, at: usize, keys: &[&[u8]]) -> Result<Option<usize>, Damage> {
+    if let Value::Map(mut map) = data.value(at)? {
+        while let Some((key, at)) = data.next_entry(&mut map)? {
+            if keys.contains(&key) {
+                return Ok(Some(at));
             }
         }
-    )*};
+    }
+    Ok(None)
 }
 
-deserialize_any!(Record Item Scalar First Names);
+/// The first of a list; a lone text is its own list.
+fn first(data: &mut Data<'_>, at: usize) -> Result<Option<usize>, Damage> {
+    match data.value(at)? {
+        Value::List(mut list) => data.next_item(&mut list),
+        Value::Text(_) => Ok(Some(at)),
+        _ => Ok(None),
+    }
+}
+
+/// `CA` of `CA` and `US-CA`. Names of regions are no codes (ISO 3166-2: one to three letters
+/// or digits).
+fn subdivision(code: Option<&str>) -> Option<&str> {
+    let code = code?.trim();
+    let code = code.split_once('-').map_or(code, |(_, code)| code);
+    let fits = (1..=3).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());
+    fits.then_some(code)
+}
+
+fn parsed<T: FromStr>(text: Option<&str>) -> Option<T> {
+    text.and_then(|text| text.trim().parse().ok())
+}
+
+fn number(value: Value<'_>) -> Result<Option<f64>, Damage> {
+    Ok(match value {
+        Value::Text(octets) => parsed(Some(text(octets)?)),
+        Value::Number(number) => Some(number),
+        _ => None,
+    })
+}
+
+/// `64496`, `"64496"`, `"AS64496"`. Number 0 is reserved (RFC 7607): as good as none.
+fn asn(value: Value<'_>) -> Result<Option<u32>, Damage> {
+    let asn = match value {
+        Value::Text(octets) => text(octets)?.trim().trim_start_matches(['A', 'S', 'a', 's']).parse().ok(),
+        Value::Number(number) if (1.0..=f64::from(u32::MAX)).contains(&number) => Some(number as u32),
+        _ => None,
+    };
+    Ok(asn.filter(|&asn| asn != 0))
+}
+
+fn text(octets: &[u8]) -> Result<&str, Damage> {
+    std::str::from_utf8(octets).map_err(|_| Damage { reason: "a text that is no UTF-8", at: 0 })
+}
 
 #[cfg(test)]
 mod tests {
+    use super::super::places::Collector;
     use super::*;
+    use crate::model::Location;
 
-    /// Reads a record written as JSON: the same kinds of value, without a file around it.
+    /// Reads a record written as JSON, as a data section has it.
     fn read(json: &str) -> Location {
-        serde_json::from_str::<Record>(json).expect("a record").to_location()
+        read_as(json, Detail::ALL)
+    }
+
+    fn read_as(json: &str, wanted: Detail) -> Location {
+        let mut bytes = Vec::new();
+        encode(&serde_json::from_str(json).expect("JSON"), &mut bytes);
+        let record = Record::read(&mut Data::new(&bytes, 1000), 0, wanted).expect("a record");
+        let mut collector = Collector::new();
+        let number = collector.add_record(&record);
+        collector.finish(&[number]).location(0)
+    }
+
+    /// Texts, lists and maps below 29 octets or entries go by their control octet alone.
+    fn encode(value: &serde_json::Value, into: &mut Vec<u8>) {
+        use serde_json::Value as Json;
+        match value {
+            Json::String(text) => into.extend([&[2 << 5 | text.len() as u8], text.as_bytes()].concat()),
+            Json::Number(number) if number.is_u64() => {
+                into.extend([&[6 << 5 | 4], &(number.as_u64().expect("whole") as u32).to_be_bytes()[..]].concat());
+            }
+            Json::Number(number) => {
+                into.extend([&[3 << 5 | 8], &number.as_f64().expect("a number").to_be_bytes()[..]].concat());
+            }
+            Json::Bool(truth) => into.extend([u8::from(*truth), 7]),
+            Json::Null => into.extend([4 << 5]),
+            Json::Array(items) => {
+                into.extend([items.len() as u8, 4]);
+                items.iter().for_each(|item| encode(item, into));
+            }
+            Json::Object(entries) => {
+                into.push(7 << 5 | entries.len() as u8);
+                for (key, value) in entries {
+                    encode(&Json::from(key.as_str()), into);
+                    encode(value, into);
+                }
+            }
+        }
     }
 
     fn london() -> Location {
@@ -378,5 +309,20 @@ mod tests {
         for json in ["{}", "[]", "[[[1]]]", "7", "true", r#""GB""#] {
             assert_eq!(read(json), Location::default(), "{json}");
         }
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_passed_over() {
+        let json = r#"{"city": {"names": {"en": "London"}}, "continent": {"code": "EU"}, "country": {"iso_code": "GB"},
+            "location": {"latitude": 51.5142, "longitude": -0.0931}, "traits": {"autonomous_system_number": 20712},
+            "subdivisions": [{"iso_code": "ENG"}]}"#;
+        let country =
+            Location { continent: Some(Continent::Europe), country: "GB".parse().ok(), ..Location::default() };
+        assert_eq!(read_as(json, Detail::COUNTRIES), country);
+        let operators = Detail { operators: true, ..Detail::COUNTRIES };
+        assert_eq!(read_as(json, operators), Location { asn: Some(20712), ..country.clone() });
+        let subdivisions = Detail { subdivisions: true, ..Detail::COUNTRIES };
+        assert_eq!(read_as(json, subdivisions), Location { subdivision: Some("ENG".into()), ..country });
+        assert_eq!(read_as(json, Detail::ALL), london());
     }
 }

@@ -35,7 +35,7 @@ pub fn refine(atlas: &Atlas, networks: &[Prefix]) -> Atlas {
     let base = |place: u32| atlas.unrefined(PlaceId(place));
     let v4 = atlas.v4.steps(base).zip(&own_v4, |place, network| numbers.of(place, network));
     let v6 = atlas.v6.steps(base).zip(&own_v6, |place, network| numbers.of(place, network));
-    assemble(&v4, &v6, atlas.places.clone(), numbers.refined.into(), atlas.summary.databases.clone())
+    assemble(v4, v6, atlas.places.clone(), numbers.refined.into(), atlas.summary.clone())
 }
 
 /// Each once, in ascending order.

@@ -22,7 +22,10 @@ pub trait Address: Copy + Ord + Default {
     /// This address with the bit at `depth` set; 0 is the most significant. `depth < BITS`.
     fn with_bit(self, depth: u8) -> Self;
 
-    fn to_ip(self) -> IpAddr;
+    fn to_u128(self) -> u128;
+
+    /// The lowest [`Address::BITS`] bits of a number.
+    fn from_u128(number: u128) -> Self;
 }
 
 impl Address for u32 {
@@ -36,8 +39,12 @@ impl Address for u32 {
         self | (1 << (31 - depth))
     }
 
-    fn to_ip(self) -> IpAddr {
-        IpAddr::V4(self.into())
+    fn to_u128(self) -> u128 {
+        self.into()
+    }
+
+    fn from_u128(number: u128) -> u32 {
+        number as u32
     }
 }
 
@@ -52,8 +59,12 @@ impl Address for u128 {
         self | (1 << (127 - depth))
     }
 
-    fn to_ip(self) -> IpAddr {
-        IpAddr::V6(self.into())
+    fn to_u128(self) -> u128 {
+        self
+    }
+
+    fn from_u128(number: u128) -> u128 {
+        number
     }
 }
 
@@ -87,12 +98,30 @@ impl<A: Address> Steps<A> {
         &self.ranges
     }
 
-    pub fn map(&mut self, mut change: impl FnMut(u32) -> u32) {
-        let mut changed = Steps::constant(0);
-        for &(start, value) in &self.ranges {
-            changed.push(start, change(value));
+    /// Gives each value a number of its own: `number` must never give two values the same one.
+    pub fn renumber(&mut self, mut number: impl FnMut(u32) -> u32) {
+        self.ranges.iter_mut().for_each(|range| range.1 = number(range.1));
+    }
+
+    /// This value from `first` to `last`, whatever it was there.
+    pub fn set(&mut self, first: A, last: A, value: u32) {
+        let from = self.ranges.partition_point(|range| range.0 < first);
+        let to = self.ranges.partition_point(|range| range.0 <= last);
+        let after = last.next().zip(self.ranges[..to].last().map(|range| range.1));
+        // What follows may begin there anyway, and goes on as it was.
+        let after = after.filter(|&(start, _)| self.ranges.get(to).is_none_or(|range| range.0 != start));
+        let mut tail = Steps { ranges: self.ranges[..from].last().copied().into_iter().collect() };
+        let kept = from - tail.ranges.len();
+        tail.push(first, value);
+        after.into_iter().for_each(|(start, value)| tail.push(start, value));
+        let mut to = to;
+        // A neighbour that has become alike is one range with it.
+        if after.is_none()
+            && self.ranges.get(to).is_some_and(|next| tail.ranges.last().is_some_and(|last| last.1 == next.1))
+        {
+            to += 1;
         }
-        *self = changed;
+        self.ranges.splice(kept..to, tail.ranges);
     }
 
     /// What `combine` makes of the values of both, everywhere.
@@ -182,6 +211,24 @@ mod tests {
             assert_eq!(Steps::of_prefixes(prefixes.clone(), 0).ranges(), expected);
         }
         assert_eq!(Steps::<u128>::of_prefixes(Vec::new(), 7).ranges(), [(0, 7)]);
+    }
+
+    #[test]
+    fn setting_a_range_leaves_the_others_as_they_were() {
+        let base = Steps::of_prefixes(vec![(10u32, 19, 1), (30, 39, 2)], 0);
+        let set = |first, last, value| {
+            let mut steps = base.clone();
+            steps.set(first, last, value);
+            let own = Steps::of_prefixes(vec![(first, last, value)], u32::MAX);
+            assert_eq!(steps, base.zip(&own, |around, own| if own == u32::MAX { around } else { own }));
+            steps.ranges().to_vec()
+        };
+        assert_eq!(set(12, 15, 5), [(0, 0), (10, 1), (12, 5), (16, 1), (20, 0), (30, 2), (40, 0)]);
+        for first in [0, 5, 9, 10, 11, 19, 20, 29, 30, 39, 40, 41, u32::MAX] {
+            for last in [0, 5, 9, 10, 11, 19, 20, 29, 30, 39, 40, 41, u32::MAX].into_iter().filter(|&l| l >= first) {
+                (0..4).for_each(|value| drop(set(first, last, value)));
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The compiled tables: an address in; its place and the widest prefix of that place out.
+//! The tables queries ask: an address in; its place (or group of places) and the widest prefix of that out.
 //!
 //! Maximal ranges stand in blocks of one cache line, starts beside places. An index by the upper
 //! bits narrows the search to a few blocks, the first starts of blocks to one; so a lookup waits
@@ -48,18 +48,6 @@ impl Table4 {
 
     pub fn ranges(&self) -> usize {
         self.ranges.count
-    }
-
-    /// The same addresses with other values, given by place; neighbours that become alike are one.
-    pub fn regrouped(&self, group_of: impl FnMut(u32) -> u32) -> Table4 {
-        Table4::new(&self.steps(group_of))
-    }
-
-    /// What this is a table of, with values given by place.
-    pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<u32> {
-        let mut steps = Steps::constant(0);
-        self.ranges.for_each(|start, place| steps.push(start, value_of(place)));
-        steps
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -116,27 +104,6 @@ impl Table6 {
 
     pub fn ranges(&self) -> usize {
         self.ranges.count + self.fine_starts.len()
-    }
-
-    /// The same addresses with other values, given by place; neighbours that become alike are one.
-    pub fn regrouped(&self, group_of: impl FnMut(u32) -> u32) -> Table6 {
-        Table6::new(&self.steps(group_of))
-    }
-
-    /// What this is a table of, with values given by place.
-    pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<u128> {
-        let mut steps = Steps::constant(0);
-        self.ranges.for_each(|upper, place| {
-            let upper = u128::from(upper) << 64;
-            if place & FINE == 0 {
-                return steps.push(upper, value_of(place));
-            }
-            let number = (place & !FINE) as usize;
-            for at in self.fine[number] as usize..self.fine[number + 1] as usize {
-                steps.push(upper | u128::from(self.fine_starts[at]), value_of(self.fine_places[at]));
-            }
-        });
-        steps
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -246,16 +213,6 @@ impl<K: Key, const N: usize> Ranges<K, N> {
         let at = last_up_to(&block.starts[..used], key);
         let next = block.starts[..used].get(at + 1).or_else(|| self.firsts.get(number + 1));
         (block.places[at], scope_within(key, block.starts[at], next))
-    }
-
-    /// Every range's start and place, ascending.
-    fn for_each(&self, mut visit: impl FnMut(K, u32)) {
-        for (number, block) in self.blocks.iter().enumerate() {
-            let used = N.min(self.count - number * N);
-            for (&start, &place) in block.starts[..used].iter().zip(&block.places) {
-                visit(start, place);
-            }
-        }
     }
 
     /// The first and the last block in which the range of a key may stand.

@@ -185,6 +185,59 @@ fn refining_again_starts_from_the_base() {
     }
 }
 
+/// What of a location an atlas of this detail keeps.
+fn limited(location: Location, detail: Detail) -> Location {
+    Location {
+        subdivision: location.subdivision.filter(|_| detail.subdivisions),
+        city: location.city.filter(|_| detail.positions),
+        coordinates: location.coordinates.filter(|_| detail.positions),
+        asn: location.asn.filter(|_| detail.operators),
+        ..location
+    }
+}
+
+#[test]
+fn less_detail_says_the_same_of_what_it_tells_and_takes_less() {
+    let rows = "10.0.0.0/10,,DE,BE,Berlin,52.52,13.4,64500\n10.64.0.0/10,,DE,BE,Potsdam,52.4,13.06,64501\n\
+        10.128.0.0/10,,DE,HH,Hamburg,53.55,10.0,64500\n10.192.0.0/10,,FR,,Paris,48.9,2.3,\n2001:db8::/32,,DE,BE,,,,\n\
+        11.0.0.0/9,,,,Somewhere,1,2,\n";
+    let more =
+        "10.0.0.0/8,,US,NY,,,,64502\n11.0.0.0/8,,KR,11,,,,64502\n12.0.0.0/9,,,,,,,64503\n12.128.0.0/9,,KR,,,,,\n";
+    let databases = [database(rows), database(more)];
+    let own = [(prefix("10.1.0.0/16"), Location { city: Some("Home".into()), ..country("SE") })];
+    let whole = Atlas::build(&databases, &own).expect("an atlas");
+    let flags = [false, true];
+    for (subdivisions, positions, operators) in
+        flags.into_iter().flat_map(|a| flags.into_iter().flat_map(move |b| flags.map(|c| (a, b, c))))
+    {
+        let detail = Detail { subdivisions, positions, operators };
+        let atlas = Atlas::build_for(detail, &databases, &own).expect("an atlas");
+        assert_eq!(atlas.summary().detail, detail);
+        for address in [
+            "9.0.0.0",
+            "10.0.0.0",
+            "10.64.0.0",
+            "10.128.0.0",
+            "10.192.0.0",
+            "11.0.0.0",
+            "11.128.0.0",
+            "12.0.0.0",
+            "12.128.0.0",
+            "13.0.0.0",
+            "2001:db8::",
+            "::ffff:10.0.0.1",
+        ] {
+            assert_eq!(located(&atlas, address), limited(located(&whole, address), detail), "{address} {detail:?}");
+        }
+        assert_eq!(located(&atlas, "10.1.2.3").city.as_deref(), Some("Home"));
+        assert_eq!(atlas.places().skip(1).filter(|&place| atlas.location(place) == Location::default()).count(), 0);
+    }
+    let countries = Atlas::build_for(Detail::COUNTRIES, &databases, &own).expect("an atlas");
+    assert_eq!(countries.locate(ip("10.100.0.0")).scope, 10); // as far as the network of its own allows
+    assert_eq!(countries.locate(ip("10.130.0.0")).scope, 10);
+    assert!(countries.summary().ranges_v4 < whole.summary().ranges_v4);
+}
+
 #[test]
 fn a_database_that_says_nothing_of_places_is_refused() {
     let mut writer = mmdb_writer::Writer::builder("Some-Domain").build();

@@ -96,7 +96,7 @@ impl Lookup {
 
     fn atlas(&self) -> Outcome<Atlas> {
         if !self.demo && self.database.is_empty() {
-            let prepared = FileSource::new(&self.file.config).prepare();
+            let prepared = FileSource::new(&self.file.config).prepare_whole();
             let other = "or look elsewhere: --config FILE, --database FILE, --demo";
             return prepared.map(|prepared| prepared.atlas).map_err(|failure| failure.help(other));
         }

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
+use crate::control::memory;
 use crate::daemon::Daemon;
 use crate::daemon::privileged::Privileged;
 
@@ -37,6 +38,7 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(self, log: Option<LogLevel>) -> Outcome {
+        memory::keep_large_blocks_apart();
         log::start(log, "info")?;
         let source = FileSource::new(&self.file.config);
         // Before there are threads: each has its own privileges.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::atlas::{Atlas, AtlasSummary, Database};
 use crate::control::config::{self, Loaded};
-use crate::control::reload::{ConfigSource, Prepared, prepare};
+use crate::control::reload::{ConfigSource, Prepared, prepare, prepare_whole};
 use crate::model::{Location, Prefix};
 
 use super::output::Failure;
@@ -21,11 +21,20 @@ impl FileSource {
 
     /// Everything loaded, or every mistake with its excerpt.
     pub fn prepare(&self) -> Result<Prepared, Failure> {
-        prepare(self).map_err(|mistakes| match config::load(&self.path) {
+        prepare(self).map_err(|mistakes| self.shown(mistakes))
+    }
+
+    /// The same, with all that databases say of places, needed or not.
+    pub fn prepare_whole(&self) -> Result<Prepared, Failure> {
+        prepare_whole(self).map_err(|mistakes| self.shown(mistakes))
+    }
+
+    fn shown(&self, mistakes: Vec<String>) -> Failure {
+        match config::load(&self.path) {
             // Read once more, for the excerpts.
             Err(diagnostics) => Failure::of_files(&diagnostics),
             Ok(_) => Failure::all(mistakes),
-        })
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`switches`]: which stages they switched services to, kept likewise
 //! - [`keep`]: how files survive a crash
+//! - [`memory`]: what loads take goes back to the system
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `calm_log`: why answers are not what the probes alone would make them
 //! - [`mod@what_if`]: what would follow from changes nobody has made
@@ -22,6 +23,7 @@ pub mod diagnostic;
 pub mod geoip;
 pub mod keep;
 pub mod load_report;
+pub mod memory;
 pub mod overrides;
 pub mod probe;
 pub mod reload;

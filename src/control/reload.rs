@@ -16,12 +16,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::atlas::{Atlas, Database};
+use crate::atlas::{Atlas, Database, Detail};
 use crate::model::{Location, Model, Prefix};
+use crate::steer::need;
 
 use super::config::{Config, Loaded};
 use super::geoip::{self, Seen, Watch};
 use super::load_report::Scraper;
+use super::memory;
 use super::probe::Prober;
 use super::writer::{Command, Replacement};
 
@@ -70,16 +72,36 @@ pub struct Prepared {
     pub databases: Seen,
 }
 
-/// Loads configuration and databases. Blocks: seconds for large databases.
+/// Loads configuration, and of databases what it needs. Blocks: up to a second for large databases.
 pub fn prepare(source: &dyn ConfigSource) -> Result<Prepared, Vec<String>> {
     let loaded = source.load()?;
+    let detail = detail_of(&loaded.config, &loaded.model);
+    with_atlas(source, loaded, detail)
+}
+
+/// The same, with all that the databases say, needed or not.
+pub fn prepare_whole(source: &dyn ConfigSource) -> Result<Prepared, Vec<String>> {
+    with_atlas(source, source.load()?, Detail::ALL)
+}
+
+/// How closely it must be known where clients are: for decisions, and for what browsers measure.
+fn detail_of(config: &Config, model: &Model) -> Detail {
+    if config.listen.rum.is_some() { Detail::ALL } else { need::detail_of(model) }
+}
+
+fn with_atlas(source: &dyn ConfigSource, loaded: Loaded, detail: Detail) -> Result<Prepared, Vec<String>> {
     let databases = Seen::now(&loaded.config.geoip.databases);
-    let atlas = build_atlas(source, &loaded.config, &loaded.model.networks).map_err(|mistake| vec![mistake])?;
+    let atlas = build_atlas(source, &loaded.config, &loaded.model.networks, detail).map_err(|mistake| vec![mistake])?;
     Ok(Prepared { loaded, atlas, databases })
 }
 
-fn build_atlas(source: &dyn ConfigSource, config: &Config, networks: &[(Prefix, Location)]) -> Result<Atlas, String> {
-    Atlas::build(&source.databases(config)?, networks).map_err(|error| error.to_string())
+fn build_atlas(
+    source: &dyn ConfigSource,
+    config: &Config,
+    networks: &[(Prefix, Location)],
+    detail: Detail,
+) -> Result<Atlas, String> {
+    Atlas::build_for(detail, &source.databases(config)?, networks).map_err(|error| error.to_string())
 }
 
 /// Owns what follows the configuration: probes, load reports, the watch on databases.
@@ -87,6 +109,7 @@ pub struct Reloader {
     source: Arc<dyn ConfigSource>,
     config: Config,
     networks: Vec<(Prefix, Location)>,
+    detail: Detail,
     prober: Prober,
     scraper: Scraper,
     commands: mpsc::Sender<Command>,
@@ -111,7 +134,8 @@ impl Reloader {
         let watch = watch_databases(databases);
         let status = LoadStatus { at: SystemTime::now(), mistakes: Vec::new() };
         let status = Arc::new(ArcSwap::from_pointee(status));
-        Reloader { source, config, networks: model.networks.clone(), prober, scraper, commands, status, watch }
+        let (networks, detail) = (model.networks.clone(), detail_of(&config, model));
+        Reloader { source, config, networks, detail, prober, scraper, commands, status, watch }
     }
 
     pub fn status(&self) -> Arc<ArcSwap<LoadStatus>> {
@@ -132,8 +156,12 @@ impl Reloader {
                     let outcome = self.reload().await;
                     // Whoever asked may have gone; the log has it all the same.
                     let _ = reply.send(outcome);
+                    memory::give_back();
                 }
-                () = databases_changed(&mut self.watch) => self.renew_atlas().await,
+                () = databases_changed(&mut self.watch) => {
+                    self.renew_atlas().await;
+                    memory::give_back();
+                }
             }
         }
     }
@@ -174,7 +202,7 @@ impl Reloader {
             warnings: diagnostics.iter().map(|diagnostic| diagnostic.to_string()).collect(),
             needs_restart,
         };
-        self.networks = model.networks.clone();
+        (self.networks, self.detail) = (model.networks.clone(), detail_of(&config, &model));
         let nsid = config.nsid.clone().unwrap_or_default();
         let replacement = Replacement { model: model.clone(), atlas, nsid, seed: config.seed };
         self.tell(|reply| Command::Replace { replacement: Box::new(replacement), reply }).await;
@@ -188,8 +216,9 @@ impl Reloader {
     }
 
     async fn renew_atlas(&mut self) {
-        let (source, config, networks) = (self.source.clone(), self.config.clone(), self.networks.clone());
-        match tokio::task::spawn_blocking(move || build_atlas(&*source, &config, &networks)).await {
+        let (source, config) = (self.source.clone(), self.config.clone());
+        let (networks, detail) = (self.networks.clone(), self.detail);
+        match tokio::task::spawn_blocking(move || build_atlas(&*source, &config, &networks, detail)).await {
             Ok(Ok(atlas)) => {
                 let places = atlas.place_count();
                 self.tell(|reply| Command::Atlas { atlas: Box::new(atlas), reply }).await;

@@ -7,9 +7,10 @@ use crate::steer::decide::Seen;
 
 use super::counters::{Counters, DropReason, Event, QueryTypeGroup};
 use super::respond::{Asked, Outcome, respond};
+use super::shortcut;
 use super::transport::{Client, Transport};
 use super::wire::Rcode;
-use super::wire::edns::{Edns, MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
+use super::wire::edns::{MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
 use super::wire::query::{Problem, Query, Question, read};
 use super::wire::response::Response;
 use super::wire::tsig::Tsig;
@@ -19,6 +20,20 @@ use super::wire::tsig::Tsig;
 /// `out` should hold 1,232 octets for UDP and 65,535 for TCP; a shorter one only makes
 /// truncation likelier.
 pub fn answer(snapshot: &Snapshot, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+    match shortcut::answer(snapshot, packet, client, out, counters) {
+        Some(length) => length,
+        None => answer_at_length(snapshot, packet, client, out, counters),
+    }
+}
+
+/// As [`answer`], but nothing is copied that could be written: for tests that compare the two.
+pub fn answer_at_length(
+    snapshot: &Snapshot,
+    packet: &[u8],
+    client: Client,
+    out: &mut [u8],
+    counters: &Counters,
+) -> usize {
     let (query, problem) = read(packet);
     let refusal = match problem {
         Some(Problem::Short) => return silent(counters, DropReason::Short),
@@ -42,7 +57,7 @@ fn answer_question(
     out: &mut [u8],
     counters: &Counters,
 ) -> usize {
-    count_question(question, query, counters);
+    count_question(question.qtype, query.edns.is_some_and(|edns| edns.subnet.is_some()), counters);
     // "If a non-forwarding server does not recognize the key or algorithm used by the client [...]
     // the server MUST generate an error response with RCODE 9 (NOTAUTH) and TSIG ERROR 17 (BADKEY)"
     // (RFC 8945 section 5.2.1): there are no keys here.
@@ -65,7 +80,9 @@ fn answer_question(
         nsid,
     });
     let reserved = opt.as_ref().map_or(0, ResponseOpt::octets);
-    let Some(mut response) = Response::begin(out, Some(question), limit(client, query.edns), reserved) else {
+    let Some(mut response) =
+        Response::begin(out, Some(question), limit(client, query.edns.map(|edns| edns.udp_payload)), reserved)
+    else {
         return 0; // a buffer too small for a header: the transport's mistake
     };
     let asked = Asked {
@@ -93,7 +110,7 @@ fn refuse(query: &Query<'_>, rcode: Rcode, client: Client, out: &mut [u8], count
     });
     let tsig = query.tsig.filter(|_| rcode == Rcode::NotAuth);
     let reserved = opt.as_ref().map_or(0, ResponseOpt::octets) + tsig.as_ref().map_or(0, Tsig::octets);
-    let limit = limit(client, query.edns);
+    let limit = limit(client, query.edns.map(|edns| edns.udp_payload));
     // With the longest of names a TSIG record may not fit 512 octets: such a query gets no response.
     let Some(response) = Response::begin(out, query.question.as_ref(), limit, reserved) else { return 0 };
     count_response(rcode, false, counters);
@@ -101,11 +118,12 @@ fn refuse(query: &Query<'_>, rcode: Rcode, client: Client, out: &mut [u8], count
 }
 
 /// How long a response may be: over UDP what the asker takes, within what does not fragment.
-fn limit(client: Client, edns: Option<Edns>) -> usize {
-    let octets = match (client.transport, edns) {
+/// `udp_payload` is what the asker says in EDNS.
+pub(super) fn limit(client: Client, udp_payload: Option<u16>) -> usize {
+    let octets = match (client.transport, udp_payload) {
         (Transport::Tcp, _) => u16::MAX,
         (Transport::Udp, None) => MIN_UDP_PAYLOAD,
-        (Transport::Udp, Some(edns)) => edns.udp_payload.clamp(MIN_UDP_PAYLOAD, UDP_PAYLOAD),
+        (Transport::Udp, Some(udp_payload)) => udp_payload.clamp(MIN_UDP_PAYLOAD, UDP_PAYLOAD),
     };
     usize::from(octets)
 }
@@ -115,19 +133,19 @@ fn silent(counters: &Counters, reason: DropReason) -> usize {
     0
 }
 
-fn count_question(question: &Question<'_>, query: &Query<'_>, counters: &Counters) {
-    counters.add(Event::QueryType(match question.qtype {
+pub(super) fn count_question(qtype: RecordType, has_subnet: bool, counters: &Counters) {
+    counters.add(Event::QueryType(match qtype {
         RecordType::A => QueryTypeGroup::A,
         RecordType::AAAA => QueryTypeGroup::Aaaa,
         RecordType::HTTPS => QueryTypeGroup::Https,
         _ => QueryTypeGroup::Other,
     }));
-    if query.edns.is_some_and(|edns| edns.subnet.is_some()) {
+    if has_subnet {
         counters.add(Event::Ecs);
     }
 }
 
-fn count_response(rcode: Rcode, truncated: bool, counters: &Counters) {
+pub(super) fn count_response(rcode: Rcode, truncated: bool, counters: &Counters) {
     counters.add(Event::Response(rcode as u16));
     if truncated {
         counters.add(Event::Truncated);

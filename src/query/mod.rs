@@ -7,6 +7,7 @@
 //!
 //! - [`answer()`]: the whole journey, sans I/O
 //! - [`wire`]: parsing queries, writing responses
+//! - [`shortcut`]: what is usual, copied from what is ready
 //! - [`respond`]: RFC 1034 section 4.3.2 over the snapshot's names
 //! - [`service`]: the answers that depend on who asks
 //! - [`counters`], [`demand`]: what happened, in numbers; which clients were sent where, in samples
@@ -17,8 +18,9 @@ pub mod counters;
 pub mod demand;
 pub mod respond;
 pub mod service;
+mod shortcut;
 pub mod transport;
 pub mod wire;
 
-pub use answer::answer;
+pub use answer::{answer, answer_at_length};
 pub use transport::{Client, Transport};

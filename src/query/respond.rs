@@ -6,12 +6,14 @@
 use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
 use crate::state::Snapshot;
+use crate::state::index::LowerName;
 use crate::state::names::{EncodedSet, Found, Node, NodeId};
+use crate::state::sections;
 use crate::steer::decide::Seen;
 
 use super::counters::Counters;
 use super::service;
-use super::wire::query::{LowerName, Question};
+use super::wire::query::Question;
 use super::wire::response::{Full, Owner, QUESTION_OWNER, Response, Section};
 use super::wire::{HEADER_OCTETS, Rcode};
 
@@ -45,12 +47,13 @@ pub fn respond(snapshot: &Snapshot, asked: &Asked<'_>, response: &mut Response<'
         snapshot,
         asked,
         counters,
-        name: asked.question.name(),
+        name: LowerName::new(),
         owner: QUESTION_OWNER,
         aliases: 0,
         owners: [HEADER_OCTETS as u16; MAX_ALIASES + 1],
         outcome: Outcome { rcode: Rcode::NoError, authoritative: true, scope: 0 },
     };
+    walk.name.read(asked.question.name()); // one whole name, or it were no question
     loop {
         match walk.step(response) {
             Ok(Step::Again) => {}
@@ -90,7 +93,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn step(&mut self, response: &mut Response<'_>) -> Result<Step, Full> {
         let names = &self.snapshot.names;
-        match names.find(self.name.as_wire()) {
+        match names.find(&self.name) {
             Found::Outside if self.aliases > 0 => Ok(Step::Done(Rcode::NoError)),
             Found::Outside => {
                 self.outcome.authoritative = false;
@@ -162,8 +165,7 @@ impl<'a> Walk<'a> {
         }
         match node.set(qtype) {
             Some(set) => {
-                response.set(Section::Answer, self.owner, set)?;
-                self.offer_addresses(set, response);
+                sections::data(&self.snapshot.names, set, self.owner, response)?;
                 Ok(Step::Done(Rcode::NoError))
             }
             None => self.negative(node, Rcode::NoError, response),
@@ -182,10 +184,9 @@ impl<'a> Walk<'a> {
         let visited = self.owners.iter().take(self.aliases + 1).any(|&owner| response.has_name_at(owner, target));
         self.aliases += 1;
         let known = u16::try_from(offset).ok().filter(|offset| *offset < 0x4000 && !visited);
-        match (LowerName::read(target), known, self.owners.get_mut(self.aliases)) {
-            (Some(name), Some(offset), Some(owner)) => {
+        match (self.name.read(target), known, self.owners.get_mut(self.aliases)) {
+            (Some(_), Some(offset), Some(owner)) => {
                 *owner = offset;
-                self.name = name;
                 self.owner = Owner::At(offset);
                 Step::Again
             }
@@ -218,18 +219,12 @@ impl<'a> Walk<'a> {
         Ok(self.follow(place, begin, response))
     }
 
-    /// NS of a zone cut with its glue. Without the glue a resolver cannot go on, so what does not
-    /// fit is truncation (RFC 9471 section 3.1).
+    /// What delegates a name.
     fn referral(&mut self, cut: &Node, response: &mut Response<'_>) -> Result<Step, Full> {
         if self.aliases == 0 {
             self.outcome.authoritative = false;
         }
-        if let Some(ns) = cut.set(RecordType::NS) {
-            response.set(Section::Authority, Owner::Name(cut.name().as_wire()), ns)?;
-            for &id in &ns.additional {
-                self.addresses(id, response)?;
-            }
-        }
+        sections::referral(&self.snapshot.names, cut, response)?;
         Ok(Step::Done(Rcode::NoError))
     }
 
@@ -238,9 +233,7 @@ impl<'a> Walk<'a> {
         self.negative_for(u32::MAX, node, rcode, response)
     }
 
-    /// As [`Walk::negative`], for this many seconds at most: "The TTL of this record is set from the
-    /// minimum of the MINIMUM field of the SOA record and the TTL of the SOA itself" (RFC 2308 section
-    /// 3), and resolvers keep the answer that long.
+    /// As [`Walk::negative`], for this many seconds at most.
     pub(super) fn negative_for(
         &self,
         ttl: u32,
@@ -248,33 +241,8 @@ impl<'a> Walk<'a> {
         rcode: Rcode,
         response: &mut Response<'_>,
     ) -> Result<Step, Full> {
-        let names = &self.snapshot.names;
-        if let Some(soa) = names.negative_soa(node) {
-            for rdata in &soa.rdatas {
-                let origin = Owner::Name(names.origin(node));
-                response.encoded(Section::Authority, origin, soa.rtype, soa.ttl.min(ttl), rdata)?;
-            }
-        }
+        sections::negative(&self.snapshot.names, node, ttl, response)?;
         Ok(Step::Done(rcode))
-    }
-
-    /// Addresses that go with an answer, as far as they fit.
-    fn offer_addresses(&self, set: &EncodedSet, response: &mut Response<'_>) {
-        for &id in &set.additional {
-            if self.addresses(id, response).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn addresses(&self, id: NodeId, response: &mut Response<'_>) -> Result<(), Full> {
-        let node = self.snapshot.names.node(id);
-        for rtype in [RecordType::A, RecordType::AAAA] {
-            if let Some(set) = node.set(rtype) {
-                response.set(Section::Additional, Owner::Name(node.name().as_wire()), set)?;
-            }
-        }
-        Ok(())
     }
 
     /// Narrows how widely the answer may be shared.

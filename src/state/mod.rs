@@ -1,6 +1,10 @@
 //! What queries are answered from: one immutable [`Snapshot`], swapped as one.
 //!
 //! - [`names`]: the table of names, with records encoded for the wire
+//! - [`index`]: names found by their hash
+//! - [`encode`]: records written as they stand in a message
+//! - [`sections`]: which records make up an answer
+//! - [`ready`]: answers made ready, to be copied
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`switches`]: which stages operators switched services to
@@ -8,9 +12,13 @@
 //! - [`planning`]: when it plans ahead, and from what
 
 pub mod calm;
+pub mod encode;
+pub mod index;
 pub mod names;
 pub mod planning;
 pub mod publisher;
+pub mod ready;
+pub mod sections;
 pub mod snapshot;
 pub mod switches;
 

@@ -1,24 +1,32 @@
-//! Every name that is served, in one table: found by one hash of the lower-cased wire name.
+//! Every name that is served, in one table: found by the hash of the lower-cased wire name.
 //!
 //! Comes from the model's zones and services, once per load; a query then reads. Names that exist
 //! only because something is below them (empty non-terminals, RFC 4592 section 2.2.2) stand in
 //! the table too, so a name's closest encloser is the longest suffix that is in it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::model::{Model, Name, RecordType, RrSet, ServiceId, Zone};
 
+use super::index::{Index, LowerName, NameHash};
+use super::ready::{Ready, Spot};
+
 /// Indexes the table it came from, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeId(u32);
+pub struct NodeId(pub(super) u32);
 
 /// All names of all zones.
 #[derive(Debug, Default)]
 pub struct NameTable {
     nodes: Vec<Node>,
-    by_name: HashMap<Box<[u8]>, NodeId, BuildHasherDefault<WireHasher>>,
+    /// To nodes while they are made, then to spots.
+    index: Index,
     zones: Vec<ZoneTop>,
+    ready: Ready,
+    /// How many labels the longest name has.
+    deepest: usize,
+    /// How many labels origins have: the fewest, and the most.
+    origins: (usize, usize),
 }
 
 /// What a query needs of a zone besides its nodes.
@@ -63,24 +71,26 @@ pub struct EncodedRdata {
 
 /// What a name was found to be.
 #[derive(Clone, Copy, Debug)]
-pub enum Found {
+pub enum Found<T> {
     /// The name itself is in the table.
-    Exact(NodeId),
+    Exact(T),
     /// It is not; the closest encloser is, and this is how many of the name's octets are in front.
-    Below { encloser: NodeId, prefix_octets: usize },
+    Below { encloser: T, prefix_octets: usize },
     /// No zone here holds it.
     Outside,
 }
 
 impl NameTable {
     pub fn build(model: &Model) -> NameTable {
-        let mut table = NameTable::default();
+        let mut table = NameTable { origins: (usize::MAX, 0), ..NameTable::default() };
         let origins = model.zones.iter().enumerate().map(|(index, zone)| (zone.origin.clone(), index as u32)).collect();
         for (index, zone) in model.zones.iter().enumerate() {
             table.zones.push(ZoneTop {
                 origin: zone.origin.to_lowercase().as_wire().into(),
                 negative_soa: negative_soa(zone),
             });
+            let labels = zone.origin.label_count();
+            table.origins = (table.origins.0.min(labels), table.origins.1.max(labels));
             table.add_zone(index as u32, model, &origins);
         }
         table.join_nested_zones(model, &origins);
@@ -88,6 +98,7 @@ impl NameTable {
         table.link_wildcards();
         table.link_cuts();
         table.link_additional();
+        table.make_ready();
         table
     }
 
@@ -104,21 +115,62 @@ impl NameTable {
         self.nodes.is_empty()
     }
 
-    /// Finds a whole uncompressed wire name in lower case.
-    pub fn find(&self, lower: &[u8]) -> Found {
-        if let Some(&id) = self.by_name.get(lower) {
-            return Found::Exact(id);
+    /// Finds a name.
+    pub fn find(&self, name: &LowerName) -> Found<NodeId> {
+        match self.find_spot(name) {
+            Found::Exact(spot) => Found::Exact(spot.node()),
+            Found::Below { encloser, prefix_octets } => Found::Below { encloser: encloser.node(), prefix_octets },
+            Found::Outside => Found::Outside,
         }
-        let mut at = 0;
-        while let Some(&len) = lower.get(at)
-            && len != 0
+    }
+
+    /// Finds a name, with what is ready for it.
+    #[inline]
+    pub fn find_spot(&self, name: &LowerName) -> Found<Spot<'_>> {
+        let labels = name.labels();
+        if labels <= self.deepest
+            && let Some(spot) = self.spot_of(name, labels, name.hash_of_last(labels))
         {
-            at += 1 + usize::from(len);
-            if let Some(&encloser) = lower.get(at..).and_then(|suffix| self.by_name.get(suffix)) {
-                return Found::Below { encloser, prefix_octets: at };
+            return Found::Exact(spot);
+        }
+        self.find_encloser(name)
+    }
+
+    /// From the top down: below an origin every name exists down to the closest encloser, so the first
+    /// that is missing ends the search. Nobody's many labels cost more than the deepest name has.
+    fn find_encloser(&self, name: &LowerName) -> Found<Spot<'_>> {
+        let (fewest, most) = self.origins;
+        let above = name.labels().min(self.deepest + 1);
+        if fewest >= above {
+            return Found::Outside;
+        }
+        let mut found = Found::Outside;
+        let mut hash = name.hash_of_last(fewest);
+        for labels in fewest..above {
+            if labels > fewest {
+                hash = name.lengthened(hash, labels);
+            }
+            match self.spot_of(name, labels, hash) {
+                Some(encloser) => found = Found::Below { encloser, prefix_octets: name.start_of_last(labels) },
+                None if labels < most && matches!(found, Found::Outside) => {}
+                None => break,
             }
         }
-        Found::Outside
+        found
+    }
+
+    /// The spot of the name's last so many labels.
+    #[inline]
+    fn spot_of(&self, name: &LowerName, labels: usize, hash: NameHash) -> Option<Spot<'_>> {
+        let wire = name.last(labels);
+        let is = |at| self.ready.spot(at).is_some_and(|spot| spot.name() == wire);
+        self.index.find(hash, is).and_then(|at| self.ready.spot(at))
+    }
+
+    /// What is ready for spots.
+    #[inline]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
     }
 
     /// The SOA that proves a negative answer for names in this node's zone.
@@ -133,7 +185,7 @@ impl NameTable {
 
     /// The service at a name, for tools that know it by text.
     pub fn service_at(&self, name: &Name) -> Option<ServiceId> {
-        match self.find(name.to_lowercase().as_wire()) {
+        match self.find(&LowerName::of(name)) {
             Found::Exact(id) => self.node(id).service,
             Found::Below { encloser, .. } => self.node(self.node(encloser).wildcard?).service,
             Found::Outside => None,
@@ -167,21 +219,36 @@ impl NameTable {
 
     /// The node of a name, made with its empty non-terminals if need be.
     fn ensure(&mut self, zone: u32, of: &Zone, name: &Name) -> NodeId {
-        let key: Box<[u8]> = name.to_lowercase().as_wire().into();
-        if let Some(&id) = self.by_name.get(&key) {
+        let lower = LowerName::of(name);
+        let labels = lower.labels();
+        let hash = lower.hash_of_last(labels);
+        if let Some(id) = self.known(&lower, labels, hash) {
             if of.origin == *name {
                 self.nodes[id.0 as usize].zone = zone;
             }
             return id;
         }
         let id = self.push(Node::empty(zone, name));
-        self.by_name.insert(key, id);
+        self.index.insert(hash, id.0);
+        self.deepest = self.deepest.max(labels);
         if *name != of.origin
             && let Some(parent) = name.parent()
         {
             self.ensure(zone, of, &parent);
         }
         id
+    }
+
+    /// The node of a name's last so many labels, while nodes are made.
+    fn known(&self, name: &LowerName, labels: usize, hash: NameHash) -> Option<NodeId> {
+        let wire = name.last(labels);
+        let is = |id| self.nodes[id as usize].name.as_wire().eq_ignore_ascii_case(wire);
+        self.index.find(hash, is).map(NodeId)
+    }
+
+    /// The same of a whole name.
+    fn known_name(&self, name: &LowerName) -> Option<NodeId> {
+        self.known(name, name.labels(), name.hash_of_last(name.labels()))
     }
 
     /// Names between a zone and one nested in it exist, though they may hold nothing. So does the
@@ -217,7 +284,7 @@ impl NameTable {
             if !name.is_wildcard() {
                 continue;
             }
-            let parent = name.parent().and_then(|parent| self.by_name.get(parent.to_lowercase().as_wire()).copied());
+            let parent = name.parent().and_then(|parent| self.known_name(&LowerName::of(&parent)));
             if let Some(parent) = parent {
                 self.nodes[parent.0 as usize].wildcard = Some(NodeId(index as u32));
             }
@@ -226,16 +293,17 @@ impl NameTable {
 
     fn link_cuts(&mut self) {
         for index in 0..self.nodes.len() {
-            let zone = self.nodes[index].zone;
-            let mut name = self.nodes[index].name.clone();
-            let mut cut = None;
+            let zone = self.nodes[index].zone as usize;
+            let mut origin = LowerName::new();
+            origin.read(&self.zones[zone].origin);
+            let name = LowerName::of(&self.nodes[index].name);
+            let mut hash = name.hash_of_last(origin.labels());
             // The cut nearest to the apex wins: what is below it belongs to another zone.
-            while name.as_wire().len() > self.zones[zone as usize].origin.len() {
-                let id = self.by_name.get(name.to_lowercase().as_wire()).copied();
-                cut = id.filter(|id| self.node(*id).set(RecordType::NS).is_some()).or(cut);
-                let Some(parent) = name.parent() else { break };
-                name = parent;
-            }
+            let cut = (origin.labels() + 1..=name.labels()).find_map(|labels| {
+                hash = name.lengthened(hash, labels);
+                let id = self.known(&name, labels, hash)?;
+                self.node(id).set(RecordType::NS).map(|_| id)
+            });
             self.nodes[index].cut = cut;
         }
     }
@@ -245,8 +313,10 @@ impl NameTable {
             let zone = self.nodes[index].zone;
             for set in 0..self.nodes[index].sets.len() {
                 let targets = additional_targets(&self.nodes[index].sets[set]);
-                let in_zone = |target: &[u8]| {
-                    let id = *self.by_name.get(target.to_ascii_lowercase().as_slice())?;
+                let mut name = LowerName::new();
+                let mut in_zone = |target: &[u8]| {
+                    name.read(target)?;
+                    let id = self.known_name(&name)?;
                     let node = self.node(id);
                     let has_address = [RecordType::A, RecordType::AAAA].iter().any(|t| node.set(*t).is_some());
                     (node.zone == zone && has_address).then_some(id)
@@ -260,6 +330,15 @@ impl NameTable {
                 self.nodes[index].sets[set].additional = additional.into();
             }
         }
+    }
+
+    /// From here on names are found by their spots.
+    fn make_ready(&mut self) {
+        let is_found = |id: &NodeId| self.known_name(&LowerName::of(self.node(*id).name())) == Some(*id);
+        let found: Vec<NodeId> = (0..self.nodes.len() as u32).map(NodeId).filter(is_found).collect();
+        let (ready, places) = Ready::build(self, &found);
+        self.ready = ready;
+        self.index.finish(|id| places[id as usize]);
     }
 }
 
@@ -278,6 +357,15 @@ impl Node {
 
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// Which of the model's zones it is in.
+    pub(super) fn zone(&self) -> usize {
+        self.zone as usize
+    }
+
+    pub(super) fn sets(&self) -> &[EncodedSet] {
+        &self.sets
     }
 
     pub fn set(&self, rtype: RecordType) -> Option<&EncodedSet> {
@@ -370,41 +458,6 @@ fn negative_soa(zone: &Zone) -> Option<EncodedSet> {
     let minimum = rdata.last_chunk::<4>().map(|octets| u32::from_be_bytes(*octets))?;
     let encoded = encode(soa);
     Some(EncodedSet { ttl: encoded.ttl.min(minimum), ..encoded })
-}
-
-/// Eight octets at a step; the names in the table are the operator's, so nobody can aim at it.
-#[derive(Default)]
-struct WireHasher(u64);
-
-impl Hasher for WireHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        const K: u64 = 0x517c_c1b7_2722_0a95;
-        let add = |hash: u64, word: &[u8; 8]| (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(K);
-        let (words, rest) = bytes.as_chunks::<8>();
-        let hash = words.iter().fold(self.0, add);
-        self.0 = match (rest, bytes.last_chunk()) {
-            ([], _) => hash,
-            // The last eight, some of them again: their number is hashed before.
-            (_, Some(last)) => add(hash, last),
-            (short, None) => {
-                let mut word = [0; 8];
-                word.iter_mut().zip(short).for_each(|(to, from)| *to = *from);
-                add(hash, &word)
-            }
-        };
-    }
-
-    fn write_usize(&mut self, length: usize) {
-        self.0 = self.0.rotate_left(5) ^ length as u64;
-    }
-
-    fn write_u8(&mut self, byte: u8) {
-        self.write(&[byte]);
-    }
 }
 
 /// Groups records into RRsets, for tests and generators.

@@ -12,18 +12,21 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{Endpoint, GroupId, Model, Prefix, Region, RegionId, ServiceId};
+use crate::steer::decide::View;
 use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::price::{MAX_UTILISATION, next_price};
 use crate::steer::rtt::Measured;
+use crate::steer::settled::Settled;
 use crate::steer::shed::{is_over, shed};
 use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
 use super::planning::Planning;
+use super::ready::AddressRecords;
 use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
 
@@ -58,6 +61,7 @@ pub struct Publisher {
     shared: Shared,
     model: Arc<Model>,
     names: Arc<NameTable>,
+    addresses: Arc<AddressRecords>,
     atlas: Arc<Atlas>,
     measured: Arc<Measured>,
     nsid: Box<[u8]>,
@@ -116,6 +120,7 @@ impl Publisher {
         now: Instant,
     ) -> Publisher {
         let names = Arc::new(NameTable::build(&model));
+        let addresses = Arc::new(AddressRecords::build(&model));
         let atlas = match model.named_networks() {
             none if none.is_empty() => atlas,
             networks => atlas.refined(&networks),
@@ -130,6 +135,8 @@ impl Publisher {
             states: Vec::new(),
             handouts: Vec::new(),
             plan: Default::default(),
+            settled: Default::default(),
+            addresses: addresses.clone(),
             measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
@@ -144,6 +151,7 @@ impl Publisher {
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
             names,
+            addresses,
             seed,
             reloads: 0,
             ids: region_ids(&first_model),
@@ -168,6 +176,7 @@ impl Publisher {
     /// there is kept. Call [`Publisher::publish`] after.
     pub fn reload(&mut self, model: Model, atlas: Atlas, nsid: &str, seed: u64) {
         self.names = Arc::new(NameTable::build(&model));
+        self.addresses = Arc::new(AddressRecords::build(&model));
         self.model = Arc::new(model);
         self.atlas = self.refined(atlas);
         self.nsid = nsid.as_bytes().into();
@@ -413,15 +422,20 @@ impl Publisher {
             now,
         };
         let plan = plan(&inputs);
+        let handouts = handouts(&self.model, &states, self.seed);
+        let view = View { model: &self.model, atlas: &self.atlas, handouts: &handouts, plan: &plan };
+        let settled = Settled::of(&view);
         self.shared.store(Arc::new(Snapshot {
             generation: before.generation + 1,
             reloads: self.reloads,
             model: self.model.clone(),
             names: self.names.clone(),
             atlas: self.atlas.clone(),
-            handouts: handouts(&self.model, &states, self.seed),
+            handouts,
             states,
             plan,
+            settled,
+            addresses: self.addresses.clone(),
             measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),

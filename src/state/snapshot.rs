@@ -11,10 +11,12 @@ use crate::steer::decide::View;
 use crate::steer::handout::Handout;
 use crate::steer::plan::Plan;
 use crate::steer::rtt::Measured;
+use crate::steer::settled::Settled;
 use crate::steer::standing::RegionState;
 
 use super::NameTable;
 use super::planning::Basis;
+use super::ready::AddressRecords;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub struct Snapshot {
     /// Indexed by `RegionId`.
     pub handouts: Vec<Handout>,
     pub plan: Plan,
+    /// What follows from the plan and the handouts whoever asks.
+    pub settled: Settled,
+    /// Of every endpoint.
+    pub addresses: Arc<AddressRecords>,
     /// Round trips from clients to regions that were measured: those the plan was made with.
     pub measured: Arc<Measured>,
     /// What NSID asks for (RFC 5001); empty: not answered.

@@ -187,8 +187,8 @@ fn network_key(seen: Seen, key: Key) -> Key {
 
 /// How long an answer lives, and why.
 #[derive(Clone, Copy)]
-struct Life {
-    ttl: Ttl,
+pub(super) struct Life {
+    pub(super) ttl: Ttl,
     reason: TtlReason,
 }
 
@@ -199,7 +199,7 @@ impl Life {
 }
 
 /// An answer must not outlive its evidence.
-fn time_to_live(service: &Service, plan: &ServicePlan, footing: Footing, handout: &Handout) -> Life {
+pub(super) fn time_to_live(service: &Service, plan: &ServicePlan, footing: Footing, handout: &Handout) -> Life {
     let half = Ttl::saturating((service.ttl.as_secs() / 2).max(service.failover_ttl.as_secs()));
     let (ttl, reason) = if !matches!(footing, Footing::Firm | Footing::Full) {
         (service.failover_ttl, TtlReason::Panic)

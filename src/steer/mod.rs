@@ -16,6 +16,7 @@
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
 //! - [`locations`]: sites that are planned for together
 //! - [`planner`]: both, for all services that go by score
+//! - [`need`]: how closely all this needs to know where clients are
 //! - [`eligible`]: which of some regions may be answered
 //! - [`route`]: which rule and which lists are for a place's clients
 //! - [`policy`]: what a service's policies make of all that for a place
@@ -25,6 +26,7 @@
 //! - [`cell`]: what a place's clients share, and how one finds its own
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
+//! - [`settled`]: those decisions that are the same whoever asks
 //! - [`explain`]: the same, as data for people
 
 pub mod belief;
@@ -38,6 +40,7 @@ pub mod flow;
 pub mod handout;
 pub mod health;
 pub mod locations;
+pub mod need;
 pub mod pick;
 pub mod plan;
 pub mod planner;
@@ -47,6 +50,7 @@ pub mod reached;
 pub mod route;
 pub mod rtt;
 pub mod score;
+pub mod settled;
 pub mod shed;
 pub mod sites;
 pub mod stability;

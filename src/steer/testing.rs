@@ -113,16 +113,17 @@ impl World {
 }
 
 impl Moment<'_> {
-    pub fn decide(&self, seen: Seen) -> Decision {
+    pub fn view(&self) -> View<'_> {
         let World { model, atlas, .. } = self.world;
-        let view = View { model, atlas, handouts: &self.handouts, plan: &self.plan };
-        decide(&view, SERVICE, seen).expect("a decision")
+        View { model, atlas, handouts: &self.handouts, plan: &self.plan }
+    }
+
+    pub fn decide(&self, seen: Seen) -> Decision {
+        decide(&self.view(), SERVICE, seen).expect("a decision")
     }
 
     pub fn explain(&self, seen: Seen) -> Explanation {
-        let World { model, atlas, states, .. } = self.world;
-        let view = View { model, atlas, handouts: &self.handouts, plan: &self.plan };
-        explain(&view, states, SERVICE, seen, Instant::now()).expect("an explanation")
+        explain(&self.view(), &self.world.states, SERVICE, seen, Instant::now()).expect("an explanation")
     }
 
     pub fn by_ecs(&self, address: &str) -> Decision {

@@ -6,6 +6,7 @@
 //! - [`zones`]: zones of every kind of name and policy
 //! - [`questions`]: packets without end about a model, from a seed
 //! - [`exchange`]: many packets at once over one socket, and what ought to come back
+//! - [`packets`]: packets of every kind over a configuration of every kind
 //! - [`tools`]: programs that may or may not be installed, started and ended by their id
 
 #![allow(dead_code)] // each test takes what it needs
@@ -13,6 +14,7 @@
 pub mod dns;
 pub mod exchange;
 pub mod questions;
+pub mod packets;
 pub mod server;
 pub mod tools;
 pub mod zones;

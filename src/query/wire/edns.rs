@@ -10,8 +10,13 @@ pub const UDP_PAYLOAD: u16 = 1232;
 /// A size below this counts as this (RFC 6891 section 6.2.3); also the limit without EDNS.
 pub const MIN_UDP_PAYLOAD: u16 = 512;
 
-const NSID: u16 = 3;
-const CLIENT_SUBNET: u16 = 8;
+/// Octets of an OPT record without options.
+pub const OPT_OCTETS: usize = 11;
+
+/// The option of RFC 5001.
+pub const NSID: u16 = 3;
+/// The option of RFC 7871.
+pub const CLIENT_SUBNET: u16 = 8;
 
 /// What a query's OPT record says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +70,7 @@ impl Edns {
 impl ClientSubnet {
     /// Reads the option's data (RFC 7871 section 6). `None` for a family that is not known here:
     /// such an option is as good as absent.
-    fn parse(data: &[u8]) -> Result<Option<ClientSubnet>, Malformed> {
+    pub fn parse(data: &[u8]) -> Result<Option<ClientSubnet>, Malformed> {
         let (&[f0, f1, source, scope], address) = data.split_first_chunk::<4>().ok_or(Malformed)?;
         let bits = match u16::from_be_bytes([f0, f1]) {
             1 => 32,
@@ -147,7 +152,8 @@ impl ResponseOpt<'_> {
     }
 }
 
-fn split_option(list: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+/// The first option of a list, as code and data, and the rest of the list.
+pub fn split_option(list: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let (&[c0, c1, l0, l1], rest) = list.split_first_chunk::<4>()?;
     let (data, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([l0, l1])))?;
     Some((u16::from_be_bytes([c0, c1]), data, rest))

@@ -6,8 +6,7 @@ pub mod query;
 pub mod response;
 pub mod tsig;
 
-/// Octets of a message header (RFC 1035 section 4.1.1).
-pub const HEADER_OCTETS: usize = 12;
+pub use crate::state::encode::HEADER_OCTETS;
 
 /// Response codes (RFC 6895 section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,4 @@
-//! Reads a query: header, question, and of all other records only OPT and TSIG. Copies nothing but the
-//! lower-cased name.
+//! Reads a query: header, question, and of all other records only OPT and TSIG. Copies nothing.
 
 use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
@@ -43,39 +42,9 @@ impl Question<'_> {
         self.qclass == IN
     }
 
-    /// QNAME, as names are looked up.
-    pub fn name(&self) -> LowerName {
-        LowerName::of(self.wire.split_last_chunk::<4>().map_or(&[], |(name, _)| name))
-    }
-}
-
-/// A name in lower case, in place.
-#[derive(Clone, Copy, Debug)]
-pub struct LowerName {
-    octets: [u8; MAX_NAME_OCTETS + 1],
-    len: u8,
-}
-
-impl LowerName {
-    /// The first name in `wire`, uncompressed; `None` where there is none.
-    pub fn read(wire: &[u8]) -> Option<LowerName> {
-        wire.get(..crate::model::name::wire_len(wire)?).map(LowerName::of)
-    }
-
-    /// A whole uncompressed name: at most 255 octets.
-    fn of(wire: &[u8]) -> LowerName {
-        let mut name = LowerName { octets: [0; MAX_NAME_OCTETS + 1], len: wire.len() as u8 };
-        if let Some(octets) = name.octets.get_mut(..wire.len()) {
-            octets.copy_from_slice(wire);
-        }
-        // Sixteen octets at a step, zeros behind the name too. Lengths of labels are below any letter.
-        let (blocks, _) = name.octets.as_chunks_mut::<16>();
-        blocks.iter_mut().take(wire.len().div_ceil(16)).for_each(|block| block.make_ascii_lowercase());
-        name
-    }
-
-    pub fn as_wire(&self) -> &[u8] {
-        &self.octets[..usize::from(self.len)]
+    /// QNAME, as it came.
+    pub fn name(&self) -> &[u8] {
+        self.wire.split_last_chunk::<4>().map_or(&[], |(name, _)| name)
     }
 }
 
@@ -228,7 +197,7 @@ mod tests {
         let (query, problem) = read(&wire);
         assert_eq!(problem, None);
         let question = query.question.expect("a question");
-        assert_eq!(question.name().as_wire(), b"\x03www\x07example\0");
+        assert_eq!(question.name(), b"\x03WwW\x07example\0");
         assert_eq!((question.qtype, question.wire), (RecordType::A, QUESTION));
         assert_eq!(query.edns.map(|edns| (edns.udp_payload, edns.dnssec_ok)), Some((1232, true)));
         assert!(query.header.recursion_desired);

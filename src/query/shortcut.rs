@@ -1,0 +1,374 @@
+//! The usual questions, answered from what is ready: copied, not written.
+//!
+//! One plain question, with or without EDNS and a client's network, for a name that is what it is in one
+//! step. Everything else is left to [`super::respond`], and so is what does not fit; both give the same
+//! octets, which `tests/shortcuts.rs` holds them to. A compromise between two ways to be wrong: what is
+//! not surely usual is not answered here.
+
+use std::net::IpAddr;
+
+use crate::model::{RecordType, ServiceId};
+use crate::state::Snapshot;
+use crate::state::index::LowerName;
+use crate::state::names::Found;
+use crate::state::ready::{self, A_OCTETS, AAAA_OCTETS, Flags, Spot, TTL_AT, Template};
+use crate::steer::decide::{Seen, decide};
+use crate::steer::settled::Choice;
+
+use super::answer::{count_question, count_response, limit};
+use super::counters::Counters;
+use super::demand::Sample;
+use super::transport::Client;
+use super::wire::edns::{CLIENT_SUBNET, ClientSubnet, NSID, OPT_OCTETS, UDP_PAYLOAD, split_option};
+use super::wire::{HEADER_OCTETS, Rcode};
+
+const CLASS_IN: u16 = 1;
+const OPT: u8 = 41;
+
+/// Writes the response into `out` and gives its length; `None` where this is not the way to answer,
+/// and nothing has been counted.
+pub(super) fn answer(
+    snapshot: &Snapshot,
+    packet: &[u8],
+    client: Client,
+    out: &mut [u8],
+    counters: &Counters,
+) -> Option<usize> {
+    let mut name = LowerName::new();
+    let asked = Asked::read(packet, &mut name)?;
+    let way = Way { snapshot, asked: &asked, name: &name, packet, client };
+    let reply = match snapshot.names.find_spot(&name) {
+        Found::Exact(spot) => way.at_name(&spot),
+        Found::Below { encloser, .. } => way.below(&encloser),
+        Found::Outside => None,
+    }?;
+    let length = way.write(&reply, out)?;
+    count_question(asked.qtype, asked.opt.is_some_and(|opt| opt.subnet.is_some()), counters);
+    if let Some((service, choice)) = reply.served {
+        counters.answered(|| way.sample(service, choice));
+    }
+    count_response(reply.rcode, false, counters);
+    Some(length)
+}
+
+/// A usual question.
+struct Asked {
+    qtype: RecordType,
+    question_end: usize,
+    opt: Option<Opt>,
+}
+
+/// An OPT record without a fault, of version 0.
+#[derive(Clone, Copy)]
+struct Opt {
+    udp_payload: u16,
+    dnssec_ok: bool,
+    subnet: Option<Subnet>,
+}
+
+/// A Client Subnet option without a fault, of a family there is.
+#[derive(Clone, Copy)]
+struct Subnet {
+    /// Where the option is in the packet, and how long it is with its head.
+    at: usize,
+    octets: usize,
+    network: ClientSubnet,
+}
+
+impl Asked {
+    #[inline]
+    fn read(packet: &[u8], name: &mut LowerName) -> Option<Asked> {
+        let &[_, _, flags, _, ref counts @ ..] = packet.first_chunk::<HEADER_OCTETS>()?;
+        // QR, and all opcodes but QUERY.
+        if flags & 0xf8 != 0 {
+            return None;
+        }
+        let has_opt = match u64::from_be_bytes(*counts) {
+            0x0001_0000_0000_0000 => false,
+            0x0001_0000_0000_0001 => true,
+            _ => return None,
+        };
+        let name_end = HEADER_OCTETS + name.read(packet.get(HEADER_OCTETS..)?)?;
+        let (&[t0, t1, c0, c1], rest) = packet.get(name_end..)?.split_first_chunk()?;
+        let qtype = RecordType(u16::from_be_bytes([t0, t1]));
+        let is_usual = !matches!(qtype, RecordType::DS | RecordType::ANY | RecordType::AXFR | RecordType::IXFR);
+        if u16::from_be_bytes([c0, c1]) != CLASS_IN || !is_usual {
+            return None;
+        }
+        let question_end = name_end + 4;
+        let opt = match has_opt {
+            true => Some(Opt::read(rest, question_end)?),
+            false if rest.is_empty() => None,
+            false => return None,
+        };
+        Some(Asked { qtype, question_end, opt })
+    }
+}
+
+impl Opt {
+    /// Reads the rest of a packet, which begins `at` octets into it.
+    #[inline]
+    fn read(rest: &[u8], at: usize) -> Option<Opt> {
+        let (&[0, 0, OPT, p0, p1, _, 0, flags, _, l0, l1], mut options) = rest.split_first_chunk::<OPT_OCTETS>()?
+        else {
+            return None;
+        };
+        if usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
+            return None;
+        }
+        let mut opt = Opt { udp_payload: u16::from_be_bytes([p0, p1]), dnssec_ok: flags & 0x80 != 0, subnet: None };
+        let end = at + rest.len();
+        while !options.is_empty() {
+            let (code, data, after) = split_option(options)?;
+            match code {
+                CLIENT_SUBNET if opt.subnet.is_none() => {
+                    let network = ClientSubnet::parse(data).ok()??;
+                    opt.subnet = Some(Subnet { at: end - options.len(), octets: 4 + data.len(), network });
+                }
+                CLIENT_SUBNET | NSID => return None,
+                _ => {} // "Any OPTION-CODE values not understood MUST be ignored" (RFC 6891 6.1.2)
+            }
+            options = after;
+        }
+        Some(opt)
+    }
+
+    fn octets(&self) -> usize {
+        OPT_OCTETS + self.subnet.map_or(0, |subnet| subnet.octets)
+    }
+}
+
+/// What a question comes to.
+struct Reply<'s> {
+    records: Records<'s>,
+    rcode: Rcode,
+    authoritative: bool,
+    /// SCOPE PREFIX-LENGTH (RFC 7871).
+    scope: u8,
+    served: Option<(ServiceId, Choice)>,
+}
+
+enum Records<'s> {
+    Whole(ready::Answer<'s>),
+    /// Of one type, all with this TTL.
+    Addresses {
+        octets: &'s [u8],
+        each: usize,
+        ttl: u32,
+    },
+    Template(&'s Template),
+}
+
+/// From a question to its reply.
+struct Way<'a> {
+    snapshot: &'a Snapshot,
+    asked: &'a Asked,
+    name: &'a LowerName,
+    packet: &'a [u8],
+    client: Client,
+}
+
+impl<'a> Way<'a> {
+    #[inline]
+    fn at_name(&self, spot: &Spot<'a>) -> Option<Reply<'a>> {
+        if spot.flags().has(Flags::CUT) { self.template(spot, Rcode::NoError, false) } else { self.data(spot, true) }
+    }
+
+    /// The name is not there, and this is its closest encloser.
+    #[inline]
+    fn below(&self, encloser: &Spot<'a>) -> Option<Reply<'a>> {
+        if encloser.flags().has(Flags::CUT) {
+            return self.template(encloser, Rcode::NoError, false);
+        }
+        if encloser.flags().has(Flags::DNAME) {
+            return None;
+        }
+        match self.snapshot.names.ready().wildcard(encloser) {
+            Some(wildcard) if wildcard.flags().has(Flags::CUT) => None,
+            Some(wildcard) => self.data(&wildcard, false),
+            None => self.template(encloser, Rcode::NxDomain, true),
+        }
+    }
+
+    /// What a spot has for the question, which is for its name, or else for one that it stands for.
+    #[inline]
+    fn data(&self, spot: &Spot<'a>, is_its_name: bool) -> Option<Reply<'a>> {
+        if spot.flags().has(Flags::ALIAS) {
+            return None;
+        }
+        if let Some(id) = spot.service() {
+            let service = self.snapshot.settled.service(id)?;
+            match self.asked.qtype {
+                RecordType::A | RecordType::AAAA => return self.service(id),
+                RecordType::HTTPS if service.https => return None,
+                _ if service.hosts => return None,
+                _ => {}
+            }
+        }
+        match spot.answer(self.asked.qtype) {
+            ready::Found::Ready(answer) if !answer.is_spelled || (is_its_name && self.is_lower()) => {
+                let records = Records::Whole(answer);
+                Some(Reply { records, rcode: Rcode::NoError, authoritative: true, scope: 0, served: None })
+            }
+            ready::Found::Nothing => self.template(spot, Rcode::NoError, true),
+            _ => None,
+        }
+    }
+
+    /// The addresses of the one endpoint that this client gets of a service.
+    #[inline]
+    fn service(&self, id: ServiceId) -> Option<Reply<'a>> {
+        let (settled, view) = (&self.snapshot.settled, self.snapshot.view());
+        let service = settled.service(id)?;
+        let seen = self.seen(service.ecs);
+        let (choice, scope) = match settled.choice(&view, service, seen.address()) {
+            Some(settled) => settled,
+            None => {
+                let decision = decide(&view, id, seen)?;
+                let [region] = *decision.regions.as_slice() else { return None };
+                (Choice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() }, decision.scope)
+            }
+        };
+        let octets = self.snapshot.addresses.of(choice.region, choice.endpoint, self.asked.qtype);
+        if octets.is_empty() {
+            return None;
+        }
+        let each = if self.asked.qtype == RecordType::A { A_OCTETS } else { AAAA_OCTETS };
+        let records = Records::Addresses { octets, each, ttl: choice.ttl };
+        let scope = if matches!(seen, Seen::Subnet(_)) { scope } else { 0 };
+        Some(Reply { records, rcode: Rcode::NoError, authoritative: true, scope, served: Some((id, choice)) })
+    }
+
+    #[inline]
+    fn template(&self, spot: &Spot<'a>, rcode: Rcode, authoritative: bool) -> Option<Reply<'a>> {
+        let template = self.snapshot.names.ready().template(spot)?;
+        if !self.is_lower() || !template.fits(self.name) {
+            return None;
+        }
+        Some(Reply { records: Records::Template(template), rcode, authoritative, scope: 0, served: None })
+    }
+
+    /// Whom the answer is for: the network that the query tells, where it tells one and it is believed.
+    #[inline]
+    fn seen(&self, ecs: bool) -> Seen {
+        match self.subnet() {
+            // "A SOURCE PREFIX-LENGTH of 0 means that the client does not want its network used"
+            // (RFC 7871 section 7.1.2).
+            Some(subnet) if ecs && subnet.network.prefix.len() > 0 => Seen::Subnet(subnet.network.prefix.address()),
+            _ => Seen::Source(self.client.address),
+        }
+    }
+
+    fn subnet(&self) -> Option<Subnet> {
+        self.asked.opt.and_then(|opt| opt.subnet)
+    }
+
+    /// Whether the question is spelled as names are kept.
+    #[inline]
+    fn is_lower(&self) -> bool {
+        self.packet.get(HEADER_OCTETS..).is_some_and(|body| body.starts_with(self.name.as_wire()))
+    }
+
+    #[cold]
+    fn sample(&self, service: ServiceId, choice: Choice) -> Sample {
+        let ecs = self.snapshot.settled.service(service).is_some_and(|service| service.ecs);
+        Sample {
+            client: self.seen(ecs).address(),
+            service,
+            region: choice.region,
+            ttl: choice.ttl,
+            weight: 1,
+            reloads: self.snapshot.reloads as u16, // its low bits
+        }
+    }
+
+    /// Header, question, records, OPT. `None` where they do not fit.
+    #[inline]
+    fn write(&self, reply: &Reply<'_>, out: &mut [u8]) -> Option<usize> {
+        let opt = self.asked.opt.as_ref();
+        let question_end = self.asked.question_end;
+        let end = question_end + reply.records.octets().len() + opt.map_or(0, Opt::octets);
+        if end > limit(self.client, opt.map(|opt| opt.udp_payload)) {
+            return None;
+        }
+        let (question, rest) = out.get_mut(..end)?.split_at_mut_checked(question_end)?;
+        question.copy_from_slice(self.packet.get(..question_end)?);
+        let (records, opt_place) = rest.split_at_mut_checked(reply.records.octets().len())?;
+        reply.records.write(records, self.name.as_wire().len());
+        if let Some(opt) = opt {
+            opt.write(self.packet, reply.scope, opt_place);
+        }
+        let head = question.first_chunk_mut::<HEADER_OCTETS>()?;
+        let [answers, authority, additional] = reply.records.counts().map(u16::to_be_bytes);
+        let [d0, d1] = (u16::from_be_bytes(additional) + u16::from(opt.is_some())).to_be_bytes();
+        head[2] = 0x80 | u8::from(reply.authoritative) << 2 | head[2] & 1;
+        head[3] = reply.rcode as u8;
+        let ([a0, a1], [n0, n1]) = (answers, authority);
+        head[4..].copy_from_slice(&[0, 1, a0, a1, n0, n1, d0, d1]);
+        Some(end)
+    }
+}
+
+impl Records<'_> {
+    #[inline]
+    fn octets(&self) -> &[u8] {
+        match self {
+            Records::Whole(answer) => answer.octets,
+            Records::Addresses { octets, .. } => octets,
+            Records::Template(template) => &template.octets,
+        }
+    }
+
+    /// By section.
+    #[inline]
+    fn counts(&self) -> [u16; 3] {
+        match self {
+            Records::Whole(answer) => [answer.answers, 0, answer.additional],
+            Records::Addresses { octets, each, .. } => [(octets.len() / each) as u16, 0, 0],
+            Records::Template(template) => template.counts,
+        }
+    }
+
+    /// Writes them behind a question for a name of so many octets.
+    #[inline]
+    fn write(&self, place: &mut [u8], name_octets: usize) {
+        place.copy_from_slice(self.octets());
+        match self {
+            Records::Whole(_) => {}
+            Records::Addresses { each, ttl, .. } => {
+                for record in place.chunks_exact_mut(*each) {
+                    if let Some(place) = record.get_mut(TTL_AT..).and_then(|rest| rest.first_chunk_mut()) {
+                        *place = ttl.to_be_bytes();
+                    }
+                }
+            }
+            Records::Template(template) => {
+                let further = template.moved_by(name_octets);
+                for &at in &template.pointers {
+                    if let Some(pointer) = place.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut()) {
+                        *pointer = (u16::from_be_bytes(*pointer) + further).to_be_bytes();
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Opt {
+    /// Writes the response's record: the query's option comes back with the scope.
+    #[inline]
+    fn write(&self, packet: &[u8], scope: u8, place: &mut [u8]) {
+        let Some((head, option)) = place.split_first_chunk_mut::<OPT_OCTETS>() else { return };
+        let [u0, u1] = UDP_PAYLOAD.to_be_bytes();
+        let [l0, l1] = (option.len() as u16).to_be_bytes();
+        *head = [0, 0, OPT, u0, u1, 0, 0, u8::from(self.dnssec_ok) << 7, 0, l0, l1];
+        let Some(subnet) = self.subnet else { return };
+        if let Some(asked) = packet.get(subnet.at..subnet.at + option.len()) {
+            option.copy_from_slice(asked);
+        }
+        if let Some(place) = option.get_mut(7) {
+            let bits = if matches!(subnet.network.prefix.address(), IpAddr::V4(_)) { 32 } else { 128 };
+            *place = scope.min(bits);
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Answers made ready: what most queries get is put together when the snapshot is built, and copied.
+//!
+//! ```text
+//!   name ─▶ Index ─▶ Spot: flags, name, by type: octets ──────────────────▶ behind the question
+//!                      └─▶ Template: referral or SOA ─▶ pointers moved ──▶ behind the question
+//!   endpoint ─▶ AddressRecords: A, AAAA ─▶ TTL filled in ────────────────▶ behind the question
+//! ```
+//!
+//! A spot is a name with all of it in one piece of memory, so that a lookup waits for memory once more
+//! after the index. What is made here is what [`super::encode`] would write at that moment, to the
+//! octet; where a question is out of the ordinary (spelled in upper case, or a name next to one the
+//! records mention) pointers would differ, and nothing here is used: [`Template::fits`] tells.
+
+use crate::model::{EndpointTarget, Model, RecordType, RegionId, ServiceId};
+
+use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records, Section};
+use super::index::LowerName;
+use super::names::{EncodedSet, NameTable, Node, NodeId};
+use super::sections;
+
+/// Longer answers than this are not kept: over UDP they would be truncated anyway.
+const MAX_OCTETS: usize = 1_100;
+/// What stands behind QNAME.
+const TYPE_AND_CLASS: [u8; 4] = [0; 4];
+/// Spots begin at multiples of this, so that 32 bits number 32 GiB of them.
+const ALIGNMENT: usize = 8;
+/// No service, wildcard or template.
+const NONE: u32 = u32::MAX;
+
+/// All spots and templates of a table of names.
+#[derive(Debug, Default)]
+pub struct Ready {
+    spots: Box<[u8]>,
+    templates: Box<[Template]>,
+}
+
+/// A name with what is ready for it.
+///
+/// ```text
+///   octets   0     4        8         12        16      17     18       20
+///            node  service  wildcard  template  length  flags  answers  name  answer…
+///   answer   type  octets  answers  additional  records…
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'t> {
+    head: &'t [u8; HEAD],
+    rest: &'t [u8],
+}
+
+const HEAD: usize = 20;
+const ANSWER_HEAD: usize = 8;
+
+/// The records that answer a question, in one piece.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'t> {
+    pub octets: &'t [u8],
+    /// How many there are in the answer and in the additional section.
+    pub answers: u16,
+    pub additional: u16,
+    /// There are names among them, which are as they should be only for this very question in lower case.
+    pub is_spelled: bool,
+}
+
+/// Marks [`Answer::is_spelled`] in the length of an answer.
+const SPELLED: u16 = 1 << 15;
+
+/// What a name is besides its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// At or below a zone cut: its template is the referral.
+    pub const CUT: Flags = Flags(1);
+    /// It stands for another name.
+    pub const ALIAS: Flags = Flags(2);
+    /// A DNAME: names below are somewhere else.
+    pub const DNAME: Flags = Flags(4);
+
+    #[inline]
+    pub fn has(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl<'t> Spot<'t> {
+    fn at(spots: &'t [u8], at: u32) -> Option<Spot<'t>> {
+        let (head, rest) = spots.get(at as usize * ALIGNMENT..)?.split_first_chunk()?;
+        Some(Spot { head, rest })
+    }
+
+    /// In lower case.
+    #[inline]
+    pub fn name(&self) -> &'t [u8] {
+        self.rest.get(..usize::from(self.head[16])).unwrap_or_default()
+    }
+
+    #[inline]
+    pub fn node(&self) -> NodeId {
+        NodeId(self.word::<0>())
+    }
+
+    #[inline]
+    pub fn flags(&self) -> Flags {
+        Flags(self.head[17])
+    }
+
+    #[inline]
+    pub fn service(&self) -> Option<ServiceId> {
+        Some(ServiceId(self.word::<4>())).filter(|id| id.0 != NONE)
+    }
+
+    /// The answer to a type; `None` where there is none, or none is ready.
+    #[inline]
+    pub fn answer(&self, rtype: RecordType) -> Found<'t> {
+        let mut rest = self.rest.get(usize::from(self.head[16])..).unwrap_or_default();
+        let [_, _, c0, c1] = *self.head.last_chunk::<4>().unwrap_or(&[0; 4]);
+        for _ in 0..u16::from_le_bytes([c0, c1]) {
+            let Some((&[t0, t1, o0, o1, a0, a1, d0, d1], after)) = rest.split_first_chunk::<ANSWER_HEAD>() else {
+                break;
+            };
+            let length = u16::from_le_bytes([o0, o1]);
+            let Some((octets, after)) = after.split_at_checked(usize::from(length & !SPELLED)) else { break };
+            if [t0, t1] == rtype.0.to_le_bytes() {
+                let (answers, additional) = (u16::from_le_bytes([a0, a1]), u16::from_le_bytes([d0, d1]));
+                if answers == 0 {
+                    return Found::Unready;
+                }
+                return Found::Ready(Answer { octets, answers, additional, is_spelled: length & SPELLED != 0 });
+            }
+            rest = after;
+        }
+        Found::Nothing
+    }
+
+    #[inline]
+    fn word<const AT: usize>(&self) -> u32 {
+        let word = self.head.get(AT..).and_then(|rest| rest.first_chunk());
+        word.map_or(NONE, |word| u32::from_le_bytes(*word))
+    }
+}
+
+/// What there is at a name for a type.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'t> {
+    Ready(Answer<'t>),
+    /// Records that have to be written.
+    Unready,
+    Nothing,
+}
+
+impl Ready {
+    /// Makes all of it. Gives, by [`NodeId`], where the spots of these nodes are.
+    pub(super) fn build(names: &NameTable, nodes: &[NodeId]) -> (Ready, Vec<u32>) {
+        let mut build = Build { names, templates: Vec::new(), negatives: Vec::new(), referrals: Default::default() };
+        let mut spots = Vec::new();
+        let mut places = vec![NONE; names.len()];
+        for &id in nodes {
+            places[id.0 as usize] = (spots.len() / ALIGNMENT) as u32;
+            build.spot(id, &mut spots);
+            spots.resize(spots.len().next_multiple_of(ALIGNMENT), 0);
+        }
+        for &id in nodes {
+            let (at, wildcard) = (places[id.0 as usize], names.node(id).wildcard());
+            if let Some(wildcard) = wildcard
+                && let Some(place) = spots.get_mut(at as usize * ALIGNMENT + 8..).and_then(|rest| rest.get_mut(..4))
+            {
+                place.copy_from_slice(&places[wildcard.0 as usize].to_le_bytes());
+            }
+        }
+        (Ready { spots: spots.into(), templates: build.templates.into() }, places)
+    }
+
+    #[inline]
+    pub fn spot(&self, at: u32) -> Option<Spot<'_>> {
+        Spot::at(&self.spots, at)
+    }
+
+    /// The `*` below a name (RFC 4592 section 2.1.1).
+    #[inline]
+    pub fn wildcard(&self, of: &Spot<'_>) -> Option<Spot<'_>> {
+        match of.word::<8>() {
+            NONE => None,
+            at => self.spot(at),
+        }
+    }
+
+    /// The referral of a name at or below a cut; of any other name what proves that it has no data.
+    #[inline]
+    pub fn template(&self, of: &Spot<'_>) -> Option<&Template> {
+        self.templates.get(of.word::<12>() as usize)
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        let of = |template: &Template| size_of_val(template) + template.octets.len() + 2 * template.pointers.len();
+        self.spots.len() + self.templates.iter().map(of).sum::<usize>()
+    }
+}
+
+struct Build<'n> {
+    names: &'n NameTable,
+    templates: Vec<Template>,
+    /// By zone.
+    negatives: Vec<Option<u32>>,
+    /// By cut.
+    referrals: std::collections::HashMap<u32, u32>,
+}
+
+impl Build<'_> {
+    fn spot(&mut self, id: NodeId, into: &mut Vec<u8>) {
+        let node = self.names.node(id);
+        let name = LowerName::of(node.name());
+        let flags = [
+            (node.cut().is_some(), Flags::CUT),
+            (node.set(RecordType::CNAME).is_some(), Flags::ALIAS),
+            (node.set(RecordType::DNAME).is_some(), Flags::DNAME),
+        ];
+        let flags = flags.iter().filter(|(is, _)| *is).fold(0, |all, (_, flag)| all | flag.0);
+        let template = self.template_of(node);
+        let sets = if node.cut().is_some() { &[] } else { node.sets() };
+        for word in [id.0, node.service().map_or(NONE, |id| id.0), NONE, template] {
+            into.extend(word.to_le_bytes());
+        }
+        into.extend([name.as_wire().len() as u8, flags]);
+        into.extend((sets.len() as u16).to_le_bytes()); // a type each
+        into.extend(name.as_wire());
+        for set in sets {
+            let written =
+                composed(name.as_wire(), |records| sections::whole_data(self.names, set, QUESTION_OWNER, records));
+            let written = written.filter(|written| written.octets.len() <= MAX_OCTETS).unwrap_or_default();
+            let names = set.rdatas.iter().any(|rdata| !rdata.names.is_empty()) || !set.additional.is_empty();
+            let length = written.octets.len() as u16 | if names { SPELLED } else { 0 };
+            let [answers, _, additional] = written.counts;
+            into.extend([set.rtype.0, length, answers, additional].into_iter().flat_map(u16::to_le_bytes));
+            into.extend(written.octets);
+        }
+    }
+
+    fn template_of(&mut self, node: &Node) -> u32 {
+        let known = match node.cut() {
+            Some(cut) => self.referrals.get(&cut.0).copied(),
+            None => self.negatives.get(node.zone()).copied().flatten(),
+        };
+        known.unwrap_or_else(|| self.new_template(node))
+    }
+
+    fn new_template(&mut self, node: &Node) -> u32 {
+        let names = self.names;
+        let made = match node.cut().map(|cut| names.node(cut)) {
+            Some(cut) => {
+                let mentioned = mentioned(cut.set(RecordType::NS));
+                let below = LowerName::of(cut.name());
+                Template::make(&below, &mentioned, |records| sections::referral(names, cut, records))
+            }
+            None => {
+                let mentioned = mentioned(names.negative_soa(node));
+                let mut below = LowerName::new();
+                below.read(names.origin(node));
+                Template::make(&below, &mentioned, |records| sections::negative(names, node, u32::MAX, records))
+            }
+        };
+        let number = match made {
+            Some(template) => {
+                self.templates.push(template);
+                self.templates.len() as u32 - 1 // at most one per node
+            }
+            None => NONE,
+        };
+        match node.cut() {
+            Some(cut) => {
+                self.referrals.insert(cut.0, number);
+            }
+            None => {
+                let zone = node.zone();
+                self.negatives.resize(self.negatives.len().max(zone + 1), None);
+                self.negatives[zone] = Some(number);
+            }
+        }
+        number
+    }
+}
+
+/// Records that go with every name below one, but for their pointers.
+#[derive(Debug)]
+pub struct Template {
+    /// As they stand behind a question for the name itself.
+    pub octets: Box<[u8]>,
+    /// Where pointers are in `octets`: they move with the length of the question.
+    pub pointers: Box<[u16]>,
+    /// Records by [`Section`].
+    pub counts: [u16; 3],
+    /// How many labels and octets the name has.
+    labels: usize,
+    name_octets: usize,
+    /// How many ends of names writing these records remembers besides the question's.
+    suffixes: usize,
+    /// Labels next below the name that the records mention, with their lengths: a question that is at
+    /// or below one would be pointed at.
+    near: Box<[u8]>,
+}
+
+impl Template {
+    /// Of a name, with all names that are mentioned, in lower case.
+    fn make(
+        below: &LowerName,
+        mentioned: &[LowerName],
+        write: impl Fn(&mut Records<'_>) -> Result<(), Full>,
+    ) -> Option<Template> {
+        let (labels, name_octets) = (below.labels(), below.as_wire().len());
+        let written = composed(below.as_wire(), &write)?;
+        // What moves is seen where the question is longer.
+        const LONGER: u16 = 2;
+        let moved = composed(&[b"\x01\0", below.as_wire()].concat(), &write)?;
+        let pointers = pointers_moved_by(LONGER, &written.octets, &moved.octets)?;
+        let is_below = |name: &&LowerName| name.labels() > labels && name.last(labels) == below.as_wire();
+        let near = mentioned.iter().filter(is_below).flat_map(|name| name.label_before(labels).to_vec());
+        Some(Template {
+            octets: written.octets.into(),
+            pointers: pointers.into(),
+            counts: written.counts,
+            labels,
+            name_octets,
+            suffixes: written.suffixes.checked_sub(labels)?,
+            near: near.collect(),
+        })
+    }
+
+    /// Whether the records are those of a question for this name, which is in lower case, and at or
+    /// below the template's.
+    #[inline]
+    pub fn fits(&self, question: &LowerName) -> bool {
+        let label = question.label_before(self.labels);
+        let mut rest = &*self.near;
+        while let Some(&len) = rest.first()
+            && let Some((near, after)) = rest.split_at_checked(1 + usize::from(len))
+        {
+            if near == label {
+                return false;
+            }
+            rest = after;
+        }
+        question.labels() + self.suffixes <= MAX_SUFFIXES
+    }
+
+    /// How much further than in `octets` pointers lead for a question for a name of so many octets.
+    #[inline]
+    pub fn moved_by(&self, name_octets: usize) -> u16 {
+        name_octets.saturating_sub(self.name_octets) as u16
+    }
+}
+
+/// The names in an RRset's RDATA. Those of glue are among them.
+fn mentioned(set: Option<&EncodedSet>) -> Vec<LowerName> {
+    let rdatas = set.into_iter().flat_map(|set| &set.rdatas);
+    let names = rdatas.flat_map(|rdata| rdata.names.iter().filter_map(|&at| rdata.wire.get(usize::from(at)..)));
+    let read = |wire| {
+        let mut name = LowerName::new();
+        name.read(wire).map(|_| name)
+    };
+    names.filter_map(read).collect()
+}
+
+#[derive(Default)]
+struct Composed {
+    octets: Vec<u8>,
+    counts: [u16; 3],
+    suffixes: usize,
+}
+
+/// The records that are written behind a question for this name.
+fn composed(name: &[u8], write: impl Fn(&mut Records<'_>) -> Result<(), Full>) -> Option<Composed> {
+    let mut out = [0; HEADER_OCTETS + 259 + MAX_OCTETS + 1];
+    let question = [name, &TYPE_AND_CLASS].concat();
+    let limit = HEADER_OCTETS + question.len() + MAX_OCTETS;
+    let mut records = Records::begin(&mut out, &question, limit)?;
+    write(&mut records).ok()?;
+    let written = records.end();
+    let octets = written.out.get(written.question_end..written.len)?.to_vec();
+    Some(Composed { octets, counts: written.counts, suffixes: written.suffixes })
+}
+
+/// Where the pointers are that lead so much further in `after` than in `before`. `None` where anything
+/// else differs.
+fn pointers_moved_by(octets: u16, before: &[u8], after: &[u8]) -> Option<Vec<u16>> {
+    let mut pointers = Vec::new();
+    let mut at = 0;
+    while at < before.len().max(after.len()) {
+        let pair = |of: &[u8]| of.get(at..at + 2).and_then(|pair| pair.try_into().ok()).map(u16::from_be_bytes);
+        match (pair(before), pair(after)) {
+            (Some(old), Some(new)) if old != new && old >= 0xc000 && new == old + octets => {
+                pointers.push(at as u16);
+                at += 2;
+            }
+            _ if before.get(at) == after.get(at) => at += 1,
+            _ => return None,
+        }
+    }
+    Some(pointers)
+}
+
+/// The address records of every endpoint of every region, for the question's name, with a TTL of 0.
+#[derive(Debug, Default)]
+pub struct AddressRecords {
+    octets: Box<[u8]>,
+    /// By region: its first endpoint among all.
+    firsts: Box<[u32]>,
+    /// By endpoint: where its A records begin, then where its AAAA records do; last where all end.
+    begins: Box<[u32]>,
+}
+
+/// Octets of an address record whose owner is a pointer.
+pub const A_OCTETS: usize = 16;
+pub const AAAA_OCTETS: usize = 28;
+/// Where its TTL is.
+pub const TTL_AT: usize = 6;
+
+impl AddressRecords {
+    pub fn build(model: &Model) -> AddressRecords {
+        let (mut octets, mut firsts, mut begins) = (Vec::new(), Vec::new(), vec![0]);
+        for region in &model.regions {
+            firsts.push((begins.len() as u32 - 1) / 2);
+            for endpoint in &region.endpoints {
+                let addresses = match &endpoint.target {
+                    EndpointTarget::Addresses(addresses) => &addresses[..],
+                    EndpointTarget::Host(_) => &[],
+                };
+                for is_ipv4 in [true, false] {
+                    let family = addresses.iter().filter(|address| address.is_ipv4() == is_ipv4);
+                    family.for_each(|address| octets.extend(address_record(*address)));
+                    begins.push(octets.len() as u32); // 1,024 regions of 64 endpoints
+                }
+            }
+        }
+        AddressRecords { octets: octets.into(), firsts: firsts.into(), begins: begins.into() }
+    }
+
+    /// Those of an endpoint that are of a type, A or else AAAA. Empty where there are none.
+    #[inline]
+    pub fn of(&self, region: RegionId, endpoint: u16, rtype: RecordType) -> &[u8] {
+        let Some(&first) = self.firsts.get(region.index()) else { return &[] };
+        let at = 2 * (first as usize + usize::from(endpoint)) + usize::from(rtype != RecordType::A);
+        let Some(&[begin, end]) = self.begins.get(at..).and_then(|rest| rest.first_chunk()) else { return &[] };
+        self.octets.get(begin as usize..end as usize).unwrap_or_default()
+    }
+}
+
+fn address_record(address: std::net::IpAddr) -> Vec<u8> {
+    let mut out = [0; HEADER_OCTETS + AAAA_OCTETS];
+    let written = Records::begin(&mut out, &[], HEADER_OCTETS + AAAA_OCTETS).and_then(|mut records| {
+        let (answer, owner) = (Section::Answer, QUESTION_OWNER);
+        match address {
+            std::net::IpAddr::V4(v4) => records.plain(answer, owner, RecordType::A, 0, &v4.octets()).ok()?,
+            std::net::IpAddr::V6(v6) => records.plain(answer, owner, RecordType::AAAA, 0, &v6.octets()).ok()?,
+        };
+        let written = records.end();
+        Some(written.out.get(written.question_end..written.len)?.to_vec())
+    });
+    written.unwrap_or_default() // there is room for one
+}
