@@ -30,10 +30,9 @@ use super::standing::RegionState;
 pub const TIER_MS: f64 = 20.0;
 /// How soft the choice within a tier is: a region this much worse gets 1/e of the share.
 const SOFTNESS_MS: f64 = 5.0;
-/// Scores are told apart in these steps where shares follow from them: a step moves a fortieth of the
-/// clients at most, and exact scores would make shares of its own for every site. So a plan has hundreds
-/// of cells, not tens of thousands.
-const SHARE_STEP_MS: f64 = 0.5;
+/// Differences of scores are told apart in these steps: too fine to matter, and equal differences
+/// stay equal whatever was added up to get there.
+const SHARE_STEP_MS: f64 = 1.0 / 1024.0;
 /// Children this near one another are equally near, and share clients alike.
 const ALIKE_MS: f64 = 1e-6;
 

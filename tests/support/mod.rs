@@ -13,8 +13,8 @@
 
 pub mod dns;
 pub mod exchange;
-pub mod questions;
 pub mod packets;
+pub mod questions;
 pub mod server;
 pub mod tools;
 pub mod zones;
