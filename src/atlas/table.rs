@@ -209,9 +209,11 @@ impl<K: Key, const N: usize> Ranges<K, N> {
         let (first, last) = self.blocks_around(key);
         let number = first + self.firsts[first + 1..=last].partition_point(|&start| start <= key);
         let block = &self.blocks[number];
-        let used = N.min(self.count - number * N);
-        let at = last_up_to(&block.starts[..used], key);
-        let next = block.starts[..used].get(at + 1).or_else(|| self.firsts.get(number + 1));
+        // All of a block at once, without a jump. Repeated ranges at the end do no harm: the last of
+        // them is taken, behind which nothing begins.
+        let at =
+            block.starts.iter().map(|&start| usize::from(start <= key)).sum::<usize>().saturating_sub(1).min(N - 1);
+        let next = block.starts.get(at + 1).or_else(|| self.firsts.get(number + 1));
         (block.places[at], scope_within(key, block.starts[at], next))
     }
 

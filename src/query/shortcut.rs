@@ -9,11 +9,12 @@ use std::net::IpAddr;
 
 use crate::model::{RecordType, ServiceId};
 use crate::state::Snapshot;
+use crate::state::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
 use crate::state::index::LowerName;
 use crate::state::names::Found;
-use crate::state::ready::{self, A_OCTETS, AAAA_OCTETS, Flags, Spot, TTL_AT, Template};
-use crate::steer::decide::{Seen, decide};
-use crate::steer::settled::Choice;
+use crate::state::ready::{self, Flags, Spot, Template};
+use crate::steer::decide::{Seen, decide_for};
+use crate::steer::settled::{self, Choice, SettledService};
 
 use super::answer::{count_question, count_response, limit};
 use super::counters::Counters;
@@ -140,7 +141,13 @@ impl Opt {
 
 /// What a question comes to.
 struct Reply<'s> {
-    records: Records<'s>,
+    /// Two runs of records, as they are kept.
+    records: &'s [u8],
+    more: &'s [u8],
+    /// By section.
+    counts: [u16; 3],
+    /// What is to be filled in.
+    open: Open<'s>,
     rcode: Rcode,
     authoritative: bool,
     /// SCOPE PREFIX-LENGTH (RFC 7871).
@@ -148,15 +155,14 @@ struct Reply<'s> {
     served: Option<(ServiceId, Choice)>,
 }
 
-enum Records<'s> {
-    Whole(ready::Answer<'s>),
-    /// Of one type, all with this TTL.
-    Addresses {
-        octets: &'s [u8],
-        each: usize,
-        ttl: u32,
-    },
-    Template(&'s Template),
+/// What is still open in records.
+enum Open<'s> {
+    Nothing,
+    /// The TTL of each, which has so many octets.
+    Ttl(u32, usize),
+    /// TTL and RDLENGTH of the only one.
+    TtlAndLength(u32),
+    Pointers(&'s Template),
 }
 
 /// From a question to its reply.
@@ -199,44 +205,53 @@ impl<'a> Way<'a> {
         if let Some(id) = spot.service() {
             let service = self.snapshot.settled.service(id)?;
             match self.asked.qtype {
-                RecordType::A | RecordType::AAAA => return self.service(id),
-                RecordType::HTTPS if service.https => return None,
+                RecordType::A | RecordType::AAAA => return self.service(id, service),
+                RecordType::HTTPS if service.https => return self.service(id, service),
                 _ if service.hosts => return None,
                 _ => {}
             }
         }
         match spot.answer(self.asked.qtype) {
             ready::Found::Ready(answer) if !answer.is_spelled || (is_its_name && self.is_lower()) => {
-                let records = Records::Whole(answer);
-                Some(Reply { records, rcode: Rcode::NoError, authoritative: true, scope: 0, served: None })
+                let counts = [answer.answers, 0, answer.additional];
+                Some(Reply::of(answer.octets, counts, Open::Nothing))
             }
             ready::Found::Nothing => self.template(spot, Rcode::NoError, true),
             _ => None,
         }
     }
 
-    /// The addresses of the one endpoint that this client gets of a service.
+    /// The records of the one endpoint that this client gets of a service.
     #[inline]
-    fn service(&self, id: ServiceId) -> Option<Reply<'a>> {
-        let (settled, view) = (&self.snapshot.settled, self.snapshot.view());
-        let service = settled.service(id)?;
+    fn service(&self, id: ServiceId, service: &SettledService) -> Option<Reply<'a>> {
+        let (view, endpoints) = (self.snapshot.view(), &self.snapshot.endpoints);
         let seen = self.seen(service.ecs);
-        let (choice, scope) = match settled.choice(&view, service, seen.address()) {
-            Some(settled) => settled,
-            None => {
-                let decision = decide(&view, id, seen)?;
+        let (choice, scope, is_settled) = match self.snapshot.settled.find(&view, service, seen.address())? {
+            settled::Found::Settled(choice, scope) => (choice, scope, true),
+            settled::Found::Open(place, widest) => {
+                let decision = decide_for(&view, id, seen, (place, widest))?;
                 let [region] = *decision.regions.as_slice() else { return None };
-                (Choice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() }, decision.scope)
+                (Choice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() }, decision.scope, false)
             }
         };
-        let octets = self.snapshot.addresses.of(choice.region, choice.endpoint, self.asked.qtype);
-        if octets.is_empty() {
-            return None;
-        }
-        let each = if self.asked.qtype == RecordType::A { A_OCTETS } else { AAAA_OCTETS };
-        let records = Records::Addresses { octets, each, ttl: choice.ttl };
-        let scope = if matches!(seen, Seen::Subnet(_)) { scope } else { 0 };
-        Some(Reply { records, rcode: Rcode::NoError, authoritative: true, scope, served: Some((id, choice)) })
+        let part = |part| endpoints.part(choice.region, choice.endpoint, part);
+        let of_addresses = |records: &'a [u8], each| {
+            Reply::of(records, [(records.len() / each) as u16, 0, 0], Open::Ttl(choice.ttl, each))
+        };
+        // Without addresses of a family, another endpoint may have some.
+        let lacks = |of| part(of).is_empty();
+        let mut reply = match self.asked.qtype {
+            RecordType::A if !lacks(Part::A) => of_addresses(part(Part::A), A_OCTETS),
+            RecordType::AAAA if !lacks(Part::Aaaa) => of_addresses(part(Part::Aaaa), AAAA_OCTETS),
+            RecordType::HTTPS if !lacks(Part::Hints) && (is_settled || !(lacks(Part::A) || lacks(Part::Aaaa))) => {
+                let record = Reply::of(endpoints.https(id)?, [1, 0, 0], Open::TtlAndLength(choice.ttl));
+                Reply { more: part(Part::Hints), ..record }
+            }
+            _ => return None,
+        };
+        reply.scope = if matches!(seen, Seen::Subnet(_)) { scope } else { 0 };
+        reply.served = Some((id, choice));
+        Some(reply)
     }
 
     #[inline]
@@ -245,7 +260,8 @@ impl<'a> Way<'a> {
         if !self.is_lower() || !template.fits(self.name) {
             return None;
         }
-        Some(Reply { records: Records::Template(template), rcode, authoritative, scope: 0, served: None })
+        let reply = Reply::of(&template.octets, template.counts, Open::Pointers(template));
+        Some(Reply { rcode, authoritative, ..reply })
     }
 
     /// Whom the answer is for: the network that the query tells, where it tells one and it is believed.
@@ -287,70 +303,68 @@ impl<'a> Way<'a> {
     fn write(&self, reply: &Reply<'_>, out: &mut [u8]) -> Option<usize> {
         let opt = self.asked.opt.as_ref();
         let question_end = self.asked.question_end;
-        let end = question_end + reply.records.octets().len() + opt.map_or(0, Opt::octets);
+        let octets = reply.records.len() + reply.more.len();
+        let end = question_end + octets + opt.map_or(0, Opt::octets);
         if end > limit(self.client, opt.map(|opt| opt.udp_payload)) {
             return None;
         }
         let (question, rest) = out.get_mut(..end)?.split_at_mut_checked(question_end)?;
         question.copy_from_slice(self.packet.get(..question_end)?);
-        let (records, opt_place) = rest.split_at_mut_checked(reply.records.octets().len())?;
-        reply.records.write(records, self.name.as_wire().len());
+        let (records, opt_place) = rest.split_at_mut_checked(octets)?;
+        reply.write(records, self.name.as_wire().len());
         if let Some(opt) = opt {
             opt.write(self.packet, reply.scope, opt_place);
         }
         let head = question.first_chunk_mut::<HEADER_OCTETS>()?;
-        let [answers, authority, additional] = reply.records.counts().map(u16::to_be_bytes);
-        let [d0, d1] = (u16::from_be_bytes(additional) + u16::from(opt.is_some())).to_be_bytes();
+        let [answers, authority, additional] = reply.counts;
+        let [d0, d1] = (additional + u16::from(opt.is_some())).to_be_bytes();
         head[2] = 0x80 | u8::from(reply.authoritative) << 2 | head[2] & 1;
         head[3] = reply.rcode as u8;
-        let ([a0, a1], [n0, n1]) = (answers, authority);
+        let ([a0, a1], [n0, n1]) = (answers.to_be_bytes(), authority.to_be_bytes());
         head[4..].copy_from_slice(&[0, 1, a0, a1, n0, n1, d0, d1]);
         Some(end)
     }
 }
 
-impl Records<'_> {
+impl<'s> Reply<'s> {
+    /// An answer, the same for everybody.
     #[inline]
-    fn octets(&self) -> &[u8] {
-        match self {
-            Records::Whole(answer) => answer.octets,
-            Records::Addresses { octets, .. } => octets,
-            Records::Template(template) => &template.octets,
-        }
+    fn of(records: &'s [u8], counts: [u16; 3], open: Open<'s>) -> Reply<'s> {
+        Reply { records, more: &[], counts, open, rcode: Rcode::NoError, authoritative: true, scope: 0, served: None }
     }
 
-    /// By section.
-    #[inline]
-    fn counts(&self) -> [u16; 3] {
-        match self {
-            Records::Whole(answer) => [answer.answers, 0, answer.additional],
-            Records::Addresses { octets, each, .. } => [(octets.len() / each) as u16, 0, 0],
-            Records::Template(template) => template.counts,
-        }
-    }
-
-    /// Writes them behind a question for a name of so many octets.
+    /// Writes the records behind a question for a name of so many octets.
     #[inline]
     fn write(&self, place: &mut [u8], name_octets: usize) {
-        place.copy_from_slice(self.octets());
-        match self {
-            Records::Whole(_) => {}
-            Records::Addresses { each, ttl, .. } => {
-                for record in place.chunks_exact_mut(*each) {
-                    if let Some(place) = record.get_mut(TTL_AT..).and_then(|rest| rest.first_chunk_mut()) {
-                        *place = ttl.to_be_bytes();
-                    }
-                }
+        let Some((first, more)) = place.split_at_mut_checked(self.records.len()) else { return };
+        first.copy_from_slice(self.records);
+        match self.open {
+            Open::Nothing => {}
+            Open::Ttl(ttl, each) => {
+                first.chunks_exact_mut(each).for_each(|record| put(record, TTL_AT, ttl.to_be_bytes()));
             }
-            Records::Template(template) => {
+            Open::TtlAndLength(ttl) => {
+                let rdlength = (self.records.len() + more.len()).saturating_sub(RECORD_HEAD) as u16;
+                more.copy_from_slice(self.more);
+                put(first, TTL_AT, ttl.to_be_bytes());
+                put(first, RDLENGTH_AT, rdlength.to_be_bytes());
+            }
+            Open::Pointers(template) => {
                 let further = template.moved_by(name_octets);
                 for &at in &template.pointers {
-                    if let Some(pointer) = place.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut()) {
+                    if let Some(pointer) = first.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut()) {
                         *pointer = (u16::from_be_bytes(*pointer) + further).to_be_bytes();
                     }
                 }
             }
         }
+    }
+}
+
+#[inline]
+fn put<const N: usize>(record: &mut [u8], at: usize, octets: [u8; N]) {
+    if let Some(place) = record.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = octets;
     }
 }
 

@@ -22,4 +22,4 @@ pub mod setup;
 pub mod socket;
 mod worker;
 
-pub use setup::{Running, Statistics, XdpServer};
+pub use setup::{Running, Statistics, Tally, XdpServer};

@@ -51,7 +51,7 @@ pub enum ProgramError {
 impl Program {
     /// Loads an object and has the kernel verify the program `name` in it.
     ///
-    /// Fails without CAP_BPF and CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN).
+    /// Fails without CAP_BPF and CAP_NET_ADMIN.
     pub fn load(object: &[u8], name: &'static str) -> Result<Program, ProgramError> {
         // No types of the running kernel are needed: packets look alike everywhere.
         let mut object = EbpfLoader::new().btf(None).load(object).map_err(|error| load_error(error))?;

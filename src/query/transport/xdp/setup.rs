@@ -13,7 +13,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -44,15 +44,18 @@ struct Attached {
     listen: Vec<SocketAddr>,
     program: Program,
     link: Link,
-    sockets: Vec<(u32, XdpSocket)>,
+    sockets: Sockets,
 }
+
+/// Queue, its socket, and the packets received over it.
+type Sockets = Vec<(u32, XdpSocket, Arc<AtomicU64>)>;
 
 impl XdpServer {
     /// Attaches to each interface, as well as it goes: what cannot be had is said in the log and left to the
     /// sockets. `listen` is where they are bound, with their final ports.
     ///
-    /// This is all that takes privileges: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF (before Linux 5.8
-    /// CAP_SYS_ADMIN), and CAP_IPC_LOCK or an `RLIMIT_MEMLOCK` of 8 MiB per queue.
+    /// This is all that takes privileges: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, and
+    /// CAP_IPC_LOCK or an `RLIMIT_MEMLOCK` of 8 MiB per queue.
     pub fn open(interfaces: &[XdpInterface], listen: &[SocketAddr]) -> XdpServer {
         let mut server = XdpServer::default();
         for wanted in interfaces {
@@ -72,9 +75,10 @@ impl XdpServer {
         let mut watched = Vec::new();
         for Attached { interface, listen, program, link, sockets } in self.interfaces {
             running.links.push(link);
-            for (queue, socket) in sockets {
+            for (queue, socket, received) in sockets {
                 let worker = Worker {
                     socket,
+                    received,
                     mtu: interface.mtu,
                     responder: responder.clone(),
                     counters: counters.register(),
@@ -97,12 +101,16 @@ impl XdpServer {
 
     /// What the kernel loses on this path, to be asked as long as the server runs.
     pub fn statistics(&self) -> Statistics {
-        let queues = |attached: &Attached| {
-            let name = attached.interface.name.clone();
-            let sockets = attached.sockets.iter();
-            sockets.map(move |(queue, socket)| (name.clone(), *queue, socket.handle())).collect::<Vec<_>>()
-        };
-        Statistics { queues: self.interfaces.iter().flat_map(queues).collect() }
+        let mut statistics = Statistics::default();
+        for Attached { interface, sockets, .. } in &self.interfaces {
+            statistics.queues.extend(sockets.iter().map(|(number, socket, received)| Queue {
+                interface: interface.name.clone(),
+                number: *number,
+                socket: socket.handle(),
+                received: received.clone(),
+            }));
+        }
+        statistics
     }
 }
 
@@ -132,18 +140,37 @@ impl Drop for Running {
     }
 }
 
-/// The sockets to ask what the kernel lost; it keeps none open.
+/// Where to ask what came and what was lost on this path; it keeps nothing open.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
-    queues: Vec<(String, u32, Weak<OwnedFd>)>,
+    queues: Vec<Queue>,
+}
+
+#[derive(Clone, Debug)]
+struct Queue {
+    interface: String,
+    number: u32,
+    socket: Weak<OwnedFd>,
+    received: Arc<AtomicU64>,
+}
+
+/// What came over one receive queue since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally<'a> {
+    pub interface: &'a str,
+    pub queue: u32,
+    /// Packets that our thread got.
+    pub received: u64,
+    pub lost: Losses,
 }
 
 impl Statistics {
-    /// Interface, queue, and what was lost there since the start. Empty where no interface is attached.
-    pub fn losses(&self) -> impl Iterator<Item = (&str, u32, Losses)> {
-        self.queues.iter().filter_map(|(interface, queue, socket)| {
-            let lost = losses(socket.upgrade()?.as_fd()).ok()?;
-            Some((interface.as_str(), *queue, lost))
+    /// All queues served. Empty where no interface is attached.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally<'_>> {
+        self.queues.iter().filter_map(|queue| {
+            let lost = losses(queue.socket.upgrade()?.as_fd()).ok()?;
+            let received = queue.received.load(Ordering::Relaxed);
+            Some(Tally { interface: &queue.interface, queue: queue.number, received, lost })
         })
     }
 }
@@ -158,7 +185,7 @@ impl Attached {
         program.set_hardware_address(addresses.hardware(name).ok_or(SetupError::NotEthernet)?)?;
         let (mode, link) = attach(&mut program, &interface)?;
         let (copying, sockets) = open(&interface, &queues, mode)?;
-        for (queue, socket) in &sockets {
+        for (queue, socket, _) in &sockets {
             program.give_queue_to(*queue, socket.as_fd())?;
         }
         info!(interface = name, ?mode, ?copying, queues = queues.len(), "UDP queries pass the kernel's stack by");
@@ -184,11 +211,11 @@ fn attach(program: &mut Program, interface: &Interface) -> Result<(Mode, Link), 
 }
 
 /// A socket for each queue, all of a kind.
-fn open(interface: &Interface, queues: &[u32], mode: Mode) -> Result<(Copying, Vec<(u32, XdpSocket)>), SetupError> {
+fn open(interface: &Interface, queues: &[u32], mode: Mode) -> Result<(Copying, Sockets), SetupError> {
     let open = |copying| -> Result<_, SetupError> {
         let one = |&queue: &u32| {
             let socket = XdpSocket::open(interface.index, queue, copying);
-            socket.map(|socket| (queue, socket)).map_err(|error| SetupError::Socket(queue, error))
+            socket.map(|socket| (queue, socket, Arc::default())).map_err(|error| SetupError::Socket(queue, error))
         };
         Ok((copying, queues.iter().map(one).collect::<Result<Vec<_>, _>>()?))
     };
@@ -249,7 +276,7 @@ fn advice(error: &io::Error) -> &'static str {
         Some(libc::EBUSY | libc::EEXIST) => "; another XDP program or socket has it, `bpftool net` shows which",
         Some(libc::ENOBUFS) => "; give the process CAP_IPC_LOCK, or a larger limit of locked memory (LimitMEMLOCK)",
         Some(libc::ENETDOWN) => "; the interface is down",
-        Some(libc::EINVAL) => "; the kernel is too old (5.9 is needed), or the MTU too large for the driver",
+        Some(libc::EINVAL) => "; the kernel is too old (5.19 is needed), or the MTU too large for the driver",
         _ => "",
     }
 }

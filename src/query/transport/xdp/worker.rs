@@ -6,7 +6,7 @@
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// What one thread needs to answer.
 pub(super) struct Worker<R> {
     pub(super) socket: XdpSocket,
+    /// Packets received, which only this thread counts.
+    pub(super) received: Arc<AtomicU64>,
     /// Octets that an IP packet may have on this interface.
     pub(super) mtu: usize,
     pub(super) responder: Arc<R>,
@@ -67,9 +69,11 @@ impl<R: Responder> Worker<R> {
 
     /// Answers what there is to answer, and says how many packets that was.
     fn answer_batch(&mut self, response: &mut [u8; MAX_UDP_RESPONSE]) -> usize {
-        let Worker { socket, responder, counters, mtu, .. } = self;
+        let Worker { socket, received, responder, counters, mtu, .. } = self;
         let batch = responder.begin();
         let done = socket.answer(BATCH, |packet| answer_one::<R>(&batch, packet, response, *mtu, counters));
+        let before = received.load(Ordering::Relaxed);
+        received.store(before.wrapping_add(done.received as u64), Ordering::Relaxed);
         for _ in 0..done.lost {
             counters.add(Event::SendFailed(Transport::Udp));
         }
