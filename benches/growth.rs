@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::BufRead;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use meridian::control::reload::{ConfigSource, Prepared, prepare};
 use meridian::model::Model;
 use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::transport::Responder;
-use meridian::query::transport::udp::UdpServer;
+use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{Publisher, Shared, Snapshot};
 use meridian::steer::standing::Override;
@@ -224,9 +224,7 @@ impl Point {
     /// under way at once as keep it busy.
     fn udp(&mut self, count: u32) -> f64 {
         const UNDER_WAY: u32 = 200;
-        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("an address")], NonZeroUsize::MIN).expect("bind");
-        let to = server.local_addrs()[0];
-        let running = server.start(&Arc::new(FromShared(self.shared.clone())), &self.counters).expect("a thread");
+        let (running, to) = self.serve();
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(to).expect("connected");
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
@@ -250,13 +248,20 @@ impl Point {
         spent as f64 / f64::from(received)
     }
 
+    /// One thread that answers over UDP, and where.
+    fn serve(&self) -> (udp::Running, SocketAddr) {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let server = UdpServer::bind(&[any], &UdpSettings::new(NonZeroUsize::MIN)).expect("bind");
+        let to = server.local_addrs()[0];
+        let responder = Arc::new(FromShared(self.shared.clone()));
+        (server.start(&responder, &self.counters).expect("a thread"), to)
+    }
+
     /// Says how long questions wait for their answers, asked one by one over UDP of a thread that has a core
     /// to itself; then while that core makes one snapshot after the other.
     fn latency(&mut self, count: u32) {
         const CORE: usize = 0;
-        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("an address")], NonZeroUsize::MIN).expect("bind");
-        let to = server.local_addrs()[0];
-        let running = server.start(&Arc::new(FromShared(self.shared.clone())), &self.counters).expect("a thread");
+        let (running, to) = self.serve();
         let thread = udp_thread().file_name().and_then(|id| id.to_str()?.parse().ok()).expect("its number");
         pin(thread, CORE);
         pin(0, CORE + 1);
