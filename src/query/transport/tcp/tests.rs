@@ -7,6 +7,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::super::MAX_MESSAGE;
 use super::super::testing::{Echo, echoed, message};
 use super::*;
 use crate::query::counters::{TcpLimit, TcpWait};
