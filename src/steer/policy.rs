@@ -279,13 +279,12 @@ impl<'a> Picker<'a> {
     }
 
     fn tier_picks(&self, group: &Group, totals: &[f64], at: &At<'_>, outer: Option<Identity>) -> Vec<Pick> {
-        let tiers = tiers(totals);
-        let count = tiers.iter().max().map_or(0, |last| last + 1);
+        let mut tiers = vec![NO_TIER; totals.len()];
+        let mut tier = 0;
         let mut picks: Vec<Pick> = Vec::new();
-        for tier in 0..count {
-            let inside = || (0..totals.len()).filter(|&index| tiers[index] == tier);
-            let best = inside().map(|index| totals[index]).fold(f64::INFINITY, f64::min);
-            let branches = inside().filter_map(|index| {
+        while let Some(best) = take_tier(totals, &mut tiers, tier) {
+            let inside = (0..totals.len()).filter(|&index| tiers[index] == tier);
+            let branches = inside.filter_map(|index| {
                 let behind_ms = steps_behind(totals[index], best) * SHARE_STEP_MS;
                 let weight = Weight::new((-behind_ms / SOFTNESS_MS).exp())?;
                 self.branch(&group.children[index], weight, at, outer)
@@ -294,6 +293,7 @@ impl<'a> Picker<'a> {
             if picks.last().is_some_and(Pick::is_sure) {
                 break;
             }
+            tier += 1;
         }
         picks
     }
