@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::query::Transport;
 use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWait, Totals};
 use crate::query::demand::DemandTotals;
+use crate::query::transport::xdp::{Statistics, Tally};
 use crate::state::Snapshot;
 use crate::steer::health::Verdict;
 use crate::steer::plan::Footing;
@@ -75,6 +76,7 @@ impl Collector for Scrape {
         queries(&mut out, &self.0.counters.total())?;
         demand(&mut out, &self.0.counters.demand_totals())?;
         sockets(&mut out, &self.0.counters.total())?;
+        past_the_sockets(&mut out, &self.0.xdp)?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
         calm(&mut out, &regions, &snapshot, Instant::now())?;
@@ -179,6 +181,27 @@ fn demand(out: &mut Out<'_>, totals: &DemandTotals) -> fmt::Result {
     out.counter("service_answers", "Answers that services gave", only(totals.answers))?;
     out.counter("demand_samples", "Answers sampled to estimate demand; each stands for several", only(totals.samples))?;
     out.counter("demand_lost", "Answers that no sample stands for: samples came too fast", only(totals.lost))
+}
+
+fn past_the_sockets(out: &mut Out<'_>, statistics: &Statistics) -> fmt::Result {
+    let tallies: Vec<(Tally<'_>, String)> =
+        statistics.tallies().map(|tally| (tally, tally.queue.to_string())).collect();
+    fn labels<'a>((tally, queue): &'a (Tally<'_>, String)) -> Labels<'a> {
+        vec![("interface", tally.interface), ("queue", queue)]
+    }
+    let received = tallies.iter().map(|tally| (labels(tally), tally.0.received));
+    out.counter("xdp_packets", "Packets received past the kernel's stack", received)?;
+    let lost = tallies.iter().flat_map(|tally| {
+        let lost = tally.0.lost;
+        let reasons = [
+            ("dropped", lost.received_dropped),
+            ("ring_full", lost.ring_full),
+            ("no_frame", lost.no_frame),
+            ("invalid", lost.invalid),
+        ];
+        reasons.map(|(reason, count)| ([labels(tally), vec![("reason", reason)]].concat(), count))
+    });
+    out.counter("xdp_lost", "What the kernel could not receive or send past its stack, by reason", lost)
 }
 
 fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {

@@ -25,8 +25,9 @@ use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
+use super::endpoints::EndpointRecords;
+use super::followers::Followers;
 use super::planning::Planning;
-use super::ready::AddressRecords;
 use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
 
@@ -59,9 +60,10 @@ pub struct LoadNews {
 /// The state behind the snapshots.
 pub struct Publisher {
     shared: Shared,
+    followers: Arc<Followers>,
     model: Arc<Model>,
     names: Arc<NameTable>,
-    addresses: Arc<AddressRecords>,
+    endpoints: Arc<EndpointRecords>,
     atlas: Arc<Atlas>,
     measured: Arc<Measured>,
     nsid: Box<[u8]>,
@@ -120,7 +122,7 @@ impl Publisher {
         now: Instant,
     ) -> Publisher {
         let names = Arc::new(NameTable::build(&model));
-        let addresses = Arc::new(AddressRecords::build(&model));
+        let endpoints = Arc::new(EndpointRecords::build(&model));
         let atlas = match model.named_networks() {
             none if none.is_empty() => atlas,
             networks => atlas.refined(&networks),
@@ -136,7 +138,7 @@ impl Publisher {
             handouts: Vec::new(),
             plan: Default::default(),
             settled: Default::default(),
-            addresses: addresses.clone(),
+            endpoints: endpoints.clone(),
             measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
@@ -150,8 +152,9 @@ impl Publisher {
             measured: first.measured.clone(),
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
+            followers: Arc::default(),
             names,
-            addresses,
+            endpoints,
             seed,
             reloads: 0,
             ids: region_ids(&first_model),
@@ -172,11 +175,16 @@ impl Publisher {
         self.shared.clone()
     }
 
+    /// Who is told of every swap.
+    pub fn followers(&self) -> Arc<Followers> {
+        self.followers.clone()
+    }
+
     /// Takes a new model and atlas, whole. What is known of regions and endpoints that are still
     /// there is kept. Call [`Publisher::publish`] after.
     pub fn reload(&mut self, model: Model, atlas: Atlas, nsid: &str, seed: u64) {
         self.names = Arc::new(NameTable::build(&model));
-        self.addresses = Arc::new(AddressRecords::build(&model));
+        self.endpoints = Arc::new(EndpointRecords::build(&model));
         self.model = Arc::new(model);
         self.atlas = self.refined(atlas);
         self.nsid = nsid.as_bytes().into();
@@ -425,7 +433,7 @@ impl Publisher {
         let handouts = handouts(&self.model, &states, self.seed);
         let view = View { model: &self.model, atlas: &self.atlas, handouts: &handouts, plan: &plan };
         let settled = Settled::of(&view);
-        self.shared.store(Arc::new(Snapshot {
+        let next = Arc::new(Snapshot {
             generation: before.generation + 1,
             reloads: self.reloads,
             model: self.model.clone(),
@@ -435,14 +443,15 @@ impl Publisher {
             states,
             plan,
             settled,
-            addresses: self.addresses.clone(),
+            endpoints: self.endpoints.clone(),
             measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),
             planning: self.planning.basis().cloned(),
             made_at: now,
             made_at_wall,
-        }));
+        });
+        self.followers.tell(next.generation, || self.shared.store(next.clone()));
     }
 
     fn stale_at(&self, id: RegionId) -> Option<Instant> {

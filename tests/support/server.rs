@@ -137,6 +137,11 @@ impl Server {
         self.daemon().counters.demand_totals()
     }
 
+    /// Packets that came past the kernel's stack.
+    pub fn past_the_sockets(&self) -> u64 {
+        self.daemon().xdp.tallies().map(|tally| tally.received).sum()
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -13,7 +13,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,7 +21,8 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::interface::{Addresses, Interface};
-use super::program::{Link, Mode, Program, ProgramError, STEER};
+use super::kernel_maps::{Images, KernelMaps};
+use super::program::{ANSWER, Link, Mode, Program, ProgramError, STEER};
 use super::socket::{Copying, Losses, XdpSocket, losses};
 use super::worker::Worker;
 use crate::model::xdp::{Queues, XdpInterface};
@@ -36,6 +37,13 @@ const REFRESH: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct XdpServer {
     interfaces: Vec<Attached>,
+    kernel: Option<Kernel>,
+}
+
+/// Programs that answer plain questions themselves, and room for what they answer from.
+pub struct Kernel {
+    pub programs: Vec<KernelMaps>,
+    pub images: Images,
 }
 
 /// An interface, our program on it, and a socket per queue.
@@ -44,20 +52,24 @@ struct Attached {
     listen: Vec<SocketAddr>,
     program: Program,
     link: Link,
-    sockets: Vec<(u32, XdpSocket)>,
+    sockets: Sockets,
+    kernel: Option<KernelMaps>,
 }
+
+/// Queue, its socket, and the packets received over it.
+type Sockets = Vec<(u32, XdpSocket, Arc<AtomicU64>)>;
 
 impl XdpServer {
     /// Attaches to each interface, as well as it goes: what cannot be had is said in the log and left to the
     /// sockets. `listen` is where they are bound, with their final ports.
     ///
-    /// This is all that takes privileges: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF (before Linux 5.8
-    /// CAP_SYS_ADMIN), and CAP_IPC_LOCK or an `RLIMIT_MEMLOCK` of 8 MiB per queue.
+    /// This is all that takes privileges: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, and
+    /// CAP_IPC_LOCK or an `RLIMIT_MEMLOCK` of 8 MiB per queue.
     pub fn open(interfaces: &[XdpInterface], listen: &[SocketAddr]) -> XdpServer {
         let mut server = XdpServer::default();
         for wanted in interfaces {
             match Attached::new(wanted, listen) {
-                Ok(attached) => server.interfaces.push(attached),
+                Ok(attached) => server.add(attached),
                 Err(error) => {
                     warn!(interface = wanted.name, "answering through sockets alone on this interface: {error}");
                 }
@@ -66,15 +78,40 @@ impl XdpServer {
         server
     }
 
-    /// Starts to answer: from here on queries come to these threads. Fails where a thread cannot be started.
-    pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet) -> io::Result<Running> {
+    fn add(&mut self, mut attached: Attached) {
+        let Some(maps) = attached.kernel.take() else { return self.interfaces.push(attached) };
+        if self.kernel.is_none() {
+            match Images::with_room() {
+                Ok(images) => self.kernel = Some(Kernel { programs: Vec::new(), images }),
+                Err(error) => warn!("no answers in the kernel, for want of memory it shares: {error}"),
+            }
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.programs.push(maps);
+        }
+        self.interfaces.push(attached);
+    }
+
+    /// What is to be answered in the kernel itself, if anything: to be taken once.
+    pub fn take_kernel(&mut self) -> Option<Kernel> {
+        self.kernel.take()
+    }
+
+    /// Starts to answer: from here on queries come to these threads. The nth thread of an interface runs on the
+    /// nth of `cpus` alone, beginning again after the last; with none, wherever the system puts it.
+    ///
+    /// Fails where a thread cannot be started.
+    pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet, cpus: &[usize]) -> io::Result<Running> {
         let mut running = Running { stop: Arc::new(AtomicBool::new(false)), links: Vec::new(), threads: Vec::new() };
         let mut watched = Vec::new();
-        for Attached { interface, listen, program, link, sockets } in self.interfaces {
+        for Attached { interface, listen, program, link, sockets, .. } in self.interfaces {
             running.links.push(link);
-            for (queue, socket) in sockets {
+            let mut cpus = cpus.iter().copied().cycle();
+            for (queue, socket, received) in sockets {
                 let worker = Worker {
                     socket,
+                    received,
+                    cpu: cpus.next(),
                     mtu: interface.mtu,
                     responder: responder.clone(),
                     counters: counters.register(),
@@ -97,12 +134,16 @@ impl XdpServer {
 
     /// What the kernel loses on this path, to be asked as long as the server runs.
     pub fn statistics(&self) -> Statistics {
-        let queues = |attached: &Attached| {
-            let name = attached.interface.name.clone();
-            let sockets = attached.sockets.iter();
-            sockets.map(move |(queue, socket)| (name.clone(), *queue, socket.handle())).collect::<Vec<_>>()
-        };
-        Statistics { queues: self.interfaces.iter().flat_map(queues).collect() }
+        let mut statistics = Statistics::default();
+        for Attached { interface, sockets, .. } in &self.interfaces {
+            statistics.queues.extend(sockets.iter().map(|(number, socket, received)| Queue {
+                interface: interface.name.clone(),
+                number: *number,
+                socket: socket.handle(),
+                received: received.clone(),
+            }));
+        }
+        statistics
     }
 }
 
@@ -132,18 +173,37 @@ impl Drop for Running {
     }
 }
 
-/// The sockets to ask what the kernel lost; it keeps none open.
+/// Where to ask what came and what was lost on this path; it keeps nothing open.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
-    queues: Vec<(String, u32, Weak<OwnedFd>)>,
+    queues: Vec<Queue>,
+}
+
+#[derive(Clone, Debug)]
+struct Queue {
+    interface: String,
+    number: u32,
+    socket: Weak<OwnedFd>,
+    received: Arc<AtomicU64>,
+}
+
+/// What came over one receive queue since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally<'a> {
+    pub interface: &'a str,
+    pub queue: u32,
+    /// Packets that our thread got.
+    pub received: u64,
+    pub lost: Losses,
 }
 
 impl Statistics {
-    /// Interface, queue, and what was lost there since the start. Empty where no interface is attached.
-    pub fn losses(&self) -> impl Iterator<Item = (&str, u32, Losses)> {
-        self.queues.iter().filter_map(|(interface, queue, socket)| {
-            let lost = losses(socket.upgrade()?.as_fd()).ok()?;
-            Some((interface.as_str(), *queue, lost))
+    /// All queues served. Empty where no interface is attached.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally<'_>> {
+        self.queues.iter().filter_map(|queue| {
+            let lost = losses(queue.socket.upgrade()?.as_fd()).ok()?;
+            let received = queue.received.load(Ordering::Relaxed);
+            Some(Tally { interface: &queue.interface, queue: queue.number, received, lost })
         })
     }
 }
@@ -153,18 +213,38 @@ impl Attached {
         let name = &wanted.name;
         let interface = Interface::find(name).map_err(SetupError::Interface)?;
         let queues = queues(&wanted.queues, interface.queues)?;
-        let mut program = Program::load(STEER, "steer")?;
+        let (mut program, kernel) = load(wanted)?;
         let addresses = Addresses::now().map_err(SetupError::Addresses)?;
         program.set_hardware_address(addresses.hardware(name).ok_or(SetupError::NotEthernet)?)?;
         let (mode, link) = attach(&mut program, &interface)?;
         let (copying, sockets) = open(&interface, &queues, mode)?;
-        for (queue, socket) in &sockets {
+        for (queue, socket, _) in &sockets {
             program.give_queue_to(*queue, socket.as_fd())?;
         }
         info!(interface = name, ?mode, ?copying, queues = queues.len(), "UDP queries pass the kernel's stack by");
         hint(name, mode);
-        Ok(Attached { interface, listen: listen.to_vec(), program, link, sockets })
+        if kernel.is_some() {
+            info!(interface = name, "plain questions are answered in the kernel");
+        }
+        Ok(Attached { interface, listen: listen.to_vec(), program, link, sockets, kernel })
     }
+}
+
+/// The program that answers by itself, if that is wanted and the kernel takes it; else the one that does not.
+fn load(wanted: &XdpInterface) -> Result<(Program, Option<KernelMaps>), ProgramError> {
+    if wanted.kernel_answers {
+        match answering() {
+            Ok((program, maps)) => return Ok((program, Some(maps))),
+            Err(error) => warn!(interface = wanted.name, "no answers in the kernel, but by our threads: {error}"),
+        }
+    }
+    Ok((Program::load(STEER, "steer")?, None))
+}
+
+fn answering() -> Result<(Program, KernelMaps), ProgramError> {
+    let mut program = Program::load(ANSWER, "answer")?;
+    let maps = KernelMaps::of(&mut program)?;
+    Ok((program, maps))
 }
 
 /// In the driver if it can, else in the kernel's stack.
@@ -184,11 +264,11 @@ fn attach(program: &mut Program, interface: &Interface) -> Result<(Mode, Link), 
 }
 
 /// A socket for each queue, all of a kind.
-fn open(interface: &Interface, queues: &[u32], mode: Mode) -> Result<(Copying, Vec<(u32, XdpSocket)>), SetupError> {
+fn open(interface: &Interface, queues: &[u32], mode: Mode) -> Result<(Copying, Sockets), SetupError> {
     let open = |copying| -> Result<_, SetupError> {
         let one = |&queue: &u32| {
             let socket = XdpSocket::open(interface.index, queue, copying);
-            socket.map(|socket| (queue, socket)).map_err(|error| SetupError::Socket(queue, error))
+            socket.map(|socket| (queue, socket, Arc::default())).map_err(|error| SetupError::Socket(queue, error))
         };
         Ok((copying, queues.iter().map(one).collect::<Result<Vec<_>, _>>()?))
     };
@@ -249,7 +329,7 @@ fn advice(error: &io::Error) -> &'static str {
         Some(libc::EBUSY | libc::EEXIST) => "; another XDP program or socket has it, `bpftool net` shows which",
         Some(libc::ENOBUFS) => "; give the process CAP_IPC_LOCK, or a larger limit of locked memory (LimitMEMLOCK)",
         Some(libc::ENETDOWN) => "; the interface is down",
-        Some(libc::EINVAL) => "; the kernel is too old (5.9 is needed), or the MTU too large for the driver",
+        Some(libc::EINVAL) => "; the kernel is too old (5.19 is needed), or the MTU too large for the driver",
         _ => "",
     }
 }

@@ -32,6 +32,9 @@ const RING: u32 = 2048;
 /// Chunks: enough to have a full ring received while another is being sent.
 const CHUNKS: u32 = 2 * RING;
 
+/// How many packets before its turn one is fetched into the cache: some 200 ns.
+const AHEAD: u32 = 1;
+
 /// A socket bound to one receive queue of an interface.
 #[derive(Debug)]
 pub struct XdpSocket {
@@ -141,6 +144,7 @@ impl XdpSocket {
         while batch.received < most {
             let Some(packet) = self.received.take() else { break };
             batch.received += 1;
+            self.expect(AHEAD);
             let Some((chunk, offset)) = place(packet.addr) else { continue };
             self.lent = Some(chunk);
             let room = CHUNK - offset;
@@ -164,6 +168,17 @@ impl XdpSocket {
             }
         }
         batch
+    }
+
+    /// Has the processor fetch a packet that comes soon: another core has written it.
+    #[inline]
+    fn expect(&self, ahead: u32) {
+        let Some(packet) = self.received.ahead(ahead) else { return };
+        let Some((chunk, offset)) = place(packet.addr) else { return };
+        let begin = (chunk + offset) as usize;
+        // Headers and a question end in the second line.
+        prefetch(self.memory.at(begin));
+        prefetch(self.memory.at((begin + 64).min(self.memory.length - 1)));
     }
 
     /// Ends a batch: tells the kernel what was read and what is to be sent, and has it receive into
@@ -326,6 +341,17 @@ impl<T: Copy> Ring<T> {
         Some(entry)
     }
 
+    /// As consumer: an entry known to be there, this many behind the next one.
+    #[inline]
+    fn ahead(&self, entries: u32) -> Option<T> {
+        if self.theirs.wrapping_sub(self.ours) <= entries {
+            return None;
+        }
+        let index = self.ours.wrapping_add(entries) % RING;
+        // SAFETY: as in `take`.
+        Some(unsafe { self.slots.as_ptr().add(index as usize).read() })
+    }
+
     /// As consumer: lets the kernel use the entries taken.
     #[inline]
     fn release(&mut self) {
@@ -422,6 +448,18 @@ impl Drop for Mapping {
         // SAFETY: mapped in `new` with this length, and unmapped once.
         unsafe { libc::munmap(self.begin.as_ptr().cast(), self.length) };
     }
+}
+
+/// A hint to the processor, without any other effect.
+#[inline]
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: any address will do: none is read.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Makes `memory` the socket's frames.

@@ -6,14 +6,14 @@
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::headers::{self, Flaw};
 use super::socket::{Packet, XdpSocket};
 use crate::query::counters::{Counters, DropReason, Event};
-use crate::query::transport::{Client, Complaint, MAX_UDP_RESPONSE, Responder, Transport};
+use crate::query::transport::{Client, Complaint, MAX_UDP_RESPONSE, Responder, Transport, pin_this_thread};
 
 /// Packets answered before they are sent: few enough to stay in the first-level cache with what they
 /// are answered from, many enough that the system call between batches does not show.
@@ -28,6 +28,10 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// What one thread needs to answer.
 pub(super) struct Worker<R> {
     pub(super) socket: XdpSocket,
+    /// Packets received, which only this thread counts.
+    pub(super) received: Arc<AtomicU64>,
+    /// Where the thread runs; `None`: anywhere.
+    pub(super) cpu: Option<usize>,
     /// Octets that an IP packet may have on this interface.
     pub(super) mtu: usize,
     pub(super) responder: Arc<R>,
@@ -38,6 +42,9 @@ pub(super) struct Worker<R> {
 
 impl<R: Responder> Worker<R> {
     pub(super) fn run(mut self) {
+        if let Some(cpu) = self.cpu {
+            pin_this_thread(cpu);
+        }
         while !self.stop.load(Ordering::Relaxed) {
             // The packet at which a panic happened is lost; nothing else is touched.
             if panic::catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
@@ -67,9 +74,11 @@ impl<R: Responder> Worker<R> {
 
     /// Answers what there is to answer, and says how many packets that was.
     fn answer_batch(&mut self, response: &mut [u8; MAX_UDP_RESPONSE]) -> usize {
-        let Worker { socket, responder, counters, mtu, .. } = self;
+        let Worker { socket, received, responder, counters, mtu, .. } = self;
         let batch = responder.begin();
         let done = socket.answer(BATCH, |packet| answer_one::<R>(&batch, packet, response, *mtu, counters));
+        let before = received.load(Ordering::Relaxed);
+        received.store(before.wrapping_add(done.received as u64), Ordering::Relaxed);
         for _ in 0..done.lost {
             counters.add(Event::SendFailed(Transport::Udp));
         }
