@@ -78,6 +78,15 @@ struct Threads {
     _tcp: tcp::Running,
 }
 
+/// All that can fail at the start has not; nothing runs yet.
+struct Opened {
+    bound: Bound,
+    token: Option<String>,
+    store: OverrideStore,
+    publisher: Publisher,
+    measuring: Measuring,
+}
+
 /// Sockets bound, nothing answered yet.
 struct Bound {
     xdp: XdpServer,
@@ -106,21 +115,10 @@ impl Daemon {
     ) -> Result<Daemon, Vec<String>> {
         let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
-        for diagnostic in &diagnostics {
-            warn!("{diagnostic}");
-        }
-        allow_open_files(open_files(&config));
-        let opened = config.clone();
-        let bound = privileged.run(move || Bound::new(&opened)).unwrap_or_else(|error| Err(error.to_string()));
-        let bound = bound.map_err(|error| vec![error])?;
-        let token = admin_token(&config).map_err(|error| vec![error])?;
-        let store = OverrideStore::new(&config.state);
-        let mut publisher = publisher(&config, model.clone(), atlas, &store);
-        let measuring = Measuring::new(&config, &mut publisher).map_err(|error| vec![error])?;
+        diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
+        let opened = Opened::new(&config, model.clone(), atlas, privileged).map_err(|error| vec![error])?;
+        let Opened { bound, token, store, publisher, measuring } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
-        if let Err(error) = store.prove() {
-            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
-        }
         let shared = publisher.shared();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
@@ -128,11 +126,8 @@ impl Daemon {
         let (commands, said) = mpsc::channel(QUEUE);
         let (reloads, requests) = mpsc::channel(1);
         let (stop, stopping) = watch::channel(false);
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(Sources {
-            endpoints,
-            loads,
-            commands: said,
-        });
+        let sources = Sources { endpoints, loads, commands: said };
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(sources);
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
@@ -205,6 +200,22 @@ impl Daemon {
     /// the writer.
     fn into_running(self) -> (Threads, Vec<JoinHandle<()>>) {
         (self.threads, self.tasks)
+    }
+}
+
+impl Opened {
+    fn new(config: &Config, model: Model, atlas: Atlas, privileged: Privileged) -> Result<Opened, String> {
+        allow_open_files(open_files(config));
+        let listening = config.clone();
+        let bound = privileged.run(move || Bound::new(&listening)).unwrap_or_else(|error| Err(error.to_string()))?;
+        let token = admin_token(config)?;
+        let store = OverrideStore::new(&config.state);
+        let mut publisher = publisher(config, model, atlas, &store);
+        let measuring = Measuring::new(config, &mut publisher)?;
+        if let Err(error) = store.prove() {
+            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+        }
+        Ok(Opened { bound, token, store, publisher, measuring })
     }
 }
 
