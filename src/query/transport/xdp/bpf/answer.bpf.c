@@ -19,8 +19,6 @@
 // Where the message begins, without a VLAN tag.
 #define IP4_MESSAGE (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
 #define IP6_MESSAGE (sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + sizeof(struct udphdr))
-// Octets that an answer's pieces may be written beyond their ends, before the packet gets its length.
-#define SLACK 64
 
 // The sockets by receive queue.
 struct {
@@ -374,6 +372,7 @@ struct work {
     struct question question;
     struct client source;
     struct finding finding;
+    u64 opt[4]; // of the response
 };
 
 struct {
@@ -491,9 +490,51 @@ static __always_inline u64 rewrite_ip6(struct ipv6hdr *ip, u32 datagram) {
     return sum;
 }
 
+static __always_inline int store_records(struct xdp_md *ctx, u32 at, void *names, const struct answer *answer,
+                                         u32 number) {
+    u32 length = answer->length, first = length > 48 ? 48 : length;
+    if (!first || bpf_xdp_store_bytes(ctx, at, (void *)answer->octets, first))
+        return 0;
+#pragma unroll
+    for (u32 more = 0; more < 3; more++) {
+        if (length <= 48 + more * 64)
+            break;
+        u32 octets = length - 48 - more * 64;
+        if (octets > 64)
+            octets = 64;
+        struct block *next = block(names, number + 1 + more);
+        if (!next || !octets || bpf_xdp_store_bytes(ctx, at + 48 + more * 64, next->octets, octets))
+            return 0;
+    }
+    return 1;
+}
+
+// OPT: root, 41, 1232, 0, version 0, flags, length; then the option. `octets` of them in all, put together
+// in `words`.
+static __always_inline int store_opt(struct xdp_md *ctx, u32 at, const struct question *question, u32 scope,
+                                     u32 octets, u64 *words, u64 *sum) {
+    u32 option = octets - OPT;
+    u64 word = 0xd004290000ULL | (u64)question->dnssec_ok << 56;
+    words[0] = word;
+    *sum = add_words(0, word);
+    words[1] = words[2] = words[3] = 0;
+    if (option) {
+        word = (u64)bpf_htons(option) << 8 | (u64)bpf_htons(8) << 24 | (u64)bpf_htons(option - 4) << 40;
+        words[1] = word;
+        *sum = add_words(*sum, word);
+        word = question->subnet | question->source << 8 | scope << 16 | question->address << 24;
+        words[2] = word;
+        *sum = add_words(*sum, word);
+        word = question->address >> 40;
+        words[3] = word;
+        *sum = add_words(*sum, word);
+    }
+    return octets <= 32 && !bpf_xdp_store_bytes(ctx, at, words, octets);
+}
+
 // Writes the packet anew and sends it. XDP_PASS: it has not been touched; XDP_ABORTED: cannot be.
 static __always_inline int respond(struct xdp_md *ctx, const struct packet *packet, const struct question *question,
-                                   void *names, const struct answer *answer, u32 number, u32 scope) {
+                                   void *names, const struct answer *answer, u32 number, u32 scope, u64 *words) {
     u32 at = message_at(packet), name = question->length, length = answer->length;
     // They are, but the verifier has lost sight of it.
     if (name > MAX_NAME || length > 48 + 3 * 64 || question->octets > 8)
@@ -502,49 +543,14 @@ static __always_inline int respond(struct xdp_md *ctx, const struct packet *pack
     u32 option = question->subnet ? 8 + question->octets : 0;
     u32 opt = question->has_opt ? OPT + option : 0;
     u32 total = records + length + opt;
-    if (bpf_xdp_adjust_tail(ctx, (int)(total + SLACK) - (int)(packet->end - packet->data)))
+    // To the very octet: there may be hardly any room behind a packet.
+    if (bpf_xdp_adjust_tail(ctx, (int)total - (int)(packet->end - packet->data)))
         return XDP_PASS;
-    void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-
-    // The records.
-    u64 *place = data + records;
-    if ((void *)(place + 6) > end)
-        return XDP_ABORTED;
-#pragma unroll
-    for (int i = 0; i < 6; i++)
-        place[i] = answer->octets[i];
-#pragma unroll
-    for (u32 more = 0; more < 3; more++) {
-        if (length > 48 + more * 64) {
-            struct block *next = block(names, number + 1 + more);
-            place = data + records + 48 + more * 64;
-            if (!next || (void *)(place + 8) > end)
-                return XDP_ABORTED;
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                place[i] = next->words[i];
-        }
-    }
-
-    // OPT: root, 41, 1232, 0, version 0, flags, length; then the option.
     u64 opt_sum = 0;
-    if (question->has_opt) {
-        place = data + records + length;
-        if ((void *)(place + 4) > end)
-            return XDP_ABORTED;
-        u64 words[4] = {0};
-        words[0] = 0xd004290000ULL | (u64)question->dnssec_ok << 56;
-        if (option) {
-            words[1] = (u64)bpf_htons(option) << 8 | (u64)bpf_htons(8) << 24 | (u64)bpf_htons(option - 4) << 40;
-            words[2] = question->subnet | question->source << 8 | scope << 16 | question->address << 24;
-            words[3] = question->address >> 40;
-        }
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            place[i] = words[i];
-            opt_sum = add_words(opt_sum, words[i]);
-        }
-    }
+    if (!store_records(ctx, records, names, answer, number) ||
+        (opt && !store_opt(ctx, records + length, question, scope, opt, words, &opt_sum)))
+        return XDP_ABORTED;
+    void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
     // The headers, from the inside out.
     u8 *message = data + at;
@@ -578,7 +584,7 @@ static __always_inline int respond(struct xdp_md *ctx, const struct packet *pack
     if (data + sizeof(struct ethhdr) > end)
         return XDP_ABORTED;
     swap_hardware_addresses(data);
-    return bpf_xdp_adjust_tail(ctx, -SLACK) ? XDP_ABORTED : XDP_TX;
+    return XDP_TX;
 }
 
 // XDP_TX: answered; XDP_PASS: somebody else's, and unchanged.
@@ -609,7 +615,7 @@ static __always_inline int answer_query(struct xdp_md *ctx, const struct packet 
         (question->dnssec_ok && !(answer->flags & ANY_DO)))
         return XDP_PASS;
 
-    int done = respond(ctx, packet, question, names, answer, finding->number, finding->scope);
+    int done = respond(ctx, packet, question, names, answer, finding->number, finding->scope, work->opt);
     if (done != XDP_TX)
         return done;
     if (question->family)
