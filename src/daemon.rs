@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::atlas::Atlas;
-use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS};
+use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::load_report::Scraper;
 use crate::control::memory;
 use crate::control::overrides::{Kept, OverrideStore};
@@ -34,8 +34,8 @@ use crate::control::switches::SwitchStore;
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
-use crate::query::transport::tcp::{TcpLimits, TcpServer};
-use crate::query::transport::udp::{self, UdpServer};
+use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
+use crate::query::transport::udp::{self, UdpServer, UdpSettings};
 use crate::query::transport::xdp::kernel_answers::KernelAnswers;
 use crate::query::transport::xdp::{self, XdpServer};
 use crate::query::transport::{Client, Responder};
@@ -72,11 +72,13 @@ pub struct Daemon {
     _commands: mpsc::Sender<Command>,
 }
 
-/// The threads that answer UDP. Dropped in this order: what comes in at last goes to the sockets.
+/// The threads that answer. Dropped in this order: what comes in at last goes to the sockets, and who
+/// was told to come again over TCP still can.
 struct Threads {
     _kernel: Option<KernelAnswers>,
     _xdp: xdp::Running,
     _udp: udp::Running,
+    _tcp: tcp::Running,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -189,7 +191,7 @@ impl Daemon {
         self.stop.send_replace(true);
         let measurements = self.measurements.clone();
         let (threads, tasks) = self.into_running();
-        // Joining the threads waits up to a receive timeout.
+        // Joining the threads waits for clients that are slow to take their responses.
         let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
         // All first: the writer, whose thread cannot be aborted, ends when the others have let go
         // of what they tell it by.
@@ -212,9 +214,8 @@ impl Daemon {
 
 impl Bound {
     fn new(config: &Config) -> Result<Bound, String> {
-        let threads = config.threads.and_then(NonZeroUsize::new);
-        let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let (udp, tcp) = bind_dns(&config.listen.dns, threads).map_err(|error| format!("{error}{}", advice(&error)))?;
+        let (udp, tcp) = bind_dns(&config.listen.dns, &udp_settings(config))
+            .map_err(|error| format!("{error}{}", advice(&error)))?;
         let admin = match config.listen.admin {
             Some(address) => {
                 let listener = std::net::TcpListener::bind(address).map_err(|error| {
@@ -247,13 +248,9 @@ impl Bound {
             ),
             None => None,
         };
-        let xdp = self.xdp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
-        let tcp = self.tcp.serve(responder, counters.shared(), tcp_limits(&config.limits), stopped(stopping.clone()));
-        tasks.push(tokio::spawn(async move {
-            if let Err(error) = tcp.await {
-                error!("TCP ended: {error}");
-            }
-        }));
+        let xdp = self.xdp.start(&responder, counters, &config.cpus).map_err(|error| vec![error.to_string()])?;
+        let tcp = self.tcp.start(&responder, counters, &tcp_limits(&config.limits), &config.cpus);
+        let tcp = tcp.map_err(|error| vec![error.to_string()])?;
         if let Some(listener) = self.admin {
             let served = admin::serve(listener, context, stopped(stopping.clone()));
             tasks.push(tokio::spawn(async move {
@@ -262,7 +259,7 @@ impl Bound {
                 }
             }));
         }
-        Ok(Threads { _kernel: kernel, _xdp: xdp, _udp: udp })
+        Ok(Threads { _kernel: kernel, _xdp: xdp, _udp: udp, _tcp: tcp })
     }
 }
 
@@ -332,13 +329,13 @@ fn advice(error: &io::Error) -> &'static str {
 
 /// Binds both transports. Where port 0 lets the system pick, TCP takes the port that UDP got; that
 /// one may be taken, and then the system picks again.
-fn bind_dns(addresses: &[SocketAddr], threads: NonZeroUsize) -> io::Result<(UdpServer, TcpServer)> {
+fn bind_dns(addresses: &[SocketAddr], settings: &UdpSettings) -> io::Result<(UdpServer, TcpServer)> {
     const PICKS: usize = 16;
     let mut picks = if addresses.iter().any(|address| address.port() == 0) { PICKS } else { 1 };
     loop {
         picks -= 1;
-        let udp = UdpServer::bind(addresses, threads)?;
-        match TcpServer::bind(udp.local_addrs()) {
+        let udp = UdpServer::bind(addresses, settings)?;
+        match TcpServer::bind(udp.local_addrs(), settings.threads) {
             Ok(tcp) => return Ok((udp, tcp)),
             Err(error) if picks == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
             Err(_) => {}
@@ -374,6 +371,21 @@ async fn first_round(reloader: &Reloader, commands: &mpsc::Sender<Command>) {
     let (reply, settled) = oneshot::channel();
     if commands.send(Command::Settle { reply }).await.is_ok() {
         let _ = settled.await; // an error means that the writer has gone, and the caller finds out
+    }
+}
+
+fn udp_settings(config: &Config) -> UdpSettings {
+    let threads = NonZeroUsize::new(config.threads.unwrap_or(config.cpus.len()));
+    let threads = threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let Udp { batch, receive_buffer, send_buffer, busy_poll } = config.udp;
+    let defaults = UdpSettings::new(threads);
+    UdpSettings {
+        cpus: config.cpus.clone(),
+        batch: NonZeroUsize::new(batch).unwrap_or(defaults.batch),
+        receive_buffer,
+        send_buffer,
+        busy_poll,
+        ..defaults
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings};
+use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
     Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, JsonTime,
@@ -198,6 +198,7 @@ fn an_empty_main_file_means_the_defaults() {
     assert_eq!((loaded.config.listen, loaded.config.limits), (Listen::default(), Limits::default()));
     assert_eq!((loaded.config.zones, loaded.config.state), ("zones".into(), "state".into()));
     assert_eq!((loaded.config.seed, loaded.config.threads, loaded.config.nsid), (0, None, None));
+    assert_eq!((loaded.config.cpus, loaded.config.udp), (Vec::new(), Udp::default()));
     let service = &loaded.model.services[0];
     assert_eq!((service.ttl, service.failover_ttl), (Ttl::saturating(30), Ttl::saturating(5)));
 }
@@ -492,6 +493,18 @@ fn services_are_held_to_their_ranges() {
 }
 
 #[test]
+fn threads_and_sockets_are_set_in_the_main_file() {
+    let load = |text: &str| with_zone(&zone("")).with("meridian.toml", text).load().expect("loads").config;
+    let udp = "batch = 8\nreceive_buffer = 1_000_000\nsend_buffer = 4096\nbusy_poll = \"50us\"\n";
+    let config = load(&format!("threads = 4\ncpus = [0, 2]\n[udp]\n{udp}"));
+    let busy_poll = Some(Duration::from_micros(50));
+    let udp = Udp { batch: 8, receive_buffer: Some(1_000_000), send_buffer: Some(4096), busy_poll };
+    assert_eq!((config.threads, config.cpus, config.udp), (Some(4), vec![0, 2], udp));
+    let config = load("cpus = 3\nudp.busy_poll = \"off\"\n");
+    assert_eq!((config.cpus, config.udp), (vec![3], Udp::default()));
+}
+
+#[test]
 fn a_short_ttl_shortens_the_default_failover_ttl() {
     let loaded = with_zone(&zone("[service.a]\nregions = [\"seoul\"]\nttl = 2\n")).load().expect("loads");
     let service = loaded.model.services.iter().find(|service| service.name == name("a.gslb.example.com"));
@@ -507,6 +520,15 @@ fn the_main_file_is_held_to_its_ranges() {
         ("listen.admin = \"[::]:8053\"", "no token protects it"),
         ("admin = {}", "`token_file` is missing in `admin`"),
         ("threads = 0", "`threads` is out of range"),
+        ("cpus = [0, 2, 0]", "`cpus` names CPU 0 twice"),
+        ("cpus = [1024]", "a whole number from 0 to 1023"),
+        ("cpus = \"0-3\"", "expected a whole number from 0 to 1023"),
+        ("udp.batch = 0", "a whole number from 1 to 1024"),
+        ("udp.receive_buffer = \"4MiB\"", "a whole number from 4096 to 1073741824"),
+        ("udp.send_bufer = 65536", "did you mean `send_buffer`?"),
+        ("udp.busy_poll = 50", "found the integer 50, expected a duration"),
+        ("udp.busy_poll = \"1s\"", "1us to 10ms"),
+        ("udp = 1", "wrong type for `udp`"),
         ("seed = -1", "`seed` is out of range"),
         ("nsid = \"\"", "the text is empty"),
         ("limits.tcp_idle = 10", "found the integer 10, expected a duration such as \"5s\", 100ms to 10m"),

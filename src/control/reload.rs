@@ -256,6 +256,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("listen", old.listen != new.listen),
         ("state", old.state != new.state),
         ("threads", old.threads != new.threads),
+        ("cpus", old.cpus != new.cpus),
+        ("udp", old.udp != new.udp),
         ("limits", old.limits != new.limits),
         ("rum", old.rum != new.rum),
         ("admin.token_file", old.admin_token_file != new.admin_token_file),

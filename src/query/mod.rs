@@ -20,7 +20,7 @@ pub mod demand;
 pub mod image;
 pub mod respond;
 pub mod service;
-mod shortcut;
+pub mod shortcut;
 pub mod transport;
 pub mod wire;
 

@@ -3,8 +3,9 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Endpoint, EndpointTarget, HttpsHint, RecordType, RegionId, ServiceId};
+use crate::model::{Endpoint, EndpointTarget, RecordType, RegionId, ServiceId};
 use crate::state::Snapshot;
+use crate::state::endpoints::RECORD_HEAD;
 use crate::state::names::Node;
 use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
 
@@ -39,7 +40,8 @@ pub(super) fn answer(
         let done = matches!(qtype, RecordType::CNAME | RecordType::ANY);
         return Ok(Some(if done { Step::Done(Rcode::NoError) } else { walk.follow(host.as_wire(), begin, response) }));
     }
-    if !matches!((qtype, &service.https), (RecordType::A | RecordType::AAAA, _) | (RecordType::HTTPS, Some(_))) {
+    let https_record = snapshot.endpoints.https(id);
+    if !matches!((qtype, https_record), (RecordType::A | RecordType::AAAA, _) | (RecordType::HTTPS, Some(_))) {
         if offers.hosts {
             narrow(walk, believed, &decision); // others get the CNAME of their region
         }
@@ -47,9 +49,9 @@ pub(super) fn answer(
     }
     // First, so that it holds for an answer that turns out too long and is truncated, too.
     narrow(walk, believed, &decision);
-    let written = match (qtype, &service.https) {
+    let written = match (qtype, https_record) {
         (RecordType::A, _) => addresses(walk, &decision, Family::Ipv4, response)?,
-        (RecordType::HTTPS, Some(hint)) => https(walk, &decision, hint, response)?,
+        (RecordType::HTTPS, Some(record)) => https(walk, &decision, record, response)?,
         _ => addresses(walk, &decision, Family::Ipv6, response)?,
     };
     // NODATA counts, too: else regions without IPv6 would seem to have fewer clients.
@@ -123,26 +125,11 @@ fn addresses_of(
 
 /// One HTTPS record in ServiceMode for the same name (RFC 9460 section 2): its hints are the very
 /// addresses A and AAAA answer, so no client follows one to another region.
-fn https(walk: &Walk<'_>, decision: &Decision, hint: &HttpsHint, response: &mut Response<'_>) -> Result<bool, Full> {
-    const ALPN: u16 = 1;
-    const PORT: u16 = 3;
+fn https(walk: &Walk<'_>, decision: &Decision, record: &[u8], response: &mut Response<'_>) -> Result<bool, Full> {
     const IPV4_HINT: u16 = 4;
     const IPV6_HINT: u16 = 6;
     let length_at = response.record_head(Section::Answer, walk.owner, RecordType::HTTPS, decision.ttl.as_secs())?;
-    response.put_all([0, 1, 0])?; // SvcPriority 1, TargetName "."
-    if !hint.alpn.is_empty() {
-        response.put_all(ALPN.to_be_bytes())?;
-        let value = response.open()?;
-        for id in &hint.alpn {
-            response.put_all([id.len() as u8])?; // the loader keeps them within 255
-            response.put(id.as_bytes())?;
-        }
-        response.close(value)?;
-    }
-    if let Some(port) = hint.port {
-        let ([k0, k1], [p0, p1]) = (PORT.to_be_bytes(), port.to_be_bytes());
-        response.put_all([k0, k1, 0, 2, p0, p1])?;
-    }
+    response.put(record.get(RECORD_HEAD..).unwrap_or_default())?;
     hints(walk, decision, IPV4_HINT, Family::Ipv4, response)?;
     hints(walk, decision, IPV6_HINT, Family::Ipv6, response)?;
     response.close(length_at)?;

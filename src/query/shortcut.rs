@@ -2,18 +2,18 @@
 //!
 //! One plain question, with or without EDNS and a client's network, for a name that is what it is in one
 //! step. Everything else is left to [`super::respond`], and so is what does not fit; both give the same
-//! octets, which `tests/shortcuts.rs` holds them to. A compromise between two ways to be wrong: what is
-//! not surely usual is not answered here.
+//! octets, which `tests/shortcuts.rs` holds them to.
 
 use std::net::IpAddr;
 
 use crate::model::{RecordType, ServiceId};
 use crate::state::Snapshot;
+use crate::state::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
 use crate::state::index::LowerName;
 use crate::state::names::Found;
-use crate::state::ready::{self, A_OCTETS, AAAA_OCTETS, Flags, Spot, TTL_AT, Template};
-use crate::steer::decide::{Seen, decide};
-use crate::steer::settled::Choice;
+use crate::state::ready::{self, Flags, Spot, Template};
+use crate::steer::decide::{Seen, decide_for};
+use crate::steer::settled::{self, Choice, SettledService};
 
 use super::answer::{count_question, count_response, limit};
 use super::counters::Counters;
@@ -24,10 +24,12 @@ use super::wire::{HEADER_OCTETS, Rcode};
 
 const CLASS_IN: u16 = 1;
 const OPT: u8 = 41;
+/// Where a Client Subnet option with its head has the SCOPE PREFIX-LENGTH.
+const SCOPE_AT: usize = 7;
 
 /// Writes the response into `out` and gives its length; `None` where this is not the way to answer,
 /// and nothing has been counted.
-pub(super) fn answer(
+pub fn answer(
     snapshot: &Snapshot,
     packet: &[u8],
     client: Client,
@@ -37,13 +39,9 @@ pub(super) fn answer(
     let mut name = LowerName::new();
     let asked = Asked::read(packet, &mut name)?;
     let way = Way { snapshot, asked: &asked, name: &name, packet, client };
-    let reply = match snapshot.names.find_spot(&name) {
-        Found::Exact(spot) => way.at_name(&spot),
-        Found::Below { encloser, .. } => way.below(&encloser),
-        Found::Outside => None,
-    }?;
+    let reply = way.reply(snapshot.names.find_spot(&name))?;
     let length = way.write(&reply, out)?;
-    count_question(asked.qtype, asked.opt.is_some_and(|opt| opt.subnet.is_some()), counters);
+    count_question(asked.qtype, asked.subnet.is_some(), counters);
     if let Some((service, choice)) = reply.served {
         counters.answered(|| way.sample(service, choice));
     }
@@ -52,10 +50,12 @@ pub(super) fn answer(
 }
 
 /// A usual question.
-struct Asked {
+pub struct Asked {
     qtype: RecordType,
     question_end: usize,
     opt: Option<Opt>,
+    /// Of the OPT record.
+    subnet: Option<Subnet>,
 }
 
 /// An OPT record without a fault, of version 0.
@@ -63,7 +63,6 @@ struct Asked {
 struct Opt {
     udp_payload: u16,
     dnssec_ok: bool,
-    subnet: Option<Subnet>,
 }
 
 /// A Client Subnet option without a fault, of a family there is.
@@ -72,12 +71,14 @@ struct Subnet {
     /// Where the option is in the packet, and how long it is with its head.
     at: usize,
     octets: usize,
-    network: ClientSubnet,
+    source_bits: u8,
+    address: IpAddr,
 }
 
 impl Asked {
-    #[inline]
-    fn read(packet: &[u8], name: &mut LowerName) -> Option<Asked> {
+    /// `None` for what is not usual; else the name asked for is in `name`.
+    #[inline(always)]
+    pub fn read(packet: &[u8], name: &mut LowerName) -> Option<Asked> {
         let &[_, _, flags, _, ref counts @ ..] = packet.first_chunk::<HEADER_OCTETS>()?;
         // QR, and all opcodes but QUERY.
         if flags & 0xf8 != 0 {
@@ -95,20 +96,18 @@ impl Asked {
         if u16::from_be_bytes([c0, c1]) != CLASS_IN || !is_usual {
             return None;
         }
-        let question_end = name_end + 4;
-        let opt = match has_opt {
-            true => Some(Opt::read(rest, question_end)?),
-            false if rest.is_empty() => None,
-            false => return None,
-        };
-        Some(Asked { qtype, question_end, opt })
+        let mut asked = Asked { qtype, question_end: name_end + 4, opt: None, subnet: None };
+        if has_opt {
+            asked.read_opt(rest)?;
+        } else if !rest.is_empty() {
+            return None;
+        }
+        Some(asked)
     }
-}
 
-impl Opt {
-    /// Reads the rest of a packet, which begins `at` octets into it.
-    #[inline]
-    fn read(rest: &[u8], at: usize) -> Option<Opt> {
+    /// Reads the rest of a packet, an OPT record.
+    #[inline(always)]
+    fn read_opt(&mut self, rest: &[u8]) -> Option<()> {
         let (&[0, 0, OPT, p0, p1, _, 0, flags, _, l0, l1], mut options) = rest.split_first_chunk::<OPT_OCTETS>()?
         else {
             return None;
@@ -116,31 +115,53 @@ impl Opt {
         if usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
             return None;
         }
-        let mut opt = Opt { udp_payload: u16::from_be_bytes([p0, p1]), dnssec_ok: flags & 0x80 != 0, subnet: None };
-        let end = at + rest.len();
+        self.opt = Some(Opt { udp_payload: u16::from_be_bytes([p0, p1]), dnssec_ok: flags & 0x80 != 0 });
+        let end = self.question_end + rest.len();
         while !options.is_empty() {
             let (code, data, after) = split_option(options)?;
             match code {
-                CLIENT_SUBNET if opt.subnet.is_none() => {
-                    let network = ClientSubnet::parse(data).ok()??;
-                    opt.subnet = Some(Subnet { at: end - options.len(), octets: 4 + data.len(), network });
+                CLIENT_SUBNET if self.subnet.is_none() => {
+                    self.subnet = Some(Subnet::read(data, end - options.len())?);
                 }
                 CLIENT_SUBNET | NSID => return None,
                 _ => {} // "Any OPTION-CODE values not understood MUST be ignored" (RFC 6891 6.1.2)
             }
             options = after;
         }
-        Some(opt)
+        Some(())
     }
 
-    fn octets(&self) -> usize {
-        OPT_OCTETS + self.subnet.map_or(0, |subnet| subnet.octets)
+    fn opt_octets(&self) -> usize {
+        match self.opt {
+            Some(_) => OPT_OCTETS + self.subnet.map_or(0, |subnet| subnet.octets),
+            None => 0,
+        }
+    }
+}
+
+impl Subnet {
+    /// Reads the data of the option that is here in its packet.
+    #[inline(always)]
+    fn read(data: &[u8], at: usize) -> Option<Subnet> {
+        let octets = 4 + data.len();
+        // By far the most are /24s; anything else has time.
+        if let &[0, 1, 24, 0, a, b, c] = data {
+            return Some(Subnet { at, octets, source_bits: 24, address: IpAddr::V4([a, b, c, 0].into()) });
+        }
+        let prefix = ClientSubnet::parse(data).ok()??.prefix;
+        Some(Subnet { at, octets, source_bits: prefix.len(), address: prefix.address() })
     }
 }
 
 /// What a question comes to.
-struct Reply<'s> {
-    records: Records<'s>,
+pub struct Reply<'s> {
+    /// Two runs of records, as they are kept.
+    records: &'s [u8],
+    more: &'s [u8],
+    /// By section.
+    counts: [u16; 3],
+    /// What is to be filled in.
+    open: Open<'s>,
     rcode: Rcode,
     authoritative: bool,
     /// SCOPE PREFIX-LENGTH (RFC 7871).
@@ -148,119 +169,132 @@ struct Reply<'s> {
     served: Option<(ServiceId, Choice)>,
 }
 
-enum Records<'s> {
-    Whole(ready::Answer<'s>),
-    /// Of one type, all with this TTL.
-    Addresses {
-        octets: &'s [u8],
-        each: usize,
-        ttl: u32,
-    },
-    Template(&'s Template),
+/// What a name has of a type.
+enum Data<'s> {
+    Reply(Reply<'s>),
+    /// No record.
+    Nothing,
+}
+
+/// What is still open in records.
+enum Open<'s> {
+    Nothing,
+    /// The TTL of each, which has so many octets.
+    Ttl(u32, usize),
+    /// TTL and RDLENGTH of the only one.
+    TtlAndLength(u32),
+    Pointers(&'s Template),
 }
 
 /// From a question to its reply.
-struct Way<'a> {
-    snapshot: &'a Snapshot,
-    asked: &'a Asked,
-    name: &'a LowerName,
-    packet: &'a [u8],
-    client: Client,
+pub struct Way<'a> {
+    pub snapshot: &'a Snapshot,
+    pub asked: &'a Asked,
+    /// Of the question.
+    pub name: &'a LowerName,
+    pub packet: &'a [u8],
+    pub client: Client,
 }
 
 impl<'a> Way<'a> {
-    #[inline]
-    fn at_name(&self, spot: &Spot<'a>) -> Option<Reply<'a>> {
-        if spot.flags().has(Flags::CUT) { self.template(spot, Rcode::NoError, false) } else { self.data(spot, true) }
-    }
-
-    /// The name is not there, and this is its closest encloser.
-    #[inline]
-    fn below(&self, encloser: &Spot<'a>) -> Option<Reply<'a>> {
-        if encloser.flags().has(Flags::CUT) {
-            return self.template(encloser, Rcode::NoError, false);
+    /// What to write, of a name that was found so.
+    #[inline(always)]
+    pub fn reply(&self, found: Found<Spot<'a>>) -> Option<Reply<'a>> {
+        let (spot, is_its_name, rcode) = match found {
+            Found::Exact(spot) => (spot, true, Rcode::NoError),
+            Found::Below { encloser, .. } if encloser.flags().has(Flags::CUT) => (encloser, false, Rcode::NoError),
+            Found::Below { encloser, .. } if encloser.flags().has(Flags::DNAME) => return None,
+            Found::Below { encloser, .. } => match self.snapshot.names.ready().wildcard(&encloser) {
+                Some(wildcard) if wildcard.flags().has(Flags::CUT) => return None,
+                Some(wildcard) => (wildcard, false, Rcode::NoError),
+                None => (encloser, false, Rcode::NxDomain),
+            },
+            Found::Outside => return None,
+        };
+        let is_ours = !spot.flags().has(Flags::CUT);
+        if is_ours && rcode == Rcode::NoError {
+            match self.data(&spot, is_its_name)? {
+                Data::Reply(reply) => return Some(reply),
+                Data::Nothing => {}
+            }
         }
-        if encloser.flags().has(Flags::DNAME) {
+        // A referral, NXDOMAIN or NODATA.
+        let template = self.snapshot.names.ready().template(&spot)?;
+        if !self.is_lower() || !template.fits(self.name) {
             return None;
         }
-        match self.snapshot.names.ready().wildcard(encloser) {
-            Some(wildcard) if wildcard.flags().has(Flags::CUT) => None,
-            Some(wildcard) => self.data(&wildcard, false),
-            None => self.template(encloser, Rcode::NxDomain, true),
-        }
+        let reply = Reply::of(&template.octets, template.counts, Open::Pointers(template));
+        Some(Reply { rcode, authoritative: is_ours, ..reply })
     }
 
     /// What a spot has for the question, which is for its name, or else for one that it stands for.
-    #[inline]
-    fn data(&self, spot: &Spot<'a>, is_its_name: bool) -> Option<Reply<'a>> {
+    #[inline(always)]
+    fn data(&self, spot: &Spot<'a>, is_its_name: bool) -> Option<Data<'a>> {
         if spot.flags().has(Flags::ALIAS) {
             return None;
         }
         if let Some(id) = spot.service() {
             let service = self.snapshot.settled.service(id)?;
-            match self.asked.qtype {
-                RecordType::A | RecordType::AAAA => return self.service(id),
-                RecordType::HTTPS if service.https => return None,
-                _ if service.hosts => return None,
-                _ => {}
+            if service.hosts {
+                return None;
+            }
+            let is_https = self.asked.qtype == RecordType::HTTPS && service.https;
+            if is_https || matches!(self.asked.qtype, RecordType::A | RecordType::AAAA) {
+                return self.service(id, service).map(Data::Reply);
             }
         }
         match spot.answer(self.asked.qtype) {
             ready::Found::Ready(answer) if !answer.is_spelled || (is_its_name && self.is_lower()) => {
-                let records = Records::Whole(answer);
-                Some(Reply { records, rcode: Rcode::NoError, authoritative: true, scope: 0, served: None })
+                let counts = [answer.answers, 0, answer.additional];
+                Some(Data::Reply(Reply::of(answer.octets, counts, Open::Nothing)))
             }
-            ready::Found::Nothing => self.template(spot, Rcode::NoError, true),
+            ready::Found::Nothing => Some(Data::Nothing),
             _ => None,
         }
     }
 
-    /// The addresses of the one endpoint that this client gets of a service.
-    #[inline]
-    fn service(&self, id: ServiceId) -> Option<Reply<'a>> {
-        let (settled, view) = (&self.snapshot.settled, self.snapshot.view());
-        let service = settled.service(id)?;
+    /// The records of the one endpoint that this client gets of a service.
+    #[inline(always)]
+    fn service(&self, id: ServiceId, service: &SettledService) -> Option<Reply<'a>> {
+        let (view, endpoints) = (self.snapshot.view(), &self.snapshot.endpoints);
         let seen = self.seen(service.ecs);
-        let (choice, scope) = match settled.choice(&view, service, seen.address()) {
-            Some(settled) => settled,
-            None => {
-                let decision = decide(&view, id, seen)?;
+        let (choice, scope, is_settled) = match self.snapshot.settled.find(&view, service, seen.address())? {
+            settled::Found::Settled(choice, scope) => (choice, scope, true),
+            settled::Found::Open(place, widest) => {
+                let decision = decide_for(&view, id, seen, (place, widest))?;
                 let [region] = *decision.regions.as_slice() else { return None };
-                (Choice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() }, decision.scope)
+                (Choice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() }, decision.scope, false)
             }
         };
-        let octets = self.snapshot.addresses.of(choice.region, choice.endpoint, self.asked.qtype);
-        if octets.is_empty() {
-            return None;
-        }
-        let each = if self.asked.qtype == RecordType::A { A_OCTETS } else { AAAA_OCTETS };
-        let records = Records::Addresses { octets, each, ttl: choice.ttl };
-        let scope = if matches!(seen, Seen::Subnet(_)) { scope } else { 0 };
-        Some(Reply { records, rcode: Rcode::NoError, authoritative: true, scope, served: Some((id, choice)) })
-    }
-
-    #[inline]
-    fn template(&self, spot: &Spot<'a>, rcode: Rcode, authoritative: bool) -> Option<Reply<'a>> {
-        let template = self.snapshot.names.ready().template(spot)?;
-        if !self.is_lower() || !template.fits(self.name) {
-            return None;
-        }
-        Some(Reply { records: Records::Template(template), rcode, authoritative, scope: 0, served: None })
+        let part = |part| endpoints.part(choice.region, choice.endpoint, part);
+        let of_addresses = |records: &'a [u8], each| {
+            Reply::of(records, [(records.len() / each) as u16, 0, 0], Open::Ttl(choice.ttl, each))
+        };
+        // Without addresses of a family, another endpoint may have some.
+        let lacks = |of| part(of).is_empty();
+        let mut reply = match self.asked.qtype {
+            RecordType::A if !lacks(Part::A) => of_addresses(part(Part::A), A_OCTETS),
+            RecordType::AAAA if !lacks(Part::Aaaa) => of_addresses(part(Part::Aaaa), AAAA_OCTETS),
+            RecordType::HTTPS if !lacks(Part::Hints) && (is_settled || !(lacks(Part::A) || lacks(Part::Aaaa))) => {
+                let record = Reply::of(endpoints.https(id)?, [1, 0, 0], Open::TtlAndLength(choice.ttl));
+                Reply { more: part(Part::Hints), ..record }
+            }
+            _ => return None,
+        };
+        reply.scope = if matches!(seen, Seen::Subnet(_)) { scope } else { 0 };
+        reply.served = Some((id, choice));
+        Some(reply)
     }
 
     /// Whom the answer is for: the network that the query tells, where it tells one and it is believed.
     #[inline]
     fn seen(&self, ecs: bool) -> Seen {
-        match self.subnet() {
+        match self.asked.subnet {
             // "A SOURCE PREFIX-LENGTH of 0 means that the client does not want its network used"
             // (RFC 7871 section 7.1.2).
-            Some(subnet) if ecs && subnet.network.prefix.len() > 0 => Seen::Subnet(subnet.network.prefix.address()),
+            Some(subnet) if ecs && subnet.source_bits > 0 => Seen::Subnet(subnet.address),
             _ => Seen::Source(self.client.address),
         }
-    }
-
-    fn subnet(&self) -> Option<Subnet> {
-        self.asked.opt.and_then(|opt| opt.subnet)
     }
 
     /// Whether the question is spelled as names are kept.
@@ -282,70 +316,76 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Header, question, records, OPT. `None` where they do not fit.
+    /// Writes header, question, records, OPT, and gives the length. `None` where they do not fit.
     #[inline]
-    fn write(&self, reply: &Reply<'_>, out: &mut [u8]) -> Option<usize> {
+    pub fn write(&self, reply: &Reply<'_>, out: &mut [u8]) -> Option<usize> {
         let opt = self.asked.opt.as_ref();
         let question_end = self.asked.question_end;
-        let end = question_end + reply.records.octets().len() + opt.map_or(0, Opt::octets);
+        let octets = reply.records.len() + reply.more.len();
+        let end = question_end + octets + self.asked.opt_octets();
         if end > limit(self.client, opt.map(|opt| opt.udp_payload)) {
             return None;
         }
         let (question, rest) = out.get_mut(..end)?.split_at_mut_checked(question_end)?;
         question.copy_from_slice(self.packet.get(..question_end)?);
-        let (records, opt_place) = rest.split_at_mut_checked(reply.records.octets().len())?;
-        reply.records.write(records, self.name.as_wire().len());
+        let (records, opt_place) = rest.split_at_mut_checked(octets)?;
+        reply.write(records, self.name.as_wire().len());
         if let Some(opt) = opt {
-            opt.write(self.packet, reply.scope, opt_place);
+            self.write_opt(opt, reply.scope, opt_place);
         }
         let head = question.first_chunk_mut::<HEADER_OCTETS>()?;
-        let [answers, authority, additional] = reply.records.counts().map(u16::to_be_bytes);
-        let [d0, d1] = (u16::from_be_bytes(additional) + u16::from(opt.is_some())).to_be_bytes();
+        let [answers, authority, additional] = reply.counts;
+        let [d0, d1] = (additional + u16::from(opt.is_some())).to_be_bytes();
         head[2] = 0x80 | u8::from(reply.authoritative) << 2 | head[2] & 1;
         head[3] = reply.rcode as u8;
-        let ([a0, a1], [n0, n1]) = (answers, authority);
+        let ([a0, a1], [n0, n1]) = (answers.to_be_bytes(), authority.to_be_bytes());
         head[4..].copy_from_slice(&[0, 1, a0, a1, n0, n1, d0, d1]);
         Some(end)
     }
+
+    /// Writes the response's OPT record: the query's option comes back with the scope.
+    #[inline]
+    fn write_opt(&self, opt: &Opt, scope: u8, place: &mut [u8]) {
+        let Some((head, option)) = place.split_first_chunk_mut::<OPT_OCTETS>() else { return };
+        let [u0, u1] = UDP_PAYLOAD.to_be_bytes();
+        let [l0, l1] = (option.len() as u16).to_be_bytes();
+        *head = [0, 0, OPT, u0, u1, 0, 0, u8::from(opt.dnssec_ok) << 7, 0, l0, l1];
+        let Some(subnet) = self.asked.subnet else { return };
+        if let Some(asked) = self.packet.get(subnet.at..subnet.at + option.len()) {
+            option.copy_from_slice(asked);
+        }
+        let bits = if subnet.address.is_ipv4() { 32 } else { 128 };
+        put(option, SCOPE_AT, [scope.min(bits)]);
+    }
 }
 
-impl Records<'_> {
-    #[inline]
-    fn octets(&self) -> &[u8] {
-        match self {
-            Records::Whole(answer) => answer.octets,
-            Records::Addresses { octets, .. } => octets,
-            Records::Template(template) => &template.octets,
-        }
+impl<'s> Reply<'s> {
+    /// An answer, the same for everybody.
+    #[inline(always)]
+    fn of(records: &'s [u8], counts: [u16; 3], open: Open<'s>) -> Reply<'s> {
+        Reply { records, more: &[], counts, open, rcode: Rcode::NoError, authoritative: true, scope: 0, served: None }
     }
 
-    /// By section.
-    #[inline]
-    fn counts(&self) -> [u16; 3] {
-        match self {
-            Records::Whole(answer) => [answer.answers, 0, answer.additional],
-            Records::Addresses { octets, each, .. } => [(octets.len() / each) as u16, 0, 0],
-            Records::Template(template) => template.counts,
-        }
-    }
-
-    /// Writes them behind a question for a name of so many octets.
+    /// Writes the records behind a question for a name of so many octets.
     #[inline]
     fn write(&self, place: &mut [u8], name_octets: usize) {
-        place.copy_from_slice(self.octets());
-        match self {
-            Records::Whole(_) => {}
-            Records::Addresses { each, ttl, .. } => {
-                for record in place.chunks_exact_mut(*each) {
-                    if let Some(place) = record.get_mut(TTL_AT..).and_then(|rest| rest.first_chunk_mut()) {
-                        *place = ttl.to_be_bytes();
-                    }
-                }
+        let Some((first, more)) = place.split_at_mut_checked(self.records.len()) else { return };
+        first.copy_from_slice(self.records);
+        match self.open {
+            Open::Nothing => {}
+            Open::Ttl(ttl, each) => {
+                first.chunks_exact_mut(each).for_each(|record| put(record, TTL_AT, ttl.to_be_bytes()));
             }
-            Records::Template(template) => {
+            Open::TtlAndLength(ttl) => {
+                let rdlength = (self.records.len() + more.len()).saturating_sub(RECORD_HEAD) as u16;
+                more.copy_from_slice(self.more);
+                put(first, TTL_AT, ttl.to_be_bytes());
+                put(first, RDLENGTH_AT, rdlength.to_be_bytes());
+            }
+            Open::Pointers(template) => {
                 let further = template.moved_by(name_octets);
                 for &at in &template.pointers {
-                    if let Some(pointer) = place.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut()) {
+                    if let Some(pointer) = first.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut()) {
                         *pointer = (u16::from_be_bytes(*pointer) + further).to_be_bytes();
                     }
                 }
@@ -354,21 +394,9 @@ impl Records<'_> {
     }
 }
 
-impl Opt {
-    /// Writes the response's record: the query's option comes back with the scope.
-    #[inline]
-    fn write(&self, packet: &[u8], scope: u8, place: &mut [u8]) {
-        let Some((head, option)) = place.split_first_chunk_mut::<OPT_OCTETS>() else { return };
-        let [u0, u1] = UDP_PAYLOAD.to_be_bytes();
-        let [l0, l1] = (option.len() as u16).to_be_bytes();
-        *head = [0, 0, OPT, u0, u1, 0, 0, u8::from(self.dnssec_ok) << 7, 0, l0, l1];
-        let Some(subnet) = self.subnet else { return };
-        if let Some(asked) = packet.get(subnet.at..subnet.at + option.len()) {
-            option.copy_from_slice(asked);
-        }
-        if let Some(place) = option.get_mut(7) {
-            let bits = if matches!(subnet.network.prefix.address(), IpAddr::V4(_)) { 32 } else { 128 };
-            *place = scope.min(bits);
-        }
+#[inline]
+fn put<const N: usize>(record: &mut [u8], at: usize, octets: [u8; N]) {
+    if let Some(place) = record.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = octets;
     }
 }

@@ -3,13 +3,8 @@
 //! Numbers stand in one open-addressed table beside 32 bits of their names' hash, eight to a cache
 //! line, so that a lookup waits for memory once here and once where the name itself is compared.
 //!
-//! Names are hashed label by label from the right:
-//!
-//! ```text
-//!   www.gslb.example.com.   hash(com) ─▶ hash(example.com) ─▶ hash(gslb.example.com) ─▶ …
-//! ```
-//!
-//! so hashing a name once hashes all its ends, among them that of its closest encloser.
+//! Names are hashed from their ends, eight octets at a step, so that hashing a name hashes what it
+//! ends in on the way, and so its closest encloser.
 
 use crate::model::Name;
 use crate::model::name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
@@ -17,22 +12,34 @@ use crate::model::name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
 /// A name in lower case, with what it takes to hash it. Large: made in place, and lent.
 #[derive(Clone, Debug)]
 pub struct LowerName {
-    /// With room behind the longest name for reading eight octets at its last one.
-    octets: [u8; MAX_NAME_OCTETS + 9],
+    /// Behind the name there is anything; room enough to read eight octets at its last one.
+    octets: [u8; ROOM],
     /// Where labels begin, the leftmost first.
     starts: [u8; MAX_NAME_OCTETS / 2 + 1],
     len: u8,
     labels: u8,
 }
 
-/// The hash of some labels; grows by a label at a time to the left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The hash of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameHash(u64);
+
+/// Hashes what a name ends in, the shorter first.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashing<'n> {
+    name: &'n LowerName,
+    state: u64,
+    /// From here on all is in `state`.
+    at: usize,
+}
+
+/// A multiple of sixteen.
+const ROOM: usize = 272;
 
 impl LowerName {
     /// The root.
     pub fn new() -> LowerName {
-        LowerName { octets: [0; MAX_NAME_OCTETS + 9], starts: [0; MAX_NAME_OCTETS / 2 + 1], len: 1, labels: 0 }
+        LowerName { octets: [0; ROOM], starts: [0; MAX_NAME_OCTETS / 2 + 1], len: 1, labels: 0 }
     }
 
     pub fn of(name: &Name) -> LowerName {
@@ -45,9 +52,12 @@ impl LowerName {
     /// is none: then this is no name any more.
     #[inline]
     pub fn read(&mut self, wire: &[u8]) -> Option<usize> {
+        // With its root label a name is within 255 octets (RFC 1035 section 2.3.4): whatever is longer
+        // does not end here.
+        let within = wire.get(..MAX_NAME_OCTETS).unwrap_or(wire);
         let (mut at, mut labels) = (0, 0);
         loop {
-            let len = usize::from(*wire.get(at)?);
+            let len = usize::from(*within.get(at)?);
             if len == 0 {
                 break;
             }
@@ -57,16 +67,29 @@ impl LowerName {
             *self.starts.get_mut(labels)? = at as u8;
             labels += 1;
             at += 1 + len;
-            if at >= MAX_NAME_OCTETS {
-                return None;
-            }
         }
-        self.octets.get_mut(..=at)?.copy_from_slice(wire.get(..=at)?);
-        // Sixteen octets at a step, what is behind the name too. Lengths of labels are below any letter.
-        let (blocks, _) = self.octets.as_chunks_mut::<16>();
-        blocks.iter_mut().take(at / 16 + 1).for_each(|block| block.make_ascii_lowercase());
+        self.copy_in_lower_case(wire, at + 1)?;
         (self.len, self.labels) = (at as u8 + 1, labels as u8);
         Some(at + 1)
+    }
+
+    /// Sixteen octets at a step, some of what is behind the name too. Lengths of labels are below any
+    /// letter.
+    #[inline]
+    fn copy_in_lower_case(&mut self, wire: &[u8], len: usize) -> Option<()> {
+        let (blocks, _) = self.octets.as_chunks_mut::<16>();
+        if let Some(wire) = wire.get(..len.next_multiple_of(16)) {
+            let (from, _) = wire.as_chunks::<16>();
+            for (to, from) in blocks.iter_mut().zip(from) {
+                *to = *from;
+                to.make_ascii_lowercase();
+            }
+            return Some(());
+        }
+        let octets = blocks.as_flattened_mut().get_mut(..len)?;
+        octets.copy_from_slice(wire.get(..len)?);
+        octets.make_ascii_lowercase();
+        Some(())
     }
 
     /// All octets, with the root label.
@@ -107,28 +130,36 @@ impl LowerName {
         self.as_wire().get(start..end).unwrap_or_default()
     }
 
-    /// The hash of the last so many labels.
+    /// The hash of the whole name.
     #[inline]
-    pub fn hash_of_last(&self, labels: usize) -> NameHash {
-        (1..=labels).fold(NameHash::default(), |hash, labels| self.lengthened(hash, labels))
+    pub fn hash(&self) -> NameHash {
+        Hashing::of(self).from(0)
     }
 
-    /// The hash of the last so many labels, from that of one less.
+    /// Eight octets.
     #[inline]
-    pub fn lengthened(&self, hash: NameHash, labels: usize) -> NameHash {
-        let mut at = self.start_of_last(labels);
-        let mut left = 1 + usize::from(self.octets[at & 0xff]);
-        let mut hash = hash.0;
-        loop {
-            let word =
-                self.octets.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word));
-            if left <= 8 {
-                let used = word & (u64::MAX >> (64 - 8 * left as u32));
-                return NameHash(mixed(hash, used));
-            }
-            hash = mixed(hash, word);
-            (at, left) = (at + 8, left - 8);
+    fn word(&self, at: usize) -> u64 {
+        let at = at & 0xff; // as is every octet of a name; so the compiler sees that eight are there
+        self.octets[at..at + 8].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+    }
+}
+
+impl<'n> Hashing<'n> {
+    #[inline]
+    pub fn of(name: &'n LowerName) -> Hashing<'n> {
+        Hashing { name, state: 0, at: usize::from(name.len) }
+    }
+
+    /// The hash of what begins at this octet, not behind where the one before began.
+    #[inline]
+    pub fn from(&mut self, start: usize) -> NameHash {
+        while self.at >= start + 8 {
+            self.at -= 8;
+            self.state = mixed(self.state, self.name.word(self.at));
         }
+        let left = self.at.saturating_sub(start); // below 8: the highest octet says how many
+        let word = self.name.word(start) & ((1 << (8 * left)) - 1) | (left as u64) << 56;
+        NameHash(mixed(self.state, word))
     }
 }
 
@@ -177,9 +208,10 @@ impl Index {
         Index { slots: Box::new([Slot { tag: 0, number: FREE }; 8]), len: 0 }
     }
 
-    /// The first number kept for this hash that `is` of the name. Numbers below `u32::MAX`.
+    /// What `of` makes of the first number kept for this hash of which it makes something. Numbers are
+    /// below `u32::MAX`.
     #[inline]
-    pub fn find(&self, hash: NameHash, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn find<T>(&self, hash: NameHash, mut of: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let tag = hash.tag();
         let mut at = self.home(tag);
         loop {
@@ -187,8 +219,10 @@ impl Index {
             if slot.number == FREE {
                 return None;
             }
-            if slot.tag == tag && is(slot.number) {
-                return Some(slot.number);
+            if slot.tag == tag
+                && let Some(found) = of(slot.number)
+            {
+                return Some(found);
             }
             at = if at + 1 == self.slots.len() { 0 } else { at + 1 };
         }
@@ -275,12 +309,18 @@ mod tests {
     }
 
     #[test]
-    fn hashes_know_labels_and_nothing_before_them() {
-        let name = lower("a.much-longer-label-than-eight.example");
-        assert_eq!(name.hash_of_last(2), lower("much-longer-label-than-eight.example").hash_of_last(2));
-        assert_eq!(name.hash_of_last(1), lower("x.EXAMPLE").hash_of_last(1));
-        for other in ["b.example", "a.exampl", "a.example.", "a.e.xample", "aexample"] {
-            assert_ne!(name.hash_of_last(3), lower(other).hash_of_last(lower(other).labels()), "{other}");
+    fn a_name_is_hashed_with_all_that_it_ends_in() {
+        let name = lower("a.much-longer-label-than-eight.some.example");
+        let mut hashing = Hashing::of(&name);
+        for labels in 0..=4 {
+            let alone = LowerName::of(&Name::from_wire(name.last(labels)).expect("a name"));
+            assert_eq!(hashing.from(name.start_of_last(labels)), alone.hash(), "{labels}");
+        }
+        let mut seen: Vec<NameHash> = Vec::new();
+        for other in [".", "a", "a.a", "aa", "a.a.a", "b.example", "a.example", "a.exampl", "a.e.xample", "aexample"] {
+            let hash = lower(other).hash();
+            assert!(!seen.contains(&hash), "{other}");
+            seen.push(hash);
         }
     }
 
@@ -289,17 +329,17 @@ mod tests {
         let mut index = Index::new();
         let names: Vec<LowerName> = (0..5_000).map(|n| lower(&format!("host-{n}.example"))).collect();
         for (number, name) in (0..).zip(&names) {
-            index.insert(name.hash_of_last(2), number);
+            index.insert(name.hash(), number);
         }
         index.finish(|number| number + 7);
         let mut compared = 0;
         for (number, name) in (0u32..).zip(&names) {
-            let mut is = |found: u32| {
+            let is = |found: u32| {
                 compared += 1;
-                found == number + 7
+                (found == number + 7).then_some(found)
             };
-            assert_eq!(index.find(name.hash_of_last(2), &mut is), Some(number + 7));
-            assert_eq!(index.find(lower(&format!("other-{number}.example")).hash_of_last(2), |_| true), None);
+            assert_eq!(index.find(name.hash(), is), Some(number + 7));
+            assert_eq!(index.find(lower(&format!("other-{number}.example")).hash(), Some), None);
         }
         assert!(compared < 5_010, "{compared} names compared for 5,000");
     }

@@ -5,6 +5,7 @@
 //! - [`encode`]: records written as they stand in a message
 //! - [`sections`]: which records make up an answer
 //! - [`ready`]: answers made ready, to be copied
+//! - [`endpoints`]: what endpoints are answered with
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`switches`]: which stages operators switched services to
@@ -14,6 +15,7 @@
 
 pub mod calm;
 pub mod encode;
+pub mod endpoints;
 pub mod followers;
 pub mod index;
 pub mod names;

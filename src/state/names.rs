@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{Model, Name, RecordType, RrSet, ServiceId, Zone};
 
-use super::index::{Index, LowerName, NameHash};
+use super::index::{Hashing, Index, LowerName, NameHash};
 use super::ready::{Ready, Spot};
 
 /// Indexes the table it came from, and no other.
@@ -140,7 +140,7 @@ impl NameTable {
     pub fn find_spot(&self, name: &LowerName) -> Found<Spot<'_>> {
         let labels = name.labels();
         if labels <= self.deepest
-            && let Some(spot) = self.spot_of(name, labels, name.hash_of_last(labels))
+            && let Some(spot) = self.spot_of(name.as_wire(), name.hash())
         {
             return Found::Exact(spot);
         }
@@ -156,13 +156,11 @@ impl NameTable {
             return Found::Outside;
         }
         let mut found = Found::Outside;
-        let mut hash = name.hash_of_last(fewest);
+        let mut hashing = Hashing::of(name);
         for labels in fewest..above {
-            if labels > fewest {
-                hash = name.lengthened(hash, labels);
-            }
-            match self.spot_of(name, labels, hash) {
-                Some(encloser) => found = Found::Below { encloser, prefix_octets: name.start_of_last(labels) },
+            let prefix_octets = name.start_of_last(labels);
+            match self.spot_of(name.last(labels), hashing.from(prefix_octets)) {
+                Some(encloser) => found = Found::Below { encloser, prefix_octets },
                 None if labels < most && matches!(found, Found::Outside) => {}
                 None => break,
             }
@@ -170,12 +168,10 @@ impl NameTable {
         found
     }
 
-    /// The spot of the name's last so many labels.
+    /// The spot of a whole name in lower case.
     #[inline]
-    fn spot_of(&self, name: &LowerName, labels: usize, hash: NameHash) -> Option<Spot<'_>> {
-        let wire = name.last(labels);
-        let is = |at| self.ready.spot(at).is_some_and(|spot| spot.name() == wire);
-        self.index.find(hash, is).and_then(|at| self.ready.spot(at))
+    fn spot_of(&self, wire: &[u8], hash: NameHash) -> Option<Spot<'_>> {
+        self.index.find(hash, |at| self.ready.spot(at).filter(|spot| spot.name() == wire))
     }
 
     /// What is ready for spots.
@@ -231,9 +227,8 @@ impl NameTable {
     /// The node of a name, made with its empty non-terminals if need be.
     fn ensure(&mut self, zone: u32, of: &Zone, name: &Name) -> NodeId {
         let lower = LowerName::of(name);
-        let labels = lower.labels();
-        let hash = lower.hash_of_last(labels);
-        if let Some(id) = self.known(&lower, labels, hash) {
+        let hash = lower.hash();
+        if let Some(id) = self.known(lower.as_wire(), hash) {
             if of.origin == *name {
                 self.nodes[id.0 as usize].zone = zone;
             }
@@ -241,7 +236,7 @@ impl NameTable {
         }
         let id = self.push(Node::empty(zone, name));
         self.index.insert(hash, id.0);
-        self.deepest = self.deepest.max(labels);
+        self.deepest = self.deepest.max(lower.labels());
         if *name != of.origin
             && let Some(parent) = name.parent()
         {
@@ -250,16 +245,14 @@ impl NameTable {
         id
     }
 
-    /// The node of a name's last so many labels, while nodes are made.
-    fn known(&self, name: &LowerName, labels: usize, hash: NameHash) -> Option<NodeId> {
-        let wire = name.last(labels);
-        let is = |id| self.nodes[id as usize].name.as_wire().eq_ignore_ascii_case(wire);
-        self.index.find(hash, is).map(NodeId)
+    /// The node of a name, while nodes are made.
+    fn known(&self, wire: &[u8], hash: NameHash) -> Option<NodeId> {
+        let is = |id: &u32| self.nodes[*id as usize].name.as_wire().eq_ignore_ascii_case(wire);
+        self.index.find(hash, |id| Some(id).filter(is)).map(NodeId)
     }
 
-    /// The same of a whole name.
     fn known_name(&self, name: &LowerName) -> Option<NodeId> {
-        self.known(name, name.labels(), name.hash_of_last(name.labels()))
+        self.known(name.as_wire(), name.hash())
     }
 
     /// Names between a zone and one nested in it exist, though they may hold nothing. So does the
@@ -308,11 +301,10 @@ impl NameTable {
             let mut origin = LowerName::new();
             origin.read(&self.zones[zone].origin);
             let name = LowerName::of(&self.nodes[index].name);
-            let mut hash = name.hash_of_last(origin.labels());
+            let mut hashing = Hashing::of(&name);
             // The cut nearest to the apex wins: what is below it belongs to another zone.
             let cut = (origin.labels() + 1..=name.labels()).find_map(|labels| {
-                hash = name.lengthened(hash, labels);
-                let id = self.known(&name, labels, hash)?;
+                let id = self.known(name.last(labels), hashing.from(name.start_of_last(labels)))?;
                 self.node(id).set(RecordType::NS).map(|_| id)
             });
             self.nodes[index].cut = cut;

@@ -25,9 +25,9 @@ use crate::steer::stability::DrainBegin;
 use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
+use super::endpoints::EndpointRecords;
 use super::followers::Followers;
 use super::planning::Planning;
-use super::ready::AddressRecords;
 use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
 
@@ -63,7 +63,7 @@ pub struct Publisher {
     followers: Arc<Followers>,
     model: Arc<Model>,
     names: Arc<NameTable>,
-    addresses: Arc<AddressRecords>,
+    endpoints: Arc<EndpointRecords>,
     atlas: Arc<Atlas>,
     measured: Arc<Measured>,
     nsid: Box<[u8]>,
@@ -122,7 +122,7 @@ impl Publisher {
         now: Instant,
     ) -> Publisher {
         let names = Arc::new(NameTable::build(&model));
-        let addresses = Arc::new(AddressRecords::build(&model));
+        let endpoints = Arc::new(EndpointRecords::build(&model));
         let atlas = match model.named_networks() {
             none if none.is_empty() => atlas,
             networks => atlas.refined(&networks),
@@ -138,7 +138,7 @@ impl Publisher {
             handouts: Vec::new(),
             plan: Default::default(),
             settled: Default::default(),
-            addresses: addresses.clone(),
+            endpoints: endpoints.clone(),
             measured: Arc::default(),
             nsid: nsid.as_bytes().into(),
             overrides_error: None,
@@ -154,7 +154,7 @@ impl Publisher {
             shared: Arc::new(ArcSwap::from_pointee(first)),
             followers: Arc::default(),
             names,
-            addresses,
+            endpoints,
             seed,
             reloads: 0,
             ids: region_ids(&first_model),
@@ -184,7 +184,7 @@ impl Publisher {
     /// there is kept. Call [`Publisher::publish`] after.
     pub fn reload(&mut self, model: Model, atlas: Atlas, nsid: &str, seed: u64) {
         self.names = Arc::new(NameTable::build(&model));
-        self.addresses = Arc::new(AddressRecords::build(&model));
+        self.endpoints = Arc::new(EndpointRecords::build(&model));
         self.model = Arc::new(model);
         self.atlas = self.refined(atlas);
         self.nsid = nsid.as_bytes().into();
@@ -443,7 +443,7 @@ impl Publisher {
             states,
             plan,
             settled,
-            addresses: self.addresses.clone(),
+            endpoints: self.endpoints.clone(),
             measured: self.measured.clone(),
             nsid: self.nsid.clone(),
             overrides_error: self.overrides_error.clone(),

@@ -3,7 +3,7 @@
 //! ```text
 //!   name ─▶ Index ─▶ Spot: flags, name, by type: octets ──────────────────▶ behind the question
 //!                      └─▶ Template: referral or SOA ─▶ pointers moved ──▶ behind the question
-//!   endpoint ─▶ AddressRecords: A, AAAA ─▶ TTL filled in ────────────────▶ behind the question
+//!   endpoint ─▶ EndpointRecords: A, AAAA ─▶ TTL filled in ───────────────▶ behind the question
 //! ```
 //!
 //! A spot is a name with all of it in one piece of memory, so that a lookup waits for memory once more
@@ -11,9 +11,9 @@
 //! octet; where a question is out of the ordinary (spelled in upper case, or a name next to one the
 //! records mention) pointers would differ, and nothing here is used: [`Template::fits`] tells.
 
-use crate::model::{EndpointTarget, Model, RecordType, RegionId, ServiceId};
+use crate::model::{RecordType, ServiceId};
 
-use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records, Section};
+use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
 use super::index::LowerName;
 use super::names::{EncodedSet, NameTable, Node, NodeId};
 use super::sections;
@@ -286,7 +286,7 @@ pub struct Template {
     pub octets: Box<[u8]>,
     /// Where pointers are in `octets`: they move with the length of the question.
     pub pointers: Box<[u16]>,
-    /// Records by [`Section`].
+    /// Records by [`Section`](super::encode::Section).
     pub counts: [u16; 3],
     /// How many labels and octets the name has.
     labels: usize,
@@ -395,64 +395,4 @@ fn pointers_moved_by(octets: u16, before: &[u8], after: &[u8]) -> Option<Vec<u16
         }
     }
     Some(pointers)
-}
-
-/// The address records of every endpoint of every region, for the question's name, with a TTL of 0.
-#[derive(Debug, Default)]
-pub struct AddressRecords {
-    octets: Box<[u8]>,
-    /// By region: its first endpoint among all.
-    firsts: Box<[u32]>,
-    /// By endpoint: where its A records begin, then where its AAAA records do; last where all end.
-    begins: Box<[u32]>,
-}
-
-/// Octets of an address record whose owner is a pointer.
-pub const A_OCTETS: usize = 16;
-pub const AAAA_OCTETS: usize = 28;
-/// Where its TTL is.
-pub const TTL_AT: usize = 6;
-
-impl AddressRecords {
-    pub fn build(model: &Model) -> AddressRecords {
-        let (mut octets, mut firsts, mut begins) = (Vec::new(), Vec::new(), vec![0]);
-        for region in &model.regions {
-            firsts.push((begins.len() as u32 - 1) / 2);
-            for endpoint in &region.endpoints {
-                let addresses = match &endpoint.target {
-                    EndpointTarget::Addresses(addresses) => &addresses[..],
-                    EndpointTarget::Host(_) => &[],
-                };
-                for is_ipv4 in [true, false] {
-                    let family = addresses.iter().filter(|address| address.is_ipv4() == is_ipv4);
-                    family.for_each(|address| octets.extend(address_record(*address)));
-                    begins.push(octets.len() as u32); // 1,024 regions of 64 endpoints
-                }
-            }
-        }
-        AddressRecords { octets: octets.into(), firsts: firsts.into(), begins: begins.into() }
-    }
-
-    /// Those of an endpoint that are of a type, A or else AAAA. Empty where there are none.
-    #[inline]
-    pub fn of(&self, region: RegionId, endpoint: u16, rtype: RecordType) -> &[u8] {
-        let Some(&first) = self.firsts.get(region.index()) else { return &[] };
-        let at = 2 * (first as usize + usize::from(endpoint)) + usize::from(rtype != RecordType::A);
-        let Some(&[begin, end]) = self.begins.get(at..).and_then(|rest| rest.first_chunk()) else { return &[] };
-        self.octets.get(begin as usize..end as usize).unwrap_or_default()
-    }
-}
-
-fn address_record(address: std::net::IpAddr) -> Vec<u8> {
-    let mut out = [0; HEADER_OCTETS + AAAA_OCTETS];
-    let written = Records::begin(&mut out, &[], HEADER_OCTETS + AAAA_OCTETS).and_then(|mut records| {
-        let (answer, owner) = (Section::Answer, QUESTION_OWNER);
-        match address {
-            std::net::IpAddr::V4(v4) => records.plain(answer, owner, RecordType::A, 0, &v4.octets()).ok()?,
-            std::net::IpAddr::V6(v6) => records.plain(answer, owner, RecordType::AAAA, 0, &v6.octets()).ok()?,
-        };
-        let written = records.end();
-        Some(written.out.get(written.question_end..written.len)?.to_vec())
-    });
-    written.unwrap_or_default() // there is room for one
 }

@@ -15,8 +15,8 @@ use crate::steer::settled::Settled;
 use crate::steer::standing::RegionState;
 
 use super::NameTable;
+use super::endpoints::EndpointRecords;
 use super::planning::Basis;
-use super::ready::AddressRecords;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub struct Snapshot {
     pub plan: Plan,
     /// What follows from the plan and the handouts whoever asks.
     pub settled: Settled,
-    /// Of every endpoint.
-    pub addresses: Arc<AddressRecords>,
+    /// What endpoints are answered with.
+    pub endpoints: Arc<EndpointRecords>,
     /// Round trips from clients to regions that were measured: those the plan was made with.
     pub measured: Arc<Measured>,
     /// What NSID asks for (RFC 5001); empty: not answered.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::atlas::Atlas;
+use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
 use super::cell::{Asker, Pick, Regions};
@@ -106,9 +106,25 @@ pub fn decide(view: &View<'_>, service: ServiceId, seen: Seen) -> Option<Decisio
 
 /// As [`decide`], for a client whose key is not that of its address: a simulated one.
 pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) -> Option<Decision> {
+    let (place, widest) = view.plan.classes.as_ref()?.find(seen.address());
+    decide_at(view, service, seen, key, (place, widest))
+}
+
+/// As [`decide`], of a client of whom it is known what
+/// [`Classes::find`](super::classes::Classes::find) says.
+pub fn decide_for(view: &View<'_>, service: ServiceId, seen: Seen, found: (PlaceId, u8)) -> Option<Decision> {
+    decide_at(view, service, seen, Key::of(seen.address(), key_bits(seen)), found)
+}
+
+fn decide_at(
+    view: &View<'_>,
+    service: ServiceId,
+    seen: Seen,
+    key: Key,
+    (place, widest): (PlaceId, u8),
+) -> Option<Decision> {
     let configured = view.model.services.get(service.index())?;
     let plan = view.plan.services.get(service.index())?;
-    let (place, widest) = view.plan.classes.as_ref()?.find(seen.address());
     let cell = plan.cells.cell(place)?;
     let key_bits = key_bits(seen);
     let regions = match &cell.pick {

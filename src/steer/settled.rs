@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::atlas::PlaceId;
 use crate::model::{RegionId, ServiceId};
 
 use super::cell::{Cell, Pick};
@@ -77,19 +78,29 @@ impl Settled {
         self.services.get(id.index())
     }
 
-    /// What is answered to an address, and the widest prefix length within which it is: the SCOPE
-    /// PREFIX-LENGTH of RFC 7871. `None` where there is a choice left.
+    /// What is answered to an address. `None` only for what is not of this view.
     #[inline]
-    pub fn choice(&self, view: &View<'_>, service: &SettledService, address: IpAddr) -> Option<(Choice, u8)> {
-        let (cell, scope) = if service.table.depends_on_place() {
-            let (place, widest) = view.plan.classes.as_ref()?.find(address);
-            (service.table.cell_index(place), widest)
-        } else {
-            (0, 0)
+    pub fn find(&self, view: &View<'_>, service: &SettledService, address: IpAddr) -> Option<Found> {
+        let (place, widest) = match service.table.depends_on_place() {
+            true => view.plan.classes.as_ref()?.find(address),
+            false => (PlaceId::UNKNOWN, 0),
         };
-        let choice = (*self.cells.get((service.first + cell) as usize)?)?;
-        Some((choice, scope))
+        let cell = self.cells.get((service.first + service.table.cell_index(place)) as usize)?;
+        Some(match *cell {
+            Some(choice) => Found::Settled(choice, widest),
+            None => Found::Open(place, widest),
+        })
     }
+}
+
+/// What there is for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The choice, and the widest prefix length within which it is the same: the SCOPE PREFIX-LENGTH
+    /// of RFC 7871.
+    Settled(Choice, u8),
+    /// It is left to [`decide_for`](super::decide::decide_for), which takes these.
+    Open(PlaceId, u8),
 }
 
 /// The region and endpoint that every client of a cell gets.
@@ -107,7 +118,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::decide::{Seen, decide};
+    use super::super::decide::{Seen, decide, decide_for};
     use super::super::testing::{World, at, endpoint};
     use super::*;
     use crate::model::Policy;
@@ -127,7 +138,8 @@ mod tests {
             let view = planned.view();
             let settled = Settled::of(&view);
             let service = settled.service(ServiceId(0)).expect("a service");
-            settled.choice(&view, service, address.parse().expect("an address")).is_some()
+            let found = settled.find(&view, service, address.parse().expect("an address")).expect("a service's");
+            matches!(found, Found::Settled(..))
         };
         let mut near = world(Policy::Score);
         assert!(settled(&near, "10.0.0.0") && settled(&near, "10.200.0.0"));
@@ -163,10 +175,16 @@ mod tests {
             for bits in addresses {
                 let address = IpAddr::V4((10 << 24 | u32::from(bits) << 8).into());
                 let decision = decide(&view, ServiceId(0), Seen::Subnet(address)).expect("a decision");
-                if let Some((choice, scope)) = settled.choice(&view, service, address) {
-                    prop_assert_eq!((choice.region, choice.endpoint), (decision.region, decision.endpoint));
-                    prop_assert_eq!((choice.ttl, scope), (decision.ttl.as_secs(), decision.scope));
-                    prop_assert_eq!(decision.regions.as_slice(), [choice.region]);
+                match settled.find(&view, service, address).expect("a service's") {
+                    Found::Settled(choice, scope) => {
+                        prop_assert_eq!((choice.region, choice.endpoint), (decision.region, decision.endpoint));
+                        prop_assert_eq!((choice.ttl, scope), (decision.ttl.as_secs(), decision.scope));
+                        prop_assert_eq!(decision.regions.as_slice(), [choice.region]);
+                    }
+                    Found::Open(place, widest) => {
+                        let later = decide_for(&view, ServiceId(0), Seen::Subnet(address), (place, widest));
+                        prop_assert_eq!(later, Some(decision));
+                    }
                 }
             }
         }

@@ -75,8 +75,11 @@ pub struct Config {
     /// A file with the secret that the admin API asks for (`admin.token_file`). Default none,
     /// which is refused where the admin address is no loopback address.
     pub admin_token_file: Option<PathBuf>,
-    /// Threads that answer, 1 to 1,024. Default `None`: one per core.
+    /// Threads that answer UDP, per address, and TCP, 1 to 1,024. Default `None`: as many as `cpus`, else one per core.
     pub threads: Option<usize>,
+    /// The CPUs these threads run on in turn, each on one alone. Default none: wherever the system puts them.
+    pub cpus: Vec<usize>,
+    pub udp: Udp,
     pub limits: Limits,
     pub rum: RumSettings,
     /// The name server identifier (RFC 5001), 1 to 128 octets. Default `None`: none is sent.
@@ -107,6 +110,27 @@ impl Default for Listen {
             rum: None,
             xdp: Vec::new(),
         }
+    }
+}
+
+/// How UDP sockets are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Udp {
+    /// Datagrams moved by one system call at most, 1 to 1,024. Default 32: more gain nothing, and let
+    /// the first reply of a batch wait for the others.
+    pub batch: usize,
+    /// What the kernel may hold for a socket, in octets, 4 KiB to 1 GiB. Default `None`: 4 MiB, or as
+    /// much of it as the system gives.
+    pub receive_buffer: Option<usize>,
+    pub send_buffer: Option<usize>,
+    /// How long threads look for packets at the interface before they sleep, 1 µs to 10 ms.
+    /// Default `None`, `"off"`: it shortens waits and takes a whole core.
+    pub busy_poll: Option<Duration>,
+}
+
+impl Default for Udp {
+    fn default() -> Udp {
+        Udp { batch: 32, receive_buffer: None, send_buffer: None, busy_poll: None }
     }
 }
 

@@ -135,7 +135,11 @@ fn signed_ms(text: &str) -> Result<i16, &'static str> {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
-    let ms = duration::parse(rest).ok_or("not a duration")?.as_millis();
+    let duration = duration::parse(rest).ok_or("not a duration")?;
+    if !duration.subsec_micros().is_multiple_of(1000) {
+        return Err("not whole milliseconds");
+    }
+    let ms = duration.as_millis();
     i16::try_from(ms).ok().filter(|ms| *ms <= 1000).map(|ms| sign * ms).ok_or("beyond a second")
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::files::Sources;
 use super::reader::{Table, Value};
-use super::{Config, Geoip, Limits, Listen, RumSettings};
+use super::{Config, Geoip, Limits, Listen, RumSettings, Udp};
 use super::{location, rum, steering, xdp};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Location, Prefix, Steering};
@@ -18,6 +18,7 @@ use crate::model::{Location, Prefix, Steering};
 const MAX_NETWORKS: usize = 100_000;
 /// Items of the short lists: addresses to listen on, databases.
 const MAX_ITEMS: usize = 64;
+const MAX_CPUS: usize = 1_024;
 
 /// What the main file says: the server's own affairs, and those of the model.
 pub struct Settings {
@@ -43,6 +44,8 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         geoip: Geoip { databases: root.or("geoip", Vec::new(), |v| databases(v, sources)) },
         admin_token_file: token_file.flatten(),
         threads: root.get("threads").and_then(|v| v.small(1..=1_024)),
+        cpus: root.or("cpus", Vec::new(), cpus),
+        udp: root.or("udp", Udp::default(), |v| v.table("`udp`", |t| Some(udp(t)))),
         limits: root.or("limits", Limits::default(), |v| v.table("`limits`", |t| Some(limits(t)))),
         nsid: root.get("nsid").and_then(nsid),
         rum: root.or("rum", RumSettings::default(), |v| rum::read(v, sources)),
@@ -138,6 +141,33 @@ fn limits(table: &Table<'_>) -> Limits {
         tcp_idle: table.or("tcp_idle", defaults.tcp_idle, |v| v.duration(tcp_time.clone())),
         tcp_message: table.or("tcp_message", defaults.tcp_message, |v| v.duration(tcp_time.clone())),
         probes: table.or("probes", defaults.probes, |v| v.small(1..=10_000)),
+    }
+}
+
+/// The kernel numbers CPUs from 0, and its sets of them have room for 1,024.
+fn cpus(value: Value<'_>) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for item in value.one_or_many("an array of CPU numbers such as [0, 2]", MAX_CPUS)? {
+        let Some(cpu) = item.small(0..=MAX_CPUS as u64 - 1) else { continue };
+        if cpus.contains(&cpu) {
+            item.error::<()>(format!("`cpus` names CPU {cpu} twice"), "again here");
+        }
+        cpus.push(cpu);
+    }
+    Some(cpus)
+}
+
+fn udp(table: &Table<'_>) -> Udp {
+    let buffer = |key| table.get(key).and_then(|v: Value<'_>| v.small(4 << 10..=1 << 30));
+    let busy_poll = |v: Value<'_>| match v.as_str() {
+        Some("off") => None,
+        _ => v.duration(Duration::from_micros(1)..=Duration::from_millis(10)),
+    };
+    Udp {
+        batch: table.or("batch", Udp::default().batch, |v| v.small(1..=1_024)),
+        receive_buffer: buffer("receive_buffer"),
+        send_buffer: buffer("send_buffer"),
+        busy_poll: table.get("busy_poll").and_then(busy_poll),
     }
 }
 

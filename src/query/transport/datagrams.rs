@@ -1,43 +1,54 @@
 //! A batch of datagrams, received and sent with one system call each.
 //!
 //! In: a bound UDP socket. Out: packets to answer, and the answers on their way, each from the
-//! address that was asked. All unsafe code of the transports is here.
+//! address that was asked.
 //!
 //! ```text
-//!    recvmmsg ─▶ slots[i].packet ─▶ answer ─▶ slots[i].reply ─▶ sendmmsg
-//!                slots[i].peer, .control ────────────────────────┘
+//!    recvmmsg ─▶ packets[i] ─▶ answer ─▶ replies, one behind the other ─▶ sendmmsg
+//!                slots[i]: peer, asked address ───────────────────────────┘
 //! ```
+//!
+//! What the kernel reads per datagram (headers, addresses, replies) lies close together: a batch
+//! of it stays in the first-level cache.
 
 use std::alloc::{self, Layout};
 use std::io;
 use std::mem::{self, offset_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
+use std::slice;
 
-use libc::{c_int, c_void, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6};
+use libc::{c_int, c_void, in_pktinfo, in6_pktinfo, iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 
 use super::MAX_UDP_RESPONSE;
-
-/// How many datagrams one system call moves at most. Beyond 32 the cost of the call itself
-/// no longer shows, while the buffers leave the second-level cache.
-pub(super) const BATCH: usize = 32;
 
 /// Longer datagrams are cut, and marked so. Queries take some hundred octets; cookies, padding
 /// (RFC 8467) and TSIG stay far below this.
 pub(super) const MAX_UDP_QUERY: usize = 4096;
 
-/// The buffers for up to [`BATCH`] datagrams and the headers that describe them to the kernel.
+/// The most datagrams in one batch: what `UIO_MAXIOV` lets `recvmmsg` take is more than is useful.
+pub(super) const MAX_BATCH: usize = 1024;
+
+/// The buffers for a batch of datagrams and the headers that describe them to the kernel.
+///
+/// The headers point into the other members, and the kernel writes there: those are reached by
+/// raw pointers alone.
 pub(super) struct Datagrams {
-    /// [`BATCH`] slots, allocated here and freed on drop. The headers point into them, so they are
-    /// reached by raw pointers alone.
-    slots: NonNull<Slot>,
-    incoming: [mmsghdr; BATCH],
-    outgoing: [mmsghdr; BATCH],
+    slots: Memory<Slot>,
+    packets: Memory<Packet>,
+    replies: Memory<ReplyRoom>,
+    incoming: Box<[mmsghdr]>,
+    outgoing: Box<[mmsghdr]>,
+    /// How many octets of control data may come with a datagram: 0 where the asked address is known.
+    control_length: usize,
     /// How many of `incoming` hold a datagram.
     received: usize,
     /// How many of `outgoing` hold a reply.
     queued: usize,
+    /// How many octets of `replies` are taken.
+    replied: usize,
 }
 
 /// One datagram that came in.
@@ -56,35 +67,56 @@ pub(super) struct Sent {
     pub(super) error: Option<io::Error>,
 }
 
+/// Which addresses a socket is asked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The one it is bound to: replies leave from there by themselves.
+    One,
+    /// Any of the machine's: each datagram comes with the address it was sent to
+    /// (see [`super::options::report_asked_address`]).
+    Any,
+}
+
 impl Datagrams {
-    pub(super) fn new() -> Datagrams {
-        // SAFETY: the layout's size is not zero.
-        let slots = unsafe { alloc::alloc_zeroed(SLOTS) };
-        let Some(slots) = NonNull::new(slots.cast::<Slot>()) else { alloc::handle_alloc_error(SLOTS) };
+    /// Room for `batch` datagrams, at most [`MAX_BATCH`].
+    pub(super) fn new(batch: NonZeroUsize, asked: Asked) -> Datagrams {
+        let batch = batch.get().min(MAX_BATCH);
+        // SAFETY: all three are plain data for which zeros are valid.
+        let (slots, packets, replies) = unsafe { (Memory::new(batch), Memory::new(batch), Memory::new(batch)) };
         // SAFETY: a `mmsghdr` of zeros is valid: null pointers and lengths of 0.
-        let (incoming, outgoing) = unsafe { mem::zeroed() };
-        let mut datagrams = Datagrams { slots, incoming, outgoing, received: 0, queued: 0 };
-        for index in 0..BATCH {
-            datagrams.arm(index);
-        }
+        let headers = || (0..batch).map(|_| unsafe { mem::zeroed::<mmsghdr>() }).collect();
+        let control_length = if asked == Asked::Any { size_of::<Control>() } else { 0 };
+        let (incoming, outgoing) = (headers(), headers());
+        let mut datagrams = Datagrams {
+            slots,
+            packets,
+            replies,
+            incoming,
+            outgoing,
+            control_length,
+            received: 0,
+            queued: 0,
+            replied: 0,
+        };
+        (0..batch).for_each(|index| datagrams.point(index));
         datagrams
     }
 
-    /// Waits for a datagram, takes all that are there, up to [`BATCH`]. Replies not sent are forgotten.
+    /// Waits for a datagram, takes all that are there, up to a batch. Replies not sent are forgotten.
     ///
-    /// Waits as long as the socket's read timeout says (then `WouldBlock`).
+    /// Once the socket has been shut down, what is left comes without waiting, then nothing.
     pub(super) fn receive(&mut self, socket: &impl AsFd) -> io::Result<()> {
-        // The kernel wrote lengths and flags only where it put a datagram.
+        // The kernel wrote lengths only where it put a datagram.
         for index in 0..mem::take(&mut self.received) {
             self.arm(index);
         }
-        let fd = socket.as_fd().as_raw_fd();
-        // SAFETY: the descriptor is open while `socket` is borrowed, and each of the BATCH headers
-        // was armed: it points to buffers of the lengths it says, which live as long as `self`.
+        let (fd, room) = (socket.as_fd().as_raw_fd(), self.incoming.len());
+        // SAFETY: the descriptor is open while `socket` is borrowed, and each header is armed:
+        // it points to buffers of the lengths it says, which live as long as `self`.
         let count = unsafe {
-            libc::recvmmsg(fd, self.incoming.as_mut_ptr(), BATCH as u32, libc::MSG_WAITFORONE, ptr::null_mut())
+            libc::recvmmsg(fd, self.incoming.as_mut_ptr(), room as u32, libc::MSG_WAITFORONE, ptr::null_mut())
         };
-        self.received = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(BATCH);
+        self.received = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(room);
         Ok(())
     }
 
@@ -92,17 +124,20 @@ impl Datagrams {
     /// queues as many octets as it returns as the reply; none for 0 or more than there is room for.
     pub(super) fn answer(&mut self, mut answer: impl FnMut(Received<'_>, &mut [u8]) -> usize) {
         self.queued = 0;
+        self.replied = 0;
         for index in 0..self.received {
-            let slot = self.slot(index);
             let header = &self.incoming[index];
+            // Of a socket that was shut down comes nothing, from nobody.
+            if header.msg_hdr.msg_namelen == 0 {
+                continue;
+            }
             // SAFETY: the kernel wrote the peer's address into this slot.
-            let Some(peer) = (unsafe { read_peer(&raw const (*slot).peer) }) else { continue };
-            // SAFETY: the slot is in our allocation, initialized (zeroed or written by the kernel), and no
-            // other reference to its `packet` or `reply` exists; the two do not overlap.
-            let (packet, reply) = unsafe { (&(*slot).packet, &mut (*slot).reply) };
+            let Some(peer) = (unsafe { read_peer(&raw const (*self.slots.at(index)).peer) }) else { continue };
+            // SAFETY: initialized (zeroed, or written by the kernel), and no other reference to it exists.
+            let packet = unsafe { &(*self.packets.at(index)).octets };
             let packet = packet.get(..header.msg_len as usize).unwrap_or(packet);
             let cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            let length = answer(Received { packet, peer, cut }, reply);
+            let length = answer(Received { packet, peer, cut }, self.reply_room());
             if (1..=MAX_UDP_RESPONSE).contains(&length) {
                 self.queue(index, length);
             }
@@ -119,7 +154,7 @@ impl Datagrams {
         while next < queued {
             let waiting = &mut self.outgoing[next..queued];
             // SAFETY: the descriptor is open while `socket` is borrowed; each header was filled by
-            // `queue` since the last `receive` and points into slots that live as long as `self`.
+            // `queue` since the last `receive` and points into memory that lives as long as `self`.
             let count = unsafe { libc::sendmmsg(fd, waiting.as_mut_ptr(), waiting.len() as u32, 0) };
             // sendmmsg(2): an error is returned only where the first message failed.
             match usize::try_from(count) {
@@ -144,65 +179,86 @@ impl Datagrams {
         sent
     }
 
-    fn slot(&self, index: usize) -> *mut Slot {
-        assert!(index < BATCH);
-        // SAFETY: the index was checked, so the result stays inside the allocation.
-        unsafe { self.slots.as_ptr().add(index) }
+    /// Where the next reply goes.
+    fn reply_room(&mut self) -> &mut [u8] {
+        assert!(self.queued < self.incoming.len() && self.replied <= self.queued * REPLY_STRIDE);
+        // SAFETY: by the assertion there are MAX_UDP_RESPONSE octets from here to the end of the memory.
+        // They are initialized, and nothing else refers to them: queued replies end before.
+        unsafe { slice::from_raw_parts_mut(self.replies.at(0).cast::<u8>().add(self.replied), MAX_UDP_RESPONSE) }
     }
 
-    /// Makes a header ready to receive into its slot.
+    /// Points the headers at their slot's memory, once and for all, and makes the first ready.
+    fn point(&mut self, index: usize) {
+        let slot = self.slots.at(index);
+        // SAFETY: the slot is in our memory; but for the iovec that is written, only addresses are taken.
+        let (peer, received, sent, control) = unsafe {
+            (*slot).received = iovec { iov_base: self.packets.at(index).cast(), iov_len: MAX_UDP_QUERY };
+            (&raw mut (*slot).peer, &raw mut (*slot).received, &raw mut (*slot).sent, &raw mut (*slot).control)
+        };
+        for (header, data) in [(&mut self.incoming[index], received), (&mut self.outgoing[index], sent)] {
+            header.msg_hdr.msg_name = peer.cast::<c_void>();
+            header.msg_hdr.msg_iov = data;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = if self.control_length > 0 { control.cast() } else { ptr::null_mut() };
+        }
+        self.arm(index);
+    }
+
+    /// Makes a header ready to receive again: the kernel replaces these lengths.
     fn arm(&mut self, index: usize) {
-        let slot = self.slot(index);
-        // SAFETY: the slot is in our allocation; only addresses are taken, and the iovec is written.
-        let header = unsafe {
-            (*slot).received = iovec { iov_base: (&raw mut (*slot).packet).cast(), iov_len: MAX_UDP_QUERY };
-            message_header(
-                &raw mut (*slot).peer,
-                size_of::<Peer>(),
-                &raw mut (*slot).received,
-                &raw mut (*slot).control,
-            )
-        };
-        self.incoming[index] = mmsghdr { msg_hdr: header, msg_len: 0 };
+        let header = &mut self.incoming[index].msg_hdr;
+        header.msg_namelen = size_of::<Peer>() as u32;
+        header.msg_controllen = self.control_length as _;
     }
 
-    /// Makes the next outgoing header send `length` octets of a slot's reply to the slot's peer.
+    /// Makes the next outgoing header send the `length` octets in [`Datagrams::reply_room`] to the
+    /// peer of the `index`th datagram.
     fn queue(&mut self, index: usize, length: usize) {
-        let slot = self.slot(index);
+        let slot = self.slots.at(index);
         let asked = &self.incoming[index].msg_hdr;
-        // SAFETY: the slot is in our allocation; only addresses are taken, and the iovec is written.
-        let mut header = unsafe {
-            (*slot).sent = iovec { iov_base: (&raw mut (*slot).reply).cast(), iov_len: length };
-            let peer_length = asked.msg_namelen as usize;
-            message_header(&raw mut (*slot).peer, peer_length, &raw mut (*slot).sent, &raw mut (*slot).control)
-        };
-        header.msg_controllen = asked.msg_controllen;
-        // SAFETY: the control data is what the kernel wrote when it received this slot's datagram.
-        unsafe { reply_from_asked_address(&header) };
-        self.outgoing[self.queued] = mmsghdr { msg_hdr: header, msg_len: 0 };
+        // SAFETY: the slot is in our memory, and the replies' memory goes on from here.
+        unsafe {
+            let reply = self.replies.at(0).cast::<u8>().add(self.replied);
+            (*slot).sent = iovec { iov_base: reply.cast(), iov_len: length };
+        }
+        let header = &mut self.outgoing[self.queued].msg_hdr;
+        // SAFETY: only addresses are taken.
+        (header.msg_name, header.msg_iov) = unsafe { ((&raw mut (*slot).peer).cast(), &raw mut (*slot).sent) };
+        header.msg_namelen = asked.msg_namelen;
+        if self.control_length > 0 {
+            header.msg_control = asked.msg_control;
+            header.msg_controllen = asked.msg_controllen;
+            // SAFETY: the control data is what the kernel wrote when it received this slot's datagram.
+            unsafe { reply_from_asked_address(header) };
+        }
         self.queued += 1;
+        self.replied += length.next_multiple_of(CACHE_LINE);
     }
 }
 
-impl Drop for Datagrams {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; `Slot` has nothing to drop.
-        unsafe { alloc::dealloc(self.slots.as_ptr().cast(), SLOTS) };
-    }
-}
-
-/// What one datagram needs: plain data, for which all zeros are valid.
-#[repr(C)]
+/// What the kernel is told of, and tells of, one datagram: plain data, for which all zeros are valid.
+#[repr(C, align(64))]
 struct Slot {
-    peer: Peer,
-    control: Control,
     received: iovec,
     sent: iovec,
-    packet: [u8; MAX_UDP_QUERY],
-    reply: [u8; MAX_UDP_RESPONSE],
+    peer: Peer,
+    control: Control,
 }
 
-const SLOTS: Layout = Layout::new::<[Slot; BATCH]>();
+/// One query. A cache line longer than needed: were they 4,096 octets apart, the beginnings of
+/// all would compete for the same few places of the first-level cache.
+#[repr(C, align(64))]
+struct Packet {
+    octets: [u8; MAX_UDP_QUERY],
+    _apart: [u8; CACHE_LINE],
+}
+
+/// What one reply takes at most.
+#[repr(C, align(64))]
+struct ReplyRoom([u8; REPLY_STRIDE]);
+
+const CACHE_LINE: usize = 64;
+const REPLY_STRIDE: usize = MAX_UDP_RESPONSE.next_multiple_of(CACHE_LINE);
 
 /// Room for either family's socket address. They share where the family stands.
 #[repr(C)]
@@ -215,18 +271,49 @@ const _: () = assert!(offset_of!(sockaddr_in, sin_family) == 0 && offset_of!(soc
 
 /// Room for one control message: on wildcard binds, the address a query was sent to.
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct Control([u8; 40]);
 
-fn message_header(peer: *mut Peer, peer_length: usize, data: *mut iovec, control: *mut Control) -> msghdr {
-    // SAFETY: a `msghdr` of zeros is valid. (It has private padding fields on some C libraries.)
-    let mut header: msghdr = unsafe { mem::zeroed() };
-    header.msg_name = peer.cast::<c_void>();
-    header.msg_namelen = peer_length as u32;
-    header.msg_iov = data;
-    header.msg_iovlen = 1;
-    header.msg_control = control.cast::<c_void>();
-    header.msg_controllen = size_of::<Control>();
-    header
+const _: () = assert!(
+    // SAFETY: computes a length.
+    unsafe { libc::CMSG_SPACE(size_of::<in6_pktinfo>() as u32) as usize } <= size_of::<Control>()
+);
+
+/// Values in memory of their own, which are used through raw pointers.
+struct Memory<T> {
+    first: NonNull<T>,
+    count: usize,
+}
+
+// SAFETY: it owns its memory, as a box does.
+unsafe impl<T: Send> Send for Memory<T> {}
+
+impl<T> Memory<T> {
+    /// # Safety
+    /// `T` has a size, is valid as zeros, and has nothing to drop.
+    unsafe fn new(count: usize) -> Memory<T> {
+        let layout = Memory::<T>::layout(count);
+        // SAFETY: the layout's size is not zero.
+        let first = unsafe { alloc::alloc_zeroed(layout) };
+        let Some(first) = NonNull::new(first.cast::<T>()) else { alloc::handle_alloc_error(layout) };
+        Memory { first, count }
+    }
+
+    fn layout(count: usize) -> Layout {
+        Layout::array::<T>(count.clamp(1, MAX_BATCH)).unwrap_or(Layout::new::<T>())
+    }
+
+    fn at(&self, index: usize) -> *mut T {
+        assert!(index < self.count);
+        // SAFETY: the index was checked, so the result stays inside the allocation.
+        unsafe { self.first.as_ptr().add(index) }
+    }
+}
+
+impl<T> Drop for Memory<T> {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and `T` has nothing to drop.
+        unsafe { alloc::dealloc(self.first.as_ptr().cast(), Memory::<T>::layout(self.count)) };
+    }
 }
 
 /// `None` for what is no Internet address.
@@ -254,7 +341,7 @@ unsafe fn read_peer(peer: *const Peer) -> Option<SocketAddr> {
 ///
 /// # Safety
 /// `msg_control` points to `msg_controllen` octets of control data as the kernel wrote them.
-unsafe fn reply_from_asked_address(header: &msghdr) {
+unsafe fn reply_from_asked_address(header: &libc::msghdr) {
     // SAFETY: CMSG_FIRSTHDR checks that a header fits; the kernel wrote the data that belongs to its
     // type behind it. Reads and writes are unaligned ones, so alignment does not matter.
     unsafe {
@@ -280,37 +367,14 @@ unsafe fn reply_from_asked_address(header: &msghdr) {
     }
 }
 
-/// Asks the kernel to say with each datagram which address it was sent to.
-pub(super) fn report_asked_address(socket: &impl AsFd, address: IpAddr) -> io::Result<()> {
-    match address {
-        IpAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
-        IpAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
-    }
-}
-
-/// Makes the kernel believe no ICMP message about path MTUs, which anyone can forge to have
-/// responses sent in fragments and then replaced (RFC 9715 section 3.1 and appendix C).
-pub(super) fn ignore_path_mtu(socket: &impl AsFd, address: IpAddr) -> io::Result<()> {
-    match address {
-        IpAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT),
-        IpAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT),
-    }
-}
-
-fn set_option(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    let length = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: the descriptor is open while `socket` is borrowed; the kernel reads `length` octets of `value`.
-    let result =
-        unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw const value).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
 
     use super::*;
+
+    const BATCH: NonZeroUsize = NonZeroUsize::new(4).expect("not 0");
 
     #[test]
     fn a_reply_that_cannot_be_sent_costs_no_other() {
@@ -321,7 +385,7 @@ mod tests {
         for body in [b"a", b"b", b"c", b"d"] {
             client.send(body).expect("send");
         }
-        let mut datagrams = Datagrams::new();
+        let mut datagrams = Datagrams::new(BATCH, Asked::One);
         datagrams.receive(&server).expect("a batch");
         datagrams.answer(|received, out| {
             out[..received.packet.len()].copy_from_slice(received.packet);
@@ -343,7 +407,7 @@ mod tests {
     fn a_reply_longer_than_its_room_is_not_sent() {
         let server = UdpSocket::bind("127.0.0.1:0").expect("bind");
         server.send_to(b"x", server.local_addr().expect("address")).expect("send");
-        let mut datagrams = Datagrams::new();
+        let mut datagrams = Datagrams::new(BATCH, Asked::One);
         datagrams.receive(&server).expect("a batch");
         datagrams.answer(|_, _| MAX_UDP_RESPONSE + 1);
         assert_eq!(datagrams.queued, 0);

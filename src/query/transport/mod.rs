@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::counters::Counters;
 
 mod datagrams;
+mod options;
 pub mod tcp;
 pub mod udp;
 pub mod xdp;
@@ -59,6 +60,14 @@ pub const MAX_UDP_RESPONSE: usize = 1232;
 
 /// The largest DNS message, in octets (RFC 1035 section 4.2.2).
 pub const MAX_MESSAGE: usize = 65_535;
+
+/// Has the calling thread run on one CPU alone, or says in the log that it does not.
+fn pin_this_thread(cpu: usize) {
+    if let Err(error) = options::pin_this_thread(cpu) {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        tracing::warn!("`cpus`: thread {name} cannot have CPU {cpu} ({error}), and runs on any");
+    }
+}
 
 /// Lets a repeating complaint into the log at most once a second.
 #[derive(Debug, Default)]

@@ -6,8 +6,9 @@
 //!
 //! A failing receive or a panic while answering never ends a thread.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -17,39 +18,84 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::datagrams::{self, Datagrams, Received};
+use super::datagrams::{Asked, Datagrams, MAX_BATCH, Received};
+use super::options::{self, Buffer};
 use super::{Client, Complaint, Responder, Transport};
 use crate::query::counters::{CounterSet, Counters, DropReason, Event};
+
+/// How UDP is answered. What the system refuses of it is said in the log, and done without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpSettings {
+    /// Threads of each address.
+    pub threads: NonZeroUsize,
+    /// The first thread of an address runs on the first of these CPUs alone, and so on, beginning
+    /// again after the last. Empty: wherever the system puts them.
+    pub cpus: Vec<usize>,
+    /// Datagrams moved by one system call at most, up to [`MAX_BATCH`].
+    pub batch: NonZeroUsize,
+    /// What the kernel may hold for a socket, in octets. `None`: [`SOCKET_BUFFER`], or as much of it
+    /// as the system gives.
+    pub receive_buffer: Option<usize>,
+    pub send_buffer: Option<usize>,
+    /// How long a thread looks for packets at the interface itself before it sleeps; `None`: not at all.
+    pub busy_poll: Option<Duration>,
+}
+
+impl UdpSettings {
+    /// The defaults, with so many threads.
+    pub fn new(threads: NonZeroUsize) -> UdpSettings {
+        UdpSettings {
+            threads,
+            cpus: Vec::new(),
+            batch: BATCH,
+            receive_buffer: None,
+            send_buffer: None,
+            busy_poll: None,
+        }
+    }
+}
+
+/// Beyond 32 the cost of the system calls no longer shows.
+const BATCH: NonZeroUsize = NonZeroUsize::new(32).expect("not 0");
+
+/// Some 5,000 queries, the burst of a few ms at full rate.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Sockets that are bound and not yet read.
 #[derive(Debug)]
 pub struct UdpServer {
     sockets: Vec<BoundSocket>,
     addresses: Vec<SocketAddr>,
+    batch: NonZeroUsize,
 }
 
 #[derive(Debug)]
 struct BoundSocket {
     socket: Socket,
     address: SocketAddr,
+    /// Where its thread runs; `None`: anywhere.
+    cpu: Option<usize>,
 }
 
 impl UdpServer {
-    /// Binds `threads` sockets to each address, so that every error shows before anything starts.
+    /// Binds sockets to each address, so that every error shows before anything starts.
     ///
     /// With port 0 the system picks one port per address. IPv6 sockets take IPv6 alone
     /// (`IPV6_V6ONLY`), so `0.0.0.0` and `::` go together.
     ///
     /// Fails with the address in the message, usually because another server has the port or
     /// because it is below 1024 and the process may not.
-    pub fn bind(addresses: &[SocketAddr], threads: NonZeroUsize) -> io::Result<UdpServer> {
-        let mut server = UdpServer { sockets: Vec::new(), addresses: Vec::new() };
+    pub fn bind(addresses: &[SocketAddr], settings: &UdpSettings) -> io::Result<UdpServer> {
+        let batch = settings.batch.min(NonZeroUsize::new(MAX_BATCH).unwrap_or(BATCH));
+        let mut server = UdpServer { sockets: Vec::new(), addresses: Vec::new(), batch };
+        let mut refused = BTreeSet::new();
         for &address in addresses {
-            let sockets = bind_address(address, threads)
+            let sockets = bind_address(address, settings, &mut refused)
                 .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on UDP {address}: {error}")))?;
             server.addresses.extend(sockets.first().map(|first| first.address));
             server.sockets.extend(sockets);
         }
+        refused.iter().for_each(|refusal| tracing::warn!("{refusal}"));
         Ok(server)
     }
 
@@ -60,10 +106,14 @@ impl UdpServer {
 
     /// Starts to answer, one thread per socket. Fails where a thread cannot be started.
     pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet) -> io::Result<Running> {
-        let mut running = Running { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
+        let mut running = Running { stop: Arc::default(), sockets: Vec::new(), threads: Vec::new() };
         for (number, bound) in self.sockets.into_iter().enumerate() {
+            let socket = Arc::new(bound.socket);
             let worker = Worker {
-                socket: bound.socket,
+                socket: socket.clone(),
+                asked: if bound.address.ip().is_unspecified() { Asked::Any } else { Asked::One },
+                batch: self.batch,
+                cpu: bound.cpu,
                 responder: responder.clone(),
                 counters: counters.register(),
                 stop: running.stop.clone(),
@@ -71,16 +121,18 @@ impl UdpServer {
                 send_complaint: Complaint::default(),
             };
             let thread = thread::Builder::new().name(format!("udp-{number}")).spawn(move || worker.run())?;
+            running.sockets.push(socket);
             running.threads.push(thread);
         }
         Ok(running)
     }
 }
 
-/// Threads at work. Dropping it stops them and waits until they have, at most about [`WAIT`].
+/// Threads at work. Dropping it stops them and waits until they have, which takes a batch.
 #[derive(Debug)]
 pub struct Running {
     stop: Arc<AtomicBool>,
+    sockets: Vec<Arc<Socket>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -92,6 +144,11 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        for socket in &self.sockets {
+            // Linux calls this an error for a socket without a peer, and wakes those who wait for it
+            // nonetheless. A timeout on receiving would cost a timer for each sleep.
+            let _ = socket.shutdown(Shutdown::Read);
+        }
         for thread in self.threads.drain(..) {
             // A thread that panicked outside answering has said so already.
             let _ = thread.join();
@@ -99,19 +156,18 @@ impl Drop for Running {
     }
 }
 
-/// How long a thread waits in one system call: the longest that stopping takes.
-const WAIT: Duration = Duration::from_millis(250);
+/// How long a reply waits for room in the send buffer: the longest that stopping takes.
+const SEND_WAIT: Duration = Duration::from_millis(250);
 
 /// How long a thread rests after an error that may come back at once.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// What the kernel may hold for a socket, in octets: some 5,000 queries, the burst of
-/// a few ms at full rate. The kernel gives less where `net.core.rmem_max` is lower.
-const SOCKET_BUFFER: usize = 4 << 20;
-
 /// One thread's socket and what it needs to answer.
 struct Worker<R> {
-    socket: Socket,
+    socket: Arc<Socket>,
+    asked: Asked,
+    batch: NonZeroUsize,
+    cpu: Option<usize>,
     responder: Arc<R>,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
@@ -121,6 +177,9 @@ struct Worker<R> {
 
 impl<R: Responder> Worker<R> {
     fn run(mut self) {
+        if let Some(cpu) = self.cpu {
+            super::pin_this_thread(cpu);
+        }
         while !self.stop.load(Ordering::Relaxed) {
             // The batch in which a panic happened is lost with its buffers; nothing else is touched.
             if panic::catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
@@ -131,9 +190,9 @@ impl<R: Responder> Worker<R> {
     }
 
     fn serve(&mut self) {
-        let mut datagrams = Datagrams::new();
+        let mut datagrams = Datagrams::new(self.batch, self.asked);
         while !self.stop.load(Ordering::Relaxed) {
-            match datagrams.receive(&self.socket) {
+            match datagrams.receive(&*self.socket) {
                 Ok(()) => self.answer(&mut datagrams),
                 Err(error) if is_routine(&error) => {}
                 Err(error) => {
@@ -149,7 +208,7 @@ impl<R: Responder> Worker<R> {
         let batch = self.responder.begin();
         let counters = &*self.counters;
         datagrams.answer(|received, out| answer_one::<R>(&batch, received, out, counters));
-        let sent = datagrams.send(&self.socket);
+        let sent = datagrams.send(&*self.socket);
         for _ in 0..sent.failed {
             counters.add(Event::SendFailed(Transport::Udp));
         }
@@ -179,7 +238,7 @@ fn answer_one<R: Responder>(
     R::answer(batch, received.packet, client, out, counters)
 }
 
-/// Whether a receive may fail so on any day: the wait is over, a signal came, or an ICMP message
+/// Whether a receive may fail so on any day: the server stops, a signal came, or an ICMP message
 /// about an earlier reply.
 fn is_routine(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
@@ -194,51 +253,81 @@ fn is_routine(error: &io::Error) -> bool {
     )
 }
 
-/// The sockets of one address, at least one.
-fn bind_address(address: SocketAddr, threads: NonZeroUsize) -> io::Result<Vec<BoundSocket>> {
+/// The sockets of one address, at least one. What the system refuses goes into `refused`.
+fn bind_address(
+    address: SocketAddr,
+    settings: &UdpSettings,
+    refused: &mut BTreeSet<String>,
+) -> io::Result<Vec<BoundSocket>> {
+    let mut cpus = settings.cpus.iter().copied().cycle();
     // The first is bound before SO_REUSEPORT is set: alone it would let a second server of
     // the same user share the port, and the two would silently split the clients.
-    let first = new_socket(address)?;
+    let first = new_socket(address.ip(), settings, refused)?;
     first.bind(&SockAddr::from(address))?;
     let address = first.local_addr()?.as_socket().unwrap_or(address);
-    let mut sockets = vec![BoundSocket { socket: first, address }];
-    if threads.get() > 1 {
+    let mut sockets = vec![BoundSocket { socket: first, address, cpu: cpus.next() }];
+    if settings.threads.get() > 1 {
         for bound in &sockets {
             bound.socket.set_reuse_port(true)?;
         }
     }
-    for _ in 1..threads.get() {
-        let socket = new_socket(address)?;
+    for _ in 1..settings.threads.get() {
+        let socket = new_socket(address.ip(), settings, refused)?;
         socket.set_reuse_port(true)?;
         socket.bind(&SockAddr::from(address))?;
-        sockets.push(BoundSocket { socket, address });
+        sockets.push(BoundSocket { socket, address, cpu: cpus.next() });
     }
     Ok(sockets)
 }
 
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+fn new_socket(address: IpAddr, settings: &UdpSettings, refused: &mut BTreeSet<String>) -> io::Result<Socket> {
+    let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if address.ip().is_unspecified() {
-        datagrams::report_asked_address(&socket, address.ip())?;
+    if address.is_unspecified() {
+        options::report_asked_address(&socket, address)?;
     }
-    datagrams::ignore_path_mtu(&socket, address.ip())?;
-    // Best effort: a smaller buffer still serves.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    socket.set_read_timeout(Some(WAIT))?;
-    socket.set_write_timeout(Some(WAIT))?;
+    options::never_fragment(&socket, address)?;
+    // No timeout on receiving: see `Running::drop`.
+    socket.set_write_timeout(Some(SEND_WAIT))?;
+    let buffers = [(Buffer::Receive, settings.receive_buffer), (Buffer::Send, settings.send_buffer)];
+    refused.extend(buffers.into_iter().filter_map(|(buffer, size)| set_buffer(&socket, buffer, size)));
+    if let Some(time) = settings.busy_poll
+        && let Err(error) = options::busy_poll(&socket, time)
+    {
+        refused.insert(format!(
+            "`udp.busy_poll` is refused: {error}; it takes CAP_NET_ADMIN, or a `net.core.busy_read` as long"
+        ));
+    }
     Ok(socket)
+}
+
+/// Sets a buffer's size; what to say where an operator's wish is not fulfilled.
+fn set_buffer(socket: &Socket, buffer: Buffer, size: Option<usize>) -> Option<String> {
+    let (key, limit) = match buffer {
+        Buffer::Receive => ("udp.receive_buffer", "net.core.rmem_max"),
+        Buffer::Send => ("udp.send_buffer", "net.core.wmem_max"),
+    };
+    let given = options::set_buffer(socket, buffer, size.unwrap_or(SOCKET_BUFFER));
+    let wanted = size?;
+    match given {
+        Ok(given) if given >= wanted => None,
+        Ok(given) => Some(format!(
+            "`{key}` is {wanted} octets, and the system gives {given}: raise `{limit}`, or give the program CAP_NET_ADMIN"
+        )),
+        Err(error) => Some(format!("`{key}` is refused: {error}")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, UdpSocket};
+    use std::net::UdpSocket;
     use std::time::Instant;
 
     use super::super::MAX_UDP_RESPONSE;
+    use super::super::datagrams::MAX_UDP_QUERY;
     use super::super::testing::{Echo, echoed, message};
     use super::*;
 
@@ -250,11 +339,15 @@ mod tests {
 
     fn serve(addresses: &[&str], threads: usize) -> Server {
         let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().expect("address")).collect();
-        let server = UdpServer::bind(&addresses, NonZeroUsize::new(threads).expect("threads")).expect("bind");
+        let server = UdpServer::bind(&addresses, &settings(threads)).expect("bind");
         let addresses = server.local_addrs().to_vec();
         let counters = CounterSet::new();
         let running = server.start(&Arc::new(Echo), &counters).expect("start");
         Server { running, addresses, counters }
+    }
+
+    fn settings(threads: usize) -> UdpSettings {
+        UdpSettings::new(NonZeroUsize::new(threads).expect("threads"))
     }
 
     /// A client at `from`, connected: the kernel gives it only what comes from `to`.
@@ -302,7 +395,7 @@ mod tests {
     fn both_wildcards_share_a_port_and_v6_answers_v6() {
         let server = serve(&["[::]:0"], 2);
         let port = server.addresses[0].port();
-        let v4 = UdpServer::bind(&[SocketAddr::from(([0, 0, 0, 0], port))], NonZeroUsize::MIN);
+        let v4 = UdpServer::bind(&[SocketAddr::from(([0, 0, 0, 0], port))], &settings(1));
         assert!(v4.is_ok(), "an IPv6 socket leaves IPv4 alone");
         let socket = client("::1", SocketAddr::new("::1".parse().expect("address"), port));
         assert_eq!(ask(&socket, &message(1, b"six")), echoed(1, b"six", "::1".parse().expect("address")));
@@ -346,7 +439,7 @@ mod tests {
         let server = serve(&["127.0.0.1:0"], 1);
         let socket = client("127.0.0.1", server.addresses[0]);
         assert_eq!(ask(&socket, &message(1, b"big")).len(), MAX_UDP_RESPONSE);
-        assert_eq!(ask(&socket, &message(2, &[0; datagrams::MAX_UDP_QUERY - 12])).len(), MAX_UDP_RESPONSE);
+        assert_eq!(ask(&socket, &message(2, &[0; MAX_UDP_QUERY - 12])).len(), MAX_UDP_RESPONSE);
     }
 
     #[test]
@@ -372,8 +465,7 @@ mod tests {
     fn a_second_server_on_the_same_port_is_told_so() {
         for threads in [1, 3] {
             let server = serve(&["127.0.0.1:0"], threads);
-            let error = UdpServer::bind(&server.addresses, NonZeroUsize::new(3).expect("threads"))
-                .expect_err("the port is taken");
+            let error = UdpServer::bind(&server.addresses, &settings(3)).expect_err("the port is taken");
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
             assert!(error.to_string().contains(&server.addresses[0].to_string()), "{error}");
         }
@@ -381,7 +473,7 @@ mod tests {
 
     #[test]
     fn all_threads_of_an_address_share_the_port_picked_for_port_0() {
-        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("address")], NonZeroUsize::new(4).expect("4"));
+        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("address")], &settings(4));
         let server = server.expect("bind");
         assert_eq!(server.local_addrs().len(), 1);
         assert_ne!(server.local_addrs()[0].port(), 0);
@@ -401,10 +493,60 @@ mod tests {
     }
 
     #[test]
-    fn stopping_takes_no_longer_than_one_wait() {
-        let server = serve(&["127.0.0.1:0", "127.0.0.1:0"], 2);
+    fn stopping_wakes_threads_that_wait_for_queries() {
+        let server = serve(&["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"], 2);
+        let socket = client("127.0.0.1", server.addresses[0]);
+        ask(&socket, &message(1, b"awake"));
         let began = Instant::now();
         server.running.stop();
-        assert!(began.elapsed() < WAIT * 4);
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert_eq!(server.counters.total().get(Event::Query(Transport::Udp)), 1, "waking is no query");
+        assert_eq!(server.counters.total().get(Event::Dropped(DropReason::Short)), 0);
+    }
+
+    #[test]
+    fn batches_of_any_size_answer_every_query() {
+        for batch in [1, 3, 100_000] {
+            let settings = UdpSettings { batch: NonZeroUsize::new(batch).expect("a batch"), ..settings(1) };
+            let server = UdpServer::bind(&["0.0.0.0:0".parse().expect("address")], &settings).expect("bind");
+            let to = SocketAddr::new([127, 0, 0, 1].into(), server.local_addrs()[0].port());
+            let socket = client("127.0.0.1", to);
+            for id in 0..40 {
+                socket.send(&message(id, b"q")).expect("send");
+            }
+            let _running = server.start(&Arc::new(Echo), &CounterSet::new()).expect("start");
+            for id in 0..40 {
+                let mut buffer = [0; 512];
+                let length = socket.recv(&mut buffer).expect("a reply");
+                assert_eq!(buffer[..length], echoed(id, b"q", IpAddr::from([127, 0, 0, 1])));
+            }
+        }
+    }
+
+    #[test]
+    fn threads_take_the_cpus_in_turn() {
+        let settings = UdpSettings { cpus: vec![5, 7], ..settings(3) };
+        let addresses = ["127.0.0.1:0", "127.0.0.1:0"].map(|text| text.parse().expect("address"));
+        let server = UdpServer::bind(&addresses, &settings).expect("bind");
+        let cpus: Vec<_> = server.sockets.iter().filter_map(|bound| bound.cpu).collect();
+        assert_eq!(cpus, [5, 7, 5, 5, 7, 5]);
+    }
+
+    #[test]
+    fn a_cpu_that_cannot_be_had_stops_no_thread() {
+        let settings = UdpSettings { cpus: vec![1023], ..settings(1) };
+        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("address")], &settings).expect("bind");
+        let socket = client("127.0.0.1", server.local_addrs()[0]);
+        let _running = server.start(&Arc::new(Echo), &CounterSet::new()).expect("start");
+        assert_eq!(ask(&socket, &message(1, b"")), echoed(1, b"", IpAddr::from([127, 0, 0, 1])));
+    }
+
+    #[test]
+    fn a_buffer_that_is_not_given_whole_is_told_with_its_key_and_the_limit_to_raise() {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("socket");
+        let told = set_buffer(&socket, Buffer::Receive, Some(usize::MAX)).expect("no system gives that");
+        assert!(told.contains("`udp.receive_buffer`") && told.contains("net.core.rmem_max"), "{told}");
+        assert_eq!(set_buffer(&socket, Buffer::Send, Some(64 << 10)), None);
+        assert_eq!(set_buffer(&socket, Buffer::Send, None), None, "the default is no wish");
     }
 }

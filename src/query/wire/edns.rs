@@ -82,7 +82,8 @@ impl ClientSubnet {
             return Err(Malformed);
         }
         let address = if bits == 32 {
-            IpAddr::V4(Ipv4Addr::from(padded::<4>(address)))
+            let padded = address.iter().fold(0, |all, octet| all << 8 | u32::from(*octet));
+            IpAddr::V4(Ipv4Addr::from_bits(padded << (8 * (4 - address.len() as u32)).min(31)))
         } else {
             IpAddr::V6(Ipv6Addr::from(padded::<16>(address)))
         };

@@ -97,16 +97,21 @@ impl XdpServer {
         self.kernel.take()
     }
 
-    /// Starts to answer: from here on queries come to these threads. Fails where a thread cannot be started.
-    pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet) -> io::Result<Running> {
+    /// Starts to answer: from here on queries come to these threads. The nth thread of an interface runs on the
+    /// nth of `cpus` alone, beginning again after the last; with none, wherever the system puts it.
+    ///
+    /// Fails where a thread cannot be started.
+    pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet, cpus: &[usize]) -> io::Result<Running> {
         let mut running = Running { stop: Arc::new(AtomicBool::new(false)), links: Vec::new(), threads: Vec::new() };
         let mut watched = Vec::new();
         for Attached { interface, listen, program, link, sockets, .. } in self.interfaces {
             running.links.push(link);
+            let mut cpus = cpus.iter().copied().cycle();
             for (queue, socket, received) in sockets {
                 let worker = Worker {
                     socket,
                     received,
+                    cpu: cpus.next(),
                     mtu: interface.mtu,
                     responder: responder.clone(),
                     counters: counters.register(),

@@ -1,0 +1,328 @@
+//! One client's connection, from its first octet to the reason it ends.
+//!
+//! ```text
+//!    read ─▶ whole messages? ─▶ answer into the thread's output ─▶ write
+//!              │ the rest is kept, in time or late                  │ what does not go at once is kept,
+//!              ▼                                                    ▼ and nothing read until it is gone
+//! ```
+//!
+//! Reading and answering go through buffers that the connections of a thread share, so that an idle
+//! connection, or one whose messages come whole, holds none.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::mem;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::super::{Client, MAX_MESSAGE, Responder, Transport};
+use super::Shared;
+use super::gate::Place;
+use crate::query::counters::{Event, TcpWait};
+
+/// One client's connection.
+pub(super) struct Connection<R> {
+    stream: TcpStream,
+    client: Client,
+    shared: Arc<Shared<R>>,
+    /// What came and is not answered yet; empty or the start of a message while we wait.
+    received: Vec<u8>,
+    /// Since when we wait for the rest of the message in `received`; the time its client took to
+    /// read earlier responses does not count.
+    waiting_for_rest_since: Option<Instant>,
+    /// Responses with their lengths that did not go at once.
+    unsent: Vec<u8>,
+    _place: Place,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client closed it, or its half of it, or it broke.
+    Client,
+    /// It took too long.
+    Late(TcpWait),
+    /// It sent what deserves no response.
+    Refused,
+    /// The server stops.
+    Stopping,
+}
+
+/// How far answering came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answered {
+    /// No whole message is left.
+    AllThereWas,
+    /// There may be more in `received`.
+    Some,
+    /// Up to a message that gets no response: the end.
+    UpToRefused,
+}
+
+impl<R: Responder> Connection<R> {
+    pub(super) fn new(stream: TcpStream, peer: IpAddr, shared: Arc<Shared<R>>, place: Place) -> Connection<R> {
+        Connection {
+            stream,
+            client: Client { address: peer, transport: Transport::Tcp },
+            shared,
+            received: Vec::new(),
+            waiting_for_rest_since: None,
+            unsent: Vec::new(),
+            _place: place,
+        }
+    }
+
+    pub(super) async fn run(mut self, closing: watch::Receiver<bool>) {
+        if let Err(End::Late(wait)) = self.converse(closing).await {
+            self.shared.counters.add(Event::TcpTimeout(wait));
+        }
+    }
+
+    /// Answers what comes until there is a reason to end.
+    async fn converse(&mut self, mut closing: watch::Receiver<bool>) -> Result<(), End> {
+        let (observer, closing) = (closing.clone(), pin!(closing.changed()));
+        let alarm = pin!(sleep_until(Instant::now() + self.look_again()));
+        let mut interruptions = Interruptions { alarm, closing, observer, armed: false };
+        loop {
+            let mut answered = self.exchange(&mut interruptions).await?;
+            loop {
+                self.write_rest().await?;
+                match answered {
+                    Answered::AllThereWas => break,
+                    Answered::Some => answered = WORK.with_borrow_mut(|work| self.answer_received(&mut work.output))?,
+                    Answered::UpToRefused => return Err(End::Refused),
+                }
+            }
+        }
+    }
+
+    /// Waits for octets, as long as the client may take, answers the messages they complete, and
+    /// sends what goes at once.
+    async fn exchange(&mut self, interruptions: &mut Interruptions<'_, impl Future>) -> Result<Answered, End> {
+        let mut idle_since = None;
+        poll_fn(|cx| {
+            let read = WORK.with_borrow_mut(|work| {
+                let mut input = ReadBuf::new(&mut work.input);
+                match Pin::new(&mut self.stream).poll_read(cx, &mut input)? {
+                    Poll::Ready(()) => Poll::Ready(Ok(self.take(input.filled(), &mut work.output))),
+                    Poll::Pending => Poll::Pending::<io::Result<_>>,
+                }
+            });
+            match read {
+                Poll::Ready(Ok(answered)) => Poll::Ready(answered),
+                Poll::Ready(Err(_)) => Poll::Ready(Err(End::Client)),
+                Poll::Pending => self.interrupted(interruptions, &mut idle_since, cx).map(Err),
+            }
+        })
+        .await
+    }
+
+    /// Whether waiting for octets is over though none came. `idle_since` is set by the first call of a wait.
+    fn interrupted(
+        &mut self,
+        interruptions: &mut Interruptions<'_, impl Future>,
+        idle_since: &mut Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<End> {
+        let began = idle_since.is_none();
+        let idle_since = *idle_since.get_or_insert_with(Instant::now);
+        if !self.received.is_empty() {
+            self.waiting_for_rest_since.get_or_insert(idle_since);
+        }
+        let (deadline, _) = self.deadline(idle_since);
+        if deadline < interruptions.alarm.deadline() {
+            interruptions.alarm.as_mut().reset(deadline);
+        } else if began && interruptions.are_quiet() {
+            return Poll::Pending;
+        }
+        interruptions.armed = true;
+        loop {
+            if interruptions.closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(End::Stopping);
+            }
+            std::task::ready!(interruptions.alarm.as_mut().poll(cx));
+            let (now, (deadline, wait)) = (Instant::now(), self.deadline(idle_since));
+            if now >= deadline {
+                return Poll::Ready(End::Late(wait));
+            }
+            interruptions.alarm.as_mut().reset(deadline.min(now + self.look_again()));
+        }
+    }
+
+    /// Until when the client may take, and for what.
+    fn deadline(&self, idle_since: Instant) -> (Instant, TcpWait) {
+        let Shared { limits, gate, .. } = &*self.shared;
+        match self.waiting_for_rest_since {
+            Some(since) => (since + limits.message, TcpWait::Message),
+            None => (idle_since + limits.idle_at(gate.open()), TcpWait::Idle),
+        }
+    }
+
+    /// The idle time shrinks under pressure, so look again before it can have run out.
+    fn look_again(&self) -> Duration {
+        self.shared.limits.idle_min.max(Duration::from_millis(10))
+    }
+
+    /// Takes what came, which is nothing where the client has closed.
+    fn take(&mut self, came: &[u8], output: &mut [u8]) -> Result<Answered, End> {
+        if came.is_empty() {
+            return Err(End::Client);
+        }
+        if !self.received.is_empty() {
+            self.received.extend_from_slice(came);
+            return self.answer_received(output);
+        }
+        let (taken, answered) = self.answer(came, output)?;
+        self.received.extend_from_slice(came.get(taken..).unwrap_or_default());
+        Ok(answered)
+    }
+
+    /// Answers what was kept.
+    fn answer_received(&mut self, output: &mut [u8]) -> Result<Answered, End> {
+        let mut received = mem::take(&mut self.received);
+        let (taken, answered) = self.answer(&received, output)?;
+        received.drain(..taken);
+        if received.capacity() > KEPT {
+            received.shrink_to(KEPT);
+        }
+        self.received = received;
+        Ok(answered)
+    }
+
+    /// Answers whole messages, as many as one write should carry, and writes. Also says how many
+    /// octets they were.
+    fn answer(&mut self, messages: &[u8], output: &mut [u8]) -> Result<(usize, Answered), End> {
+        let Shared { responder, counters, limits, .. } = &*self.shared;
+        let batch = responder.begin();
+        let (mut taken, mut written, mut answered) = (0, 0, Answered::Some);
+        for _ in 0..limits.responses_per_write.max(1) {
+            let Some(message) = first_message(messages.get(taken..).unwrap_or_default()) else {
+                answered = Answered::AllThereWas;
+                break;
+            };
+            taken += PREFIX + message.len();
+            counters.add(Event::Query(Transport::Tcp));
+            let room = output.get_mut(written..).unwrap_or_default();
+            let length = framed(room, |out| R::answer(&batch, message, self.client, out, counters));
+            if length == 0 {
+                answered = Answered::UpToRefused;
+                break;
+            }
+            written += length;
+            if written >= WRITE_SIZE {
+                break;
+            }
+        }
+        drop(batch);
+        if taken > 0 {
+            self.waiting_for_rest_since = None;
+        }
+        self.write(output.get(..written).unwrap_or_default())?;
+        Ok((taken, answered))
+    }
+
+    /// Writes what goes at once, and keeps the rest.
+    fn write(&mut self, responses: &[u8]) -> Result<(), End> {
+        if responses.is_empty() {
+            return Ok(());
+        }
+        match self.stream.try_write(responses) {
+            Ok(count) => self.unsent.extend_from_slice(responses.get(count..).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unsent.extend_from_slice(responses),
+            Err(_) => {
+                self.shared.counters.add(Event::SendFailed(Transport::Tcp));
+                return Err(End::Client);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the client has taken what did not go at once.
+    async fn write_rest(&mut self) -> Result<(), End> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let unsent = mem::take(&mut self.unsent);
+        let written = timeout(self.shared.limits.write, self.stream.write_all(&unsent)).await;
+        if let Ok(Ok(())) = written {
+            return Ok(());
+        }
+        self.shared.counters.add(Event::SendFailed(Transport::Tcp));
+        Err(if written.is_err() { End::Late(TcpWait::Write) } else { End::Client })
+    }
+}
+
+/// What ends a wait for octets though none come. Both stay armed while octets come and go: setting
+/// a timer for every message would cost as much as answering it.
+struct Interruptions<'a, C> {
+    alarm: Pin<&'a mut Sleep>,
+    closing: Pin<&'a mut C>,
+    /// Sees without waiting whether the server stops.
+    observer: watch::Receiver<bool>,
+    /// Whether both have been asked to wake this task.
+    armed: bool,
+}
+
+impl<C> Interruptions<'_, C> {
+    /// Whether both will wake this task, and neither has: a wake-up that came together with octets
+    /// does not come again.
+    fn are_quiet(&self) -> bool {
+        self.armed && !self.alarm.is_elapsed() && matches!(self.observer.has_changed(), Ok(false))
+    }
+}
+
+/// What an open connection may keep of its buffer while nothing is in it, in octets.
+const KEPT: usize = 1024;
+
+/// Responses are written once they are this many octets together: with the largest message on
+/// top, what a client that does not read makes us hold.
+const WRITE_SIZE: usize = 16 * 1024;
+
+/// What is read from a connection at once, in octets.
+const READ_SIZE: usize = 16 * 1024;
+
+/// The octets of a length prefix (RFC 1035 section 4.2.2).
+const PREFIX: usize = 2;
+
+/// Where a thread reads, and where it answers.
+struct Work {
+    input: Box<[u8]>,
+    output: Box<[u8]>,
+}
+
+thread_local! {
+    /// Never held over an await.
+    static WORK: RefCell<Work> = RefCell::new(Work {
+        input: vec![0; READ_SIZE].into(),
+        output: vec![0; WRITE_SIZE + PREFIX + MAX_MESSAGE].into(),
+    });
+}
+
+/// The first message in what came, without its length; `None` until all of it is there.
+fn first_message(received: &[u8]) -> Option<&[u8]> {
+    let (prefix, rest) = received.split_first_chunk::<PREFIX>()?;
+    rest.get(..usize::from(u16::from_be_bytes(*prefix)))
+}
+
+/// Puts a response behind its length: RFC 7766 section 8 wants both in one write. Returns how many
+/// octets that makes; 0 where `answer` gives no response.
+fn framed(room: &mut [u8], answer: impl FnOnce(&mut [u8]) -> usize) -> usize {
+    let Some((prefix, rest)) = room.split_first_chunk_mut::<PREFIX>() else { return 0 };
+    let Some(out) = rest.get_mut(..MAX_MESSAGE) else { return 0 };
+    match u16::try_from(answer(out)) {
+        Ok(length @ 1..) => {
+            *prefix = length.to_be_bytes();
+            PREFIX + usize::from(length)
+        }
+        _ => 0,
+    }
+}

@@ -1,0 +1,289 @@
+//! DNS over TCP (RFC 7766): length-prefixed messages, many per connection, answered in order.
+//!
+//! In: addresses to listen on and [`TcpLimits`]. Out: responses, each behind its length.
+//!
+//! ```text
+//!    thread:  accept ─▶ Gate: room in all? for this network? ─▶ one task per connection:
+//!                       wait for octets ─▶ answer whole messages ─▶ write ─┐
+//!                            ▲ idle, slow message: close       slow reader: close
+//!                            └─────────────────────────────────────────────┘
+//! ```
+//!
+//! Every thread has its own listener of each address (`SO_REUSEPORT`), its own connections, clock
+//! and counters: threads share nothing but the [`Responder`] and the gate, which is passed once per
+//! connection. [`connection`] holds the conversation, [`gate`] the places.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{Complaint, Responder, Transport};
+use crate::query::counters::{CounterSet, Counters, Event};
+use connection::Connection;
+use gate::Gate;
+
+mod connection;
+mod gate;
+#[cfg(test)]
+mod tests;
+
+/// How much of the server TCP clients may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpLimits {
+    /// Open at once, in all. More are closed at once.
+    pub connections: usize,
+    /// Open at once from one /24 (IPv4) or /56 (IPv6), so that no single site takes all.
+    pub connections_per_network: usize,
+    /// How long a connection may wait for its next query. Shrinks linearly to `idle_min` while the
+    /// open connections go from half of `connections` to all.
+    pub idle: Duration,
+    pub idle_min: Duration,
+    /// From a message's first octet to its last, however steadily it drips.
+    pub message: Duration,
+    /// From the first octet of a write to the last, as slow as the client reads.
+    pub write: Duration,
+    /// How many responses are collected for one write.
+    pub responses_per_write: usize,
+}
+
+impl Default for TcpLimits {
+    fn default() -> TcpLimits {
+        TcpLimits {
+            connections: 1000,
+            connections_per_network: 50,
+            idle: Duration::from_secs(10),
+            idle_min: Duration::from_secs(1),
+            message: Duration::from_secs(5),
+            write: Duration::from_secs(5),
+            responses_per_write: 64,
+        }
+    }
+}
+
+impl TcpLimits {
+    /// How long a connection may be idle while `open` connections are open.
+    fn idle_at(&self, open: usize) -> Duration {
+        let half = self.connections / 2;
+        let pressure = open.saturating_sub(half) as f64 / (self.connections - half).max(1) as f64;
+        self.idle.saturating_sub(self.idle.saturating_sub(self.idle_min).mul_f64(pressure.min(1.0)))
+    }
+}
+
+/// Sockets that listen, on which nothing is accepted yet.
+#[derive(Debug)]
+pub struct TcpServer {
+    /// For each thread a listener of each address.
+    threads: Vec<Vec<Socket>>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl TcpServer {
+    /// Listens on each address, once for each of `threads`, so that every error shows before
+    /// anything starts.
+    ///
+    /// With port 0 the system picks one. IPv6 sockets take IPv6 alone (`IPV6_V6ONLY`).
+    /// Fails with the address in the message, usually because another server has the port.
+    pub fn bind(addresses: &[SocketAddr], threads: NonZeroUsize) -> io::Result<TcpServer> {
+        let mut server = TcpServer { threads: (0..threads.get()).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+        for &address in addresses {
+            let (listeners, address) = listen(address, threads)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on TCP {address}: {error}")))?;
+            server.addresses.push(address);
+            server.threads.iter_mut().zip(listeners).for_each(|(thread, listener)| thread.push(listener));
+        }
+        Ok(server)
+    }
+
+    /// The addresses bound, in the order asked for, with the port the system picked for port 0.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Starts to answer. The nth thread runs on the nth of `cpus` alone, beginning again after the
+    /// last; without any, wherever the system puts it. Fails where a thread cannot be started.
+    pub fn start<R: Responder>(
+        self,
+        responder: &Arc<R>,
+        counters: &CounterSet,
+        limits: &TcpLimits,
+        cpus: &[usize],
+    ) -> io::Result<Running> {
+        let gate = Arc::new(Gate::new(limits.clone()));
+        let mut running = Running { closing: watch::Sender::new(false), threads: Vec::new() };
+        let mut cpus = cpus.iter().copied().cycle();
+        for (number, listeners) in self.threads.into_iter().enumerate() {
+            let shared = Arc::new(Shared {
+                responder: responder.clone(),
+                counters: counters.register(),
+                limits: limits.clone(),
+                gate: gate.clone(),
+            });
+            let (closing, cpu) = (running.closing.subscribe(), cpus.next());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+            let thread = thread::Builder::new().name(format!("tcp-{number}")).spawn(move || {
+                cpu.into_iter().for_each(super::pin_this_thread);
+                if let Err(error) = runtime.block_on(serve(listeners, shared, closing)) {
+                    tracing::error!("TCP ended: {error}");
+                }
+            })?;
+            running.threads.push(thread);
+        }
+        Ok(running)
+    }
+}
+
+/// Threads at work. Dropping it closes idle connections at once, gives the others [`GRACE`] to take
+/// their responses, and waits until all have ended.
+#[derive(Debug)]
+pub struct Running {
+    closing: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.closing.send_replace(true);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How long responses under way may take when the server stops.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// How long to accept nothing after an error that would come back at once, such as EMFILE.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Connections the kernel holds until they are accepted. It lowers this to `net.core.somaxconn`.
+const BACKLOG: i32 = 1024;
+
+/// What all connections of a thread use.
+struct Shared<R> {
+    responder: Arc<R>,
+    counters: Arc<Counters>,
+    limits: TcpLimits,
+    gate: Arc<Gate>,
+}
+
+/// One thread's work: answers until `closing` changes and the last connection has ended. Fails where
+/// the runtime does not take a listener.
+async fn serve<R: Responder>(
+    listeners: Vec<Socket>,
+    shared: Arc<Shared<R>>,
+    closing: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        let listener = TcpListener::from_std(listener.into())?;
+        acceptors.spawn(accept(listener, shared.clone(), closing.clone()));
+    }
+    while acceptors.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Lets connections in until the server stops. Owns them: they end with it.
+async fn accept<R: Responder>(listener: TcpListener, shared: Arc<Shared<R>>, mut closing: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    let mut complaint = Complaint::default();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(stream, peer.ip(), &shared, &closing, &mut connections),
+                Err(error) if is_routine(&error) => {}
+                Err(error) => {
+                    shared.counters.add(Event::SocketError(Transport::Tcp));
+                    complaint.say("accepting TCP connections failed, still trying", &error);
+                    sleep(BACKOFF).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    shared.counters.add(Event::Panicked);
+                }
+            }
+            _ = closing.changed() => break,
+        }
+    }
+    drop(listener);
+    let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Starts a connection's task, or closes the connection where a limit is met.
+fn admit<R: Responder>(
+    stream: TcpStream,
+    peer: IpAddr,
+    shared: &Arc<Shared<R>>,
+    closing: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) {
+    let place = match shared.gate.enter(peer) {
+        Ok(place) => place,
+        Err(limit) => return shared.counters.add(Event::TcpRefused(limit)),
+    };
+    shared.counters.add(Event::TcpAccepted);
+    connections.spawn(Connection::new(stream, peer, shared.clone(), place).run(closing.clone()));
+}
+
+/// Whether accepting failed for one connection alone (accept(2): such errors are already its own).
+fn is_routine(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::ConnectionRefused
+            | Kind::Interrupted
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::TimedOut
+    )
+}
+
+/// One listener per thread, and the address they have.
+fn listen(address: SocketAddr, threads: NonZeroUsize) -> io::Result<(Vec<Socket>, SocketAddr)> {
+    // The first is bound before SO_REUSEPORT is set: alone it would let a second server of
+    // the same user share the port, and the two would silently split the clients.
+    let first = new_socket(address)?;
+    first.bind(&SockAddr::from(address))?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut listeners = vec![first];
+    if threads.get() > 1 {
+        for first in &listeners {
+            first.set_reuse_port(true)?;
+        }
+    }
+    for _ in 1..threads.get() {
+        let socket = new_socket(address)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&SockAddr::from(address))?;
+        listeners.push(socket);
+    }
+    for listener in &listeners {
+        listener.listen(BACKLOG)?;
+    }
+    Ok((listeners, address))
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the old process's closed connections to time out.
+    socket.set_reuse_address(true)?;
+    // Connections inherit it. Responses are whole writes, so nothing is gained by waiting for more.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
