@@ -28,10 +28,12 @@ struct {
     __type(value, __u32);
 } SOCKETS SEC(".maps");
 
+enum { OFF, ON, ON_GENERIC };
+
 // What user space says.
 struct control {
     u64 generation; // of the snapshot that is current: images of others answer nothing
-    u32 on;         // 0: answer nothing
+    u32 on;         // 0: answer nothing; else OFF, ON or ON_GENERIC
     u32 stride;     // services' answers per sample, on average; at least 1
 };
 
@@ -217,8 +219,10 @@ static __always_inline u32 message_at(const struct packet *packet) {
     return (packet->is_ip6 ? IP6_MESSAGE : IP4_MESSAGE) + (packet->is_tagged ? sizeof(struct vlan_header) : 0);
 }
 
-// Whether checksums are right. `sum`: of the message.
-static __always_inline int is_undamaged(const struct packet *packet, u64 sum) {
+enum { DAMAGED, WHOLE, PARTIAL };
+
+// What checksums say. `sum`: of the message.
+static __always_inline int verify(const struct packet *packet, u64 sum) {
     const struct udphdr *udp = packet->udp;
     u64 pseudo = udp->len + bpf_htons(IPPROTO_UDP);
     if (packet->is_ip6) {
@@ -229,14 +233,15 @@ static __always_inline int is_undamaged(const struct packet *packet, u64 sum) {
     } else {
         const u32 *words = (const u32 *)packet->ip4;
         if (folded((u64)words[0] + words[1] + words[2] + words[3] + words[4]) != 0xffff)
-            return 0;
+            return DAMAGED;
         if (!udp->check)
-            return 1; // there is none
+            return WHOLE; // there is none
         pseudo += (u64)words[3] + words[4];
     }
     // Between virtual machines and containers only the pseudo-header's is there, for a card to go on from.
-    return folded(pseudo + sum + udp->source + udp->dest + udp->len + udp->check) == 0xffff ||
-           (udp->check && udp->check == folded(pseudo));
+    if (udp->check && udp->check == folded(pseudo))
+        return PARTIAL;
+    return folded(pseudo + sum + udp->source + udp->dest + udp->len + udp->check) == 0xffff ? WHOLE : DAMAGED;
 }
 
 // Fills in all of the question; 0 where it is not plain. Gives the sum of the whole message.
@@ -292,9 +297,10 @@ static __always_inline int read_parts(struct question *question, const struct pa
     return 1;
 }
 
+// Whether it is a plain question, and whole; see verify.
 static __always_inline int read_question(struct question *question, const struct packet *packet) {
     u64 sum = 0;
-    return read_parts(question, packet, &sum) && is_undamaged(packet, sum);
+    return read_parts(question, packet, &sum) ? verify(packet, sum) : DAMAGED;
 }
 
 static __always_inline struct entry *find_entry(void *names, const struct names_head *head,
@@ -603,7 +609,10 @@ static __always_inline int answer_query(struct xdp_md *ctx, const struct packet 
         return XDP_PASS;
     struct question *question = &work->question;
     struct finding *finding = &work->finding;
-    if (!read_question(question, packet))
+    int whole = read_question(question, packet);
+    // In generic mode the kernel remembers of a packet that its checksum is to be filled in, and would do so
+    // once more in the answer.
+    if (whole == DAMAGED || (whole == PARTIAL && control->on == ON_GENERIC))
         return XDP_PASS;
     read_source(&work->source, packet);
     // Meanwhile a new image may have taken the place of this one.
