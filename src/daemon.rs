@@ -118,13 +118,14 @@ impl Daemon {
         let bound = bound.map_err(|error| vec![error])?;
         let token = admin_token(&config).map_err(|error| vec![error])?;
         let store = OverrideStore::new(&config.state);
-        let mut publisher = publisher(&config, model.clone(), atlas, &store);
+        let mut publisher = publisher(&config, model, atlas, &store);
         let measuring = Measuring::new(&config, &mut publisher).map_err(|error| vec![error])?;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         if let Err(error) = store.prove() {
             warn!("overrides would be refused: {error}; let this user write there, or set `state`");
         }
         let shared = publisher.shared();
+        let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
         let (updates, loads) = mpsc::channel(QUEUE);
