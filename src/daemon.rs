@@ -81,6 +81,15 @@ struct Threads {
     _tcp: tcp::Running,
 }
 
+/// All that can fail at the start has not; nothing runs yet.
+struct Opened {
+    bound: Bound,
+    token: Option<String>,
+    store: OverrideStore,
+    publisher: Publisher,
+    measuring: Measuring,
+}
+
 /// Sockets bound, nothing answered yet.
 struct Bound {
     xdp: XdpServer,
@@ -109,21 +118,10 @@ impl Daemon {
     ) -> Result<Daemon, Vec<String>> {
         let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
-        for diagnostic in &diagnostics {
-            warn!("{diagnostic}");
-        }
-        allow_open_files(open_files(&config));
-        let opened = config.clone();
-        let bound = privileged.run(move || Bound::new(&opened)).unwrap_or_else(|error| Err(error.to_string()));
-        let bound = bound.map_err(|error| vec![error])?;
-        let token = admin_token(&config).map_err(|error| vec![error])?;
-        let store = OverrideStore::new(&config.state);
-        let mut publisher = publisher(&config, model, atlas, &store);
-        let measuring = Measuring::new(&config, &mut publisher).map_err(|error| vec![error])?;
+        diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
+        let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
+        let Opened { bound, token, store, publisher, measuring } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
-        if let Err(error) = store.prove() {
-            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
-        }
         let shared = publisher.shared();
         let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
@@ -133,11 +131,8 @@ impl Daemon {
         let (reloads, requests) = mpsc::channel(1);
         let (stop, stopping) = watch::channel(false);
         let followers = publisher.followers();
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(Sources {
-            endpoints,
-            loads,
-            commands: said,
-        });
+        let sources = Sources { endpoints, loads, commands: said };
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(sources);
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
@@ -210,6 +205,22 @@ impl Daemon {
     /// the writer.
     fn into_running(self) -> (Threads, Vec<JoinHandle<()>>) {
         (self.threads, self.tasks)
+    }
+}
+
+impl Opened {
+    fn new(config: &Config, model: Model, atlas: Atlas, privileged: Privileged) -> Result<Opened, String> {
+        allow_open_files(open_files(config));
+        let listening = config.clone();
+        let bound = privileged.run(move || Bound::new(&listening)).unwrap_or_else(|error| Err(error.to_string()))?;
+        let token = admin_token(config)?;
+        let store = OverrideStore::new(&config.state);
+        let mut publisher = publisher(config, model, atlas, &store);
+        let measuring = Measuring::new(config, &mut publisher)?;
+        if let Err(error) = store.prove() {
+            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+        }
+        Ok(Opened { bound, token, store, publisher, measuring })
     }
 }
 

@@ -25,7 +25,7 @@ use crate::model::{RegionId, ServiceId};
 use crate::query::demand::Sample;
 use crate::query::image::{BLOCK_OCTETS, Block, ClassImage, NameImage};
 
-use super::program::{Program, ProgramError, map_error};
+use super::program::{Mode, Program, ProgramError, map_error};
 
 /// Places in the map IMAGES.
 const NAMES: u32 = 0;
@@ -43,12 +43,12 @@ pub struct KernelMaps {
 }
 
 impl KernelMaps {
-    /// Takes the maps out of a program: they can be taken once.
-    pub fn of(program: &mut Program) -> Result<KernelMaps, ProgramError> {
+    /// Takes the maps out of a program that is attached so: they can be taken once.
+    pub fn of(program: &mut Program, mode: Mode) -> Result<KernelMaps, ProgramError> {
         let wrong = |name| move |error: aya::maps::MapError| map_error(name, error);
         let Map::ArrayOfMaps(images) = program.take_map("IMAGES")? else { return Err(unusable("IMAGES")) };
         let Map::Array(control) = program.take_map("CONTROL")? else { return Err(unusable("CONTROL")) };
-        let control = Control::map(control).map_err(|error| map_error("CONTROL", error))?;
+        let control = Control::map(control, mode).map_err(|error| map_error("CONTROL", error))?;
         let counts = PerCpuArray::try_from(program.take_map("COUNTS")?).map_err(wrong("COUNTS"))?;
         let samples = RingBuf::try_from(program.take_map("SAMPLES")?).map_err(wrong("SAMPLES"))?;
         Ok(KernelMaps { images, control: Arc::new(control), told: Told { counts, samples } })
@@ -63,6 +63,8 @@ fn unusable(name: &'static str) -> ProgramError {
 #[derive(Debug)]
 pub struct Control {
     memory: Mapping,
+    /// How the program meets packets.
+    mode: Mode,
     /// Keeps the memory what it is.
     _map: MapData,
 }
@@ -75,9 +77,9 @@ struct ControlWords {
 }
 
 impl Control {
-    fn map(map: MapData) -> io::Result<Control> {
+    fn map(map: MapData, mode: Mode) -> io::Result<Control> {
         let memory = Mapping::new(map.fd().as_fd(), BLOCK_OCTETS)?;
-        let control = Control { memory, _map: map };
+        let control = Control { memory, mode, _map: map };
         control.set_stride(1);
         Ok(control)
     }
@@ -94,7 +96,12 @@ impl Control {
 
     /// While off, nothing is answered in the kernel.
     pub fn switch(&self, on: bool) {
-        self.words().on.store(on.into(), Ordering::SeqCst);
+        let on = match (on, self.mode) {
+            (false, _) => 0,
+            (true, Mode::Native) => 1,
+            (true, Mode::Generic) => 2,
+        };
+        self.words().on.store(on, Ordering::SeqCst);
     }
 
     /// Services' answers per sample, on average.

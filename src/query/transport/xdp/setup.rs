@@ -213,7 +213,7 @@ impl Attached {
         let name = &wanted.name;
         let interface = Interface::find(name).map_err(SetupError::Interface)?;
         let queues = queues(&wanted.queues, interface.queues)?;
-        let (mut program, kernel) = load(wanted)?;
+        let (mut program, answers) = load(wanted)?;
         let addresses = Addresses::now().map_err(SetupError::Addresses)?;
         program.set_hardware_address(addresses.hardware(name).ok_or(SetupError::NotEthernet)?)?;
         let (mode, link) = attach(&mut program, &interface)?;
@@ -223,7 +223,8 @@ impl Attached {
         }
         info!(interface = name, ?mode, ?copying, queues = queues.len(), "UDP queries pass the kernel's stack by");
         hint(name, mode);
-        if kernel.is_some() {
+        let kernel = if answers { Some(KernelMaps::of(&mut program, mode)?) } else { None };
+        if answers {
             info!(interface = name, "plain questions are answered in the kernel");
         }
         Ok(Attached { interface, listen: listen.to_vec(), program, link, sockets, kernel })
@@ -231,20 +232,15 @@ impl Attached {
 }
 
 /// The program that answers by itself, if that is wanted and the kernel takes it; else the one that does not.
-fn load(wanted: &XdpInterface) -> Result<(Program, Option<KernelMaps>), ProgramError> {
+/// Says which.
+fn load(wanted: &XdpInterface) -> Result<(Program, bool), ProgramError> {
     if wanted.kernel_answers {
-        match answering() {
-            Ok((program, maps)) => return Ok((program, Some(maps))),
+        match Program::load(ANSWER, "answer") {
+            Ok(program) => return Ok((program, true)),
             Err(error) => warn!(interface = wanted.name, "no answers in the kernel, but by our threads: {error}"),
         }
     }
-    Ok((Program::load(STEER, "steer")?, None))
-}
-
-fn answering() -> Result<(Program, KernelMaps), ProgramError> {
-    let mut program = Program::load(ANSWER, "answer")?;
-    let maps = KernelMaps::of(&mut program)?;
-    Ok((program, maps))
+    Ok((Program::load(STEER, "steer")?, false))
 }
 
 /// In the driver if it can, else in the kernel's stack.

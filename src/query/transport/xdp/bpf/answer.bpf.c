@@ -19,8 +19,6 @@
 // Where the message begins, without a VLAN tag.
 #define IP4_MESSAGE (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
 #define IP6_MESSAGE (sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + sizeof(struct udphdr))
-// Octets that an answer's pieces may be written beyond their ends, before the packet gets its length.
-#define SLACK 64
 
 // The sockets by receive queue.
 struct {
@@ -30,10 +28,12 @@ struct {
     __type(value, __u32);
 } SOCKETS SEC(".maps");
 
+enum { OFF, ON, ON_GENERIC };
+
 // What user space says.
 struct control {
     u64 generation; // of the snapshot that is current: images of others answer nothing
-    u32 on;         // 0: answer nothing
+    u32 on;         // 0: answer nothing; else OFF, ON or ON_GENERIC
     u32 stride;     // services' answers per sample, on average; at least 1
 };
 
@@ -219,8 +219,10 @@ static __always_inline u32 message_at(const struct packet *packet) {
     return (packet->is_ip6 ? IP6_MESSAGE : IP4_MESSAGE) + (packet->is_tagged ? sizeof(struct vlan_header) : 0);
 }
 
-// Whether checksums are right. `sum`: of the message.
-static __always_inline int is_undamaged(const struct packet *packet, u64 sum) {
+enum { DAMAGED, WHOLE, PARTIAL };
+
+// What checksums say. `sum`: of the message.
+static __always_inline int verify(const struct packet *packet, u64 sum) {
     const struct udphdr *udp = packet->udp;
     u64 pseudo = udp->len + bpf_htons(IPPROTO_UDP);
     if (packet->is_ip6) {
@@ -231,14 +233,15 @@ static __always_inline int is_undamaged(const struct packet *packet, u64 sum) {
     } else {
         const u32 *words = (const u32 *)packet->ip4;
         if (folded((u64)words[0] + words[1] + words[2] + words[3] + words[4]) != 0xffff)
-            return 0;
+            return DAMAGED;
         if (!udp->check)
-            return 1; // there is none
+            return WHOLE; // there is none
         pseudo += (u64)words[3] + words[4];
     }
     // Between virtual machines and containers only the pseudo-header's is there, for a card to go on from.
-    return folded(pseudo + sum + udp->source + udp->dest + udp->len + udp->check) == 0xffff ||
-           (udp->check && udp->check == folded(pseudo));
+    if (udp->check && udp->check == folded(pseudo))
+        return PARTIAL;
+    return folded(pseudo + sum + udp->source + udp->dest + udp->len + udp->check) == 0xffff ? WHOLE : DAMAGED;
 }
 
 // Fills in all of the question; 0 where it is not plain. Gives the sum of the whole message.
@@ -294,9 +297,10 @@ static __always_inline int read_parts(struct question *question, const struct pa
     return 1;
 }
 
+// Whether it is a plain question, and whole; see verify.
 static __always_inline int read_question(struct question *question, const struct packet *packet) {
     u64 sum = 0;
-    return read_parts(question, packet, &sum) && is_undamaged(packet, sum);
+    return read_parts(question, packet, &sum) ? verify(packet, sum) : DAMAGED;
 }
 
 static __always_inline struct entry *find_entry(void *names, const struct names_head *head,
@@ -374,6 +378,7 @@ struct work {
     struct question question;
     struct client source;
     struct finding finding;
+    u64 opt[4]; // of the response
 };
 
 struct {
@@ -491,9 +496,51 @@ static __always_inline u64 rewrite_ip6(struct ipv6hdr *ip, u32 datagram) {
     return sum;
 }
 
+static __always_inline int store_records(struct xdp_md *ctx, u32 at, void *names, const struct answer *answer,
+                                         u32 number) {
+    u32 length = answer->length, first = length > 48 ? 48 : length;
+    if (!first || bpf_xdp_store_bytes(ctx, at, (void *)answer->octets, first))
+        return 0;
+#pragma unroll
+    for (u32 more = 0; more < 3; more++) {
+        if (length <= 48 + more * 64)
+            break;
+        u32 octets = length - 48 - more * 64;
+        if (octets > 64)
+            octets = 64;
+        struct block *next = block(names, number + 1 + more);
+        if (!next || !octets || bpf_xdp_store_bytes(ctx, at + 48 + more * 64, next->octets, octets))
+            return 0;
+    }
+    return 1;
+}
+
+// OPT: root, 41, 1232, 0, version 0, flags, length; then the option. `octets` of them in all, put together
+// in `words`.
+static __always_inline int store_opt(struct xdp_md *ctx, u32 at, const struct question *question, u32 scope,
+                                     u32 octets, u64 *words, u64 *sum) {
+    u32 option = octets - OPT;
+    u64 word = 0xd004290000ULL | (u64)question->dnssec_ok << 56;
+    words[0] = word;
+    *sum = add_words(0, word);
+    words[1] = words[2] = words[3] = 0;
+    if (option) {
+        word = (u64)bpf_htons(option) << 8 | (u64)bpf_htons(8) << 24 | (u64)bpf_htons(option - 4) << 40;
+        words[1] = word;
+        *sum = add_words(*sum, word);
+        word = question->subnet | question->source << 8 | scope << 16 | question->address << 24;
+        words[2] = word;
+        *sum = add_words(*sum, word);
+        word = question->address >> 40;
+        words[3] = word;
+        *sum = add_words(*sum, word);
+    }
+    return octets <= 32 && !bpf_xdp_store_bytes(ctx, at, words, octets);
+}
+
 // Writes the packet anew and sends it. XDP_PASS: it has not been touched; XDP_ABORTED: cannot be.
 static __always_inline int respond(struct xdp_md *ctx, const struct packet *packet, const struct question *question,
-                                   void *names, const struct answer *answer, u32 number, u32 scope) {
+                                   void *names, const struct answer *answer, u32 number, u32 scope, u64 *words) {
     u32 at = message_at(packet), name = question->length, length = answer->length;
     // They are, but the verifier has lost sight of it.
     if (name > MAX_NAME || length > 48 + 3 * 64 || question->octets > 8)
@@ -502,49 +549,14 @@ static __always_inline int respond(struct xdp_md *ctx, const struct packet *pack
     u32 option = question->subnet ? 8 + question->octets : 0;
     u32 opt = question->has_opt ? OPT + option : 0;
     u32 total = records + length + opt;
-    if (bpf_xdp_adjust_tail(ctx, (int)(total + SLACK) - (int)(packet->end - packet->data)))
+    // To the very octet: there may be hardly any room behind a packet.
+    if (bpf_xdp_adjust_tail(ctx, (int)total - (int)(packet->end - packet->data)))
         return XDP_PASS;
-    void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-
-    // The records.
-    u64 *place = data + records;
-    if ((void *)(place + 6) > end)
-        return XDP_ABORTED;
-#pragma unroll
-    for (int i = 0; i < 6; i++)
-        place[i] = answer->octets[i];
-#pragma unroll
-    for (u32 more = 0; more < 3; more++) {
-        if (length > 48 + more * 64) {
-            struct block *next = block(names, number + 1 + more);
-            place = data + records + 48 + more * 64;
-            if (!next || (void *)(place + 8) > end)
-                return XDP_ABORTED;
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                place[i] = next->words[i];
-        }
-    }
-
-    // OPT: root, 41, 1232, 0, version 0, flags, length; then the option.
     u64 opt_sum = 0;
-    if (question->has_opt) {
-        place = data + records + length;
-        if ((void *)(place + 4) > end)
-            return XDP_ABORTED;
-        u64 words[4] = {0};
-        words[0] = 0xd004290000ULL | (u64)question->dnssec_ok << 56;
-        if (option) {
-            words[1] = (u64)bpf_htons(option) << 8 | (u64)bpf_htons(8) << 24 | (u64)bpf_htons(option - 4) << 40;
-            words[2] = question->subnet | question->source << 8 | scope << 16 | question->address << 24;
-            words[3] = question->address >> 40;
-        }
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            place[i] = words[i];
-            opt_sum = add_words(opt_sum, words[i]);
-        }
-    }
+    if (!store_records(ctx, records, names, answer, number) ||
+        (opt && !store_opt(ctx, records + length, question, scope, opt, words, &opt_sum)))
+        return XDP_ABORTED;
+    void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
     // The headers, from the inside out.
     u8 *message = data + at;
@@ -578,7 +590,7 @@ static __always_inline int respond(struct xdp_md *ctx, const struct packet *pack
     if (data + sizeof(struct ethhdr) > end)
         return XDP_ABORTED;
     swap_hardware_addresses(data);
-    return bpf_xdp_adjust_tail(ctx, -SLACK) ? XDP_ABORTED : XDP_TX;
+    return XDP_TX;
 }
 
 // XDP_TX: answered; XDP_PASS: somebody else's, and unchanged.
@@ -597,7 +609,10 @@ static __always_inline int answer_query(struct xdp_md *ctx, const struct packet 
         return XDP_PASS;
     struct question *question = &work->question;
     struct finding *finding = &work->finding;
-    if (!read_question(question, packet))
+    int whole = read_question(question, packet);
+    // In generic mode the kernel remembers of a packet that its checksum is to be filled in, and would do so
+    // once more in the answer.
+    if (whole == DAMAGED || (whole == PARTIAL && control->on == ON_GENERIC))
         return XDP_PASS;
     read_source(&work->source, packet);
     // Meanwhile a new image may have taken the place of this one.
@@ -609,7 +624,7 @@ static __always_inline int answer_query(struct xdp_md *ctx, const struct packet 
         (question->dnssec_ok && !(answer->flags & ANY_DO)))
         return XDP_PASS;
 
-    int done = respond(ctx, packet, question, names, answer, finding->number, finding->scope);
+    int done = respond(ctx, packet, question, names, answer, finding->number, finding->scope, work->opt);
     if (done != XDP_TX)
         return done;
     if (question->family)
