@@ -36,8 +36,10 @@ use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
+use crate::query::transport::xdp::kernel_answers::KernelAnswers;
 use crate::query::transport::xdp::{self, XdpServer};
 use crate::query::transport::{Client, Responder};
+use crate::state::followers::Followers;
 use crate::state::{Publisher, Shared, Snapshot};
 
 use privileged::Privileged;
@@ -73,6 +75,7 @@ pub struct Daemon {
 /// The threads that answer. Dropped in this order: what comes in at last goes to the sockets, and who
 /// was told to come again over TCP still can.
 struct Threads {
+    _kernel: Option<KernelAnswers>,
     _xdp: xdp::Running,
     _udp: udp::Running,
     _tcp: tcp::Running,
@@ -116,22 +119,22 @@ impl Daemon {
         let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
-        let opened = Opened::new(&config, model.clone(), atlas, privileged).map_err(|error| vec![error])?;
+        let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
         let Opened { bound, token, store, publisher, measuring } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
-        let shared = publisher.shared();
+        let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
+        let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
         let (updates, loads) = mpsc::channel(QUEUE);
         let (commands, said) = mpsc::channel(QUEUE);
-        let (reloads, requests) = mpsc::channel(1);
-        let (stop, stopping) = watch::channel(false);
-        let sources = Sources { endpoints, loads, commands: said };
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(sources);
+        let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
+        let followers = publisher.followers();
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state));
+        let writer = writer.run(Sources { endpoints, loads, commands: said });
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
-        let xdp = bound.xdp.statistics();
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -144,13 +147,13 @@ impl Daemon {
             measurements: measurements.clone(),
             xdp: xdp.clone(),
         };
-        let mut tasks = vec![spawn_writer(writer)];
+        let writer = spawn_writer(writer);
         first_round(&reloader, &commands).await;
-        tasks.push(tokio::spawn(reloader.run(requests)));
-        tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
+        let demand = tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone()));
+        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand];
         measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
-        let threads = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
+        let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
         memory::give_back();
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
         Ok(Daemon {
@@ -238,9 +241,9 @@ impl Bound {
     }
 
     fn start(
-        self,
+        mut self,
         config: &Config,
-        shared: &Shared,
+        (shared, followers): (&Shared, &Followers),
         counters: &Arc<CounterSet>,
         context: admin::Context,
         stopping: &watch::Receiver<bool>,
@@ -248,6 +251,13 @@ impl Bound {
     ) -> Result<Threads, Vec<String>> {
         let responder = Arc::new(SnapshotResponder(shared.clone()));
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
+        let kernel = match self.xdp.take_kernel() {
+            Some(kernel) => Some(
+                KernelAnswers::start(kernel, shared.clone(), followers, counters.register())
+                    .map_err(|error| vec![error.to_string()])?,
+            ),
+            None => None,
+        };
         let xdp = self.xdp.start(&responder, counters, &config.cpus).map_err(|error| vec![error.to_string()])?;
         let tcp = self.tcp.start(&responder, counters, &tcp_limits(&config.limits), &config.cpus);
         let tcp = tcp.map_err(|error| vec![error.to_string()])?;
@@ -259,7 +269,7 @@ impl Bound {
                 }
             }));
         }
-        Ok(Threads { _xdp: xdp, _udp: udp, _tcp: tcp })
+        Ok(Threads { _kernel: kernel, _xdp: xdp, _udp: udp, _tcp: tcp })
     }
 }
 

@@ -374,7 +374,7 @@ impl Responder for Mirror {
 fn frames_go_round_and_a_panic_costs_one_packet() {
     let Some(link) = Link::new() else { return };
     let (counters, running) = link.server.run(|| {
-        let interface = XdpInterface { name: "eth0".into(), queues: Queues::All };
+        let interface = XdpInterface { name: "eth0".into(), queues: Queues::All, kernel_answers: false };
         let server = XdpServer::open(&[interface], &["10.0.0.1:53".parse().expect("address")]);
         let counters = CounterSet::new();
         let running = server.start(&Arc::new(Mirror), &counters, &[]).expect("threads");

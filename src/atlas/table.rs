@@ -51,11 +51,9 @@ impl Table4 {
         self.ranges.count()
     }
 
-    /// What this is a table of, with values given by place.
-    pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<u32> {
-        let mut steps = Steps::constant(0);
-        self.ranges.for_each(|start, place| steps.push(start, value_of(place)));
-        steps
+    /// Every range's start and place, ascending.
+    pub fn for_each(&self, visit: impl FnMut(u32, u32)) {
+        self.ranges.for_each(visit);
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -114,20 +112,9 @@ impl Table6 {
         self.ranges.count() + self.fine_starts.len()
     }
 
-    /// What this is a table of, with values given by place.
-    pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<u128> {
-        let mut steps = Steps::constant(0);
-        self.ranges.for_each(|upper, place| {
-            let upper = u128::from(upper) << 64;
-            if place & FINE == 0 {
-                return steps.push(upper, value_of(place));
-            }
-            let number = (place & !FINE) as usize;
-            for at in self.fine[number] as usize..self.fine[number + 1] as usize {
-                steps.push(upper | u128::from(self.fine_starts[at]), value_of(self.fine_places[at]));
-            }
-        });
-        steps
+    /// Every range's start and place by upper 64 bits, ascending; `None` for a fine /64.
+    pub fn for_each(&self, mut visit: impl FnMut(u64, Option<u32>)) {
+        self.ranges.for_each(|start, place| visit(start, (place & FINE == 0).then_some(place)));
     }
 
     pub fn memory_bytes(&self) -> usize {

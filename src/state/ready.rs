@@ -14,6 +14,7 @@
 use crate::model::{RecordType, ServiceId};
 
 use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
+use super::huge_pages;
 use super::index::LowerName;
 use super::names::{EncodedSet, NameTable, Node, NodeId};
 use super::sections;
@@ -167,7 +168,9 @@ impl Ready {
                 place.copy_from_slice(&places[wildcard.0 as usize].to_le_bytes());
             }
         }
-        (Ready { spots: spots.into(), templates: build.templates.into() }, places)
+        let ready = Ready { spots: spots.into(), templates: build.templates.into() };
+        huge_pages::gather(&ready.spots);
+        (ready, places)
     }
 
     #[inline]

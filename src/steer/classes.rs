@@ -59,8 +59,9 @@ impl Classes {
         self.groups.for_each_v4(visit);
     }
 
-    /// The same of IPv6 addresses; the class of IPv4-mapped ones means nothing.
-    pub fn for_each_v6(&self, visit: impl FnMut(u128, u32)) {
+    /// The same of IPv6 addresses by their upper 64 bits; `None` for a /64 of several classes, and for the one of
+    /// IPv4-mapped addresses.
+    pub fn for_each_v6(&self, visit: impl FnMut(u64, Option<u32>)) {
         self.groups.for_each_v6(visit);
     }
 
