@@ -122,21 +122,19 @@ impl Daemon {
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
         let Opened { bound, token, store, publisher, measuring } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
-        let shared = publisher.shared();
+        let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
         let (updates, loads) = mpsc::channel(QUEUE);
         let (commands, said) = mpsc::channel(QUEUE);
-        let (reloads, requests) = mpsc::channel(1);
-        let (stop, stopping) = watch::channel(false);
+        let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let followers = publisher.followers();
-        let sources = Sources { endpoints, loads, commands: said };
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(sources);
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state));
+        let writer = writer.run(Sources { endpoints, loads, commands: said });
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
-        let xdp = bound.xdp.statistics();
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -149,10 +147,10 @@ impl Daemon {
             measurements: measurements.clone(),
             xdp: xdp.clone(),
         };
-        let mut tasks = vec![spawn_writer(writer)];
+        let writer = spawn_writer(writer);
         first_round(&reloader, &commands).await;
-        tasks.push(tokio::spawn(reloader.run(requests)));
-        tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
+        let demand = tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone()));
+        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand];
         measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
