@@ -53,6 +53,7 @@ fn main() {
     static_a(&world, &ask("static", A, false));
     nxdomain(&world, &ask("nowhere", A, false));
     referral(&world, &ask("host.child", A, false));
+    stages::count(&world, &ask("geo", A, true), &clients);
 }
 
 struct World {
@@ -70,6 +71,81 @@ impl World {
         }
     }
 }
+
+// Stages begin: the parts of a service's answer, each alone.
+mod stages {
+    use super::*;
+    use meridian::query::shortcut::{Asked, Way};
+    use meridian::state::index::LowerName;
+
+    pub fn count(world: &World, packets: &[Vec<u8>], clients: &[IpAddr]) {
+        let read = |packet: &Vec<u8>| {
+            let mut name = LowerName::new();
+            let asked = Asked::read(packet, &mut name).expect("a usual question");
+            (asked, name)
+        };
+        let read: Vec<(Asked, LowerName)> = packets.iter().map(read).collect();
+        let ways: Vec<Way<'_>> = read.iter().zip(packets).map(|(read, packet)| way(world, read, packet)).collect();
+        stage_parse(packets);
+        stage_look_up(&ways);
+        stage_locate(world, clients);
+        stage_pick(&ways);
+        stage_respond(&ways);
+    }
+
+    fn way<'a>(world: &'a World, (asked, name): &'a (Asked, LowerName), packet: &'a [u8]) -> Way<'a> {
+        Way { snapshot: &world.snapshot, asked, name, packet, client: world::RESOLVER }
+    }
+
+    #[inline(never)]
+    fn stage_parse(packets: &[Vec<u8>]) {
+        for packet in packets {
+            let mut name = LowerName::new();
+            black_box(Asked::read(black_box(packet), &mut name));
+        }
+        println!("stage_parse {}", packets.len());
+    }
+
+    #[inline(never)]
+    fn stage_look_up(ways: &[Way<'_>]) {
+        for way in ways {
+            black_box(way.snapshot.names.find_spot(black_box(way.name)));
+        }
+        println!("stage_look_up {}", ways.len());
+    }
+
+    #[inline(never)]
+    fn stage_locate(world: &World, clients: &[IpAddr]) {
+        let classes = world.snapshot.plan.classes.as_ref().expect("classes");
+        for client in clients {
+            black_box(classes.find(black_box(*client)));
+        }
+        println!("stage_locate {}", clients.len());
+    }
+
+    /// From what was looked up: locates the client, too.
+    #[inline(never)]
+    fn stage_pick(ways: &[Way<'_>]) {
+        let Some(first) = ways.first() else { return };
+        let found = first.snapshot.names.find_spot(first.name);
+        for way in ways {
+            black_box(way.reply(black_box(found)));
+        }
+        println!("stage_pick {}", ways.len());
+    }
+
+    #[inline(never)]
+    fn stage_respond(ways: &[Way<'_>]) {
+        let Some(first) = ways.first() else { return };
+        let reply = first.reply(first.snapshot.names.find_spot(first.name)).expect("a usual question");
+        let mut out = [0; 1232];
+        for way in ways {
+            black_box(way.write(black_box(&reply), &mut out));
+        }
+        println!("stage_respond {}", ways.len());
+    }
+}
+// Stages end.
 
 macro_rules! kinds {
     ($($kind:ident)*) => { $(

@@ -36,8 +36,10 @@ use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
 use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
+use crate::query::transport::xdp::kernel_answers::KernelAnswers;
 use crate::query::transport::xdp::{self, XdpServer};
 use crate::query::transport::{Client, Responder};
+use crate::state::followers::Followers;
 use crate::state::{Publisher, Shared, Snapshot};
 
 use privileged::Privileged;
@@ -73,9 +75,19 @@ pub struct Daemon {
 /// The threads that answer. Dropped in this order: what comes in at last goes to the sockets, and who
 /// was told to come again over TCP still can.
 struct Threads {
+    _kernel: Option<KernelAnswers>,
     _xdp: xdp::Running,
     _udp: udp::Running,
     _tcp: tcp::Running,
+}
+
+/// All that can fail at the start has not; nothing runs yet.
+struct Opened {
+    bound: Bound,
+    token: Option<String>,
+    store: OverrideStore,
+    publisher: Publisher,
+    measuring: Measuring,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -106,21 +118,10 @@ impl Daemon {
     ) -> Result<Daemon, Vec<String>> {
         let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
-        for diagnostic in &diagnostics {
-            warn!("{diagnostic}");
-        }
-        allow_open_files(open_files(&config));
-        let opened = config.clone();
-        let bound = privileged.run(move || Bound::new(&opened)).unwrap_or_else(|error| Err(error.to_string()));
-        let bound = bound.map_err(|error| vec![error])?;
-        let token = admin_token(&config).map_err(|error| vec![error])?;
-        let store = OverrideStore::new(&config.state);
-        let mut publisher = publisher(&config, model, atlas, &store);
-        let measuring = Measuring::new(&config, &mut publisher).map_err(|error| vec![error])?;
+        diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
+        let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
+        let Opened { bound, token, store, publisher, measuring } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
-        if let Err(error) = store.prove() {
-            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
-        }
         let shared = publisher.shared();
         let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
@@ -129,11 +130,9 @@ impl Daemon {
         let (commands, said) = mpsc::channel(QUEUE);
         let (reloads, requests) = mpsc::channel(1);
         let (stop, stopping) = watch::channel(false);
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(Sources {
-            endpoints,
-            loads,
-            commands: said,
-        });
+        let followers = publisher.followers();
+        let sources = Sources { endpoints, loads, commands: said };
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(sources);
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
@@ -156,7 +155,7 @@ impl Daemon {
         tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
         measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
-        let threads = bound.start(&config, &shared, &counters, context, &stopping, &mut tasks)?;
+        let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
         memory::give_back();
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
         Ok(Daemon {
@@ -209,6 +208,22 @@ impl Daemon {
     }
 }
 
+impl Opened {
+    fn new(config: &Config, model: Model, atlas: Atlas, privileged: Privileged) -> Result<Opened, String> {
+        allow_open_files(open_files(config));
+        let listening = config.clone();
+        let bound = privileged.run(move || Bound::new(&listening)).unwrap_or_else(|error| Err(error.to_string()))?;
+        let token = admin_token(config)?;
+        let store = OverrideStore::new(&config.state);
+        let mut publisher = publisher(config, model, atlas, &store);
+        let measuring = Measuring::new(config, &mut publisher)?;
+        if let Err(error) = store.prove() {
+            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+        }
+        Ok(Opened { bound, token, store, publisher, measuring })
+    }
+}
+
 impl Bound {
     fn new(config: &Config) -> Result<Bound, String> {
         let (udp, tcp) = bind_dns(&config.listen.dns, &udp_settings(config))
@@ -228,9 +243,9 @@ impl Bound {
     }
 
     fn start(
-        self,
+        mut self,
         config: &Config,
-        shared: &Shared,
+        (shared, followers): (&Shared, &Followers),
         counters: &Arc<CounterSet>,
         context: admin::Context,
         stopping: &watch::Receiver<bool>,
@@ -238,7 +253,14 @@ impl Bound {
     ) -> Result<Threads, Vec<String>> {
         let responder = Arc::new(SnapshotResponder(shared.clone()));
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
-        let xdp = self.xdp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
+        let kernel = match self.xdp.take_kernel() {
+            Some(kernel) => Some(
+                KernelAnswers::start(kernel, shared.clone(), followers, counters.register())
+                    .map_err(|error| vec![error.to_string()])?,
+            ),
+            None => None,
+        };
+        let xdp = self.xdp.start(&responder, counters, &config.cpus).map_err(|error| vec![error.to_string()])?;
         let tcp = self.tcp.start(&responder, counters, &tcp_limits(&config.limits), &config.cpus);
         let tcp = tcp.map_err(|error| vec![error.to_string()])?;
         if let Some(listener) = self.admin {
@@ -249,7 +271,7 @@ impl Bound {
                 }
             }));
         }
-        Ok(Threads { _xdp: xdp, _udp: udp, _tcp: tcp })
+        Ok(Threads { _kernel: kernel, _xdp: xdp, _udp: udp, _tcp: tcp })
     }
 }
 

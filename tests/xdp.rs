@@ -4,9 +4,13 @@
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::query::counters::{DropReason, Event};
+use meridian::model::xdp::{Queues, XdpInterface};
+use meridian::query::counters::{CounterSet, Counters, DropReason, Event};
+use meridian::query::transport::xdp::XdpServer;
+use meridian::query::transport::{Client, Responder, Transport};
 
 mod support;
 
@@ -93,7 +97,7 @@ fn queries_are_answered_past_the_sockets_over_ipv4_and_ipv6() {
     // The client's own address decides, as it does over sockets.
     assert_eq!(ask(&link, "10.0.0.1:53", &Ask::new("app.gslb.example", "A")).data(), ["192.0.2.2"]);
     assert_eq!(ask(&link, "[fd00::1]:53", &Ask::new("app.gslb.example", "A")).data(), ["192.0.2.1"]);
-    assert_eq!(server.count(Event::Query(meridian::query::Transport::Udp)), 4);
+    assert_eq!(server.count(Event::Query(Transport::Udp)), 4);
     assert_eq!(server.demand().answers, 2);
 }
 
@@ -345,4 +349,57 @@ fn a_second_server_is_told_and_serves_by_its_sockets() {
     }
     drop(first);
     assert!(!link.server.ip(&["link", "show", "eth0"]).contains("xdp"), "it leaves with its server");
+}
+
+/// Gives a message back with QR set; is silent to one that has it, and panics at `boom`.
+struct Mirror;
+
+impl Responder for Mirror {
+    type Batch<'a> = ();
+
+    fn begin(&self) {}
+
+    fn answer(_: &(), packet: &[u8], _: Client, out: &mut [u8], _: &Counters) -> usize {
+        assert_ne!(packet, b"boom", "asked to panic");
+        if packet[2] & 0x80 != 0 {
+            return 0;
+        }
+        out[..packet.len()].copy_from_slice(packet);
+        out[2] |= 0x80;
+        packet.len()
+    }
+}
+
+#[test]
+fn frames_go_round_and_a_panic_costs_one_packet() {
+    let Some(link) = Link::new() else { return };
+    let (counters, running) = link.server.run(|| {
+        let interface = XdpInterface { name: "eth0".into(), queues: Queues::All, kernel_answers: false };
+        let server = XdpServer::open(&[interface], &["10.0.0.1:53".parse().expect("address")]);
+        let counters = CounterSet::new();
+        let running = server.start(&Arc::new(Mirror), &counters, &[]).expect("threads");
+        (counters, running)
+    });
+    link.client.run(|| {
+        let socket = UdpSocket::bind("10.0.0.2:0").expect("bind");
+        socket.connect("10.0.0.1:53").expect("connect");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+        let exchange = |message: &[u8]| {
+            socket.send(message).expect("send");
+            socket.recv(&mut [0; 99]).expect("a reply")
+        };
+        exchange(b"hello");
+        // More than there are frames, answered and not.
+        for _ in 0..200 {
+            (0..25).for_each(|_| drop(socket.send(b"hi\x80 there")));
+            assert_eq!((0..25).map(|_| exchange(b"hello")).sum::<usize>(), 125);
+        }
+        (0..3).for_each(|_| drop(socket.send(b"boom")));
+        assert_eq!(exchange(b"hello"), 5);
+    });
+    let totals = counters.total();
+    assert_eq!(totals.get(Event::Panicked), 3);
+    assert_eq!(totals.get(Event::Query(Transport::Udp)), 1 + 200 * 50 + 3 + 1);
+    drop(running);
+    assert!(!link.server.ip(&["link", "show", "eth0"]).contains("xdp"), "it leaves with its threads");
 }

@@ -13,7 +13,7 @@ use support::tools;
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/query/transport/xdp/bpf");
 
 /// What programs and their maps consist of, as sections of an object. The rest is for people who debug them.
-const SECTIONS: [&str; 3] = ["xdp", ".maps", "license"];
+const SECTIONS: [&str; 4] = ["xdp", ".text", ".maps", "license"];
 
 #[test]
 fn no_source_was_edited_without_compiling_it() {

@@ -84,13 +84,14 @@ impl<'a> Data<'a> {
         if !self.step(map)? {
             return Ok(None);
         }
-        let at = map.at;
-        let Value::Text(key) = self.value(at)? else {
-            return Err(Damage { reason: "a key that is no text", at });
-        };
-        map.at = self.after_scalar(at)?;
+        let key = self.head(map.at)?;
+        let text = if key.kind == POINTER { self.head(key.size)? } else { key };
+        if text.kind != TEXT {
+            return Err(Damage { reason: "a key that is no text", at: map.at });
+        }
+        map.at = key.end();
         map.passed = true;
-        Ok(Some((key, map.at)))
+        Ok(Some((self.octets(text.payload, text.size)?, map.at)))
     }
 
     /// Where the next of a list stands; `None` after the last.
@@ -142,11 +143,6 @@ impl<'a> Data<'a> {
             at = head.end();
         }
         Ok(at)
-    }
-
-    /// The same of a value that is a text or a pointer.
-    fn after_scalar(&mut self, at: usize) -> Result<usize, Damage> {
-        Ok(self.head(at)?.end())
     }
 
     fn head(&mut self, at: usize) -> Result<Head, Damage> {
@@ -209,6 +205,7 @@ impl<'a> Data<'a> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Head {
     kind: u8,
     /// Octets of the payload; of maps and lists, entries; of a pointer, where it leads to.

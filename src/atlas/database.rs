@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::OpenOptions;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -134,8 +135,8 @@ pub fn read_contents(database: &Database, wanted: Detail, collector: &mut Collec
         data: Data::new(data, 0),
         wanted,
         collector,
-        recent: Recent::new(),
-        places: HashMap::new(),
+        last: (0, 0),
+        places: HashMap::with_hasher(Spread::default()),
         steps_left: MAX_STEPS.min(4096 + 4 * node_count as u64),
         networks: 0,
         closeness: None,
@@ -160,9 +161,10 @@ struct Walk<'a> {
     data: Data<'a>,
     wanted: Detail,
     collector: &'a mut Collector,
-    recent: Recent,
+    /// The record met last, and its place: neighbours are often alike.
+    last: (usize, u32),
     /// By the record that names the data.
-    places: HashMap<usize, u32>,
+    places: HashMap<u32, u32, Spread>,
     steps_left: u64,
     networks: u64,
     /// That of the closest of the records read; `None` while none says anything.
@@ -192,9 +194,11 @@ impl Walk<'_> {
     }
 
     fn step(&mut self) -> Result<(), AtlasError> {
-        self.steps_left = self.steps_left.checked_sub(1).ok_or_else(|| {
-            self.corrupt("its tree runs in circles or names far more networks than it has nodes".into())
-        })?;
+        if self.steps_left == 0 {
+            let reason = "its tree runs in circles or names far more networks than it has nodes";
+            return Err(self.corrupt(reason.into()));
+        }
+        self.steps_left -= 1;
         Ok(())
     }
 
@@ -204,15 +208,12 @@ impl Walk<'_> {
             return Ok(0);
         }
         self.networks += 1;
-        if let Some(place) = self.recent.get(record) {
-            return Ok(place);
+        if record != self.last.0 {
+            let known = self.places.get(&(record as u32)).copied(); // records have at most 32 bits
+            let place = if let Some(place) = known { place } else { self.read(record)? };
+            self.last = (record, place);
         }
-        let place = match self.places.get(&record) {
-            Some(&place) => place,
-            None => self.read(record)?,
-        };
-        self.recent.keep(record, place);
-        Ok(place)
+        Ok(self.last.1)
     }
 
     /// Reads the data that a record of the tree names.
@@ -226,7 +227,7 @@ impl Walk<'_> {
         let record_read = found.map_err(|damage| self.corrupt(damage.to_string()))?;
         self.closeness = [self.closeness, closeness_of(&record_read)].into_iter().flatten().min();
         let place = self.collector.add_record(&record_read.limited_to(self.wanted));
-        self.places.insert(record, place);
+        self.places.insert(record as u32, place);
         self.within_limits()?;
         Ok(place)
     }
@@ -248,32 +249,45 @@ impl Walk<'_> {
     }
 }
 
-/// Places of records met lately, which spares most leaves the slower look into all of them.
-struct Recent {
-    /// By some bits of the record; record 0, the root, never has a place.
-    slots: Box<[(usize, u32)]>,
+/// Hashes records of the tree, which are looked up once per network: one multiplication instead of the
+/// thorough hash of the standard library. Its factor differs from run to run, so that no file can be made
+/// whose records collide.
+#[derive(Clone)]
+struct Spread {
+    factor: u64,
 }
 
-impl Recent {
-    /// 1 MB.
-    const BITS: u32 = 16;
+impl Default for Spread {
+    fn default() -> Spread {
+        Spread { factor: RandomState::new().hash_one(0) | 1 }
+    }
+}
 
-    fn new() -> Recent {
-        Recent { slots: vec![(0, 0); 1 << Recent::BITS].into() }
+impl BuildHasher for Spread {
+    type Hasher = SpreadHasher;
+
+    fn build_hasher(&self) -> SpreadHasher {
+        SpreadHasher { factor: self.factor, hash: 0 }
+    }
+}
+
+struct SpreadHasher {
+    factor: u64,
+    hash: u64,
+}
+
+impl Hasher for SpreadHasher {
+    fn write_u32(&mut self, number: u32) {
+        let product = u128::from(self.hash ^ u64::from(number) << 32 ^ u64::from(number)) * u128::from(self.factor);
+        self.hash = product as u64 ^ (product >> 64) as u64;
     }
 
-    fn get(&self, record: usize) -> Option<u32> {
-        let (kept, place) = self.slots[Recent::slot(record)];
-        (kept == record).then_some(place)
+    fn write(&mut self, octets: &[u8]) {
+        octets.iter().for_each(|&octet| self.write_u32(octet.into()));
     }
 
-    fn keep(&mut self, record: usize, place: u32) {
-        self.slots[Recent::slot(record)] = (record, place);
-    }
-
-    /// Spreads records, which lie as far apart as data are long.
-    fn slot(record: usize) -> usize {
-        ((record as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Recent::BITS)) as usize
+    fn finish(&self) -> u64 {
+        self.hash
     }
 }
 

@@ -238,6 +238,17 @@ impl Groups {
         (place.0, scope)
     }
 
+    /// Every range of IPv4 addresses by where it begins, ascending from 0, with its group.
+    pub fn for_each_v4(&self, visit: impl FnMut(u32, u32)) {
+        self.v4.for_each(visit);
+    }
+
+    /// The same of IPv6 addresses by their upper 64 bits; `None` for a /64 that is in several groups, and for
+    /// the one of IPv4-mapped addresses.
+    pub fn for_each_v6(&self, visit: impl FnMut(u64, Option<u32>)) {
+        self.v6.for_each(visit);
+    }
+
     /// What the tables hold in memory, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.v4.memory_bytes() + self.v6.memory_bytes()

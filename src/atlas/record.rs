@@ -33,6 +33,9 @@ impl<'a> Record<'a> {
         if let Value::Map(mut map) = data.value(at)? {
             while let Some((key, at)) = data.next_entry(&mut map)? {
                 record.take(key, at, data, wanted)?;
+                if record.says_all(wanted) {
+                    break;
+                }
             }
         }
         Ok(record)
@@ -53,6 +56,16 @@ impl<'a> Record<'a> {
 
     pub fn coordinates(&self) -> Option<Coordinates> {
         self.latitude.zip(self.longitude).and_then(|(latitude, longitude)| Coordinates::new(latitude, longitude))
+    }
+
+    /// Whether nothing can follow that is wanted and not said.
+    fn says_all(&self, wanted: Detail) -> bool {
+        let place = self.city.is_some() && self.latitude.is_some() && self.longitude.is_some();
+        self.country.is_some()
+            && self.continent.is_some()
+            && (place || !wanted.positions)
+            && (self.subdivision.is_some() || !wanted.subdivisions)
+            && (self.asn.is_some() || !wanted.operators)
     }
 
     /// Of several keys that say the same, the first sensible one holds.

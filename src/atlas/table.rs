@@ -18,7 +18,8 @@
 //! ```
 //!
 //! No prefix up to /64 around any other address ends inside a fine one: scopes never need both
-//! levels.
+//! levels. Where places are few, as groups of places are, they take an octet or two each, and more
+//! ranges fit in a block.
 
 use super::steps::Steps;
 use super::{Found, PlaceId};
@@ -31,14 +32,14 @@ pub const MAX_PLACES: u32 = FINE - 1;
 
 /// IPv4 addresses.
 pub struct Table4 {
-    ranges: Ranges<u32, 8>,
+    ranges: Fitted<u32, 12, 10, 8>,
 }
 
 impl Table4 {
     /// Values of `steps` are places, at most [`MAX_PLACES`] of them.
     pub fn new(steps: &Steps<u32>) -> Table4 {
         let (starts, places): (Vec<u32>, Vec<u32>) = steps.ranges().iter().copied().unzip();
-        Table4 { ranges: Ranges::new(&starts, &places) }
+        Table4 { ranges: Fitted::new(&starts, &places) }
     }
 
     pub fn find(&self, address: u32) -> Found {
@@ -47,7 +48,12 @@ impl Table4 {
     }
 
     pub fn ranges(&self) -> usize {
-        self.ranges.count
+        self.ranges.count()
+    }
+
+    /// Every range's start and place, ascending.
+    pub fn for_each(&self, visit: impl FnMut(u32, u32)) {
+        self.ranges.for_each(visit);
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -58,7 +64,7 @@ impl Table4 {
 /// IPv6 addresses.
 pub struct Table6 {
     /// By the upper 64 bits; places may be [`FINE`].
-    ranges: Ranges<u64, 5>,
+    ranges: Fitted<u64, 7, 6, 5>,
     /// Where each fine /64 begins in `fine_starts`, and last its length.
     fine: Box<[u32]>,
     /// Lower 64 bits; the first of each fine /64 is 0.
@@ -103,7 +109,12 @@ impl Table6 {
     }
 
     pub fn ranges(&self) -> usize {
-        self.ranges.count + self.fine_starts.len()
+        self.ranges.count() + self.fine_starts.len()
+    }
+
+    /// Every range's start and place by upper 64 bits, ascending; `None` for a fine /64.
+    pub fn for_each(&self, mut visit: impl FnMut(u64, Option<u32>)) {
+        self.ranges.for_each(|start, place| visit(start, (place & FINE == 0).then_some(place)));
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -162,7 +173,7 @@ impl Build6 {
     fn finish(mut self) -> Table6 {
         self.fine.push(self.fine_starts.len() as u32);
         Table6 {
-            ranges: Ranges::new(&self.starts, &self.places),
+            ranges: Fitted::new(&self.starts, &self.places),
             fine: self.fine.into(),
             fine_starts: self.fine_starts.into(),
             fine_places: self.fine_places.into(),
@@ -170,10 +181,118 @@ impl Build6 {
     }
 }
 
+/// Ranges with places in as few octets as nearly all of them need: 1, 2 or 4; so many to a block.
+enum Fitted<K, const ONE: usize, const TWO: usize, const FOUR: usize> {
+    One(Ranges<K, u8, ONE>, Rare<K>),
+    Two(Ranges<K, u16, TWO>, Rare<K>),
+    Four(Ranges<K, u32, FOUR>),
+}
+
+/// Starts of ranges whose places do not fit, ascending, and their places: fine /64s, and what stands
+/// for IPv4.
+struct Rare<K>(Box<[(K, u32)]>);
+
+impl<K: Key, const ONE: usize, const TWO: usize, const FOUR: usize> Fitted<K, ONE, TWO, FOUR> {
+    /// Starts ascend from 0; as many places. At least one.
+    fn new(starts: &[K], places: &[u32]) -> Self {
+        let most = places.iter().filter(|&&place| place < MAX_PLACES).max().copied().unwrap_or(0);
+        if most < u8::MAX.into() {
+            Fitted::One(Ranges::new(starts, places), Rare::of::<u8>(starts, places))
+        } else if most < u16::MAX.into() {
+            Fitted::Two(Ranges::new(starts, places), Rare::of::<u16>(starts, places))
+        } else {
+            Fitted::Four(Ranges::new(starts, places))
+        }
+    }
+
+    /// The place of an address, and its scope among these keys.
+    fn find(&self, key: K) -> (u32, u8) {
+        match self {
+            Fitted::One(ranges, rare) => rare.or(ranges.find(key), key),
+            Fitted::Two(ranges, rare) => rare.or(ranges.find(key), key),
+            Fitted::Four(ranges) => ranges.find(key),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Fitted::One(ranges, _) => ranges.count,
+            Fitted::Two(ranges, _) => ranges.count,
+            Fitted::Four(ranges) => ranges.count,
+        }
+    }
+
+    /// Every range's start and place, ascending.
+    fn for_each(&self, mut visit: impl FnMut(K, u32)) {
+        match self {
+            Fitted::One(ranges, rare) => ranges.for_each(|start, place| visit(start, rare.or((place, 0), start).0)),
+            Fitted::Two(ranges, rare) => ranges.for_each(|start, place| visit(start, rare.or((place, 0), start).0)),
+            Fitted::Four(ranges) => ranges.for_each(visit),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Fitted::One(ranges, rare) => ranges.memory_bytes() + size_of_val(&*rare.0),
+            Fitted::Two(ranges, rare) => ranges.memory_bytes() + size_of_val(&*rare.0),
+            Fitted::Four(ranges) => ranges.memory_bytes(),
+        }
+    }
+}
+
+impl<K: Key> Rare<K> {
+    fn of<V: Short>(starts: &[K], places: &[u32]) -> Rare<K> {
+        let all = starts.iter().copied().zip(places.iter().copied());
+        Rare(all.filter(|&(_, place)| V::of(place) == V::ELSEWHERE).collect())
+    }
+
+    /// What was found for a key, with the place it stands for.
+    fn or<V: Short>(&self, (found, scope): (V, u8), key: K) -> (u32, u8) {
+        if found != V::ELSEWHERE {
+            return (found.into(), scope);
+        }
+        let after = self.0.partition_point(|&(start, _)| start <= key);
+        (self.0[..after].last().map_or(0, |&(_, place)| place), scope)
+    }
+}
+
+/// A place in few octets.
+trait Short: Copy + Eq + Into<u32> {
+    /// The place is too large: it is kept in [`Rare`].
+    const ELSEWHERE: Self;
+
+    fn of(place: u32) -> Self;
+}
+
+impl Short for u8 {
+    const ELSEWHERE: u8 = u8::MAX;
+
+    fn of(place: u32) -> u8 {
+        place.try_into().unwrap_or(u8::MAX)
+    }
+}
+
+impl Short for u16 {
+    const ELSEWHERE: u16 = u16::MAX;
+
+    fn of(place: u32) -> u16 {
+        place.try_into().unwrap_or(u16::MAX)
+    }
+}
+
+/// All fit.
+impl Short for u32 {
+    const ELSEWHERE: u32 = u32::MAX;
+
+    fn of(place: u32) -> u32 {
+        place
+    }
+}
+
 /// Ranges of addresses (or of their upper halves), `N` to a block.
-struct Ranges<K, const N: usize> {
+struct Ranges<K, V, const N: usize> {
     count: usize,
-    blocks: Box<[Block<K, N>]>,
+    blocks: Box<[Block<K, V, N>]>,
     /// The first start of each block.
     firsts: Box<[K]>,
     /// The block that holds the first address of each bucket, and last of what follows them.
@@ -184,14 +303,14 @@ struct Ranges<K, const N: usize> {
 
 /// Neighbouring ranges in one cache line. The last block repeats its last range to the end.
 #[repr(align(64))]
-struct Block<K, const N: usize> {
+struct Block<K, V, const N: usize> {
     starts: [K; N],
-    places: [u32; N],
+    places: [V; N],
 }
 
-impl<K: Key, const N: usize> Ranges<K, N> {
+impl<K: Key, V: Short, const N: usize> Ranges<K, V, N> {
     /// Starts ascend from 0; as many places. At least one.
-    fn new(starts: &[K], places: &[u32]) -> Ranges<K, N> {
+    fn new(starts: &[K], places: &[u32]) -> Ranges<K, V, N> {
         let firsts: Vec<K> = starts.iter().copied().step_by(N).collect();
         // About as many buckets as blocks.
         let bucket_bits = K::INDEXED_BITS - (firsts.len().max(1).ilog2() + 1).min(MAX_INDEX_BITS);
@@ -205,7 +324,7 @@ impl<K: Key, const N: usize> Ranges<K, N> {
     }
 
     /// The place of an address, and its scope among these keys.
-    fn find(&self, key: K) -> (u32, u8) {
+    fn find(&self, key: K) -> (V, u8) {
         let (first, last) = self.blocks_around(key);
         let number = first + self.firsts[first + 1..=last].partition_point(|&start| start <= key);
         let block = &self.blocks[number];
@@ -215,6 +334,16 @@ impl<K: Key, const N: usize> Ranges<K, N> {
             block.starts.iter().map(|&start| usize::from(start <= key)).sum::<usize>().saturating_sub(1).min(N - 1);
         let next = block.starts.get(at + 1).or_else(|| self.firsts.get(number + 1));
         (block.places[at], scope_within(key, block.starts[at], next))
+    }
+
+    /// Every range's start and place, ascending.
+    fn for_each(&self, mut visit: impl FnMut(K, V)) {
+        for (number, block) in self.blocks.iter().enumerate() {
+            let used = N.min(self.count - number * N);
+            for (&start, &place) in block.starts[..used].iter().zip(&block.places) {
+                visit(start, place);
+            }
+        }
     }
 
     /// The first and the last block in which the range of a key may stand.
@@ -235,13 +364,13 @@ impl<K: Key, const N: usize> Ranges<K, N> {
     }
 }
 
-impl<K: Copy, const N: usize> Block<K, N> {
+impl<K: Copy, V: Short, const N: usize> Block<K, V, N> {
     /// Of one to `N` starts and as many places.
-    fn of((starts, places): (&[K], &[u32])) -> Block<K, N> {
+    fn of((starts, places): (&[K], &[u32])) -> Block<K, V, N> {
         let last = starts.len() - 1;
         Block {
             starts: std::array::from_fn(|at| starts[at.min(last)]),
-            places: std::array::from_fn(|at| places[at.min(last)]),
+            places: std::array::from_fn(|at| V::of(places[at.min(last)])),
         }
     }
 }
@@ -344,6 +473,7 @@ fn scope_within<K: Key>(key: K, start: K, next: Option<&K>) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::Packed;
     use super::*;
 
     #[test]
@@ -371,6 +501,31 @@ mod tests {
         assert_eq!(table.find(first - 1), Found { place: PlaceId(0), scope: 65 });
         assert_eq!(table.find(net("2001:db8:0:1::")), Found { place: PlaceId(1), scope: 64 });
         assert_eq!(table.find(net("2001:db8:0:2::")), Found { place: PlaceId(0), scope: 63 });
+    }
+
+    /// Against the other table, which keeps everything alike.
+    #[test]
+    fn places_of_one_two_and_four_octets_are_found() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        for most in [1, 253, 254, 255, 256, 65_533, 65_534, 65_535, 65_536, MAX_PLACES - 1] {
+            let (mut v4, mut v6) = (Steps::<u32>::constant(0), Steps::<u128>::constant(0));
+            let mut starts: Vec<u128> = (0..300).map(|_| rng.u128(..) >> rng.u32(..64) << rng.u32(..96)).collect();
+            starts.extend((0..20).map(|n| 7 << 64 | n)); // in one /64
+            starts.sort_unstable();
+            starts.iter().for_each(|&start| v6.push(start, [most, rng.u32(..=most), MAX_PLACES][rng.usize(..3)]));
+            starts.sort_unstable_by_key(|&start| (start >> 96) as u32);
+            starts.iter().for_each(|&start| v4.push((start >> 96) as u32, [most, rng.u32(..=most)][rng.usize(..2)]));
+            let (table4, table6) = (Table4::new(&v4), Table6::new(&v6));
+            assert_eq!((&table4.steps(|place| place), &table6.steps(|place| place)), (&v4, &v6));
+            let (packed4, packed6) = (Packed::new(&v4), Packed::new(&v6));
+            let expected = |(place, scope)| Found { place: PlaceId(place), scope };
+            for address in v6.ranges().iter().flat_map(|range| [range.0, range.0.wrapping_sub(1)]) {
+                assert_eq!(table6.find(address), expected(packed6.find(address)), "{address:x} of {most}");
+            }
+            for address in v4.ranges().iter().flat_map(|range| [range.0, range.0.wrapping_sub(1)]) {
+                assert_eq!(table4.find(address), expected(packed4.find(address)), "{address:x} of {most}");
+            }
+        }
     }
 
     #[test]

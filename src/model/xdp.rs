@@ -6,6 +6,8 @@ pub struct XdpInterface {
     /// 1 to 15 octets.
     pub name: String,
     pub queues: Queues,
+    /// Whether plain questions are answered in the kernel, before they come to a queue.
+    pub kernel_answers: bool,
 }
 
 /// Which receive queues are served. Packets of the others go to the sockets.

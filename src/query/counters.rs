@@ -123,6 +123,25 @@ impl Counters {
         }
     }
 
+    /// Counts an event so many times. Not for the packet path.
+    pub fn add_many(&self, event: Event, times: u64) {
+        if let Some(cell) = self.cells.get(event.index()) {
+            cell.fetch_add(times, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a sample of answers that were given elsewhere: as many as its weight. Only of a block that one
+    /// thread counts in.
+    pub fn sampled(&self, sample: &Sample) {
+        self.demand.sampled_by_one(sample);
+    }
+
+    /// As many of a service's answers were given elsewhere, and no sample stands for them. Only of a block that
+    /// one thread counts in.
+    pub fn lost(&self, answers: u64) {
+        self.demand.lost_by_one(answers);
+    }
+
     /// Counts one answer of a service. `sample` is asked only now and then: see [`super::demand`].
     #[inline]
     pub fn answered(&self, sample: impl FnOnce() -> Sample) {

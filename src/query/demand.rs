@@ -131,6 +131,20 @@ impl Ring {
         }
     }
 
+    /// Takes a sample that stands for as many answers as its weight says. For the only thread that writes here.
+    pub(super) fn sampled_by_one(&self, sample: &Sample) {
+        let answers = self.answers.load(Ordering::Relaxed).wrapping_add(u64::from(sample.weight));
+        self.answers.store(answers, Ordering::Relaxed);
+        self.take(answers, sample);
+    }
+
+    /// Counts answers that no sample stands for. For the only thread that writes here.
+    pub(super) fn lost_by_one(&self, answers: u64) {
+        for counter in [&self.answers, &self.accounted, &self.lost] {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(answers), Ordering::Relaxed);
+        }
+    }
+
     /// Writes a sample that stands for all answers up to `answers`, and says which is next. Only
     /// one thread at a time.
     #[cold]

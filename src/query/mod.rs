@@ -11,14 +11,16 @@
 //! - [`respond`]: RFC 1034 section 4.3.2 over the snapshot's names
 //! - [`service`]: the answers that depend on who asks
 //! - [`counters`], [`demand`]: what happened, in numbers; which clients were sent where, in samples
+//! - [`image`]: a snapshot in flat arrays, for a program in the kernel that answers plain questions
 //! - [`transport`]: sockets and their limits
 
 pub mod answer;
 pub mod counters;
 pub mod demand;
+pub mod image;
 pub mod respond;
 pub mod service;
-mod shortcut;
+pub mod shortcut;
 pub mod transport;
 pub mod wire;
 

@@ -2,8 +2,7 @@
 //!
 //! One plain question, with or without EDNS and a client's network, for a name that is what it is in one
 //! step. Everything else is left to [`super::respond`], and so is what does not fit; both give the same
-//! octets, which `tests/shortcuts.rs` holds them to. A compromise between two ways to be wrong: what is
-//! not surely usual is not answered here.
+//! octets, which `tests/shortcuts.rs` holds them to.
 
 use std::net::IpAddr;
 
@@ -25,10 +24,12 @@ use super::wire::{HEADER_OCTETS, Rcode};
 
 const CLASS_IN: u16 = 1;
 const OPT: u8 = 41;
+/// Where a Client Subnet option with its head has the SCOPE PREFIX-LENGTH.
+const SCOPE_AT: usize = 7;
 
 /// Writes the response into `out` and gives its length; `None` where this is not the way to answer,
 /// and nothing has been counted.
-pub(super) fn answer(
+pub fn answer(
     snapshot: &Snapshot,
     packet: &[u8],
     client: Client,
@@ -38,13 +39,9 @@ pub(super) fn answer(
     let mut name = LowerName::new();
     let asked = Asked::read(packet, &mut name)?;
     let way = Way { snapshot, asked: &asked, name: &name, packet, client };
-    let reply = match snapshot.names.find_spot(&name) {
-        Found::Exact(spot) => way.at_name(&spot),
-        Found::Below { encloser, .. } => way.below(&encloser),
-        Found::Outside => None,
-    }?;
+    let reply = way.reply(snapshot.names.find_spot(&name))?;
     let length = way.write(&reply, out)?;
-    count_question(asked.qtype, asked.opt.is_some_and(|opt| opt.subnet.is_some()), counters);
+    count_question(asked.qtype, asked.subnet.is_some(), counters);
     if let Some((service, choice)) = reply.served {
         counters.answered(|| way.sample(service, choice));
     }
@@ -53,10 +50,12 @@ pub(super) fn answer(
 }
 
 /// A usual question.
-struct Asked {
+pub struct Asked {
     qtype: RecordType,
     question_end: usize,
     opt: Option<Opt>,
+    /// Of the OPT record.
+    subnet: Option<Subnet>,
 }
 
 /// An OPT record without a fault, of version 0.
@@ -64,7 +63,6 @@ struct Asked {
 struct Opt {
     udp_payload: u16,
     dnssec_ok: bool,
-    subnet: Option<Subnet>,
 }
 
 /// A Client Subnet option without a fault, of a family there is.
@@ -73,12 +71,14 @@ struct Subnet {
     /// Where the option is in the packet, and how long it is with its head.
     at: usize,
     octets: usize,
-    network: ClientSubnet,
+    source_bits: u8,
+    address: IpAddr,
 }
 
 impl Asked {
-    #[inline]
-    fn read(packet: &[u8], name: &mut LowerName) -> Option<Asked> {
+    /// `None` for what is not usual; else the name asked for is in `name`.
+    #[inline(always)]
+    pub fn read(packet: &[u8], name: &mut LowerName) -> Option<Asked> {
         let &[_, _, flags, _, ref counts @ ..] = packet.first_chunk::<HEADER_OCTETS>()?;
         // QR, and all opcodes but QUERY.
         if flags & 0xf8 != 0 {
@@ -96,20 +96,18 @@ impl Asked {
         if u16::from_be_bytes([c0, c1]) != CLASS_IN || !is_usual {
             return None;
         }
-        let question_end = name_end + 4;
-        let opt = match has_opt {
-            true => Some(Opt::read(rest, question_end)?),
-            false if rest.is_empty() => None,
-            false => return None,
-        };
-        Some(Asked { qtype, question_end, opt })
+        let mut asked = Asked { qtype, question_end: name_end + 4, opt: None, subnet: None };
+        if has_opt {
+            asked.read_opt(rest)?;
+        } else if !rest.is_empty() {
+            return None;
+        }
+        Some(asked)
     }
-}
 
-impl Opt {
-    /// Reads the rest of a packet, which begins `at` octets into it.
-    #[inline]
-    fn read(rest: &[u8], at: usize) -> Option<Opt> {
+    /// Reads the rest of a packet, an OPT record.
+    #[inline(always)]
+    fn read_opt(&mut self, rest: &[u8]) -> Option<()> {
         let (&[0, 0, OPT, p0, p1, _, 0, flags, _, l0, l1], mut options) = rest.split_first_chunk::<OPT_OCTETS>()?
         else {
             return None;
@@ -117,30 +115,46 @@ impl Opt {
         if usize::from(u16::from_be_bytes([l0, l1])) != options.len() {
             return None;
         }
-        let mut opt = Opt { udp_payload: u16::from_be_bytes([p0, p1]), dnssec_ok: flags & 0x80 != 0, subnet: None };
-        let end = at + rest.len();
+        self.opt = Some(Opt { udp_payload: u16::from_be_bytes([p0, p1]), dnssec_ok: flags & 0x80 != 0 });
+        let end = self.question_end + rest.len();
         while !options.is_empty() {
             let (code, data, after) = split_option(options)?;
             match code {
-                CLIENT_SUBNET if opt.subnet.is_none() => {
-                    let network = ClientSubnet::parse(data).ok()??;
-                    opt.subnet = Some(Subnet { at: end - options.len(), octets: 4 + data.len(), network });
+                CLIENT_SUBNET if self.subnet.is_none() => {
+                    self.subnet = Some(Subnet::read(data, end - options.len())?);
                 }
                 CLIENT_SUBNET | NSID => return None,
                 _ => {} // "Any OPTION-CODE values not understood MUST be ignored" (RFC 6891 6.1.2)
             }
             options = after;
         }
-        Some(opt)
+        Some(())
     }
 
-    fn octets(&self) -> usize {
-        OPT_OCTETS + self.subnet.map_or(0, |subnet| subnet.octets)
+    fn opt_octets(&self) -> usize {
+        match self.opt {
+            Some(_) => OPT_OCTETS + self.subnet.map_or(0, |subnet| subnet.octets),
+            None => 0,
+        }
+    }
+}
+
+impl Subnet {
+    /// Reads the data of the option that is here in its packet.
+    #[inline(always)]
+    fn read(data: &[u8], at: usize) -> Option<Subnet> {
+        let octets = 4 + data.len();
+        // By far the most are /24s; anything else has time.
+        if let &[0, 1, 24, 0, a, b, c] = data {
+            return Some(Subnet { at, octets, source_bits: 24, address: IpAddr::V4([a, b, c, 0].into()) });
+        }
+        let prefix = ClientSubnet::parse(data).ok()??.prefix;
+        Some(Subnet { at, octets, source_bits: prefix.len(), address: prefix.address() })
     }
 }
 
 /// What a question comes to.
-struct Reply<'s> {
+pub struct Reply<'s> {
     /// Two runs of records, as they are kept.
     records: &'s [u8],
     more: &'s [u8],
@@ -155,6 +169,13 @@ struct Reply<'s> {
     served: Option<(ServiceId, Choice)>,
 }
 
+/// What a name has of a type.
+enum Data<'s> {
+    Reply(Reply<'s>),
+    /// No record.
+    Nothing,
+}
+
 /// What is still open in records.
 enum Open<'s> {
     Nothing,
@@ -166,63 +187,74 @@ enum Open<'s> {
 }
 
 /// From a question to its reply.
-struct Way<'a> {
-    snapshot: &'a Snapshot,
-    asked: &'a Asked,
-    name: &'a LowerName,
-    packet: &'a [u8],
-    client: Client,
+pub struct Way<'a> {
+    pub snapshot: &'a Snapshot,
+    pub asked: &'a Asked,
+    /// Of the question.
+    pub name: &'a LowerName,
+    pub packet: &'a [u8],
+    pub client: Client,
 }
 
 impl<'a> Way<'a> {
-    #[inline]
-    fn at_name(&self, spot: &Spot<'a>) -> Option<Reply<'a>> {
-        if spot.flags().has(Flags::CUT) { self.template(spot, Rcode::NoError, false) } else { self.data(spot, true) }
-    }
-
-    /// The name is not there, and this is its closest encloser.
-    #[inline]
-    fn below(&self, encloser: &Spot<'a>) -> Option<Reply<'a>> {
-        if encloser.flags().has(Flags::CUT) {
-            return self.template(encloser, Rcode::NoError, false);
+    /// What to write, of a name that was found so.
+    #[inline(always)]
+    pub fn reply(&self, found: Found<Spot<'a>>) -> Option<Reply<'a>> {
+        let (spot, is_its_name, rcode) = match found {
+            Found::Exact(spot) => (spot, true, Rcode::NoError),
+            Found::Below { encloser, .. } if encloser.flags().has(Flags::CUT) => (encloser, false, Rcode::NoError),
+            Found::Below { encloser, .. } if encloser.flags().has(Flags::DNAME) => return None,
+            Found::Below { encloser, .. } => match self.snapshot.names.ready().wildcard(&encloser) {
+                Some(wildcard) if wildcard.flags().has(Flags::CUT) => return None,
+                Some(wildcard) => (wildcard, false, Rcode::NoError),
+                None => (encloser, false, Rcode::NxDomain),
+            },
+            Found::Outside => return None,
+        };
+        let is_ours = !spot.flags().has(Flags::CUT);
+        if is_ours && rcode == Rcode::NoError {
+            match self.data(&spot, is_its_name)? {
+                Data::Reply(reply) => return Some(reply),
+                Data::Nothing => {}
+            }
         }
-        if encloser.flags().has(Flags::DNAME) {
+        // A referral, NXDOMAIN or NODATA.
+        let template = self.snapshot.names.ready().template(&spot)?;
+        if !self.is_lower() || !template.fits(self.name) {
             return None;
         }
-        match self.snapshot.names.ready().wildcard(encloser) {
-            Some(wildcard) if wildcard.flags().has(Flags::CUT) => None,
-            Some(wildcard) => self.data(&wildcard, false),
-            None => self.template(encloser, Rcode::NxDomain, true),
-        }
+        let reply = Reply::of(&template.octets, template.counts, Open::Pointers(template));
+        Some(Reply { rcode, authoritative: is_ours, ..reply })
     }
 
     /// What a spot has for the question, which is for its name, or else for one that it stands for.
-    #[inline]
-    fn data(&self, spot: &Spot<'a>, is_its_name: bool) -> Option<Reply<'a>> {
+    #[inline(always)]
+    fn data(&self, spot: &Spot<'a>, is_its_name: bool) -> Option<Data<'a>> {
         if spot.flags().has(Flags::ALIAS) {
             return None;
         }
         if let Some(id) = spot.service() {
             let service = self.snapshot.settled.service(id)?;
-            match self.asked.qtype {
-                RecordType::A | RecordType::AAAA => return self.service(id, service),
-                RecordType::HTTPS if service.https => return self.service(id, service),
-                _ if service.hosts => return None,
-                _ => {}
+            if service.hosts {
+                return None;
+            }
+            let is_https = self.asked.qtype == RecordType::HTTPS && service.https;
+            if is_https || matches!(self.asked.qtype, RecordType::A | RecordType::AAAA) {
+                return self.service(id, service).map(Data::Reply);
             }
         }
         match spot.answer(self.asked.qtype) {
             ready::Found::Ready(answer) if !answer.is_spelled || (is_its_name && self.is_lower()) => {
                 let counts = [answer.answers, 0, answer.additional];
-                Some(Reply::of(answer.octets, counts, Open::Nothing))
+                Some(Data::Reply(Reply::of(answer.octets, counts, Open::Nothing)))
             }
-            ready::Found::Nothing => self.template(spot, Rcode::NoError, true),
+            ready::Found::Nothing => Some(Data::Nothing),
             _ => None,
         }
     }
 
     /// The records of the one endpoint that this client gets of a service.
-    #[inline]
+    #[inline(always)]
     fn service(&self, id: ServiceId, service: &SettledService) -> Option<Reply<'a>> {
         let (view, endpoints) = (self.snapshot.view(), &self.snapshot.endpoints);
         let seen = self.seen(service.ecs);
@@ -254,29 +286,15 @@ impl<'a> Way<'a> {
         Some(reply)
     }
 
-    #[inline]
-    fn template(&self, spot: &Spot<'a>, rcode: Rcode, authoritative: bool) -> Option<Reply<'a>> {
-        let template = self.snapshot.names.ready().template(spot)?;
-        if !self.is_lower() || !template.fits(self.name) {
-            return None;
-        }
-        let reply = Reply::of(&template.octets, template.counts, Open::Pointers(template));
-        Some(Reply { rcode, authoritative, ..reply })
-    }
-
     /// Whom the answer is for: the network that the query tells, where it tells one and it is believed.
     #[inline]
     fn seen(&self, ecs: bool) -> Seen {
-        match self.subnet() {
+        match self.asked.subnet {
             // "A SOURCE PREFIX-LENGTH of 0 means that the client does not want its network used"
             // (RFC 7871 section 7.1.2).
-            Some(subnet) if ecs && subnet.network.prefix.len() > 0 => Seen::Subnet(subnet.network.prefix.address()),
+            Some(subnet) if ecs && subnet.source_bits > 0 => Seen::Subnet(subnet.address),
             _ => Seen::Source(self.client.address),
         }
-    }
-
-    fn subnet(&self) -> Option<Subnet> {
-        self.asked.opt.and_then(|opt| opt.subnet)
     }
 
     /// Whether the question is spelled as names are kept.
@@ -298,13 +316,13 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Header, question, records, OPT. `None` where they do not fit.
+    /// Writes header, question, records, OPT, and gives the length. `None` where they do not fit.
     #[inline]
-    fn write(&self, reply: &Reply<'_>, out: &mut [u8]) -> Option<usize> {
+    pub fn write(&self, reply: &Reply<'_>, out: &mut [u8]) -> Option<usize> {
         let opt = self.asked.opt.as_ref();
         let question_end = self.asked.question_end;
         let octets = reply.records.len() + reply.more.len();
-        let end = question_end + octets + opt.map_or(0, Opt::octets);
+        let end = question_end + octets + self.asked.opt_octets();
         if end > limit(self.client, opt.map(|opt| opt.udp_payload)) {
             return None;
         }
@@ -313,7 +331,7 @@ impl<'a> Way<'a> {
         let (records, opt_place) = rest.split_at_mut_checked(octets)?;
         reply.write(records, self.name.as_wire().len());
         if let Some(opt) = opt {
-            opt.write(self.packet, reply.scope, opt_place);
+            self.write_opt(opt, reply.scope, opt_place);
         }
         let head = question.first_chunk_mut::<HEADER_OCTETS>()?;
         let [answers, authority, additional] = reply.counts;
@@ -324,11 +342,26 @@ impl<'a> Way<'a> {
         head[4..].copy_from_slice(&[0, 1, a0, a1, n0, n1, d0, d1]);
         Some(end)
     }
+
+    /// Writes the response's OPT record: the query's option comes back with the scope.
+    #[inline]
+    fn write_opt(&self, opt: &Opt, scope: u8, place: &mut [u8]) {
+        let Some((head, option)) = place.split_first_chunk_mut::<OPT_OCTETS>() else { return };
+        let [u0, u1] = UDP_PAYLOAD.to_be_bytes();
+        let [l0, l1] = (option.len() as u16).to_be_bytes();
+        *head = [0, 0, OPT, u0, u1, 0, 0, u8::from(opt.dnssec_ok) << 7, 0, l0, l1];
+        let Some(subnet) = self.asked.subnet else { return };
+        if let Some(asked) = self.packet.get(subnet.at..subnet.at + option.len()) {
+            option.copy_from_slice(asked);
+        }
+        let bits = if subnet.address.is_ipv4() { 32 } else { 128 };
+        put(option, SCOPE_AT, [scope.min(bits)]);
+    }
 }
 
 impl<'s> Reply<'s> {
     /// An answer, the same for everybody.
-    #[inline]
+    #[inline(always)]
     fn of(records: &'s [u8], counts: [u16; 3], open: Open<'s>) -> Reply<'s> {
         Reply { records, more: &[], counts, open, rcode: Rcode::NoError, authoritative: true, scope: 0, served: None }
     }
@@ -365,24 +398,5 @@ impl<'s> Reply<'s> {
 fn put<const N: usize>(record: &mut [u8], at: usize, octets: [u8; N]) {
     if let Some(place) = record.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = octets;
-    }
-}
-
-impl Opt {
-    /// Writes the response's record: the query's option comes back with the scope.
-    #[inline]
-    fn write(&self, packet: &[u8], scope: u8, place: &mut [u8]) {
-        let Some((head, option)) = place.split_first_chunk_mut::<OPT_OCTETS>() else { return };
-        let [u0, u1] = UDP_PAYLOAD.to_be_bytes();
-        let [l0, l1] = (option.len() as u16).to_be_bytes();
-        *head = [0, 0, OPT, u0, u1, 0, 0, u8::from(self.dnssec_ok) << 7, 0, l0, l1];
-        let Some(subnet) = self.subnet else { return };
-        if let Some(asked) = packet.get(subnet.at..subnet.at + option.len()) {
-            option.copy_from_slice(asked);
-        }
-        if let Some(place) = option.get_mut(7) {
-            let bits = if matches!(subnet.network.prefix.address(), IpAddr::V4(_)) { 32 } else { 128 };
-            *place = scope.min(bits);
-        }
     }
 }

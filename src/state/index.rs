@@ -54,9 +54,12 @@ impl LowerName {
     /// is none: then this is no name any more.
     #[inline]
     pub fn read(&mut self, wire: &[u8]) -> Option<usize> {
+        // With its root label a name is within 255 octets (RFC 1035 section 2.3.4): whatever is longer
+        // does not end here.
+        let within = wire.get(..MAX_NAME_OCTETS).unwrap_or(wire);
         let (mut at, mut labels) = (0, 0);
         loop {
-            let len = usize::from(*wire.get(at)?);
+            let len = usize::from(*within.get(at)?);
             if len == 0 {
                 break;
             }
@@ -66,9 +69,6 @@ impl LowerName {
             *self.starts.get_mut(labels)? = at as u8;
             labels += 1;
             at += 1 + len;
-            if at >= MAX_NAME_OCTETS {
-                return None;
-            }
         }
         self.copy_in_lower_case(wire, at + 1)?;
         (self.len, self.labels) = (at as u8 + 1, labels as u8);
@@ -141,7 +141,8 @@ impl LowerName {
     /// Eight octets.
     #[inline]
     fn word(&self, at: usize) -> u64 {
-        self.octets.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word))
+        let at = at & 0xff; // as is every octet of a name; so the compiler sees that eight are there
+        self.octets[at..at + 8].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
     }
 }
 

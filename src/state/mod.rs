@@ -11,11 +11,13 @@
 //! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`switches`]: which stages operators switched services to
 //! - [`publisher`]: the single writer
+//! - [`followers`]: who has to know of a swap when it happens
 //! - [`planning`]: when it plans ahead, and from what
 
 pub mod calm;
 pub mod encode;
 pub mod endpoints;
+pub mod followers;
 mod huge_pages;
 pub mod index;
 pub mod names;

@@ -106,6 +106,17 @@ impl NameTable {
         &self.nodes[id.0 as usize] // ids come from this table alone
     }
 
+    /// Every name in lower-cased wire form with its node, in the order they were made in.
+    pub fn iter(&self) -> impl Iterator<Item = (Box<[u8]>, NodeId)> {
+        let found = |node: &Node| match self.find(&LowerName::of(&node.name)) {
+            Found::Exact(id) => Some((node.name.to_lowercase().as_wire().into(), id)),
+            _ => None,
+        };
+        // The parent's half of a delegation has the name of another node, which is the one that is found.
+        let is_itself = move |(index, node): (usize, &Node)| found(node).filter(|(_, id)| id.0 as usize == index);
+        self.nodes.iter().enumerate().filter_map(is_itself)
+    }
+
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.nodes.len()

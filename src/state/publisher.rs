@@ -26,6 +26,7 @@ use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, Reg
 
 use super::calm::{self, Calm};
 use super::endpoints::EndpointRecords;
+use super::followers::Followers;
 use super::planning::Planning;
 use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
@@ -59,6 +60,7 @@ pub struct LoadNews {
 /// The state behind the snapshots.
 pub struct Publisher {
     shared: Shared,
+    followers: Arc<Followers>,
     model: Arc<Model>,
     names: Arc<NameTable>,
     endpoints: Arc<EndpointRecords>,
@@ -150,6 +152,7 @@ impl Publisher {
             measured: first.measured.clone(),
             nsid: first.nsid.clone(),
             shared: Arc::new(ArcSwap::from_pointee(first)),
+            followers: Arc::default(),
             names,
             endpoints,
             seed,
@@ -170,6 +173,11 @@ impl Publisher {
     /// The pointer this publisher swaps.
     pub fn shared(&self) -> Shared {
         self.shared.clone()
+    }
+
+    /// Who is told of every swap.
+    pub fn followers(&self) -> Arc<Followers> {
+        self.followers.clone()
     }
 
     /// Takes a new model and atlas, whole. What is known of regions and endpoints that are still
@@ -425,7 +433,7 @@ impl Publisher {
         let handouts = handouts(&self.model, &states, self.seed);
         let view = View { model: &self.model, atlas: &self.atlas, handouts: &handouts, plan: &plan };
         let settled = Settled::of(&view);
-        self.shared.store(Arc::new(Snapshot {
+        let next = Arc::new(Snapshot {
             generation: before.generation + 1,
             reloads: self.reloads,
             model: self.model.clone(),
@@ -442,7 +450,8 @@ impl Publisher {
             planning: self.planning.basis().cloned(),
             made_at: now,
             made_at_wall,
-        }));
+        });
+        self.followers.tell(next.generation, || self.shared.store(next.clone()));
     }
 
     fn stale_at(&self, id: RegionId) -> Option<Instant> {

@@ -53,6 +53,23 @@ impl Classes {
         (self.examples.get(class as usize).copied().unwrap_or(PlaceId::UNKNOWN), scope)
     }
 
+    /// Every range of IPv4 addresses by where it begins, ascending from 0, with its class, below
+    /// [`Classes::len`].
+    pub fn for_each_v4(&self, visit: impl FnMut(u32, u32)) {
+        self.groups.for_each_v4(visit);
+    }
+
+    /// The same of IPv6 addresses by their upper 64 bits; `None` for a /64 of several classes, and for the one of
+    /// IPv4-mapped addresses.
+    pub fn for_each_v6(&self, visit: impl FnMut(u64, Option<u32>)) {
+        self.groups.for_each_v6(visit);
+    }
+
+    /// A place that is answered as all of a class are; the unknown one for a class there is not.
+    pub fn example(&self, class: usize) -> PlaceId {
+        self.examples.get(class).copied().unwrap_or(PlaceId::UNKNOWN)
+    }
+
     /// At least 1.
     pub fn len(&self) -> usize {
         self.examples.len()

@@ -38,13 +38,16 @@ fn asked_by(policies: &PolicyTree) -> Detail {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Instant;
 
     use super::super::testing::{World, at};
     use super::*;
-    use crate::model::{GeoRules, GroupId, Rule};
+    use crate::atlas::build::{COLUMNS, build_mmdb};
+    use crate::atlas::{Atlas, Database};
+    use crate::model::{Continent, GeoRules, GroupId, Rule};
 
     fn geo(places: &[GeoPlace]) -> Policy {
-        let rules: BTreeMap<_, _> = places.iter().map(|place| (place.clone(), vec![0])).collect();
+        let rules: BTreeMap<_, _> = places.iter().cloned().zip([vec![1], vec![0, 1], vec![1, 0]]).collect();
         Policy::Geo(GeoRules { rules, default: vec![0] })
     }
 
@@ -72,6 +75,51 @@ mod tests {
         assert_eq!(detail(geo(&[washington(), GeoPlace::Asn(64500)]), &[]), both);
         for policy in [Policy::Score, Policy::Nearest, Policy::Latency] {
             assert_eq!(detail(policy, &[kr()]), Detail::ALL);
+        }
+    }
+
+    /// Networks all over IPv4, one after the other at random places.
+    fn clients() -> Database {
+        let rng = &mut fastrand::Rng::with_seed(11);
+        let mut csv = COLUMNS.join(",");
+        for network in 1..200 {
+            let (country, subdivision) = [("US", ["WA", "NY"]), ("DE", ["BE", ""]), ("KR", ["11", ""])][rng.usize(..3)];
+            let (subdivision, city) = (subdivision[rng.usize(..2)], ["A", "B", ""][rng.usize(..3)]);
+            let (latitude, asn) = (rng.i32(-80..80), 64_500 + rng.u32(..2));
+            csv += &format!("\n{network}.0.0.0/8,,{country},{subdivision},{city},{latitude},10,{asn}");
+        }
+        Database { path: "test.mmdb".into(), bytes: build_mmdb(&csv, 1).expect("a database") }
+    }
+
+    #[test]
+    fn whatever_the_policy_asks_for_less_detail_decides_the_same() {
+        let country = |code: &str| GeoPlace::Country(code.parse().expect("a country"));
+        let washington = GeoPlace::Subdivision("US".parse().expect("a country"), "WA".into());
+        let database = [clients()];
+        for policy in [
+            Policy::Failover,
+            Policy::Nearest,
+            Policy::Score,
+            geo(&[country("US")]),
+            geo(&[country("US"), washington.clone()]),
+            geo(&[washington, country("DE"), GeoPlace::Asn(64_501)]),
+            geo(&[GeoPlace::Continent(Continent::Asia), GeoPlace::Network("8.0.0.0/7".parse().expect("a network"))]),
+        ] {
+            let regions = [("a", at(0.0, 0.0)), ("b", at(40.0, 10.0)), ("c", at(-40.0, 10.0))];
+            let world = |detail: &dyn Fn(&Model) -> Detail| {
+                let mut world = World::new(policy.clone(), &regions);
+                let atlas = Atlas::build_for(detail(&world.model), &database, &[]).expect("an atlas");
+                world.atlas = atlas.refined(&world.model.named_networks());
+                world
+            };
+            let (whole, needed) = (world(&|_| Detail::ALL), world(&detail_of));
+            let now = Instant::now();
+            let (by_all, by_need) = (whole.plan(now), needed.plan(now));
+            for first in 0..=255 {
+                let address = format!("{first}.1.2.3");
+                assert_eq!(by_need.by_ecs(&address), by_all.by_ecs(&address), "{address} by {policy:?}");
+            }
+            assert!(needed.atlas.place_count() <= whole.atlas.place_count());
         }
     }
 }

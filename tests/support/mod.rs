@@ -7,6 +7,7 @@
 //! - [`questions`]: packets without end about a model, from a seed
 //! - [`exchange`]: many packets at once over one socket, and what ought to come back
 //! - [`packets`]: packets of every kind over a configuration of every kind
+//! - [`frames`]: UDP packets as they come from cards
 //! - [`tools`]: programs that may or may not be installed, started and ended by their id
 //! - [`link`], [`raw`]: two machines with a cable between them, and frames put together by hand
 
@@ -14,6 +15,7 @@
 
 pub mod dns;
 pub mod exchange;
+pub mod frames;
 pub mod link;
 pub mod packets;
 pub mod questions;

@@ -35,13 +35,14 @@ pub fn read(value: Value<'_>) -> Option<Vec<XdpInterface>> {
 fn interface(table: &Table<'_>) -> Option<(XdpInterface, Span)> {
     let name = table.require("interface", "interface = \"eth0\"");
     let queues = table.or("queues", Queues::All, queues);
+    let kernel_answers = table.or("kernel_answers", false, |value| value.boolean());
     let name = name?;
     let span = name.span();
     let name = name.text("the name of an interface such as \"eth0\"", |text| match text.len() {
         1..=15 if !text.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) => Ok(text.to_owned()),
         _ => Err("an interface's name has 1 to 15 octets, none of them a space or a slash"),
     })?;
-    Some((XdpInterface { name, queues }, span))
+    Some((XdpInterface { name, queues, kernel_answers }, span))
 }
 
 /// `"all"`, a number, or an array of numbers.
@@ -92,6 +93,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_answered_in_the_kernel_unless_asked_for() {
+        let (interfaces, mistakes) =
+            read_text(r#"xdp = [{ interface = "eth0" }, { interface = "eth1", kernel_answers = true }]"#);
+        assert_eq!(mistakes, "");
+        let answers: Vec<_> = interfaces.into_iter().map(|interface| interface.kernel_answers).collect();
+        assert_eq!(answers, [false, true]);
+    }
+
+    #[test]
     fn every_mistake_is_told_at_once() {
         let (_, mistakes) = read_text(
             r#"xdp = [
@@ -101,6 +111,8 @@ mod tests {
                 { interface = "eth2", queues = [] },
                 { interface = "eth3", queues = [0, 256, 0] },
                 { interface = "eth3" },
+                { interface = "eth4", kernel_answers = "yes" },
+                { interface = "eth5", kernel_answer = true },
             ]"#,
         );
         for told in [
@@ -112,6 +124,8 @@ mod tests {
             "found the integer 256, expected a whole number from 0 to 255",
             "`queues` names 0 twice",
             "the interface \"eth3\" is there twice",
+            "true or false",
+            "did you mean `kernel_answers`?",
         ] {
             assert!(mistakes.contains(told), "{told} is missing in:\n{mistakes}");
         }

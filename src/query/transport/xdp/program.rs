@@ -12,11 +12,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya::maps::{Array, HashMap, Map, XskMap};
-use aya::programs::Xdp;
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 /// The object with the program `steer`, which hands queries to AF_XDP sockets.
 pub const STEER: &[u8] = aya::include_bytes_aligned!("bpf/steer.bpf.o");
+
+/// The object with the program `answer`, which answers plain questions by itself and hands the others on
+/// as `steer` does.
+pub const ANSWER: &[u8] = aya::include_bytes_aligned!("bpf/answer.bpf.o");
 
 /// A verified program, not yet attached anywhere, and the maps of its object.
 pub struct Program {
@@ -54,8 +58,8 @@ impl Program {
     /// Fails without CAP_BPF and CAP_NET_ADMIN.
     pub fn load(object: &[u8], name: &'static str) -> Result<Program, ProgramError> {
         // No types of the running kernel are needed: packets look alike everywhere.
-        let mut object = EbpfLoader::new().btf(None).load(object).map_err(|error| load_error(error))?;
-        xdp(&mut object, name)?.load().map_err(|error| load_error(error))?;
+        let mut object = EbpfLoader::new().btf(None).load(object).map_err(load_error)?;
+        xdp(&mut object, name)?.load().map_err(load_error)?;
         Ok(Program { object, name, answered: BTreeSet::new() })
     }
 
@@ -72,6 +76,23 @@ impl Program {
     /// A map of the object by its name in the source.
     pub fn map_mut(&mut self, name: &str) -> Option<&mut Map> {
         self.object.map_mut(name)
+    }
+
+    /// Takes a map of the object, which the program goes on to use.
+    pub fn take_map(&mut self, name: &'static str) -> Result<Map, ProgramError> {
+        self.object.take_map(name).ok_or_else(|| map_error(name, "the object has none"))
+    }
+
+    /// Runs the program on a packet that came from nowhere: for tests. Gives its verdict, and in `out` the
+    /// packet as the program left it, with its length.
+    pub fn run(&self, packet: &[u8], out: &mut [u8]) -> Result<(u32, usize), ProgramError> {
+        let program: &Xdp = match self.object.program(self.name).map(TryInto::try_into) {
+            Some(Ok(program)) => program,
+            _ => return Err(load_error("the object has no such program")),
+        };
+        let options = TestRunOptions { data_in: Some(packet), data_out: Some(out), ..TestRunOptions::new() };
+        let result = program.test_run(options).map_err(load_error)?;
+        Ok((result.return_value, result.data_size_out as usize))
     }
 
     /// Gives queries that come in over `queue` to `socket`, bound to that queue.
@@ -120,7 +141,7 @@ fn load_error(error: impl Into<Box<dyn Error>>) -> ProgramError {
     ProgramError::Load(chain(&*error.into()))
 }
 
-fn map_error(name: &'static str, error: impl Into<Box<dyn Error>>) -> ProgramError {
+pub(super) fn map_error(name: &'static str, error: impl Into<Box<dyn Error>>) -> ProgramError {
     ProgramError::Map(name, chain(&*error.into()))
 }
 

@@ -21,7 +21,8 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::interface::{Addresses, Interface};
-use super::program::{Link, Mode, Program, ProgramError, STEER};
+use super::kernel_maps::{Images, KernelMaps};
+use super::program::{ANSWER, Link, Mode, Program, ProgramError, STEER};
 use super::socket::{Copying, Losses, XdpSocket, losses};
 use super::worker::Worker;
 use crate::model::xdp::{Queues, XdpInterface};
@@ -36,6 +37,13 @@ const REFRESH: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct XdpServer {
     interfaces: Vec<Attached>,
+    kernel: Option<Kernel>,
+}
+
+/// Programs that answer plain questions themselves, and room for what they answer from.
+pub struct Kernel {
+    pub programs: Vec<KernelMaps>,
+    pub images: Images,
 }
 
 /// An interface, our program on it, and a socket per queue.
@@ -45,6 +53,7 @@ struct Attached {
     program: Program,
     link: Link,
     sockets: Sockets,
+    kernel: Option<KernelMaps>,
 }
 
 /// Queue, its socket, and the packets received over it.
@@ -60,7 +69,7 @@ impl XdpServer {
         let mut server = XdpServer::default();
         for wanted in interfaces {
             match Attached::new(wanted, listen) {
-                Ok(attached) => server.interfaces.push(attached),
+                Ok(attached) => server.add(attached),
                 Err(error) => {
                     warn!(interface = wanted.name, "answering through sockets alone on this interface: {error}");
                 }
@@ -69,16 +78,40 @@ impl XdpServer {
         server
     }
 
-    /// Starts to answer: from here on queries come to these threads. Fails where a thread cannot be started.
-    pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet) -> io::Result<Running> {
+    fn add(&mut self, mut attached: Attached) {
+        let Some(maps) = attached.kernel.take() else { return self.interfaces.push(attached) };
+        if self.kernel.is_none() {
+            match Images::with_room() {
+                Ok(images) => self.kernel = Some(Kernel { programs: Vec::new(), images }),
+                Err(error) => warn!("no answers in the kernel, for want of memory it shares: {error}"),
+            }
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.programs.push(maps);
+        }
+        self.interfaces.push(attached);
+    }
+
+    /// What is to be answered in the kernel itself, if anything: to be taken once.
+    pub fn take_kernel(&mut self) -> Option<Kernel> {
+        self.kernel.take()
+    }
+
+    /// Starts to answer: from here on queries come to these threads. The nth thread of an interface runs on the
+    /// nth of `cpus` alone, beginning again after the last; with none, wherever the system puts it.
+    ///
+    /// Fails where a thread cannot be started.
+    pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet, cpus: &[usize]) -> io::Result<Running> {
         let mut running = Running { stop: Arc::new(AtomicBool::new(false)), links: Vec::new(), threads: Vec::new() };
         let mut watched = Vec::new();
-        for Attached { interface, listen, program, link, sockets } in self.interfaces {
+        for Attached { interface, listen, program, link, sockets, .. } in self.interfaces {
             running.links.push(link);
+            let mut cpus = cpus.iter().copied().cycle();
             for (queue, socket, received) in sockets {
                 let worker = Worker {
                     socket,
                     received,
+                    cpu: cpus.next(),
                     mtu: interface.mtu,
                     responder: responder.clone(),
                     counters: counters.register(),
@@ -180,7 +213,7 @@ impl Attached {
         let name = &wanted.name;
         let interface = Interface::find(name).map_err(SetupError::Interface)?;
         let queues = queues(&wanted.queues, interface.queues)?;
-        let mut program = Program::load(STEER, "steer")?;
+        let (mut program, answers) = load(wanted)?;
         let addresses = Addresses::now().map_err(SetupError::Addresses)?;
         program.set_hardware_address(addresses.hardware(name).ok_or(SetupError::NotEthernet)?)?;
         let (mode, link) = attach(&mut program, &interface)?;
@@ -190,8 +223,24 @@ impl Attached {
         }
         info!(interface = name, ?mode, ?copying, queues = queues.len(), "UDP queries pass the kernel's stack by");
         hint(name, mode);
-        Ok(Attached { interface, listen: listen.to_vec(), program, link, sockets })
+        let kernel = if answers { Some(KernelMaps::of(&mut program, mode)?) } else { None };
+        if answers {
+            info!(interface = name, "plain questions are answered in the kernel");
+        }
+        Ok(Attached { interface, listen: listen.to_vec(), program, link, sockets, kernel })
     }
+}
+
+/// The program that answers by itself, if that is wanted and the kernel takes it; else the one that does not.
+/// Says which.
+fn load(wanted: &XdpInterface) -> Result<(Program, bool), ProgramError> {
+    if wanted.kernel_answers {
+        match Program::load(ANSWER, "answer") {
+            Ok(program) => return Ok((program, true)),
+            Err(error) => warn!(interface = wanted.name, "no answers in the kernel, but by our threads: {error}"),
+        }
+    }
+    Ok((Program::load(STEER, "steer")?, false))
 }
 
 /// In the driver if it can, else in the kernel's stack.

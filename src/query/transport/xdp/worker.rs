@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::headers::{self, Flaw};
 use super::socket::{Packet, XdpSocket};
 use crate::query::counters::{Counters, DropReason, Event};
-use crate::query::transport::{Client, Complaint, MAX_UDP_RESPONSE, Responder, Transport};
+use crate::query::transport::{Client, Complaint, MAX_UDP_RESPONSE, Responder, Transport, pin_this_thread};
 
 /// Packets answered before they are sent: few enough to stay in the first-level cache with what they
 /// are answered from, many enough that the system call between batches does not show.
@@ -30,6 +30,8 @@ pub(super) struct Worker<R> {
     pub(super) socket: XdpSocket,
     /// Packets received, which only this thread counts.
     pub(super) received: Arc<AtomicU64>,
+    /// Where the thread runs; `None`: anywhere.
+    pub(super) cpu: Option<usize>,
     /// Octets that an IP packet may have on this interface.
     pub(super) mtu: usize,
     pub(super) responder: Arc<R>,
@@ -40,6 +42,9 @@ pub(super) struct Worker<R> {
 
 impl<R: Responder> Worker<R> {
     pub(super) fn run(mut self) {
+        if let Some(cpu) = self.cpu {
+            pin_this_thread(cpu);
+        }
         while !self.stop.load(Ordering::Relaxed) {
             // The packet at which a panic happened is lost; nothing else is touched.
             if panic::catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {

@@ -61,6 +61,9 @@ struct packet {
     struct iphdr *ip4;   // this
     struct ipv6hdr *ip6; // or that; the other is null
     struct udphdr *udp;  // with the length it says within the packet
+    // The same as numbers, which the verifier can follow where it cannot compare pointers with null.
+    __u32 is_ip6;
+    __u32 is_tagged;
 };
 
 static __always_inline int is_vlan(__be16 protocol) {
@@ -122,6 +125,7 @@ static __always_inline int read_ip6(struct packet *packet, void *at, struct serv
     __builtin_memcpy(key->address, &ip->daddr, sizeof key->address);
     key->family = bpf_htons(6);
     packet->ip6 = ip;
+    packet->is_ip6 = 1;
     packet->udp = udp;
     return 1;
 }
@@ -139,6 +143,7 @@ static __always_inline int read_query(struct xdp_md *ctx, struct packet *packet)
     __be16 protocol = packet->ethernet->h_proto;
     void *at = vlan;
     if (is_vlan(protocol)) {
+        packet->is_tagged = 1;
         protocol = vlan->protocol;
         at = vlan + 1;
     }

@@ -1,0 +1,220 @@
+//! Keeps the program that answers by itself in step with the snapshots, and brings what it counted to
+//! the counters.
+//!
+//! ```text
+//!   Publisher ─▶ before the swap: the images there are answer nothing any more
+//!             └▶ after it: the thread here makes new ones, beside the packet path
+//!   thread ─▶ every 100 ms: counts and samples to the process's own
+//! ```
+//!
+//! Between a swap and the next image everything goes to the sockets, as long as the image takes to
+//! make: no answer is older than the snapshot.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use crate::query::counters::{Counters, Event, QueryTypeGroup};
+use crate::query::demand::SAMPLES_PER_SECOND;
+use crate::query::image::{ClassImage, NameImage, Passed};
+use crate::query::transport::Transport;
+use crate::query::wire::Rcode;
+use crate::state::followers::{Follower, Followers};
+use crate::state::{Shared, Snapshot};
+
+use super::kernel_maps::{Control, Counted, Images, KernelMaps};
+use super::setup::Kernel;
+
+/// How often counts and samples are fetched.
+const FETCH: Duration = Duration::from_millis(100);
+
+/// Answers in the kernel, until this goes.
+#[derive(Debug)]
+pub struct KernelAnswers {
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KernelAnswers {
+    /// Lets programs answer from whatever snapshot is current. `counters`: of the thread this starts.
+    pub fn start(
+        kernel: Kernel,
+        shared: Shared,
+        followers: &Followers,
+        counters: Arc<Counters>,
+    ) -> io::Result<KernelAnswers> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut keeper = Keeper::new(kernel, counters);
+        let controls = keeper.controls();
+        let stop = stopping.clone();
+        let current = shared.clone();
+        let thread = thread::Builder::new().name("kernel answers".into()).spawn(move || {
+            while !stop.load(Ordering::Acquire) {
+                keeper.step(&current);
+                thread::park_timeout(FETCH);
+            }
+            keeper.stop();
+        })?;
+        let woken = thread.thread().clone();
+        followers.add(Arc::new(Invalidator { controls: controls.clone(), woken }));
+        // A publisher that came before has told a later one.
+        let generation = shared.load().generation;
+        controls.iter().for_each(|control| control.set_first_generation(generation));
+        controls.iter().for_each(|control| control.switch(true));
+        Ok(KernelAnswers { stopping, thread: Some(thread) })
+    }
+}
+
+impl Drop for KernelAnswers {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join(); // a panic there has been told by itself
+        }
+    }
+}
+
+/// Told by the publisher.
+struct Invalidator {
+    controls: Vec<Arc<Control>>,
+    woken: Thread,
+}
+
+impl Follower for Invalidator {
+    fn before(&self, generation: u64) {
+        self.controls.iter().for_each(|control| control.set_generation(generation));
+    }
+
+    fn after(&self) {
+        self.woken.unpark();
+    }
+}
+
+/// What the thread does; without a thread in tests.
+pub struct Keeper {
+    programs: Vec<KernelMaps>,
+    counters: Arc<Counters>,
+    images: Images,
+    classes: Option<ClassImage>,
+    /// Class images so far.
+    class_images: u64,
+    generation: Option<u64>,
+    passed: Passed,
+    fetched: Vec<Counted>,
+    fetched_at: Instant,
+    failing: bool,
+}
+
+impl Keeper {
+    pub fn new(kernel: Kernel, counters: Arc<Counters>) -> Keeper {
+        let Kernel { programs, images } = kernel;
+        Keeper {
+            fetched: vec![Counted::default(); programs.len()],
+            programs,
+            counters,
+            images,
+            classes: None,
+            class_images: 0,
+            generation: None,
+            passed: Passed::default(),
+            fetched_at: Instant::now(),
+            failing: false,
+        }
+    }
+
+    pub fn controls(&self) -> Vec<Arc<Control>> {
+        self.programs.iter().map(|program| program.control.clone()).collect()
+    }
+
+    /// Makes images of the current snapshot if there are none, and fetches what was counted if it is time.
+    pub fn step(&mut self, shared: &Shared) {
+        let snapshot = shared.load_full();
+        if self.generation != Some(snapshot.generation) {
+            self.renew(&snapshot);
+        }
+        let elapsed = self.fetched_at.elapsed();
+        if elapsed >= FETCH {
+            self.fetched_at = Instant::now();
+            self.fetch(elapsed);
+        }
+    }
+
+    fn renew(&mut self, snapshot: &Snapshot) {
+        let begin = Instant::now();
+        // Before it is tried: what fails is tried again with the next snapshot, not all the time.
+        self.generation = Some(snapshot.generation);
+        match self.put(snapshot) {
+            Ok(names) => {
+                self.failing = false;
+                debug!(names, generation = snapshot.generation, took = ?begin.elapsed(), "answers in the kernel");
+            }
+            Err(error) if !self.failing => {
+                self.failing = true;
+                warn!("no answers in the kernel until this works: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn put(&mut self, snapshot: &Snapshot) -> io::Result<usize> {
+        let Some(of) = &snapshot.plan.classes else { return Ok(0) };
+        let classes = match self.classes.take().filter(|image| Arc::ptr_eq(&image.of, of)) {
+            Some(image) => image,
+            None => {
+                self.class_images += 1;
+                let image = ClassImage::new(self.class_images, of);
+                self.images.put_classes(&self.programs, &image)?;
+                image
+            }
+        };
+        let names = NameImage::new(snapshot, &classes);
+        self.classes = Some(classes);
+        self.images.put_names(&self.programs, &names)?;
+        self.say_passed(names.passed);
+        Ok(names.names)
+    }
+
+    fn say_passed(&mut self, passed: Passed) {
+        if passed != self.passed && passed != Passed::default() {
+            let Passed { long, beyond } = passed;
+            info!(long, beyond, "names that are not answered in the kernel, but by the sockets as before");
+        }
+        self.passed = passed;
+    }
+
+    /// Brings counts and samples to the counters.
+    pub fn fetch(&mut self, elapsed: Duration) {
+        let Keeper { programs, counters, fetched, .. } = self;
+        for (program, before) in programs.iter_mut().zip(fetched) {
+            program.told.drain(|sample| counters.sampled(&sample));
+            let Ok(now) = program.told.counted() else { continue };
+            count(counters, before, &now);
+            let per_second = now.services.wrapping_sub(before.services) as f64 / elapsed.as_secs_f64().max(0.001);
+            program.control.set_stride((per_second / SAMPLES_PER_SECOND as f64).ceil() as u32);
+            *before = now;
+        }
+    }
+
+    /// Answers nothing any more, and brings the last counts.
+    pub fn stop(&mut self) {
+        self.programs.iter().for_each(|program| program.control.switch(false));
+        self.fetch(FETCH);
+    }
+}
+
+/// The same events that the sockets' threads count.
+fn count(counters: &Counters, before: &Counted, now: &Counted) {
+    let (a, aaaa) = (now.a.wrapping_sub(before.a), now.aaaa.wrapping_sub(before.aaaa));
+    let both = a.wrapping_add(aaaa);
+    counters.add_many(Event::Query(Transport::Udp), both);
+    counters.add_many(Event::QueryType(QueryTypeGroup::A), a);
+    counters.add_many(Event::QueryType(QueryTypeGroup::Aaaa), aaaa);
+    counters.add_many(Event::Ecs, now.subnets.wrapping_sub(before.subnets));
+    counters.add_many(Event::Response(Rcode::NoError as u16), both);
+    counters.lost(now.lost.wrapping_sub(before.lost));
+}
