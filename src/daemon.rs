@@ -123,7 +123,6 @@ impl Daemon {
         let Opened { bound, token, store, publisher, measuring } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let shared = publisher.shared();
-        let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
         let (updates, loads) = mpsc::channel(QUEUE);
@@ -135,7 +134,8 @@ impl Daemon {
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(sources);
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
-        let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
+        let reloader =
+            Reloader::new(source, config.clone(), &shared.load().model, databases, prober, scraper, commands.clone());
         let xdp = bound.xdp.statistics();
         let context = admin::Context {
             shared: shared.clone(),
