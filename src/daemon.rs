@@ -116,8 +116,7 @@ impl Daemon {
         prepared: Prepared,
         privileged: Privileged,
     ) -> Result<Daemon, Vec<String>> {
-        let Prepared { loaded, atlas, databases } = prepared;
-        let Loaded { config, model, diagnostics, .. } = loaded;
+        let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, databases } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
         let Opened { bound, token, store, publisher, measuring } = opened;
@@ -132,8 +131,7 @@ impl Daemon {
         let followers = publisher.followers();
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state));
         let writer = writer.run(Sources { endpoints, loads, commands: said });
-        let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
-        let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
+        let (prober, scraper) = (Prober::new(reports, probe_limits(&config.limits)), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
         let context = admin::Context {
             shared: shared.clone(),
@@ -397,6 +395,10 @@ fn udp_settings(config: &Config) -> UdpSettings {
         busy_poll,
         ..defaults
     }
+}
+
+fn probe_limits(limits: &Limits) -> ProbeLimits {
+    ProbeLimits { concurrency: limits.probes as u32 }
 }
 
 fn tcp_limits(limits: &Limits) -> TcpLimits {
