@@ -1,4 +1,4 @@
-//! What one packet costs, part by part and whole, without sockets: parse, look up, locate, decide,
+//! What one packet costs, part by part and whole, without sockets: parse, look up, locate, pick, respond,
 //! and `answer()` for each kind of reply.
 //!
 //! The snapshot is made as in production: see `support/world.rs`. Each sample asks for 4,096 random clients in turn, once each: more
@@ -18,8 +18,10 @@ use fastrand::Rng;
 use meridian::model::{Name, Prefix};
 use meridian::query::answer;
 use meridian::query::counters::{CounterSet, Counters};
+use meridian::query::shortcut::{Asked, Way};
 use meridian::query::wire::query::{Problem, read};
 use meridian::state::Snapshot;
+use meridian::state::index::LowerName;
 use meridian::steer::decide::{Seen, decide};
 
 #[allow(dead_code)] // the other benchmarks need more of it
@@ -83,8 +85,15 @@ impl World {
 
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
 fn a_parse(bencher: Bencher) {
-    let packet = |client| world::query("www.gslb.example.com", A, Some(client));
-    WORLD.bench(bencher, packet, |packet| {
+    WORLD.bench(bencher, ask_geo, |packet| {
+        let mut name = LowerName::new();
+        black_box(Asked::read(black_box(packet), &mut name).expect("a usual question"));
+    });
+}
+
+#[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
+fn a_parse_whatever_comes(bencher: Bencher) {
+    WORLD.bench(bencher, ask_geo, |packet| {
         let (query, problem) = read(black_box(packet));
         assert!(!matches!(problem, Some(Problem::Malformed)));
         black_box(query.question);
@@ -95,11 +104,11 @@ fn a_parse(bencher: Bencher) {
 fn b_look_up(bencher: Bencher) {
     // Any of 10,000 names, since one alone would be warm.
     let mut rng = Rng::with_seed(8);
-    let names: Vec<Name> = (0..CLIENTS).map(|_| name(&format!("host-{}", rng.u32(1..=10_000)))).collect();
-    let next = Cell::new(0);
+    let names = (0..CLIENTS).map(|_| LowerName::of(&name(&format!("host-{}", rng.u32(1..=10_000)))));
+    let (names, next): (Vec<LowerName>, _) = (names.collect(), Cell::new(0));
     bencher.bench_local(|| {
         let at = next.replace((next.get() + 1) % CLIENTS);
-        black_box(WORLD.snapshot.names.find(black_box(names[at].as_wire())));
+        black_box(WORLD.snapshot.names.find_spot(black_box(&names[at])));
     });
 }
 
@@ -130,8 +139,27 @@ fn d_locate_and_decide(bencher: Bencher) {
     });
 }
 
+/// With locating the client.
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
-fn e_answer_a_service_with_a_subnet(bencher: Bencher) {
+fn d_pick_what_is_settled(bencher: Bencher) {
+    WORLD.bench(bencher, Step::of, |step| {
+        let way = step.way();
+        black_box(way.reply(WORLD.snapshot.names.find_spot(way.name)).expect("a usual question"));
+    });
+}
+
+#[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
+fn e_respond(bencher: Bencher) {
+    let out = std::cell::RefCell::new([0; 1232]);
+    let first = Step::of(WORLD.clients[0]);
+    let reply = first.way().reply(WORLD.snapshot.names.find_spot(&first.name)).expect("a usual question");
+    WORLD.bench(bencher, Step::of, |step| {
+        black_box(step.way().write(black_box(&reply), &mut *out.borrow_mut()));
+    });
+}
+
+#[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
+fn f_answer_a_service_with_a_subnet(bencher: Bencher) {
     WORLD.answers(bencher, "www.gslb.example.com", true);
 }
 
@@ -148,6 +176,30 @@ fn g_answer_nxdomain(bencher: Bencher) {
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
 fn h_answer_a_referral(bencher: Bencher) {
     WORLD.answers(bencher, "host.child.gslb.example.com", false);
+}
+
+/// A usual question, read.
+struct Step {
+    packet: Vec<u8>,
+    name: LowerName,
+    asked: Asked,
+}
+
+impl Step {
+    fn of(client: IpAddr) -> Step {
+        let (packet, mut name) = (ask_geo(client), LowerName::new());
+        let asked = Asked::read(&packet, &mut name).expect("a usual question");
+        Step { packet, name, asked }
+    }
+
+    fn way(&self) -> Way<'_> {
+        let Step { packet, name, asked } = self;
+        Way { snapshot: &WORLD.snapshot, asked, name, packet, client: RESOLVER }
+    }
+}
+
+fn ask_geo(client: IpAddr) -> Vec<u8> {
+    world::query("geo.gslb.example.com", A, Some(client))
 }
 
 fn name(label: &str) -> Name {

@@ -9,17 +9,19 @@
 //!
 //! A point is served twice, as a whole and by its parts. It prints figures as `name value`, then waits:
 //! `answer` runs a round of queries through [`answer`], `udp` a round through sockets, `swap` and
-//! `reload` publish; each prints one line. Alone, as `cargo test --benches` runs it, it tries everything once
+//! `reload` publish; each prints one line. `latency` asks one question after the other through sockets, first
+//! in peace, then while snapshots are made and swapped on the very core that answers. Alone, as `cargo test --benches` runs it, it tries everything once
 //! at its smallest.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::BufRead;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -29,7 +31,7 @@ use meridian::control::reload::{ConfigSource, Prepared, prepare};
 use meridian::model::Model;
 use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::transport::Responder;
-use meridian::query::transport::udp::UdpServer;
+use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{Publisher, Shared, Snapshot};
 use meridian::steer::standing::Override;
@@ -51,7 +53,7 @@ fn everything_once() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("growth-once");
     make(&folder, &Size::read(&["names=10", "zones=2", "services=3", "regions=2", "networks=500"]));
     for queries in ["names", "services"] {
-        obey(&folder, queries, &b"answer 100\nudp 100\nswap\nreload\n"[..]);
+        obey(&folder, queries, &b"answer 100\nudp 100\nlatency 100\nswap\nreload\n"[..]);
     }
 }
 
@@ -169,6 +171,7 @@ fn obey(folder: &Path, queries: &str, orders: impl BufRead) {
         match order {
             "answer" => say("answer_ns", point.answer(count)),
             "udp" => say("udp_ns", point.udp(count)),
+            "latency" => point.latency(count),
             "swap" => say("swap_ms", point.swap()),
             "reload" => say("reload_ms", point.reload()),
             _ => panic!("no such order: {order}"),
@@ -221,9 +224,7 @@ impl Point {
     /// under way at once as keep it busy.
     fn udp(&mut self, count: u32) -> f64 {
         const UNDER_WAY: u32 = 200;
-        let server = UdpServer::bind(&["127.0.0.1:0".parse().expect("an address")], NonZeroUsize::MIN).expect("bind");
-        let to = server.local_addrs()[0];
-        let running = server.start(&Arc::new(FromShared(self.shared.clone())), &self.counters).expect("a thread");
+        let (running, to) = self.serve();
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(to).expect("connected");
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
@@ -247,12 +248,46 @@ impl Point {
         spent as f64 / f64::from(received)
     }
 
+    /// One thread that answers over UDP, and where.
+    fn serve(&self) -> (udp::Running, SocketAddr) {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let server = UdpServer::bind(&[any], &UdpSettings::new(NonZeroUsize::MIN)).expect("bind");
+        let to = server.local_addrs()[0];
+        let responder = Arc::new(FromShared(self.shared.clone()));
+        (server.start(&responder, &self.counters).expect("a thread"), to)
+    }
+
+    /// Says how long questions wait for their answers, asked one by one over UDP of a thread that has a core
+    /// to itself; then while that core makes one snapshot after the other.
+    fn latency(&mut self, count: u32) {
+        const CORE: usize = 0;
+        let (running, to) = self.serve();
+        let thread = udp_thread().file_name().and_then(|id| id.to_str()?.parse().ok()).expect("its number");
+        pin(thread, CORE);
+        pin(0, CORE + 1);
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect(to).expect("connected");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        ask_one_by_one("calm", &socket, &mut self.questions, count);
+        let publishing = AtomicBool::new(true);
+        let (publisher, swaps) = (&mut self.publisher, &mut self.swaps);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pin(0, CORE);
+                while publishing.load(Ordering::Relaxed) {
+                    swap(publisher, swaps);
+                }
+            });
+            ask_one_by_one("publishing", &socket, &mut self.questions, count);
+            publishing.store(false, Ordering::Relaxed);
+        });
+        running.stop();
+    }
+
     /// Milliseconds from a region's news to the next snapshot in place.
     fn swap(&mut self) -> f64 {
-        self.swaps += 1;
-        self.publisher.say("r0@z00000.growth.test", if self.swaps % 2 == 1 { Override::Down } else { Override::Auto });
         let now = Instant::now();
-        self.publisher.publish(now);
+        swap(&mut self.publisher, &mut self.swaps);
         ms(now)
     }
 
@@ -263,6 +298,38 @@ impl Point {
         self.publisher.reload(model, atlas, "", 0);
         self.publisher.publish(now);
         ms(now)
+    }
+}
+
+fn swap(publisher: &mut Publisher, swaps: &mut u32) {
+    *swaps += 1;
+    publisher.say("r0@z00000.growth.test", if *swaps % 2 == 1 { Override::Down } else { Override::Auto });
+    publisher.publish(Instant::now());
+}
+
+fn ask_one_by_one(when: &str, socket: &UdpSocket, questions: &mut Questions, count: u32) {
+    let mut reply = [0; 1232];
+    let mut waits: Vec<f64> = (0..count)
+        .map(|_| {
+            let asked = Instant::now();
+            socket.send(questions.next()).expect("sent");
+            socket.recv(&mut reply).expect("a reply");
+            asked.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    waits.sort_by(f64::total_cmp);
+    for (what, part) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)] {
+        say(&format!("{when}_{what}_us"), waits[((waits.len() - 1) as f64 * part) as usize]);
+    }
+}
+
+/// Keeps a thread, 0 for this one, on one core; where there are fewer, it stays where it is.
+fn pin(thread: i32, core: usize) {
+    // SAFETY: an all-zero set is an empty one, and both calls get it whole, with its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set);
     }
 }
 

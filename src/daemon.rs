@@ -81,6 +81,15 @@ struct Threads {
     _tcp: tcp::Running,
 }
 
+/// All that can fail at the start has not; nothing runs yet.
+struct Opened {
+    bound: Bound,
+    token: Option<String>,
+    store: OverrideStore,
+    publisher: Publisher,
+    measuring: Measuring,
+}
+
 /// Sockets bound, nothing answered yet.
 struct Bound {
     xdp: XdpServer,
@@ -109,38 +118,23 @@ impl Daemon {
     ) -> Result<Daemon, Vec<String>> {
         let Prepared { loaded, atlas, databases } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
-        for diagnostic in &diagnostics {
-            warn!("{diagnostic}");
-        }
-        allow_open_files(open_files(&config));
-        let opened = config.clone();
-        let bound = privileged.run(move || Bound::new(&opened)).unwrap_or_else(|error| Err(error.to_string()));
-        let bound = bound.map_err(|error| vec![error])?;
-        let token = admin_token(&config).map_err(|error| vec![error])?;
-        let store = OverrideStore::new(&config.state);
-        let mut publisher = publisher(&config, model.clone(), atlas, &store);
-        let measuring = Measuring::new(&config, &mut publisher).map_err(|error| vec![error])?;
+        diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
+        let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
+        let Opened { bound, token, store, publisher, measuring } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
-        if let Err(error) = store.prove() {
-            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
-        }
-        let shared = publisher.shared();
+        let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
+        let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
         let (updates, loads) = mpsc::channel(QUEUE);
         let (commands, said) = mpsc::channel(QUEUE);
-        let (reloads, requests) = mpsc::channel(1);
-        let (stop, stopping) = watch::channel(false);
+        let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let followers = publisher.followers();
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).run(Sources {
-            endpoints,
-            loads,
-            commands: said,
-        });
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state));
+        let writer = writer.run(Sources { endpoints, loads, commands: said });
         let limits = ProbeLimits { concurrency: config.limits.probes as u32 };
         let (prober, scraper) = (Prober::new(reports, limits), Scraper::new(updates.clone()));
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
-        let xdp = bound.xdp.statistics();
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -153,10 +147,10 @@ impl Daemon {
             measurements: measurements.clone(),
             xdp: xdp.clone(),
         };
-        let mut tasks = vec![spawn_writer(writer)];
+        let writer = spawn_writer(writer);
         first_round(&reloader, &commands).await;
-        tasks.push(tokio::spawn(reloader.run(requests)));
-        tasks.push(tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone())));
+        let demand = tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone()));
+        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand];
         measuring.start(&shared, &commands, &stopping, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
@@ -209,6 +203,22 @@ impl Daemon {
     /// the writer.
     fn into_running(self) -> (Threads, Vec<JoinHandle<()>>) {
         (self.threads, self.tasks)
+    }
+}
+
+impl Opened {
+    fn new(config: &Config, model: Model, atlas: Atlas, privileged: Privileged) -> Result<Opened, String> {
+        allow_open_files(open_files(config));
+        let listening = config.clone();
+        let bound = privileged.run(move || Bound::new(&listening)).unwrap_or_else(|error| Err(error.to_string()))?;
+        let token = admin_token(config)?;
+        let store = OverrideStore::new(&config.state);
+        let mut publisher = publisher(config, model, atlas, &store);
+        let measuring = Measuring::new(config, &mut publisher)?;
+        if let Err(error) = store.prove() {
+            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+        }
+        Ok(Opened { bound, token, store, publisher, measuring })
     }
 }
 

@@ -176,15 +176,19 @@ fn write_shape<A: Address>(length: Option<u128>, place: u32, bytes: &mut Vec<u8>
     if prefix_bits >= LONG {
         bytes.push(prefix_bits);
     }
-    let mut rest = odd >> 1;
-    while factor != 0 {
-        let more = rest > 0x7f;
-        bytes.push(rest as u8 & 0x7f | if more { 0x80 } else { 0 });
-        rest >>= 7;
-        if !more {
-            break;
-        }
+    if factor != 0 {
+        write_odd(odd, bytes);
     }
+}
+
+/// See [`Ranges::odd`].
+fn write_odd(odd: u128, bytes: &mut Vec<u8>) {
+    let mut rest = odd >> 1;
+    while rest > 0x7f {
+        bytes.push(rest as u8 & 0x7f | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
 }
 
 /// The shortest prefix length around `address` that stays inside the range from `start` to before

@@ -516,7 +516,9 @@ mod tests {
             starts.sort_unstable_by_key(|&start| (start >> 96) as u32);
             starts.iter().for_each(|&start| v4.push((start >> 96) as u32, [most, rng.u32(..=most)][rng.usize(..2)]));
             let (table4, table6) = (Table4::new(&v4), Table6::new(&v6));
-            assert_eq!((&table4.steps(|place| place), &table6.steps(|place| place)), (&v4, &v6));
+            let mut ranges = Vec::new();
+            table4.for_each(|start, place| ranges.push((start, place)));
+            assert_eq!(ranges, v4.ranges());
             let (packed4, packed6) = (Packed::new(&v4), Packed::new(&v6));
             let expected = |(place, scope)| Found { place: PlaceId(place), scope };
             for address in v6.ranges().iter().flat_map(|range| [range.0, range.0.wrapping_sub(1)]) {

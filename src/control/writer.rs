@@ -40,6 +40,9 @@ const CALM: Duration = Duration::from_secs(1);
 /// many services and places must not take more than this part of a core.
 const CALM_FACTOR: u32 = 20;
 
+/// When to look again after snapshots that are answered from no more: longer than any batch takes.
+const BURIAL: Duration = Duration::from_millis(20);
+
 /// What operators and the daemon may ask of the writer.
 #[derive(Debug)]
 pub enum Command {
@@ -142,6 +145,10 @@ pub struct Writer {
     calm: Duration,
     /// When what was last published changes by the passing of time alone.
     due: Option<Instant>,
+    /// Snapshots that somebody may still be answering from.
+    retired: Vec<Arc<Snapshot>>,
+    /// When to look after them next.
+    burial: Option<Instant>,
 }
 
 impl Writer {
@@ -150,7 +157,17 @@ impl Writer {
     pub fn new(publisher: Publisher, store: OverrideStore, switch_store: SwitchStore) -> Writer {
         let due = publisher.next_change(publisher.shared().load().made_at);
         let (pending_since, calm) = (None, CALM);
-        let mut writer = Writer { publisher, store, switch_store, switches_lost: true, pending_since, calm, due };
+        let mut writer = Writer {
+            publisher,
+            store,
+            switch_store,
+            switches_lost: true,
+            pending_since,
+            calm,
+            due,
+            retired: Vec::new(),
+            burial: None,
+        };
         if let Err(error) = writer.restore_switches() {
             error!("{error}; services are on the stages that their files say");
         }
@@ -181,6 +198,7 @@ impl Writer {
             Some(report) = endpoints.recv() => self.drain_endpoints(report, endpoints),
             Some(update) = loads.recv() => self.drain_loads(update, loads),
             () = sleep_until(wake) => true,
+            () = sleep_until(self.burial) => return self.bury(),
         };
         if urgent {
             self.publish();
@@ -213,6 +231,15 @@ impl Writer {
         self.due = self.publisher.next_change(began);
         self.calm = CALM.max(began.elapsed() * CALM_FACTOR);
         self.pending_since = None;
+        self.retired.push(before);
+        self.bury();
+    }
+
+    /// Lets go of snapshots that nobody else holds. Giving back a large one's memory takes a while, which
+    /// must not be a query's: whoever answers lets go first.
+    fn bury(&mut self) {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.burial = (!self.retired.is_empty()).then(|| Instant::now() + BURIAL);
     }
 
     fn drain_endpoints(&mut self, first: EndpointReport, more: &mut mpsc::Receiver<EndpointReport>) -> bool {
@@ -566,6 +593,22 @@ mod tests {
         let snapshot = writing.shared.load_full();
         assert!(snapshot.overrides_error.is_none());
         assert!(snapshot.states.iter().any(|state| state.said == Override::Drain));
+    }
+
+    /// Whoever holds a snapshot last gives back its memory: that must not be who answers.
+    #[tokio::test]
+    async fn a_snapshot_outlives_the_query_that_is_answered_from_it() {
+        let state = tempfile::tempdir().expect("a directory");
+        let writing = start(state.path(), BTreeMap::new(), None);
+        let (region, _) = writing.first();
+        let answering = writing.shared.load_full();
+        let forgotten = Arc::downgrade(&answering);
+        writing.say(&region, Override::Down).await.expect("said");
+        assert_eq!(Arc::strong_count(&answering), 2, "the writer keeps it, too");
+        drop(answering);
+        while forgotten.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await; // a failure is a test that never ends
+        }
     }
 
     #[tokio::test]

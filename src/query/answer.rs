@@ -3,11 +3,12 @@
 
 use crate::model::RecordType;
 use crate::state::Snapshot;
+use crate::state::index::LowerName;
 use crate::steer::decide::Seen;
 
 use super::counters::{Counters, DropReason, Event, QueryTypeGroup};
 use super::respond::{Asked, Outcome, respond};
-use super::shortcut;
+use super::shortcut::{self, Way};
 use super::transport::{Client, Transport};
 use super::wire::Rcode;
 use super::wire::edns::{MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
@@ -20,8 +21,16 @@ use super::wire::tsig::Tsig;
 /// `out` should hold 1,232 octets for UDP and 65,535 for TCP; a shorter one only makes
 /// truncation likelier.
 pub fn answer(snapshot: &Snapshot, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
-    match shortcut::answer(snapshot, packet, client, out, counters) {
-        Some(length) => length,
+    let mut name = LowerName::new();
+    let Some(asked) = shortcut::Asked::read(packet, &mut name) else {
+        return answer_at_length(snapshot, packet, client, out, counters);
+    };
+    let way = Way { snapshot, asked: &asked, name: &name, packet, client };
+    if let Some(length) = shortcut::answer(&way, out, counters) {
+        return length;
+    }
+    match asked.query(packet) {
+        Some((query, question)) => answer_question(snapshot, &query, &question, client, out, counters),
         None => answer_at_length(snapshot, packet, client, out, counters),
     }
 }

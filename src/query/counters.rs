@@ -7,7 +7,7 @@
 //! ```text
 //!    udp thread ─▶ Counters ─┐
 //!    udp thread ─▶ Counters ─┼─▶ CounterSet::total() ─▶ Totals ─▶ metrics, API
-//!    tcp tasks ──▶ Counters ─┘
+//!    tcp thread ─▶ Counters ─┘
 //! ```
 //!
 //! Beside them a block keeps samples of services' answers: see [`super::demand`].
@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::demand::{DemandTotals, Ring, Sample};
 use super::transport::Transport;
 
-/// All counters of the process: one block per thread, and one that the TCP tasks share.
+/// All counters of the process: one block per thread that answers, and one for whoever else counts.
 #[derive(Debug)]
 pub struct CounterSet {
     /// Bounded by the threads ever started; a stopped thread's counts stay in the total.

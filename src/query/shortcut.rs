@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::{RecordType, ServiceId};
+use crate::model::{Prefix, RecordType, ServiceId};
 use crate::state::Snapshot;
 use crate::state::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
 use crate::state::index::LowerName;
@@ -19,7 +19,8 @@ use super::answer::{count_question, count_response, limit};
 use super::counters::Counters;
 use super::demand::Sample;
 use super::transport::Client;
-use super::wire::edns::{CLIENT_SUBNET, ClientSubnet, NSID, OPT_OCTETS, UDP_PAYLOAD, split_option};
+use super::wire::edns::{CLIENT_SUBNET, ClientSubnet, Edns, NSID, OPT_OCTETS, UDP_PAYLOAD, split_option};
+use super::wire::query::{Header, Query, Question};
 use super::wire::{HEADER_OCTETS, Rcode};
 
 const CLASS_IN: u16 = 1;
@@ -29,19 +30,11 @@ const SCOPE_AT: usize = 7;
 
 /// Writes the response into `out` and gives its length; `None` where this is not the way to answer,
 /// and nothing has been counted.
-pub fn answer(
-    snapshot: &Snapshot,
-    packet: &[u8],
-    client: Client,
-    out: &mut [u8],
-    counters: &Counters,
-) -> Option<usize> {
-    let mut name = LowerName::new();
-    let asked = Asked::read(packet, &mut name)?;
-    let way = Way { snapshot, asked: &asked, name: &name, packet, client };
-    let reply = way.reply(snapshot.names.find_spot(&name))?;
+#[inline(always)]
+pub fn answer(way: &Way<'_>, out: &mut [u8], counters: &Counters) -> Option<usize> {
+    let reply = way.reply(way.snapshot.names.find_spot(way.name))?;
     let length = way.write(&reply, out)?;
-    count_question(asked.qtype, asked.subnet.is_some(), counters);
+    count_question(way.asked.qtype, way.asked.subnet.is_some(), counters);
     if let Some((service, choice)) = reply.served {
         counters.answered(|| way.sample(service, choice));
     }
@@ -129,6 +122,21 @@ impl Asked {
             options = after;
         }
         Some(())
+    }
+
+    /// The same as any query, of the packet it was read from: what is in it need not be read again.
+    pub(super) fn query<'p>(&self, packet: &'p [u8]) -> Option<(Query<'p>, Question<'p>)> {
+        let &[id0, id1, flags, ..] = packet.first_chunk::<HEADER_OCTETS>()?;
+        let header = Header { id: [id0, id1], opcode: 0, recursion_desired: flags & 1 != 0 };
+        let wire = packet.get(HEADER_OCTETS..self.question_end)?;
+        let question = Question { wire, qtype: self.qtype, qclass: CLASS_IN };
+        let subnet = match self.subnet {
+            Some(subnet) => Some(ClientSubnet { prefix: Prefix::new(subnet.address, subnet.source_bits).ok()? }),
+            None => None,
+        };
+        let edns =
+            self.opt.map(|Opt { udp_payload, dnssec_ok }| Edns { udp_payload, dnssec_ok, subnet, ..Edns::default() });
+        Some((Query { header, question: Some(question), edns, tsig: None }, question))
     }
 
     fn opt_octets(&self) -> usize {

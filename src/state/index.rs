@@ -9,6 +9,8 @@
 use crate::model::Name;
 use crate::model::name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
 
+use super::huge_pages;
+
 /// A name in lower case, with what it takes to hash it. Large: made in place, and lent.
 #[derive(Clone, Debug)]
 pub struct LowerName {
@@ -242,6 +244,7 @@ impl Index {
             slot.number = number_of(slot.number);
         }
         self.resize(self.len * 3 / 2 + 8);
+        huge_pages::gather(&self.slots);
     }
 
     pub fn memory_bytes(&self) -> usize {

@@ -5,6 +5,7 @@
 //! - [`encode`]: records written as they stand in a message
 //! - [`sections`]: which records make up an answer
 //! - [`ready`]: answers made ready, to be copied
+//! - [`huge_pages`]: where the kernel keeps them
 //! - [`endpoints`]: what endpoints are answered with
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`calm`]: what is remembered so that answers change no more often than they must
@@ -17,6 +18,7 @@ pub mod calm;
 pub mod encode;
 pub mod endpoints;
 pub mod followers;
+mod huge_pages;
 pub mod index;
 pub mod names;
 pub mod planning;

@@ -14,6 +14,7 @@
 use crate::model::{RecordType, ServiceId};
 
 use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
+use super::huge_pages;
 use super::index::LowerName;
 use super::names::{EncodedSet, NameTable, Node, NodeId};
 use super::sections;
@@ -167,7 +168,9 @@ impl Ready {
                 place.copy_from_slice(&places[wildcard.0 as usize].to_le_bytes());
             }
         }
-        (Ready { spots: spots.into(), templates: build.templates.into() }, places)
+        let ready = Ready { spots: spots.into(), templates: build.templates.into() };
+        huge_pages::gather(&ready.spots);
+        (ready, places)
     }
 
     #[inline]
@@ -395,4 +398,68 @@ fn pointers_moved_by(octets: u16, before: &[u8], after: &[u8]) -> Option<Vec<u16
         }
     }
     Some(pointers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::encode::{Owner, Section};
+    use super::*;
+    use crate::model::Name;
+
+    fn lower(text: &str) -> LowerName {
+        LowerName::of(&Name::parse_absolute(text).expect("a name"))
+    }
+
+    /// NS of `child.example`, one inside and one beside it.
+    fn referral(records: &mut Records<'_>) -> Result<(), Full> {
+        for target in [&b"\x03ns1\x05child\x07example\0"[..], b"\x03ns2\x07example\0"] {
+            let owner = Owner::Name(b"\x05child\x07example\0");
+            records.with_name(Section::Authority, owner, RecordType::NS, 60, target)?;
+        }
+        Ok(())
+    }
+
+    fn template() -> Template {
+        let mentioned = [lower("ns1.child.example"), lower("ns2.example")];
+        Template::make(&lower("child.example"), &mentioned, referral).expect("a template")
+    }
+
+    #[test]
+    fn rfc1035_4_1_4_a_template_is_what_would_be_written() {
+        let template = template();
+        assert_eq!((template.counts, template.pointers.len()), ([0, 2, 0], 4));
+        for question in ["child.example", "host.child.example", "a.b.c.a-long-label.child.example", "ns2.child.example"]
+        {
+            let name = lower(question);
+            assert!(template.fits(&name), "{question}");
+            let mut octets = template.octets.to_vec();
+            for at in template.pointers.iter().map(|&at| usize::from(at)) {
+                let pointer =
+                    u16::from_be_bytes([octets[at], octets[at + 1]]) + template.moved_by(name.as_wire().len());
+                octets[at..at + 2].copy_from_slice(&pointer.to_be_bytes());
+            }
+            assert_eq!(octets, composed(name.as_wire(), referral).expect("records").octets, "{question}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_records_would_point_at_fits_no_template() {
+        let template = template();
+        for question in ["ns1.child.example", "host.ns1.child.example"] {
+            assert!(!template.fits(&lower(question)), "{question}");
+        }
+        let many_labels = format!("{}child.example", "x.".repeat(MAX_SUFFIXES));
+        assert!(!template.fits(&lower(&many_labels)), "more ends of names than are remembered");
+    }
+
+    #[test]
+    fn only_pointers_may_move() {
+        assert_eq!(pointers_moved_by(2, b"ab\xc0\xfe\xc0\x0cz", b"ab\xc1\x00\xc0\x0ez"), Some(vec![2, 4]));
+        assert_eq!(pointers_moved_by(2, b"same", b"same"), Some(vec![]));
+        for (before, after) in
+            [(&b"ab"[..], &b"ac"[..]), (b"ab", b"abc"), (b"\xc0\x0c", b"\xc0\x0d"), (b"\x00\x0c", b"\x00\x0e")]
+        {
+            assert_eq!(pointers_moved_by(2, before, after), None, "{before:?}");
+        }
+    }
 }

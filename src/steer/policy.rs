@@ -9,6 +9,7 @@
 //! group above takes its next child. What is left to each client, such as shares, becomes a
 //! [`Pick`]; all else is settled here, once per site and route.
 
+mod alike;
 mod walk;
 
 use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weight};
@@ -29,6 +30,9 @@ use super::standing::RegionState;
 pub const TIER_MS: f64 = 20.0;
 /// How soft the choice within a tier is: a region this much worse gets 1/e of the share.
 const SOFTNESS_MS: f64 = 5.0;
+/// Differences of scores are told apart in these steps: too fine to matter, and equal differences
+/// stay equal whatever was added up to get there.
+const SHARE_STEP_MS: f64 = 1.0 / 1024.0;
 /// Children this near one another are equally near, and share clients alike.
 const ALIKE_MS: f64 = 1e-6;
 
@@ -185,16 +189,16 @@ impl<'a> Picker<'a> {
 
     fn child(&self, child: &Child, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
         match *child {
-            Child::Region(region) => at.eligible.has(region).then(|| self.region(region, at)),
+            Child::Region(region) => at.eligible.has(region).then(|| self.region(region, at.eligible)),
             Child::Group(group) => self.pick(group, at, outer),
         }
     }
 
-    fn region(&self, region: RegionId, at: &At<'_>) -> Pick {
+    fn region(&self, region: RegionId, eligible: &Eligible) -> Pick {
         let shed = self.ground.states.get(region.index()).map_or(0.0, |state| state.shed);
         match Weight::new(shed) {
             // With nothing better left, there is nowhere to shed to.
-            Some(shed) if at.eligible.footing == Footing::Firm && shed.get() > 0.0 => {
+            Some(shed) if eligible.footing == Footing::Firm && shed.get() > 0.0 => {
                 let salt = self.identity(region).within(Identity::of(self.ground.seed, "shed"));
                 Pick::Shedding { region, shed, salt }
             }
@@ -275,20 +279,21 @@ impl<'a> Picker<'a> {
     }
 
     fn tier_picks(&self, group: &Group, totals: &[f64], at: &At<'_>, outer: Option<Identity>) -> Vec<Pick> {
-        let tiers = tiers(totals);
-        let count = tiers.iter().max().map_or(0, |last| last + 1);
+        let mut tiers = vec![NO_TIER; totals.len()];
+        let mut tier = 0;
         let mut picks: Vec<Pick> = Vec::new();
-        for tier in 0..count {
-            let inside = || (0..totals.len()).filter(|&index| tiers[index] == tier);
-            let best = inside().map(|index| totals[index]).fold(f64::INFINITY, f64::min);
-            let branches = inside().filter_map(|index| {
-                let weight = Weight::new((-(totals[index] - best) / SOFTNESS_MS).exp())?;
+        while let Some(best) = take_tier(totals, &mut tiers, tier) {
+            let inside = (0..totals.len()).filter(|&index| tiers[index] == tier);
+            let branches = inside.filter_map(|index| {
+                let behind_ms = steps_behind(totals[index], best) * SHARE_STEP_MS;
+                let weight = Weight::new((-behind_ms / SOFTNESS_MS).exp())?;
                 self.branch(&group.children[index], weight, at, outer)
             });
             picks.extend(split(SplitBy::Key, branches.collect()));
             if picks.last().is_some_and(Pick::is_sure) {
                 break;
             }
+            tier += 1;
         }
         picks
     }
@@ -415,21 +420,32 @@ fn split(by: SplitBy, branches: Vec<Branch>) -> Option<Pick> {
 /// clients: within a tier the others keep theirs (rendezvous), and a tier that is lost as a whole
 /// had no other clients.
 pub fn tiers(totals: &[f64]) -> Vec<u32> {
-    let mut order: Vec<usize> = (0..totals.len()).collect();
-    order.sort_by(|&a, &b| totals[a].total_cmp(&totals[b]));
-    let mut tiers = vec![0; totals.len()];
+    let mut tiers = vec![NO_TIER; totals.len()];
     let mut tier = 0;
-    let mut best = f64::NEG_INFINITY;
-    for index in order {
-        if best == f64::NEG_INFINITY {
-            best = totals[index];
-        } else if totals[index] - best > TIER_MS {
-            tier += 1;
-            best = totals[index];
-        }
-        tiers[index] = tier;
+    while take_tier(totals, &mut tiers, tier).is_some() {
+        tier += 1;
     }
     tiers
+}
+
+/// Of those in no tier yet, puts the best and all within [`TIER_MS`] of it into this one. The best
+/// total; `None` where none is left.
+fn take_tier(totals: &[f64], tiers: &mut [u32], tier: u32) -> Option<f64> {
+    let left = || tiers.iter().zip(totals).filter(|(tier, _)| **tier == NO_TIER).map(|(_, total)| *total);
+    let best = left().min_by(f64::total_cmp)?;
+    let is_far = |total: f64| total - best > TIER_MS;
+    for (of, _) in tiers.iter_mut().zip(totals).filter(|(of, total)| **of == NO_TIER && !is_far(**total)) {
+        *of = tier;
+    }
+    Some(best)
+}
+
+/// No tier has this number: there are at most as many as regions.
+const NO_TIER: u32 = u32::MAX;
+
+/// How many [`SHARE_STEP_MS`] a total is behind the best of its tier.
+fn steps_behind(total: f64, best: f64) -> f64 {
+    ((total - best) / SHARE_STEP_MS).round()
 }
 
 #[cfg(test)]

@@ -15,6 +15,10 @@ pub const LAMBDA_MS_PER_DOLLAR: f64 = 5.0;
 const BASE_RTT_MS: f64 = 13.0;
 /// Round-trip time per kilometre of great circle: light in fibre, there and back, with detours.
 const RTT_MS_PER_KM: f64 = 0.0172;
+/// Round-trip times count in steps of this, far below what any estimate of them is worth: some 15 km.
+/// Clients whose times differ by less share an answer, and a plan has hundreds of cells instead of tens of
+/// thousands.
+const RTT_STEP_MS: f64 = 0.25;
 /// What a client without any location counts as: half way round the usual world, alike for all
 /// regions, so that load and cost decide.
 const UNKNOWN_RTT_MS: f64 = 100.0;
@@ -85,6 +89,7 @@ pub fn total_ms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> f64 
 }
 
 fn terms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> [f64; 3] {
+    let rtt_ms = (rtt_ms / RTT_STEP_MS).round() * RTT_STEP_MS;
     let latency_ms = 200.0 * weights.latency * rtt_ms / 100.0;
     let load_ms = 200.0 * weights.load * price_ms / 60.0;
     let cost_ms = 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0;

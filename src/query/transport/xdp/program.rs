@@ -58,8 +58,8 @@ impl Program {
     /// Fails without CAP_BPF and CAP_NET_ADMIN.
     pub fn load(object: &[u8], name: &'static str) -> Result<Program, ProgramError> {
         // No types of the running kernel are needed: packets look alike everywhere.
-        let mut object = EbpfLoader::new().btf(None).load(object).map_err(|error| load_error(error))?;
-        xdp(&mut object, name)?.load().map_err(|error| load_error(error))?;
+        let mut object = EbpfLoader::new().btf(None).load(object).map_err(load_error)?;
+        xdp(&mut object, name)?.load().map_err(load_error)?;
         Ok(Program { object, name, answered: BTreeSet::new() })
     }
 

@@ -144,7 +144,7 @@ impl XdpSocket {
         while batch.received < most {
             let Some(packet) = self.received.take() else { break };
             batch.received += 1;
-            self.expect(AHEAD);
+            self.fetch(AHEAD);
             let Some((chunk, offset)) = place(packet.addr) else { continue };
             self.lent = Some(chunk);
             let room = CHUNK - offset;
@@ -172,7 +172,7 @@ impl XdpSocket {
 
     /// Has the processor fetch a packet that comes soon: another core has written it.
     #[inline]
-    fn expect(&self, ahead: u32) {
+    fn fetch(&self, ahead: u32) {
         let Some(packet) = self.received.ahead(ahead) else { return };
         let Some((chunk, offset)) = place(packet.addr) else { return };
         let begin = (chunk + offset) as usize;
