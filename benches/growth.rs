@@ -349,6 +349,10 @@ impl Responder for FromShared {
         self.0.load()
     }
 
+    fn expect<'p>(batch: &Self::Batch<'_>, packets: impl Iterator<Item = &'p [u8]>) {
+        meridian::query::ahead::fetch(batch, packets);
+    }
+
     fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
         answer(batch, packet, client, out, counters)
     }

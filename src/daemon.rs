@@ -361,6 +361,10 @@ impl Responder for SnapshotResponder {
         self.0.load()
     }
 
+    fn expect<'p>(batch: &Self::Batch<'_>, packets: impl Iterator<Item = &'p [u8]>) {
+        crate::query::ahead::fetch(batch, packets);
+    }
+
     fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
         crate::query::answer(batch, packet, client, out, counters)
     }

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`answer()`]: the whole journey, sans I/O
+//! - [`ahead`]: what a batch asks for, fetched into caches
 //! - [`wire`]: parsing queries, writing responses
 //! - [`shortcut`]: what is usual, copied from what is ready
 //! - [`respond`]: RFC 1034 section 4.3.2 over the snapshot's names
@@ -14,6 +15,7 @@
 //! - [`image`]: a snapshot in flat arrays, for a program in the kernel that answers plain questions
 //! - [`transport`]: sockets and their limits
 
+pub mod ahead;
 pub mod answer;
 pub mod counters;
 pub mod demand;

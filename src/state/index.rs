@@ -10,6 +10,7 @@ use crate::model::Name;
 use crate::model::name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
 
 use super::huge_pages;
+use super::prefetch::prefetch;
 
 /// A name in lower case, with what it takes to hash it. Large: made in place, and lent.
 #[derive(Clone, Debug)]
@@ -227,6 +228,14 @@ impl Index {
                 return Some(found);
             }
             at = if at + 1 == self.slots.len() { 0 } else { at + 1 };
+        }
+    }
+
+    /// Has the processor fetch where a search for this hash begins.
+    #[inline]
+    pub fn fetch(&self, hash: NameHash) {
+        if let Some(slot) = self.slots.get(self.home(hash.tag())) {
+            prefetch(slot);
         }
     }
 

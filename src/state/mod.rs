@@ -6,6 +6,7 @@
 //! - [`sections`]: which records make up an answer
 //! - [`ready`]: answers made ready, to be copied
 //! - [`huge_pages`]: where the kernel keeps them
+//! - [`prefetch`]: memory fetched before it is read
 //! - [`endpoints`]: what endpoints are answered with
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`calm`]: what is remembered so that answers change no more often than they must
@@ -22,6 +23,7 @@ mod huge_pages;
 pub mod index;
 pub mod names;
 pub mod planning;
+pub mod prefetch;
 pub mod publisher;
 pub mod ready;
 pub mod sections;

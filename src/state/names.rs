@@ -174,6 +174,26 @@ impl NameTable {
         self.index.find(hash, |at| self.ready.spot(at).filter(|spot| spot.name() == wire))
     }
 
+    /// Whether names are so many that most of what is asked lies in no cache of a core.
+    pub fn outgrows_caches(&self) -> bool {
+        const CACHE: usize = 2 << 20;
+        self.index.memory_bytes() + self.ready.memory_bytes_of_spots() > CACHE
+    }
+
+    /// Has the processor fetch where the search for a name with this hash begins.
+    #[inline]
+    pub fn fetch_index(&self, hash: NameHash) {
+        self.index.fetch(hash);
+    }
+
+    /// Has it fetch what is ready for a name with this hash, where there seems to be one.
+    #[inline]
+    pub fn fetch_spot(&self, hash: NameHash) {
+        if let Some(at) = self.index.find(hash, Some) {
+            self.ready.fetch(at);
+        }
+    }
+
     /// What is ready for spots.
     #[inline]
     pub fn ready(&self) -> &Ready {

@@ -17,6 +17,7 @@ use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
 use super::huge_pages;
 use super::index::LowerName;
 use super::names::{EncodedSet, NameTable, Node, NodeId};
+use super::prefetch::prefetch;
 use super::sections;
 
 /// Longer answers than this are not kept: over UDP they would be truncated anyway.
@@ -178,6 +179,16 @@ impl Ready {
         Spot::at(&self.spots, at)
     }
 
+    /// Has the processor fetch a spot: the two lines that most fit in.
+    #[inline]
+    pub(super) fn fetch(&self, at: u32) {
+        const LINE: usize = 64;
+        let at = at as usize * ALIGNMENT;
+        self.spots.get(at..).into_iter().flat_map(|rest| [rest.first(), rest.get(LINE)]).flatten().for_each(|octet| {
+            prefetch(octet);
+        });
+    }
+
     /// The `*` below a name (RFC 4592 section 2.1.1).
     #[inline]
     pub fn wildcard(&self, of: &Spot<'_>) -> Option<Spot<'_>> {
@@ -191,6 +202,10 @@ impl Ready {
     #[inline]
     pub fn template(&self, of: &Spot<'_>) -> Option<&Template> {
         self.templates.get(of.word::<12>() as usize)
+    }
+
+    pub(super) fn memory_bytes_of_spots(&self) -> usize {
+        self.spots.len()
     }
 
     pub fn memory_bytes(&self) -> usize {

@@ -120,6 +120,15 @@ impl Datagrams {
         Ok(())
     }
 
+    /// What was received, cut as it may be.
+    pub(super) fn packets(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.received).map(|index| {
+            // SAFETY: initialized (zeroed, or written by the kernel), and nobody writes to it while `self` is borrowed.
+            let packet = unsafe { &(*self.packets.at(index)).octets };
+            packet.get(..self.incoming[index].msg_len as usize).unwrap_or(packet)
+        })
+    }
+
     /// Hands each received datagram, with room for [`MAX_UDP_RESPONSE`] octets, to `answer`, and
     /// queues as many octets as it returns as the reply; none for 0 or more than there is room for.
     pub(super) fn answer(&mut self, mut answer: impl FnMut(Received<'_>, &mut [u8]) -> usize) {

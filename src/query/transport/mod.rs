@@ -33,6 +33,10 @@ pub trait Responder: Send + Sync + 'static {
     /// Called once per batch of packets.
     fn begin(&self) -> Self::Batch<'_>;
 
+    /// Told of the packets of a batch before they are answered, so that what they ask for can be fetched from
+    /// memory meanwhile.
+    fn expect<'p>(_batch: &Self::Batch<'_>, _packets: impl Iterator<Item = &'p [u8]>) {}
+
     /// Writes the response to `packet` into `out` and returns its length; 0 = stay silent.
     ///
     /// `out` holds [`MAX_UDP_RESPONSE`] octets for UDP and [`MAX_MESSAGE`] for TCP; what is in it

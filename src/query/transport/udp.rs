@@ -207,6 +207,7 @@ impl<R: Responder> Worker<R> {
     fn answer(&mut self, datagrams: &mut Datagrams) {
         let batch = self.responder.begin();
         let counters = &*self.counters;
+        R::expect(&batch, datagrams.packets());
         datagrams.answer(|received, out| answer_one::<R>(&batch, received, out, counters));
         let sent = datagrams.send(&*self.socket);
         for _ in 0..sent.failed {

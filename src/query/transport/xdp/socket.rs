@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use libc::{c_int, c_void, xdp_desc};
 
+use crate::state::prefetch::prefetch;
+
 /// Octets of a chunk, a power of two as the kernel wants it: room for the 256 the kernel keeps in front,
 /// and for the longest frames the program steers (1,600) and we send (1,298).
 const CHUNK: u32 = 2048;
@@ -448,18 +450,6 @@ impl Drop for Mapping {
         // SAFETY: mapped in `new` with this length, and unmapped once.
         unsafe { libc::munmap(self.begin.as_ptr().cast(), self.length) };
     }
-}
-
-/// A hint to the processor, without any other effect.
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: any address will do: none is read.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 /// Makes `memory` the socket's frames.

@@ -1,0 +1,29 @@
+//! Names that are asked for next, fetched into the processor's caches while the packets before are answered.
+//!
+//! A lookup waits for memory twice, for the index and for the name; of a hundred thousand names most lie in no
+//! cache. A whole batch of packets is there at once, so the waits of all overlap.
+
+use crate::state::Snapshot;
+use crate::state::index::{LowerName, NameHash};
+
+use super::wire::HEADER_OCTETS;
+
+/// Packets looked at in one go.
+const MOST: usize = 64;
+
+/// Fetches what the first packets ask for, where names are too many to be in caches anyway. No packet has to be
+/// well-formed, and nothing is counted or answered.
+pub fn fetch<'p>(snapshot: &Snapshot, packets: impl Iterator<Item = &'p [u8]>) {
+    let names = &snapshot.names;
+    if !names.outgrows_caches() {
+        return;
+    }
+    let mut name = LowerName::new();
+    let mut hashes: [Option<NameHash>; MOST] = [None; MOST];
+    for (hash, packet) in hashes.iter_mut().zip(packets) {
+        let read = packet.get(HEADER_OCTETS..).and_then(|question| name.read(question));
+        *hash = read.map(|_| name.hash());
+        hash.iter().for_each(|hash| names.fetch_index(*hash));
+    }
+    hashes.into_iter().flatten().for_each(|hash| names.fetch_spot(hash));
+}
