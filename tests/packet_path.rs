@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian::query::counters::{CounterSet, Counters};
-use meridian::query::{Client, Transport, answer};
+use meridian::query::{Client, Transport, ahead, answer};
 use meridian::state::Snapshot;
 use tracing::span::{Attributes, Id, Record};
 
 mod support;
 
 use support::dns::{Ask, Reply};
+use support::exchange::{expected, over_udp, udp_socket};
 use support::questions::Questions;
 use support::server::Server;
 use support::zones;
@@ -64,6 +65,37 @@ fn the_packet_path_says_nothing_to_the_log() {
     tracing::trace_span!("a span").in_scope(|| ());
     assert_eq!(said.load(Ordering::Relaxed), 2);
     drop(listening);
+}
+
+/// So many names that a batch's are fetched from memory before it is answered; whatever the packets are, that
+/// allocates nothing, and every name is answered still.
+#[test]
+fn names_beyond_caches_are_fetched_ahead() {
+    const NAMES: usize = 30_000;
+    let record = |n: usize| format!("host-{n} TXT \"{n}{}\"\n", "x".repeat(60));
+    let records: String = (0..NAMES).map(record).collect();
+    let zone = format!(
+        "origin = \"many.example\"\nrecords = '''\n@ SOA ns1 hostmaster 1 1h 10m 1w 60\n@ NS ns1\nns1 A 192.0.2.53\n{records}'''\n"
+    );
+    let server = Server::start("", &[("many.toml", zone.as_str())]);
+    let snapshot = server.snapshot();
+    assert!(snapshot.names.outgrows_caches());
+    let mut questions = Questions::about(&snapshot.model, 1);
+    let packets: Vec<Vec<u8>> = (0..2_000).map(|_| questions.any()).chain([vec![], vec![0; 12]]).collect();
+    for batch in packets.chunks(100) {
+        let before = ALLOCATIONS.get();
+        ahead::fetch(&snapshot, batch.iter().map(Vec::as_slice));
+        assert_eq!(ALLOCATIONS.get() - before, 0);
+    }
+    let client = IpAddr::from([127, 0, 0, 1]);
+    let socket = udp_socket(client, server.listening[0]);
+    let asked: Vec<Vec<u8>> = (0..40).map(|_| questions.plain()).collect();
+    let replies = over_udp(&socket, &asked, &[false; 40]);
+    let counters = CounterSet::new().shared();
+    for (packet, reply) in asked.iter().zip(&replies) {
+        let expected = expected(&snapshot, packet, client, Transport::Udp, &counters);
+        assert_eq!((expected.is_empty(), reply), (false, &expected));
+    }
 }
 
 thread_local! {
