@@ -5,15 +5,12 @@
 //! but the right to load programs is. Without it these tests say that they are skipped.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use meridian::atlas::Atlas;
-use meridian::control::config::{self, Files};
 use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix};
 use meridian::query::counters::{CounterSet, Event, QueryTypeGroup};
 use meridian::query::transport::xdp::interface::Interface;
@@ -30,6 +27,7 @@ mod support;
 use support::dns::{self, Ask, Reply};
 use support::frames::{Flow, SERVER_MAC};
 use support::link::Link;
+use support::one_zone::OneZone;
 use support::server::Server;
 
 const QUERIES: usize = 100_000;
@@ -178,18 +176,6 @@ const NAMES: [&str; 30] = [
     "missing",
 ];
 
-struct OneZone(String);
-
-impl Files for OneZone {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        Ok(if path == Path::new("meridian.toml") { String::new() } else { self.0.clone() })
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(vec!["zones/a.toml".into()])
-    }
-}
-
 fn model() -> Model {
     let mut zone = format!("origin = \"Gslb.example\"\nrecords = '''{RECORDS}'''\n");
     for (number, (name, country, latitude, longitude)) in REGIONS.iter().enumerate() {
@@ -199,8 +185,7 @@ fn model() -> Model {
              check.tcp = {{ port = 80 }}\ncapacity = 100\nload_report.push = {{}}\n"
         );
     }
-    let loaded = config::load_from(&OneZone(zone + ODD_REGIONS + SERVICES), Path::new("meridian.toml"));
-    loaded.unwrap_or_else(|mistakes| panic!("{mistakes:#?}")).model
+    OneZone(zone + ODD_REGIONS + SERVICES).model()
 }
 
 /// Networks in 10/8 and 2001:db8/32.

@@ -2,14 +2,11 @@
 //! what the loader says of policies that make no sense.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
-use meridian::control::config::{self, Files, Loaded};
 use meridian::control::diagnostic::Diagnostic;
 use meridian::model::{Model, ServiceId};
 use meridian::state::switches::{Switch, Switches};
@@ -17,30 +14,11 @@ use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
 use meridian::steer::decide::{Seen, decide};
 use meridian::steer::health::Verdict;
 
+mod support;
+
+use support::one_zone::OneZone;
+
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/policies.md");
-
-/// One zone, and no other file.
-struct OneZone(String);
-
-impl OneZone {
-    fn load(&self) -> Result<Loaded, Vec<Diagnostic>> {
-        config::load_from(self, Path::new("meridian.toml"))
-    }
-}
-
-impl Files for OneZone {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        match path.to_str() {
-            Some("meridian.toml") => Ok(String::new()),
-            Some("zones/a.toml") => Ok(self.0.clone()),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(vec!["zones/a.toml".into()])
-    }
-}
 
 /// The page's examples, the zone they are for first.
 fn examples() -> Vec<String> {

@@ -3,19 +3,20 @@
 //! nested, with rules, canaries and several answers, while plans change.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use fastrand::Rng;
 use meridian::atlas::Atlas;
-use meridian::control::config::{self, Files};
 use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix, RegionId, ServiceId};
 use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
 use meridian::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
 use meridian::steer::health::Verdict;
+
+mod support;
+
+use support::one_zone::OneZone;
 
 /// Networks of each family.
 const NETWORKS: usize = 70_000;
@@ -92,18 +93,6 @@ policy  = "failover"
 regions = ["virginia", "frankfurt"]
 "#;
 
-struct OneZone(String);
-
-impl Files for OneZone {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        Ok(if path == Path::new("meridian.toml") { String::new() } else { self.0.clone() })
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(vec!["zones/a.toml".into()])
-    }
-}
-
 fn model() -> Model {
     let mut zone =
         "origin = \"gslb.example\"\nrecords = '''@ SOA ns1 h 1 1h 10m 1w 60\n@ NS ns1\nns1 A 192.0.2.53\n'''\n"
@@ -115,8 +104,7 @@ fn model() -> Model {
              check.tcp = {{ port = 80 }}\ncapacity = 100\nshed = {{ low = 0.5, high = 0.9 }}\nload_report.push = {{}}\n"
         );
     }
-    let loaded = config::load_from(&OneZone(zone + SERVICES), Path::new("meridian.toml"));
-    loaded.unwrap_or_else(|mistakes| panic!("{mistakes:#?}")).model
+    OneZone(zone + SERVICES).model()
 }
 
 /// Networks in 10/8 and 2001:db8/32, so dense that many lie in one another.

@@ -249,14 +249,6 @@ mod tests {
     use super::*;
     use crate::model::Policy;
 
-    fn world(policy: Policy) -> World {
-        World::new(policy, &[("west", at(0.0, -90.0)), ("east", at(0.0, 90.0))]).clients(&[
-            ("10.0.0.0/9", at(0.0, -80.0)),
-            ("10.128.0.0/9", at(0.0, 80.0)),
-            ("10.5.6.0/26", at(0.0, 0.0)),
-        ])
-    }
-
     #[test]
     fn the_ttl_says_how_near_a_change_is() {
         let now = Instant::now();
@@ -264,21 +256,21 @@ mod tests {
             let decision = world.plan(now).by_ecs("10.0.0.0");
             (decision.ttl.as_secs(), decision.ttl_reason)
         };
-        let mut calm = world(Policy::Score);
+        let mut calm = World::two_coasts(Policy::Score);
         assert_eq!(ttl(&calm), (30, TtlReason::Calm));
         calm.states[0].load.last = Some(LoadFigure { load: 860.0, capacity: Some(1000.0), at: now });
         assert_eq!(ttl(&calm), (15, TtlReason::Busy));
         calm.states[0].load.last = Some(LoadFigure { load: 960.0, capacity: Some(1000.0), at: now });
         assert_eq!(ttl(&calm), (5, TtlReason::Full));
 
-        let mut suspect = world(Policy::Score);
+        let mut suspect = World::two_coasts(Policy::Score);
         suspect.states[0].standing = Standing::Suspect;
         assert_eq!(ttl(&suspect), (5, TtlReason::Suspect));
-        let mut one_endpoint = world(Policy::Score);
+        let mut one_endpoint = World::two_coasts(Policy::Score);
         one_endpoint.states[0].endpoints[0].verdict = Some(Verdict::Suspect);
         assert_eq!(ttl(&one_endpoint), (5, TtlReason::Suspect));
 
-        let mut other_down = world(Policy::Score);
+        let mut other_down = World::two_coasts(Policy::Score);
         other_down.down(1);
         assert_eq!(ttl(&other_down), (15, TtlReason::Reduced));
         other_down.states[1].changed_at = Some(now);
@@ -291,13 +283,13 @@ mod tests {
 
     #[test]
     fn rfc7871_scope_is_the_widest_that_is_true() {
-        let scored = world(Policy::Score);
+        let scored = World::two_coasts(Policy::Score);
         let plan = scored.plan(Instant::now());
         assert_eq!(plan.by_ecs("10.200.0.0").scope, 9);
         assert_eq!(plan.by_ecs("10.64.0.0").scope, 10); // 10.5.6.0/26 is in 10.0.0.0/10
-        let failover = world(Policy::Failover);
+        let failover = World::two_coasts(Policy::Failover);
         assert_eq!(failover.plan(Instant::now()).by_ecs("10.200.0.0").scope, 0);
-        let weighted = world(Policy::Weighted(Vec::new()));
+        let weighted = World::two_coasts(Policy::Weighted(Vec::new()));
         assert_eq!(weighted.plan(Instant::now()).by_ecs("10.200.0.0").scope, 24);
     }
 
@@ -314,7 +306,7 @@ mod tests {
 
     #[test]
     fn several_endpoints_share_a_regions_clients_by_24s() {
-        let mut several = world(Policy::Score);
+        let mut several = World::two_coasts(Policy::Score);
         several.model.regions[0].endpoints.push(endpoint("192.0.2.200"));
         several.states[0].endpoints.push(Default::default());
         let plan = several.plan(Instant::now());
@@ -327,7 +319,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_down_is_not_handed_out() {
-        let mut several = world(Policy::Score);
+        let mut several = World::two_coasts(Policy::Score);
         several.model.regions[0].endpoints.push(endpoint("192.0.2.200"));
         several.states[0].endpoints.push(Default::default());
         several.states[0].endpoints[0].verdict = Some(Verdict::Down);

@@ -119,17 +119,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::decide::{Seen, decide, decide_for};
-    use super::super::testing::{World, at, endpoint};
+    use super::super::testing::{World, endpoint};
     use super::*;
     use crate::model::Policy;
-
-    fn world(policy: Policy) -> World {
-        World::new(policy, &[("west", at(0.0, -90.0)), ("east", at(0.0, 90.0))]).clients(&[
-            ("10.0.0.0/9", at(0.0, -80.0)),
-            ("10.128.0.0/9", at(0.0, 80.0)),
-            ("10.5.6.0/26", at(0.0, 0.0)),
-        ])
-    }
 
     #[test]
     fn a_choice_among_endpoints_or_regions_is_not_settled() {
@@ -141,13 +133,13 @@ mod tests {
             let found = settled.find(&view, service, address.parse().expect("an address")).expect("a service's");
             matches!(found, Found::Settled(..))
         };
-        let mut near = world(Policy::Score);
+        let mut near = World::two_coasts(Policy::Score);
         assert!(settled(&near, "10.0.0.0") && settled(&near, "10.200.0.0"));
         assert!(!settled(&near, "10.5.6.0"), "as near to both");
         near.model.regions[0].endpoints.push(endpoint("192.0.2.200"));
         near.states[0].endpoints.push(Default::default());
         assert!(!settled(&near, "10.0.0.0") && settled(&near, "10.200.0.0"));
-        assert!(!settled(&world(Policy::Weighted(Vec::new())), "10.0.0.0"));
+        assert!(!settled(&World::two_coasts(Policy::Weighted(Vec::new())), "10.0.0.0"));
     }
 
     proptest! {
@@ -159,7 +151,7 @@ mod tests {
             aftermath: bool,
             addresses in prop::collection::vec(any::<u16>(), 20),
         ) {
-            let mut world = world(policy);
+            let mut world = World::two_coasts(policy);
             for (state, price) in world.states.iter_mut().zip(prices) {
                 state.price_ms = price;
             }

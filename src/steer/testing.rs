@@ -41,6 +41,15 @@ pub fn at(latitude: f64, longitude: f64) -> Coordinates {
 }
 
 impl World {
+    /// A region in the west and one in the east, clients near each, and a few halfway in the western network.
+    pub fn two_coasts(policy: Policy) -> World {
+        World::new(policy, &[("west", at(0.0, -90.0)), ("east", at(0.0, 90.0))]).clients(&[
+            ("10.0.0.0/9", at(0.0, -80.0)),
+            ("10.128.0.0/9", at(0.0, 80.0)),
+            ("10.5.6.0/26", at(0.0, 0.0)),
+        ])
+    }
+
     /// Regions by name and place, under one service in that order, with one endpoint each.
     pub fn new(policy: Policy, regions: &[(&str, Coordinates)]) -> World {
         let origin = Name::parse_absolute("gslb.example").expect("a name");

@@ -75,7 +75,7 @@ impl Flow {
 }
 
 /// RFC 1071 section 4.1, word by word in network order.
-fn checksum(octets: &[u8]) -> u16 {
+pub fn checksum(octets: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in octets.chunks(2) {
         sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));

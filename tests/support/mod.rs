@@ -8,6 +8,7 @@
 //! - [`exchange`]: many packets at once over one socket, and what ought to come back
 //! - [`packets`]: packets of every kind over a configuration of every kind
 //! - [`frames`]: UDP packets as they come from cards
+//! - [`one_zone`]: a configuration of one zone, from its text
 //! - [`tools`]: programs that may or may not be installed, started and ended by their id
 //! - [`link`], [`raw`]: two machines with a cable between them, and frames put together by hand
 
@@ -17,6 +18,7 @@ pub mod dns;
 pub mod exchange;
 pub mod frames;
 pub mod link;
+pub mod one_zone;
 pub mod packets;
 pub mod questions;
 pub mod raw;

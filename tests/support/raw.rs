@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::frames::checksum;
+
 /// A socket that sends and sees whole frames of one interface.
 pub struct RawSocket(OwnedFd);
 
@@ -189,14 +191,4 @@ impl RawSocket {
         reply.truncate(length);
         reply
     }
-}
-
-/// RFC 1071 section 4.1.
-fn checksum(octets: &[u8]) -> u16 {
-    let mut sum: u32 = 0;
-    for pair in octets.chunks(2) {
-        sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
