@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::World;
 use super::chart::{Chart, Series, escaped};
 use super::day::{Course, Minute, Record};
-use super::incident::{Incident, What};
+use super::incident::{Feed, Incident, What};
 use super::summary::Summary;
 
 /// The page. `title` is shown as text.
@@ -83,10 +83,26 @@ pub fn told(world: &World, incident: &Incident) -> String {
                 if cities.len() > 1 { format!(" and {} cities more", cities.len() - 1) } else { String::new() };
             format!("demand × {factor} in {first}{others}")
         }
-        What::FeedSilent { region } => format!("{} reports no load", name(region)),
-        What::FeedLies { region, factor } => format!("{} reports {factor} × its load", name(region)),
-        What::FeedFrozen { region } => format!("{} reports the same load over and over", name(region)),
-        What::FeedLate { region, late_s } => format!("{} reports its load {late_s} s late", name(region)),
+        What::Feed { region, trouble } => {
+            let who = region.as_ref().map_or("every region", name);
+            format!("{who} reports {}", told_feed(trouble))
+        }
+    }
+}
+
+fn told_feed(trouble: &Feed) -> String {
+    match trouble {
+        Feed::Silent => "no load".to_owned(),
+        Feed::Lies { factor } => format!("{factor} × its load"),
+        Feed::Frozen => "the same load over and over".to_owned(),
+        Feed::Late { late_s } => format!("its load {late_s} s late"),
+        Feed::Capped => "no more load than its capacity".to_owned(),
+        Feed::Rounded { part } => format!("its load rounded to {:.0} % of its capacity", 100.0 * part),
+        Feed::Constant { part } => format!("{:.0} % of its capacity as its load", 100.0 * part),
+        Feed::Sawtooth { period_s, low, high } => format!("{low} to {high} × its load, in turns of {period_s} s"),
+        Feed::Capacity { factor } => format!("{factor} × its capacity"),
+        Feed::NoCapacity => "no capacity".to_owned(),
+        Feed::Garbage => "anything".to_owned(),
     }
 }
 
