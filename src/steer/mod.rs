@@ -11,7 +11,8 @@
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`rtt`]: how far regions are from clients: measured, else by distance
 //! - [`sites`]: where clients are, each position once, and how far regions are from there
-//! - [`belief`]: whether what regions report goes with what was answered
+//! - [`feed`]: what of a region's load reports is believed, and what they say of the clients sent there
+//! - [`profile`]: how demand goes with the time of the day
 //! - [`demand`]: how many clients are where, from what was answered and what regions report
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
 //! - [`locations`]: sites that are planned for together
@@ -29,13 +30,13 @@
 //! - [`settled`]: those decisions that are the same whoever asks
 //! - [`explain`]: the same, as data for people
 
-pub mod belief;
 pub mod cell;
 pub mod classes;
 pub mod decide;
 pub mod demand;
 pub mod eligible;
 pub mod explain;
+pub mod feed;
 pub mod flow;
 pub mod handout;
 pub mod health;
@@ -46,6 +47,7 @@ pub mod plan;
 pub mod planner;
 pub mod policy;
 pub mod price;
+pub mod profile;
 pub mod reached;
 pub mod route;
 pub mod rtt;

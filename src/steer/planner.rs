@@ -37,7 +37,7 @@ const DWELL: Duration = Duration::from_secs(120);
 /// The parts of a region's capacity, and what a client in each costs on top, in milliseconds.
 const TIERS: [(f64, f64); 4] = [(0.80, 0.0), (0.081, 6.0), (0.059, 20.0), (0.04, 60.0)];
 /// What a client beyond all tiers costs: it may well be turned away.
-const BEYOND_MS: f64 = 300.0;
+const BEYOND_MS: f64 = 1000.0;
 /// Shares below this part of a location's clients are not worth splitting it for.
 const SLIVER: f64 = 0.02;
 /// Amounts are counted in this part of the whole demand.
