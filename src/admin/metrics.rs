@@ -415,11 +415,18 @@ fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
         ("only_draining", Footing::OnlyDraining),
         ("all_withdrawn", Footing::AllWithdrawn),
     ];
-    let count = |footing| snapshot.plan.services.iter().filter(|plan| plan.footing == footing).count();
+    let services = || snapshot.plan.services.iter();
+    let count = |footing| services().filter(|plan| plan.footing == footing).count();
     out.gauge(
         "services",
-        "Services, by what they stand on: anything but firm needs a look",
+        "Services, by what clients that no rule is for stand on: anything but firm needs a look",
         footings.map(|(word, footing)| (vec![("footing", word)], count(footing))),
+    )?;
+    let fences = |footing| services().flat_map(|plan| &plan.fences_out).filter(|out| out.footing == footing).count();
+    out.gauge(
+        "fences_out",
+        "Fences whose regions have run out, by what their clients stand on",
+        footings[1..].iter().map(|&(word, footing)| (vec![("footing", word)], fences(footing))),
     )?;
     out.gauge("zones", "Zones served", only(snapshot.model.zones.len()))?;
     out.gauge("names", "Names served, empty non-terminals counted", only(snapshot.names.len()))?;

@@ -17,7 +17,7 @@ function el(tag, kind, ...children) {
 // What to think of a word, beside the word itself: never the colour alone.
 const MOOD = {
   up: "good", suspect: "warn", down: "bad", drain: "calm",
-  firm: "good", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
+  firm: "good", full: "warn", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
 };
 const word = (text, mood) => el("span", `word ${mood ?? MOOD[text] ?? "none"}`, text.replaceAll("_", " "));
 
@@ -106,6 +106,7 @@ function service(of) {
   return el("article", MOOD[of.footing],
     el("header", "", el("h3", "", of.name), word(of.footing)),
     el("p", "faint", `policy ${of.policy}${of.stage ? ` ${of.stage}${of.switched ? ", switched" : ""}` : ""} · TTL ${of.ttl_s} s, ${of.failover_ttl_s} s near a failover`),
+    ...of.fences_out.map((fence) => el("p", "", word(fence.footing), ` for the clients of ${fence.rule} alone`)),
     el("p", "faint", "mean share over places · places where it leads"),
     el("ul", "", ...rows));
 }
@@ -135,7 +136,13 @@ function alarms(status) {
     }
   }
   for (const of of status.services) {
-    if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), ` ${TROUBLE[of.footing]}.`));
+    if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), `: ${TROUBLE[of.footing]}.`));
+    for (const fence of of.fences_out) {
+      if (fence.footing in TROUBLE) {
+        found.push(el("div", "alarm", el("strong", "", of.name),
+          `, for the clients of ${fence.rule}, a fence, alone: ${TROUBLE[fence.footing]}.`));
+      }
+    }
   }
   return found;
 }

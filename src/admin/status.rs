@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::model::{Layer, RegionId};
 use crate::state::Snapshot;
-use crate::steer::plan::Footing;
+use crate::steer::plan::{FenceOut, Footing};
 use crate::steer::stability::{Basis, Drain};
 use crate::steer::standing::{EndpointState, LoadState, Override, RegionState, Standing};
 
@@ -157,11 +157,22 @@ pub struct ServiceStatus {
     pub stage: Option<String>,
     /// Whether an operator switched it to that stage: then the zone file may say another.
     pub switched: bool,
+    /// Of clients that no rule is for.
     pub footing: Footing,
+    /// The fences whose regions have run out, in the order of the rules: a matter of their clients alone.
+    pub fences_out: Vec<FenceStatus>,
     pub ttl_s: u32,
     pub failover_ttl_s: u32,
     /// In the order of the file.
     pub regions: Vec<ServiceRegion>,
+}
+
+/// A rule whose clients never leave its regions, of which none is eligible, or all are above their limits.
+#[derive(Clone, Debug, Serialize)]
+pub struct FenceStatus {
+    /// Such as `rule 2`, or `rule 2 (asia)` where its group has a name.
+    pub rule: String,
+    pub footing: Footing,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -327,6 +338,8 @@ fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[Re
             mean_share: share.map(|share| share.mean),
         }
     });
+    let fence =
+        |fence: &FenceOut| FenceStatus { rule: configured.policies.rule_name(fence.rule), footing: fence.footing };
     Some(ServiceStatus {
         name: configured.name.to_string(),
         policy: configured.policies.main().policy.as_str(),
@@ -336,6 +349,7 @@ fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[Re
             .map(|id| configured.policies.group(id).name.to_string()),
         switched: plan.switched_to.is_some(),
         footing: plan.footing,
+        fences_out: plan.fences_out.iter().map(fence).collect(),
         ttl_s: configured.ttl.as_secs(),
         failover_ttl_s: configured.failover_ttl.as_secs(),
         regions: regions.collect(),

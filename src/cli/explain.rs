@@ -251,6 +251,8 @@ struct Reasons {
     walk: Vec<Step>,
     regions: Vec<Region>,
     footing: String,
+    // Left out by servers from before there was such a thing.
+    fence: Option<String>,
     chosen: Chosen,
 }
 
@@ -370,7 +372,7 @@ fn render(report: Value, live: bool) -> Outcome<String> {
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
-    let Reasons { service, policy, client, walk, regions, footing, chosen } = reasons;
+    let Reasons { service, policy, client, walk, regions, footing, fence, chosen } = reasons;
     let seen_by = if client.seen_by == "ecs" { "told by EDNS Client Subnet" } else { "the query's source" };
     let _ = writeln!(text, "  client     {} ({seen_by}), at {}", client.address, client.location);
     let _ = writeln!(text, "  service    {service}, policy {policy}");
@@ -378,7 +380,8 @@ fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
         text.push_str("  evidence   files alone: regions are taken as up, loads as not reported\n");
     }
     if let Some(meaning) = footing_in_words(footing) {
-        let _ = writeln!(text, "  footing    {footing}: {meaning}");
+        let whose = fence.as_ref().map_or(String::new(), |rule| format!("of the fence of {rule}, "));
+        let _ = writeln!(text, "  footing    {footing}: {whose}{meaning}");
     }
     render_walk(text, walk);
     let _ = write!(text, "\n{}\n", region_table(regions));
@@ -512,7 +515,7 @@ fn ttl_in_words(reason: &str) -> &str {
         "calm" => "all is calm",
         "suspect" => "the chosen region may be about to go down",
         "aftermath" => "a region went down, began to drain or came back in the last 300 s",
-        "panic" => "all regions are down",
+        "panic" => "all regions there are for this client are down or withdrawn",
         "full" => "the chosen region is above 95 % of its capacity",
         "busy" => "the chosen region is above 85 % of its capacity",
         "reduced" => "another region is down or draining",

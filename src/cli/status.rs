@@ -117,8 +117,18 @@ struct Service {
     stage: Option<String>,
     switched: bool,
     footing: String,
+    // Left out by servers from before there was such a thing.
+    #[serde(default)]
+    fences_out: Vec<Fence>,
     ttl_s: u32,
     regions: Vec<ServiceRegion>,
+}
+
+/// A rule whose clients' regions have run out.
+#[derive(Deserialize)]
+struct Fence {
+    rule: String,
+    footing: String,
 }
 
 #[derive(Deserialize)]
@@ -241,12 +251,18 @@ fn service_table(services: &[Service]) -> String {
         table.row([
             service.name.clone(),
             policy(service),
-            service.footing.clone(),
+            footing(service),
             format!("{} s", service.ttl_s),
             service.regions.iter().map(share).collect::<Vec<_>>().join(", "),
         ]);
     }
     table.render()
+}
+
+/// `firm`, `firm; rule 2: panic`.
+fn footing(service: &Service) -> String {
+    let fences = service.fences_out.iter().map(|fence| format!("; {}: {}", fence.rule, fence.footing));
+    format!("{}{}", service.footing, fences.collect::<String>())
 }
 
 /// `score`, `stage blue`, `stage green, switched`.

@@ -130,7 +130,8 @@ fn render_warnings(text: &mut String, outcome: &outcome::Outcome, unit: &str) {
     }
     for service in &outcome.services {
         let word = |footing: Option<Footing>| footing.map_or("not there", Footing::as_str);
-        warnings.push(format!("{}: {}, now {}", service.name, word(service.after), word(service.before)));
+        let fence = service.fence.as_ref().map_or(String::new(), |rule| format!(", for the clients of {rule} alone"));
+        warnings.push(format!("{}{fence}: {}, now {}", service.name, word(service.after), word(service.before)));
     }
     if !warnings.is_empty() {
         text.push('\n');

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::{Model, RegionId, Service};
-use crate::steer::plan::Footing;
 use crate::steer::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
 use crate::steer::standing::{LoadState, Override, RegionState, Standing};
 
@@ -299,15 +298,8 @@ impl Round<'_> {
 
     /// Whether a region that was not eligible was answered all the same, for want of others.
     fn was_needed(&self, id: RegionId) -> bool {
-        let Some(state) = self.state_before(id).filter(|state| !eligible(state)) else { return false };
-        let of_region = |(service, _): &(&Service, &Footing)| service.regions.contains(&id);
-        let footings = self.before.plan.services.iter().map(|plan| &plan.footing);
-        self.before.model.services.iter().zip(footings).filter(of_region).any(|(_, footing)| match footing {
-            Footing::Firm | Footing::Full => false,
-            Footing::Panic => state.said == Override::Auto,
-            Footing::OnlyDraining => state.said == Override::Drain,
-            Footing::AllWithdrawn => true,
-        })
+        self.state_before(id).is_some_and(|state| !eligible(state))
+            && self.before.plan.services.iter().any(|service| service.last_resort.contains(&id))
     }
 
     fn state_before(&self, id: RegionId) -> Option<&RegionState> {

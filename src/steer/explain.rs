@@ -30,7 +30,10 @@ pub struct Explanation {
     pub walk: Vec<Step>,
     /// In the order of the service's configuration.
     pub regions: Vec<RegionRow>,
+    /// What this client is on.
     pub footing: Footing,
+    /// The rule whose regions this client never leaves, such as `rule 2 (asia)`: then `footing` is of those alone.
+    pub fence: Option<String>,
     pub chosen: Chosen,
 }
 
@@ -157,25 +160,37 @@ pub fn explain(
             held_s: state.and_then(|state| seconds_to(state.stability.held_until, now)),
         }
     });
+    let (walk, fence) = walk(view, states, id, place, seen)?;
     Some(Explanation {
         service: service.name.to_string(),
         policy: main.policy.as_str(),
         client: client_seen(view, place, seen),
-        walk: walk(view, states, id, place, seen)?,
+        walk,
         regions: regions.collect(),
         footing: cell.footing,
+        fence,
         chosen: chosen(view, &decision, seen),
     })
 }
 
-fn walk(view: &View<'_>, states: &[RegionState], id: ServiceId, place: PlaceId, seen: Seen) -> Option<Vec<Step>> {
+/// The groups a client came through, and the fence it is in.
+fn walk(
+    view: &View<'_>,
+    states: &[RegionState],
+    id: ServiceId,
+    place: PlaceId,
+    seen: Seen,
+) -> Option<(Vec<Step>, Option<String>)> {
     let identities: Vec<Identity> = view.handouts.iter().map(|handout| handout.identity).collect();
     let sites = view.plan.sites.as_deref();
     let (model, planned) = (view.model, view.plan.planned.as_deref());
     let ground = Ground { model, states, identities: &identities, sites, planned, seed: view.plan.seed };
-    let picker = Picker::of(ground, model.services.get(id.index())?, view.plan.services.get(id.index())?.switched_to);
+    let service = model.services.get(id.index())?;
+    let picker = Picker::of(ground, service, view.plan.services.get(id.index())?.switched_to);
     let site = sites.and_then(|sites| sites.of_place(place)).unwrap_or(0);
-    Some(picker.walk(site, &picker.router.route(view.atlas, place), &asker(seen)))
+    let route = picker.router.route(view.atlas, place);
+    let fence = picker.fence_of(&route).map(|rule| service.policies.rule_name(rule));
+    Some((picker.walk(site, &route, &asker(seen)), fence))
 }
 
 /// Milliseconds of a round trip in those of the service's score.

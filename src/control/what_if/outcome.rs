@@ -85,6 +85,8 @@ pub struct RegionMoment {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServiceOutcome {
     pub name: String,
+    /// The fence it is of, such as `rule 2`; `None`: clients that no rule is for.
+    pub fence: Option<String>,
     /// `None`: not there then.
     pub before: Option<Footing>,
     pub after: Option<Footing>,
@@ -210,15 +212,25 @@ fn regions(before: &Placed, after: &Placed) -> Vec<RegionOutcome> {
 }
 
 fn services(before: &Placed, after: &Placed) -> Vec<ServiceOutcome> {
-    let by_name = |placed: &Placed| -> BTreeMap<String, Footing> {
-        placed.services.iter().map(|service| (service.name.clone(), service.footing)).collect()
+    let by_name = |placed: &Placed| -> BTreeMap<(String, Option<String>), Footing> {
+        let fences = placed.services.iter().flat_map(|service| {
+            let named = |(rule, footing): (&String, &Footing)| ((service.name.clone(), Some(rule.clone())), *footing);
+            service.fences_out.iter().map(named)
+        });
+        fences.chain(placed.services.iter().map(|service| ((service.name.clone(), None), service.footing))).collect()
     };
     let (before, after) = (by_name(before), by_name(after));
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let one = |name: &String| {
-        let (before, after) = (before.get(name).copied(), after.get(name).copied());
+    // Fences that are not out are not told of: those of a service that is there are firm.
+    let footing = |of: &BTreeMap<(String, Option<String>), Footing>, key: &(String, Option<String>)| {
+        let there = of.contains_key(&(key.0.clone(), None));
+        of.get(key).copied().or_else(|| (there && key.1.is_some()).then_some(Footing::Firm))
+    };
+    let names: BTreeSet<&(String, Option<String>)> = before.keys().chain(after.keys()).collect();
+    let one = |key: &(String, Option<String>)| {
+        let (before, after) = (footing(&before, key), footing(&after, key));
         let shaky = after.is_some_and(|footing| footing != Footing::Firm);
-        (before != after || shaky).then(|| ServiceOutcome { name: name.clone(), before, after })
+        let (name, fence) = key.clone();
+        (before != after || shaky).then_some(ServiceOutcome { name, fence, before, after })
     };
     names.into_iter().filter_map(one).collect()
 }

@@ -129,6 +129,21 @@ fn with_all_regions_lost_services_go_to_panic() {
 }
 
 #[test]
+fn a_fence_that_would_run_out_is_told_apart_from_its_service() {
+    let mut world = small();
+    let tree = &mut world.service().policies;
+    let clients = [crate::model::GeoPlace::Network("10.0.0.0/16".parse().expect("a prefix"))].into();
+    tree.rules = vec![crate::model::Rule { clients, group: crate::model::GroupId(1), fence: true }];
+    let children = vec![crate::model::Child::Region(RegionId(0))];
+    tree.groups.push(crate::model::Group { name: "home".into(), policy: Policy::Failover, children });
+    let snapshot = publisher(world, Instant::now()).shared().load_full();
+    let outcome = asked(&snapshot, &kill("west"));
+    let [fence] = &outcome.services[..] else { panic!("{outcome:#?}") };
+    assert_eq!(fence.fence.as_deref(), Some("rule 1 (home)"));
+    assert_eq!((fence.before, fence.after), (Some(Footing::Firm), Some(Footing::Panic)));
+}
+
+#[test]
 fn without_demand_places_are_counted_and_it_is_said_so() {
     let snapshot = publisher(small(), Instant::now()).shared().load_full();
     let outcome = asked(&snapshot, &kill("west"));

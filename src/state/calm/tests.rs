@@ -1,13 +1,16 @@
 //! Stories of regions that fall, come back and are drained, told to a publisher in virtual time.
 
+use std::collections::BTreeSet;
+
 use super::super::{EndpointNews, LoadNews, Publisher};
 use super::*;
 use crate::atlas::Atlas;
 use crate::model::{
-    Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, MaxWithdrawn, Most, Name,
-    Policy, Region, Zone, ZoneId,
+    Check, CheckKind, Child, Coordinates, Endpoint, EndpointTarget, GeoPlace, Group, GroupId, Layer, LoadReport,
+    Location, MaxWithdrawn, Most, Name, Policy, Region, Rule, Zone, ZoneId,
 };
 use crate::steer::health::Verdict;
+use crate::steer::plan::Footing;
 use crate::steer::stability::Basis;
 
 const S: Duration = Duration::from_secs(1);
@@ -208,6 +211,28 @@ fn what_was_answered_all_along_has_no_slow_start() {
     let mut story = Story::of(&[&[0]]);
     story.say(1.0, 0, Override::Drain).say(9.0, 0, Override::Auto);
     assert_eq!(story.state(0).offered, 1.0);
+}
+
+/// Some clients never leave the first region.
+fn fenced() -> Model {
+    let mut model = model(&[&[0, 1, 2]]);
+    let tree = &mut model.services[0].policies;
+    let clients = BTreeSet::from([GeoPlace::Network("10.82.0.0/17".parse().expect("a prefix"))]);
+    tree.rules = vec![Rule { clients, group: GroupId(tree.groups.len() as u16), fence: true }];
+    let children = vec![Child::Region(RegionId(0))];
+    tree.groups.push(Group { name: "rule 1".into(), policy: Policy::Failover, children });
+    model
+}
+
+#[test]
+fn a_fence_that_has_run_out_needs_its_own_regions_and_no_others() {
+    let mut story = Story::begin(fenced(), BTreeMap::new());
+    story.down(1.0, 0).down(2.0, 1);
+    let plan = &story.snapshot().plan.services[0];
+    assert_eq!((plan.footing, plan.fences_out.len()), (Footing::Firm, 1));
+    story.up(50.0, 0).up(51.0, 1);
+    assert_eq!(story.state(0).offered, 1.0, "the fence's clients had it all along");
+    assert_eq!(story.offer(1), 1.0, "nobody had this one");
 }
 
 #[test]
