@@ -379,8 +379,8 @@ async fn overrides_take_and_say_what_follows() {
     assert_eq!(status["services"][1]["footing"], "only_draining");
     let drain = &status["regions"][1]["drain"];
     assert_eq!(
-        (&drain["basis"], &drain["safe"], &drain["share_left"]),
-        (&json!("answered"), &json!(false), &json!(1.0))
+        (&drain["safe_in_s"], &drain["safe"], &drain["may_come"], &drain["load_ratio"]),
+        (&Value::Null, &json!(false), &json!(1.0), &Value::Null)
     );
     assert!(drain["since_unix_s"].is_u64() && drain["safe_at_unix_s"].is_null(), "{drain}");
     let seoul = &status["regions"][0];

@@ -324,9 +324,14 @@ fn calm(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Inst
         })
     };
     out.gauge(
-        "region_drain_left_ratio",
-        "The part of a draining region's clients that may be left; missing where it does not drain",
-        draining().map(|(labels, progress)| (labels, progress.share_left)),
+        "region_drain_may_come_ratio",
+        "The part of a draining region's clients that may still come, at most, by the age of answers; missing where it does not drain",
+        draining().map(|(labels, progress)| (labels, progress.may_come)),
+    )?;
+    out.gauge(
+        "region_drain_load_ratio",
+        "A draining region's load over that when the drain began; missing where one of the two is not known",
+        draining().filter_map(|(labels, progress)| Some((labels, progress.load_ratio?))),
     )?;
     out.gauge(
         "region_drain_safe_in_seconds",

@@ -72,10 +72,11 @@ function endpoint(of) {
 
 function drain(of) {
   if (of === null) return null;
-  const left = `${of.basis === "ttl" ? "at most " : ""}${percent(of.share_left)} of its clients left`;
-  const when = of.safe ? "no answer sends clients there any more"
-    : of.safe_in_s === null ? "still answered: there is no other region" : `safe in ${age(of.safe_in_s)} at the earliest`;
-  return el("p", "", word("drain", of.safe ? "good" : "calm"), ` ${left}; ${when}`);
+  const when = of.safe ? "safe: no answer sends clients there any more"
+    : of.safe_in_s === null ? "not safe: still answered, since there is no other region"
+    : `safe in ${age(of.safe_in_s)} at the earliest; until then at most ${percent(of.may_come)} of its clients may still come, by the age of answers`;
+  const load = of.load_ratio === null ? "" : `; its load is ${percent(of.load_ratio)} of what it was when the drain began`;
+  return el("p", "", word("drain", of.safe ? "good" : "calm"), ` ${when}${load}`);
 }
 
 function region(of) {

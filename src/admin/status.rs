@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::model::{Layer, RegionId};
 use crate::state::Snapshot;
 use crate::steer::plan::{FenceOut, Footing};
-use crate::steer::stability::{Basis, Drain};
+use crate::steer::stability::Drain;
 use crate::steer::standing::{EndpointState, LoadState, Override, RegionState, Standing};
 
 use super::Context;
@@ -109,11 +109,12 @@ pub struct DrainStatus {
     pub safe_at_unix_s: Option<u64>,
     /// From now to then; 0 once it is safe.
     pub safe_in_s: Option<f64>,
-    /// 0 to 1: the part of its clients that may be left.
-    pub share_left: f64,
-    /// `load`: the region's load now, over that at the begin; `ttl`: at most that part, by the age of the last
-    /// answers; `answered`: it is still being answered.
-    pub basis: Basis,
+    /// 0 to 1: the part of its clients that may still come, at most, by the age of answers. 0 decides that it is
+    /// safe; 1 while the region is still being answered.
+    pub may_come: f64,
+    /// Its load now over that when the drain began, 0 or more; `None` where one of the two is not known. Tells of
+    /// clients that are still connected, and decides nothing.
+    pub load_ratio: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -289,8 +290,8 @@ fn drain_status(snapshot: &Snapshot, id: RegionId, drain: &Drain, load: &LoadSta
         safe: left.is_some_and(|left| left.is_zero()),
         safe_at_unix_s: left.and_then(wall),
         safe_in_s: left.map(rounded),
-        share_left: progress.share_left,
-        basis: progress.basis,
+        may_come: progress.may_come,
+        load_ratio: progress.load_ratio,
     }
 }
 

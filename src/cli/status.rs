@@ -84,9 +84,10 @@ pub struct Region {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Drain {
     pub safe: bool,
+    /// `None`: the region is still answered, for want of others.
     pub safe_in_s: Option<f64>,
-    pub share_left: f64,
-    pub basis: String,
+    pub may_come: f64,
+    pub load_ratio: Option<f64>,
 }
 
 fn whole() -> f64 {
@@ -202,16 +203,17 @@ pub fn region_table(regions: &[Region]) -> String {
     table.render()
 }
 
-/// `up`, `down, damped 96 s`, `up at 40 %`, `drain, 30 % left`.
+/// `up`, `down, damped 96 s`, `up at 40 %`, `drain, safe in 42 s`.
 fn standing(region: &Region) -> String {
     let mut text = region.standing.clone();
     let more = [
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
         (region.offered < 1.0).then(|| format!(" at {:.0} %", region.offered * 100.0)),
-        region.drain.as_ref().map(|drain| match drain.safe {
-            true => ", safe".to_owned(),
-            false => format!(", {:.0} % left", drain.share_left * 100.0),
+        region.drain.as_ref().map(|drain| match drain.safe_in_s {
+            _ if drain.safe => ", safe".to_owned(),
+            Some(seconds) => format!(", safe in {}", duration(seconds)),
+            None => ", still answered".to_owned(),
         }),
     ];
     text.extend(more.into_iter().flatten());

@@ -11,7 +11,6 @@ use crate::model::{
 };
 use crate::steer::health::Verdict;
 use crate::steer::plan::Footing;
-use crate::steer::stability::Basis;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -475,19 +474,20 @@ fn regions_that_were_never_up_are_not_withdrawn() {
 // ---------------------------------------------------------------------------------------------
 // Drains
 
-fn progress(story: &Story, region: usize, seconds: f64) -> (Option<f64>, f64, Basis) {
+/// When it is safe, which part of clients may still come, and its load as a part of that at the begin.
+fn progress(story: &Story, region: usize, seconds: f64) -> (Option<f64>, f64, Option<f64>) {
     let state = story.state(region);
     let drain = state.stability.drain.expect("a drain");
     let answered = story.snapshot().plan.answers(RegionId(region as u16));
     let progress = drain.progress(answered, &state.load, 60 * S, story.at(seconds));
-    (story.seconds(progress.safe_at), progress.share_left, progress.basis)
+    (story.seconds(progress.safe_at), progress.may_come, progress.load_ratio)
 }
 
 #[test]
 fn a_drain_is_safe_when_the_last_answer_has_run_out() {
     let mut story = Story::of(&[&[0, 1]]);
     story.say(100.0, 0, Override::Drain);
-    assert_eq!(progress(&story, 0, 100.0), (Some(190.0), 1.0, Basis::Ttl));
+    assert_eq!(progress(&story, 0, 100.0), (Some(190.0), 1.0, None));
     story.publish(130.0);
     let (safe_at, left, _) = progress(&story, 0, 145.0);
     assert_eq!(safe_at, Some(190.0));
@@ -497,12 +497,12 @@ fn a_drain_is_safe_when_the_last_answer_has_run_out() {
 }
 
 #[test]
-fn a_drain_tells_by_load_how_many_are_left() {
+fn a_drain_tells_what_is_left_of_its_load() {
     let mut story = Story::of(&[&[0, 1]]);
     story.report(95.0, 0, 80.0).say(100.0, 0, Override::Drain).report(105.0, 0, 20.0);
-    assert_eq!(progress(&story, 0, 106.0), (Some(190.0), 0.25, Basis::Load));
+    assert_eq!(progress(&story, 0, 145.0), (Some(190.0), 0.5, Some(0.25)), "beside who may still come");
     story.run(106.0, 140.0);
-    assert_eq!(progress(&story, 0, 145.0).2, Basis::Ttl, "that report is stale");
+    assert_eq!(progress(&story, 0, 145.0).2, None, "that report is stale");
 }
 
 #[test]
@@ -516,7 +516,7 @@ fn what_was_out_before_it_was_drained_is_safe_sooner() {
 fn a_draining_region_that_is_needed_is_not_safe() {
     let mut story = Story::of(&[&[0, 1]]);
     story.say(100.0, 0, Override::Drain).say(200.0, 1, Override::Drain).publish(300.0);
-    assert_eq!(progress(&story, 0, 300.0), (None, 1.0, Basis::Answered));
+    assert_eq!(progress(&story, 0, 300.0), (None, 1.0, None));
     story.say(310.0, 1, Override::Auto);
     assert_eq!(progress(&story, 0, 310.0).0, Some(400.0), "from the last answer that named it");
     assert!(!story.snapshot().plan.answers(RegionId(0)));
@@ -545,7 +545,7 @@ fn a_drain_goes_on_over_a_restart() {
     let (safe_at, ..) = progress(&next, 0, 0.0);
     assert!(safe_at.is_some_and(|at| (69.0..71.0).contains(&at)), "{safe_at:?}");
     next.report(1.0, 0, 8.0);
-    assert_eq!(progress(&next, 0, 1.0).1, 0.1, "of the load at the begin");
+    assert_eq!(progress(&next, 0, 1.0).2, Some(0.1), "of the load at the begin");
 }
 
 #[test]
@@ -555,8 +555,7 @@ fn nonsense_that_was_kept_drains_no_longer_than_a_week() {
     let drained = BTreeMap::from([(name(0), Override::Drain)]);
     story.publisher.restore_overrides(drained, BTreeMap::from([(name(0), nonsense)]), story.began);
     story.publish(0.0);
-    let (safe_at, left, basis) = progress(&story, 0, 0.0);
-    assert_eq!((safe_at, left, basis), (Some(7.0 * 86_400.0 + 60.0), 1.0, Basis::Ttl));
+    assert_eq!(progress(&story, 0, 0.0), (Some(7.0 * 86_400.0 + 60.0), 1.0, None));
 }
 
 #[test]
