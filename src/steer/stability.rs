@@ -33,7 +33,8 @@ pub struct Stability {
     pub damped_until: Option<Instant>,
     /// Its probes say down, but too many regions of its zone have gone at once: answered until then, with a short TTL.
     pub held_until: Option<Instant>,
-    /// When it came back, which is when its slow start began; `None`: eligible since the start, or not eligible.
+    /// When it came back, which is when its slow start began, later by the time it was out in between for a short
+    /// word of an operator; `None`: eligible since the start, or not eligible.
     pub back_since: Option<Instant>,
     /// While the operator drains it.
     pub drain: Option<Drain>,

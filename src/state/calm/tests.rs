@@ -198,6 +198,42 @@ fn back_from_an_override_is_back_too() {
 }
 
 #[test]
+fn out_for_less_than_its_answers_live_is_hardly_out() {
+    for said in [Override::Down, Override::Drain] {
+        let mut story = Story::of(&[&[0, 1]]);
+        story.say(1.0, 0, said).probe(5.0, 0, Verdict::Suspect).up(6.0, 0).say(30.0, 0, Override::Auto);
+        assert_eq!(story.state(0).offered, 1.0, "{said:?}: answers that name it still live");
+        story.say(100.0, 0, said).say(130.0, 0, Override::Auto);
+        assert_eq!(story.offer(0), 1.0, "{said:?}: the last has run out");
+    }
+}
+
+#[test]
+fn a_slow_start_goes_on_after_a_short_word_of_the_operator() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(100.0, 0).publish(145.0);
+    assert_eq!(story.offer(0), 3.0);
+    story.say(145.0, 0, Override::Drain).say(165.0, 0, Override::Auto);
+    assert_eq!(story.offer(0), 3.0, "from where it was");
+    let woken = story.run(165.0, 310.0);
+    assert_eq!(woken, [180.0, 200.0, 220.0, 240.0, 260.0, 280.0, 300.0], "as much later as it was out");
+    assert_eq!(story.state(0).offered, 1.0);
+    story.say(310.0, 0, Override::Drain).say(315.0, 0, Override::Auto);
+    assert_eq!(story.state(0).offered, 1.0, "over is over");
+}
+
+#[test]
+fn what_its_probes_took_down_has_lost_its_clients_however_short_it_was() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(1.0, 0).up(5.0, 0);
+    assert_eq!(story.offer(0), 1.0);
+    // Also under an operator's word.
+    let mut story = Story::of(&[&[0, 1]]);
+    story.say(1.0, 0, Override::Drain).down(5.0, 0).up(10.0, 0).say(15.0, 0, Override::Auto);
+    assert_eq!(story.offer(0), 1.0);
+}
+
+#[test]
 fn what_was_answered_all_along_has_no_slow_start() {
     // In panic, and for want of others that are not drained.
     let mut story = Story::of(&[&[0, 1]]);
