@@ -29,8 +29,11 @@ function age(seconds) {
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86400)} d`;
 }
-const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
-const percent = (part) => `${(part * 100).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`;
+// What rounds to nothing is 0, never -0: adding 0 takes the sign away.
+const rounded = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits + 0;
+const fixed = (value, digits) => rounded(value, digits).toFixed(digits);
+const number = (value) => rounded(value, 1).toLocaleString("en", { maximumFractionDigits: 1 });
+const percent = (part) => `${fixed(part * 100, part > 0 && part < 0.1 ? 1 : 0)} %`;
 
 function bar(part, mood) {
   const fill = el("div");
@@ -93,7 +96,7 @@ function region(of) {
   const changed = of.changed_s === null ? "" : ` · changed ${age(of.changed_s)} ago`;
   return el("article", MOOD[of.standing],
     el("header", "", el("h3", "", of.name), word(of.standing)),
-    el("p", "faint", `${of.location} · price ${of.price_ms.toFixed(1)} ms${planned}${changed}`),
+    el("p", "faint", `${of.location} · price ${fixed(of.price_ms, 1)} ms${planned}${changed}`),
     said, ...calm, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
 }
 
@@ -249,7 +252,7 @@ function planning(of) {
 
 function table(explanation) {
   const heads = ["Region", "State", "RTT", "Latency", "Price", "Cost", "Bias", "Stays", "Total", "Planned", "Share", "Why not"];
-  const milliseconds = (value) => el("td", "number", value.toFixed(1));
+  const milliseconds = (value) => el("td", "number", fixed(value, 1));
   const rows = explanation.regions.map((r) => {
     const chosen = r.region === explanation.chosen.region;
     const said = r.said === "auto" ? null : " (override)";

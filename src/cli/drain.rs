@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::admin::api::Said;
 use crate::admin::client::{AdminClient, ClientError};
 use crate::control::config::duration;
+use crate::steer::figure::percent;
 use crate::steer::standing::Override;
 
 use super::live::Server;
@@ -129,15 +130,15 @@ fn print_line(json: &Value) -> Outcome {
 /// Who may still come decides that it is safe; what is left of the load tells who is still connected.
 fn in_words(drain: &Drain) -> String {
     let load = match drain.load_ratio {
-        Some(ratio) => format!("its load is {:.0} % of what it was when the drain began", ratio * 100.0),
+        Some(ratio) => format!("its load is {} of what it was when the drain began", percent(ratio, 0)),
         None => "what is left of its load is not known".to_owned(),
     };
     match drain.safe_in_s {
         _ if drain.safe => format!("safe: no answer sends clients there any more, which decides it; {load}"),
         Some(seconds) => format!(
-            "clients that may still come: at most {:.0} %, by the age of answers; {load}; safe in {} at the earliest, \
+            "clients that may still come: at most {}, by the age of answers; {load}; safe in {} at the earliest, \
              when the last answer that names it has run out, whatever its load",
-            drain.may_come * 100.0,
+            percent(drain.may_come, 0),
             status::duration(seconds)
         ),
         None => format!("not safe: still answered, since no other region can be; {load}"),

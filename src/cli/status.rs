@@ -6,6 +6,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::steer::figure::{percent, rounded};
+
 use super::explain::Planning;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
@@ -187,16 +189,16 @@ pub fn region_table(regions: &[Region]) -> String {
         ("endpoints", Align::Left),
     ]);
     for region in regions {
-        let figure = |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.0}"));
+        let whole = |known: Option<f64>| known.map_or("-".to_owned(), |known| rounded(known, 0));
         table.row([
             region.name.clone(),
             standing(region),
             region.said.clone(),
             region.location.clone(),
-            figure(region.load.load),
-            figure(region.load.capacity),
+            whole(region.load.load),
+            whole(region.load.capacity),
             used(&region.load),
-            format!("{:.1}", region.price_ms),
+            rounded(region.price_ms, 1),
             region.endpoints.iter().map(endpoint).collect::<Vec<_>>().join("; "),
         ]);
     }
@@ -209,7 +211,7 @@ fn standing(region: &Region) -> String {
     let more = [
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
-        (region.offered < 1.0).then(|| format!(" at {:.0} %", region.offered * 100.0)),
+        (region.offered < 1.0).then(|| format!(" at {}", percent(region.offered, 0))),
         region.drain.as_ref().map(|drain| match drain.safe_in_s {
             _ if drain.safe => ", safe".to_owned(),
             Some(seconds) => format!(", safe in {}", duration(seconds)),
@@ -222,8 +224,8 @@ fn standing(region: &Region) -> String {
 
 fn used(load: &Load) -> String {
     match (load.utilisation, load.age_s, &load.error) {
-        (Some(used), Some(age), _) if load.stale => format!("{:.0} %, {} old", used * 100.0, duration(age)),
-        (Some(used), _, _) => format!("{:.0} %", used * 100.0),
+        (Some(used), Some(age), _) if load.stale => format!("{}, {} old", percent(used, 0), duration(age)),
+        (Some(used), _, _) => percent(used, 0),
         (None, _, Some(error)) => error.clone(),
         (None, _, None) => "-".to_owned(),
     }
@@ -246,7 +248,7 @@ fn service_table(services: &[Service]) -> String {
     ]);
     for service in services {
         let share = |region: &ServiceRegion| {
-            let share = region.mean_share.map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0));
+            let share = region.mean_share.map_or("-".to_owned(), |share| percent(share, 0));
             let name = region.name.split('@').next().unwrap_or_default();
             format!("{name} {share}")
         };
@@ -279,9 +281,9 @@ fn policy(service: &Service) -> String {
 /// `42 s`, `7 min`, `3.5 h`, `12 d`.
 pub fn duration(seconds: f64) -> String {
     match seconds {
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.1} h", s / 3_600.0),
-        s => format!("{:.0} d", s / 86_400.0),
+        s if s < 120.0 => format!("{} s", rounded(s, 0)),
+        s if s < 7_200.0 => format!("{} min", rounded(s / 60.0, 0)),
+        s if s < 172_800.0 => format!("{} h", rounded(s / 3_600.0, 1)),
+        s => format!("{} d", rounded(s / 86_400.0, 0)),
     }
 }

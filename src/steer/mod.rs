@@ -28,6 +28,7 @@
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`settled`]: those decisions that are the same whoever asks
 //! - [`explain`]: the same, as data for people
+//! - [`figure`]: numbers as people read them
 
 pub mod belief;
 pub mod cell;
@@ -36,6 +37,7 @@ pub mod decide;
 pub mod demand;
 pub mod eligible;
 pub mod explain;
+pub mod figure;
 pub mod flow;
 pub mod handout;
 pub mod health;

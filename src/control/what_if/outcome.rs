@@ -95,8 +95,8 @@ pub struct ServiceOutcome {
 /// What changes from one to the other.
 pub fn compare(before: &Placed, after: &Placed) -> Outcome {
     let moves = moves(before, after);
-    let moved = moves.iter().map(|one| one.amount).sum();
-    let amount: f64 = after.clients.iter().map(|clients| clients.amount).sum();
+    let moved = sum(moves.iter().map(|one| one.amount));
+    let amount = sum(after.clients.iter().map(|clients| clients.amount));
     let regions = regions(before, after);
     let over = |region: &RegionOutcome| {
         region.after.as_ref().and_then(|after| after.utilisation).is_some_and(|utilisation| utilisation > 1.0)
@@ -111,10 +111,15 @@ pub fn compare(before: &Placed, after: &Placed) -> Outcome {
         moves,
         over_capacity: regions.iter().filter(|region| over(region)).map(|region| region.name.clone()).collect(),
         regions,
-        unanswered: unanswered.fold(0.0, |sum, amount| sum + amount), // of nothing, `sum` is -0
+        unanswered: sum(unanswered),
         services: services(before, after),
         notes: notes(after),
     }
+}
+
+/// Of nothing, the library's is -0, which nobody wants to read.
+fn sum(amounts: impl Iterator<Item = f64>) -> f64 {
+    amounts.fold(0.0, |sum, amount| sum + amount)
 }
 
 fn notes(after: &Placed) -> Vec<String> {
@@ -141,11 +146,11 @@ fn totals(placed: &Placed) -> Totals {
     let mean = |sum: f64| (answered > 0.0).then(|| sum / answered);
     let beyond = |region: &PlacedRegion| (region.load - region.capacity.unwrap_or(f64::INFINITY)).max(0.0);
     Totals {
-        amount: placed.clients.iter().map(|clients| clients.amount).sum(),
+        amount: sum(placed.clients.iter().map(|clients| clients.amount)),
         rtt_ms: mean(rtt),
         cost: mean(cost),
         beyond_capacity: match placed.counted {
-            Counted::Demand => placed.regions.iter().map(beyond).sum(),
+            Counted::Demand => sum(placed.regions.iter().map(beyond)),
             Counted::Places => 0.0,
         },
         by: placed.by.clone(),
