@@ -100,6 +100,8 @@ function region(of) {
     said, ...calm, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
 }
 
+const ttl = ({ least, most }) => (least < most ? `${least}–${most} s` : `${least} s`);
+
 function service(of) {
   const rows = of.regions.map((r) => {
     const share = r.mean_share === null ? "not counted" : `${percent(r.mean_share)} · ${number(r.places)} places`;
@@ -109,7 +111,7 @@ function service(of) {
   });
   return el("article", MOOD[of.footing],
     el("header", "", el("h3", "", of.name), word(of.footing)),
-    el("p", "faint", `policy ${of.policy}${of.stage ? ` ${of.stage}${of.switched ? ", switched" : ""}` : ""} · TTL ${of.ttl_s} s, ${of.failover_ttl_s} s near a failover`),
+    el("p", "faint", `policy ${of.policy}${of.stage ? ` ${of.stage}${of.switched ? ", switched" : ""}` : ""} · TTL now ${ttl(of.answered_ttl_s)}; ${of.ttl_s} s when calm, ${of.failover_ttl_s} s near a failover`),
     ...of.fences_out.map((fence) => el("p", "", word(fence.footing), ` for the clients of ${fence.rule} alone`)),
     el("p", "faint", "mean share over places · places where it leads"),
     el("ul", "", ...rows));

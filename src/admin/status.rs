@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::model::{Layer, RegionId};
+use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
+use crate::steer::lives::Lives;
 use crate::steer::plan::{FenceOut, Footing};
 use crate::steer::stability::Drain;
 use crate::steer::standing::{EndpointState, LoadState, Override, RegionState, Standing};
@@ -162,7 +163,11 @@ pub struct ServiceStatus {
     pub footing: Footing,
     /// The fences whose regions have run out, in the order of the rules: a matter of their clients alone.
     pub fences_out: Vec<FenceStatus>,
+    /// How long its answers live at this moment, in seconds: worked out as answers are.
+    pub answered_ttl_s: Lives,
+    /// As configured, for when all is calm.
     pub ttl_s: u32,
+    /// As configured, for near a failover.
     pub failover_ttl_s: u32,
     /// In the order of the file.
     pub regions: Vec<ServiceRegion>,
@@ -191,8 +196,8 @@ pub struct ServiceRegion {
 pub fn status(context: &Context, counts: &ShareCounts) -> Status {
     let snapshot = context.shared.load_full();
     let now = Instant::now();
-    let shares = counts.of(&snapshot);
-    let services = snapshot.model.service_ids().zip(shares);
+    let lives = Lives::of(&snapshot.view());
+    let services = snapshot.model.service_ids().zip(counts.of(&snapshot)).zip(lives);
     Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: since(now, context.started),
@@ -205,7 +210,9 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         atlas: atlas(&snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
-        services: services.filter_map(|(id, shares)| service(&snapshot, id, shares.as_deref())).collect(),
+        services: services
+            .filter_map(|((id, shares), lives)| service(&snapshot, id, shares.as_deref(), lives))
+            .collect(),
     }
 }
 
@@ -327,7 +334,7 @@ fn load(configured: bool, state: &RegionState, now: Instant) -> LoadStatus {
     }
 }
 
-fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[RegionShare]>) -> Option<ServiceStatus> {
+fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, lives: Lives) -> Option<ServiceStatus> {
     let configured = snapshot.model.service(id);
     let plan = snapshot.plan.services.get(id.index())?;
     let regions = configured.regions.iter().map(|&region| {
@@ -351,6 +358,7 @@ fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[Re
         switched: plan.switched_to.is_some(),
         footing: plan.footing,
         fences_out: plan.fences_out.iter().map(fence).collect(),
+        answered_ttl_s: lives,
         ttl_s: configured.ttl.as_secs(),
         failover_ttl_s: configured.failover_ttl.as_secs(),
         regions: regions.collect(),

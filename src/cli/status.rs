@@ -124,7 +124,16 @@ struct Service {
     #[serde(default)]
     fences_out: Vec<Fence>,
     ttl_s: u32,
+    // Left out by servers from before there was such a thing.
+    answered_ttl_s: Option<AnsweredTtl>,
     regions: Vec<ServiceRegion>,
+}
+
+/// How long answers live now, in seconds.
+#[derive(Clone, Copy, Deserialize)]
+struct AnsweredTtl {
+    least: u32,
+    most: u32,
 }
 
 /// A rule whose clients' regions have run out.
@@ -243,7 +252,7 @@ fn service_table(services: &[Service]) -> String {
         ("service", Align::Left),
         ("policy", Align::Left),
         ("footing", Align::Left),
-        ("TTL", Align::Right),
+        ("TTL now", Align::Right),
         ("shares of places", Align::Left),
     ]);
     for service in services {
@@ -256,11 +265,20 @@ fn service_table(services: &[Service]) -> String {
             service.name.clone(),
             policy(service),
             footing(service),
-            format!("{} s", service.ttl_s),
+            ttl(service),
             service.regions.iter().map(share).collect::<Vec<_>>().join(", "),
         ]);
     }
     table.render()
+}
+
+/// `30 s`; `5–30 s` where it is not the same for all clients.
+fn ttl(service: &Service) -> String {
+    match service.answered_ttl_s {
+        Some(AnsweredTtl { least, most }) if least < most => format!("{least}–{most} s"),
+        Some(AnsweredTtl { least, .. }) => format!("{least} s"),
+        None => format!("{} s", service.ttl_s),
+    }
 }
 
 /// `firm`, `firm; rule 2: panic`.

@@ -27,7 +27,8 @@
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`settled`]: those decisions that are the same whoever asks
-//! - [`explain`]: the same, as data for people
+//! - [`explain`]: one client's, as data for people
+//! - [`lives`]: how long a service's answers live now, over all its clients
 //! - [`figure`]: numbers as people read them
 
 pub mod belief;
@@ -41,6 +42,7 @@ pub mod figure;
 pub mod flow;
 pub mod handout;
 pub mod health;
+pub mod lives;
 pub mod locations;
 pub mod need;
 pub mod pick;
