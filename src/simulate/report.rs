@@ -117,11 +117,16 @@ fn charts(world: &World, course: &Course, record: &Record) -> String {
         Series { name: "optimum", color: 2, values: of(&|minute| minute.best_ms) },
     ];
     [
-        chart("Utilisation of each region", "%", utilisation, Some((100.0, "capacity"))),
+        chart("Utilisation of each region", " %", utilisation, Some((100.0, "capacity"))),
         chart("Round-trip time, mean", " ms", one("round-trip time", of(&|minute| minute.rtt_ms)), None),
         chart("Cost, and the least it could be", " ms", cost, None),
-        chart("Demand that moved in each minute", "%", one("moved", of(&|minute| 100.0 * minute.moved)), None),
-        chart("Overload: demand beyond capacity", "%", one("overload", of(&|m| 100.0 * m.overload_s / 60.0)), None),
+        chart("Demand that moved in each minute", " %", one("moved", of(&|minute| 100.0 * minute.moved)), None),
+        chart(
+            "Overload: the part of all demand beyond capacity",
+            " %",
+            one("overload", of(&|m| 100.0 * m.overload_s / 60.0)),
+            None,
+        ),
         chart("Demand", "", one("demand", of(&|minute| minute.demand)), None),
     ]
     .concat()
