@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use crate::steer::figure::{percent, rounded};
+
 use super::World;
 use super::chart::{Chart, Series, escaped};
 use super::day::{Course, Minute, Record};
@@ -27,13 +29,13 @@ pub fn page(title: &str, world: &World, course: &Course, record: &Record, summar
 }
 
 fn tiles(summary: &Summary) -> String {
-    let moved = summary.moved_per_minute.map_or("–".into(), |moved| format!("{:.3} %", 100.0 * moved));
+    let moved = summary.moved_per_minute.map_or("–".into(), |moved| percent(moved, 3));
     let tiles = [
-        ("Round-trip time", format!("{:.1} ms", summary.rtt_ms), "mean over all demand"),
-        ("Cost", format!("{:.1} ms", summary.cost_ms), "RTT, dollars and failures"),
+        ("Round-trip time", format!("{} ms", rounded(summary.rtt_ms, 1)), "mean over all demand"),
+        ("Cost", format!("{} ms", rounded(summary.cost_ms, 1)), "RTT, dollars and failures"),
         ("Against the optimum", format!("× {:.3}", summary.ratio()), "1 is the best there is"),
-        ("Overload", format!("{:.2} s", summary.overload_s), "of the whole world's demand"),
-        ("Failed", format!("{:.4} %", 100.0 * summary.failed), "of all demand"),
+        ("Overload", format!("{} s", rounded(summary.overload_s, 2)), "of the whole world's demand"),
+        ("Failed", percent(summary.failed, 4), "of all demand"),
         ("Moved", moved, "per minute, when steady"),
     ];
     let tile = |(name, figure, what): &(&str, String, &str)| {
@@ -131,11 +133,16 @@ fn charts(world: &World, course: &Course, record: &Record) -> String {
         Series { name: "optimum", color: 2, values: of(&|minute| minute.best_ms) },
     ];
     [
-        chart("Utilisation of each region", "%", utilisation, Some((100.0, "capacity"))),
+        chart("Utilisation of each region", " %", utilisation, Some((100.0, "capacity"))),
         chart("Round-trip time, mean", " ms", one("round-trip time", of(&|minute| minute.rtt_ms)), None),
         chart("Cost, and the least it could be", " ms", cost, None),
-        chart("Demand that moved in each minute", "%", one("moved", of(&|minute| 100.0 * minute.moved)), None),
-        chart("Overload: demand beyond capacity", "%", one("overload", of(&|m| 100.0 * m.overload_s / 60.0)), None),
+        chart("Demand that moved in each minute", " %", one("moved", of(&|minute| 100.0 * minute.moved)), None),
+        chart(
+            "Overload: the part of all demand beyond capacity",
+            " %",
+            one("overload", of(&|m| 100.0 * m.overload_s / 60.0)),
+            None,
+        ),
         chart("Demand", "", one("demand", of(&|minute| minute.demand)), None),
     ]
     .concat()

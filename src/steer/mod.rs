@@ -28,7 +28,9 @@
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`settled`]: those decisions that are the same whoever asks
-//! - [`explain`]: the same, as data for people
+//! - [`explain`]: one client's, as data for people
+//! - [`lives`]: how long a service's answers live now, over all its clients
+//! - [`figure`]: numbers as people read them
 
 pub mod cell;
 pub mod classes;
@@ -37,9 +39,11 @@ pub mod demand;
 pub mod eligible;
 pub mod explain;
 pub mod feed;
+pub mod figure;
 pub mod flow;
 pub mod handout;
 pub mod health;
+pub mod lives;
 pub mod locations;
 pub mod need;
 pub mod pick;

@@ -389,4 +389,4 @@ fn find_region(model: &Model, name: &str) -> Result<RegionId, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
