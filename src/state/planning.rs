@@ -46,6 +46,8 @@ const UNHEARD: f64 = 0.85;
 const UNHEARD_AFTER: Duration = Duration::from_secs(600);
 const UNHEARD_PER_HOUR: f64 = 0.1;
 const LEAST_UNHEARD: f64 = 0.5;
+/// Where no report was ever believed, all demand is taken for this part of all capacity.
+const ASSUMED: f64 = 0.6;
 /// All regions' room, over all demand: where it is less, more is made of it in proportion.
 const LEAST_ROOM: f64 = 1.05;
 /// Feeds are first made sense of together: so long after the first report, once all have come; and at last.
@@ -106,6 +108,8 @@ pub struct Basis {
     pub planned: Option<Arc<Planned>>,
     /// By region: what is made of its load reports.
     pub feeds: Vec<Feed>,
+    /// By region: whether clients may be sent far away for what is known of its load.
+    pub evidence: Vec<bool>,
     /// Why this attempt at a plan came to nothing, if so.
     pub error: Option<PlanError>,
     pub made_at: Instant,
@@ -217,6 +221,7 @@ impl Planning {
             |(capacity, (feed, on)): (&Option<f64>, (&Feed, &OnRegion))| Some(feed.room((*capacity)?, on.demand, gain));
         let mut rooms: Vec<Option<f64>> = planned_with.iter().zip(self.feeds.iter().zip(&on)).map(room).collect();
         self.widen(&mut rooms);
+        let evidence = self.evidence(model);
         let made = make(&Situation {
             model,
             locations: &locations,
@@ -224,6 +229,7 @@ impl Planning {
             reached: &before.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
             eligible: &self.eligible,
             capacities: &rooms,
+            evidence: &evidence,
             previous: self.planned.as_deref(),
             now,
         });
@@ -250,6 +256,7 @@ impl Planning {
             planned_with,
             planned: self.planned.clone(),
             feeds: self.feeds.clone(),
+            evidence,
             error: self.error.clone(),
             made_at: now,
         }));
@@ -273,6 +280,14 @@ impl Planning {
         let silent = now.saturating_duration_since(since).as_secs_f64();
         let at_first = (silent / UNHEARD_AFTER.as_secs_f64()).min(1.0) * (1.0 - UNHEARD);
         (1.0 - at_first - UNHEARD_PER_HOUR * silent / 3600.0).max(LEAST_UNHEARD)
+    }
+
+    /// By region: whether what is known of its load is believed. Where a region reports none, its configured
+    /// capacity is the operator's word, beside demand that others' reports tell.
+    fn evidence(&self, model: &Model) -> Vec<bool> {
+        let any = self.feeds.iter().any(Feed::is_calibrated);
+        let of = |(region, feed): (&Region, &Feed)| feed.is_evidence() || region.load_report.is_none() && any;
+        model.regions.iter().zip(&self.feeds).map(of).collect()
     }
 
     /// What most feeds say over what there is, 1 or more: a jump that all of them made is none of one region's.
@@ -353,6 +368,8 @@ impl Planning {
     /// Makes sense of feeds that were not understood yet: all together at first, then each as it comes.
     fn make_sense(&mut self, model: &Model, states: &[RegionState], now: Instant) {
         let first = !self.feeds.iter().any(Feed::is_calibrated);
+        let waited = self.began.is_some_and(|began| now.saturating_duration_since(began) >= LAST_FIRST_SIGHT);
+        self.demand.assume((first && waited).then(|| ASSUMED * self.capacities_now(model, states).iter().flatten().sum::<f64>()));
         let since = self.first_report.map(|at| now.saturating_duration_since(at));
         let silent = |id: RegionId| model.region(id).load_report.is_some() && states[id.index()].load.last.is_none();
         let all = !model.region_ids().any(silent);

@@ -49,6 +49,8 @@ const MOST_WEIGHT: f64 = 1000.0;
 const MOST_FLOWS: usize = 200_000;
 /// What has less than this part of all resolvers is forgotten.
 const NEGLIGIBLE: f64 = 1e-9;
+/// So many resolvers are taken for half of all clients, where no report tells.
+const FEW: f64 = 100.0;
 /// Less than this of an answer is none.
 const LEAST_ALIVE: f64 = 1e-3;
 
@@ -60,6 +62,8 @@ pub struct Demand {
     /// By region: whether its reports are believed now.
     heard: Vec<bool>,
     profile: Profile,
+    /// Demand per resolver where no report has told of any; `None`: nothing is assumed.
+    assumed: Option<f64>,
     /// Amounts were given from elsewhere, and are not to be told from the profile.
     given: bool,
 }
@@ -156,6 +160,13 @@ impl Demand {
         }
     }
 
+    /// Assumes that all clients together are so much demand, until the first report that is believed.
+    pub fn assume(&mut self, all: Option<f64>) {
+        let resolvers: f64 = self.flows.iter().map(Flow::resolvers).sum();
+        // A few resolvers stand for nobody.
+        self.assumed = all.map(|all| all / (resolvers + FEW));
+    }
+
     /// Says whose reports are believed now, by region.
     pub fn hear(&mut self, heard: Vec<bool>) {
         self.heard = heard;
@@ -188,7 +199,7 @@ impl Demand {
     /// Each service's clients at each site: demand in the unit of the load reports, and the parts
     /// of it that are on each region. In the order they were first seen. Empty before any report.
     pub fn flows(&self) -> impl Iterator<Item = (&Flow, f64)> {
-        self.flows.iter().filter_map(|flow| Some((flow, flow.resolvers() * flow.weight?)))
+        self.flows.iter().filter_map(|flow| Some((flow, flow.resolvers() * flow.weight.or(self.assumed)?)))
     }
 
     /// What each region has now, by this estimate.
@@ -199,7 +210,7 @@ impl Demand {
             for (region, part) in flow.on_regions() {
                 if let Some(sum) = sums.get_mut(region.index()) {
                     sum.resolvers += part * resolvers;
-                    sum.demand += part * resolvers * flow.weight.unwrap_or(0.0);
+                    sum.demand += part * resolvers * flow.weight.or(self.assumed).unwrap_or(0.0);
                     sum.life_s += part * resolvers * flow.life_s();
                 }
             }

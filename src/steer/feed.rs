@@ -49,7 +49,7 @@ const REMEMBERED: Duration = Duration::from_secs(6 * 3600);
 /// A feed that says less than this part of what was expected, while its clients stay, says nothing.
 const LEAST_GAIN: f64 = 0.05;
 /// How much of its clients one feed can send away by a jump that nothing else explains.
-pub const MOST_SENT_AWAY: f64 = 0.25;
+pub const MOST_SENT_AWAY: f64 = 0.2;
 /// Resolvers whose clients are taken for half of a region's load, where nothing else is known.
 const HALF_BELIEVED: f64 = 4.0;
 /// A correction counts for this at most, either way.
@@ -71,6 +71,9 @@ const MOST_STEP: f64 = 0.85;
 /// Feeds are made sense of once so many reports in a row were not further apart than this, as a logarithm.
 const FIRST_ALIKE: u32 = 2;
 const MOST_APART: f64 = 0.7;
+/// A feed of whose reports more than this part leap says nothing; each counts for so much.
+const ERRATIC: f64 = 0.35;
+const LEAPS_PART: f64 = 0.06;
 /// Load over capacity that no region has for longer than [`BORNE_OUT`].
 const MOST_UTILISATION: f64 = 3.9;
 
@@ -85,6 +88,8 @@ pub enum Doubt {
     Units,
     #[error("not believed: its capacity leaps from report to report")]
     Capacity,
+    #[error("not believed: its figures leap from report to report")]
+    Erratic,
 }
 
 /// The model of one region's feed.
@@ -93,6 +98,10 @@ pub struct Feed {
     capacity: Capacity,
     /// Reports in a row that go with the one before.
     alike: u32,
+    /// The part of the last reports that did not.
+    leaps: f64,
+    /// Demand there when it jumped.
+    at_jump: f64,
     /// Load, as the region counts it, per unit of demand.
     unit: f64,
     /// Load that did not come by answers given here, in the region's unit.
@@ -193,6 +202,8 @@ impl Default for Feed {
         Feed {
             capacity: Capacity::default(),
             alike: 0,
+            leaps: 0.0,
+            at_jump: 0.0,
             unit: 1.0,
             others: 0.0,
             gain: 1.0,
@@ -216,7 +227,14 @@ impl Feed {
     /// Takes a report; what it says of the clients there, where it is believed.
     pub fn hear(&mut self, report: &Report) -> Option<Credit> {
         let elapsed_s = self.note(report);
-        if !self.capacity.hear(report.capacity) {
+        let capacity_leaps = !self.capacity.hear(report.capacity);
+        self.leaps += LEAPS_PART * (f64::from(u8::from(capacity_leaps || self.alike == 0)) - self.leaps);
+        if self.is_erratic() {
+            self.capacity = Capacity::default();
+            self.doubt_of(Doubt::Erratic, report);
+            return None;
+        }
+        if capacity_leaps {
             self.doubt_of(Doubt::Capacity, report);
             return None;
         }
@@ -288,9 +306,20 @@ impl Feed {
         self.capacity.held
     }
 
+    /// Whether its figures leap too often to say anything.
+    fn is_erratic(&self) -> bool {
+        let limit = if self.doubt() == Some(Doubt::Erratic) { ERRATIC / 2.0 } else { ERRATIC };
+        self.leaps > limit
+    }
+
+    /// Whether what is known of its load may be acted on: it was believed, and is not contradicted by itself.
+    pub fn is_evidence(&self) -> bool {
+        self.calibrated && !matches!(self.doubt(), Some(Doubt::Erratic | Doubt::Units))
+    }
+
     /// Whether it says about the same from report to report, so that it can be made sense of.
     pub fn is_steady(&self) -> bool {
-        self.alike >= FIRST_ALIKE && self.capacity.leapt.is_none()
+        self.alike >= FIRST_ALIKE && self.capacity.leapt.is_none() && self.leaps < ERRATIC / 2.0
     }
 
     /// Whether what it says is known well enough to be acted on.
@@ -319,7 +348,8 @@ impl Feed {
     pub fn room(&self, capacity: f64, demand: f64, usual_gain: f64) -> f64 {
         let gain = (self.gain / usual_gain.max(1.0)).max(1.0);
         let left = (capacity / gain - self.others) / self.unit;
-        if gain > 1.0 { left.max((1.0 - MOST_SENT_AWAY) * self.own_part(demand) * demand) } else { left }.max(0.0)
+        let kept = (1.0 - MOST_SENT_AWAY) * self.own_part(demand) * self.at_jump.max(demand);
+        if gain > 1.0 { left.max(kept) } else { left }.max(0.0)
     }
 
     /// Load in the region's unit, of demand for it.
@@ -461,7 +491,7 @@ impl Feed {
             self.before = Some(Before { others: self.others, gain: self.gain, at: report.now });
         }
         (self.others, self.gain, self.doubt) = (others, gain, None);
-        (self.surprise, self.usual) = (0.0, 0.0);
+        (self.surprise, self.usual, self.at_jump) = (0.0, 0.0, report.demand);
     }
 }
 
