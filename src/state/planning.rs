@@ -28,7 +28,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// A capacity that changes by this part takes a new plan at once.
 const CAPACITY_STEP: f64 = 0.03;
 /// The most of a region's capacity that is planned with.
-pub const HEADROOM: f64 = 0.95;
+pub const HEADROOM: f64 = 0.97;
 /// A load this part of the capacity above the planned one, in a region that is nearly full, takes a
 /// new plan at once; so does one above all capacity. Not sooner than this after the last plan.
 const SURPRISE: f64 = 0.04;

@@ -35,7 +35,7 @@ const DWELL_MS: f64 = 12.0;
 /// Who was moved is not moved back for a trifle within this time.
 const DWELL: Duration = Duration::from_secs(120);
 /// The parts of a region's capacity, and what a client in each costs on top, in milliseconds.
-const TIERS: [(f64, f64); 4] = [(0.80, 0.0), (0.081, 6.0), (0.059, 20.0), (0.04, 60.0)];
+const TIERS: [(f64, f64); 4] = [(0.85, 0.0), (0.06, 6.0), (0.05, 20.0), (0.02, 60.0)];
 /// What a client beyond all tiers costs: it may well be turned away.
 const BEYOND_MS: f64 = 1000.0;
 /// Shares below this part of a location's clients are not worth splitting it for, as long as regions can do
