@@ -270,7 +270,8 @@ impl Feed {
         self.usual = difference;
         self.believed = Some((report.load / self.gain, report.demand));
         let ratio = difference.exp().clamp(1.0 / MOST_RATIO, MOST_RATIO);
-        self.surprise = ratio - 1.0;
+        // Newcomers who are heavier than they were taken for are no crowd that grows.
+        self.surprise = if ratio > 1.0 { (ratio - self.moved().exp()).max(0.0) } else { ratio - 1.0 };
         self.others *= 1.0 + (ratio - 1.0) * reach(ratio, elapsed_s);
         Some(Credit { ratio, elapsed_s })
     }
