@@ -173,6 +173,8 @@ struct Doubted {
 struct Before {
     others: f64,
     gain: f64,
+    /// What the feed said then.
+    load: f64,
     at: Instant,
 }
 
@@ -427,6 +429,12 @@ impl Feed {
             self.before = None;
             return true;
         }
+        // Its clients have gone meanwhile, and the load is what it was: then it was that of others.
+        if before.load > 0.0 && (report.load / before.load).ln().abs() <= slack {
+            self.others = (report.load / self.gain - self.unit * report.demand).max(0.0);
+            self.before = None;
+            return true;
+        }
         (self.others, self.gain) = now;
         false
     }
@@ -489,7 +497,8 @@ impl Feed {
             return; // it says nothing, and goes on being doubted
         }
         if self.before.is_none() {
-            self.before = Some(Before { others: self.others, gain: self.gain, at: report.now });
+            let load = self.believed.map_or(report.load, |(load, _)| load * self.gain);
+            self.before = Some(Before { others: self.others, gain: self.gain, load, at: report.now });
         }
         (self.others, self.gain, self.doubt) = (others, gain, None);
         (self.surprise, self.usual, self.at_jump) = (0.0, 0.0, report.demand);
