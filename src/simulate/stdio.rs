@@ -198,7 +198,11 @@ impl<W: Write> Play<W> {
 
     fn time(&mut self, words: &mut Words<'_>) -> Result<(), String> {
         let t = words.number_in("the time in seconds, 0 to 1e11", 0.0..=LATEST)?;
-        let began = *self.began.get_or_insert(t);
+        let Some(began) = self.began else {
+            // No second is over yet: one that ended here would be probed before anything is said of it.
+            self.began = Some(t);
+            return Ok(());
+        };
         let since = Duration::from_secs_f64((t - began).max(0.0));
         if t < began || since < self.simulation.time() {
             return Err("time goes back".into());
@@ -329,6 +333,13 @@ mod tests {
     fn the_ttl_is_as_asked_and_short_after_a_death() {
         let text = "TTL 20\nSEED 5\nSTART\nT 100\nQ 0 1 1\nEND\nT 105\nP 0 0\nQ 0 1 1\nEND\nT 112\nQ 0 1 1\nEND\n";
         assert_eq!(play(&format!("{WORLD}{text}")).as_deref(), Ok("A 0 20\nA 0 5\nA 1 5\n"));
+    }
+
+    #[test]
+    fn a_region_that_is_dead_in_the_first_second_is_never_answered() {
+        let seconds = (1..10).map(|t| format!("T {t}\nQ 0 1 1\nEND\n")).collect::<String>();
+        let answers = after_start(&format!("T 0\nP 0 0\nQ 0 1 1\nEND\n{seconds}")).expect("answers");
+        assert_eq!(answers, "A 1 15\n".repeat(10));
     }
 
     #[test]
