@@ -7,6 +7,8 @@
 //! is. Either way the region counts as one that reports nothing, until it makes sense again:
 //! doubting costs some milliseconds, believing that a full region is idle costs its clients.
 
+use serde::{Deserialize, Serialize};
+
 /// What part of the last report the next one is at least, while clients stay.
 const LEAST_LEFT: f64 = 0.6;
 /// What part of the expected load at least must be left for clients to count as still there.
@@ -19,7 +21,7 @@ const FROZEN_FROM: f64 = 100.0;
 const FULL: f64 = 0.95;
 
 /// What a region said before.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Belief {
     last: Option<(f64, f64)>,
     alike: u32,
@@ -27,7 +29,7 @@ pub struct Belief {
 }
 
 /// Why a region is not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Doubt {
     #[error("not believed: its load fell though its clients stayed")]
     Fell,

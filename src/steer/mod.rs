@@ -28,6 +28,7 @@
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`settled`]: those decisions that are the same whoever asks
 //! - [`explain`]: the same, as data for people
+//! - [`kept`]: what of it survives a restart, by name
 
 pub mod belief;
 pub mod cell;
@@ -39,6 +40,7 @@ pub mod explain;
 pub mod flow;
 pub mod handout;
 pub mod health;
+pub mod kept;
 pub mod locations;
 pub mod need;
 pub mod pick;
