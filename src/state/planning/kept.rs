@@ -1,0 +1,148 @@
+//! Demand, trims and the plan in force as they are kept over a restart, and back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Model;
+use crate::steer::belief::Belief;
+use crate::steer::demand::kept::KeptDemand;
+use crate::steer::demand::{Demand, STEP};
+use crate::steer::kept::{Clock, Ids, Names, SiteFinder};
+use crate::steer::locations::{Locations, MOST_LOCATIONS};
+use crate::steer::planner::kept::KeptPlan;
+use crate::steer::planner::{PERIOD, Planned};
+use crate::steer::sites::Sites;
+
+use super::{Basis, LEAST_TRIM, Planning};
+
+/// See [`Planning::kept`]. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptPlanning {
+    /// What all the rest numbers regions and services by.
+    names: Names,
+    demand: KeptDemand,
+    plan: Option<KeptPlan>,
+    /// By region.
+    regions: Vec<KeptPlanned>,
+    began_ms: Option<u64>,
+    last_plan_ms: Option<u64>,
+}
+
+/// What planning knows of a region.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct KeptPlanned {
+    trim: Option<f64>,
+    belief: Belief,
+    unheard_since_ms: Option<u64>,
+    /// As the last plan took it.
+    eligible: bool,
+    capacity: Option<f64>,
+}
+
+impl Planning {
+    /// All of it as plain data; `None`: nobody has asked yet.
+    pub fn kept(&self, clock: &Clock) -> Option<KeptPlanning> {
+        let (model, sites) = self.numbered_by.as_ref()?;
+        self.next_step?;
+        let ms = |at: Option<Instant>| at.map(|at| clock.kept(at));
+        let region = |index: usize| KeptPlanned {
+            trim: self.trims.get(index).copied(),
+            belief: self.beliefs.get(index).cloned().unwrap_or_default(),
+            unheard_since_ms: ms(self.unheard_since.get(index).copied().flatten()),
+            eligible: self.eligible.get(index).copied().unwrap_or(false),
+            capacity: self.capacities.get(index).copied().flatten(),
+        };
+        Some(KeptPlanning {
+            names: Names::of(model),
+            demand: self.demand.kept(sites),
+            plan: self.planned.as_ref().map(|planned| planned.kept(clock)),
+            regions: (0..model.regions.len()).map(region).collect(),
+            began_ms: ms(self.began),
+            last_plan_ms: ms(self.last_plan),
+        })
+    }
+
+    /// Takes that up, under the numbers of this model and these sites. The next plan is made a whole period from now, or
+    /// after a step where regions have come or gone meanwhile: not before they have reported, since a plan that knows of
+    /// no load leaves more room than is needed. How many flows and places it tells of.
+    pub fn restore(
+        &mut self,
+        kept: &KeptPlanning,
+        model: &Arc<Model>,
+        sites: &Arc<Sites>,
+        clock: &Clock,
+    ) -> (usize, usize) {
+        let (ids, finder, now) = (kept.names.ids(model), SiteFinder::of(sites), clock.now());
+        let past = |ms: Option<u64>| clock.instant(ms?).map(|at| at.min(now));
+        let locations = Arc::new(Locations::of(sites, model, MOST_LOCATIONS, None));
+        let plan = kept.plan.as_ref();
+        let planned = plan.and_then(|plan| Planned::restored(plan, model, &ids, &locations, &finder, clock));
+        *self = Planning {
+            demand: Demand::restored(&kept.demand, model, &ids, &finder),
+            numbered_by: Some((model.clone(), sites.clone())),
+            locations: Some(locations),
+            next_plan: Some(now + if planned.is_some() { PERIOD } else { STEP }),
+            planned: planned.map(Arc::new),
+            began: past(kept.began_ms),
+            next_step: Some(now + STEP),
+            last_plan: past(kept.last_plan_ms),
+            heard_from: Some(now + STEP),
+            ..Planning::new()
+        };
+        self.restore_regions(&kept.regions, model, &ids, past);
+        self.basis = self.basis_of_restored(clock);
+        (self.demand.flows().count(), self.planned.as_ref().map_or(0, |planned| planned.places()))
+    }
+
+    fn restore_regions(
+        &mut self,
+        kept: &[KeptPlanned],
+        model: &Model,
+        ids: &Ids,
+        past: impl Fn(Option<u64>) -> Option<Instant>,
+    ) {
+        let regions = ids.by_region(kept, model, KeptPlanned::default());
+        let trim = |region: &KeptPlanned| region.trim.filter(|trim| (LEAST_TRIM..=1.0).contains(trim)).unwrap_or(1.0);
+        self.trims = regions.iter().map(trim).collect();
+        self.unheard_since = regions.iter().map(|region| past(region.unheard_since_ms)).collect();
+        self.eligible = regions.iter().map(|region| region.eligible).collect();
+        self.capacities = regions.iter().map(|region| region.capacity.filter(|capacity| *capacity > 0.0)).collect();
+        self.beliefs = regions.into_iter().map(|region| region.belief).collect();
+    }
+
+    /// For those who ask before the next plan. The demand is not quite what the plan was made from, but what it has become.
+    fn basis_of_restored(&self, clock: &Clock) -> Option<Arc<Basis>> {
+        let (model, _) = self.numbered_by.as_ref()?;
+        Some(Arc::new(Basis {
+            demand: self.demand.clone(),
+            locations: self.locations.clone()?,
+            eligible: self.eligible.clone(),
+            capacities: self.capacities.clone(),
+            planned_with: model.region_ids().map(|id| self.planned_with(id, clock.now())).collect(),
+            planned: self.planned.clone(),
+            error: None,
+            made_at: self.last_plan?,
+        }))
+    }
+}
+
+#[cfg(test)]
+impl KeptPlanning {
+    /// One with a value in every place.
+    pub fn sample() -> KeptPlanning {
+        let mut belief = Belief::default();
+        belief.hear(500.0, 500.0, None);
+        belief.hear(100.0, 500.0, None);
+        let (trim, capacity) = (Some(0.5), Some(2.0));
+        KeptPlanning {
+            names: Names::sample(),
+            demand: KeptDemand::sample(),
+            plan: Some(KeptPlan::sample()),
+            regions: vec![KeptPlanned { trim, belief, unheard_since_ms: Some(1), eligible: true, capacity }],
+            began_ms: Some(3),
+            last_plan_ms: Some(4),
+        }
+    }
+}
