@@ -260,6 +260,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reported_in_the_first_second_is_newer_than_what_was_kept() {
+        let state = tempfile::tempdir().expect("a directory");
+        Played::start(PORTS, Some(state.path()), 0).play(0..100);
+        let mut played = Played::start(PORTS, Some(state.path()), 105);
+        played.simulation.set_time(Duration::ZERO);
+        played.simulation.report_load(0, 123.0, Some(456.0));
+        played.answers();
+        let load = played.simulation.snapshot().states[0].load.clone();
+        assert_eq!(load.last.map(|figure| (figure.load, figure.capacity)), Some((123.0, Some(456.0))));
+        assert!(!load.stale && played.simulation.snapshot().states[1].load.last.is_some());
+    }
+
+    #[test]
     fn regions_may_be_renumbered_meanwhile() {
         let state = tempfile::tempdir().expect("a directory");
         let mut played = Played::start(PORTS, Some(state.path()), 0);

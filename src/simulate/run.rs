@@ -49,6 +49,8 @@ pub struct Simulation {
     measured: bool,
     /// `None`: nothing outlives this.
     keeping: Option<Keeping>,
+    /// What was reported before that was taken up, the last of each region: it is newer.
+    early: Vec<LoadNews>,
 }
 
 /// Snapshots of one moment, at most.
@@ -105,6 +107,7 @@ impl Simulation {
             rtts: BTreeMap::new(),
             measured: false,
             keeping: None,
+            early: Vec::new(),
         })
     }
 
@@ -139,8 +142,13 @@ impl Simulation {
         let Some(region) = self.regions.get(region) else { return };
         let sane = (0.0..=MOST).contains(&load) && capacity.is_none_or(|capacity| capacity > 0.0 && capacity <= MOST);
         let outcome = if sane { Ok((load, capacity)) } else { Err("no figure that makes sense".to_owned()) };
-        let now = self.base + self.now;
-        self.publisher.load_news(LoadNews { region: region.name.clone(), outcome }, now);
+        let news = LoadNews { region: region.name.clone(), outcome };
+        if self.is_to_take_up() {
+            self.early.retain(|early| early.region != news.region);
+            self.early.push(news);
+        } else {
+            self.publisher.load_news(news, self.base + self.now);
+        }
         (self.pending, self.unsettled) = (true, true);
     }
 
@@ -233,7 +241,7 @@ impl Simulation {
     /// Takes up what was kept before a restart, once. What was measured so far comes first, since it decides which
     /// clients are told apart.
     fn take_up(&mut self, now: Instant) {
-        if !self.keeping.as_ref().is_some_and(Keeping::is_to_start) {
+        if !self.is_to_take_up() {
             return;
         }
         if std::mem::take(&mut self.measured) {
@@ -245,7 +253,14 @@ impl Simulation {
             let snapshot = self.publisher.shared().load_full();
             self.regions.iter_mut().for_each(|region| region.resume(&snapshot, now));
         }
+        for news in std::mem::take(&mut self.early) {
+            self.publisher.load_news(news, now);
+        }
         self.due = self.publisher.next_change(now);
+    }
+
+    fn is_to_take_up(&self) -> bool {
+        self.keeping.as_ref().is_some_and(Keeping::is_to_start)
     }
 
     fn measurements(&self) -> Measured {
