@@ -115,7 +115,7 @@ fn the_last_answer_that_names_a_dead_region_is_no_more_than_seven_seconds_late()
 #[test]
 fn with_a_state_directory_a_killed_simulation_is_gone_on_with() {
     let state = tempfile::tempdir().expect("a directory");
-    let arguments = ["--state", &state.path().to_string_lossy().into_owned()];
+    let arguments = ["--state", &*state.path().to_string_lossy()];
     // Seoul has more at its door than it can take: some of its clients are sent elsewhere by a plan.
     let queries: Vec<String> = (0..200).map(|key: u64| format!("Q 0 {:016x} 1\n", key << 50 | key)).collect();
     let queries: Vec<&str> = queries.iter().map(String::as_str).collect();

@@ -3,9 +3,9 @@
 //! Comes from those who know ids and instants; goes, as plain data, to whoever keeps it, and back. Nothing read
 //! back is trusted: a name that is gone, a number out of range, a time nobody can have meant is left out.
 //!
-//! - [`Clock`]: times
-//! - [`Names`], and the [`Ids`] they have in a model: regions and services
-//! - [`SiteFinder`]: where clients are
+//! - [`Clock`], for times
+//! - [`Names`], and the [`Ids`] they have in a model, for regions and services
+//! - [`SiteFinder`], for where clients are
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -154,7 +154,10 @@ impl SiteKey {
     /// One with a value in every place.
     pub fn sample() -> SiteKey {
         let group = |text: &str| text.parse().ok();
-        SiteKey { at: Some((1, 2)), groups: [group("10.0.0.0/8"), group("AS64500 in KR"), group("KR")] }
+        SiteKey {
+            at: Some((37.57f64.to_bits(), 126.98f64.to_bits())),
+            groups: [group("10.0.0.0/8"), group("AS64500 in KR"), group("KR")],
+        }
     }
 }
 

@@ -145,4 +145,10 @@ impl KeptPlanning {
             last_plan_ms: Some(4),
         }
     }
+
+    /// As much as there may be.
+    pub fn largest() -> KeptPlanning {
+        let (demand, plan) = (KeptDemand::largest(), Some(KeptPlan::largest()));
+        KeptPlanning { demand, plan, ..KeptPlanning::sample() }
+    }
 }

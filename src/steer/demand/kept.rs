@@ -165,4 +165,14 @@ impl KeptDemand {
             steps: 10,
         }
     }
+
+    /// As much as there may be, on three regions each.
+    pub fn largest() -> KeptDemand {
+        let mut largest = KeptDemand::sample();
+        let answered = vec![(0, 0.1), (200, 0.2), (1000, 0.7)];
+        let flow = KeptFlow { answered, service: 9_999, ..largest.flows[0].clone() };
+        largest.flows = (0..MOST_FLOWS as u32).map(|site| KeptFlow { site, ..flow.clone() }).collect();
+        largest.sites = vec![SiteKey::sample(); MOST_FLOWS];
+        largest
+    }
 }

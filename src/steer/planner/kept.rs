@@ -191,6 +191,9 @@ impl KeptPlace {
 }
 
 #[cfg(test)]
+use crate::steer::locations::MOST_LOCATIONS;
+
+#[cfg(test)]
 impl KeptPlan {
     /// One with a value in every place.
     pub fn sample() -> KeptPlan {
@@ -198,6 +201,19 @@ impl KeptPlan {
         let leaf = KeptLeaf { regions: vec![0], weights: [2, 3, 4], bias: vec![5], places: vec![place] };
         let locations = vec![SiteKey::sample()];
         KeptPlan { leaves: vec![leaf], locations, prices_ms: vec![6.0], loads: vec![7.0], made_at_ms: 8 }
+    }
+
+    /// As much as there may be, one place in ten on three regions.
+    pub fn largest() -> KeptPlan {
+        let mut largest = KeptPlan::sample();
+        let split = |location: usize| {
+            if location.is_multiple_of(10) { vec![(0, 0.1), (200, 0.2), (1000, 0.7)] } else { vec![(7, 1.0)] }
+        };
+        let place = |location| KeptPlace { shares: split(location), moved_at_ms: Some(1 << 41) };
+        let leaf = KeptLeaf { places: (0..MOST_LOCATIONS).map(place).collect(), ..largest.leaves[0].clone() };
+        largest.leaves = vec![leaf; super::MOST_SOURCES / MOST_LOCATIONS];
+        largest.locations = vec![SiteKey::sample(); MOST_LOCATIONS];
+        largest
     }
 }
 
