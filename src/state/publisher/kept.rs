@@ -341,14 +341,19 @@ mod tests {
         let (overrides, drains) = (story.publisher.overrides().clone(), story.publisher.drains(None, story.now));
         let was = state(&story.publisher, "west").stability.drain.expect("a drain");
         let clock = Clock::new(Instant::now() + 5000 * S, NOW_MS + 7000);
-        let mut after = publisher(world(&REGIONS), clock.now());
-        after.restore_overrides(overrides, drains, clock.now());
-        after.publish(clock.now());
-        after.restore(&story.kept(), &clock);
-        let is = state(&after, "west").stability.drain.expect("a drain");
-        let ms = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
-        assert_eq!((ms(is.since), is.load), (ms(was.since), was.load));
-        assert_eq!(clock.now() - is.named_until, story.now - was.named_until + 7 * S);
+        for checked in [true, false] {
+            let mut world = world(&REGIONS);
+            // Without a check, it is the only one that would serve before the others are probed.
+            world.model.regions[0].check = world.model.regions[0].check.take().filter(|_| checked);
+            let mut after = publisher(world, clock.now());
+            after.restore_overrides(overrides.clone(), drains.clone(), clock.now());
+            after.publish(clock.now());
+            after.restore(&story.kept(), &clock);
+            let is = state(&after, "west").stability.drain.expect("a drain");
+            let ms = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
+            assert_eq!((ms(is.since), is.load), (ms(was.since), was.load));
+            assert_eq!(clock.now() - is.named_until, story.now - was.named_until + 7 * S);
+        }
     }
 
     #[test]
