@@ -582,7 +582,8 @@ mod tests {
         let (reports, endpoints) = mpsc::channel(16);
         let (_updates, loads) = mpsc::channel(16);
         let (commands, said) = mpsc::channel(16);
-        let keeper = Keeper::new(WarmStore::new(state), warm::PERIOD, Instant::now());
+        // The first save is due at once.
+        let keeper = Keeper::new(WarmStore::new(state), Duration::from_millis(1), Instant::now());
         let writer = Writer::new(publisher, OverrideStore::new(state), SwitchStore::new(state)).keeping(keeper);
         tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
         Writing { shared, reports, commands, _updates }
@@ -722,8 +723,8 @@ mod tests {
         let pipe = state.path().join("steering.kept.new");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
         let writing = start(state.path(), BTreeMap::new(), None);
-        // The first save begins a second after the start; nobody may wait for it.
-        tokio::time::sleep(Duration::from_millis(1200)).await;
+        writing.probe(Verdict::Up).await;
+        writing.probe(Verdict::Down).await;
         let (region, _) = writing.first();
         writing.say(&region, Override::Down).await.expect("said");
         writing.say(&region, Override::Auto).await.expect("said");
