@@ -379,8 +379,8 @@ async fn overrides_take_and_say_what_follows() {
     assert_eq!(status["services"][1]["footing"], "only_draining");
     let drain = &status["regions"][1]["drain"];
     assert_eq!(
-        (&drain["basis"], &drain["safe"], &drain["share_left"]),
-        (&json!("answered"), &json!(false), &json!(1.0))
+        (&drain["safe_in_s"], &drain["safe"], &drain["may_come"], &drain["load_ratio"]),
+        (&Value::Null, &json!(false), &json!(1.0), &Value::Null)
     );
     assert!(drain["since_unix_s"].is_u64() && drain["safe_at_unix_s"].is_null(), "{drain}");
     let seoul = &status["regions"][0];
@@ -389,6 +389,23 @@ async fn overrides_take_and_say_what_follows() {
     assert_eq!(kept.overrides, BTreeMap::from([("frankfurt@gslb.example".to_owned(), Override::Drain)]));
     let back = client.say("frankfurt@gslb.example", Override::Auto).await.expect("said");
     assert_eq!((back.standing.as_str(), back.cached_for_s), (Standing::Up.as_str(), 0));
+}
+
+/// The TTL that status shows is the one on the wire, not the one in the file.
+#[tokio::test]
+async fn status_shows_the_ttl_that_is_answered() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let both = async || {
+        let status = client.status().await.expect("a status");
+        let explained = client.explain("www.gslb.example", "10.82.1.7", "A", None).await.expect("explained");
+        let record = explained["answer"]["answer"][0].as_str().expect("a record").to_owned();
+        let on_the_wire: u64 = record.split(' ').nth(1).and_then(|ttl| ttl.parse().ok()).expect("a TTL");
+        (status["services"][0]["answered_ttl_s"].clone(), on_the_wire)
+    };
+    assert_eq!(both().await, (json!({ "least": 30, "most": 30 }), 30));
+    client.say("frankfurt@gslb.example", Override::Drain).await.expect("said");
+    assert_eq!(both().await, (json!({ "least": 5, "most": 5 }), 5), "short for a while");
 }
 
 #[tokio::test]

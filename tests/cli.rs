@@ -615,7 +615,12 @@ fn a_drain_is_waited_for_until_it_is_safe() {
     let began = Instant::now();
     run(&["region", "drain", "seoul", "--wait", "--admin", &admin]).ends(
         0,
-        &["override drain, now drain", "by TTL; safe in", "safe: no answer sends clients there any more"],
+        &[
+            "override drain, now drain",
+            "that may still come: at most",
+            "; safe in",
+            "safe: no answer sends clients there any more",
+        ],
         &[],
     );
     assert!(
@@ -650,10 +655,10 @@ fn a_drain_is_waited_for_until_it_is_safe() {
     let lines: Vec<serde_json::Value> =
         json.ends(1, &[], &["not safe"]).out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!((&lines[0]["override"], &lines[0]["region"]), (&"drain".into(), &"seoul@gslb.example".into()));
-    assert_eq!((&lines[1]["safe"], &lines[1]["basis"]), (&false.into(), &"answered".into()));
-    assert!(lines[1]["safe_at_unix_s"].is_null() && lines[1]["share_left"] == 1.0, "{lines:?}");
+    assert_eq!((&lines[1]["safe"], &lines[1]["may_come"]), (&false.into(), &1.0.into()));
+    assert!(lines[1]["safe_at_unix_s"].is_null() && lines[1]["load_ratio"].is_null(), "{lines:?}");
     run(&["region", "auto", "frankfurt", "--admin", &admin]).ends(0, &["now up"], &[]);
-    run(&["region", "list", "--admin", &admin]).ends(0, &["drain", "left"], &[]);
+    run(&["region", "list", "--admin", &admin]).ends(0, &["drain, safe"], &[]);
 }
 
 #[test]

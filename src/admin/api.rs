@@ -212,7 +212,7 @@ fn what_follows(snapshot: &Snapshot, outcome: SayOutcome, said: Override) -> Sai
     if said != Override::Auto {
         follows.push("this holds, also over restarts, until the override is `auto` again".to_owned());
     }
-    follows.extend(services.iter().filter_map(|&id| shaky(snapshot, id)));
+    follows.extend(services.iter().flat_map(|&id| shaky(snapshot, id)));
     Said { region, said, standing: standing.as_str().to_owned(), cached_for_s, follows }
 }
 
@@ -230,16 +230,26 @@ fn in_words(standing: Standing, said: Override, longest: u32) -> String {
     }
 }
 
-/// What to say of a service that does not stand on eligible regions.
-fn shaky(snapshot: &Snapshot, id: ServiceId) -> Option<String> {
-    let name = &snapshot.model.service(id).name;
-    match snapshot.plan.services.get(id.index())?.footing {
+/// What to say of a service, and of its fences, where they do not stand on eligible regions.
+fn shaky(snapshot: &Snapshot, id: ServiceId) -> Vec<String> {
+    let service = snapshot.model.service(id);
+    let Some(plan) = snapshot.plan.services.get(id.index()) else { return Vec::new() };
+    let own = footing_follows(plan.footing).map(|text| format!("{}: {text}", service.name));
+    let fences = plan.fences_out.iter().filter_map(|fence| {
+        let rule = service.policies.rule_name(fence.rule);
+        Some(format!("{}, for the clients of {rule} alone: {}", service.name, footing_follows(fence.footing)?))
+    });
+    own.into_iter().chain(fences).collect()
+}
+
+fn footing_follows(footing: Footing) -> Option<&'static str> {
+    match footing {
         Footing::Firm => None,
-        Footing::Full => Some(format!("{name}: all regions are above their limits, so these are not heeded")),
-        Footing::Panic => Some(format!("{name}: all regions are down by their probes, so all are answered")),
-        Footing::OnlyDraining => Some(format!("{name}: only draining regions are left, so these are answered")),
+        Footing::Full => Some("all regions are above their limits, so these are not heeded"),
+        Footing::Panic => Some("all regions are down by their probes, so all are answered"),
+        Footing::OnlyDraining => Some("only draining regions are left, so these are answered"),
         Footing::AllWithdrawn => {
-            Some(format!("{name}: every region is withdrawn; all are answered, since no answer would be an outage"))
+            Some("every region is withdrawn; all are answered, since no answer would be an outage")
         }
     }
 }

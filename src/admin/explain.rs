@@ -271,3 +271,40 @@ fn unknown(snapshot: &Snapshot, name: &Name, why: &'static str) -> ExplainError 
     let nearest = likely.into_iter().take(MOST).map(|(_, name)| name).collect();
     ExplainError::Unknown { name: name.to_string(), why, nearest }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::what_if::tests::planned;
+    use crate::steer::standing::Override;
+
+    fn explained(snapshot: &Snapshot, now: Instant) -> Explanation {
+        let name = Name::parse_absolute("www.gslb.example").expect("a name");
+        let client = AskedBy::parse("10.0.1.0/24", None).expect("a client");
+        let report = explain_client(snapshot, &name, RecordType::A, client, now).expect("explained");
+        report.explanation.expect("a service's")
+    }
+
+    #[test]
+    fn a_region_that_the_plan_passes_over_is_told_so() {
+        let (publisher, now) = planned();
+        let explanation = explained(&publisher.shared().load(), now);
+        let [west, others @ ..] = &explanation.regions[..] else { panic!("{explanation:#?}") };
+        assert_eq!((west.planned_share, west.share, west.excluded), (Some(1.0), 1.0, None));
+        for region in others {
+            assert_eq!(region.excluded, Some("the plan sends this place's clients to another"), "{region:#?}");
+            assert_eq!(region.tier, None, "tiers decide nothing then");
+        }
+    }
+
+    #[test]
+    fn where_the_plan_has_nobody_left_tiers_decide_and_are_told_of() {
+        let (mut publisher, now) = planned();
+        publisher.say("west@gslb.example", Override::Down);
+        publisher.publish(now);
+        let explanation = explained(&publisher.shared().load(), now);
+        let excluded: Vec<_> = explanation.regions.iter().map(|region| region.excluded).collect();
+        assert_eq!(excluded, [Some("down by override"), None, Some("a better tier has eligible regions")]);
+        assert!(explanation.regions.iter().all(|region| region.tier.is_some()), "{explanation:#?}");
+    }
+}

@@ -324,9 +324,14 @@ fn calm(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Inst
         })
     };
     out.gauge(
-        "region_drain_left_ratio",
-        "The part of a draining region's clients that may be left; missing where it does not drain",
-        draining().map(|(labels, progress)| (labels, progress.share_left)),
+        "region_drain_may_come_ratio",
+        "The part of a draining region's clients that may still come, at most, by the age of answers; missing where it does not drain",
+        draining().map(|(labels, progress)| (labels, progress.may_come)),
+    )?;
+    out.gauge(
+        "region_drain_load_ratio",
+        "A draining region's load over that when the drain began; missing where one of the two is not known",
+        draining().filter_map(|(labels, progress)| Some((labels, progress.load_ratio?))),
     )?;
     out.gauge(
         "region_drain_safe_in_seconds",
@@ -415,11 +420,18 @@ fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
         ("only_draining", Footing::OnlyDraining),
         ("all_withdrawn", Footing::AllWithdrawn),
     ];
-    let count = |footing| snapshot.plan.services.iter().filter(|plan| plan.footing == footing).count();
+    let services = || snapshot.plan.services.iter();
+    let count = |footing| services().filter(|plan| plan.footing == footing).count();
     out.gauge(
         "services",
-        "Services, by what they stand on: anything but firm needs a look",
+        "Services, by what clients that no rule is for stand on: anything but firm needs a look",
         footings.map(|(word, footing)| (vec![("footing", word)], count(footing))),
+    )?;
+    let fences = |footing| services().flat_map(|plan| &plan.fences_out).filter(|out| out.footing == footing).count();
+    out.gauge(
+        "fences_out",
+        "Fences whose regions have run out, by what their clients stand on",
+        footings[1..].iter().map(|&(word, footing)| (vec![("footing", word)], fences(footing))),
     )?;
     out.gauge("zones", "Zones served", only(snapshot.model.zones.len()))?;
     out.gauge("names", "Names served, empty non-terminals counted", only(snapshot.names.len()))?;

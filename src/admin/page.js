@@ -17,7 +17,7 @@ function el(tag, kind, ...children) {
 // What to think of a word, beside the word itself: never the colour alone.
 const MOOD = {
   up: "good", suspect: "warn", down: "bad", drain: "calm",
-  firm: "good", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
+  firm: "good", full: "warn", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
 };
 const word = (text, mood) => el("span", `word ${mood ?? MOOD[text] ?? "none"}`, text.replaceAll("_", " "));
 
@@ -29,8 +29,11 @@ function age(seconds) {
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86400)} d`;
 }
-const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
-const percent = (part) => `${(part * 100).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`;
+// What rounds to nothing is 0, never -0: adding 0 takes the sign away.
+const rounded = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits + 0;
+const fixed = (value, digits) => rounded(value, digits).toFixed(digits);
+const number = (value) => rounded(value, 1).toLocaleString("en", { maximumFractionDigits: 1 });
+const percent = (part) => `${fixed(part * 100, part > 0 && part < 0.1 ? 1 : 0)} %`;
 
 function bar(part, mood) {
   const fill = el("div");
@@ -72,10 +75,11 @@ function endpoint(of) {
 
 function drain(of) {
   if (of === null) return null;
-  const left = `${of.basis === "ttl" ? "at most " : ""}${percent(of.share_left)} of its clients left`;
-  const when = of.safe ? "no answer sends clients there any more"
-    : of.safe_in_s === null ? "still answered: there is no other region" : `safe in ${age(of.safe_in_s)} at the earliest`;
-  return el("p", "", word("drain", of.safe ? "good" : "calm"), ` ${left}; ${when}`);
+  const when = of.safe ? "safe: no answer sends clients there any more"
+    : of.safe_in_s === null ? "not safe: still answered, since there is no other region"
+    : `safe in ${age(of.safe_in_s)} at the earliest; until then at most ${percent(of.may_come)} of its clients may still come, by the age of answers`;
+  const load = of.load_ratio === null ? "" : `; its load is ${percent(of.load_ratio)} of what it was when the drain began`;
+  return el("p", "", word("drain", of.safe ? "good" : "calm"), ` ${when}${load}`);
 }
 
 function region(of) {
@@ -92,9 +96,11 @@ function region(of) {
   const changed = of.changed_s === null ? "" : ` · changed ${age(of.changed_s)} ago`;
   return el("article", MOOD[of.standing],
     el("header", "", el("h3", "", of.name), word(of.standing)),
-    el("p", "faint", `${of.location} · price ${of.price_ms.toFixed(1)} ms${planned}${changed}`),
+    el("p", "faint", `${of.location} · price ${fixed(of.price_ms, 1)} ms${planned}${changed}`),
     said, ...calm, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
 }
+
+const ttl = ({ least, most }) => (least < most ? `${least}–${most} s` : `${least} s`);
 
 function service(of) {
   const rows = of.regions.map((r) => {
@@ -105,7 +111,8 @@ function service(of) {
   });
   return el("article", MOOD[of.footing],
     el("header", "", el("h3", "", of.name), word(of.footing)),
-    el("p", "faint", `policy ${of.policy}${of.stage ? ` ${of.stage}${of.switched ? ", switched" : ""}` : ""} · TTL ${of.ttl_s} s, ${of.failover_ttl_s} s near a failover`),
+    el("p", "faint", `policy ${of.policy}${of.stage ? ` ${of.stage}${of.switched ? ", switched" : ""}` : ""} · TTL now ${ttl(of.answered_ttl_s)}; ${of.ttl_s} s when calm, ${of.failover_ttl_s} s near a failover`),
+    ...of.fences_out.map((fence) => el("p", "", word(fence.footing), ` for the clients of ${fence.rule} alone`)),
     el("p", "faint", "mean share over places · places where it leads"),
     el("ul", "", ...rows));
 }
@@ -135,7 +142,13 @@ function alarms(status) {
     }
   }
   for (const of of status.services) {
-    if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), ` ${TROUBLE[of.footing]}.`));
+    if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), `: ${TROUBLE[of.footing]}.`));
+    for (const fence of of.fences_out) {
+      if (fence.footing in TROUBLE) {
+        found.push(el("div", "alarm", el("strong", "", of.name),
+          `, for the clients of ${fence.rule}, a fence, alone: ${TROUBLE[fence.footing]}.`));
+      }
+    }
   }
   return found;
 }
@@ -241,7 +254,7 @@ function planning(of) {
 
 function table(explanation) {
   const heads = ["Region", "State", "RTT", "Latency", "Price", "Cost", "Bias", "Stays", "Total", "Planned", "Share", "Why not"];
-  const milliseconds = (value) => el("td", "number", value.toFixed(1));
+  const milliseconds = (value) => el("td", "number", fixed(value, 1));
   const rows = explanation.regions.map((r) => {
     const chosen = r.region === explanation.chosen.region;
     const said = r.said === "auto" ? null : " (override)";

@@ -26,7 +26,7 @@ pub fn planning(snapshot: &Snapshot, now: Instant) -> PlanningStatus {
     let age_s = |at: Instant| now.saturating_duration_since(at).as_millis() as f64 / 1e3;
     let basis = basis(snapshot);
     let planned = snapshot.plan.planned();
-    let demand: f64 = basis.map_or(0.0, |basis| basis.demand.flows().map(|(_, amount)| amount).sum());
+    let demand: f64 = basis.map_or(0.0, |basis| basis.demand.flows().fold(0.0, |sum, (_, amount)| sum + amount));
     PlanningStatus {
         by: if planned.is_some() { "plan" } else { "price" },
         age_s: planned.map(|planned| age_s(planned.made_at)),

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::model::{Layer, RegionId};
+use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::plan::Footing;
-use crate::steer::stability::{Basis, Drain};
+use crate::steer::lives::Lives;
+use crate::steer::plan::{FenceOut, Footing};
+use crate::steer::stability::Drain;
 use crate::steer::standing::{EndpointState, LoadState, Override, RegionState, Standing};
 
 use super::Context;
@@ -109,11 +110,12 @@ pub struct DrainStatus {
     pub safe_at_unix_s: Option<u64>,
     /// From now to then; 0 once it is safe.
     pub safe_in_s: Option<f64>,
-    /// 0 to 1: the part of its clients that may be left.
-    pub share_left: f64,
-    /// `load`: the region's load now, over that at the begin; `ttl`: at most that part, by the age of the last
-    /// answers; `answered`: it is still being answered.
-    pub basis: Basis,
+    /// 0 to 1: the part of its clients that may still come, at most, by the age of answers. 0 decides that it is
+    /// safe; 1 while the region is still being answered.
+    pub may_come: f64,
+    /// Its load now over that when the drain began, 0 or more; `None` where one of the two is not known. Tells of
+    /// clients that are still connected, and decides nothing.
+    pub load_ratio: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -157,11 +159,26 @@ pub struct ServiceStatus {
     pub stage: Option<String>,
     /// Whether an operator switched it to that stage: then the zone file may say another.
     pub switched: bool,
+    /// Of clients that no rule is for.
     pub footing: Footing,
+    /// The fences whose regions have run out, in the order of the rules: a matter of their clients alone.
+    pub fences_out: Vec<FenceStatus>,
+    /// How long its answers live at this moment, in seconds: worked out as answers are.
+    pub answered_ttl_s: Lives,
+    /// As configured, for when all is calm.
     pub ttl_s: u32,
+    /// As configured, for near a failover.
     pub failover_ttl_s: u32,
     /// In the order of the file.
     pub regions: Vec<ServiceRegion>,
+}
+
+/// A rule whose clients never leave its regions, of which none is eligible, or all are above their limits.
+#[derive(Clone, Debug, Serialize)]
+pub struct FenceStatus {
+    /// Such as `rule 2`, or `rule 2 (asia)` where its group has a name.
+    pub rule: String,
+    pub footing: Footing,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -179,8 +196,8 @@ pub struct ServiceRegion {
 pub fn status(context: &Context, counts: &ShareCounts) -> Status {
     let snapshot = context.shared.load_full();
     let now = Instant::now();
-    let shares = counts.of(&snapshot);
-    let services = snapshot.model.service_ids().zip(shares);
+    let lives = Lives::of(&snapshot.view());
+    let services = snapshot.model.service_ids().zip(counts.of(&snapshot)).zip(lives);
     Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: since(now, context.started),
@@ -193,7 +210,9 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         atlas: atlas(&snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
-        services: services.filter_map(|(id, shares)| service(&snapshot, id, shares.as_deref())).collect(),
+        services: services
+            .filter_map(|((id, shares), lives)| service(&snapshot, id, shares.as_deref(), lives))
+            .collect(),
     }
 }
 
@@ -278,8 +297,8 @@ fn drain_status(snapshot: &Snapshot, id: RegionId, drain: &Drain, load: &LoadSta
         safe: left.is_some_and(|left| left.is_zero()),
         safe_at_unix_s: left.and_then(wall),
         safe_in_s: left.map(rounded),
-        share_left: progress.share_left,
-        basis: progress.basis,
+        may_come: progress.may_come,
+        load_ratio: progress.load_ratio,
     }
 }
 
@@ -315,7 +334,7 @@ fn load(configured: bool, state: &RegionState, now: Instant) -> LoadStatus {
     }
 }
 
-fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[RegionShare]>) -> Option<ServiceStatus> {
+fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, lives: Lives) -> Option<ServiceStatus> {
     let configured = snapshot.model.service(id);
     let plan = snapshot.plan.services.get(id.index())?;
     let regions = configured.regions.iter().map(|&region| {
@@ -327,6 +346,8 @@ fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[Re
             mean_share: share.map(|share| share.mean),
         }
     });
+    let fence =
+        |fence: &FenceOut| FenceStatus { rule: configured.policies.rule_name(fence.rule), footing: fence.footing };
     Some(ServiceStatus {
         name: configured.name.to_string(),
         policy: configured.policies.main().policy.as_str(),
@@ -336,6 +357,8 @@ fn service(snapshot: &Snapshot, id: crate::model::ServiceId, shares: Option<&[Re
             .map(|id| configured.policies.group(id).name.to_string()),
         switched: plan.switched_to.is_some(),
         footing: plan.footing,
+        fences_out: plan.fences_out.iter().map(fence).collect(),
+        answered_ttl_s: lives,
         ttl_s: configured.ttl.as_secs(),
         failover_ttl_s: configured.failover_ttl.as_secs(),
         regions: regions.collect(),

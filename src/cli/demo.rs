@@ -10,6 +10,7 @@ use crate::demo::{self, Options};
 use crate::model::{RegionId, ServiceId, Ttl};
 use crate::state::Snapshot;
 use crate::steer::decide::{Seen, decide};
+use crate::steer::figure::{percent, rounded};
 use crate::steer::standing::{Override, RegionState, Standing};
 
 use super::arguments::LogLevel;
@@ -192,7 +193,7 @@ fn change(snapshot: &Snapshot, id: RegionId) -> String {
         said => format!("override {}", said.as_str()),
     };
     if let Some(used) = state.load.last.and_then(|figure| figure.utilisation()) {
-        let _ = write!(why, ", {:.0} % used, price {:.0} ms", used * 100.0, state.price_ms);
+        let _ = write!(why, ", {} used, price {} ms", percent(used, 0), rounded(state.price_ms, 0));
     }
     let mut text = format!("{} is {} ({why})", snapshot.model.region(id).name, paint(state.standing));
     if let Some(client) = neighbour_of(snapshot, id)

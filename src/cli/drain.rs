@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::admin::api::Said;
 use crate::admin::client::{AdminClient, ClientError};
 use crate::control::config::duration;
+use crate::steer::figure::percent;
 use crate::steer::standing::Override;
 
 use super::live::Server;
@@ -28,7 +29,7 @@ const STEP: f64 = 0.05;
 /// What `region drain` takes besides the region.
 #[derive(Args)]
 pub struct Waiting {
-    /// Wait until no answer sends clients there any more, and tell how many may be left
+    /// Wait until no answer sends clients there any more, and tell how many may still come
     #[arg(long)]
     wait: bool,
     /// Give up waiting after this long, such as 90s or 30m; the drain goes on
@@ -73,7 +74,7 @@ enum Ended {
 
 async fn wait(server: &AdminClient, done: &Said, waiting: &Waiting) -> Result<Outcome<Ended>, ClientError> {
     let began = Instant::now();
-    let mut told: Option<(Instant, f64)> = None;
+    let mut told: Option<(Instant, Drain)> = None;
     loop {
         let status = match server.status().await {
             // It may be restarting: the drain goes on over that.
@@ -82,15 +83,15 @@ async fn wait(server: &AdminClient, done: &Said, waiting: &Waiting) -> Result<Ou
         };
         if let Some(status) = status {
             let Some((json, drain)) = drain_of(&status, &done.region) else { return Ok(Ok(Ended::Over)) };
-            let news = told.is_none_or(|(at, left)| at.elapsed() >= LINE || (left - drain.share_left).abs() >= STEP);
-            if news || drain.safe {
+            let is_news = told.as_ref().is_none_or(|(at, last)| at.elapsed() >= LINE || has_moved(last, &drain));
+            if is_news || drain.safe {
                 if let Err(failure) = tell(done, json, &drain, waiting.json) {
                     return Ok(Err(failure));
                 }
-                told = Some((Instant::now(), drain.share_left));
-            }
-            if drain.safe {
-                return Ok(Ok(Ended::Safe));
+                if drain.safe {
+                    return Ok(Ok(Ended::Safe));
+                }
+                told = Some((Instant::now(), drain));
             }
         }
         let left = waiting.timeout.saturating_sub(began.elapsed());
@@ -108,6 +109,11 @@ fn drain_of<'a>(status: &'a Value, region: &str) -> Option<(&'a Value, Drain)> {
     Some((json, serde_json::from_value(json.clone()).ok()?))
 }
 
+fn has_moved(last: &Drain, now: &Drain) -> bool {
+    let load = |drain: &Drain| drain.load_ratio.unwrap_or(0.0);
+    (last.may_come - now.may_come).abs() >= STEP || (load(last) - load(now)).abs() >= STEP
+}
+
 fn tell(done: &Said, json: &Value, drain: &Drain, as_json: bool) -> Outcome {
     if !as_json {
         return output::print(&format!("  {}\n", in_words(drain)));
@@ -121,17 +127,21 @@ fn print_line(json: &Value) -> Outcome {
     output::print(&format!("{json}\n"))
 }
 
+/// Who may still come decides that it is safe; what is left of the load tells who is still connected.
 fn in_words(drain: &Drain) -> String {
-    let left = drain.share_left * 100.0;
-    let left = match drain.basis.as_str() {
-        "ttl" => format!("at most {left:.0} % of its clients left, by TTL"),
-        "load" => format!("{left:.0} % of its clients left, by its load"),
-        _ => return "still answered, since no other region can be: not safe".to_owned(),
+    let load = match drain.load_ratio {
+        Some(ratio) => format!("its load is {} of what it was when the drain began", percent(ratio, 0)),
+        None => "what is left of its load is not known".to_owned(),
     };
     match drain.safe_in_s {
-        _ if drain.safe => format!("safe: no answer sends clients there any more; {left}"),
-        Some(seconds) => format!("{left}; safe in {} at the earliest", status::duration(seconds)),
-        None => left,
+        _ if drain.safe => format!("safe: no answer sends clients there any more, which decides it; {load}"),
+        Some(seconds) => format!(
+            "clients that may still come: at most {}, by the age of answers; {load}; safe in {} at the earliest, \
+             when the last answer that names it has run out, whatever its load",
+            percent(drain.may_come, 0),
+            status::duration(seconds)
+        ),
+        None => format!("not safe: still answered, since no other region can be; {load}"),
     }
 }
 
@@ -141,15 +151,27 @@ mod tests {
 
     #[test]
     fn a_drain_is_told_in_words() {
-        let drain = |safe, safe_in_s, basis: &str| {
-            in_words(&Drain { safe, safe_in_s, share_left: 0.4, basis: basis.to_owned() })
-        };
+        let drain = |safe, safe_in_s, load_ratio| in_words(&Drain { safe, safe_in_s, may_come: 0.35, load_ratio });
         assert_eq!(
-            drain(false, Some(30.0), "ttl"),
-            "at most 40 % of its clients left, by TTL; safe in 30 s at the earliest"
+            drain(false, Some(30.0), Some(1.0)),
+            "clients that may still come: at most 35 %, by the age of answers; its load is 100 % of what it was when the \
+             drain began; safe in 30 s at the earliest, when the last answer that names it has run out, whatever its load"
         );
-        assert!(drain(true, Some(0.0), "load").starts_with("safe: no answer"));
-        assert!(drain(false, None, "answered").contains("not safe"));
+        assert_eq!(
+            drain(true, Some(0.0), Some(0.4)),
+            "safe: no answer sends clients there any more, which decides it; its load is 40 % of what it was when the \
+             drain began"
+        );
+        assert!(drain(false, Some(30.0), None).contains("; what is left of its load is not known; safe in 30 s"));
+        assert!(drain(false, None, Some(1.0)).starts_with("not safe: still answered"));
+    }
+
+    #[test]
+    fn either_figure_that_moves_is_news() {
+        let drain = |may_come, load_ratio| Drain { safe: false, safe_in_s: Some(30.0), may_come, load_ratio };
+        let last = drain(0.5, Some(1.0));
+        assert!(!has_moved(&last, &drain(0.48, Some(0.97))));
+        assert!(has_moved(&last, &drain(0.44, Some(1.0))) && has_moved(&last, &drain(0.5, Some(0.9))));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::control::what_if::{Change, World};
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{Publisher, Snapshot};
+use crate::steer::figure::{percent, rounded, signed};
 use crate::steer::rtt::Measured;
 
 use super::arguments::ConfigFile;
@@ -231,8 +232,8 @@ pub struct Planning {
 impl Planning {
     /// In words: by plan, how old, or by price, and why.
     pub fn told(&self) -> String {
-        let age = self.age_s.map_or(String::new(), |age| format!(", made {age:.0} s ago"));
-        let demand = self.demand.map_or(String::new(), |demand| format!(", for a demand of {demand:.0}"));
+        let age = self.age_s.map_or(String::new(), |age| format!(", made {} s ago", rounded(age, 0)));
+        let demand = self.demand.map_or(String::new(), |demand| format!(", for a demand of {}", rounded(demand, 0)));
         let error = self.error.as_ref().map_or(String::new(), |error| format!("; no newer plan: {error}"));
         match self.by.as_str() {
             "plan" => format!("by plan{age}{demand}{error}"),
@@ -251,6 +252,8 @@ struct Reasons {
     walk: Vec<Step>,
     regions: Vec<Region>,
     footing: String,
+    // Left out by servers from before there was such a thing.
+    fence: Option<String>,
     chosen: Chosen,
 }
 
@@ -370,7 +373,7 @@ fn render(report: Value, live: bool) -> Outcome<String> {
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
-    let Reasons { service, policy, client, walk, regions, footing, chosen } = reasons;
+    let Reasons { service, policy, client, walk, regions, footing, fence, chosen } = reasons;
     let seen_by = if client.seen_by == "ecs" { "told by EDNS Client Subnet" } else { "the query's source" };
     let _ = writeln!(text, "  client     {} ({seen_by}), at {}", client.address, client.location);
     let _ = writeln!(text, "  service    {service}, policy {policy}");
@@ -378,7 +381,8 @@ fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
         text.push_str("  evidence   files alone: regions are taken as up, loads as not reported\n");
     }
     if let Some(meaning) = footing_in_words(footing) {
-        let _ = writeln!(text, "  footing    {footing}: {meaning}");
+        let whose = fence.as_ref().map_or(String::new(), |rule| format!("of the fence of {rule}, "));
+        let _ = writeln!(text, "  footing    {footing}: {whose}{meaning}");
     }
     render_walk(text, walk);
     let _ = write!(text, "\n{}\n", region_table(regions));
@@ -439,20 +443,20 @@ fn region_table(regions: &[Region]) -> String {
             region.region.clone(),
             format!("{}{said}{}", region.standing, calm(region)),
             match score.bias_ms {
-                0.0 => format!("{:.1}", score.rtt.ms),
-                bias => format!("{:.1} {bias:+.0}", score.rtt.ms),
+                0.0 => rounded(score.rtt.ms, 1),
+                bias => format!("{} {}", rounded(score.rtt.ms, 1), signed(bias, 0)),
             },
             rtt_source(&score.rtt.source),
             region.load.as_ref().map_or("-".into(), used),
-            format!("{:.1}", score.latency_ms),
-            format!("{:.1}", score.load_ms),
-            format!("{:.1}", score.cost_ms),
-            format!("{:.1}", region.bias_ms),
-            format!("{:.1}", region.stays_ms),
-            format!("{:.1}", region.total_ms.unwrap_or(score.total_ms)),
+            rounded(score.latency_ms, 1),
+            rounded(score.load_ms, 1),
+            rounded(score.cost_ms, 1),
+            rounded(region.bias_ms, 1),
+            rounded(region.stays_ms, 1),
+            rounded(region.total_ms.unwrap_or(score.total_ms), 1),
             region.tier.map_or("-".into(), |tier| tier.to_string()),
-            region.planned_share.map_or("-".into(), |share| format!("{:.1} %", share * 100.0)),
-            format!("{:.1} %", region.share * 100.0),
+            region.planned_share.map_or("-".into(), |share| percent(share, 1)),
+            percent(region.share, 1),
             region.excluded.clone().unwrap_or_default(),
         ]);
     }
@@ -462,13 +466,13 @@ fn region_table(regions: &[Region]) -> String {
 fn calm(region: &Region) -> String {
     let held = if region.held_s.is_some() { " (held)" } else { "" };
     let offered = region.offered.filter(|&offered| offered < 1.0);
-    let offered = offered.map_or(String::new(), |offered| format!(" at {:.0} %", offered * 100.0));
-    let shed = if region.shed > 0.0 { format!(", sheds {:.0} %", region.shed * 100.0) } else { String::new() };
+    let offered = offered.map_or(String::new(), |offered| format!(" at {}", percent(offered, 0)));
+    let shed = if region.shed > 0.0 { format!(", sheds {}", percent(region.shed, 0)) } else { String::new() };
     format!("{held}{offered}{shed}")
 }
 
 fn used(load: &Load) -> String {
-    let used = load.utilisation.map_or("?".to_owned(), |used| format!("{:.0} %", used * 100.0));
+    let used = load.utilisation.map_or("?".to_owned(), |used| percent(used, 0));
     if load.stale { format!("{used} {:.0} s ago", load.age_s) } else { used }
 }
 
@@ -512,7 +516,7 @@ fn ttl_in_words(reason: &str) -> &str {
         "calm" => "all is calm",
         "suspect" => "the chosen region may be about to go down",
         "aftermath" => "a region went down, began to drain or came back in the last 300 s",
-        "panic" => "all regions are down",
+        "panic" => "all regions there are for this client are down or withdrawn",
         "full" => "the chosen region is above 95 % of its capacity",
         "busy" => "the chosen region is above 85 % of its capacity",
         "reduced" => "another region is down or draining",

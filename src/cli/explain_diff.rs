@@ -9,6 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::steer::figure::rounded;
+
 use super::output::{Align, Failure, Outcome, Table};
 
 /// A term of the explanation that is not as it was. `None`: not there.
@@ -124,7 +126,8 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
         Value::Number(number) => match number.as_f64() {
-            Some(number) if number.fract() != 0.0 => format!("{number:.3}"),
+            Some(number) if number.fract() != 0.0 => rounded(number, 3),
+            Some(0.0) => "0".to_owned(), // or -0.0
             _ => number.to_string(),
         },
         other => other.to_string(),
@@ -159,12 +162,21 @@ mod tests {
             .map(|one| (one.term.as_str(), one.before.as_deref().unwrap_or("-"), one.after.as_deref().unwrap_or("-")))
             .collect();
         let expected = [
-            ("region seoul: score load ms", "0.0", "12.500"),
+            ("region seoul: score load ms", "0", "12.500"),
             ("region seoul: share", "1.0", "0.750"),
-            ("region tokyo: share", "0.0", "0.250"),
+            ("region tokyo: share", "0", "0.250"),
             ("region tokyo: excluded", "far", "-"),
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn nothing_is_never_less_than_nothing() {
+        for nothing in [0.0, -0.0, -0.0001] {
+            let text = shown(&json!(nothing));
+            assert!(text.starts_with('0'), "{nothing} as {text}");
+        }
+        assert_eq!([shown(&json!(-3)), shown(&json!(-0.25))], ["-3", "-0.250"]);
     }
 
     #[test]

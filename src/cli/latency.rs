@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::steer::figure::rounded;
+
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table, age, count};
 
@@ -182,8 +184,8 @@ fn table(figures: &[Figure]) -> String {
         table.row([
             figure.group.clone(),
             figure.region.clone(),
-            format!("{:.1}", figure.ms),
-            if known { format!("{:.1}", figure.uncertainty_ms) } else { "?".to_owned() },
+            rounded(figure.ms, 1),
+            if known { rounded(figure.uncertainty_ms, 1) } else { "?".to_owned() },
             figure.samples.to_string(),
             figure.by.clone(),
             format!("{} ago", age(now.saturating_sub(figure.measured_at))),

@@ -10,6 +10,7 @@ use crate::simulate::report;
 use crate::simulate::scenario::Scenario;
 use crate::simulate::stdio::{self, State, StdioError};
 use crate::simulate::summary::Summary;
+use crate::steer::figure::{percent, rounded};
 
 use super::output::{self, Align, Failure, Outcome, Table};
 
@@ -114,33 +115,36 @@ fn told(title: &str, summary: &Summary) -> String {
         ("highest", Align::Right),
         ("minutes above", Align::Right),
     ]);
-    let percent = |part: f64| format!("{:.0} %", 100.0 * part);
     for region in &summary.regions {
         regions.row([
             region.name.clone(),
-            format!("{:.0}", region.capacity),
-            percent(region.utilisation),
-            percent(region.peak_utilisation),
+            rounded(region.capacity, 0),
+            percent(region.utilisation, 0),
+            percent(region.peak_utilisation, 0),
             region.overloaded_minutes.to_string(),
         ]);
     }
     let mut figures = Table::new([("figure", Align::Left), ("", Align::Right), ("", Align::Left)]);
     let mut figure = |name: &str, value: String, what: &str| figures.row([name.into(), value, what.into()]);
-    figure("round-trip time", format!("{:.1} ms", summary.rtt_ms), "mean over all demand");
-    figure("price", format!("{:.3} $", summary.dollars), "per million requests");
-    figure("failed", format!("{:.4} %", 100.0 * summary.failed), "of all demand");
-    figure("overload", format!("{:.2} s", summary.overload_s), "of the whole world's demand");
-    figure("cost", format!("{:.1} ms", summary.cost_ms), "round trip + 5 per dollar + 1000 per failure");
-    figure("the optimum's", format!("{:.1} ms", summary.best_ms), "who knows everything, every minute");
-    figure("ratio", format!("{:.3}", summary.ratio()), "");
+    figure("round-trip time", format!("{} ms", rounded(summary.rtt_ms, 1)), "mean over all demand");
+    figure("price", format!("{} $", rounded(summary.dollars, 3)), "per million requests");
+    figure("failed", percent(summary.failed, 4), "of all demand");
+    figure("overload", format!("{} s", rounded(summary.overload_s, 2)), "of the whole world's demand");
+    figure("cost", format!("{} ms", rounded(summary.cost_ms, 1)), "round trip + 5 per dollar + 1000 per failure");
+    figure("the optimum's", format!("{} ms", rounded(summary.best_ms, 1)), "who knows everything, every minute");
+    figure("ratio", rounded(summary.ratio(), 3), "");
     if let Some(moved) = summary.moved_per_minute {
-        figure("moved", format!("{:.3} %", 100.0 * moved), "of all demand per minute, when steady");
+        figure("moved", percent(moved, 3), "of all demand per minute, when steady");
     }
     for loss in &summary.losses {
         let last = loss.last_answer_s.map_or("none".into(), |seconds| format!("{seconds} s"));
         figure("last answer", last, &format!("that named {} after its death", loss.region));
         let ample = if loss.ample { "" } else { "; the others had too little room" };
-        figure("moved then", format!("{:.3} ×", loss.moved), &format!("its clients, within two minutes{ample}"));
+        figure(
+            "moved then",
+            format!("{} ×", rounded(loss.moved, 3)),
+            &format!("its clients, within two minutes{ample}"),
+        );
     }
     format!(
         "{title}: {} minutes, {} queries\n\n{}\n{}",

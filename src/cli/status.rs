@@ -6,6 +6,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::steer::figure::{percent, rounded};
+
 use super::explain::Planning;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
@@ -84,9 +86,10 @@ pub struct Region {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Drain {
     pub safe: bool,
+    /// `None`: the region is still answered, for want of others.
     pub safe_in_s: Option<f64>,
-    pub share_left: f64,
-    pub basis: String,
+    pub may_come: f64,
+    pub load_ratio: Option<f64>,
 }
 
 fn whole() -> f64 {
@@ -117,8 +120,27 @@ struct Service {
     stage: Option<String>,
     switched: bool,
     footing: String,
+    // Left out by servers from before there was such a thing.
+    #[serde(default)]
+    fences_out: Vec<Fence>,
     ttl_s: u32,
+    // Left out by servers from before there was such a thing.
+    answered_ttl_s: Option<AnsweredTtl>,
     regions: Vec<ServiceRegion>,
+}
+
+/// How long answers live now, in seconds.
+#[derive(Clone, Copy, Deserialize)]
+struct AnsweredTtl {
+    least: u32,
+    most: u32,
+}
+
+/// A rule whose clients' regions have run out.
+#[derive(Deserialize)]
+struct Fence {
+    rule: String,
+    footing: String,
 }
 
 #[derive(Deserialize)]
@@ -176,32 +198,33 @@ pub fn region_table(regions: &[Region]) -> String {
         ("endpoints", Align::Left),
     ]);
     for region in regions {
-        let figure = |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.0}"));
+        let whole = |known: Option<f64>| known.map_or("-".to_owned(), |known| rounded(known, 0));
         table.row([
             region.name.clone(),
             standing(region),
             region.said.clone(),
             region.location.clone(),
-            figure(region.load.load),
-            figure(region.load.capacity),
+            whole(region.load.load),
+            whole(region.load.capacity),
             used(&region.load),
-            format!("{:.1}", region.price_ms),
+            rounded(region.price_ms, 1),
             region.endpoints.iter().map(endpoint).collect::<Vec<_>>().join("; "),
         ]);
     }
     table.render()
 }
 
-/// `up`, `down, damped 96 s`, `up at 40 %`, `drain, 30 % left`.
+/// `up`, `down, damped 96 s`, `up at 40 %`, `drain, safe in 42 s`.
 fn standing(region: &Region) -> String {
     let mut text = region.standing.clone();
     let more = [
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
-        (region.offered < 1.0).then(|| format!(" at {:.0} %", region.offered * 100.0)),
-        region.drain.as_ref().map(|drain| match drain.safe {
-            true => ", safe".to_owned(),
-            false => format!(", {:.0} % left", drain.share_left * 100.0),
+        (region.offered < 1.0).then(|| format!(" at {}", percent(region.offered, 0))),
+        region.drain.as_ref().map(|drain| match drain.safe_in_s {
+            _ if drain.safe => ", safe".to_owned(),
+            Some(seconds) => format!(", safe in {}", duration(seconds)),
+            None => ", still answered".to_owned(),
         }),
     ];
     text.extend(more.into_iter().flatten());
@@ -210,8 +233,8 @@ fn standing(region: &Region) -> String {
 
 fn used(load: &Load) -> String {
     match (load.utilisation, load.age_s, &load.error) {
-        (Some(used), Some(age), _) if load.stale => format!("{:.0} %, {} old", used * 100.0, duration(age)),
-        (Some(used), _, _) => format!("{:.0} %", used * 100.0),
+        (Some(used), Some(age), _) if load.stale => format!("{}, {} old", percent(used, 0), duration(age)),
+        (Some(used), _, _) => percent(used, 0),
         (None, _, Some(error)) => error.clone(),
         (None, _, None) => "-".to_owned(),
     }
@@ -229,24 +252,39 @@ fn service_table(services: &[Service]) -> String {
         ("service", Align::Left),
         ("policy", Align::Left),
         ("footing", Align::Left),
-        ("TTL", Align::Right),
+        ("TTL now", Align::Right),
         ("shares of places", Align::Left),
     ]);
     for service in services {
         let share = |region: &ServiceRegion| {
-            let share = region.mean_share.map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0));
+            let share = region.mean_share.map_or("-".to_owned(), |share| percent(share, 0));
             let name = region.name.split('@').next().unwrap_or_default();
             format!("{name} {share}")
         };
         table.row([
             service.name.clone(),
             policy(service),
-            service.footing.clone(),
-            format!("{} s", service.ttl_s),
+            footing(service),
+            ttl(service),
             service.regions.iter().map(share).collect::<Vec<_>>().join(", "),
         ]);
     }
     table.render()
+}
+
+/// `30 s`; `5–30 s` where it is not the same for all clients.
+fn ttl(service: &Service) -> String {
+    match service.answered_ttl_s {
+        Some(AnsweredTtl { least, most }) if least < most => format!("{least}–{most} s"),
+        Some(AnsweredTtl { least, .. }) => format!("{least} s"),
+        None => format!("{} s", service.ttl_s),
+    }
+}
+
+/// `firm`, `firm; rule 2: panic`.
+fn footing(service: &Service) -> String {
+    let fences = service.fences_out.iter().map(|fence| format!("; {}: {}", fence.rule, fence.footing));
+    format!("{}{}", service.footing, fences.collect::<String>())
 }
 
 /// `score`, `stage blue`, `stage green, switched`.
@@ -261,9 +299,9 @@ fn policy(service: &Service) -> String {
 /// `42 s`, `7 min`, `3.5 h`, `12 d`.
 pub fn duration(seconds: f64) -> String {
     match seconds {
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.1} h", s / 3_600.0),
-        s => format!("{:.0} d", s / 86_400.0),
+        s if s < 120.0 => format!("{} s", rounded(s, 0)),
+        s if s < 7_200.0 => format!("{} min", rounded(s / 60.0, 0)),
+        s if s < 172_800.0 => format!("{} h", rounded(s / 3_600.0, 1)),
+        s => format!("{} d", rounded(s / 86_400.0, 0)),
     }
 }

@@ -17,6 +17,7 @@ use crate::control::what_if::outcome::{self, RegionMoment, RegionOutcome, Totals
 use crate::control::what_if::placed::{Counted, Placed};
 use crate::control::what_if::{Change, what_if_moved};
 use crate::steer::eligible::Footing;
+use crate::steer::figure::{self, rounded};
 
 use super::explain;
 use super::live::Server;
@@ -130,7 +131,8 @@ fn render_warnings(text: &mut String, outcome: &outcome::Outcome, unit: &str) {
     }
     for service in &outcome.services {
         let word = |footing: Option<Footing>| footing.map_or("not there", Footing::as_str);
-        warnings.push(format!("{}: {}, now {}", service.name, word(service.after), word(service.before)));
+        let fence = service.fence.as_ref().map_or(String::new(), |rule| format!(", for the clients of {rule} alone"));
+        warnings.push(format!("{}{fence}: {}, now {}", service.name, word(service.after), word(service.before)));
     }
     if !warnings.is_empty() {
         text.push('\n');
@@ -171,7 +173,7 @@ fn region_table(regions: &[RegionOutcome], unit: &'static str) -> String {
         };
         let load = |moment: &RegionMoment| Some(amount(moment.load));
         let used = |moment: &RegionMoment| moment.utilisation.map(percent);
-        let price = |moment: &RegionMoment| Some(format!("{:.1}", moment.price_ms));
+        let price = |moment: &RegionMoment| Some(rounded(moment.price_ms, 1));
         table.row([
             region.name.clone(),
             standings(region),
@@ -207,7 +209,7 @@ fn total_table(outcome: &outcome::Outcome, unit: &'static str) -> String {
         ("beyond capacity", Align::Right),
     ]);
     let mut row = |word: &str, totals: &Totals| {
-        let mean = |mean: Option<f64>, digits| mean.map_or("-".to_owned(), |mean| format!("{mean:.digits$}"));
+        let mean = |mean: Option<f64>, digits| mean.map_or("-".to_owned(), |mean| rounded(mean, digits));
         let (rtt, cost) = (mean(totals.rtt_ms, 1), mean(totals.cost, 3));
         table.row([word.to_owned(), amount(totals.amount), rtt, cost, amount(totals.beyond_capacity)]);
     };
@@ -217,16 +219,35 @@ fn total_table(outcome: &outcome::Outcome, unit: &'static str) -> String {
 }
 
 fn percent(part: f64) -> String {
-    format!("{:.1} %", part * 100.0)
+    figure::percent(part, 1)
 }
 
 fn amount(amount: f64) -> String {
-    if amount >= 100.0 || amount == 0.0 { format!("{amount:.0}") } else { format!("{amount:.2}") }
+    rounded(amount, if amount >= 100.0 || amount == 0.0 { 0 } else { 2 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_never_less_than_nothing() {
+        let nobody = || Placed {
+            generation: 0,
+            counted: Counted::Demand,
+            by: "by plan".to_owned(),
+            left_out: 0,
+            notes: Vec::new(),
+            regions: Vec::new(),
+            services: Vec::new(),
+            clients: Vec::new(),
+        };
+        let outcome = outcome::compare(&nobody(), &nobody());
+        let json = serde_json::to_string(&outcome).expect("JSON");
+        for text in [render(&outcome), json] {
+            assert!(!text.contains("-0"), "{text}");
+        }
+    }
 
     #[test]
     fn capacities_are_a_region_and_a_number_above_0() {

@@ -1,11 +1,14 @@
-//! Says in the log when a region is held, damped or starts slowly, and when that ends: each is a reason why answers
-//! are not what the probes alone would make them.
+//! Says in the log when a region is held, damped or starts slowly, when a service or one of its fences has nothing
+//! eligible left, and when that ends: each is a reason why answers are not what the probes alone would make them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use tracing::{error, info, warn};
 
+use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
+use crate::steer::plan::Footing;
 use crate::steer::standing::RegionState;
 
 /// Tells what differs between two snapshots, region by region.
@@ -22,6 +25,80 @@ pub fn tell_changes(before: &Snapshot, after: &Snapshot, now: Instant) {
         if back.is_some() && back != was_back && new.offered < 1.0 {
             info!(region = %region(), "a region is back: it starts slowly");
         }
+    }
+    tell_footings(&footing_changes(before, after));
+}
+
+/// Clients of a service whose regions have run out, or are back.
+#[derive(Debug, PartialEq)]
+struct FootingChange {
+    service: String,
+    /// The fence they are in; `None`: clients that no rule is for.
+    fence: Option<String>,
+    /// `None`: some region was eligible, or not all of them were probed.
+    before: Option<Footing>,
+    after: Option<Footing>,
+}
+
+/// In the order of the services. Of one model.
+fn footing_changes(before: &Snapshot, after: &Snapshot) -> Vec<FootingChange> {
+    let (model, mut changes) = (&after.model, Vec::new());
+    for id in model.service_ids() {
+        let (old, new) = (last_resorts(before, id), last_resorts(after, id));
+        let rules: BTreeSet<Option<u16>> = old.keys().chain(new.keys()).copied().collect();
+        let service = model.service(id);
+        for rule in rules.into_iter().filter(|rule| old.get(rule) != new.get(rule)) {
+            changes.push(FootingChange {
+                service: service.name.to_string(),
+                fence: rule.map(|rule| service.policies.rule_name(rule)),
+                before: old.get(&rule).copied(),
+                after: new.get(&rule).copied(),
+            });
+        }
+    }
+    changes
+}
+
+/// The footings of a service's clients by fence, where regions are answered for want of others.
+fn last_resorts(snapshot: &Snapshot, id: ServiceId) -> BTreeMap<Option<u16>, Footing> {
+    let Some(plan) = snapshot.plan.services.get(id.index()) else { return BTreeMap::new() };
+    let fences = plan.fences_out.iter().map(|fence| (Some(fence.rule), fence.footing));
+    let out = fences.chain([(None, plan.footing)]).filter(|(_, footing)| footing.is_last_resort());
+    // Before the first round of probes every region counts as down, which is nobody's trouble.
+    let is_unproven = |region: &RegionId| {
+        let endpoints = snapshot.states.get(region.index()).map(|state| state.endpoints.as_slice()).unwrap_or_default();
+        snapshot.model.region(*region).check.is_some() && endpoints.iter().any(|seen| seen.verdict.is_none())
+    };
+    let found: BTreeMap<Option<u16>, Footing> = out.collect();
+    match !found.is_empty() && snapshot.model.service(id).regions.iter().any(is_unproven) {
+        true => BTreeMap::new(),
+        false => found,
+    }
+}
+
+/// So many services are told of at once, and of the others how many they are.
+const MOST_TOLD: usize = 20;
+
+fn tell_footings(changes: &[FootingChange]) {
+    for FootingChange { service, fence, before, after } in changes.iter().take(MOST_TOLD) {
+        let (fence, was) = (fence.as_deref(), before.map(Footing::as_str));
+        match after {
+            Some(Footing::Panic) => error!(
+                service,
+                fence,
+                was,
+                "PANIC: all regions these clients may get are down by their probes, so all are answered as if up. \
+                 Are the probes right?"
+            ),
+            Some(Footing::AllWithdrawn) => {
+                error!(service, fence, was, "all regions for these clients are down by override, and still answered");
+            }
+            Some(_) => warn!(service, fence, was, "only draining regions are left for these clients, and answered"),
+            None => info!(service, fence, was, "regions are eligible again for these clients"),
+        }
+    }
+    if let Some(more @ 1..) = changes.len().checked_sub(MOST_TOLD) {
+        warn!(services = more, "as many more services have run out of eligible regions or have some again");
     }
 }
 
@@ -52,4 +129,83 @@ fn tell_damped(region: impl Fn() -> String, old: &RegionState, new: &RegionState
 
 fn seconds(until: Instant, now: Instant) -> u64 {
     until.saturating_duration_since(now).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Model, Policy, Rule};
+    use crate::state::{EndpointNews, Publisher};
+    use crate::steer::health::Verdict;
+    use crate::steer::standing::Override;
+    use crate::steer::testing::World;
+
+    /// Two regions with checks; some clients never leave the first.
+    fn fenced() -> World {
+        let mut world = World::two_coasts(Policy::Failover);
+        let second = std::time::Duration::from_secs(1);
+        for region in &mut world.model.regions {
+            let kind = CheckKind::Tcp { port: 80 };
+            region.check = Some(Check { kind, interval: second, timeout: second, fall: 3, rise: 3 });
+        }
+        let tree = &mut world.service().policies;
+        let clients = [GeoPlace::Network("10.0.0.0/9".parse().expect("a prefix"))].into();
+        tree.rules = vec![Rule { clients, group: GroupId(1), fence: true }];
+        let children = vec![Child::Region(RegionId(0))];
+        tree.groups.push(Group { name: "rule 1".into(), policy: Policy::Failover, children });
+        world
+    }
+
+    struct Told {
+        publisher: Publisher,
+        before: Arc<Snapshot>,
+    }
+
+    impl Told {
+        fn begin(model: Model, world_atlas: crate::atlas::Atlas) -> Told {
+            let publisher = Publisher::new(model, world_atlas, "", 0, BTreeMap::new(), Instant::now());
+            let before = publisher.shared().load_full();
+            Told { publisher, before }
+        }
+
+        fn probe(
+            &mut self,
+            region: usize,
+            verdict: Verdict,
+        ) -> Vec<(Option<String>, Option<Footing>, Option<Footing>)> {
+            let name = self.before.model.qualified_region_name(RegionId(region as u16));
+            let endpoint = format!("192.0.2.{region}");
+            let (region, endpoint, seen) = (name.into(), endpoint.into(), String::new());
+            let news = EndpointNews { region, endpoint, verdict, seen, connect_ms: None };
+            self.publisher.endpoint_news(news, Instant::now());
+            self.changes()
+        }
+
+        /// What differs from the last time: fence, footing before, footing after.
+        fn changes(&mut self) -> Vec<(Option<String>, Option<Footing>, Option<Footing>)> {
+            self.publisher.publish(Instant::now());
+            let after = self.publisher.shared().load_full();
+            let before = std::mem::replace(&mut self.before, after.clone());
+            let changes = footing_changes(&before, &after);
+            changes.into_iter().map(|one| (one.fence, one.before, one.after)).collect()
+        }
+    }
+
+    #[test]
+    fn a_service_and_its_fence_are_told_of_once_each_when_they_run_out_and_once_when_that_ends() {
+        let world = fenced();
+        let mut told = Told::begin(world.model, world.atlas);
+        assert_eq!(told.probe(0, Verdict::Up), [], "not probed yet is no panic");
+        assert_eq!(told.probe(1, Verdict::Up), []);
+        let (panic, fence) = (Some(Footing::Panic), || Some("rule 1".to_owned()));
+        assert_eq!(told.probe(0, Verdict::Down), [(fence(), None, panic)], "the fence's clients alone");
+        assert_eq!(told.changes(), [], "once");
+        assert_eq!(told.probe(1, Verdict::Down), [(None, None, panic)]);
+        assert_eq!(told.probe(0, Verdict::Up), [(None, panic, None), (fence(), panic, None)]);
+        told.publisher.say("west@gslb.example", Override::Drain);
+        let draining = Some(Footing::OnlyDraining);
+        assert_eq!(told.changes(), [(None, None, draining), (fence(), None, draining)]);
+    }
 }

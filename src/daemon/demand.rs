@@ -43,12 +43,14 @@ fn located(snapshot: &Snapshot, counters: &CounterSet, elapsed: Duration) -> Vec
     counters.drain_demand(elapsed, |sample| {
         if sample.reloads == snapshot.reloads as u16 {
             let place = snapshot.atlas.locate(sample.client).place;
-            let weight = f64::from(sample.weight) * f64::from(sample.ttl);
-            *weights.entry((sample.service, place, sample.region)).or_insert(0.0) += weight;
+            let answers = f64::from(sample.weight);
+            let sums = weights.entry((sample.service, place, sample.region)).or_insert((0.0, 0.0));
+            *sums = (sums.0 + answers, sums.1 + answers * f64::from(sample.ttl));
         }
     });
-    let sample = |((service, place, region), weight): (_, f64)| {
-        (weight > 0.0).then_some(DemandSample { service, place, region, weight: weight as f32 })
+    let sample = |((service, place, region), (answers, weight)): (_, (f64, f64))| {
+        let ttl_s = (weight / answers) as f32;
+        (weight > 0.0).then_some(DemandSample { service, place, region, weight: weight as f32, ttl_s })
     };
     weights.into_iter().filter_map(sample).collect()
 }
@@ -85,14 +87,15 @@ mod tests {
         other.answered(|| answer("10.200.0.1", 1, 30, 0));
         other.answered(|| answer("10.200.0.1", 1, 0, 0)); // a life of nothing covers nobody
         let place = |address: &str| snapshot.atlas.locate(address.parse().expect("an address")).place;
-        let sample = |address: &str, region, weight| DemandSample {
+        let sample = |address: &str, region, weight, ttl_s| DemandSample {
             service: ServiceId(0),
             place: place(address),
             region: RegionId(region),
             weight,
+            ttl_s,
         };
         let samples = located(&snapshot, &counters, PERIOD);
-        assert_eq!(samples, [sample("10.0.0.1", 0, 40.0), sample("10.200.0.1", 1, 30.0)]);
+        assert_eq!(samples, [sample("10.0.0.1", 0, 40.0, 40.0 / 3.0), sample("10.200.0.1", 1, 30.0, 15.0)]);
         assert_eq!(located(&snapshot, &counters, PERIOD), []);
     }
 

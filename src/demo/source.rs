@@ -140,6 +140,18 @@ mod tests {
     }
 
     #[test]
+    fn a_repaired_region_has_all_its_clients_back_within_half_a_minute() {
+        let model = load(Options::default()).model;
+        for region in &model.regions {
+            let check = region.check.as_ref().expect("a check");
+            let proven = check.interval * check.rise;
+            let forgotten = Duration::from_secs(model.services[0].failover_ttl.as_secs().into());
+            let back = proven + region.slow_start + forgotten;
+            assert!(back <= Duration::from_secs(30), "{}: {back:?}", region.name);
+        }
+    }
+
+    #[test]
     fn the_files_of_the_repository_are_those_embedded() {
         let main = Path::new(env!("CARGO_MANIFEST_DIR")).join(MAIN);
         let (disk, embedded) = (config::load(&main).expect("sound files"), load(Options::default()));

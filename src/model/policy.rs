@@ -252,6 +252,14 @@ impl PolicyTree {
         std::iter::once(self.root).chain(self.rules.iter().map(|rule| rule.group))
     }
 
+    /// A rule as people know it, by its place among the rules: `rule 2`, or `rule 2 (asia)` where its group has a
+    /// name in the file.
+    pub fn rule_name(&self, index: u16) -> String {
+        let name = format!("rule {}", usize::from(index) + 1);
+        let group = self.rules.get(usize::from(index)).map_or("", |rule| &*self.group(rule.group).name);
+        if group.is_empty() || group == name { name } else { format!("{name} ({group})") }
+    }
+
     /// Whether some policy of it asks how far regions are.
     pub fn measures(&self) -> bool {
         self.groups.iter().any(|group| group.policy.measures())

@@ -13,6 +13,9 @@ pub struct Steering {
     /// How much longer than the TTL says resolvers and clients are taken to keep an answer, where a drain is
     /// waited for. 0 to 1 h. Default 60 s: what browsers and some resolvers keep as a minimum.
     pub drain_allowance: Duration,
+    /// How much farther than the nearest region clients may be sent without believed evidence that this is full. 0 to
+    /// 10 s of round-trip time. Default 60 ms: an ocean. `None`: any distance.
+    pub max_detour: Option<Duration>,
 }
 
 /// A region that goes down again and again stays down for a while.
@@ -62,6 +65,7 @@ impl Default for Steering {
             damping: Some(Damping::default()),
             max_withdrawn: Some(MaxWithdrawn::default()),
             drain_allowance: Duration::from_secs(60),
+            max_detour: Some(Duration::from_millis(60)),
         }
     }
 }

@@ -293,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn of_many_writers_too_while_they_do_not_meet() {
+        let ring = Ring::new();
+        (0..1_000).for_each(|number| ring.answered_by_many(|| sample(number)));
+        let samples = drained(&ring);
+        assert_eq!((samples.len(), weight(&samples)), (1_000, 1_000));
+    }
+
+    #[test]
     fn a_sample_comes_back_as_it_was() {
         let all_bits = Sample {
             client: "fe80::1:2:3:4".parse().expect("an address"),
@@ -373,7 +381,8 @@ mod tests {
         assert!(waiting <= 2 << 16, "{waiting} answers are neither sampled nor lost");
     }
 
-    /// Several threads at once, and one that reads meanwhile: nothing is torn, nothing counts twice.
+    /// Several threads at once, and one that reads meanwhile: nothing is torn, and each answer counts
+    /// once.
     #[test]
     fn many_writers_lose_nothing() {
         const EACH: u32 = 50_000;
@@ -393,13 +402,21 @@ mod tests {
             }
         });
         samples.extend(drained(&ring));
-        let totals = ring.totals();
-        assert_eq!(totals.answers, u64::from(4 * EACH));
-        assert!(weight(&samples) + totals.lost <= totals.answers);
+        let answers = u64::from(4 * EACH);
+        assert_eq!(ring.totals().answers, answers);
+        assert_eq!(ring.totals().samples, samples.len() as u64);
+        assert!(weight(&samples) + ring.totals().lost <= answers);
         for seen in &samples {
             let IpAddr::V4(client) = seen.client else { panic!("{seen:?}") };
             assert_eq!(*seen, Sample { weight: seen.weight, ..sample(client.into()) });
         }
+        assert!(!samples.is_empty(), "the first answer is a sample, whoever gave it");
+        // However many still waited for theirs when the threads ended: the next sample has them all.
+        while ring.totals().answers < 2 * answers && weight(&samples) + ring.totals().lost < ring.totals().answers {
+            ring.answered_by_many(|| sample(0));
+            samples.extend(drained(&ring));
+        }
+        assert_eq!(weight(&samples) + ring.totals().lost, ring.totals().answers);
     }
 
     #[test]

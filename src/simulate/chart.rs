@@ -6,7 +6,7 @@ use std::ops::Range;
 /// One chart.
 pub struct Chart<'a> {
     pub title: &'a str,
-    /// What stands behind figures: `%`, ` ms`.
+    /// What stands behind figures: ` %`, ` ms`.
     pub unit: &'a str,
     pub series: Vec<Series<'a>>,
     /// A line to hold against, with its name.
@@ -34,6 +34,8 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
+/// The scale goes up to this at least: below it a figure is next to nothing, in whatever unit, and is drawn as such.
+const LEAST_SCALE: f64 = 0.1;
 /// More points than the chart is wide are drawn as the highest of each run.
 const MOST_POINTS: usize = 720;
 
@@ -71,7 +73,8 @@ impl Chart<'_> {
     fn scale(&self) -> (f64, f64) {
         let values = self.series.iter().flat_map(|series| &series.values).copied().filter(|value| value.is_finite());
         let highest = values.fold(self.limit.map_or(0.0, |(limit, _)| limit * 1.05), f64::max);
-        let rough = (highest / 4.0).max(1e-9);
+        let highest = highest.max(LEAST_SCALE);
+        let rough = highest / 4.0;
         let magnitude = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(rough);
@@ -102,15 +105,12 @@ impl Chart<'_> {
     fn grid(&self) -> String {
         let mut text = String::new();
         let (end, step) = self.scale();
-        let decimals = if step >= 1.0 { 0 } else { (-step.log10()).ceil().clamp(0.0, 6.0) as usize };
-        let mut value = 0.0;
-        while value <= end + step / 2.0 {
+        for value in (0..).map(|line| f64::from(line) * step).take_while(|value| *value <= end + step / 2.0) {
             let y = self.y(value);
             let right = WIDTH - RIGHT;
             let _ = writeln!(text, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
-            let (x, y, unit) = (LEFT - 6.0, y + 4.0, self.unit);
-            let _ = writeln!(text, "<text class=\"at-y\" x=\"{x}\" y=\"{y:.1}\">{value:.decimals$}{unit}</text>");
-            value += step;
+            let (x, y, value, unit) = (LEFT - 6.0, y + 4.0, label(value, step), self.unit);
+            let _ = writeln!(text, "<text class=\"at-y\" x=\"{x}\" y=\"{y:.1}\">{value}{unit}</text>");
         }
         if let Some((limit, name)) = self.limit {
             let (y, right) = (self.y(limit), WIDTH - RIGHT);
@@ -151,6 +151,14 @@ impl Chart<'_> {
         let (class, name) = (class(series.color), escaped(series.name));
         format!("<path class=\"{class}\" d=\"{path}\"><title>{name}</title></path>\n")
     }
+}
+
+/// A figure at a line of the scale, as exact as the distance of the lines asks for: `0.05`, `20`, `1.5M`.
+fn label(value: f64, step: f64) -> String {
+    let thousands = [(1e12, "T"), (1e9, "G"), (1e6, "M")];
+    let (unit, letter) = thousands.into_iter().find(|(unit, _)| step * 2.0 >= *unit).unwrap_or((1.0, ""));
+    let decimals = (-(step / unit).log10()).ceil().max(0.0) as usize;
+    format!("{:.decimals$}{letter}", value / unit)
 }
 
 /// Colours come round again, dashed.
@@ -198,7 +206,23 @@ mod tests {
         assert_eq!(chart(vec![3.0]).scale(), (150.0, 50.0));
         assert_eq!(chart(vec![180.0]).scale(), (200.0, 50.0));
         let bare = Chart { limit: None, ..chart(vec![0.0]) };
-        assert!(bare.scale().0 > 0.0);
+        assert_eq!(bare.scale().0, 0.1, "nothing is drawn against a tenth");
+        assert_eq!(Chart { limit: None, ..chart(vec![4e-7]) }.scale().0, 0.1);
+    }
+
+    #[test]
+    fn labels_differ_and_fit_however_small_or_large_the_values() {
+        for highest in [0.0, 1e-12, 4e-7, 0.003, 0.07, 0.3, 1.0, 86.0, 9_999.0, 98_765.0, 4e6, 123_456_789.0, 8e12] {
+            let svg = Chart { unit: " ms", limit: None, ..chart(vec![0.0, highest, highest / 3.0]) }.render();
+            let labels: Vec<&str> = svg
+                .lines()
+                .filter(|line| line.contains("at-y"))
+                .filter_map(|line| line.split('>').nth(1)?.split('<').next())
+                .collect();
+            let distinct: std::collections::BTreeSet<&&str> = labels.iter().collect();
+            assert!(labels.len() > 2 && distinct.len() == labels.len(), "{highest}: {labels:?}");
+            assert!(labels.iter().all(|label| label.len() <= 9), "{highest}: {labels:?} are cut off");
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::model::Coordinates;
     use crate::simulate::Site;
-    use crate::simulate::globe::Drawing;
+    use crate::simulate::globe::{Drawing, USUAL_SKEW};
 
     fn globe() -> Globe {
         let at = Coordinates::new(0.0, 0.0).expect("coordinates");
@@ -154,6 +154,7 @@ mod tests {
             peak_demand: 1000.0,
             trough: 1.0,
             estimate_error: None,
+            skew: USUAL_SKEW,
             ttl_s: 30,
         })
     }

@@ -59,8 +59,33 @@ pub struct Course {
     /// Whether a region that is overloaded reports no more than its capacity, as a balancer does
     /// that counts what it has taken.
     pub capped_reports: bool,
+    /// From report to report of each region, in seconds; 1 or more.
+    pub report_interval_s: u64,
+    /// By region: what load and capacity are multiplied by before they are told; empty: nothing.
+    pub units: Vec<f64>,
+    /// By city: whether its clients are counted; empty: all are. Overload always is that of all.
+    pub counted: Vec<bool>,
+    /// From then on [`Minute::away`] is counted against where clients are now, in seconds.
+    pub mark_s: Option<u64>,
     /// Whether the optimum is worked out too.
     pub optimum: bool,
+}
+
+impl Default for Course {
+    fn default() -> Course {
+        Course {
+            warm_up_s: 900,
+            length_s: 86_400,
+            begins_h: 0.0,
+            incidents: Vec::new(),
+            capped_reports: false,
+            report_interval_s: 10,
+            units: Vec::new(),
+            counted: Vec::new(),
+            mark_s: None,
+            optimum: true,
+        }
+    }
 }
 
 /// One minute, by all demand in it.
@@ -84,6 +109,8 @@ pub struct Minute {
     pub best_ms: f64,
     /// Part of the demand that is in another region than a minute before.
     pub moved: f64,
+    /// Part of the demand that is in another region than at [`Course::mark_s`]; 0 before.
+    pub away: f64,
     /// Nothing has gone wrong for half an hour.
     pub steady: bool,
     /// By region: load over the capacity it has at the end; infinite where that is none.
@@ -117,7 +144,6 @@ pub struct Record {
 
 /// After an incident, before hours count as steady again.
 pub const SETTLING_S: u64 = 1800;
-const REPORT_INTERVAL_S: u64 = 10;
 /// How long after a loss its movers are counted.
 const AFTER_LOSS_S: u64 = 120;
 /// Room a region must have left for a loss to count as one that capacity is ample for.
@@ -159,6 +185,8 @@ struct Day<'a> {
     feeds: Vec<Gauge>,
     minute: Sums,
     marked: Vec<u8>,
+    /// Where clients were at [`Course::mark_s`]; empty before.
+    reference: Vec<u8>,
     /// Losses whose movers are still to be counted: which, and where clients were.
     pending: Vec<(usize, Vec<u8>)>,
     record: Record,
@@ -202,6 +230,7 @@ impl<'a> Day<'a> {
             feeds: (0..regions).map(|_| Gauge::default()).collect(),
             minute: Sums::new(cities, regions),
             marked: vec![NOWHERE; globe.caches.len()],
+            reference: Vec::new(),
             clients,
             pending: Vec::new(),
             record: Record::default(),
@@ -233,18 +262,22 @@ impl<'a> Day<'a> {
         self.reports.clear();
         for (region, gauge) in self.feeds.iter_mut().enumerate() {
             // Not all in the same second.
-            if !(t + region as u64 * 3).is_multiple_of(REPORT_INTERVAL_S) || t < REPORT_INTERVAL_S {
+            let interval_s = self.course.report_interval_s.max(1);
+            if !(t + region as u64 * 3).is_multiple_of(interval_s) || t < interval_s {
                 continue;
             }
-            let mean = std::mem::take(&mut gauge.sum) / REPORT_INTERVAL_S as f64;
+            let mean = std::mem::take(&mut gauge.sum) / interval_s as f64;
             let (load, capacity) = match self.alive[region] {
                 true if self.course.capped_reports => (mean.min(self.capacity[region]), self.capacity[region]),
                 true => (mean, self.capacity[region]),
                 false => (f64::NAN, f64::NAN),
             };
             gauge.past.push_back((t, Report { region, load, capacity }));
-            let feed = self.course.incidents.iter().find_map(|incident| incident.feed(region, t));
-            self.reports.push(gauge.told(region, t, feed));
+            let trouble = |incident: &Incident| Some((incident.feed(region, t)?, incident.from_s));
+            let feed = self.course.incidents.iter().find_map(trouble);
+            let unit = self.course.units.get(region).copied().unwrap_or(1.0);
+            let Report { load, capacity, .. } = gauge.told(region, t, feed);
+            self.reports.push(Report { region, load: load * unit, capacity: capacity * unit });
         }
     }
 
@@ -291,24 +324,30 @@ impl<'a> Day<'a> {
     fn count(&mut self, t: u64, queries: u64) {
         let regions = self.alive.len();
         self.loads.fill(0.0);
-        let mut rtt = 0.0;
+        let (mut rtt, mut own) = (0.0, vec![0.0; regions]);
         for (city, shares) in self.clients.shares().chunks_exact(regions).enumerate() {
             let rtts = &self.globe.rtt_ms[city * regions..][..regions];
+            let counted = self.course.counted.get(city).copied().unwrap_or(true);
             for region in 0..regions {
                 let demand = shares[region] * self.demand[city];
                 self.loads[region] += demand;
-                rtt += demand * rtts[region];
+                if counted {
+                    own[region] += demand;
+                    rtt += demand * rtts[region];
+                }
             }
         }
         for (gauge, load) in self.feeds.iter_mut().zip(&self.loads) {
             gauge.sum += load;
         }
-        let world: f64 = self.loads.iter().sum();
-        let excess = |region: &usize| (self.loads[*region] - self.capacity[*region]).max(0.0);
+        let world: f64 = own.iter().sum();
+        let part = |region: usize| own[region] / self.loads[region].max(f64::MIN_POSITIVE);
+        let excess = |region: &usize| (self.loads[*region] - self.capacity[*region]).max(0.0) * part(*region);
         let beyond = |alive: bool| (0..regions).filter(|&r| self.alive[r] == alive).map(|r| excess(&r)).sum::<f64>();
         let (overload, dead) = (beyond(true), beyond(false));
-        let dollars: f64 = self.loads.iter().zip(&self.globe.world.regions).map(|(load, r)| load * r.cost).sum();
-        self.minute.add(&self.demand, &self.capacity);
+        let dollars: f64 = own.iter().zip(&self.globe.world.regions).map(|(load, r)| load * r.cost).sum();
+        let left: Vec<f64> = (0..regions).map(|r| (self.capacity[r] - self.loads[r] + own[r]).max(0.0)).collect();
+        self.minute.add(&self.demand, &left);
         self.minute.demand += world;
         self.minute.rtt += rtt;
         self.minute.dollars += dollars;
@@ -316,6 +355,9 @@ impl<'a> Day<'a> {
         self.minute.overload_s += overload / world.max(f64::MIN_POSITIVE);
         self.minute.queries += queries;
         self.note_movers(t);
+        if self.course.mark_s == Some(t) {
+            self.reference = self.clients.told().to_vec();
+        }
         if (t + 1).is_multiple_of(60) {
             self.end_minute(t + 1 - 60);
         }
@@ -336,6 +378,8 @@ impl<'a> Day<'a> {
     fn end_minute(&mut self, at_s: u64) {
         let sums = std::mem::replace(&mut self.minute, Sums::new(self.demand.len(), self.alive.len()));
         let moved = self.clients.moved(&self.marked, &self.demand);
+        let away = if self.reference.is_empty() { 0.0 } else { self.clients.moved(&self.reference, &self.demand) };
+        let everybody: f64 = self.demand.iter().sum();
         self.marked.copy_from_slice(self.clients.told());
         if at_s < self.course.warm_up_s {
             return;
@@ -345,7 +389,9 @@ impl<'a> Day<'a> {
         let utilisation = self.loads.iter().zip(&self.capacity).map(|(load, capacity)| load / capacity).collect();
         let mean = |sum: &f64| sum / 60.0;
         let best_ms = if self.course.optimum {
-            let demand: Vec<f64> = sums.by_city.iter().map(mean).collect();
+            let counted = |city: usize| self.course.counted.get(city).copied().unwrap_or(true);
+            let of_city = |(city, sum): (usize, &f64)| if counted(city) { mean(sum) } else { 0.0 };
+            let demand: Vec<f64> = sums.by_city.iter().enumerate().map(of_city).collect();
             let capacity: Vec<f64> = sums.capacity.iter().map(mean).collect();
             let best = self.optimum.solve(&demand, &capacity);
             best.cost / demand.iter().sum::<f64>().max(f64::MIN_POSITIVE)
@@ -362,7 +408,8 @@ impl<'a> Day<'a> {
             overload_s: sums.overload_s,
             cost_ms: rtt_ms + LAMBDA_MS_PER_DOLLAR * dollars + FAILED_MS * failed,
             best_ms,
-            moved: moved / (total / 60.0),
+            moved: moved / everybody.max(f64::MIN_POSITIVE),
+            away: away / everybody.max(f64::MIN_POSITIVE),
             steady: !self.course.incidents.iter().any(settling),
             utilisation,
             queries: sums.queries,
@@ -397,17 +444,19 @@ const MOST_PAST: usize = 360;
 
 impl Gauge {
     /// What a scrape gives, as the feed is.
-    fn told(&mut self, region: usize, t: u64, feed: Option<Feed>) -> Report {
+    fn told(&mut self, region: usize, t: u64, feed: Option<(Feed, u64)>) -> Report {
         let failed = Report { region, load: f64::NAN, capacity: f64::NAN };
         let newest = self.past.back().map_or(failed, |(_, report)| *report);
         let told = match feed {
             None => newest,
-            Some(Feed::Silent) => failed,
-            Some(Feed::Lies { factor }) => Report { load: newest.load * factor, ..newest },
-            Some(Feed::Frozen { since_s }) => self.at(since_s).unwrap_or(newest),
-            Some(Feed::Late { late_s }) => self.at(t.saturating_sub(late_s)).unwrap_or(failed),
+            Some((Feed::Frozen, since_s)) => self.at(since_s).unwrap_or(newest),
+            Some((Feed::Late { late_s }, _)) => self.at(t.saturating_sub(late_s)).unwrap_or(failed),
+            Some((trouble, _)) => {
+                let (load, capacity) = trouble.told(newest.load, newest.capacity, region, t);
+                Report { region, load, capacity }
+            }
         };
-        let frozen = matches!(feed, Some(Feed::Frozen { .. }));
+        let frozen = matches!(feed, Some((Feed::Frozen, _)));
         while self.past.len() > MOST_PAST && !frozen {
             self.past.pop_front();
         }

@@ -26,8 +26,13 @@ pub struct Drawing {
     pub trough: f64,
     /// How far RTT estimates are off, as a part: 0.1 is ±10 %. `None`: there are no estimates.
     pub estimate_error: Option<f64>,
+    /// How unlike resolvers' clienteles are: the standard deviation of the logarithm of their size.
+    pub skew: f64,
     pub ttl_s: u32,
 }
+
+/// Resolvers' clienteles as unlike as they are, about: a tenth of all resolvers has some two thirds of all clients.
+pub const USUAL_SKEW: f64 = 1.6;
 
 /// A world and all its secrets.
 pub struct Globe {
@@ -81,7 +86,7 @@ impl Globe {
             Some(error) => rtt_ms.iter().map(|ms| ms * (1.0 + error * (2.0 * chance.f64() - 1.0))).collect(),
             None => Vec::new(),
         };
-        let (caches, clients) = Resolvers::draw(&locations, drawing.resolvers, &mut chance);
+        let (caches, clients) = Resolvers::draw(&locations, drawing, &mut chance);
         let ttl = Ttl::saturating(drawing.ttl_s);
         let (regions, seed) = (drawing.regions.clone(), drawing.seed);
         let world = World { regions, locations, ttl, seed, ..World::default() };
@@ -148,6 +153,7 @@ fn true_rtts(locations: &[Place], regions: &[Site], chance: &mut fastrand::Rng) 
 /// Resolvers as they are drawn.
 struct Resolvers<'a> {
     locations: &'a [Place],
+    skew: f64,
     caches: Vec<Cache>,
     clients: Vec<Clientele>,
 }
@@ -155,8 +161,9 @@ struct Resolvers<'a> {
 impl Resolvers<'_> {
     /// Each city has resolvers by its size, of very different clienteles; some clients use public
     /// ones, whose sites serve the cities around, every other by ECS.
-    fn draw(locations: &[Place], resolvers: usize, chance: &mut fastrand::Rng) -> (Vec<Cache>, Vec<Clientele>) {
-        let mut drawn = Resolvers { locations, caches: Vec::new(), clients: Vec::new() };
+    fn draw(locations: &[Place], drawing: &Drawing, chance: &mut fastrand::Rng) -> (Vec<Cache>, Vec<Clientele>) {
+        let Drawing { resolvers, skew, .. } = *drawing;
+        let mut drawn = Resolvers { locations, skew, caches: Vec::new(), clients: Vec::new() };
         let people: f64 = CITIES.iter().take(locations.len()).map(|city| city.millions).sum();
         for (city, of_city) in CITIES.iter().take(locations.len()).enumerate() {
             let number = (resolvers.saturating_sub(PUBLIC_SITES) as f64 * of_city.millions / people).round().max(1.0);
@@ -167,7 +174,7 @@ impl Resolvers<'_> {
     }
 
     fn city(&mut self, city: usize, number: usize, chance: &mut fastrand::Rng) {
-        let sizes: Vec<f64> = (0..number).map(|_| heavy_tailed(chance)).collect();
+        let sizes: Vec<f64> = (0..number).map(|_| heavy_tailed(self.skew, chance)).collect();
         let total: f64 = sizes.iter().sum();
         for size in sizes {
             // Most resolvers are where their clients are.
@@ -225,11 +232,11 @@ impl Resolvers<'_> {
     }
 }
 
-/// Log-normal: a tenth of all resolvers has some two thirds of all clients.
-fn heavy_tailed(chance: &mut fastrand::Rng) -> f64 {
+/// Log-normal.
+fn heavy_tailed(skew: f64, chance: &mut fastrand::Rng) -> f64 {
     let (u, v) = (chance.f64().max(1e-12), chance.f64());
     let normal = (-2.0 * u.ln()).sqrt() * (TAU * v).cos();
-    (1.6 * normal).exp()
+    (skew * normal).exp()
 }
 
 #[cfg(test)]
@@ -251,6 +258,7 @@ mod tests {
             peak_demand: 1000.0,
             trough: 0.4,
             estimate_error: Some(0.1),
+            skew: USUAL_SKEW,
             ttl_s: 30,
         })
     }

@@ -21,14 +21,8 @@ pub enum What {
     Flapping { region: usize, up_s: u64, down_s: u64 },
     /// Demand of these cities is multiplied; comes and goes within `ramp_s`.
     FlashCrowd { cities: Vec<usize>, factor: f64, ramp_s: u64 },
-    /// Every scrape of its load report fails.
-    FeedSilent { region: usize },
-    /// The load it reports is multiplied.
-    FeedLies { region: usize, factor: f64 },
-    /// It reports the same as at the beginning, over and over.
-    FeedFrozen { region: usize },
-    /// What it reports is so old, and does not say so.
-    FeedLate { region: usize, late_s: u64 },
+    /// Its load reports are wrong; `region` `None`: those of all.
+    Feed { region: Option<usize>, trouble: Feed },
 }
 
 /// The part of its capacity a region comes back with.
@@ -93,24 +87,63 @@ impl Incident {
 
     /// What it does to a region's load reports now.
     pub fn feed(&self, region: usize, t: u64) -> Option<Feed> {
-        let feed = match self.what {
-            What::FeedSilent { region: of } if of == region => Feed::Silent,
-            What::FeedLies { region: of, factor } if of == region => Feed::Lies { factor },
-            What::FeedFrozen { region: of } if of == region => Feed::Frozen { since_s: self.from_s },
-            What::FeedLate { region: of, late_s } if of == region => Feed::Late { late_s },
-            _ => return None,
-        };
-        self.lasts(t).then_some(feed)
+        match self.what {
+            What::Feed { region: of, trouble } if of.is_none_or(|of| of == region) => self.lasts(t).then_some(trouble),
+            _ => None,
+        }
     }
 }
 
 /// What is wrong with a load report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Feed {
+    /// Every scrape fails.
     Silent,
+    /// The load is multiplied.
     Lies { factor: f64 },
-    Frozen { since_s: u64 },
+    /// It says the same as at the beginning, over and over.
+    Frozen,
+    /// What it says is so old, and it does not say so.
     Late { late_s: u64 },
+    /// No more load than the capacity is said, as by a balancer that counts what it took.
+    Capped,
+    /// The load is rounded to this part of the capacity.
+    Rounded { part: f64 },
+    /// The load is this part of the capacity, over and over.
+    Constant { part: f64 },
+    /// The load is multiplied by what rises from `low` to `high` within the period, and falls back.
+    Sawtooth { period_s: u64, low: f64, high: f64 },
+    /// The capacity is multiplied, the load is not.
+    Capacity { factor: f64 },
+    /// No capacity is said.
+    NoCapacity,
+    /// Load and capacity are anything, within three powers of ten.
+    Garbage,
+}
+
+impl Feed {
+    /// What it makes of a true figure, where that needs no memory of earlier ones.
+    pub fn told(self, load: f64, capacity: f64, region: usize, t: u64) -> (f64, f64) {
+        match self {
+            Feed::Silent => (f64::NAN, f64::NAN),
+            Feed::Lies { factor } => (load * factor, capacity),
+            Feed::Capped => (load.min(capacity), capacity),
+            Feed::Rounded { part } => ((load / (part * capacity)).round() * part * capacity, capacity),
+            Feed::Constant { part } => (part * capacity, capacity),
+            Feed::Sawtooth { period_s, low, high } => {
+                let phase = (t % period_s.max(1)) as f64 / period_s.max(1) as f64;
+                (load * (low + (high - low) * phase), capacity)
+            }
+            Feed::Capacity { factor } => (load, capacity * factor),
+            Feed::NoCapacity => (load, f64::NAN),
+            Feed::Garbage => {
+                let mut chance = fastrand::Rng::with_seed(t << 16 | region as u64);
+                let mut any = || 10f64.powf(6.0 * chance.f64() - 3.0);
+                (load * any(), capacity * any())
+            }
+            Feed::Frozen | Feed::Late { .. } => (load, capacity),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,8 +180,22 @@ mod tests {
 
     #[test]
     fn feeds_are_troubled_while_it_lasts() {
-        let lies = incident(What::FeedLies { region: 2, factor: 0.2 });
-        assert_eq!([99, 100, 200].map(|t| lies.feed(2, t)), [None, Some(Feed::Lies { factor: 0.2 }), None]);
+        let trouble = Feed::Lies { factor: 0.2 };
+        let lies = incident(What::Feed { region: Some(2), trouble });
+        assert_eq!([99, 100, 200].map(|t| lies.feed(2, t)), [None, Some(trouble), None]);
         assert_eq!(lies.feed(1, 150), None);
+        assert_eq!(incident(What::Feed { region: None, trouble }).feed(1, 150), Some(trouble));
+    }
+
+    #[test]
+    fn troubles_make_of_a_figure_what_they_say() {
+        let told = |trouble: Feed| trouble.told(130.0, 100.0, 0, 25);
+        assert_eq!(told(Feed::Capped), (100.0, 100.0));
+        assert_eq!(told(Feed::Rounded { part: 0.25 }), (125.0, 100.0));
+        assert_eq!(told(Feed::Constant { part: 0.5 }), (50.0, 100.0));
+        assert_eq!(told(Feed::Sawtooth { period_s: 100, low: 0.0, high: 2.0 }), (65.0, 100.0));
+        assert_eq!(told(Feed::Capacity { factor: 1.5 }), (130.0, 150.0));
+        assert!(told(Feed::NoCapacity).1.is_nan() && told(Feed::Silent).0.is_nan());
+        assert_eq!(told(Feed::Garbage), told(Feed::Garbage));
     }
 }

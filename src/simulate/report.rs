@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use crate::steer::figure::{percent, rounded};
+
 use super::World;
 use super::chart::{Chart, Series, escaped};
 use super::day::{Course, Minute, Record};
-use super::incident::{Incident, What};
+use super::incident::{Feed, Incident, What};
 use super::summary::Summary;
 
 /// The page. `title` is shown as text.
@@ -27,13 +29,13 @@ pub fn page(title: &str, world: &World, course: &Course, record: &Record, summar
 }
 
 fn tiles(summary: &Summary) -> String {
-    let moved = summary.moved_per_minute.map_or("–".into(), |moved| format!("{:.3} %", 100.0 * moved));
+    let moved = summary.moved_per_minute.map_or("–".into(), |moved| percent(moved, 3));
     let tiles = [
-        ("Round-trip time", format!("{:.1} ms", summary.rtt_ms), "mean over all demand"),
-        ("Cost", format!("{:.1} ms", summary.cost_ms), "RTT, dollars and failures"),
+        ("Round-trip time", format!("{} ms", rounded(summary.rtt_ms, 1)), "mean over all demand"),
+        ("Cost", format!("{} ms", rounded(summary.cost_ms, 1)), "RTT, dollars and failures"),
         ("Against the optimum", format!("× {:.3}", summary.ratio()), "1 is the best there is"),
-        ("Overload", format!("{:.2} s", summary.overload_s), "of the whole world's demand"),
-        ("Failed", format!("{:.4} %", 100.0 * summary.failed), "of all demand"),
+        ("Overload", format!("{} s", rounded(summary.overload_s, 2)), "of the whole world's demand"),
+        ("Failed", percent(summary.failed, 4), "of all demand"),
         ("Moved", moved, "per minute, when steady"),
     ];
     let tile = |(name, figure, what): &(&str, String, &str)| {
@@ -83,10 +85,26 @@ pub fn told(world: &World, incident: &Incident) -> String {
                 if cities.len() > 1 { format!(" and {} cities more", cities.len() - 1) } else { String::new() };
             format!("demand × {factor} in {first}{others}")
         }
-        What::FeedSilent { region } => format!("{} reports no load", name(region)),
-        What::FeedLies { region, factor } => format!("{} reports {factor} × its load", name(region)),
-        What::FeedFrozen { region } => format!("{} reports the same load over and over", name(region)),
-        What::FeedLate { region, late_s } => format!("{} reports its load {late_s} s late", name(region)),
+        What::Feed { region, trouble } => {
+            let who = region.as_ref().map_or("every region", name);
+            format!("{who} reports {}", told_feed(trouble))
+        }
+    }
+}
+
+fn told_feed(trouble: &Feed) -> String {
+    match trouble {
+        Feed::Silent => "no load".to_owned(),
+        Feed::Lies { factor } => format!("{factor} × its load"),
+        Feed::Frozen => "the same load over and over".to_owned(),
+        Feed::Late { late_s } => format!("its load {late_s} s late"),
+        Feed::Capped => "no more load than its capacity".to_owned(),
+        Feed::Rounded { part } => format!("its load rounded to {:.0} % of its capacity", 100.0 * part),
+        Feed::Constant { part } => format!("{:.0} % of its capacity as its load", 100.0 * part),
+        Feed::Sawtooth { period_s, low, high } => format!("{low} to {high} × its load, in turns of {period_s} s"),
+        Feed::Capacity { factor } => format!("{factor} × its capacity"),
+        Feed::NoCapacity => "no capacity".to_owned(),
+        Feed::Garbage => "anything".to_owned(),
     }
 }
 
@@ -115,11 +133,16 @@ fn charts(world: &World, course: &Course, record: &Record) -> String {
         Series { name: "optimum", color: 2, values: of(&|minute| minute.best_ms) },
     ];
     [
-        chart("Utilisation of each region", "%", utilisation, Some((100.0, "capacity"))),
+        chart("Utilisation of each region", " %", utilisation, Some((100.0, "capacity"))),
         chart("Round-trip time, mean", " ms", one("round-trip time", of(&|minute| minute.rtt_ms)), None),
         chart("Cost, and the least it could be", " ms", cost, None),
-        chart("Demand that moved in each minute", "%", one("moved", of(&|minute| 100.0 * minute.moved)), None),
-        chart("Overload: demand beyond capacity", "%", one("overload", of(&|m| 100.0 * m.overload_s / 60.0)), None),
+        chart("Demand that moved in each minute", " %", one("moved", of(&|minute| 100.0 * minute.moved)), None),
+        chart(
+            "Overload: the part of all demand beyond capacity",
+            " %",
+            one("overload", of(&|m| 100.0 * m.overload_s / 60.0)),
+            None,
+        ),
         chart("Demand", "", one("demand", of(&|minute| minute.demand)), None),
     ]
     .concat()

@@ -174,7 +174,7 @@ impl Simulation {
         let ttl_s = decision.ttl.as_secs();
         // A resolver asks again after a second at the earliest here.
         let weight = ttl_s.max(1) as f32;
-        self.demand.push(DemandSample { service: self.service, place, region: decision.region, weight });
+        self.demand.push(DemandSample { service: self.service, place, region: decision.region, weight, ttl_s: weight });
         let region = self.regions.iter().position(|region| region.id == decision.region)?;
         Some(Answer { region, ttl_s })
     }

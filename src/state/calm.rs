@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::{Model, RegionId, Service};
-use crate::steer::plan::Footing;
 use crate::steer::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
 use crate::steer::standing::{LoadState, Override, RegionState, Standing};
 
@@ -35,12 +34,23 @@ struct Facts {
     standing: Option<Standing>,
     changed_at: Option<Instant>,
     back_since: Option<Instant>,
+    /// While it is out.
+    out: Option<Out>,
     /// When automation took it out; `None` once it is back.
     withdrawn_at: Option<Instant>,
     /// The operator said to believe its probes: it is not held, until it serves again.
     released: bool,
     named: Option<Named>,
     drain: Option<Begin>,
+}
+
+/// A region that is not eligible, since it was.
+#[derive(Clone, Copy, Debug)]
+struct Out {
+    /// For how long it had been back when it went; `None`: it had not been away before.
+    was_back_for: Option<Duration>,
+    /// An operator alone took it out: its probes have said all along that it serves.
+    by_operator: bool,
 }
 
 /// Answers that name a region.
@@ -255,10 +265,11 @@ impl Round<'_> {
         if eligible {
             facts.withdrawn_at = None;
             if was_eligible == Some(false) && !needed {
-                facts.back_since = Some(self.now);
+                facts.back_since = self.back_since(facts);
             }
+            facts.out = None;
         } else {
-            facts.back_since = None;
+            self.see_out(id, state, facts);
             self.see_names(id, id_before, needed, facts);
         }
         if self.is_proven(id, state) {
@@ -269,6 +280,27 @@ impl Round<'_> {
         state.changed_at = facts.changed_at;
         state.offered = elapsed.map_or(1.0, |elapsed| slow_start(elapsed, self.model.region(id).slow_start));
         (state.stability.flaps, state.stability.back_since) = (facts.flaps, facts.back_since);
+    }
+
+    /// Of a region that is not eligible: since when, and whose doing it is.
+    fn see_out(&self, id: RegionId, state: &RegionState, facts: &mut Facts) {
+        let was_back_for = facts.back_since.take().map(|since| self.now.saturating_duration_since(since));
+        let out = facts.out.get_or_insert(Out { was_back_for, by_operator: true });
+        if self.is_proven(id, state) {
+            out.by_operator &= state.said != Override::Auto && state.verdict.serves();
+        }
+    }
+
+    /// Since when a region that is eligible again counts as back; `None`: as if it had never been away.
+    ///
+    /// While answers that name it live, an operator's word has taken neither its clients nor its warmth: a slow
+    /// start that was under way goes on from where it was. What its probes took down has lost its connections.
+    fn back_since(&self, facts: &Facts) -> Option<Instant> {
+        let is_named = facts.named.is_some_and(|named| self.now < named.cached_until);
+        match facts.out.filter(|out| out.by_operator && is_named) {
+            Some(out) => out.was_back_for.map(|so_far| self.now.checked_sub(so_far).unwrap_or(self.now)),
+            None => Some(self.now),
+        }
     }
 
     /// Of a region that is not eligible: until when it has been named, if by what was published last.
@@ -301,15 +333,8 @@ impl Round<'_> {
 
     /// Whether a region that was not eligible was answered all the same, for want of others.
     fn was_needed(&self, id: RegionId) -> bool {
-        let Some(state) = self.state_before(id).filter(|state| !eligible(state)) else { return false };
-        let of_region = |(service, _): &(&Service, &Footing)| service.regions.contains(&id);
-        let footings = self.before.plan.services.iter().map(|plan| &plan.footing);
-        self.before.model.services.iter().zip(footings).filter(of_region).any(|(_, footing)| match footing {
-            Footing::Firm | Footing::Full => false,
-            Footing::Panic => state.said == Override::Auto,
-            Footing::OnlyDraining => state.said == Override::Drain,
-            Footing::AllWithdrawn => true,
-        })
+        self.state_before(id).is_some_and(|state| !eligible(state))
+            && self.before.plan.services.iter().any(|service| service.last_resort.contains(&id))
     }
 
     fn state_before(&self, id: RegionId) -> Option<&RegionState> {

@@ -31,3 +31,46 @@ impl Followers {
         followers.iter().for_each(|follower| follower.after());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// Writes down what it was told, and which generation was current then.
+    struct Diary {
+        current: Arc<AtomicU64>,
+        entries: Mutex<Vec<String>>,
+    }
+
+    impl Diary {
+        fn write(&self, what: String) {
+            let current = self.current.load(Ordering::Relaxed);
+            self.entries.lock().expect("a diary").push(format!("{what}, {current} is current"));
+        }
+    }
+
+    impl Follower for Diary {
+        fn before(&self, generation: u64) {
+            self.write(format!("before {generation}"));
+        }
+
+        fn after(&self) {
+            self.write("after".to_owned());
+        }
+    }
+
+    #[test]
+    fn all_are_told_before_the_swap_and_after_it() {
+        let current = Arc::new(AtomicU64::new(6));
+        let followers = Followers::default();
+        let diaries = [(); 2].map(|()| Arc::new(Diary { current: current.clone(), entries: Mutex::default() }));
+        diaries.iter().for_each(|diary| followers.add(diary.clone()));
+        followers.tell(7, || current.store(7, Ordering::Relaxed));
+        for diary in diaries {
+            let entries = diary.entries.lock().expect("a diary");
+            assert_eq!(*entries, ["before 7, 6 is current", "after, 7 is current"]);
+        }
+    }
+}

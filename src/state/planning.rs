@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{Model, Region, RegionId};
-use crate::steer::belief::{Belief, Doubt};
-use crate::steer::demand::{Demand, DemandSample, STEP};
+use crate::steer::demand::{Demand, DemandSample, OnRegion, STEP};
+use crate::steer::feed::{self, Credit, Doubt, Feed, FirstSight, Report};
 use crate::steer::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::plan::Plan;
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
@@ -41,16 +41,27 @@ const LEAST_PERIOD: Duration = Duration::from_secs(5);
 /// by the time that clients have followed a plan: so much less is planned with.
 const CHANCE: f64 = 0.02;
 const MOST_AHEAD: f64 = 0.3;
-/// What is planned with, of the capacity of a region whose reports have stopped or are not
-/// believed: at first, less by the hour, and at least.
+/// What is planned with, of the capacity of a region that reports and was never believed yet.
+const NEVER_HEARD: f64 = 0.65;
+/// The same of one whose reports have stopped or are doubted: less by and by, then by the hour, and at least.
 const UNHEARD: f64 = 0.85;
+const UNHEARD_AFTER: Duration = Duration::from_secs(600);
 const UNHEARD_PER_HOUR: f64 = 0.1;
 const LEAST_UNHEARD: f64 = 0.5;
+/// Where no report was ever believed, all demand is taken for this part of all capacity.
+const ASSUMED: f64 = 0.6;
+/// All regions' room, over all demand: where it is less, more is made of it in proportion.
+const LEAST_ROOM: f64 = 1.05;
+/// Feeds are first made sense of together: so long after the first report, once all have come; and at last.
+const FIRST_SIGHT: Duration = Duration::from_secs(30);
+const LAST_FIRST_SIGHT: Duration = Duration::from_secs(100);
 const DEGREES_PER_HOUR: f64 = 15.0;
 /// The utilisation from which a region is trimmed, that is given less than it says it can take.
 const TRIM_ABOVE: f64 = 0.95;
-const TRIM_GAIN: f64 = 0.5;
-const TRIM_BACK: f64 = 0.01;
+/// How fast: per second and unit of utilisation above it; and back, per second.
+const TRIM_PER_S: f64 = 0.05;
+const TRIM_BACK_PER_S: f64 = 0.001;
+const USUAL_LIFE_S: f64 = 30.0;
 const LEAST_TRIM: f64 = 0.6;
 
 /// Demand, trims and the plan in force.
@@ -67,7 +78,11 @@ pub struct Planning {
     eligible: Vec<bool>,
     capacities: Vec<Option<f64>>,
     /// By region.
-    beliefs: Vec<Belief>,
+    feeds: Vec<Feed>,
+    /// When the first report came.
+    first_report: Option<Instant>,
+    /// When the past last faded.
+    faded: Option<Instant>,
     /// When demand was first known: the sun is told from there.
     began: Option<Instant>,
     /// Regions that reported since the last [`Planning::advance`].
@@ -95,6 +110,10 @@ pub struct Basis {
     /// The same, as planned with.
     pub planned_with: Vec<Option<f64>>,
     pub planned: Option<Arc<Planned>>,
+    /// By region: what is made of its load reports.
+    pub feeds: Vec<Feed>,
+    /// By region: whether clients may be sent far away for what is known of its load.
+    pub evidence: Vec<bool>,
     /// Why this attempt at a plan came to nothing, if so.
     pub error: Option<PlanError>,
     pub made_at: Instant,
@@ -110,7 +129,9 @@ impl Planning {
             planned: None,
             eligible: Vec::new(),
             capacities: Vec::new(),
-            beliefs: Vec::new(),
+            feeds: Vec::new(),
+            first_report: None,
+            faded: None,
             began: None,
             reporting: Vec::new(),
             unheard_since: Vec::new(),
@@ -128,25 +149,18 @@ impl Planning {
         self.renumber(model, sites, now);
         for sample in samples {
             if let Some(site) = sites.of_place(sample.place) {
-                self.demand.count(sample.service, site as u32, sample.region, f64::from(sample.weight));
+                let (weight, ttl_s) = (f64::from(sample.weight), f64::from(sample.ttl_s));
+                self.demand.count(sample.service, site as u32, sample.region, weight, ttl_s);
             }
         }
         self.next_step.get_or_insert(now + STEP);
     }
 
-    /// Takes note that a region reported. A report of its utilisation, where its capacity is known,
-    /// trims one that has too much.
-    pub fn report(&mut self, region: RegionId, utilisation: Option<f64>) {
+    /// Takes note that a region reported.
+    pub fn report(&mut self, region: RegionId) {
         if !self.reporting.contains(&region) {
             self.reporting.push(region);
         }
-        let Some(utilisation) = utilisation else { return };
-        let Some(trim) = self.trims.get_mut(region.index()) else { return };
-        if !utilisation.is_finite() {
-            return;
-        }
-        let step = if utilisation > TRIM_ABOVE { -TRIM_GAIN * (utilisation - TRIM_ABOVE) } else { TRIM_BACK };
-        *trim = (*trim + step).clamp(LEAST_TRIM, 1.0);
     }
 
     /// Does what is due. News of regions makes a plan due, for the next call: first answers are
@@ -158,13 +172,10 @@ impl Planning {
         if self.next_step.is_none() {
             return; // nobody has asked yet
         }
-        self.believe(&reporting, states, now);
-        let loads = self.believed_loads(states, now);
-        self.demand.correct(&reporting, &loads);
+        self.listen(&reporting, states, now);
         if self.next_step.is_some_and(|at| at <= now) {
-            let began = *self.began.get_or_insert(now);
-            let hours = now.saturating_duration_since(began).as_secs_f64() / 3600.0;
-            self.demand.fade(|site| Some(hours + sites.longitude(site as usize)? / DEGREES_PER_HOUR));
+            self.fade(sites, now);
+            self.make_sense(model, states, now);
             self.next_step = Some(now + STEP);
             self.next_plan.get_or_insert(now);
         }
@@ -187,7 +198,7 @@ impl Planning {
 
     /// Why what a region reports is not believed, if so.
     pub fn doubt(&self, region: RegionId) -> Option<Doubt> {
-        self.beliefs.get(region.index())?.doubt()
+        self.feeds.get(region.index())?.doubt()
     }
 
     /// What it was made from; also where the last attempt came to nothing.
@@ -203,25 +214,38 @@ impl Planning {
     fn plan(&mut self, model: &Arc<Model>, before: &Plan, sites: &Arc<Sites>, states: &[RegionState], now: Instant) {
         (self.last_plan, self.next_plan) = (Some(now), Some(now + PERIOD));
         self.eligible = eligible(states);
-        self.capacities = capacities(model, states);
+        self.capacities = self.capacities_now(model, states);
         let locations = match &self.locations {
             Some(locations) if locations.is_of(sites) => locations.clone(),
             previous => Arc::new(Locations::of(sites, model, MOST_LOCATIONS, previous.as_deref())),
         };
         self.locations = Some(locations.clone());
-        let planned_with: Vec<_> = model.region_ids().map(|id| self.planned_with(id, now)).collect();
+        let planned_with: Vec<_> = model.region_ids().map(|id| self.planned_with(model, id, now)).collect();
+        let on = self.demand.on_regions(model.regions.len());
+        let gain = self.usual_gain();
+        let room =
+            |(capacity, (feed, on)): (&Option<f64>, (&Feed, &OnRegion))| Some(feed.room((*capacity)?, on.demand, gain));
+        let mut rooms: Vec<Option<f64>> = planned_with.iter().zip(self.feeds.iter().zip(&on)).map(room).collect();
+        self.widen(&mut rooms);
+        let evidence = self.evidence(model);
         let made = make(&Situation {
             model,
             locations: &locations,
             demand: &self.demand,
             reached: &before.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
             eligible: &self.eligible,
-            capacities: &planned_with,
+            capacities: &rooms,
+            evidence: &evidence,
             previous: self.planned.as_deref(),
             now,
         });
         match made {
-            Ok(planned) => (self.planned, self.error) = (Some(Arc::new(planned)), None),
+            Ok(mut planned) => {
+                for (load, feed) in planned.loads.iter_mut().zip(&self.feeds) {
+                    *load = feed.load_of(*load);
+                }
+                (self.planned, self.error) = (Some(Arc::new(planned)), None);
+            }
             Err(error) => {
                 self.error = Some(error);
                 let old = |planned: &Arc<Planned>| now.saturating_duration_since(planned.made_at) > MOST_AGE;
@@ -237,52 +261,150 @@ impl Planning {
             capacities: self.capacities.clone(),
             planned_with,
             planned: self.planned.clone(),
+            feeds: self.feeds.clone(),
+            evidence,
             error: self.error.clone(),
             made_at: now,
         }));
     }
 
-    /// What a region's capacity is taken for.
-    fn planned_with(&self, id: RegionId, now: Instant) -> Option<f64> {
+    /// What a region's capacity is taken for, in the unit of its reports.
+    fn planned_with(&self, model: &Model, id: RegionId, now: Instant) -> Option<f64> {
         let capacity = self.capacities.get(id.index()).copied().flatten()?;
         let trim = self.trims.get(id.index()).copied().unwrap_or(1.0).min(HEADROOM);
-        let ahead = (self.demand.surprise(id) - CHANCE).clamp(0.0, MOST_AHEAD);
-        let unheard = self.unheard_since.get(id.index()).copied().flatten().map_or(1.0, |since| {
-            let hours = now.saturating_duration_since(since).as_secs_f64() / 3600.0;
-            (UNHEARD - UNHEARD_PER_HOUR * hours).max(LEAST_UNHEARD)
-        });
-        Some(capacity * trim * unheard / (1.0 + ahead))
+        let ahead = self.feeds.get(id.index()).map_or(0.0, |feed| (feed.surprise() - CHANCE).clamp(0.0, MOST_AHEAD));
+        Some(capacity * trim * self.caution(model, id, now) / (1.0 + ahead))
     }
 
-    /// Weighs what regions have just reported against what was answered.
-    fn believe(&mut self, reporting: &[RegionId], states: &[RegionState], now: Instant) {
-        self.beliefs.resize_with(states.len(), Belief::default);
-        let expected = self.demand.expected(states.len());
-        for (id, state) in states.iter().enumerate() {
-            let reports = reporting.iter().any(|region| region.index() == id);
-            match state.load.last {
-                _ if !is_settled(state, now) => self.beliefs[id].forget(),
-                Some(figure) if reports => self.beliefs[id].hear(figure.load, expected[id], figure.capacity),
-                _ => {}
+    /// The part of a capacity that is planned with, for want of reports that are believed.
+    fn caution(&self, model: &Model, id: RegionId, now: Instant) -> f64 {
+        let reports = model.region(id).load_report.is_some();
+        if reports && !self.feeds.get(id.index()).is_some_and(Feed::is_calibrated) {
+            return NEVER_HEARD;
+        }
+        let Some(since) = self.unheard_since.get(id.index()).copied().flatten() else { return 1.0 };
+        let silent = now.saturating_duration_since(since).as_secs_f64();
+        let at_first = (silent / UNHEARD_AFTER.as_secs_f64()).min(1.0) * (1.0 - UNHEARD);
+        (1.0 - at_first - UNHEARD_PER_HOUR * silent / 3600.0).max(LEAST_UNHEARD)
+    }
+
+    /// By region: whether what is known of its load is believed. Where a region reports none, its configured
+    /// capacity is the operator's word, beside demand that others' reports tell.
+    fn evidence(&self, model: &Model) -> Vec<bool> {
+        let any = self.feeds.iter().any(Feed::is_calibrated);
+        let of = |(region, feed): (&Region, &Feed)| feed.is_evidence() || region.load_report.is_none() && any;
+        model.regions.iter().zip(&self.feeds).map(of).collect()
+    }
+
+    /// What most feeds say over what there is, 1 or more: a jump that all of them made is none of one region's.
+    fn usual_gain(&self) -> f64 {
+        let mut gains: Vec<f64> = self.feeds.iter().filter(|feed| feed.is_calibrated()).map(Feed::gain).collect();
+        gains.sort_by(f64::total_cmp);
+        gains.get(gains.len() / 3).copied().unwrap_or(1.0).max(1.0)
+    }
+
+    /// Where all rooms together are too small, more is made of each: to spread clients over the globe for want of
+    /// room that nobody has helps none of them. What caution held back comes first.
+    fn widen(&self, rooms: &mut [Option<f64>]) {
+        if rooms.iter().zip(&self.eligible).any(|(room, eligible)| *eligible && room.is_none()) {
+            return;
+        }
+        let all: f64 = rooms.iter().zip(&self.eligible).filter(|(_, eligible)| **eligible).filter_map(|(room, _)| *room).sum();
+        let wanted = LEAST_ROOM * self.demand.flows().map(|(_, amount)| amount).sum::<f64>();
+        if all > 0.0 && all < wanted {
+            rooms.iter_mut().flatten().for_each(|room| *room *= wanted / all);
+        }
+    }
+
+    /// Weighs what regions have just reported against what was answered, and credits their clients with it.
+    fn listen(&mut self, reporting: &[RegionId], states: &[RegionState], now: Instant) {
+        self.feeds.resize_with(states.len(), Feed::default);
+        let on = self.demand.on_regions(states.len());
+        let mut credits: Vec<Option<Credit>> = vec![None; states.len()];
+        for (id, (state, feed)) in states.iter().zip(&mut self.feeds).enumerate() {
+            let figure = state.load.last.filter(|_| reporting.iter().any(|region| region.index() == id));
+            if !is_settled(state, now) {
+                feed.interrupt();
+            } else if let Some(figure) = figure.filter(|_| !state.load.stale) {
+                self.first_report.get_or_insert(now);
+                let report = Report { load: figure.load, capacity: figure.capacity, demand: on[id].demand, now };
+                credits[id] = feed.hear(&report);
+                if let (Some(credit), Some(utilisation), Some(trim)) =
+                    (credits[id], figure.utilisation(), self.trims.get_mut(id))
+                {
+                    // Clients follow as their answers run out: what was trimmed shows no sooner.
+                    let pace = (USUAL_LIFE_S / on[id].life_s.max(USUAL_LIFE_S)).min(1.0);
+                    *trim = trimmed(*trim, utilisation / feed.gain(), credit.elapsed_s * pace);
+                }
             }
         }
+        if credits.iter().any(Option::is_some) {
+            self.demand.credit(&credits);
+            let after = self.demand.on_regions(states.len());
+            for ((feed, before), after) in self.feeds.iter_mut().zip(&on).zip(&after) {
+                if before.demand > 0.0 && after.demand > 0.0 {
+                    feed.scale_past(after.demand / before.demand);
+                }
+            }
+        }
+        self.note_silence(states, now);
     }
 
-    /// What regions report of their load, where it is fresh, believed and says something of where
-    /// clients are.
-    fn believed_loads(&mut self, states: &[RegionState], now: Instant) -> Vec<Option<f64>> {
-        let known = |(state, belief): (&RegionState, &Belief)| {
-            let fresh = state.load.last.filter(|_| !state.load.stale && belief.doubt().is_none());
-            fresh.filter(|_| is_settled(state, now)).map(|figure| figure.load)
-        };
-        let silent = |(state, belief): (&RegionState, &Belief)| {
-            state.load.last.is_some() && (state.load.stale || belief.doubt().is_some())
-        };
+    fn note_silence(&mut self, states: &[RegionState], now: Instant) {
+        let believed = |(state, feed): (&RegionState, &Feed)| feed.is_believed() && !state.load.stale;
+        let heard: Vec<bool> = states.iter().zip(&self.feeds).map(believed).collect();
         self.unheard_since.resize(states.len(), None);
-        for (since, silent) in self.unheard_since.iter_mut().zip(states.iter().zip(&self.beliefs).map(silent)) {
-            *since = if silent { since.or(Some(now)) } else { None };
+        for ((since, &heard), feed) in self.unheard_since.iter_mut().zip(&heard).zip(&self.feeds) {
+            *since = if heard || !feed.is_calibrated() { None } else { since.or(Some(now)) };
         }
-        states.iter().zip(&self.beliefs).map(known).collect()
+        let settled = states.iter().map(|state| is_settled(state, now));
+        self.demand.hear(heard.into_iter().zip(settled).map(|(heard, settled)| heard && settled).collect());
+    }
+
+    /// The past fades.
+    fn fade(&mut self, sites: &Sites, now: Instant) {
+        let began = *self.began.get_or_insert(now);
+        let hours = now.saturating_duration_since(began).as_secs_f64() / 3600.0;
+        let elapsed = now.saturating_duration_since(self.faded.replace(now).unwrap_or(now));
+        self.demand.fade(elapsed, |site| Some(hours + sites.longitude(site as usize)? / DEGREES_PER_HOUR));
+        let on = self.demand.on_regions(self.feeds.len());
+        self.feeds.iter_mut().zip(&on).for_each(|(feed, on)| feed.expect(on.demand, now));
+    }
+
+    /// Makes sense of feeds that were not understood yet: all together at first, then each as it comes.
+    fn make_sense(&mut self, model: &Model, states: &[RegionState], now: Instant) {
+        let first = !self.feeds.iter().any(Feed::is_calibrated);
+        let waited = self.began.is_some_and(|began| now.saturating_duration_since(began) >= LAST_FIRST_SIGHT);
+        self.demand.assume((first && waited).then(|| ASSUMED * self.capacities_now(model, states).iter().flatten().sum::<f64>()));
+        let since = self.first_report.map(|at| now.saturating_duration_since(at));
+        let silent = |id: RegionId| model.region(id).load_report.is_some() && states[id.index()].load.last.is_none();
+        let all = !model.region_ids().any(silent);
+        let may = since.is_some_and(|since| since >= LAST_FIRST_SIGHT || since >= FIRST_SIGHT && (all || !first));
+        if !may {
+            return;
+        }
+        let on = self.demand.on_regions(states.len());
+        let known = usual_capacity(&self.feeds, states);
+        let mut ids = Vec::new();
+        let mut sights = Vec::new();
+        for (id, (feed, state)) in self.feeds.iter_mut().zip(states).enumerate() {
+            let fresh = state.load.last.filter(|_| {
+                !state.load.stale && is_settled(state, now) && !feed.is_calibrated() && feed.is_steady()
+            });
+            if let Some(figure) = fresh {
+                let OnRegion { resolvers, demand, .. } = on[id];
+                let demand = if first { resolvers } else { demand };
+                ids.push(id);
+                sights.push((feed, FirstSight { load: figure.load, capacity: figure.capacity, resolvers, demand }));
+            }
+        }
+        let mut levels = vec![None; states.len()];
+        for (id, level) in ids.into_iter().zip(feed::calibrate(&mut sights, known, now)) {
+            levels[id] = level;
+        }
+        if levels.iter().any(Option::is_some) {
+            self.demand.set_level(&levels);
+        }
     }
 
     /// Whether a region that has just reported has far more than planned, and little room for it.
@@ -292,9 +414,23 @@ impl Planning {
         let Some((figure, capacity)) = state.load.last.and_then(|figure| Some((figure, figure.capacity?))) else {
             return false;
         };
-        let utilisation = figure.load / capacity;
-        let beyond_plan = utilisation > NEARLY_FULL && figure.load > planned + SURPRISE * capacity;
+        let Some(feed) = self.feeds.get(region.index()).filter(|feed| feed.is_believed()) else { return false };
+        let load = figure.load / feed.gain();
+        let utilisation = load / capacity;
+        let beyond_plan = utilisation > NEARLY_FULL && load > planned + SURPRISE * capacity;
         !state.load.stale && (beyond_plan || utilisation > FULL)
+    }
+
+    /// What each region can take now: as reported and not doubted, else as configured; less while it starts slowly.
+    fn capacities_now(&self, model: &Model, states: &[RegionState]) -> Vec<Option<f64>> {
+        let of = |(id, (region, state)): (usize, (&Region, &RegionState))| {
+            let whole = match (state.load.last, self.feeds.get(id).and_then(Feed::capacity)) {
+                (Some(_), Some(capacity)) => Some(capacity),
+                _ => region.capacity,
+            };
+            whole.map(|capacity| capacity * state.offered)
+        };
+        model.regions.iter().zip(states).enumerate().map(of).collect()
     }
 
     /// Whether regions have come, gone or changed what they can take since the last plan.
@@ -303,7 +439,7 @@ impl Planning {
             (Some(old), Some(new)) => (new - old).abs() > old * CAPACITY_STEP,
             (old, new) => old.is_some() != new.is_some(),
         };
-        eligible(states) != self.eligible || self.capacities.iter().zip(&capacities(model, states)).any(changed)
+        eligible(states) != self.eligible || self.capacities.iter().zip(&self.capacities_now(model, states)).any(changed)
     }
 
     /// Brings everything under the numbers of this model and these sites. What is gone is forgotten.
@@ -330,7 +466,14 @@ impl Planning {
                     *trimmed = *trim;
                 }
             }
-            (self.trims, self.beliefs, self.unheard_since) = (trims, Vec::new(), Vec::new());
+            let mut feeds = vec![Feed::default(); model.regions.len()];
+            let mut unheard_since = vec![None; model.regions.len()];
+            for (old, (feed, since)) in old_model.region_ids().zip(self.feeds.iter().zip(&self.unheard_since)) {
+                if let Some(new) = region_of(old) {
+                    (feeds[new.index()], unheard_since[new.index()]) = (feed.clone(), *since);
+                }
+            }
+            (self.trims, self.feeds, self.unheard_since) = (trims, feeds, unheard_since);
         } else {
             self.trims = vec![1.0; model.regions.len()];
         }
@@ -340,6 +483,24 @@ impl Planning {
     }
 }
 
+/// What is used of a capacity after a report of this utilisation, `elapsed_s` after the one before.
+fn trimmed(trim: f64, utilisation: f64, elapsed_s: f64) -> f64 {
+    let step = match utilisation > TRIM_ABOVE {
+        true => -TRIM_PER_S * (utilisation - TRIM_ABOVE),
+        false => TRIM_BACK_PER_S,
+    };
+    (trim + step * elapsed_s).clamp(LEAST_TRIM, 1.0)
+}
+
+/// The usual size of the regions that are understood, as demand; `None`: none is.
+fn usual_capacity(feeds: &[Feed], states: &[RegionState]) -> Option<f64> {
+    let of = |(feed, state): (&Feed, &RegionState)| {
+        feed.is_calibrated().then_some(state.load.last?.capacity? / feed.unit()).map(f64::ln)
+    };
+    let sizes: Vec<f64> = feeds.iter().zip(states).filter_map(of).collect();
+    (!sizes.is_empty()).then(|| (sizes.iter().sum::<f64>() / sizes.len() as f64).exp())
+}
+
 fn renumbered_regions(old: &Model, new: &Model) -> Vec<Option<RegionId>> {
     let ids: HashMap<String, RegionId> = new.region_ids().map(|id| (new.qualified_region_name(id), id)).collect();
     old.region_ids().map(|id| ids.get(&old.qualified_region_name(id)).copied()).collect()
@@ -347,18 +508,6 @@ fn renumbered_regions(old: &Model, new: &Model) -> Vec<Option<RegionId>> {
 
 fn eligible(states: &[RegionState]) -> Vec<bool> {
     states.iter().map(|state| state.standing.is_eligible()).collect()
-}
-
-/// What each region can take now: as last reported, else as configured; less while it starts slowly.
-fn capacities(model: &Model, states: &[RegionState]) -> Vec<Option<f64>> {
-    let of = |(region, state): (&Region, &RegionState)| {
-        let whole = match state.load.last {
-            Some(figure) => figure.capacity,
-            None => region.capacity,
-        };
-        whole.map(|capacity| capacity * state.offered)
-    };
-    model.regions.iter().zip(states).map(of).collect()
 }
 
 /// Whether its load says something of where clients are: not while they come back to it.

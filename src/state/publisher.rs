@@ -309,7 +309,7 @@ impl Publisher {
         let limits = region.load_limits;
         facts.over_limit = limits.limit.is_some_and(|limit| is_over(limit, figure.load, facts.over_limit));
         facts.shed = limits.shed.zip(figure.utilisation()).map_or(0.0, |(watermarks, used)| shed(watermarks, used));
-        self.planning.report(id, figure.utilisation());
+        self.planning.report(id);
         let Some(utilisation) = figure.utilisation() else { return false };
         let price_ms = next_price(facts.price_ms, utilisation);
         let changed = price_ms != facts.price_ms;

@@ -9,7 +9,7 @@ use crate::model::RegionId;
 
 use super::standing::{Override, RegionState, Standing};
 
-/// What a service stands on when regions are picked. The greater the worse.
+/// What clients of a service are on when regions are picked for them. The greater the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Footing {
@@ -37,6 +37,23 @@ impl Footing {
             Footing::AllWithdrawn => "all_withdrawn",
         }
     }
+
+    /// Whether regions are answered that are withdrawn, for want of others.
+    pub fn is_last_resort(self) -> bool {
+        match self {
+            Footing::Firm | Footing::Full => false,
+            Footing::OnlyDraining | Footing::Panic | Footing::AllWithdrawn => true,
+        }
+    }
+}
+
+/// A fence whose regions have run out: a matter of its own clients, not of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceOut {
+    /// Into the service's rules.
+    pub rule: u16,
+    /// Never [`Footing::Firm`].
+    pub footing: Footing,
 }
 
 /// The regions of a set that may be answered.
@@ -63,6 +80,12 @@ impl Eligible {
 
     pub fn has(&self, region: RegionId) -> bool {
         self.flags.get(region.index()).is_some_and(|&flag| flag)
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn regions(&self) -> impl Iterator<Item = RegionId> {
+        let flags = self.flags.iter().zip(0..);
+        flags.filter(|(flag, _)| **flag).map(|(_, index)| RegionId(index))
     }
 }
 

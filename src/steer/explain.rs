@@ -14,7 +14,7 @@ use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
 use super::eligible::{Eligible, Footing};
 use super::pick::Identity;
-use super::plan::{coordinates, scores, tiers};
+use super::plan::{Cell, coordinates, scores, tiers};
 use super::planner::{Leaf, Planned, leaf_of};
 use super::policy::{Ground, Picker, Step};
 use super::score::{Score, total_ms};
@@ -30,7 +30,10 @@ pub struct Explanation {
     pub walk: Vec<Step>,
     /// In the order of the service's configuration.
     pub regions: Vec<RegionRow>,
+    /// What this client is on.
     pub footing: Footing,
+    /// The rule whose regions this client never leaves, such as `rule 2 (asia)`: then `footing` is of those alone.
+    pub fence: Option<String>,
     pub chosen: Chosen,
 }
 
@@ -61,7 +64,7 @@ pub struct RegionRow {
     pub total_ms: f64,
     /// 0 to 1: its part of these clients by the plan in force; `None` where nothing is planned for them.
     pub planned_share: Option<f64>,
-    /// Under `score`: clients share the first tier with an eligible region. From 0.
+    /// Under `score`, where no plan decides: clients share the first tier with an eligible region. From 0.
     pub tier: Option<u32>,
     pub load: Option<LoadRow>,
     /// 0 to 1: the part of its new clients it sheds for its load.
@@ -122,17 +125,39 @@ pub fn explain(
     let decision = decide(view, id, seen)?;
     let place = view.atlas.locate(seen.address()).place;
     let cell = plan.cells.cell(place)?;
+    let (walk, fence) = walk(view, states, id, place, seen)?;
+    Some(Explanation {
+        service: service.name.to_string(),
+        policy: service.policies.main().policy.as_str(),
+        client: client_seen(view, place, seen),
+        walk,
+        regions: region_rows(view, states, service, (place, cell), now),
+        footing: cell.footing,
+        fence,
+        chosen: chosen(view, &decision, seen),
+    })
+}
+
+/// Every region's case, in the order of the service, for clients of a place and its cell.
+fn region_rows(
+    view: &View<'_>,
+    states: &[RegionState],
+    service: &Service,
+    (place, cell): (PlaceId, &Cell),
+    now: Instant,
+) -> Vec<RegionRow> {
     let rtts = view.plan.latency.rtts_at(view.model, view.atlas, place, &service.regions);
     let scores = scores(view.model, service, states, &rtts);
     let bias_ms: Vec<f64> = service.regions.iter().map(|&region| weighed(service, service.bias_ms(region))).collect();
     let totals: Vec<f64> = scores.iter().zip(&bias_ms).map(|(score, bias_ms)| score.total_ms + bias_ms).collect();
     let ahead = Ahead::of(view, service, place);
     let tiers = tiers(&totals);
-    let main = service.policies.main();
     // Of nested policies, no single one says why: the walk does.
-    let policy = (service.policies.groups.len() == 1).then_some(&main.policy);
+    let policy = (service.policies.groups.len() == 1).then(|| &service.policies.main().policy);
     let eligible = Eligible::of(&service.regions, states);
-    let regions = service.regions.iter().enumerate().map(|(index, &region)| {
+    // As in the policy: the plan's shares go before tiers, as long as one of their regions is eligible.
+    let by_plan = ahead.as_ref().map_or(0, |ahead| ahead.eligible(&eligible));
+    let rows = service.regions.iter().enumerate().map(|(index, &region)| {
         let state = states.get(region.index());
         let share = cell.fractions().find(|(of, _)| *of == region).map_or(0.0, |(_, share)| share);
         let stays_ms = ahead.as_ref().map_or(0.0, |ahead| ahead.stays_ms(region, now));
@@ -145,37 +170,39 @@ pub fn explain(
             stays_ms,
             total_ms: totals[index] - stays_ms,
             planned_share: ahead.as_ref().and_then(|ahead| ahead.share(region)),
-            tier: (policy == Some(&Policy::Score)).then_some(tiers[index]),
+            tier: (policy == Some(&Policy::Score) && by_plan == 0).then_some(tiers[index]),
             load: state.and_then(|state| load_row(state, now)),
             shed: state.map_or(0.0, |state| state.shed),
             over_limit: state.is_some_and(|state| state.over_limit),
             share,
-            excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region))),
+            excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region), by_plan)),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
             offered: state.map_or(1.0, |state| state.offered),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
             held_s: state.and_then(|state| seconds_to(state.stability.held_until, now)),
         }
     });
-    Some(Explanation {
-        service: service.name.to_string(),
-        policy: main.policy.as_str(),
-        client: client_seen(view, place, seen),
-        walk: walk(view, states, id, place, seen)?,
-        regions: regions.collect(),
-        footing: cell.footing,
-        chosen: chosen(view, &decision, seen),
-    })
+    rows.collect()
 }
 
-fn walk(view: &View<'_>, states: &[RegionState], id: ServiceId, place: PlaceId, seen: Seen) -> Option<Vec<Step>> {
+/// The groups a client came through, and the fence it is in.
+fn walk(
+    view: &View<'_>,
+    states: &[RegionState],
+    id: ServiceId,
+    place: PlaceId,
+    seen: Seen,
+) -> Option<(Vec<Step>, Option<String>)> {
     let identities: Vec<Identity> = view.handouts.iter().map(|handout| handout.identity).collect();
     let sites = view.plan.sites.as_deref();
     let (model, planned) = (view.model, view.plan.planned.as_deref());
     let ground = Ground { model, states, identities: &identities, sites, planned, seed: view.plan.seed };
-    let picker = Picker::of(ground, model.services.get(id.index())?, view.plan.services.get(id.index())?.switched_to);
+    let service = model.services.get(id.index())?;
+    let picker = Picker::of(ground, service, view.plan.services.get(id.index())?.switched_to);
     let site = sites.and_then(|sites| sites.of_place(place)).unwrap_or(0);
-    Some(picker.walk(site, &picker.router.route(view.atlas, place), &asker(seen)))
+    let route = picker.router.route(view.atlas, place);
+    let fence = picker.fence_of(&route).map(|rule| service.policies.rule_name(rule));
+    Some((picker.walk(site, &route, &asker(seen)), fence))
 }
 
 /// Milliseconds of a round trip in those of the service's score.
@@ -201,6 +228,12 @@ impl<'a> Ahead<'a> {
         let shares = self.planned.shares(&self.leaf, self.site)?;
         let all: f64 = shares.iter().map(|share| share.weight).sum();
         Some(shares.iter().find(|share| share.region == region).map_or(0.0, |share| share.weight / all))
+    }
+
+    /// How many regions share the site's clients by the plan and are eligible; 0: others decide.
+    fn eligible(&self, eligible: &Eligible) -> usize {
+        let shares = self.planned.shares(&self.leaf, self.site).unwrap_or_default();
+        shares.iter().filter(|share| eligible.has(share.region)).count()
     }
 
     fn stays_ms(&self, region: RegionId, now: Instant) -> f64 {
@@ -245,7 +278,8 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
     }
 }
 
-fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: bool) -> &'static str {
+/// `by_plan`: how many regions the plan shares the clients among; 0 where no plan decides.
+fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: bool, by_plan: usize) -> &'static str {
     if state.is_some_and(|state| state.stability.damped_until.is_some()) {
         return "damped: it went down too often";
     }
@@ -255,7 +289,11 @@ fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: 
         (Some((_, Standing::Down)), _) if !eligible => "down by its probes",
         _ if state.is_some_and(|state| state.over_limit) => "at its hard limit",
         _ if state.is_some_and(|state| state.shed >= 1.0) => "above its high watermark",
-        (_, Some(Policy::Score)) => "a better tier has eligible regions",
+        (_, Some(Policy::Score)) => match by_plan {
+            0 => "a better tier has eligible regions",
+            1 => "the plan sends this place's clients to another",
+            _ => "the plan shares this place's clients among others",
+        },
         (_, Some(Policy::Failover)) => "an earlier region is eligible",
         (_, Some(Policy::Weighted(_) | Policy::Sticky(_) | Policy::Multi { .. })) => "its weight is 0",
         (_, Some(Policy::Nearest | Policy::Latency)) => "another is nearer",

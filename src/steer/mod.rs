@@ -11,7 +11,8 @@
 //! - [`score`]: latency + priced load + cost, in milliseconds
 //! - [`rtt`]: how far regions are from clients: measured, else by distance
 //! - [`sites`]: where clients are, each position once, and how far regions are from there
-//! - [`belief`]: whether what regions report goes with what was answered
+//! - [`feed`]: what of a region's load reports is believed, and what they say of the clients sent there
+//! - [`profile`]: how demand goes with the time of the day
 //! - [`demand`]: how many clients are where, from what was answered and what regions report
 //! - [`flow`]: the cheapest way to share them out, by min-cost flow
 //! - [`locations`]: sites that are planned for together
@@ -27,20 +28,24 @@
 //! - [`pick`]: one client's region and endpoint, by weighted rendezvous
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`settled`]: those decisions that are the same whoever asks
-//! - [`explain`]: the same, as data for people
+//! - [`explain`]: one client's, as data for people
+//! - [`lives`]: how long a service's answers live now, over all its clients
+//! - [`figure`]: numbers as people read them
 //! - [`kept`]: what of it survives a restart, by name
 
-pub mod belief;
 pub mod cell;
 pub mod classes;
 pub mod decide;
 pub mod demand;
 pub mod eligible;
 pub mod explain;
+pub mod feed;
+pub mod figure;
 pub mod flow;
 pub mod handout;
 pub mod health;
 pub mod kept;
+pub mod lives;
 pub mod locations;
 pub mod need;
 pub mod pick;
@@ -48,6 +53,7 @@ pub mod plan;
 pub mod planner;
 pub mod policy;
 pub mod price;
+pub mod profile;
 pub mod reached;
 pub mod route;
 pub mod rtt;

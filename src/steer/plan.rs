@@ -13,7 +13,7 @@ use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Coordinates, EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
 
 pub use super::cell::{Cell, CellTable, Share};
-pub use super::eligible::Footing;
+pub use super::eligible::{FenceOut, Footing};
 pub use super::policy::tiers;
 
 use super::cell::Cells;
@@ -73,8 +73,12 @@ pub struct Inputs<'a> {
 pub struct ServicePlan {
     /// Shared with earlier plans while nothing that decides them has changed.
     pub cells: Arc<CellTable>,
-    /// The worst that any of its clients are on.
+    /// What clients that no rule is for are on.
     pub footing: Footing,
+    /// The fences whose own clients are on anything but [`Footing::Firm`], in the order of the rules.
+    pub fences_out: Vec<FenceOut>,
+    /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
+    pub last_resort: Vec<RegionId>,
     /// What the planner should know of its clients; empty under policies without a score.
     pub reached: Arc<Reached>,
     /// The stage an operator switched to; `None`: as the file says.
@@ -88,7 +92,13 @@ pub struct ServicePlan {
 
 impl ServicePlan {
     fn made(&self) -> Made {
-        Made { cells: self.cells.clone(), footing: self.footing, reached: self.reached.clone() }
+        Made {
+            cells: self.cells.clone(),
+            footing: self.footing,
+            fences_out: self.fences_out.clone(),
+            last_resort: self.last_resort.clone(),
+            reached: self.reached.clone(),
+        }
     }
 }
 
@@ -124,7 +134,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
             (same && (same_planned || !service.policies.measures())).then_some(before)
         });
-        let Made { cells, footing, reached } = match reusable {
+        let Made { cells, footing, fences_out, last_resort, reached } = match reusable {
             Some(before) => before.made(),
             None => {
                 let recipe = Recipe::of(service, switched_to);
@@ -135,6 +145,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         ServicePlan {
             cells,
             footing,
+            fences_out,
+            last_resort,
             reached,
             switched_to,
             aftermath: aftermath(&regions, states, now),
@@ -264,6 +276,8 @@ pub fn coordinates(model: &Model, atlas: &Atlas, place: PlaceId) -> Option<Coord
 struct Made {
     cells: Arc<CellTable>,
     footing: Footing,
+    fences_out: Vec<FenceOut>,
+    last_resort: Vec<RegionId>,
     reached: Arc<Reached>,
 }
 
@@ -279,7 +293,13 @@ impl Made {
                 (CellTable::new(vec![cell], Vec::new()), Reached::default())
             }
         };
-        Made { cells: Arc::new(cells), footing: picker.footing(), reached: Arc::new(reached) }
+        Made {
+            cells: Arc::new(cells),
+            footing: picker.footing(),
+            fences_out: picker.fences_out(),
+            last_resort: picker.last_resort(),
+            reached: Arc::new(reached),
+        }
     }
 }
 

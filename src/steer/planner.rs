@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crate::model::{Child, Group, Model, Policy, RegionId, Service, Weights};
 
 use super::demand::Demand;
-use super::flow::{FORBIDDEN, FlowError, MAX_COST, Problem, Tier};
+use super::flow::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Tier};
 use super::locations::Locations;
 use super::plan::Share;
 use super::reached::Reached;
@@ -39,9 +39,12 @@ const DWELL: Duration = Duration::from_secs(120);
 /// The parts of a region's capacity, and what a client in each costs on top, in milliseconds.
 const TIERS: [(f64, f64); 4] = [(0.80, 0.0), (0.081, 6.0), (0.059, 20.0), (0.04, 60.0)];
 /// What a client beyond all tiers costs: it may well be turned away.
-const BEYOND_MS: f64 = 300.0;
-/// Shares below this part of a location's clients are not worth splitting it for.
+const BEYOND_MS: f64 = 1000.0;
+/// Shares below this part of a location's clients are not worth splitting it for, as long as regions can do
+/// without: see [`SLACK`].
 const SLIVER: f64 = 0.02;
+/// What dropping slivers may add to a region's load, as a part of its room.
+const SLACK: f64 = 0.005;
 /// Amounts are counted in this part of the whole demand.
 const UNITS: f64 = 1e10;
 /// Leaves times locations planned for at most; beyond it, only those with demand.
@@ -149,8 +152,10 @@ pub struct Situation<'a> {
     pub reached: &'a [Arc<Reached>],
     /// By region: whether it may be sent new clients.
     pub eligible: &'a [bool],
-    /// By region, in the unit of its load reports: what it can take now; `None`: no limit known.
+    /// By region, in the unit of the demand: what it can take now; `None`: no limit known.
     pub capacities: &'a [Option<f64>],
+    /// By region: whether what is known of its load is believed, so that clients may be sent far away for it.
+    pub evidence: &'a [bool],
     pub previous: Option<&'a Planned>,
     pub now: Instant,
 }
@@ -200,20 +205,59 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
             problem.source(((asked.demand[leaf][location] / unit) as u64).max(1), costs);
         }
     }
-    let flow = problem.solve()?;
+    let mut flow = problem.solve()?;
     flow.verify(&problem).map_err(PlanError::Unproven)?;
+    let proven = flow.loads.clone();
+    drop_slivers(&mut flow, situation, unit);
     let none = || std::iter::repeat_with(Place::default).take(situation.locations.len()).collect();
     let mut places: Vec<Vec<Place>> = asked.leaves.iter().map(|_| none()).collect();
     for (&(leaf, location), shares) in sources.iter().zip(&flow.shares) {
         places[leaf][location] = place(situation, &asked.leaves[leaf], location, shares);
     }
+    let loads = asked.loads(&places);
+    let slack = |region: usize| SLACK * room(situation, region).unwrap_or(f64::INFINITY) + 1e-6 * asked.total();
+    for (region, (load, proven)) in loads.iter().zip(proven).enumerate() {
+        let proven = proven as f64 * unit + asked.others[region];
+        if *load > proven + slack(region) {
+            return Err(PlanError::Unproven(format!("region {region} has {load} by its shares, {proven} by the flow")));
+        }
+    }
     Ok(Planned {
         locations: situation.locations.clone(),
         leaves: asked.leaves.into_iter().zip(places).collect(),
         prices_ms: flow.prices.iter().map(|&price| price as f64 / 1000.0).collect(),
-        loads: flow.loads.iter().zip(&asked.others).map(|(&load, others)| load as f64 * unit + others).collect(),
+        loads,
         made_at: situation.now,
     })
+}
+
+fn room(situation: &Situation<'_>, region: usize) -> Option<f64> {
+    situation.capacities.get(region).copied().flatten()
+}
+
+/// Gives shares that are not worth having to the largest of their location, as far as that region can take them.
+fn drop_slivers(flow: &mut Flow, situation: &Situation<'_>, unit: f64) {
+    let slack = |region| room(situation, region).map_or(u64::MAX, |room| (SLACK * room / unit) as u64);
+    let mut left: Vec<u64> = (0..flow.loads.len()).map(slack).collect();
+    for shares in flow.shares.iter_mut().filter(|shares| shares.len() > 1) {
+        let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
+        shares.sort_by_key(|&(region, amount)| (std::cmp::Reverse(amount), region));
+        let (first, _) = shares[0];
+        let mut dropped = 0;
+        shares.retain(|&(region, amount)| {
+            let is_sliver = (amount as f64) < SLIVER * total as f64;
+            let fits = left[usize::from(first)] >= amount;
+            if region == first || !is_sliver || !fits {
+                return true;
+            }
+            left[usize::from(first)] -= amount;
+            dropped += amount;
+            flow.loads[usize::from(region)] -= amount;
+            flow.loads[usize::from(first)] += amount;
+            false
+        });
+        shares[0].1 += dropped;
+    }
 }
 
 /// Who wants what, where.
@@ -269,6 +313,17 @@ impl Asked {
         self.demand.iter().flatten().sum()
     }
 
+    /// By region: what it has if clients go by these shares.
+    fn loads(&self, places: &[Vec<Place>]) -> Vec<f64> {
+        let mut loads = self.others.clone();
+        for (demand, place) in self.demand.iter().zip(places).flat_map(|(demand, places)| demand.iter().zip(places)) {
+            for share in &place.shares {
+                loads[share.region.index()] += demand * share.weight;
+            }
+        }
+        loads
+    }
+
     /// The leaves and locations to plan for: all of them, that whoever asks next finds a plan,
     /// or, should they be too many, those with demand.
     fn sources(&self) -> Vec<(usize, usize)> {
@@ -314,16 +369,31 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
     let before = before(situation, leaf, location);
     let stays_ms = before.map_or(0.0, |place| place.stays_ms(situation.now));
     let mut costs = vec![FORBIDDEN; model.regions.len()];
+    let farthest_ms = farthest_ms(situation, leaf, location);
     for (index, &id) in leaf.regions.iter().enumerate() {
-        if !situation.eligible.get(id.index()).copied().unwrap_or(false) {
+        let rtt_ms = locations.rtt_ms(location, id) + leaf.bias_ms(index);
+        let near = farthest_ms.is_none_or(|farthest_ms| rtt_ms <= farthest_ms);
+        if !situation.eligible.get(id.index()).copied().unwrap_or(false) || !near {
             continue;
         }
-        let rtt_ms = locations.rtt_ms(location, id) + leaf.bias_ms(index);
         let score_ms = total_ms(weights, rtt_ms, 0.0, model.region(id).cost) * scale;
         let has = before.is_some_and(|place| place.has(id));
         costs[id.index()] = micro(score_ms - if has { stays_ms } else { 0.0 });
     }
     costs
+}
+
+/// How far away a location's clients may be sent; `None`: anywhere.
+///
+/// To go past the nearest region by more than `steering.max_detour` takes believed evidence of what that has.
+fn farthest_ms(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Option<f64> {
+    let Situation { model, locations, .. } = situation;
+    let detour_ms = model.steering.max_detour?.as_secs_f64() * 1000.0;
+    let is = |flags: &[bool], id: RegionId| flags.get(id.index()).copied().unwrap_or(false);
+    let eligible = leaf.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
+    let far = |(index, &id): (usize, &RegionId)| (locations.rtt_ms(location, id) + leaf.bias_ms(index), id);
+    let (nearest_ms, nearest) = eligible.map(far).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    (!is(situation.evidence, nearest)).then_some(nearest_ms + detour_ms)
 }
 
 fn before<'a>(situation: &Situation<'a>, leaf: &Leaf, location: usize) -> Option<&'a Place> {
@@ -340,7 +410,7 @@ fn place(situation: &Situation<'_>, leaf: &Leaf, location: usize, shares: &[(u16
     let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
     let share =
         |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
-    let mut shares: Vec<Share> = shares.iter().map(share).filter(|share| share.weight >= SLIVER).collect();
+    let mut shares: Vec<Share> = shares.iter().map(share).collect();
     shares.sort_by_key(|share| share.region);
     let before = before(situation, leaf, location);
     let left = |share: &Share| {

@@ -17,7 +17,7 @@ use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weig
 pub use walk::{Passed, Step};
 
 use super::cell::{Branch, Cell, Pick, Share, SplitBy};
-use super::eligible::{Eligible, Footing};
+use super::eligible::{Eligible, FenceOut, Footing};
 use super::pick::Identity;
 use super::planner::{Leaf, Planned, leaf_of};
 use super::route::{Route, Router};
@@ -116,9 +116,32 @@ impl<'a> Picker<'a> {
         Entry { groups, eligible: Eligible::of(&regions, self.ground.states) }
     }
 
-    /// The worst that any of its clients are on.
+    /// What clients that no rule is for are on.
     pub fn footing(&self) -> Footing {
-        self.entries.iter().map(|entry| entry.eligible.footing).max().unwrap_or(Footing::Firm)
+        self.entries.first().map_or(Footing::Firm, |entry| entry.eligible.footing)
+    }
+
+    /// The fences whose own clients are on anything but [`Footing::Firm`], in the order of the rules.
+    pub fn fences_out(&self) -> Vec<FenceOut> {
+        let rules = self.service.policies.rules.iter().zip(self.entries.iter().skip(1)).zip(0..);
+        let fences = rules.filter(|((rule, _), _)| rule.fence);
+        let out = fences.map(|((_, entry), rule)| FenceOut { rule, footing: entry.eligible.footing });
+        out.filter(|fence| fence.footing != Footing::Firm).collect()
+    }
+
+    /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
+    pub fn last_resort(&self) -> Vec<RegionId> {
+        let entries = self.entries.iter().filter(|entry| entry.eligible.footing.is_last_resort());
+        let mut regions: Vec<RegionId> = entries.flat_map(|entry| entry.eligible.regions()).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        regions
+    }
+
+    /// The fence that these clients are in, into the rules.
+    pub fn fence_of(&self, route: &Route) -> Option<u16> {
+        let is_fence = |rule: &u16| self.service.policies.rules.get(usize::from(*rule)).is_some_and(|rule| rule.fence);
+        route.rule.filter(is_fence)
     }
 
     /// What clients at a site that are sent this way get.

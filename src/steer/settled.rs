@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::atlas::PlaceId;
-use crate::model::{RegionId, ServiceId};
+use crate::model::{RegionId, Service, ServiceId};
 
 use super::cell::{Cell, Pick};
 use super::decide::{View, time_to_live};
-use super::plan::CellTable;
+use super::plan::{CellTable, ServicePlan};
 
 /// By service, what is settled.
 #[derive(Debug, Default)]
@@ -47,16 +47,19 @@ pub struct Choice {
     pub ttl: u32,
 }
 
-/// What a service's choices follow from besides the regions: those alike in it share them.
+/// What a service's choices and their TTLs follow from besides the regions: those alike in it share them.
 type Recipe = (*const CellTable, u32, u32, bool, bool);
+
+pub(super) fn recipe(service: &Service, plan: &ServicePlan) -> Recipe {
+    let (ttl, failover_ttl) = (service.ttl.as_secs(), service.failover_ttl.as_secs());
+    (Arc::as_ptr(&plan.cells), ttl, failover_ttl, plan.aftermath, plan.reduced)
+}
 
 impl Settled {
     pub fn of(view: &View<'_>) -> Settled {
         let (mut cells, mut known): (Vec<Option<Choice>>, HashMap<Recipe, u32>) = Default::default();
         let services = view.model.services.iter().zip(&view.plan.services).map(|(service, plan)| {
-            let (ttl, failover_ttl) = (service.ttl.as_secs(), service.failover_ttl.as_secs());
-            let recipe = (Arc::as_ptr(&plan.cells), ttl, failover_ttl, plan.aftermath, plan.reduced);
-            let first = *known.entry(recipe).or_insert_with(|| {
+            let first = *known.entry(recipe(service, plan)).or_insert_with(|| {
                 let first = cells.len() as u32;
                 cells.extend(plan.cells.cells().iter().map(|cell| {
                     let (region, endpoint) = only(view, cell)?;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   verdict, override ─▶ damped? ─▶ held? ─▶ standing ─▶ offered: a tenth of its capacity, then more
-//!                                                     └▶ drain: share left, safe when?
+//!                                                     └▶ drain: who may still come, safe when?
 //! ```
 
 use std::time::{Duration, Instant, SystemTime};
@@ -33,7 +33,8 @@ pub struct Stability {
     pub damped_until: Option<Instant>,
     /// Its probes say down, but too many regions of its zone have gone at once: answered until then, with a short TTL.
     pub held_until: Option<Instant>,
-    /// When it came back, which is when its slow start began; `None`: eligible since the start, or not eligible.
+    /// When it came back, which is when its slow start began, later by the time it was out in between for a short
+    /// word of an operator; `None`: eligible since the start, or not eligible.
     pub back_since: Option<Instant>,
     /// While the operator drains it.
     pub drain: Option<Drain>,
@@ -138,45 +139,30 @@ pub struct DrainProgress {
     /// The earliest time at which nobody is sent there any more by an answer from here; `None` while it is still
     /// being answered, for want of other regions. In the past once it is safe.
     pub safe_at: Option<Instant>,
-    /// 0 to 1: the part of its clients that may be left.
-    pub share_left: f64,
-    pub basis: Basis,
-}
-
-/// What a share of clients left is told from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Basis {
-    /// The region's load now, over that at the begin.
-    Load,
-    /// Answers run out evenly over TTL and allowance: not more than this part is left in caches.
-    Ttl,
-    /// It is still being answered.
-    Answered,
+    /// 0 to 1: the part of its clients that may still come, at most, by the age of answers: these run out evenly
+    /// over TTL and allowance. 0 decides that it is safe; 1 while the region is still being answered.
+    pub may_come: f64,
+    /// Its load now over that when the drain began, 0 or more: of clients that have come. `None` where one of the
+    /// two is not known. Decides nothing: clients may stay connected for days, and other work may be in it.
+    pub load_ratio: Option<f64>,
 }
 
 impl Drain {
     /// How far it has come. `answered`: some service still answers with the region. `allowance`: how much longer
     /// than their TTL answers are taken to be used.
     pub fn progress(&self, answered: bool, load: &LoadState, allowance: Duration, now: Instant) -> DrainProgress {
-        if answered {
-            return DrainProgress { safe_at: None, share_left: 1.0, basis: Basis::Answered };
-        }
-        let safe_at = self.cached_until + allowance;
-        let (share_left, basis) = match self.by_load(load) {
-            Some(share) => (share, Basis::Load),
-            None => (self.by_ttl(safe_at, now), Basis::Ttl),
-        };
-        DrainProgress { safe_at: Some(safe_at), share_left, basis }
+        let safe_at = (!answered).then(|| self.cached_until + allowance);
+        let may_come = safe_at.map_or(1.0, |safe_at| self.by_age(safe_at, now));
+        DrainProgress { safe_at, may_come, load_ratio: self.load_ratio(load) }
     }
 
-    fn by_load(&self, load: &LoadState) -> Option<f64> {
+    fn load_ratio(&self, load: &LoadState) -> Option<f64> {
         let fresh = load.last.filter(|_| !load.stale && load.error.is_none())?;
         let begin = self.load.filter(|&begin| begin > 0.0)?;
-        Some((fresh.load / begin).clamp(0.0, 1.0))
+        Some(fresh.load / begin)
     }
 
-    fn by_ttl(&self, safe_at: Instant, now: Instant) -> f64 {
+    fn by_age(&self, safe_at: Instant, now: Instant) -> f64 {
         let whole = safe_at.saturating_duration_since(self.named_until).as_secs_f64();
         let left = safe_at.saturating_duration_since(now).as_secs_f64();
         if whole > 0.0 { (left / whole).min(1.0) } else { 0.0 }
@@ -261,28 +247,31 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_tells_by_load_where_there_is_one_else_by_ttl() {
+    fn a_drain_tells_by_the_age_of_answers_who_may_come_and_by_load_who_is_there() {
         let now = Instant::now();
         let (since, cached_until) = (SystemTime::UNIX_EPOCH, now + 30 * S);
         let drain = Drain { since, named_until: now, cached_until, load: Some(200.0) };
         let figure = |load| LoadFigure { load, capacity: None, at: now };
         let fresh = LoadState { last: Some(figure(50.0)), ..LoadState::default() };
-        let by_load = drain.progress(false, &fresh, 60 * S, now);
-        assert_eq!(by_load, DrainProgress { safe_at: Some(now + 90 * S), share_left: 0.25, basis: Basis::Load });
+        let begun = drain.progress(false, &fresh, 60 * S, now);
+        assert_eq!(begun, DrainProgress { safe_at: Some(now + 90 * S), may_come: 1.0, load_ratio: Some(0.25) });
+        let later = drain.progress(false, &fresh, 60 * S, now + 45 * S);
+        assert_eq!((later.may_come, later.load_ratio), (0.5, Some(0.25)), "neither hides the other");
         for unknown in [
             LoadState::default(),
             LoadState { stale: true, ..fresh.clone() },
             LoadState { error: Some("refused".into()), ..fresh.clone() },
         ] {
             let after = |s: u32| drain.progress(false, &unknown, 60 * S, now + s * S);
-            assert_eq!((after(0).share_left, after(0).basis), (1.0, Basis::Ttl));
-            assert!((after(45).share_left - 0.5).abs() < 1e-9);
-            assert_eq!((after(90).share_left, after(5000).share_left), (0.0, 0.0));
+            assert_eq!((after(0).may_come, after(0).load_ratio), (1.0, None));
+            assert!((after(45).may_come - 0.5).abs() < 1e-9);
+            assert_eq!((after(90).may_come, after(5000).may_come), (0.0, 0.0));
         }
         let grown = LoadState { last: Some(figure(900.0)), ..LoadState::default() };
-        assert_eq!(drain.progress(false, &grown, 60 * S, now).share_left, 1.0);
+        assert_eq!(drain.progress(false, &grown, 60 * S, now).load_ratio, Some(4.5));
         let idle = Drain { load: Some(0.0), ..drain };
-        assert_eq!(idle.progress(false, &fresh, 60 * S, now).basis, Basis::Ttl);
-        assert_eq!(drain.progress(true, &fresh, 60 * S, now).safe_at, None);
+        assert_eq!(idle.progress(false, &fresh, 60 * S, now).load_ratio, None);
+        let answered = drain.progress(true, &fresh, 60 * S, now + 5000 * S);
+        assert_eq!((answered.safe_at, answered.may_come), (None, 1.0));
     }
 }

@@ -6,6 +6,7 @@ use super::reader::{Table, Value};
 use crate::model::{Damping, MaxWithdrawn, Most, Steering};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MOST_DETOUR: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Reads the table.
@@ -17,6 +18,7 @@ pub fn read(value: Value<'_>) -> Option<Steering> {
             max_withdrawn: table.or("max_withdrawn", defaults.max_withdrawn, |v| or_off(v, WITHDRAWN, max_withdrawn)),
             drain_allowance: table
                 .or("drain_allowance", defaults.drain_allowance, |v| v.duration(Duration::ZERO..=HOUR)),
+            max_detour: table.or("max_detour", defaults.max_detour, max_detour),
         })
     })
 }
@@ -30,6 +32,11 @@ fn or_off<'a, T>(value: Value<'a>, expected: &str, read: impl FnOnce(&Table<'a>)
         return Some(None);
     }
     value.table_like(format!("`{}`", value.name), expected, read).map(Some)
+}
+
+/// 0 turns it off.
+fn max_detour(value: Value<'_>) -> Option<Option<Duration>> {
+    value.duration(Duration::ZERO..=MOST_DETOUR).map(|most| (!most.is_zero()).then_some(most))
 }
 
 fn damping(table: &Table<'_>) -> Option<Damping> {

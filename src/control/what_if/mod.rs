@@ -275,6 +275,7 @@ impl World {
         let capacities: Vec<Option<f64>> =
             offered.map(|((capacity, used), state)| Some((*capacity)? * used * state.offered)).collect();
         let eligible: Vec<bool> = self.states.iter().map(|state| state.standing.is_eligible()).collect();
+        let evidence = basis.map_or_else(|| vec![false; model.regions.len()], |basis| basis.evidence.clone());
         make(&Situation {
             model,
             locations: &locations,
@@ -282,6 +283,7 @@ impl World {
             reached: &plan.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
             eligible: &eligible,
             capacities: &capacities,
+            evidence: &evidence,
             previous: basis.and_then(|basis| basis.planned.as_deref()),
             now,
         })
@@ -389,4 +391,4 @@ fn find_region(model: &Model, name: &str) -> Result<RegionId, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -85,6 +85,8 @@ pub struct RegionMoment {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServiceOutcome {
     pub name: String,
+    /// The fence it is of, such as `rule 2`; `None`: clients that no rule is for.
+    pub fence: Option<String>,
     /// `None`: not there then.
     pub before: Option<Footing>,
     pub after: Option<Footing>,
@@ -93,8 +95,8 @@ pub struct ServiceOutcome {
 /// What changes from one to the other.
 pub fn compare(before: &Placed, after: &Placed) -> Outcome {
     let moves = moves(before, after);
-    let moved = moves.iter().map(|one| one.amount).sum();
-    let amount: f64 = after.clients.iter().map(|clients| clients.amount).sum();
+    let moved = sum(moves.iter().map(|one| one.amount));
+    let amount = sum(after.clients.iter().map(|clients| clients.amount));
     let regions = regions(before, after);
     let over = |region: &RegionOutcome| {
         region.after.as_ref().and_then(|after| after.utilisation).is_some_and(|utilisation| utilisation > 1.0)
@@ -109,10 +111,15 @@ pub fn compare(before: &Placed, after: &Placed) -> Outcome {
         moves,
         over_capacity: regions.iter().filter(|region| over(region)).map(|region| region.name.clone()).collect(),
         regions,
-        unanswered: unanswered.fold(0.0, |sum, amount| sum + amount), // of nothing, `sum` is -0
+        unanswered: sum(unanswered),
         services: services(before, after),
         notes: notes(after),
     }
+}
+
+/// Of nothing, the library's is -0, which nobody wants to read.
+fn sum(amounts: impl Iterator<Item = f64>) -> f64 {
+    amounts.fold(0.0, |sum, amount| sum + amount)
 }
 
 fn notes(after: &Placed) -> Vec<String> {
@@ -139,11 +146,11 @@ fn totals(placed: &Placed) -> Totals {
     let mean = |sum: f64| (answered > 0.0).then(|| sum / answered);
     let beyond = |region: &PlacedRegion| (region.load - region.capacity.unwrap_or(f64::INFINITY)).max(0.0);
     Totals {
-        amount: placed.clients.iter().map(|clients| clients.amount).sum(),
+        amount: sum(placed.clients.iter().map(|clients| clients.amount)),
         rtt_ms: mean(rtt),
         cost: mean(cost),
         beyond_capacity: match placed.counted {
-            Counted::Demand => placed.regions.iter().map(beyond).sum(),
+            Counted::Demand => sum(placed.regions.iter().map(beyond)),
             Counted::Places => 0.0,
         },
         by: placed.by.clone(),
@@ -210,15 +217,25 @@ fn regions(before: &Placed, after: &Placed) -> Vec<RegionOutcome> {
 }
 
 fn services(before: &Placed, after: &Placed) -> Vec<ServiceOutcome> {
-    let by_name = |placed: &Placed| -> BTreeMap<String, Footing> {
-        placed.services.iter().map(|service| (service.name.clone(), service.footing)).collect()
+    let by_name = |placed: &Placed| -> BTreeMap<(String, Option<String>), Footing> {
+        let fences = placed.services.iter().flat_map(|service| {
+            let named = |(rule, footing): (&String, &Footing)| ((service.name.clone(), Some(rule.clone())), *footing);
+            service.fences_out.iter().map(named)
+        });
+        fences.chain(placed.services.iter().map(|service| ((service.name.clone(), None), service.footing))).collect()
     };
     let (before, after) = (by_name(before), by_name(after));
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let one = |name: &String| {
-        let (before, after) = (before.get(name).copied(), after.get(name).copied());
+    // Fences that are not out are not told of: those of a service that is there are firm.
+    let footing = |of: &BTreeMap<(String, Option<String>), Footing>, key: &(String, Option<String>)| {
+        let there = of.contains_key(&(key.0.clone(), None));
+        of.get(key).copied().or_else(|| (there && key.1.is_some()).then_some(Footing::Firm))
+    };
+    let names: BTreeSet<&(String, Option<String>)> = before.keys().chain(after.keys()).collect();
+    let one = |key: &(String, Option<String>)| {
+        let (before, after) = (footing(&before, key), footing(&after, key));
         let shaky = after.is_some_and(|footing| footing != Footing::Firm);
-        (before != after || shaky).then(|| ServiceOutcome { name: name.clone(), before, after })
+        let (name, fence) = key.clone();
+        (before != after || shaky).then_some(ServiceOutcome { name, fence, before, after })
     };
     names.into_iter().filter_map(one).collect()
 }

@@ -4,7 +4,7 @@
 //! server for its demand. Regions and services are named there, so that another configuration can be
 //! held against it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,11 @@ pub struct PlacedRegion {
 pub struct PlacedService {
     /// The whole name, as [`Model::service_key`] writes it.
     pub name: String,
+    /// Of clients that no rule is for.
     pub footing: Footing,
+    /// By rule, the fences whose regions have run out. Left out by servers from before there was such a thing.
+    #[serde(default)]
+    pub fences_out: BTreeMap<String, Footing>,
 }
 
 /// Clients of one service in one place.
@@ -227,8 +231,16 @@ pub fn every_place(snapshot: &Snapshot, spots: &Spots) -> (Vec<Asking>, usize) {
 
 /// Every service, by its number.
 pub fn services(model: &Model, plan: &Plan) -> Vec<PlacedService> {
-    let footing = |id: ServiceId| plan.services.get(id.index()).map_or(Footing::Firm, |plan| plan.footing);
-    model.service_ids().map(|id| PlacedService { name: model.service_key(id), footing: footing(id) }).collect()
+    let one = |id: ServiceId| {
+        let (planned, policies) = (plan.services.get(id.index()), &model.service(id).policies);
+        let fences = planned.map(|plan| plan.fences_out.as_slice()).unwrap_or_default();
+        PlacedService {
+            name: model.service_key(id),
+            footing: planned.map_or(Footing::Firm, |plan| plan.footing),
+            fences_out: fences.iter().map(|fence| (policies.rule_name(fence.rule), fence.footing)).collect(),
+        }
+    };
+    model.service_ids().map(one).collect()
 }
 
 /// Who gets what under a plan, in the order of `asking`.

@@ -27,8 +27,8 @@ fn publisher(world: Small, now: Instant) -> Publisher {
     publisher
 }
 
-/// Ten places along a line, 80 of demand in each; a plan is in force.
-fn planned() -> Arc<Snapshot> {
+/// Ten places along a line, 80 of demand in each; a plan is in force. Also the time by then.
+pub(crate) fn planned() -> (Publisher, Instant) {
     let mut now = Instant::now();
     let mut publisher = publisher(small(), now);
     for _ in 0..40 {
@@ -51,7 +51,11 @@ fn planned() -> Arc<Snapshot> {
     }
     let snapshot = publisher.shared().load_full();
     assert!(snapshot.plan.planned().is_some(), "{:?}", snapshot.planning);
-    snapshot
+    (publisher, now)
+}
+
+fn snapshot() -> Arc<Snapshot> {
+    planned().0.shared().load_full()
 }
 
 fn asked(snapshot: &Arc<Snapshot>, change: &Change) -> Outcome {
@@ -73,7 +77,7 @@ fn near(one: f64, other: f64) -> bool {
 
 #[test]
 fn what_a_lost_region_had_goes_to_the_next_one() {
-    let outcome = asked(&planned(), &kill("west"));
+    let outcome = asked(&snapshot(), &kill("west"));
     assert_eq!(outcome.counted, Counted::Demand);
     let all = outcome.before.amount;
     assert!(all > 700.0 && near(outcome.after.amount, all), "{outcome:#?}");
@@ -90,7 +94,7 @@ fn what_a_lost_region_had_goes_to_the_next_one() {
 
 #[test]
 fn a_drain_moves_as_many_and_asking_changes_nothing() {
-    let snapshot = planned();
+    let snapshot = snapshot();
     let drained = asked(&snapshot, &Change { drain: vec![NAMES[0].into()], ..Change::default() });
     assert!((drained.moved_ratio - 0.5).abs() < 0.02);
     assert_eq!(after(&drained, "west").standing, Standing::Drain);
@@ -101,7 +105,7 @@ fn a_drain_moves_as_many_and_asking_changes_nothing() {
 
 #[test]
 fn more_demand_than_all_can_take_is_called_out() {
-    let outcome = asked(&planned(), &Change { demand: Some(4.5), ..Change::default() });
+    let outcome = asked(&snapshot(), &Change { demand: Some(4.5), ..Change::default() });
     assert!(
         near(outcome.after.amount, outcome.before.amount * 4.5) && outcome.after.beyond_capacity > 400.0,
         "{outcome:#?}"
@@ -113,7 +117,7 @@ fn more_demand_than_all_can_take_is_called_out() {
 #[test]
 fn less_capacity_sends_some_elsewhere() {
     let capacity = BTreeMap::from([("west".to_owned(), 300.0)]);
-    let outcome = asked(&planned(), &Change { capacity, ..Change::default() });
+    let outcome = asked(&snapshot(), &Change { capacity, ..Change::default() });
     let west = after(&outcome, "west");
     assert!(west.capacity == Some(300.0) && west.utilisation.is_some_and(|used| used < 1.0), "{outcome:#?}");
     assert!(outcome.moved > 100.0 && west.price_ms > 0.0, "{outcome:#?}");
@@ -122,10 +126,25 @@ fn less_capacity_sends_some_elsewhere() {
 #[test]
 fn with_all_regions_lost_services_go_to_panic() {
     let all = Change { kill: NAMES.map(str::to_owned).into(), ..Change::default() };
-    let outcome = asked(&planned(), &all);
+    let outcome = asked(&snapshot(), &all);
     let footing = &outcome.services[0];
     assert_eq!((footing.before, footing.after), (Some(Footing::Firm), Some(Footing::Panic)));
     assert_eq!(outcome.unanswered, 0.0, "an answer is never empty");
+}
+
+#[test]
+fn a_fence_that_would_run_out_is_told_apart_from_its_service() {
+    let mut world = small();
+    let tree = &mut world.service().policies;
+    let clients = [crate::model::GeoPlace::Network("10.0.0.0/16".parse().expect("a prefix"))].into();
+    tree.rules = vec![crate::model::Rule { clients, group: crate::model::GroupId(1), fence: true }];
+    let children = vec![crate::model::Child::Region(RegionId(0))];
+    tree.groups.push(crate::model::Group { name: "home".into(), policy: Policy::Failover, children });
+    let snapshot = publisher(world, Instant::now()).shared().load_full();
+    let outcome = asked(&snapshot, &kill("west"));
+    let [fence] = &outcome.services[..] else { panic!("{outcome:#?}") };
+    assert_eq!(fence.fence.as_deref(), Some("rule 1 (home)"));
+    assert_eq!((fence.before, fence.after), (Some(Footing::Firm), Some(Footing::Panic)));
 }
 
 #[test]
@@ -149,7 +168,7 @@ fn policies_without_distances_are_worked_out_too() {
 
 #[test]
 fn all_mistakes_are_told_at_once() {
-    let snapshot = planned();
+    let snapshot = snapshot();
     let refused = |change: &Change| what_if(&snapshot, change, Instant::now()).expect_err("refused").join("\n");
     assert!(refused(&Change::default()).contains("nothing is asked"));
     let text = refused(&Change {
@@ -169,7 +188,7 @@ fn all_mistakes_are_told_at_once() {
 
 #[test]
 fn another_configuration_takes_the_demand_there_is() {
-    let live = World::of(planned()).placed();
+    let live = World::of(snapshot()).placed();
     let live: Placed = serde_json::from_str(&serde_json::to_string(&live).expect("JSON")).expect("the same");
     let moved = |world: Small| {
         let to = publisher(world, Instant::now()).shared().load_full();

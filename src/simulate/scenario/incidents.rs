@@ -9,7 +9,7 @@ use crate::control::diagnostic::{Diagnostic, nearest};
 use crate::model::{Coordinates, CountryCode};
 use crate::simulate::Site;
 use crate::simulate::cities::{CITIES, City};
-use crate::simulate::incident::{Incident, What};
+use crate::simulate::incident::{Feed, Incident, What};
 
 /// Incidents of a scenario, at most.
 const MAX_INCIDENTS: usize = 1000;
@@ -61,16 +61,20 @@ fn what(kind: &str, table: &Table<'_>, regions: &[Site]) -> Option<What> {
         "feed_lie" => {
             let factor = table.get("factor").map(|v| v.number("0 to 1000", |n| (0.0..=1000.0).contains(&n)));
             match factor {
-                Some(factor) => What::FeedLies { region: region?, factor: factor? },
-                None => What::FeedFrozen { region: region? },
+                Some(factor) => feed(region?, Feed::Lies { factor: factor? }),
+                None => feed(region?, Feed::Frozen),
             }
         }
         "feed_delay" => {
             let late_s = seconds("by", 120);
-            What::FeedLate { region: region?, late_s }
+            feed(region?, Feed::Late { late_s })
         }
-        _ => What::FeedSilent { region: region? },
+        _ => feed(region?, Feed::Silent),
     })
+}
+
+fn feed(region: usize, trouble: Feed) -> What {
+    What::Feed { region: Some(region), trouble }
 }
 
 fn region(value: Value<'_>, regions: &[Site]) -> Option<usize> {

@@ -19,7 +19,7 @@ use crate::model::{Model, Name, Ttl, Weights};
 
 use super::cities::CITIES;
 use super::day::Course;
-use super::globe::{Drawing, Globe};
+use super::globe::{Drawing, USUAL_SKEW, Globe};
 use super::incident::Incident;
 use super::world::MAX_REGIONS;
 use super::{Deployment, Simulation, Site, WorldError};
@@ -119,6 +119,7 @@ fn scenario(root: &Table<'_>, directory: &Path) -> Option<Read> {
             peak_demand: demand.peak,
             trough: demand.trough,
             estimate_error,
+            skew: USUAL_SKEW,
             ttl_s: regions.ttl.as_secs(),
         },
         course: course(warm_up_s, length, begins_h, incidents?, capped_reports),
@@ -135,7 +136,7 @@ fn course(warm_up_s: u64, length: Duration, begins_h: f64, incidents: Vec<Incide
         begins_h: begins_h - warm_up_s as f64 / 3600.0,
         incidents,
         capped_reports,
-        optimum: true,
+        ..Course::default()
     }
 }
 

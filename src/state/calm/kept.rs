@@ -1,7 +1,7 @@
 //! What is remembered of a region to keep steering calm, as it is kept over a restart, and back. Times are in
 //! milliseconds since 1970.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::steer::kept::Clock;
 use crate::steer::stability::Flaps;
 use crate::steer::standing::Standing;
 
-use super::{Calm, Facts, Named};
+use super::{Calm, Facts, Named, Out};
 
 /// See [`Calm::kept`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,12 +20,19 @@ pub struct KeptCalm {
     standing: Option<Standing>,
     changed_at_ms: Option<u64>,
     back_since_ms: Option<u64>,
+    out: Option<KeptOut>,
     withdrawn_at_ms: Option<u64>,
     released: bool,
     /// When an answer last named it, and when the last of those runs out.
     named_ms: Option<(u64, u64)>,
     /// When its drain began; the drain itself is kept with the overrides.
     drained_since_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptOut {
+    was_back_for_ms: Option<u64>,
+    by_operator: bool,
 }
 
 impl Calm {
@@ -39,6 +46,7 @@ impl Calm {
             standing: facts.standing,
             changed_at_ms: ms(facts.changed_at),
             back_since_ms: ms(facts.back_since),
+            out: facts.out.map(Out::kept),
             withdrawn_at_ms: ms(facts.withdrawn_at),
             released: facts.released,
             named_ms: facts.named.map(|named| (clock.kept(named.until), clock.kept(named.cached_until))),
@@ -62,6 +70,7 @@ impl Calm {
             standing: kept.standing.filter(|_| proven),
             changed_at: past(kept.changed_at_ms),
             back_since: past(kept.back_since_ms),
+            out: kept.out.as_ref().map(KeptOut::restored),
             withdrawn_at: past(kept.withdrawn_at_ms),
             released: kept.released,
             named,
@@ -83,6 +92,19 @@ impl KeptCalm {
     }
 }
 
+impl Out {
+    fn kept(self) -> KeptOut {
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        KeptOut { was_back_for_ms: self.was_back_for.map(ms), by_operator: self.by_operator }
+    }
+}
+
+impl KeptOut {
+    fn restored(&self) -> Out {
+        Out { was_back_for: self.was_back_for_ms.map(Duration::from_millis), by_operator: self.by_operator }
+    }
+}
+
 fn unix_ms(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
@@ -97,6 +119,7 @@ impl KeptCalm {
             standing: Some(Standing::Drain),
             changed_at_ms: Some(2),
             back_since_ms: Some(3),
+            out: Some(KeptOut { was_back_for_ms: Some(8), by_operator: true }),
             withdrawn_at_ms: Some(4),
             released: true,
             named_ms: Some((5, 6)),

@@ -1,14 +1,16 @@
 //! Stories of regions that fall, come back and are drained, told to a publisher in virtual time.
 
+use std::collections::BTreeSet;
+
 use super::super::{EndpointNews, LoadNews, Publisher};
 use super::*;
 use crate::atlas::Atlas;
 use crate::model::{
-    Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, MaxWithdrawn, Most, Name,
-    Policy, Region, Zone, ZoneId,
+    Check, CheckKind, Child, Coordinates, Endpoint, EndpointTarget, GeoPlace, Group, GroupId, Layer, LoadReport,
+    Location, MaxWithdrawn, Most, Name, Policy, Region, Rule, Zone, ZoneId,
 };
 use crate::steer::health::Verdict;
-use crate::steer::stability::Basis;
+use crate::steer::plan::Footing;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -196,6 +198,42 @@ fn back_from_an_override_is_back_too() {
 }
 
 #[test]
+fn out_for_less_than_its_answers_live_is_hardly_out() {
+    for said in [Override::Down, Override::Drain] {
+        let mut story = Story::of(&[&[0, 1]]);
+        story.say(1.0, 0, said).probe(5.0, 0, Verdict::Suspect).up(6.0, 0).say(30.0, 0, Override::Auto);
+        assert_eq!(story.state(0).offered, 1.0, "{said:?}: answers that name it still live");
+        story.say(100.0, 0, said).say(130.0, 0, Override::Auto);
+        assert_eq!(story.offer(0), 1.0, "{said:?}: the last has run out");
+    }
+}
+
+#[test]
+fn a_slow_start_goes_on_after_a_short_word_of_the_operator() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(100.0, 0).publish(145.0);
+    assert_eq!(story.offer(0), 3.0);
+    story.say(145.0, 0, Override::Drain).say(165.0, 0, Override::Auto);
+    assert_eq!(story.offer(0), 3.0, "from where it was");
+    let woken = story.run(165.0, 310.0);
+    assert_eq!(woken, [180.0, 200.0, 220.0, 240.0, 260.0, 280.0, 300.0], "as much later as it was out");
+    assert_eq!(story.state(0).offered, 1.0);
+    story.say(310.0, 0, Override::Drain).say(315.0, 0, Override::Auto);
+    assert_eq!(story.state(0).offered, 1.0, "over is over");
+}
+
+#[test]
+fn what_its_probes_took_down_has_lost_its_clients_however_short_it_was() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(1.0, 0).up(5.0, 0);
+    assert_eq!(story.offer(0), 1.0);
+    // Also under an operator's word.
+    let mut story = Story::of(&[&[0, 1]]);
+    story.say(1.0, 0, Override::Drain).down(5.0, 0).up(10.0, 0).say(15.0, 0, Override::Auto);
+    assert_eq!(story.offer(0), 1.0);
+}
+
+#[test]
 fn what_was_answered_all_along_has_no_slow_start() {
     // In panic, and for want of others that are not drained.
     let mut story = Story::of(&[&[0, 1]]);
@@ -208,6 +246,28 @@ fn what_was_answered_all_along_has_no_slow_start() {
     let mut story = Story::of(&[&[0]]);
     story.say(1.0, 0, Override::Drain).say(9.0, 0, Override::Auto);
     assert_eq!(story.state(0).offered, 1.0);
+}
+
+/// Some clients never leave the first region.
+fn fenced() -> Model {
+    let mut model = model(&[&[0, 1, 2]]);
+    let tree = &mut model.services[0].policies;
+    let clients = BTreeSet::from([GeoPlace::Network("10.82.0.0/17".parse().expect("a prefix"))]);
+    tree.rules = vec![Rule { clients, group: GroupId(tree.groups.len() as u16), fence: true }];
+    let children = vec![Child::Region(RegionId(0))];
+    tree.groups.push(Group { name: "rule 1".into(), policy: Policy::Failover, children });
+    model
+}
+
+#[test]
+fn a_fence_that_has_run_out_needs_its_own_regions_and_no_others() {
+    let mut story = Story::begin(fenced(), BTreeMap::new());
+    story.down(1.0, 0).down(2.0, 1);
+    let plan = &story.snapshot().plan.services[0];
+    assert_eq!((plan.footing, plan.fences_out.len()), (Footing::Firm, 1));
+    story.up(50.0, 0).up(51.0, 1);
+    assert_eq!(story.state(0).offered, 1.0, "the fence's clients had it all along");
+    assert_eq!(story.offer(1), 1.0, "nobody had this one");
 }
 
 #[test]
@@ -450,19 +510,20 @@ fn regions_that_were_never_up_are_not_withdrawn() {
 // ---------------------------------------------------------------------------------------------
 // Drains
 
-fn progress(story: &Story, region: usize, seconds: f64) -> (Option<f64>, f64, Basis) {
+/// When it is safe, which part of clients may still come, and its load as a part of that at the begin.
+fn progress(story: &Story, region: usize, seconds: f64) -> (Option<f64>, f64, Option<f64>) {
     let state = story.state(region);
     let drain = state.stability.drain.expect("a drain");
     let answered = story.snapshot().plan.answers(RegionId(region as u16));
     let progress = drain.progress(answered, &state.load, 60 * S, story.at(seconds));
-    (story.seconds(progress.safe_at), progress.share_left, progress.basis)
+    (story.seconds(progress.safe_at), progress.may_come, progress.load_ratio)
 }
 
 #[test]
 fn a_drain_is_safe_when_the_last_answer_has_run_out() {
     let mut story = Story::of(&[&[0, 1]]);
     story.say(100.0, 0, Override::Drain);
-    assert_eq!(progress(&story, 0, 100.0), (Some(190.0), 1.0, Basis::Ttl));
+    assert_eq!(progress(&story, 0, 100.0), (Some(190.0), 1.0, None));
     story.publish(130.0);
     let (safe_at, left, _) = progress(&story, 0, 145.0);
     assert_eq!(safe_at, Some(190.0));
@@ -472,12 +533,12 @@ fn a_drain_is_safe_when_the_last_answer_has_run_out() {
 }
 
 #[test]
-fn a_drain_tells_by_load_how_many_are_left() {
+fn a_drain_tells_what_is_left_of_its_load() {
     let mut story = Story::of(&[&[0, 1]]);
     story.report(95.0, 0, 80.0).say(100.0, 0, Override::Drain).report(105.0, 0, 20.0);
-    assert_eq!(progress(&story, 0, 106.0), (Some(190.0), 0.25, Basis::Load));
+    assert_eq!(progress(&story, 0, 145.0), (Some(190.0), 0.5, Some(0.25)), "beside who may still come");
     story.run(106.0, 140.0);
-    assert_eq!(progress(&story, 0, 145.0).2, Basis::Ttl, "that report is stale");
+    assert_eq!(progress(&story, 0, 145.0).2, None, "that report is stale");
 }
 
 #[test]
@@ -491,7 +552,7 @@ fn what_was_out_before_it_was_drained_is_safe_sooner() {
 fn a_draining_region_that_is_needed_is_not_safe() {
     let mut story = Story::of(&[&[0, 1]]);
     story.say(100.0, 0, Override::Drain).say(200.0, 1, Override::Drain).publish(300.0);
-    assert_eq!(progress(&story, 0, 300.0), (None, 1.0, Basis::Answered));
+    assert_eq!(progress(&story, 0, 300.0), (None, 1.0, None));
     story.say(310.0, 1, Override::Auto);
     assert_eq!(progress(&story, 0, 310.0).0, Some(400.0), "from the last answer that named it");
     assert!(!story.snapshot().plan.answers(RegionId(0)));
@@ -520,7 +581,7 @@ fn a_drain_goes_on_over_a_restart() {
     let (safe_at, ..) = progress(&next, 0, 0.0);
     assert!(safe_at.is_some_and(|at| (69.0..71.0).contains(&at)), "{safe_at:?}");
     next.report(1.0, 0, 8.0);
-    assert_eq!(progress(&next, 0, 1.0).1, 0.1, "of the load at the begin");
+    assert_eq!(progress(&next, 0, 1.0).2, Some(0.1), "of the load at the begin");
 }
 
 #[test]
@@ -530,8 +591,7 @@ fn nonsense_that_was_kept_drains_no_longer_than_a_week() {
     let drained = BTreeMap::from([(name(0), Override::Drain)]);
     story.publisher.restore_overrides(drained, BTreeMap::from([(name(0), nonsense)]), story.began);
     story.publish(0.0);
-    let (safe_at, left, basis) = progress(&story, 0, 0.0);
-    assert_eq!((safe_at, left, basis), (Some(7.0 * 86_400.0 + 60.0), 1.0, Basis::Ttl));
+    assert_eq!(progress(&story, 0, 0.0), (Some(7.0 * 86_400.0 + 60.0), 1.0, None));
 }
 
 #[test]

@@ -2,14 +2,16 @@
 //! [`Names`](crate::steer::kept::Names) says of their old ids, sites by what they are.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, RegionId};
 use crate::steer::kept::{Ids, SiteFinder, sound};
+use crate::steer::profile::Profile;
+use crate::steer::profile::kept::KeptProfile;
 use crate::steer::sites::{SiteKey, Sites};
 
-use super::{Demand, Flow, MOST_CORRECTION, MOST_FLOWS, MOST_GROWTH, Rhythm};
+use super::{Answered, Demand, Flow, LEAST_ALIVE, LIFE_PARTS, MOST_FLOWS};
 
 /// See [`Demand::kept`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,29 +19,42 @@ pub struct KeptDemand {
     flows: Vec<KeptFlow>,
     /// What flows number their sites by.
     sites: Vec<SiteKey>,
-    scale: f64,
-    peak: f64,
-    surprises: Vec<f64>,
-    heard: Vec<bool>,
-    ever_heard: Vec<bool>,
-    /// By hour; `None`: nothing was heard of it.
-    growth: Vec<Option<f64>>,
-    steps: u32,
+    profile: KeptProfile,
+    assumed: Option<f64>,
+    given: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct KeptFlow {
     service: u32,
     site: u32,
-    coverage: f64,
-    correction: f64,
-    answered: Vec<(u16, f64)>,
-    compared: f64,
-    held: f64,
+    lived: f64,
+    counted: f64,
+    weight: Option<f64>,
+    usual: f64,
+    answered: Vec<KeptAnswered>,
 }
 
-/// No amount of demand, in whatever unit, is above this.
+/// In half the precision of the rest: there are several of them per flow, and they are replaced within minutes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptAnswered {
+    region: u16,
+    parts: [f32; LIFE_PARTS],
+    life_s: f32,
+}
+
+/// No amount of demand, in whatever unit, is above this, and no number of resolvers.
 const MOST: f64 = 1e18;
+/// The mean of less than this part of its time says nothing.
+const LEAST_COUNTED: f64 = 1e-6;
+/// TTLs are no longer: RFC 2181 section 8.
+const MOST_LIFE_S: f64 = 2_147_483_648.0;
+/// The most of their lives by which answers fade while nobody counts.
+///
+/// A server that was down is asked again by all whose answers ran out meanwhile; one that was killed has given
+/// answers that are not in what it kept. In between, half of them are known where they are, too few or too many by
+/// half at worst until the rest is counted.
+const MOST_FADED: f64 = 0.5;
 
 impl Demand {
     /// The estimate as plain data, of these sites.
@@ -54,44 +69,35 @@ impl Demand {
         let flow = |flow: &Flow| KeptFlow {
             service: flow.service.0,
             site: number(flow.site),
-            coverage: flow.coverage,
-            correction: flow.correction,
-            answered: flow.answered.iter().map(|&(region, weight)| (region.0, weight)).collect(),
-            compared: flow.compared,
-            held: flow.held,
+            lived: flow.lived,
+            counted: flow.counted,
+            weight: flow.weight,
+            usual: flow.usual,
+            answered: flow.answered.iter().map(Answered::kept).collect(),
         };
-        let growth = |(growth, known): (&f64, &bool)| known.then_some(*growth);
         KeptDemand {
             flows: self.flows.iter().map(flow).collect(),
             sites: keys,
-            scale: self.scale,
-            peak: self.peak,
-            surprises: self.surprises.clone(),
-            heard: self.heard.clone(),
-            ever_heard: self.ever_heard.clone(),
-            growth: self.rhythm.growth.iter().zip(&self.rhythm.known).map(growth).collect(),
-            steps: self.rhythm.steps,
+            profile: self.profile.kept(),
+            assumed: self.assumed,
+            given: self.given,
         }
     }
 
-    /// The estimate as it was, with services, sites and regions of now; what is gone is left out.
-    pub fn restored(kept: &KeptDemand, model: &Model, ids: &Ids, finder: &SiteFinder) -> Demand {
-        let by_region = |flags: &[bool]| ids.by_region(flags, model, false);
+    /// The estimate as it was, with services, sites and regions of now; what is gone is left out. `elapsed`: since it
+    /// last faded. Whose reports are believed is to be said anew.
+    pub fn restored(kept: &KeptDemand, ids: &Ids, finder: &SiteFinder, elapsed: Duration) -> Demand {
         let mut demand = Demand {
-            scale: sound(kept.scale, 0.0..=MOST).unwrap_or(0.0),
-            peak: sound(kept.peak, 0.0..=MOST).unwrap_or(0.0),
-            surprises: ids.by_region(&kept.surprises, model, 0.0),
-            heard: by_region(&kept.heard),
-            ever_heard: by_region(&kept.ever_heard),
-            rhythm: kept.rhythm(),
+            profile: Profile::restored(&kept.profile),
+            assumed: kept.assumed.and_then(|assumed| sound(assumed, 0.0..=MOST)),
+            given: kept.given,
             ..Demand::default()
         };
-        demand.surprises.iter_mut().filter(|surprise| !surprise.is_finite()).for_each(|surprise| *surprise = 0.0);
         let sites: Vec<Option<u32>> = kept.sites.iter().map(|key| finder.find(key)).collect();
         for kept in kept.flows.iter().take(MOST_FLOWS) {
             let site = sites.get(kept.site as usize).copied().flatten();
-            let restored = site.and_then(|site| kept.restored(site, ids));
-            if let Some(flow) = restored {
+            if let Some(mut flow) = site.and_then(|site| kept.restored(site, ids)) {
+                flow.fade(elapsed.as_secs_f64().min(MOST_FADED * flow.life_s()));
                 demand.add(flow);
             }
         }
@@ -104,7 +110,10 @@ impl Demand {
         let at = *self.index.entry((flow.service, flow.site)).or_insert(next);
         match self.flows.get_mut(at) {
             None => self.flows.push(flow),
-            Some(known) => known.coverage += flow.coverage,
+            Some(known) => {
+                known.lived += flow.lived;
+                known.answered.extend(flow.answered);
+            }
         }
     }
 }
@@ -118,32 +127,48 @@ impl KeptDemand {
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
-
-    fn rhythm(&self) -> Rhythm {
-        let mut rhythm = Rhythm { steps: self.steps, ..Rhythm::default() };
-        for (hour, growth) in self.growth.iter().enumerate().take(rhythm.growth.len()) {
-            if let Some(growth) = growth.and_then(|growth| sound(growth, -MOST_GROWTH..=MOST_GROWTH)) {
-                (rhythm.growth[hour], rhythm.known[hour]) = (growth, true);
-            }
-        }
-        rhythm
-    }
 }
 
 impl KeptFlow {
     /// `None`: its service is gone, or it makes no sense.
     fn restored(&self, site: u32, ids: &Ids) -> Option<Flow> {
-        let answered = |&(old, weight): &(u16, f64)| Some((ids.region(old)?, sound(weight, f64::MIN_POSITIVE..=MOST)?));
-        let answered: Vec<(RegionId, f64)> = self.answered.iter().filter_map(answered).collect();
+        let weight = match self.weight {
+            Some(weight) => Some(sound(weight, 0.0..=MOST)?),
+            None => None,
+        };
+        let counted = sound(self.counted, LEAST_COUNTED..=1.0);
         Some(Flow {
             service: ids.service(self.service)?,
             site,
-            coverage: sound(self.coverage, 0.0..=MOST)?,
-            correction: sound(self.correction, 1.0 / MOST_CORRECTION..=MOST_CORRECTION)?,
-            answered,
-            compared: sound(self.compared, 0.0..=MOST)?,
-            held: sound(self.held, 0.0..=MOST)?,
+            lived: counted.map_or(Some(0.0), |_| sound(self.lived, 0.0..=MOST))?,
+            counted: counted.unwrap_or(0.0),
+            weight,
+            usual: sound(self.usual, 0.0..=MOST)?,
+            answered: self.answered.iter().filter_map(|answered| answered.restored(ids)).collect(),
         })
+    }
+}
+
+impl Answered {
+    fn kept(&self) -> KeptAnswered {
+        KeptAnswered {
+            region: self.region.0,
+            parts: self.parts.map(|part| part as f32),
+            life_s: self.life_s as f32,
+        }
+    }
+}
+
+impl KeptAnswered {
+    /// `None`: its region is gone, or it makes no sense.
+    fn restored(&self, ids: &Ids) -> Option<Answered> {
+        let mut parts = [0.0; LIFE_PARTS];
+        for (part, &kept) in parts.iter_mut().zip(&self.parts) {
+            *part = sound(f64::from(kept), 0.0..=MOST)?;
+        }
+        let life_s = sound(f64::from(self.life_s), f64::from(f32::MIN_POSITIVE)..=MOST_LIFE_S)?;
+        let answered = Answered { region: ids.region(self.region)?, parts, life_s };
+        (answered.alive() > LEAST_ALIVE).then_some(answered)
     }
 }
 
@@ -151,25 +176,23 @@ impl KeptFlow {
 impl KeptDemand {
     /// One with a value in every place.
     pub fn sample() -> KeptDemand {
-        let answered = vec![(0, 1.0)];
-        let flow = KeptFlow { service: 1, site: 0, coverage: 2.0, correction: 3.0, answered, compared: 4.0, held: 5.0 };
+        let answered = vec![KeptAnswered { region: 0, parts: [1.0, 2.0, 3.0, 4.0], life_s: 5.0 }];
+        let (weight, usual) = (Some(8.0), 9.0);
+        let flow = KeptFlow { service: 1, site: 0, lived: 6.0, counted: 0.7, weight, usual, answered };
         KeptDemand {
             flows: vec![flow],
             sites: vec![SiteKey::sample()],
-            scale: 6.0,
-            peak: 7.0,
-            surprises: vec![8.0],
-            heard: vec![true],
-            ever_heard: vec![false],
-            growth: vec![Some(9.0), None],
-            steps: 10,
+            profile: KeptProfile::sample(),
+            assumed: Some(10.0),
+            given: true,
         }
     }
 
     /// As much as there may be, on three regions each.
     pub fn largest() -> KeptDemand {
         let mut largest = KeptDemand::sample();
-        let answered = vec![(0, 0.1), (200, 0.2), (1000, 0.7)];
+        let on = |region: u16| KeptAnswered { region, ..largest.flows[0].answered[0].clone() };
+        let answered = [0, 200, 1000].map(on).into();
         let flow = KeptFlow { answered, service: 9_999, ..largest.flows[0].clone() };
         largest.flows = (0..MOST_FLOWS as u32).map(|site| KeptFlow { site, ..flow.clone() }).collect();
         largest.sites = vec![SiteKey::sample(); MOST_FLOWS];

@@ -288,7 +288,39 @@ fn a_fence_holds_even_where_all_of_it_is_down() {
     let ttl = |address: &str| plan.by_ecs(address).ttl_reason;
     assert_eq!(ttl("10.82.0.0"), crate::steer::decide::TtlReason::Panic);
     assert_ne!(ttl("10.49.0.0"), crate::steer::decide::TtlReason::Panic, "others are none the worse");
-    assert_eq!(plan.plan.services[0].footing, Footing::Panic, "and it is shown");
+    let service = &plan.plan.services[0];
+    assert_eq!(service.footing, Footing::Firm, "which the service itself stands on");
+    assert_eq!(service.fences_out, [FenceOut { rule: 0, footing: Footing::Panic }], "and the fence is shown");
+    assert_eq!(service.last_resort, [RegionId(SEOUL), RegionId(TOKYO)]);
+}
+
+#[test]
+fn a_fence_and_its_service_are_told_apart() {
+    let told = |world: &World| {
+        let service = world.plan(Instant::now()).plan.services[0].clone();
+        (service.footing, service.fences_out, service.last_resort)
+    };
+    let out = |footing| vec![FenceOut { rule: 0, footing }];
+    let regions = |list: &[u16]| list.iter().map(|&index| RegionId(index)).collect::<Vec<_>>();
+    let mut world = with_rule(true);
+    assert_eq!(told(&world), (Footing::Firm, vec![], vec![]));
+    world.say(SEOUL.into(), Override::Down);
+    world.say(TOKYO.into(), Override::Down);
+    assert_eq!(told(&world), (Footing::Firm, out(Footing::AllWithdrawn), regions(&[SEOUL, TOKYO])));
+    world.say(TOKYO.into(), Override::Drain);
+    assert_eq!(told(&world), (Footing::Firm, out(Footing::OnlyDraining), regions(&[TOKYO])));
+    let explained = |address: [u8; 4]| world.plan(Instant::now()).explain(Seen::Subnet(address.into()));
+    assert_eq!(explained([10, 82, 0, 0]).fence.as_deref(), Some("rule 1 (group0)"));
+    assert_eq!((explained([10, 49, 0, 0]).fence, explained([10, 49, 0, 0]).footing), (None, Footing::Firm));
+    // The others' regions may run out where the fence's do not.
+    world.say(TOKYO.into(), Override::Auto);
+    world.down(VIRGINIA.into());
+    assert_eq!(told(&world), (Footing::Panic, vec![], regions(&[VIRGINIA])));
+    // A rule that is no fence never runs out before its service.
+    let mut open = with_rule(false);
+    open.say(SEOUL.into(), Override::Down);
+    open.say(TOKYO.into(), Override::Down);
+    assert_eq!(told(&open), (Footing::Firm, vec![], vec![]));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{At, Picker};
 use crate::model::{Child, Group, GroupId, Policy, RegionId, Weight};
 use crate::steer::cell::{Asker, Pick, Regions, Shed, SplitBy};
+use crate::steer::figure::{percent, rounded};
 use crate::steer::pick::{Claim, Identity};
 use crate::steer::route::Route;
 
@@ -176,7 +177,7 @@ impl Picker<'_> {
             None => Verdict::passed(NOTHING),
             Some(_) if weight(index) == 0.0 => Verdict::passed("its weight is 0"),
             Some((reach, region)) => {
-                let share = format!("{:.0} % of clients", 100.0 * weight(index) / sum);
+                let share = format!("{} of clients", percent(weight(index) / sum, 0));
                 let regions = chosen.as_ref().map(|regions| regions.as_slice()).unwrap_or_default();
                 match regions.contains(&region) && reach >= best(region) {
                     true if several => Verdict::taken(&format!("among the {} this client hashes to", regions.len())),
@@ -211,7 +212,7 @@ impl Picker<'_> {
                 return Verdict::passed(NOTHING);
             }
             let part: f64 = parts.iter().filter(|(region, _)| regions.contains(region)).map(|(_, part)| part).sum();
-            let why = format!("{:.1} ms; {:.0} % of clients here", ms(child), part * 100.0);
+            let why = format!("{} ms; {} of clients here", rounded(ms(child), 1), percent(part, 0));
             match chosen.is_some_and(|chosen| regions.contains(&chosen)) {
                 true => Verdict::taken(&why),
                 false => Verdict::passed(&why),

@@ -1,0 +1,597 @@
+//! A region's feed of load reports, weighed: what of it is believed, and what it says of the clients who were
+//! sent there.
+//!
+//! ```text
+//!   demand expected there ─▶ past ─┐
+//!                                  ├─▶ plausible? ─▶ credit for the clients there ─▶ demand
+//!   report: load, capacity ────────┘        └─▶ doubt: held as it was, until it is borne out or gone
+//! ```
+//!
+//! Feeds lie: they jump, freeze, count in other units, and count clients who never asked here. So each region has
+//! a model of its own feed: `said = gain · (unit · demand + others)`. Whatever changes smoothly is the clients'
+//! doing. A jump is nobody's until it has lasted for [`BORNE_OUT`]; then it is the feed's own (`gain`), or that of
+//! clients who came otherwise (`others`), never that of those who were sent there: nothing they did explains it.
+//! A steady figure is normal.
+
+pub mod kept;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// How long a load that jumped must stay where it is before it is taken for more than a slip.
+pub const BORNE_OUT: Duration = Duration::from_secs(75);
+/// Reports that must agree for it, at least.
+const AGREEING: u32 = 3;
+/// How far those may lie apart, as a logarithm: 20 %.
+const AGREEMENT: f64 = 0.18;
+/// A report may differ from what was expected by so much, as a logarithm: 8 %; and more for each second since
+/// the last one.
+const SLACK: f64 = 0.12;
+const SLACK_PER_S: f64 = 0.004;
+const MOST_SLACK: f64 = 0.5;
+/// A feed is new for so long after it was first made sense of: the first plans move many.
+const NEW: Duration = Duration::from_secs(300);
+/// Where this part of the demand has come or gone since the last report, a load that did so too tells how heavy
+/// newcomers are; up to so many times as heavy as they were taken for, or as light.
+const LEAST_MOVED: f64 = 0.15;
+const MOST_UNIT_STEP: f64 = 100.0;
+/// More by this part of what has come or gone by answers lately: how heavy newcomers are is not known.
+const MOVERS: f64 = 0.7;
+/// The same for the first report of a region that is back, whose clients are still on their way.
+const FIRST_SLACK: f64 = 0.8;
+/// Differences of this part of the capacity are always plausible: small loads leap.
+const SMALL: f64 = 0.03;
+/// Reports may be this late without saying so: what was expected then explains them as well.
+const MOST_DELAY: Duration = Duration::from_secs(75);
+/// A load that rises twice, the second time by at least and at most this part, is that of a growing crowd.
+const RAMP: f64 = 0.03;
+const MOST_RAMP: f64 = 0.35;
+/// A jump that was borne out is remembered for so long: a feed that returns is believed at once.
+const REMEMBERED: Duration = Duration::from_secs(6 * 3600);
+/// A feed that says less than this part of what was expected, while its clients stay, says nothing.
+const LEAST_GAIN: f64 = 0.05;
+/// How much of its clients one feed can send away by a jump that nothing else explains.
+pub const MOST_SENT_AWAY: f64 = 0.2;
+/// Resolvers whose clients are taken for half of a region's load, where nothing else is known.
+const HALF_BELIEVED: f64 = 4.0;
+/// A correction counts for this at most, either way.
+const MOST_RATIO: f64 = 2.0;
+/// Added to both sides of a ratio, as a part of capacity or of the largest load: idle regions do not divide by
+/// nothing.
+const FLOOR: f64 = 1e-4;
+/// Steps of what was expected that are kept.
+const MOST_PAST: usize = 64;
+/// Loads per client that differ by less are of the same unit: the time of the day and the habits of resolvers
+/// explain them. As a logarithm.
+const SAME_UNIT: f64 = 0.75;
+/// The part of them, by resolvers, that must agree for it.
+const MOST_AGREE: f64 = 0.7;
+/// A load and a capacity further apart than this, compared with other regions, are in different units.
+const MISTAKE: f64 = 2.3;
+/// A capacity that changes by more, as a logarithm, must be said twice: more than half is lost.
+const MOST_STEP: f64 = 0.85;
+/// Feeds are made sense of once so many reports in a row were not further apart than this, as a logarithm.
+const FIRST_ALIKE: u32 = 2;
+const MOST_APART: f64 = 0.7;
+/// A feed of whose reports more than this part leap says nothing; each counts for so much.
+const ERRATIC: f64 = 0.35;
+const LEAPS_PART: f64 = 0.06;
+/// Load over capacity that no region has for longer than [`BORNE_OUT`].
+const MOST_UTILISATION: f64 = 3.9;
+
+/// Why a region is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Doubt {
+    #[error("not believed: its load fell though its clients stayed")]
+    Fell,
+    #[error("not believed yet: its load rose more than its clients explain")]
+    Rose,
+    #[error("not believed: its load and its capacity cannot be in the same unit")]
+    Units,
+    #[error("not believed: its capacity leaps from report to report")]
+    Capacity,
+    #[error("not believed: its figures leap from report to report")]
+    Erratic,
+}
+
+/// The model of one region's feed.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    capacity: Capacity,
+    /// Reports in a row that go with the one before.
+    alike: u32,
+    /// The part of the last reports that did not.
+    leaps: f64,
+    /// Demand there when it jumped.
+    at_jump: f64,
+    /// Load, as the region counts it, per unit of demand.
+    unit: f64,
+    /// Load that did not come by answers given here, in the region's unit.
+    others: f64,
+    /// What the feed says, over what there is.
+    gain: f64,
+    calibrated: bool,
+    last: Option<Heard>,
+    /// From report to report, in seconds, as observed; 0: not known.
+    interval_s: f64,
+    doubt: Option<Doubted>,
+    /// Load and demand of the last report that was believed.
+    believed: Option<(f64, f64)>,
+    /// When it was first made sense of.
+    since: Option<Instant>,
+    /// What the last report that was believed said, over what was expected, as a logarithm.
+    usual: f64,
+    /// The last report said more than the one before it, by as much as a crowd that grows.
+    rises: bool,
+    /// What held before a jump was borne out.
+    before: Option<Before>,
+    /// Demand expected on it, with its time: the oldest first.
+    past: VecDeque<(Instant, f64)>,
+    /// How much more the last report said than was expected, as a part of that.
+    surprise: f64,
+    /// Load was beyond reason, compared with capacity, since then.
+    unreasonable_since: Option<Instant>,
+}
+
+/// The capacity a feed says, with leaps held back until they are said twice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Capacity {
+    /// What is acted on; `None`: none was said.
+    held: Option<f64>,
+    /// The last that leapt.
+    leapt: Option<f64>,
+}
+
+impl Capacity {
+    /// Takes what a report says; whether it can be acted on.
+    fn hear(&mut self, said: Option<f64>) -> bool {
+        let Some(said) = said else { return true };
+        let near = |other: Option<f64>, apart: f64| other.is_some_and(|other| (said / other).ln().abs() <= apart);
+        if self.held.is_none() || near(self.held, MOST_STEP) || near(self.leapt, AGREEMENT) {
+            (self.held, self.leapt) = (Some(said), None);
+            return true;
+        }
+        self.leapt = Some(said);
+        false
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    at: Instant,
+    load: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Doubted {
+    why: Doubt,
+    since: Instant,
+    /// What it says, as a logarithm.
+    level: f64,
+    reports: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    others: f64,
+    gain: f64,
+    at: Instant,
+}
+
+/// One report, and what was expected.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// 0 or more, finite.
+    pub load: f64,
+    /// Above 0, finite.
+    pub capacity: Option<f64>,
+    /// Demand expected on the region, from answers.
+    pub demand: f64,
+    pub now: Instant,
+}
+
+/// What a believed report says of the clients who were sent there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Credit {
+    /// Load over what was expected.
+    pub ratio: f64,
+    /// Since the report before, in seconds.
+    pub elapsed_s: f64,
+}
+
+impl Default for Feed {
+    fn default() -> Feed {
+        Feed {
+            capacity: Capacity::default(),
+            alike: 0,
+            leaps: 0.0,
+            at_jump: 0.0,
+            unit: 1.0,
+            others: 0.0,
+            gain: 1.0,
+            calibrated: false,
+            last: None,
+            interval_s: 0.0,
+            doubt: None,
+            believed: None,
+            since: None,
+            usual: 0.0,
+            rises: false,
+            before: None,
+            past: VecDeque::new(),
+            surprise: 0.0,
+            unreasonable_since: None,
+        }
+    }
+}
+
+impl Feed {
+    /// Takes a report; what it says of the clients there, where it is believed.
+    pub fn hear(&mut self, report: &Report) -> Option<Credit> {
+        let elapsed_s = self.note(report);
+        let capacity_leaps = !self.capacity.hear(report.capacity);
+        self.leaps += LEAPS_PART * (f64::from(u8::from(capacity_leaps || self.alike == 0)) - self.leaps);
+        if self.is_erratic() {
+            self.capacity = Capacity::default();
+            self.doubt_of(Doubt::Erratic, report);
+            return None;
+        }
+        if capacity_leaps {
+            self.doubt_of(Doubt::Capacity, report);
+            return None;
+        }
+        if self.is_beyond_reason(report) {
+            self.doubt_of(Doubt::Units, report);
+            return None;
+        }
+        if !self.calibrated {
+            return None;
+        }
+        let first = self.past.is_empty();
+        self.expect(report.demand, report.now);
+        let (expected, difference) = self.compare(report.load, report.capacity);
+        let new = self.since.is_none_or(|since| report.now.saturating_duration_since(since) < NEW);
+        let slack = if first || new { FIRST_SLACK } else { (SLACK + SLACK_PER_S * elapsed_s).min(MOST_SLACK) };
+        let slack = slack + MOVERS * self.moved();
+        let small = SMALL * report.capacity.unwrap_or(0.0);
+        // A jump is followed by more of the same; a crowd, by more.
+        let grows = self.rises && self.doubt() == Some(Doubt::Rose) && difference > 0.0;
+        let jumps = difference.abs() > slack && (difference - self.usual).abs() > slack;
+        if jumps
+            && (report.load - expected).abs() > small
+            && !grows
+            && !self.returns(report, slack)
+            && !self.follows_movers(report)
+        {
+            let why = if difference > 0.0 { Doubt::Rose } else { Doubt::Fell };
+            self.doubt_of(why, report);
+            return None;
+        }
+        self.doubt = None;
+        let (_, difference) = self.compare(report.load, report.capacity);
+        self.usual = difference;
+        self.believed = Some((report.load / self.gain, report.demand));
+        let ratio = difference.exp().clamp(1.0 / MOST_RATIO, MOST_RATIO);
+        self.surprise = ratio - 1.0;
+        self.others *= 1.0 + (ratio - 1.0) * reach(ratio, elapsed_s);
+        Some(Credit { ratio, elapsed_s })
+    }
+
+    /// Takes note of what is expected now, so that late reports find what they are of. There are none before the first.
+    pub fn expect(&mut self, demand: f64, now: Instant) {
+        if self.last.is_none() {
+            return;
+        }
+        while self.past.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > MOST_DELAY)
+            || self.past.len() >= MOST_PAST
+        {
+            self.past.pop_front();
+        }
+        self.past.push_back((now, demand));
+    }
+
+    /// The clients there have been credited: what was expected of them is so much more.
+    pub fn scale_past(&mut self, factor: f64) {
+        self.past.iter_mut().for_each(|(_, demand)| *demand *= factor);
+    }
+
+    /// The region went down or came back: what was expected before says nothing any more.
+    pub fn interrupt(&mut self) {
+        (self.doubt, self.usual, self.surprise, self.unreasonable_since) = (None, 0.0, 0.0, None);
+        self.believed = None;
+        self.past.clear();
+    }
+
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.doubt.map(|doubt| doubt.why)
+    }
+
+    /// The capacity to go by, in the region's unit; `None`: none was said.
+    pub fn capacity(&self) -> Option<f64> {
+        self.capacity.held
+    }
+
+    /// Whether its figures leap too often to say anything.
+    fn is_erratic(&self) -> bool {
+        let limit = if self.doubt() == Some(Doubt::Erratic) { ERRATIC / 2.0 } else { ERRATIC };
+        self.leaps > limit
+    }
+
+    /// Whether what is known of its load may be acted on: it was believed, and is not contradicted by itself.
+    pub fn is_evidence(&self) -> bool {
+        self.calibrated && !matches!(self.doubt(), Some(Doubt::Erratic | Doubt::Units))
+    }
+
+    /// Whether it says about the same from report to report, so that it can be made sense of.
+    pub fn is_steady(&self) -> bool {
+        self.alike >= FIRST_ALIKE && self.capacity.leapt.is_none() && self.leaps < ERRATIC / 2.0
+    }
+
+    /// Whether what it says is known well enough to be acted on.
+    pub fn is_calibrated(&self) -> bool {
+        self.calibrated
+    }
+
+    /// Whether its last report came as expected.
+    pub fn is_believed(&self) -> bool {
+        self.calibrated && self.doubt.is_none()
+    }
+
+    /// How much more its last report said than was expected, as a part of that; below 0, less.
+    pub fn surprise(&self) -> f64 {
+        self.surprise
+    }
+
+    /// From report to report, in seconds, as observed; 0: not known.
+    pub fn interval_s(&self) -> f64 {
+        self.interval_s
+    }
+
+    /// What of a capacity is left for clients who are sent there, as demand; `demand`: that of those
+    /// who are there. A feed that jumped for no known reason takes no more than [`MOST_SENT_AWAY`] of them away, and
+    /// none at all where others jumped alike: `usual_gain` is that of most.
+    pub fn room(&self, capacity: f64, demand: f64, usual_gain: f64) -> f64 {
+        let gain = (self.gain / usual_gain.max(1.0)).max(1.0);
+        let left = (capacity / gain - self.others) / self.unit;
+        let kept = (1.0 - MOST_SENT_AWAY) * self.own_part(demand) * self.at_jump.max(demand);
+        if gain > 1.0 { left.max(kept) } else { left }.max(0.0)
+    }
+
+    /// Load in the region's unit, of demand for it.
+    pub fn load_of(&self, demand: f64) -> f64 {
+        self.unit * demand + self.others
+    }
+
+    /// Load that did not come by answers given here, in the region's unit.
+    pub fn others(&self) -> f64 {
+        self.others
+    }
+
+    /// What the feed says, over what there is.
+    pub fn gain(&self) -> f64 {
+        self.gain
+    }
+
+    /// Load, as the region counts it, per unit of demand.
+    pub fn unit(&self) -> f64 {
+        self.unit
+    }
+
+    fn own_part(&self, demand: f64) -> f64 {
+        let own = self.unit * demand;
+        if own > 0.0 { own / (own + self.others) } else { 0.0 }
+    }
+
+    /// Remembers the report; the seconds since the one before.
+    fn note(&mut self, report: &Report) -> f64 {
+        let heard = Heard { at: report.now, load: report.load };
+        let before = self.last.replace(heard);
+        let apart = before.map(|before| ((report.load + 1.0) / (before.load + 1.0)).ln().abs());
+        self.alike = if apart.is_some_and(|apart| apart <= MOST_APART) { self.alike.saturating_add(1) } else { 0 };
+        self.rises = before.is_some_and(|before| {
+            report.load > before.load * (1.0 + RAMP) && report.load < before.load * (1.0 + MOST_RAMP)
+        });
+        let elapsed_s = before.map(|before| report.now.saturating_duration_since(before.at).as_secs_f64());
+        if let Some(elapsed_s) = elapsed_s.filter(|s| *s > 0.0) {
+            self.interval_s = if self.interval_s > 0.0 { self.interval_s + 0.2 * (elapsed_s - self.interval_s) } else { elapsed_s };
+        }
+        elapsed_s.unwrap_or(10.0).clamp(0.1, 120.0)
+    }
+
+    /// What was expected, of all that was within [`MOST_DELAY`] the likeliest; and by how much the load
+    /// differs, as a logarithm.
+    fn compare(&self, load: f64, capacity: Option<f64>) -> (f64, f64) {
+        let said = |demand: f64| self.gain * self.load_of(demand);
+        let all = self.past.iter().map(|(_, demand)| said(*demand));
+        let (low, high) = all.fold((f64::INFINITY, 0.0f64), |(low, high), said| (low.min(said), high.max(said)));
+        let expected = load.clamp(low.min(high), high);
+        let floor = FLOOR * capacity.unwrap_or(0.0).max(high).max(load).max(f64::MIN_POSITIVE);
+        (expected, ((load + floor) / (expected + floor)).ln())
+    }
+
+    /// How much demand there has come or gone lately, as a logarithm.
+    fn moved(&self) -> f64 {
+        let all = self.past.iter().map(|(_, demand)| self.load_of(*demand));
+        let (low, high) = all.fold((f64::INFINITY, 0.0f64), |(low, high), load| (low.min(load), high.max(load)));
+        if low > 0.0 && low.is_finite() { (high / low).ln() } else { 0.0 }
+    }
+
+    /// Whether it says again what it said before a jump. Then all is as it was.
+    fn returns(&mut self, report: &Report, slack: f64) -> bool {
+        let Some(before) = self.before else { return false };
+        if report.now.saturating_duration_since(before.at) > REMEMBERED {
+            self.before = None;
+            return false;
+        }
+        let now = (self.others, self.gain);
+        (self.others, self.gain) = (before.others, before.gain);
+        let (expected, difference) = self.compare(report.load, report.capacity);
+        let small = SMALL * report.capacity.unwrap_or(0.0);
+        if difference.abs() <= slack.max(2.0 * SLACK) || (report.load - expected).abs() <= small {
+            self.before = None;
+            return true;
+        }
+        (self.others, self.gain) = now;
+        false
+    }
+
+    /// Whether the load came or went with those who were sent there or away: then their weight here was wrong, and
+    /// so was what was taken for others.
+    fn follows_movers(&mut self, report: &Report) -> bool {
+        let Some((load, demand)) = self.believed else { return false };
+        let (more_load, more_demand) = (report.load / self.gain - load, report.demand - demand);
+        if more_demand.abs() < LEAST_MOVED * demand.max(report.demand) {
+            return false;
+        }
+        let unit = more_load / more_demand;
+        let others = report.load / self.gain - unit * report.demand;
+        let is_sane = unit > self.unit / MOST_UNIT_STEP && unit < self.unit * MOST_UNIT_STEP;
+        if is_sane && others >= -SMALL * report.load {
+            (self.unit, self.others) = (unit, others.max(0.0));
+            return true;
+        }
+        false
+    }
+
+    fn is_beyond_reason(&mut self, report: &Report) -> bool {
+        let is = report.capacity.is_some_and(|capacity| report.load >= MOST_UTILISATION * capacity);
+        if !is {
+            self.unreasonable_since = None;
+            if self.doubt() == Some(Doubt::Units) && self.calibrated {
+                self.doubt = None;
+            }
+            return false;
+        }
+        let since = *self.unreasonable_since.get_or_insert(report.now);
+        report.now.saturating_duration_since(since) >= BORNE_OUT && self.own_part(report.demand) > 0.5
+    }
+
+    fn doubt_of(&mut self, why: Doubt, report: &Report) {
+        let level = report.load.max(1e-300).ln();
+        let doubted = match self.doubt {
+            Some(doubt) if doubt.why == why && (level - doubt.level).abs() <= AGREEMENT => {
+                Doubted { reports: doubt.reports.saturating_add(1), ..doubt }
+            }
+            _ => Doubted { why, since: report.now, level, reports: 1 },
+        };
+        self.doubt = Some(doubted);
+        let lasted = report.now.saturating_duration_since(doubted.since) >= BORNE_OUT && doubted.reports >= AGREEING;
+        if lasted && matches!(why, Doubt::Fell | Doubt::Rose) {
+            self.bear_out(report);
+        }
+    }
+
+    /// The jump is here to stay: others came or went, as far as others make up the load; the rest is the feed's
+    /// own way of counting.
+    fn bear_out(&mut self, report: &Report) {
+        let there = self.load_of(report.demand);
+        let own = self.own_part(report.demand);
+        let others = (self.others + (1.0 - own) * (report.load / self.gain - there)).max(0.0);
+        let left = self.unit * report.demand + others;
+        let gain = if left > 0.0 { report.load / left } else { 1.0 };
+        if gain < LEAST_GAIN {
+            return; // it says nothing, and goes on being doubted
+        }
+        if self.before.is_none() {
+            self.before = Some(Before { others: self.others, gain: self.gain, at: report.now });
+        }
+        (self.others, self.gain, self.doubt) = (others, gain, None);
+        (self.surprise, self.usual, self.at_jump) = (0.0, 0.0, report.demand);
+    }
+}
+
+/// How far a correction goes towards what a report says, 0 to 1.
+///
+/// A third of the way in ten seconds, since reports and answers are both a little late; nearly all of it where
+/// there is 5 % more than expected: a crowd does not wait to be believed.
+pub fn reach(ratio: f64, elapsed_s: f64) -> f64 {
+    const CALM_S: f64 = 23.0;
+    const SURGE_S: f64 = 4.0;
+    const SURGE: f64 = 0.05;
+    let surge = (ratio.ln() / SURGE).clamp(0.0, 1.0);
+    let by = |seconds: f64| 1.0 - (-elapsed_s / seconds).exp();
+    by(CALM_S) + (by(SURGE_S) - by(CALM_S)) * surge
+}
+
+/// A region as it is first made sense of.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstSight {
+    /// As last reported.
+    pub load: f64,
+    pub capacity: Option<f64>,
+    /// Resolvers that hold an answer with it.
+    pub resolvers: f64,
+    /// Demand expected of them, by those who were heard before; where nobody was, as many as there are.
+    pub demand: f64,
+}
+
+/// Makes sense of feeds that were not heard before, by comparing them with one another: which count in the same
+/// unit, which have load of their own. `known`: the usual capacity of regions whose unit is 1, where there are any.
+/// Gives, by feed, the demand that its clients there are.
+pub fn calibrate(feeds: &mut [(&mut Feed, FirstSight)], known: Option<f64>, now: Instant) -> Vec<Option<f64>> {
+    let per_demand = |sight: &FirstSight| (sight.load > 0.0 && sight.resolvers >= 1.0).then(|| (sight.load / sight.demand).ln());
+    let level = match known {
+        Some(_) => Some(0.0),
+        None => commonest(feeds.iter().filter_map(|(_, sight)| Some((per_demand(sight)?, sight.resolvers)))),
+    };
+    let like = |sight: &FirstSight| {
+        let near = |of: f64| level.is_some_and(|level| (of - level).abs() <= SAME_UNIT);
+        per_demand(sight).is_some_and(near)
+    };
+    let (agree, heard) = feeds.iter().filter(|(_, sight)| per_demand(sight).is_some()).fold((0.0, 0.0), |sums, (_, sight)| {
+        (sums.0 + if like(sight) { sight.resolvers } else { 0.0 }, sums.1 + sight.resolvers)
+    });
+    let same = if known.is_some() || agree >= MOST_AGREE * heard { SAME_UNIT } else { 0.0 };
+    let alike = || feeds.iter().filter(|(_, sight)| like(sight));
+    let capacities: Vec<f64> = alike().filter_map(|(_, sight)| sight.capacity).map(f64::ln).collect();
+    let usual = match known {
+        Some(capacity) => Some(capacity.ln()),
+        None if capacities.is_empty() => None,
+        None => Some(capacities.iter().sum::<f64>() / capacities.len() as f64),
+    };
+    let (sum, demand) = alike().fold((0.0, 0.0), |(sum, of), (_, sight)| (sum + sight.load, of + sight.demand));
+    let level = if known.is_none() && demand > 0.0 { Some((sum / demand).ln()) } else { level };
+    let levels = feeds.iter_mut().map(|(feed, sight)| {
+        feed.since = Some(now);
+        feed.first_seen(sight, per_demand(sight).zip(level), usual, same)
+    });
+    levels.collect()
+}
+
+/// The value that most of them lie around, each counting for its weight.
+fn commonest(values: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let values: Vec<(f64, f64)> = values.collect();
+    let around = |of: f64| values.iter().filter(|(value, _)| (value - of).abs() <= SAME_UNIT).map(|(_, weight)| weight).sum::<f64>();
+    values.iter().map(|(value, _)| *value).max_by(|a, b| around(*a).total_cmp(&around(*b)))
+}
+
+impl Feed {
+    fn first_seen(&mut self, sight: &FirstSight, levels: Option<(f64, f64)>, usual: Option<f64>, same: f64) -> Option<f64> {
+        (self.unit, self.gain, self.doubt) = (1.0, 1.0, None);
+        let Some((own, level)) = levels else {
+            // Idle, or nobody was sent there: what it has came otherwise.
+            (self.others, self.calibrated) = (sight.load, sight.load > 0.0 || sight.resolvers < 1.0);
+            return None;
+        };
+        let apart = own - level;
+        let sizes = sight.capacity.zip(usual).map(|(capacity, usual)| capacity.ln() - usual);
+        let mut believed = sight.load * sight.resolvers / (sight.resolvers + HALF_BELIEVED);
+        if apart.abs() > same {
+            let size = sizes.unwrap_or(0.0);
+            if (apart - size).abs() < 0.6 * apart.abs() {
+                self.unit = apart.exp();
+            } else if apart > 0.0 {
+                believed = believed.min(level.exp() * sight.demand);
+            } else if apart < -MISTAKE {
+                // Its capacity is of the usual size, its load is not: not both can be in one unit.
+                self.doubt = self.last.map(|last| Doubted { why: Doubt::Units, since: last.at, level: last.load.max(1e-300).ln(), reports: 1 });
+                self.calibrated = false;
+                return None;
+            }
+        }
+        (self.others, self.calibrated) = (sight.load - believed, true);
+        Some(believed / self.unit)
+    }
+}
