@@ -31,6 +31,8 @@ use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
 use crate::control::rum::{Measurements, listener};
 use crate::control::switches::SwitchStore;
+use crate::control::warm::keeper::Keeper;
+use crate::control::warm::{self, WarmStore};
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
 use crate::query::counters::{CounterSet, Counters};
@@ -69,7 +71,7 @@ pub struct Daemon {
     threads: Threads,
     tasks: Vec<JoinHandle<()>>,
     /// Kept so that the writer runs as long as this.
-    _commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
 }
 
 /// The threads that answer. Dropped in this order: what comes in at last goes to the sockets, and who
@@ -129,9 +131,11 @@ impl Daemon {
         let (commands, said) = mpsc::channel(QUEUE);
         let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let followers = publisher.followers();
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state));
+        let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now());
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).keeping(keeper);
         let writer = writer.run(Sources { endpoints, loads, commands: said });
-        let (prober, scraper) = (Prober::new(reports, probe_limits(&config.limits)), Scraper::new(updates.clone()));
+        let (mut prober, scraper) = (Prober::new(reports, probe_limits(&config.limits)), Scraper::new(updates.clone()));
+        prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
         let context = admin::Context {
             shared: shared.clone(),
@@ -154,20 +158,7 @@ impl Daemon {
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
         memory::give_back();
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
-        Ok(Daemon {
-            dns,
-            admin,
-            rum,
-            shared,
-            counters,
-            xdp,
-            measurements,
-            reloads,
-            stop,
-            threads,
-            tasks,
-            _commands: commands,
-        })
+        Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, commands })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
@@ -181,10 +172,12 @@ impl Daemon {
     /// Stops answering, and waits until everything has ended: a few seconds at most.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let measurements = self.measurements.clone();
+        let (measurements, commands) = (self.measurements.clone(), self.commands.clone());
         let (threads, tasks) = self.into_running();
         // Joining the threads waits for clients that are slow to take their responses.
         let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
+        // An error means that the disk hangs: the next start is as warm as the last save.
+        let _ = tokio::time::timeout(LAST_WORK, keep(commands)).await;
         // All first: the writer, whose thread cannot be aborted, ends when the others have let go
         // of what they tell it by.
         tasks.iter().for_each(JoinHandle::abort);
@@ -213,6 +206,8 @@ impl Opened {
         let store = OverrideStore::new(&config.state);
         let mut publisher = publisher(config, model, atlas, &store);
         let measuring = Measuring::new(config, &mut publisher)?;
+        // With all that was measured, since that decides which clients are told apart.
+        WarmStore::new(&config.state).restore(&mut publisher, warm::clock()).tell();
         if let Err(error) = store.prove() {
             warn!("overrides would be refused: {error}; let this user write there, or set `state`");
         }
@@ -374,6 +369,14 @@ impl Responder for SnapshotResponder {
 fn spawn_writer(writer: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || runtime.block_on(writer))
+}
+
+/// Has the writer keep what is known for the next start.
+async fn keep(commands: mpsc::Sender<Command>) {
+    let (reply, kept) = oneshot::channel();
+    if commands.send(Command::Keep { reply }).await.is_ok() {
+        let _ = kept.await; // an error means that the writer has gone
+    }
 }
 
 async fn first_round(reloader: &Reloader, commands: &mpsc::Sender<Command>) {

@@ -420,16 +420,26 @@ struct Server {
 
 impl Server {
     fn start(files: &Files) -> Server {
+        let mut server = Server::launch(files);
+        server.ready();
+        server
+    }
+
+    /// Without waiting for anything.
+    fn launch(files: &Files) -> Server {
         let mut child = command(&["serve", "--config", &files.config()])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
         let log = BufReader::new(child.stderr.take().expect("its log"));
-        let mut server = Server { child, log: Some(log), admin: String::new() };
-        let line = server.log_until("answering");
+        Server { child, log: Some(log), admin: String::new() }
+    }
+
+    /// Waits until it answers.
+    fn ready(&mut self) {
+        let line = self.log_until("answering");
         let after = line.split("admin=Some(").nth(1).expect("the admin address");
-        server.admin = after.split(')').next().unwrap_or_default().to_owned();
-        server
+        self.admin = after.split(')').next().unwrap_or_default().to_owned();
     }
 
     /// The next line of the log with this in it.
@@ -519,6 +529,43 @@ fn an_override_survives_kill_9() {
     let seoul = list.lines().find(|line| line.contains("seoul")).expect("a line");
     assert!(seoul.contains("drain"), "{list}");
     run(&["region", "auto", "seoul", "--admin", &server.admin]).ends(0, &["override auto, now up"], &[]);
+}
+
+/// Waits until there is such a file with something in it.
+fn wait_for_file(path: &str) {
+    let began = Instant::now();
+    while !fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+        assert!(began.elapsed() < Duration::from_secs(20), "there is no {path}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_was_known_survives_kill_9_and_an_orderly_stop() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let kept = files.path("state/steering.kept");
+    let mut server = Server::launch(&files);
+    let line = server.log_until("answering");
+    assert!(line.contains("answering"), "a first start says nothing of what was kept: {line}");
+    wait_for_file(&kept);
+    server.signal(libc::SIGKILL);
+    server.end();
+
+    let mut server = Server::launch(&files);
+    let told = server.log_until("start");
+    assert!(told.contains("INFO") && told.contains("a warm start: took up 2 regions"), "{told}");
+    server.ready();
+    fs::remove_file(&kept).expect("it was there");
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.end(), Some(0));
+
+    let mut octets = fs::read(&kept).expect("kept when it stopped");
+    *octets.last_mut().expect("an octet") ^= 1;
+    fs::write(&kept, octets).expect("written");
+    let mut server = Server::launch(&files);
+    let told = server.log_until("start");
+    assert!(told.contains("WARN") && told.contains("a cold start") && told.contains("checksum"), "{told}");
+    server.ready();
 }
 
 /// What a service's row of `meridian status` says of its stage.

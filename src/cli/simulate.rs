@@ -8,7 +8,7 @@ use clap::Args;
 use crate::simulate::day::{Minute, play};
 use crate::simulate::report;
 use crate::simulate::scenario::Scenario;
-use crate::simulate::stdio::{self, StdioError};
+use crate::simulate::stdio::{self, State, StdioError};
 use crate::simulate::summary::Summary;
 use crate::steer::figure::{percent, rounded};
 
@@ -37,11 +37,17 @@ The protocol of --stdio:
                END                                      asks for the answers
   answer       A i ttl                                  one line per Q, in order
 
+With --state, T is the wall clock too: whatever ends a simulation, the next one with that directory goes on
+from its last save, at most 30 virtual seconds before, as a server does that was killed.
+
 Exit code: 0 when it has been played, 1 where a file cannot be, 2 at a mistake on standard input.")]
 pub struct Simulate {
     /// Read the world and its events from standard input
     #[arg(long, required_unless_present = "scenario", conflicts_with = "scenario")]
     stdio: bool,
+    /// Keep here what a server keeps over a restart, and take up what is here
+    #[arg(long, value_name = "DIR", requires = "stdio")]
+    state: Option<PathBuf>,
     /// Play this file
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -57,7 +63,7 @@ impl Simulate {
     pub fn run(&self) -> Outcome {
         match &self.scenario {
             Some(path) => self.play(path),
-            None => drive(),
+            None => drive(self.state.as_deref()),
         }
     }
 
@@ -89,8 +95,10 @@ struct Played<'a> {
     minutes: &'a [Minute],
 }
 
-fn drive() -> Outcome {
-    match stdio::run(io::stdin().lock(), io::stdout().lock()) {
+fn drive(state: Option<&Path>) -> Outcome {
+    let mut tell = |notice: &str| eprintln!("note: {notice}");
+    let state = state.map(|directory| State { directory, tell: &mut tell });
+    match stdio::run_with(io::stdin().lock(), io::stdout().lock(), state) {
         Ok(()) => Ok(()),
         // Whoever drove it has seen enough.
         Err(StdioError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -23,5 +23,7 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 
 /// What is written first.
 pub fn fresh(path: &Path) -> PathBuf {
-    path.with_extension("json.new")
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
 }

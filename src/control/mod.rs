@@ -11,6 +11,7 @@
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`switches`]: which stages they switched services to, kept likewise
 //! - [`keep`]: how files survive a crash
+//! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `calm_log`: why answers are not what the probes alone would make them
@@ -29,6 +30,7 @@ pub mod probe;
 pub mod reload;
 pub mod rum;
 pub mod switches;
+pub mod warm;
 pub mod what_if;
 pub mod writer;
 pub mod zonefile;

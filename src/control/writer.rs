@@ -6,8 +6,8 @@
 //!   load reports ▶│                        ┌─▶ Publisher ─▶ Snapshot
 //!   answers ─────▶│                        │
 //!   operators ───▶├─▶ Writer: one at a time┤
-//!   reloads ─────▶│   coalesced            └─▶ overrides.json
-//!   time ────────▶┘
+//!   reloads ─────▶│   coalesced            ├─▶ overrides.json
+//!   time ────────▶┘                        └─▶ steering.kept
 //! ```
 //!
 //! What changes an answer is published at once; figures that only people read, at most once a
@@ -33,6 +33,8 @@ use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
 use super::switches::{SwitchStore, SwitchStoreError};
+use super::warm;
+use super::warm::keeper::Keeper;
 
 /// How long news that changes no answer may wait, so that a thousand probes make one snapshot.
 const CALM: Duration = Duration::from_secs(1);
@@ -60,6 +62,8 @@ pub enum Command {
     Demand { of: Arc<Snapshot>, samples: Vec<DemandSample> },
     /// Take all news that has come so far, publish, and say so.
     Settle { reply: oneshot::Sender<()> },
+    /// Keep what is known for the next start, and say when that is done: the server is about to stop.
+    Keep { reply: oneshot::Sender<()> },
 }
 
 /// What an operator asks of a service with stages.
@@ -137,6 +141,8 @@ pub struct Writer {
     publisher: Publisher,
     store: OverrideStore,
     switch_store: SwitchStore,
+    /// `None`: nothing is kept for a warm start.
+    keeper: Option<Keeper>,
     /// What was switched before a restart could not be read.
     switches_lost: bool,
     /// News waits for the next snapshot since then.
@@ -161,6 +167,7 @@ impl Writer {
             publisher,
             store,
             switch_store,
+            keeper: None,
             switches_lost: true,
             pending_since,
             calm,
@@ -172,6 +179,11 @@ impl Writer {
             error!("{error}; services are on the stages that their files say");
         }
         writer
+    }
+
+    /// Has what is known kept for the next start.
+    pub fn keeping(self, keeper: Keeper) -> Writer {
+        Writer { keeper: Some(keeper), ..self }
     }
 
     /// Writes until all commands have gone: their senders are dropped last.
@@ -199,6 +211,8 @@ impl Writer {
             Some(update) = loads.recv() => self.drain_loads(update, loads),
             () = sleep_until(wake) => true,
             () = sleep_until(self.burial) => return self.bury(),
+            () = sleep_until(self.keeper.as_ref().and_then(Keeper::due)) => return self.keep(),
+            () = saved(&mut self.keeper) => return,
         };
         if urgent {
             self.publish();
@@ -215,6 +229,26 @@ impl Writer {
             self.drain_loads(update, &mut sources.loads);
         }
         self.publish();
+    }
+
+    /// Begins to save what is known, unless that is under way.
+    fn keep(&mut self) {
+        if let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_saving()) {
+            let clock = warm::clock();
+            keeper.begin(self.publisher.kept(&clock), clock.unix_ms(), clock.now());
+        }
+    }
+
+    /// Saves what is known now, and returns when it is on disk. While the disk hangs, probes are heard all the same.
+    async fn keep_all(&mut self, sources: &mut Sources) {
+        for begin in [false, true] {
+            if begin {
+                self.keep();
+            }
+            while self.keeper.as_ref().is_some_and(Keeper::is_saving) {
+                self.attend(&mut sources.endpoints, &mut sources.loads).await;
+            }
+        }
     }
 
     fn wake_at(&self) -> Option<Instant> {
@@ -330,6 +364,10 @@ impl Writer {
             Command::Demand { of, samples } => self.demand(&of, &samples),
             Command::Settle { reply } => {
                 self.settle(sources);
+                let _ = reply.send(());
+            }
+            Command::Keep { reply } => {
+                self.keep_all(sources).await;
                 let _ = reply.send(());
             }
         }
@@ -494,6 +532,14 @@ impl Writer {
     }
 }
 
+/// Waits for the end of a save that is under way.
+async fn saved(keeper: &mut Option<Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.end().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -505,6 +551,7 @@ async fn sleep_until(at: Option<Instant>) {
 mod tests {
     use super::*;
     use crate::control::probe::{EndpointKey, Timings};
+    use crate::control::warm::{WarmStart, WarmStore};
     use crate::steer::health::Verdict;
     use std::collections::BTreeMap;
     use std::path::Path;
@@ -535,7 +582,9 @@ mod tests {
         let (reports, endpoints) = mpsc::channel(16);
         let (_updates, loads) = mpsc::channel(16);
         let (commands, said) = mpsc::channel(16);
-        let writer = Writer::new(publisher, OverrideStore::new(state), SwitchStore::new(state));
+        // The first save is due at once.
+        let keeper = Keeper::new(WarmStore::new(state), Duration::from_millis(1), Instant::now());
+        let writer = Writer::new(publisher, OverrideStore::new(state), SwitchStore::new(state)).keeping(keeper);
         tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
         Writing { shared, reports, commands, _updates }
     }
@@ -549,6 +598,22 @@ mod tests {
 
         async fn say(&self, region: &str, said: Override) -> Result<SayOutcome, SayError> {
             self.tell(region, said).await.expect("a reply")
+        }
+
+        /// Probes the first endpoint, and waits until that is published.
+        async fn probe(&self, verdict: Verdict) {
+            let (region, endpoint) = self.first();
+            let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
+            let (since, outcome) = (SystemTime::now(), Ok(Timings::default()));
+            let report = EndpointReport { key, verdict, since, probed_at: since, outcome, streak: 1 };
+            let before = self.shared.load().generation;
+            self.reports.send(report).await.expect("sent");
+            let heard = async {
+                while self.shared.load().generation == before {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), heard).await.expect("heard");
         }
 
         fn first(&self) -> (String, String) {
@@ -618,24 +683,59 @@ mod tests {
         let pipe = state.path().join("overrides.json.new");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
         let writing = start(state.path(), BTreeMap::new(), None);
-        let (region, endpoint) = writing.first();
+        let (region, _) = writing.first();
         let mut refused = writing.tell(&region, Override::Down);
         for verdict in [Verdict::Up, Verdict::Down, Verdict::Up] {
-            let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
-            let (since, outcome) = (SystemTime::now(), Ok(Timings::default()));
-            let report = EndpointReport { key, verdict, since, probed_at: since, outcome, streak: 1 };
-            let before = writing.shared.load().generation;
-            writing.reports.send(report).await.expect("sent");
-            let heard = async {
-                while writing.shared.load().generation == before {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(5), heard).await.expect("heard while the disk hangs");
+            writing.probe(verdict).await;
         }
         assert!(refused.try_recv().is_err(), "the override waits for the disk");
         let reader = Arc::new(pipe);
         tokio::task::spawn_blocking(move || std::fs::read(&*reader)).await.expect("joined").expect("read");
         assert!(matches!(refused.await.expect("a reply"), Err(SayError::NotKept(_))), "a pipe keeps nothing");
+    }
+
+    fn keep(writing: &Writing) -> oneshot::Receiver<()> {
+        let (reply, kept) = oneshot::channel();
+        writing.commands.try_send(Command::Keep { reply }).expect("room");
+        kept
+    }
+
+    #[tokio::test]
+    async fn what_is_known_when_the_server_stops_is_known_at_the_next_start() {
+        let state = tempfile::tempdir().expect("a directory");
+        let writing = start(state.path(), BTreeMap::new(), None);
+        writing.probe(Verdict::Up).await;
+        keep(&writing).await.expect("kept");
+        let mut next = Publisher::new(example(), Atlas::empty(), "", 0, BTreeMap::new(), Instant::now());
+        let warm = WarmStore::new(state.path()).restore(&mut next, warm::clock());
+        assert!(matches!(warm, WarmStart::Warm { .. }), "{warm}");
+        let (before, after) = (writing.shared.load_full(), next.shared().load_full());
+        let verdicts = |snapshot: &Snapshot| -> Vec<_> {
+            snapshot.states.iter().flat_map(|state| state.endpoints.iter().map(|e| e.verdict)).collect()
+        };
+        assert_eq!(verdicts(&before), verdicts(&after));
+        assert!(verdicts(&after).contains(&Some(Verdict::Up)));
+    }
+
+    #[tokio::test]
+    async fn probes_and_operators_are_heard_while_a_save_for_the_next_start_hangs() {
+        let state = tempfile::tempdir().expect("a directory");
+        let pipe = state.path().join("steering.kept.new");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let writing = start(state.path(), BTreeMap::new(), None);
+        writing.probe(Verdict::Up).await;
+        writing.probe(Verdict::Down).await;
+        let (region, _) = writing.first();
+        writing.say(&region, Override::Down).await.expect("said");
+        writing.say(&region, Override::Auto).await.expect("said");
+        writing.probe(Verdict::Up).await;
+        let mut kept = keep(&writing);
+        for verdict in [Verdict::Down, Verdict::Up] {
+            writing.probe(verdict).await;
+        }
+        assert!(kept.try_recv().is_err(), "the last save waits for the disk");
+        // With an end to read from, nothing waits any more; a pipe keeps nothing, and that ends both saves.
+        let _reader = std::fs::File::options().read(true).write(true).open(&pipe).expect("the other end");
+        kept.await.expect("it ends");
     }
 }

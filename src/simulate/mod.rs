@@ -14,6 +14,7 @@
 //! - [`world`]: the regions and locations of a simulation, as a model and an atlas
 //! - [`run`]: one second after the other
 //! - [`stdio`], [`lines`]: the protocol of `meridian simulate --stdio`
+//! - `kept`: what a restart takes up again
 //!
 //! And a world to try it in:
 //!
@@ -42,6 +43,7 @@ pub mod stdio;
 pub mod summary;
 pub mod world;
 
+mod kept;
 mod probes;
 
 pub use run::{Answer, Simulation};

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::control::probe::resumed;
 use crate::control::probe::schedule::{FAST, Facts, next_start};
 use crate::model::Check;
 use crate::steer::health::{History, Verdict};
@@ -25,6 +26,11 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(check: &Check) -> Watch {
         Watch { history: History::new(check.rise, check.fall), interval: check.interval, fall: check.fall, due: None }
+    }
+
+    /// Goes on, before its first look, from what was found before a restart, so long ago.
+    pub(super) fn resume(&mut self, check: &Check, verdict: Verdict, age: Duration) {
+        self.history = resumed(check, verdict, age);
     }
 
     /// Probes as often as has fallen due since the last call, each finding what is there now.

@@ -6,6 +6,7 @@
 //! once, load reports at most once a second, changes by the passing of time when they fall due.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::steer::demand::DemandSample;
 use crate::steer::pick::Key;
 use crate::steer::rtt::{ClientGroup, Estimate, Measured};
 
+use super::kept::Keeping;
 use super::probes::Watch;
 use super::world::{Deployment, World, WorldError, address_of, network_of};
 
@@ -45,6 +47,10 @@ pub struct Simulation {
     rtts: BTreeMap<(usize, usize), f64>,
     /// Something was measured since it was last published.
     measured: bool,
+    /// `None`: nothing outlives this.
+    keeping: Option<Keeping>,
+    /// What was reported before that was taken up, the last of each region: it is newer.
+    early: Vec<LoadNews>,
 }
 
 /// Snapshots of one moment, at most.
@@ -100,7 +106,20 @@ impl Simulation {
             places,
             rtts: BTreeMap::new(),
             measured: false,
+            keeping: None,
+            early: Vec::new(),
         })
+    }
+
+    /// Keeps what a server keeps for its next start in this directory, and takes up what is there before the first
+    /// answer. `wall` is what the wall clock says at virtual time 0, since 1970. Call it before anything is played.
+    pub fn keep_in(&mut self, state: &Path, wall: Duration) {
+        self.keeping = Some(Keeping::new(state, wall));
+    }
+
+    /// What there is to tell of that since the last call: how the start went, a save that failed.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        self.keeping.as_mut().map(Keeping::take_notices).unwrap_or_default()
     }
 
     /// The time since the start. Time that goes back stands still instead.
@@ -123,8 +142,13 @@ impl Simulation {
         let Some(region) = self.regions.get(region) else { return };
         let sane = (0.0..=MOST).contains(&load) && capacity.is_none_or(|capacity| capacity > 0.0 && capacity <= MOST);
         let outcome = if sane { Ok((load, capacity)) } else { Err("no figure that makes sense".to_owned()) };
-        let now = self.base + self.now;
-        self.publisher.load_news(LoadNews { region: region.name.clone(), outcome }, now);
+        let news = LoadNews { region: region.name.clone(), outcome };
+        if self.is_to_take_up() {
+            self.early.retain(|early| early.region != news.region);
+            self.early.push(news);
+        } else {
+            self.publisher.load_news(news, self.base + self.now);
+        }
         (self.pending, self.unsettled) = (true, true);
     }
 
@@ -163,6 +187,9 @@ impl Simulation {
         self.publisher.demand_news(&self.demand, self.base + self.now);
         self.due = self.publisher.next_change(self.base + self.now);
         self.demand.clear();
+        if let Some(keeping) = &mut self.keeping {
+            keeping.keep(&self.publisher, self.now, self.base + self.now);
+        }
     }
 
     /// Since the start.
@@ -188,6 +215,7 @@ impl Simulation {
     fn settle(&mut self) {
         self.unsettled = false;
         let now = self.base + self.now;
+        self.take_up(now);
         let mut changed = false;
         for region in &mut self.regions {
             changed |= region.look(self.now, now, &mut self.chance, &mut self.publisher);
@@ -210,6 +238,31 @@ impl Simulation {
         self.pending = false;
     }
 
+    /// Takes up what was kept before a restart, once. What was measured so far comes first, since it decides which
+    /// clients are told apart.
+    fn take_up(&mut self, now: Instant) {
+        if !self.is_to_take_up() {
+            return;
+        }
+        if std::mem::take(&mut self.measured) {
+            self.publisher.replace_measured(Arc::new(self.measurements()));
+            self.publisher.publish(now);
+        }
+        let time = self.now;
+        if self.keeping.as_mut().is_some_and(|keeping| keeping.start(&mut self.publisher, time, now)) {
+            let snapshot = self.publisher.shared().load_full();
+            self.regions.iter_mut().for_each(|region| region.resume(&snapshot, now));
+        }
+        for news in std::mem::take(&mut self.early) {
+            self.publisher.load_news(news, now);
+        }
+        self.due = self.publisher.next_change(now);
+    }
+
+    fn is_to_take_up(&self) -> bool {
+        self.keeping.as_ref().is_some_and(Keeping::is_to_start)
+    }
+
     fn measurements(&self) -> Measured {
         let estimate = |(&(location, region), &ms): (&(usize, usize), &f64)| {
             (ClientGroup::Network(network_of(location)), self.regions[region].name.clone(), Estimate::given(ms))
@@ -227,6 +280,16 @@ impl Observed {
             endpoints: region.endpoints.iter().map(|endpoint| endpoint.label().into()).collect(),
             alive: true,
             watch: region.check.as_ref().map(Watch::new),
+        }
+    }
+
+    /// Goes on from what was found of it before a restart.
+    fn resume(&mut self, snapshot: &Snapshot, now: Instant) {
+        let known = snapshot.states.get(self.id.index()).and_then(|state| state.endpoints.first());
+        let known = known.and_then(|endpoint| endpoint.verdict.zip(endpoint.probed_at));
+        let check = &snapshot.model.region(self.id).check;
+        if let (Some(watch), Some(check), Some((verdict, probed_at))) = (&mut self.watch, check, known) {
+            watch.resume(check, verdict, now.saturating_duration_since(probed_at));
         }
     }
 

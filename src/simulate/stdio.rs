@@ -16,8 +16,13 @@
 //!
 //! Empty lines and those that begin with `#` are passed over. A second without queries needs no
 //! `END`. The first mistake ends the simulation, told with its line.
+//!
+//! With a state directory, a simulation that ends at any moment is taken up by the next one with that
+//! directory, as a server that was killed: `T` is the wall clock then, and must not go back from the one
+//! to the other.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::model::{Coordinates, Ttl};
@@ -41,6 +46,18 @@ pub enum StdioError {
 
 /// Plays what comes in until it ends.
 pub fn run(input: impl Read, output: impl Write) -> Result<(), StdioError> {
+    run_with(input, output, None)
+}
+
+/// What a simulation keeps, and for whom.
+pub struct State<'a> {
+    pub directory: &'a Path,
+    /// Is told how the start went, and of a save that failed.
+    pub tell: &'a mut dyn FnMut(&str),
+}
+
+/// [`run`], which keeps what a server keeps over a restart, if anything is said of that.
+pub fn run_with(input: impl Read, output: impl Write, state: Option<State<'_>>) -> Result<(), StdioError> {
     let mut lines = Lines::new(input);
     let mut opening = Opening::default();
     while !opening.complete {
@@ -51,7 +68,7 @@ pub fn run(input: impl Read, output: impl Write) -> Result<(), StdioError> {
     }
     let started = opening.start();
     let simulation = started.map_err(|error| StdioError::Line { line: lines.number(), what: error.to_string() })?;
-    let mut play = Play { simulation, began: None, output, answers: Vec::new() };
+    let mut play = Play { simulation, began: None, output, answers: Vec::new(), state };
     while let Some(step) = take(&mut lines, |words| play.line(words))? {
         if step == Step::Flush {
             play.flush()?;
@@ -139,12 +156,13 @@ impl Opening {
 }
 
 /// What comes after `START`.
-struct Play<W> {
+struct Play<'a, W> {
     simulation: Simulation,
     /// The first `T`: virtual time counts from there.
     began: Option<f64>,
     output: W,
     answers: Vec<u8>,
+    state: Option<State<'a>>,
 }
 
 /// What to do after a line.
@@ -161,7 +179,7 @@ const MOST_WAITING: usize = 32 << 20;
 /// Virtual time ends here, in seconds: a few thousand years.
 const LATEST: f64 = 1e11;
 
-impl<W: Write> Play<W> {
+impl<W: Write> Play<'_, W> {
     fn line(&mut self, mut words: Words<'_>) -> Result<Step, String> {
         let mut step = Step::Go;
         match words.word() {
@@ -198,7 +216,11 @@ impl<W: Write> Play<W> {
 
     fn time(&mut self, words: &mut Words<'_>) -> Result<(), String> {
         let t = words.number_in("the time in seconds, 0 to 1e11", 0.0..=LATEST)?;
-        let began = *self.began.get_or_insert(t);
+        let Some(began) = self.began else {
+            // No second is over yet: one that ended here would be probed before anything is said of it.
+            self.begin(t);
+            return Ok(());
+        };
         let since = Duration::from_secs_f64((t - began).max(0.0));
         if t < began || since < self.simulation.time() {
             return Err("time goes back".into());
@@ -206,6 +228,13 @@ impl<W: Write> Play<W> {
         self.simulation.end_second();
         self.simulation.set_time(since);
         Ok(())
+    }
+
+    fn begin(&mut self, t: f64) {
+        self.began = Some(t);
+        if let Some(state) = &self.state {
+            self.simulation.keep_in(state.directory, Duration::from_secs_f64(t));
+        }
     }
 
     fn region(&self, words: &mut Words<'_>) -> Result<usize, String> {
@@ -232,6 +261,9 @@ impl<W: Write> Play<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Some(state) = &mut self.state {
+            self.simulation.take_notices().iter().for_each(|notice| (state.tell)(notice));
+        }
         if !self.answers.is_empty() {
             self.output.write_all(&self.answers)?;
             self.output.flush()?;
@@ -329,6 +361,13 @@ mod tests {
     fn the_ttl_is_as_asked_and_short_after_a_death() {
         let text = "TTL 20\nSEED 5\nSTART\nT 100\nQ 0 1 1\nEND\nT 105\nP 0 0\nQ 0 1 1\nEND\nT 112\nQ 0 1 1\nEND\n";
         assert_eq!(play(&format!("{WORLD}{text}")).as_deref(), Ok("A 0 20\nA 0 5\nA 1 5\n"));
+    }
+
+    #[test]
+    fn a_region_that_is_dead_in_the_first_second_is_never_answered() {
+        let seconds = (1..10).map(|t| format!("T {t}\nQ 0 1 1\nEND\n")).collect::<String>();
+        let answers = after_start(&format!("T 0\nP 0 0\nQ 0 1 1\nEND\n{seconds}")).expect("answers");
+        assert_eq!(answers, "A 1 15\n".repeat(10));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! The rules themselves are pure and in [`crate::steer::stability`]. Facts are kept by qualified region name, as the
 //! publisher's are, and for the same reason.
 
+pub mod kept;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

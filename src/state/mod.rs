@@ -14,6 +14,7 @@
 //! - [`publisher`]: the single writer
 //! - [`followers`]: who has to know of a swap when it happens
 //! - [`planning`]: when it plans ahead, and from what
+//! - [`kept`]: what of all that survives a restart
 
 pub mod calm;
 pub mod encode;
@@ -21,6 +22,7 @@ pub mod endpoints;
 pub mod followers;
 mod huge_pages;
 pub mod index;
+pub mod kept;
 pub mod names;
 pub mod planning;
 pub mod prefetch;

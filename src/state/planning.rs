@@ -8,6 +8,8 @@
 //! Plans leave room: capacities are counted a little lower than they are, more so where a region
 //! has had too much, and where its load runs ahead of what was expected.
 
+pub mod kept;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,6 +92,8 @@ pub struct Planning {
     next_step: Option<Instant>,
     next_plan: Option<Instant>,
     last_plan: Option<Instant>,
+    /// After a warm start: until then, regions are still to be heard, and no news makes a plan due.
+    heard_from: Option<Instant>,
     error: Option<PlanError>,
     basis: Option<Arc<Basis>>,
 }
@@ -134,6 +138,7 @@ impl Planning {
             next_step: None,
             next_plan: None,
             last_plan: None,
+            heard_from: None,
             error: None,
             basis: None,
         }
@@ -174,13 +179,14 @@ impl Planning {
             self.next_step = Some(now + STEP);
             self.next_plan.get_or_insert(now);
         }
-        let may = self.last_plan.is_some_and(|at| now.saturating_duration_since(at) >= LEAST_PERIOD);
+        let hears = self.heard_from.is_none_or(|at| at <= now);
+        let may = hears && self.last_plan.is_some_and(|at| now.saturating_duration_since(at) >= LEAST_PERIOD);
         if may && reporting.iter().any(|&region| self.surprises(region, states)) {
             self.next_plan = Some(now);
         }
         if self.next_plan.is_some_and(|at| at <= now) {
             self.plan(model, before, sites, states, now);
-        } else if self.next_plan.is_some() && self.has_news(model, states) {
+        } else if hears && self.next_plan.is_some() && self.has_news(model, states) {
             self.next_plan = Some(now);
         }
     }

@@ -4,6 +4,8 @@
 //! are kept by name (region `seoul@gslb.example`, endpoint `203.0.113.10`), so that they outlive
 //! a reload that renumbers regions, and news of a region that is gone meanwhile is forgotten.
 
+mod kept;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -16,6 +16,8 @@
 //!
 //! The resolver's round-trip time plays no part in it, and is never taken for its clients'.
 
+pub mod kept;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -13,8 +13,12 @@
 //! clients who came otherwise (`others`), never that of those who were sent there: nothing they did explains it.
 //! A steady figure is normal.
 
+pub mod kept;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 /// How long a load that jumped must stay where it is before it is taken for more than a slip.
 pub const BORNE_OUT: Duration = Duration::from_secs(75);
@@ -78,7 +82,7 @@ const LEAPS_PART: f64 = 0.06;
 const MOST_UTILISATION: f64 = 3.9;
 
 /// Why a region is not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Doubt {
     #[error("not believed: its load fell though its clients stayed")]
     Fell,
@@ -278,8 +282,11 @@ impl Feed {
         Some(Credit { ratio, elapsed_s })
     }
 
-    /// Takes note of what is expected now, so that late reports find what they are of.
+    /// Takes note of what is expected now, so that late reports find what they are of. There are none before the first.
     pub fn expect(&mut self, demand: f64, now: Instant) {
+        if self.last.is_none() {
+            return;
+        }
         while self.past.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > MOST_DELAY)
             || self.past.len() >= MOST_PAST
         {

@@ -12,8 +12,10 @@
 //!        └── `rise` successes in a row ──▶ Up
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 /// What the probes say of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// The last probe succeeded, and the endpoint was not down before it.
     Up,
@@ -79,6 +81,13 @@ impl History {
     /// down. 0 counts as 1.
     pub fn new(rise: u32, fall: u32) -> History {
         History { rise: rise.max(1), fall: fall.max(1), last: None, streak: 0 }
+    }
+
+    /// A history of which only the verdict is known: the outcomes that led to it were as few as could be, and an endpoint
+    /// that is down has to begin its successes anew.
+    pub fn after(rise: u32, fall: u32, verdict: Verdict) -> History {
+        let streak = if verdict == Verdict::Down { fall.max(1) } else { 1 };
+        History { last: Some((verdict, verdict == Verdict::Up)), streak, ..History::new(rise, fall) }
     }
 
     /// Adds the outcome of the latest probe. The first ever decides at once: nothing unproven
@@ -163,6 +172,18 @@ mod tests {
     #[test]
     fn zero_thresholds_count_as_one() {
         assert_eq!(verdicts("+-+", 0, 0), [Up, Down, Up]);
+    }
+
+    #[test]
+    fn a_history_goes_on_from_a_verdict_alone() {
+        let after = |verdict, story: &str| {
+            let mut history = History::after(3, 3, verdict);
+            story.chars().for_each(|c| history.record(c == '+'));
+            history.verdict().expect("one")
+        };
+        assert_eq!(["", "-", "--", "---", "+"].map(|story| after(Up, story)), [Up, Suspect, Suspect, Down, Up]);
+        assert_eq!(["", "-", "--", "+"].map(|story| after(Suspect, story)), [Suspect, Suspect, Down, Up]);
+        assert_eq!(["", "-", "++", "+++"].map(|story| after(Down, story)), [Down, Down, Down, Up]);
     }
 
     #[test]

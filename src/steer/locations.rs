@@ -51,6 +51,11 @@ impl Locations {
         Locations { sites: sites.clone(), of_site, count, rtts_ms, regions }
     }
 
+    /// What they are of.
+    pub fn sites(&self) -> &Arc<Sites> {
+        &self.sites
+    }
+
     /// Whether they are of these very sites, distances and all.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
         Arc::ptr_eq(&self.sites, sites)

@@ -31,6 +31,7 @@
 //! - [`explain`]: one client's, as data for people
 //! - [`lives`]: how long a service's answers live now, over all its clients
 //! - [`figure`]: numbers as people read them
+//! - [`kept`]: what of it survives a restart, by name
 
 pub mod cell;
 pub mod classes;
@@ -43,6 +44,7 @@ pub mod figure;
 pub mod flow;
 pub mod handout;
 pub mod health;
+pub mod kept;
 pub mod lives;
 pub mod locations;
 pub mod need;

@@ -12,6 +12,8 @@
 //! its capacity is used only where it saves much. Whoever is somewhere already stays for a little
 //! gain; whoever has just moved, for more.
 
+pub mod kept;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

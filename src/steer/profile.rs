@@ -3,6 +3,8 @@
 //! Around the globe it is every hour at once: what is heard of at one place tells of others at the same local
 //! time, now or later. So regions that report nothing are followed by the sun.
 
+pub mod kept;
+
 const HOURS: usize = 24;
 /// What an hour is known from fades by half in ten minutes, where it is heard of; otherwise it stays.
 const HALF_LIFE_S: f64 = 600.0;

@@ -24,7 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Coordinates, CountryCode, Model, Prefix, RegionId};
@@ -336,6 +336,12 @@ impl FromStr for ClientGroup {
 impl Serialize for ClientGroup {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientGroup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ClientGroup, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -11,6 +11,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Coordinates, Model, RegionId};
 
@@ -30,10 +32,17 @@ pub struct Sites {
 }
 
 /// See [`Sites::key`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SiteKey {
     at: Option<(u64, u64)>,
     groups: [Option<ClientGroup>; 3],
+}
+
+impl SiteKey {
+    /// The position alone, whatever is measured of the clients there.
+    pub fn position(self) -> SiteKey {
+        SiteKey { groups: [None; 3], ..self }
+    }
 }
 
 /// Which site each place is.
@@ -137,6 +146,18 @@ impl Sites {
         const NOWHERE: ClientPlace = ClientPlace { at: None, groups: [None; 3] };
         let client = self.numbering.sites.get(site).unwrap_or(&NOWHERE);
         self.latency.rtts(model, client, &[region]).first().map_or(f64::INFINITY, |rtt| rtt.ms)
+    }
+}
+
+#[cfg(test)]
+impl SiteKey {
+    /// One with a value in every place.
+    pub fn sample() -> SiteKey {
+        let group = |text: &str| text.parse().ok();
+        SiteKey {
+            at: Some((37.57f64.to_bits(), 126.98f64.to_bits())),
+            groups: [group("10.0.0.0/8"), group("AS64500 in KR"), group("KR")],
+        }
     }
 }
 

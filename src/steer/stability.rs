@@ -49,6 +49,17 @@ pub struct Flaps {
 }
 
 impl Flaps {
+    /// The penalty as it was at its last fall, and when that was.
+    pub fn last(&self) -> Option<(f64, Instant)> {
+        Some((self.penalty, self.at?))
+    }
+
+    /// What [`Flaps::last`] told; nothing, where the penalty is none that can be.
+    pub fn restored(penalty: f64, at: Instant) -> Flaps {
+        const MOST: f64 = 1e6;
+        if (0.0..=MOST).contains(&penalty) { Flaps { penalty, at: Some(at) } } else { Flaps::default() }
+    }
+
     /// Takes one more fall.
     pub fn fell(&mut self, damping: Damping, now: Instant) {
         let most = (damping.limit * MOST_PENALTY).max(1.0);

@@ -33,12 +33,13 @@ mod tests;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::model::{Check, Endpoint, EndpointTarget, Model};
+use crate::state::Snapshot;
 use crate::steer::health::{History, Verdict};
 
 pub use outcome::{Phase, ProbeError, Timings};
@@ -97,6 +98,8 @@ pub struct Prober {
     permits: Arc<Semaphore>,
     resolver: Resolver,
     slots: HashMap<EndpointKey, Slot>,
+    /// What was found before a restart, until the endpoints are first watched.
+    before: HashMap<EndpointKey, Before>,
 }
 
 /// One endpoint under watch.
@@ -115,7 +118,13 @@ impl Prober {
     pub fn new(sink: mpsc::Sender<EndpointReport>, limits: ProbeLimits) -> Prober {
         let concurrency = limits.concurrency.clamp(1, 65_536);
         let permits = Arc::new(Semaphore::new(concurrency as usize));
-        Prober { sink, concurrency, permits, resolver: Resolver::default(), slots: HashMap::new() }
+        let (resolver, slots, before) = Default::default();
+        Prober { sink, concurrency, permits, resolver, slots, before }
+    }
+
+    /// Goes on from what was found before a restart. Call it before [`Prober::configure`].
+    pub fn resume(&mut self, snapshot: &Snapshot, now: Instant) {
+        self.before = verdicts(snapshot, now).collect();
     }
 
     /// Probes what the model's checks say from now on.
@@ -142,6 +151,7 @@ impl Prober {
             };
             self.slots.insert(key, slot);
         }
+        self.before = HashMap::new();
     }
 
     /// Resolves when every endpoint configured now has been probed once, or is probed no more.
@@ -159,11 +169,13 @@ impl Prober {
     }
 
     fn start(&self, key: EndpointKey, endpoint: &Endpoint, check: &Check, kept: Option<Arc<Mutex<Memory>>>) -> Slot {
-        let memory = kept.unwrap_or_else(|| Arc::new(Mutex::new(Memory::new(History::new(check.rise, check.fall)))));
+        // A verdict of before a restart is no probe of this process.
+        let watched = kept.is_some();
+        let memory = kept.unwrap_or_else(|| Arc::new(Mutex::new(self.memory(&key, check))));
         let known = {
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.history.set_thresholds(check.rise, check.fall);
-            memory.history.verdict().is_some()
+            watched && memory.history.verdict().is_some()
         };
         let (probed_sender, probed) = tokio::sync::watch::channel(known);
         let question = Arc::new(Question::new(endpoint.target.clone(), check, self.resolver.clone()));
@@ -182,6 +194,47 @@ impl Prober {
         task.spawn(watch::watch(watched, shared, move || question.clone().ask()));
         Slot { target: endpoint.target.clone(), check: check.clone(), memory, probed, _task: task }
     }
+
+    fn memory(&self, key: &EndpointKey, check: &Check) -> Memory {
+        match self.before.get(key) {
+            Some(before) => Memory::since(resumed(check, before.verdict, before.probed_ago), before.since),
+            None => Memory::new(History::new(check.rise, check.fall)),
+        }
+    }
+}
+
+/// The history of an endpoint that was last probed `age` ago, with this verdict, and by nobody since.
+///
+/// One that is down stays down until its probes say otherwise. One that served does so as long as its next probes could
+/// still prove it dead in time; after a longer break the next probe decides, as the first ever does.
+pub fn resumed(check: &Check, verdict: Verdict, age: Duration) -> History {
+    if verdict.serves() && age > check.interval.saturating_mul(check.fall.max(1)) {
+        return History::new(check.rise, check.fall);
+    }
+    History::after(check.rise, check.fall, verdict)
+}
+
+/// What was known of an endpoint before a restart.
+struct Before {
+    verdict: Verdict,
+    /// When the verdict became this one.
+    since: SystemTime,
+    probed_ago: Duration,
+}
+
+/// The verdicts in a snapshot of now.
+fn verdicts(snapshot: &Snapshot, now: Instant) -> impl Iterator<Item = (EndpointKey, Before)> {
+    let wall = SystemTime::now();
+    let since = move |at: Instant| wall.checked_sub(now.saturating_duration_since(at)).unwrap_or(wall);
+    snapshot.model.region_ids().zip(&snapshot.states).flat_map(move |(id, state)| {
+        let name: Arc<str> = snapshot.model.qualified_region_name(id).into();
+        let endpoints = snapshot.model.region(id).endpoints.iter().zip(&state.endpoints);
+        endpoints.filter_map(move |(endpoint, state)| {
+            let key = EndpointKey { region: name.clone(), endpoint: endpoint.label().into() };
+            let probed_ago = now.saturating_duration_since(state.probed_at?);
+            Some((key, Before { verdict: state.verdict?, since: since(state.since?), probed_ago }))
+        })
+    })
 }
 
 /// The endpoints of all regions that have a check.

@@ -419,6 +419,8 @@ mod tls_checks {
 
 mod reloads {
     use super::*;
+    use crate::atlas::Atlas;
+    use crate::state::{EndpointNews, Publisher};
 
     /// One region `seoul` in zone `gslb.example` with these endpoints.
     fn model(endpoints: &[&str], check: Option<Check>) -> Model {
@@ -499,6 +501,46 @@ mod reloads {
         prober.first_round().await;
         let third = next(&mut reports).await;
         assert!(third.streak >= 3 && third.since == first.since, "{third:?}");
+    }
+
+    /// A model's regions as a warm start publishes them, last probed so many seconds ago.
+    fn before_a_restart(model: Model, verdict: Verdict, ago_s: u64) -> (Arc<Snapshot>, std::time::Instant) {
+        let now = std::time::Instant::now() + Duration::from_secs(3600);
+        let probed = now - Duration::from_secs(ago_s);
+        let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, Default::default(), probed);
+        let news = EndpointNews {
+            region: "seoul@gslb.example".into(),
+            endpoint: "127.0.0.1".into(),
+            verdict,
+            seen: String::new(),
+            connect_ms: None,
+        };
+        publisher.endpoint_news(news, probed);
+        publisher.publish(now);
+        (publisher.shared().load_full(), now)
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_the_first_probe_goes_on_from_what_was_found_lately_and_is_still_awaited() {
+        let (server, _requests) = serve(Reply::Nothing).await;
+        let (alive, dead) = (server.port(), dead_port().await);
+        for (before, ago_s, port, after) in [
+            (Verdict::Up, 1, alive, Verdict::Up),
+            (Verdict::Up, 1, dead, Verdict::Suspect),
+            (Verdict::Up, 3600, dead, Verdict::Down),
+            (Verdict::Down, 1, alive, Verdict::Down),
+            (Verdict::Down, 3600, alive, Verdict::Down),
+        ] {
+            let (sink, mut reports) = mpsc::channel(10);
+            let mut prober = Prober::new(sink, ProbeLimits::default());
+            let model = model(&["127.0.0.1"], every(60_000, port));
+            let (snapshot, now) = before_a_restart(model.clone(), before, ago_s);
+            prober.resume(&snapshot, now);
+            prober.configure(&model);
+            assert!(!*prober.slots.values().next().expect("a slot").probed.borrow(), "nothing was probed yet");
+            timeout(Duration::from_secs(5), prober.first_round()).await.expect("bounded");
+            assert_eq!(next(&mut reports).await.verdict, after, "{before} {ago_s} s ago");
+        }
     }
 
     #[tokio::test]

@@ -41,7 +41,12 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(history: History) -> Memory {
-        Memory { history, since: SystemTime::UNIX_EPOCH, recent: Recent::default() }
+        Memory::since(history, SystemTime::UNIX_EPOCH)
+    }
+
+    /// With the time since when the history's verdict is what it is.
+    pub(super) fn since(history: History, since: SystemTime) -> Memory {
+        Memory { history, since, recent: Recent::default() }
     }
 }
 

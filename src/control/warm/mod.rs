@@ -1,0 +1,307 @@
+//! Warm restarts: what is known is kept every half a minute, and taken up at the next start, so that a restart
+//! changes no answers.
+//!
+//! ```text
+//!   Publisher ─▶ Kept ─▶ postcard ─▶ container ─▶ steering.kept, beside the overrides
+//!       ▲                                              │ at the next start: whole, right, of this version, young
+//!       └──────────────────────────────────────────────┘ else a cold start, and the reason
+//! ```
+//!
+//! Its own age decides whether it is used: what was known longer ago than [`MAX_AGE`] misleads. Nothing else depends on
+//! this file; operators' words have files of their own.
+//!
+//! - [`container`]: the file from outside
+//! - [`keeper`]: when it is written, on another thread
+
+pub mod container;
+pub mod keeper;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tracing::{info, warn};
+
+use crate::state::Publisher;
+use crate::state::kept::{Kept, Restored};
+use crate::steer::kept::Clock;
+
+use super::keep;
+use container::Unusable;
+
+/// Of [`Kept`] as it is written: anything that is changed in it takes the next number.
+pub const VERSION: u32 = 1;
+/// From one save to the next.
+pub const PERIOD: Duration = Duration::from_secs(30);
+/// What is older is not taken up. Within it clients are about where they were, and plans about right; beyond it
+/// most will have asked others, and a region's load may be anything.
+pub const MAX_AGE: Duration = Duration::from_secs(15 * 60);
+/// Largest file written and read back: twice what 200,000 flows, 400,000 planned places and 1,024 regions take (31 MB).
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The file in a state directory.
+#[derive(Clone, Debug)]
+pub struct WarmStore {
+    path: PathBuf,
+}
+
+/// Why nothing is taken up, or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmError {
+    #[error("cannot {action} {path}: {error}")]
+    Io { action: &'static str, path: PathBuf, error: io::Error },
+    #[error("{path} cannot be used: {error}")]
+    Unusable { path: PathBuf, error: Unusable },
+    #[error("{path} cannot be used: its body makes no sense: {error}")]
+    Senseless { path: PathBuf, error: postcard::Error },
+    #[error("{path} is {age_s} s old, and nothing older than {} s is taken up", MAX_AGE.as_secs())]
+    TooOld { path: PathBuf, age_s: u64 },
+    #[error("{path} was written {ahead_s} s from now, so one of the clocks was wrong")]
+    FromTheFuture { path: PathBuf, ahead_s: u64 },
+    #[error("{path} has, or would have, {bytes} octets, more than {MAX_BYTES}")]
+    TooLarge { path: PathBuf, bytes: u64 },
+    #[error("{path} is not a regular file")]
+    NotAFile { path: PathBuf },
+    #[error("what is known cannot be written down: {0}")]
+    Unwritable(postcard::Error),
+    #[error("the server is stopping: {0}")]
+    Stopped(String),
+}
+
+/// How a start went.
+#[derive(Debug)]
+pub enum WarmStart {
+    /// Nothing was kept: the first start.
+    First,
+    /// Nothing of it was taken up.
+    Cold(WarmError),
+    Warm {
+        /// From the save to now.
+        age: Duration,
+        restored: Restored,
+    },
+}
+
+impl WarmStore {
+    /// In this state directory, which is made when something is first kept.
+    pub fn new(state_directory: &Path) -> WarmStore {
+        WarmStore { path: state_directory.join("steering.kept") }
+    }
+
+    /// Keeps exactly this, as of a time by the wall clock. When it returns, all of it survives a crash of the machine.
+    ///
+    /// # Errors
+    /// The disk's, or there is too much of it; what was kept before is still there.
+    pub fn save(&self, kept: &Kept, unix_ms: u64) -> Result<(), WarmError> {
+        let body = postcard::to_stdvec(kept).map_err(WarmError::Unwritable)?;
+        let octets = container::seal(VERSION, unix_ms, &body);
+        if octets.len() as u64 > MAX_BYTES {
+            return Err(WarmError::TooLarge { path: self.path.clone(), bytes: octets.len() as u64 });
+        }
+        keep::replace(&self.path, &octets).map_err(|error| self.io("write", error))
+    }
+
+    /// What was kept, and when; `None` where nothing was.
+    ///
+    /// # Errors
+    /// Why it cannot be used; the file stays as it is.
+    pub fn load(&self, unix_ms: u64) -> Result<Option<(Kept, u64)>, WarmError> {
+        let Some(octets) = self.read()? else { return Ok(None) };
+        let opened = container::open(&octets, VERSION);
+        let opened = opened.map_err(|error| WarmError::Unusable { path: self.path.clone(), error })?;
+        self.check_age(opened.saved_at_ms, unix_ms)?;
+        let kept = postcard::from_bytes(opened.body);
+        let kept = kept.map_err(|error| WarmError::Senseless { path: self.path.clone(), error })?;
+        Ok(Some((kept, opened.saved_at_ms)))
+    }
+
+    /// Takes up what was kept, where it is young enough and right. See [`Publisher::restore`] for when to call it.
+    pub fn restore(&self, publisher: &mut Publisher, clock: Clock) -> WarmStart {
+        match self.load(clock.unix_ms()) {
+            Ok(None) => WarmStart::First,
+            Err(error) => WarmStart::Cold(error),
+            Ok(Some((kept, saved_at_ms))) => {
+                let age = Duration::from_millis(clock.unix_ms().saturating_sub(saved_at_ms));
+                WarmStart::Warm { age, restored: publisher.restore(&kept, &clock.not_before(saved_at_ms)) }
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>, WarmError> {
+        let path = || self.path.clone();
+        match fs::metadata(&self.path) {
+            // A pipe would keep its reader waiting for ever.
+            Ok(metadata) if !metadata.is_file() => return Err(WarmError::NotAFile { path: path() }),
+            Ok(metadata) if metadata.len() > MAX_BYTES => {
+                return Err(WarmError::TooLarge { path: path(), bytes: metadata.len() });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io("read", error)),
+        }
+        fs::read(&self.path).map(Some).map_err(|error| self.io("read", error))
+    }
+
+    fn check_age(&self, saved_at_ms: u64, unix_ms: u64) -> Result<(), WarmError> {
+        let (age, ahead) = (unix_ms.saturating_sub(saved_at_ms), saved_at_ms.saturating_sub(unix_ms));
+        let most = MAX_AGE.as_millis() as u64;
+        if age > most {
+            return Err(WarmError::TooOld { path: self.path.clone(), age_s: age / 1000 });
+        }
+        // A clock that was set back by a little is forgiven, and counts as having stood still.
+        if ahead > most {
+            return Err(WarmError::FromTheFuture { path: self.path.clone(), ahead_s: ahead / 1000 });
+        }
+        Ok(())
+    }
+
+    fn io(&self, action: &'static str, error: io::Error) -> WarmError {
+        WarmError::Io { action, path: self.path.clone(), error }
+    }
+}
+
+impl WarmStart {
+    /// Says it in the log; of a first start there is nothing to say.
+    pub fn tell(&self) {
+        match self {
+            WarmStart::First => {}
+            WarmStart::Cold(_) => warn!("{self}"),
+            WarmStart::Warm { .. } => info!("{self}"),
+        }
+    }
+}
+
+impl std::fmt::Display for WarmStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WarmStart::First => f.write_str("a first start: nothing was kept"),
+            WarmStart::Cold(error) => write!(f, "a cold start: {error}"),
+            WarmStart::Warm { age, restored: Restored { regions, flows, places } } => write!(
+                f,
+                "a warm start: took up {regions} regions, demand from {flows} sites and a plan for {places} locations, \
+                 kept {} s ago",
+                age.as_secs()
+            ),
+        }
+    }
+}
+
+/// Now, by both clocks.
+pub fn clock() -> Clock {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Clock::new(Instant::now(), unix.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::calm::kept::KeptCalm;
+    use crate::state::kept::{KeptEndpoint, KeptLoad, KeptRegion};
+    use crate::state::planning::kept::KeptPlanning;
+    use crate::steer::health::Verdict;
+
+    const NOW_MS: u64 = 1_790_000_000_000;
+    const SECOND: u64 = 1000;
+
+    fn kept() -> Kept {
+        let endpoint = KeptEndpoint {
+            label: "192.0.2.1".into(),
+            verdict: Verdict::Suspect,
+            since_ms: Some(NOW_MS),
+            probed_at_ms: None,
+            last_probe: "refused".into(),
+            connect_ms: Some(0.5),
+        };
+        let region = KeptRegion {
+            name: "seoul@gslb.example".into(),
+            endpoints: vec![endpoint],
+            load: Some(KeptLoad { load: 1.5, capacity: None, at_ms: NOW_MS }),
+            price_ms: 2.5,
+            published_price_ms: 2.0,
+            over_limit: true,
+            shed: 0.25,
+            calm: KeptCalm::sample(),
+        };
+        Kept { regions: vec![region], planning: Some(KeptPlanning::sample()) }
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_with_its_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = WarmStore::new(&directory.path().join("made/when/needed"));
+        assert!(store.load(NOW_MS).expect("nothing yet").is_none());
+        store.save(&kept(), NOW_MS).expect("kept");
+        assert_eq!(store.load(NOW_MS + 5).expect("back"), Some((kept(), NOW_MS)));
+        fs::write(directory.path().join("made/when/needed/steering.kept.new"), "half").expect("a leftover of a crash");
+        assert!(store.load(NOW_MS).expect("the old one").is_some());
+    }
+
+    #[test]
+    fn what_is_too_old_or_from_the_future_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = WarmStore::new(directory.path());
+        store.save(&kept(), NOW_MS).expect("kept");
+        for good in [NOW_MS, NOW_MS + 900 * SECOND, NOW_MS - 900 * SECOND] {
+            assert!(store.load(good).expect("good").is_some());
+        }
+        let told = |now| store.load(now).expect_err("refused").to_string();
+        assert!(told(NOW_MS + 901 * SECOND).contains("is 901 s old, and nothing older than 900 s"));
+        assert!(told(NOW_MS - 901 * SECOND).contains("901 s from now, so one of the clocks was wrong"));
+        assert!(told(0).contains("from now") && told(u64::MAX).contains("s old"));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused_with_its_path() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, file) = (WarmStore::new(directory.path()), directory.path().join("steering.kept"));
+        let body = postcard::to_stdvec(&kept()).expect("octets");
+        for octets in [
+            Vec::new(),
+            b"{\"version\":1,\"overrides\":{}}".to_vec(),
+            container::seal(VERSION + 1, NOW_MS, &body),
+            container::seal(VERSION, NOW_MS, &body[..body.len() - 1]),
+            container::seal(VERSION, NOW_MS, &[0xff; 100]),
+        ] {
+            fs::write(&file, octets).expect("written");
+            let error = store.load(NOW_MS).expect_err("refused").to_string();
+            assert!(error.contains("steering.kept cannot be used"), "{error}");
+        }
+        fs::remove_file(&file).expect("removed");
+        fs::create_dir(&file).expect("a directory in its place");
+        assert!(matches!(store.load(NOW_MS), Err(WarmError::NotAFile { .. })));
+        assert!(matches!(store.save(&kept(), NOW_MS), Err(WarmError::Io { .. })));
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = WarmStore::new(directory.path());
+        let mut large = kept();
+        large.regions[0].name = "x".repeat(MAX_BYTES as usize);
+        assert!(matches!(store.save(&large, NOW_MS), Err(WarmError::TooLarge { .. })));
+        assert!(store.load(NOW_MS).expect("nothing").is_none());
+    }
+
+    #[test]
+    fn as_much_as_there_may_be_has_room() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = WarmStore::new(directory.path());
+        let mut largest = Kept { planning: Some(KeptPlanning::largest()), ..kept() };
+        largest.regions = vec![largest.regions[0].clone(); 1024];
+        store.save(&largest, NOW_MS).expect("it fits");
+        let bytes = fs::metadata(directory.path().join("steering.kept")).expect("kept").len();
+        assert!(bytes < MAX_BYTES * 3 / 4, "{bytes}");
+        assert!(store.load(NOW_MS).expect("back").is_some_and(|(kept, _)| kept == largest));
+    }
+
+    /// The octets of version 1. Whoever finds this failing has changed what is written: take the next `VERSION`, so that
+    /// the file of the program before is refused instead of misread.
+    #[test]
+    fn the_form_of_the_file_is_that_of_its_version() {
+        let octets = postcard::to_stdvec(&kept()).expect("octets");
+        let digest = ring::digest::digest(&ring::digest::SHA256, &octets);
+        let text: String = digest.as_ref().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!((VERSION, octets.len(), text.as_str()), (1, 438, "26f0ce1e2c37f7b6"));
+    }
+}

@@ -1,0 +1,418 @@
+//! What the publisher knows as it is kept over a restart, and back.
+
+use std::sync::Arc;
+
+use crate::model::{Endpoint, Region, RegionId};
+use crate::state::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
+use crate::state::snapshot::Snapshot;
+use crate::steer::kept::Clock;
+use crate::steer::plan::Plan;
+use crate::steer::price::MAX_PRICE_MS;
+use crate::steer::standing::{EndpointState, LoadFigure, LoadState};
+
+use super::{Publisher, RegionFacts};
+
+/// Goes before what a probe saw, for people, until the next probe.
+const BEFORE: &str = "before the restart: ";
+
+impl Publisher {
+    /// All that a restart would forget, as of now.
+    pub fn kept(&self, clock: &Clock) -> Kept {
+        let region = |id: RegionId| {
+            let name = self.model.qualified_region_name(id);
+            let calm = self.calm.kept(&name, clock);
+            Some(self.regions.get(&name)?.kept(name, calm, clock))
+        };
+        Kept { regions: self.model.region_ids().filter_map(region).collect(), planning: self.planning.kept(clock) }
+    }
+
+    /// Takes up what was kept before a restart, as old as it is by now, and publishes it; what is not configured any
+    /// more is left out. Call it before anything is answered or observed, but after [`Publisher::publish`] made the
+    /// snapshot with everything that was measured, and after [`Publisher::restore_overrides`].
+    pub fn restore(&mut self, kept: &Kept, clock: &Clock) -> Restored {
+        let mut restored = Restored::default();
+        for kept in &kept.regions {
+            let Some(&id) = self.ids.get(&kept.name) else { continue };
+            let facts = RegionFacts::restored(kept, self.model.region(id), clock);
+            // With an endpoint that is new to it, the region has to prove itself, and that is no change.
+            let region = self.model.region(id);
+            let known = |endpoint: &Endpoint| facts.endpoints.contains_key(&endpoint.label());
+            let proven = region.check.is_none() || region.endpoints.iter().all(known);
+            self.regions.insert(kept.name.clone(), facts);
+            self.calm.restore(&kept.name, &kept.calm, proven, clock);
+            restored.regions += 1;
+        }
+        let before = self.shared.load_full();
+        if let (Some(kept), Some(sites)) = (&kept.planning, &before.plan.sites) {
+            (restored.flows, restored.places) = self.planning.restore(kept, &self.model, sites, clock);
+        }
+        // Nobody was answered from the snapshots so far: nothing changes from them.
+        self.shared.store(Arc::new(unanswered(&before)));
+        self.publish(clock.now());
+        restored
+    }
+}
+
+/// A snapshot as if it had been the very first, but for what may be lent to the next.
+fn unanswered(snapshot: &Snapshot) -> Snapshot {
+    Snapshot {
+        generation: snapshot.generation,
+        reloads: snapshot.reloads,
+        model: snapshot.model.clone(),
+        names: snapshot.names.clone(),
+        atlas: snapshot.atlas.clone(),
+        states: Vec::new(),
+        handouts: Vec::new(),
+        plan: Plan { services: Vec::new(), ..snapshot.plan.clone() },
+        settled: Default::default(),
+        endpoints: snapshot.endpoints.clone(),
+        measured: snapshot.measured.clone(),
+        nsid: snapshot.nsid.clone(),
+        overrides_error: snapshot.overrides_error.clone(),
+        planning: None,
+        made_at: snapshot.made_at,
+        made_at_wall: snapshot.made_at_wall,
+    }
+}
+
+impl RegionFacts {
+    fn kept(&self, name: String, calm: crate::state::calm::kept::KeptCalm, clock: &Clock) -> KeptRegion {
+        let endpoint = |(label, state): (&String, &EndpointState)| {
+            Some(KeptEndpoint {
+                label: label.clone(),
+                verdict: state.verdict?,
+                since_ms: state.since.map(|at| clock.kept(at)),
+                probed_at_ms: state.probed_at.map(|at| clock.kept(at)),
+                last_probe: state.last_probe.clone(),
+                connect_ms: state.connect_ms,
+            })
+        };
+        let load = |figure: LoadFigure| KeptLoad {
+            load: figure.load,
+            capacity: figure.capacity,
+            at_ms: clock.kept(figure.at),
+        };
+        KeptRegion {
+            name,
+            endpoints: self.endpoints.iter().filter_map(endpoint).collect(),
+            load: self.load.last.map(load),
+            price_ms: self.price_ms,
+            published_price_ms: self.published_price_ms,
+            over_limit: self.over_limit,
+            shed: self.shed,
+            calm,
+        }
+    }
+
+    fn restored(kept: &KeptRegion, region: &Region, clock: &Clock) -> RegionFacts {
+        let price = |ms: f64| if ms.is_finite() { ms.clamp(0.0, MAX_PRICE_MS) } else { 0.0 };
+        let labels: Vec<String> = region.endpoints.iter().map(Endpoint::label).collect();
+        let known = kept.endpoints.iter().filter(|endpoint| labels.contains(&endpoint.label));
+        let mut facts = RegionFacts {
+            endpoints: known.map(|endpoint| (endpoint.label.clone(), endpoint.restored(clock))).collect(),
+            load: LoadState { last: kept.load.as_ref().and_then(|load| load.restored(clock)), ..LoadState::default() },
+            price_ms: price(kept.price_ms),
+            published_price_ms: price(kept.published_price_ms),
+            over_limit: kept.over_limit,
+            shed: if kept.shed.is_finite() { kept.shed.clamp(0.0, 1.0) } else { 0.0 },
+        };
+        facts.forget_unasked(region);
+        facts
+    }
+}
+
+impl KeptEndpoint {
+    fn restored(&self, clock: &Clock) -> EndpointState {
+        let seen = self.last_probe.strip_prefix(BEFORE).unwrap_or(&self.last_probe);
+        let past = |ms: Option<u64>| clock.instant(ms?).map(|at| at.min(clock.now()));
+        EndpointState {
+            verdict: Some(self.verdict),
+            since: past(self.since_ms),
+            probed_at: past(self.probed_at_ms),
+            last_probe: format!("{BEFORE}{seen}"),
+            connect_ms: self.connect_ms.filter(|ms| ms.is_finite()),
+        }
+    }
+}
+
+impl KeptLoad {
+    /// `None`: no figure that makes sense, or too old to say how old.
+    fn restored(&self, clock: &Clock) -> Option<LoadFigure> {
+        let sane = (0.0..f64::INFINITY).contains(&self.load);
+        let capacity = self.capacity.filter(|capacity| capacity.is_finite() && *capacity > 0.0);
+        let at = clock.instant(self.at_ms)?.min(clock.now());
+        sane.then_some(LoadFigure { load: self.load, capacity, at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Check, CheckKind, LoadReport, Model, Policy};
+    use crate::state::{EndpointNews, LoadNews};
+    use crate::steer::demand::DemandSample;
+    use crate::steer::health::Verdict;
+    use crate::steer::standing::{Override, Standing};
+    use crate::steer::testing::{World, at, endpoint};
+
+    const S: Duration = Duration::from_secs(1);
+    const NOW_MS: u64 = 1_790_000_000_000;
+    const REGIONS: [(&str, f64); 3] = [("west", -90.0), ("middle", 0.0), ("east", 90.0)];
+
+    /// Regions along the equator with a check and a load report, and clients beside each.
+    fn world(regions: &[(&str, f64)]) -> World {
+        let placed: Vec<_> = regions.iter().map(|&(name, longitude)| (name, at(0.0, longitude))).collect();
+        let clients = [("10.1.0.0/16", at(0.0, -80.0)), ("10.2.0.0/16", at(0.0, 5.0)), ("10.3.0.0/16", at(0.0, 95.0))];
+        let mut world = World::new(Policy::Score, &placed).clients(&clients);
+        for (region, (name, _)) in world.model.regions.iter_mut().zip(regions) {
+            region.endpoints = vec![endpoint(address_of(name))];
+            let (interval, timeout) = (5 * S, 2 * S);
+            region.check = Some(Check { kind: CheckKind::Tcp { port: 80 }, interval, timeout, fall: 3, rise: 3 });
+            region.load_report = Some(LoadReport::pushed(10 * S));
+        }
+        world
+    }
+
+    fn address_of(region: &str) -> &'static str {
+        match region {
+            "west" => "192.0.2.1",
+            "middle" => "192.0.2.2",
+            "east" => "192.0.2.3",
+            _ => "192.0.2.9",
+        }
+    }
+
+    fn publisher(world: World, now: Instant) -> Publisher {
+        Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), now)
+    }
+
+    struct Story {
+        publisher: Publisher,
+        now: Instant,
+    }
+
+    impl Story {
+        fn probe(&mut self, region: &str, verdict: Verdict) {
+            let region_name = format!("{region}@gslb.example");
+            let news = EndpointNews {
+                region: region_name.as_str().into(),
+                endpoint: address_of(region).into(),
+                verdict,
+                seen: "seen".into(),
+                connect_ms: Some(1.5),
+            };
+            self.publisher.endpoint_news(news, self.now);
+        }
+
+        fn report(&mut self, region: &str, load: f64) {
+            let region = format!("{region}@gslb.example").into();
+            self.publisher.load_news(LoadNews { region, outcome: Ok((load, None)) }, self.now);
+        }
+
+        fn ask(&mut self) {
+            let snapshot = self.publisher.shared().load_full();
+            let samples: Vec<DemandSample> = ["10.1.0.1", "10.2.0.1", "10.3.0.1"]
+                .into_iter()
+                .map(|client| {
+                    let address = client.parse().expect("an address");
+                    let place = snapshot.atlas.locate(address).place;
+                    let seen = crate::steer::decide::Seen::Subnet(address);
+                    let service = crate::model::ServiceId(0);
+                    let decision = crate::steer::decide::decide(&snapshot.view(), service, seen).expect("a decision");
+                    DemandSample { service, place, region: decision.region, weight: 30.0 }
+                })
+                .collect();
+            self.publisher.demand_news(&samples, self.now);
+        }
+
+        /// Some minutes of it: the middle has fallen and is back, the east is down, the west has much.
+        fn played() -> Story {
+            let now = Instant::now();
+            let mut story = Story { publisher: publisher(world(&REGIONS), now), now };
+            REGIONS.iter().for_each(|(region, _)| story.probe(region, Verdict::Up));
+            for second in 0..200 {
+                story.now += S;
+                match second {
+                    100 | 140 => story.probe("middle", Verdict::Down),
+                    120 => story.probe("middle", Verdict::Up),
+                    150 => story.probe("east", Verdict::Down),
+                    _ => {}
+                }
+                if second % 10 == 0 {
+                    [("west", 940.0), ("middle", 300.0), ("east", 200.0)]
+                        .iter()
+                        .for_each(|&(region, load)| story.report(region, load));
+                }
+                story.ask();
+                story.publisher.publish(story.now);
+            }
+            story
+        }
+
+        fn kept(&self) -> Kept {
+            self.publisher.kept(&Clock::new(self.now, NOW_MS))
+        }
+    }
+
+    /// A publisher of the next process, so much later.
+    fn restarted(kept: &Kept, world: World, later: Duration) -> (Publisher, Restored, Clock) {
+        // Another process has another clock.
+        let clock = Clock::new(Instant::now() + 5000 * S, NOW_MS + later.as_millis() as u64);
+        let mut publisher = publisher(world, clock.now());
+        let restored = publisher.restore(kept, &clock);
+        (publisher, restored, clock)
+    }
+
+    fn state(publisher: &Publisher, region: &str) -> crate::steer::standing::RegionState {
+        let snapshot = publisher.shared().load_full();
+        let id = *snapshot.model.find_regions(region).first().expect("a region");
+        snapshot.states[id.index()].clone()
+    }
+
+    #[test]
+    fn all_of_it_comes_back_also_where_regions_are_renumbered() {
+        let story = Story::played();
+        let kept = story.kept();
+        let written = postcard::to_stdvec(&kept).expect("octets");
+        assert_eq!(postcard::from_bytes::<Kept>(&written).expect("read"), kept);
+        for regions in [REGIONS, [REGIONS[2], REGIONS[0], REGIONS[1]]] {
+            let (after, restored, clock) = restarted(&kept, world(&regions), 7 * S);
+            assert_eq!(restored.regions, 3);
+            assert!(restored.flows >= 3 && restored.places >= 3, "{restored:?}");
+            for (region, _) in REGIONS {
+                let (was, is) = (state(&story.publisher, region), state(&after, region));
+                assert_eq!((is.standing, is.verdict), (was.standing, was.verdict), "{region}");
+                assert_eq!((is.price_ms, is.shed), (was.price_ms, was.shed), "{region}");
+                assert!((is.offered - was.offered).abs() < 0.11, "{region}: {} {}", was.offered, is.offered);
+                let age = |at: Option<Instant>, now: Instant| at.map(|at| (now - at).as_millis());
+                let older = age(was.changed_at, story.now).map(|ms| ms + 7000);
+                assert_eq!(age(is.changed_at, clock.now()), older, "{region}");
+                let (was, is) = (was.endpoints[0].clone(), is.endpoints[0].clone());
+                assert_eq!(is.last_probe, "before the restart: seen");
+                assert_eq!((is.connect_ms, is.verdict), (was.connect_ms, was.verdict));
+                let older = age(was.probed_at, story.now).map(|ms| ms + 7000);
+                assert_eq!(age(is.probed_at, clock.now()), older, "{region}");
+            }
+            assert_eq!(state(&after, "east").standing, Standing::Down);
+            assert!(state(&after, "west").load.last.is_some_and(|figure| figure.load == 940.0));
+            assert!(after.shared().load().plan.planned().is_some(), "the plan is in force at once");
+            assert!(after.shared().load().planning.is_some());
+        }
+    }
+
+    #[test]
+    fn a_region_that_has_flapped_stays_damped_and_what_probes_say_then_is_heard() {
+        let mut story = Story::played();
+        story.probe("middle", Verdict::Up);
+        story.publisher.publish(story.now);
+        let left = |publisher: &Publisher, now: Instant| {
+            state(publisher, "middle").stability.damped_until.map(|until| (until - now).as_secs_f64())
+        };
+        let was = left(&story.publisher, story.now).expect("damped");
+        let (mut after, _, clock) = restarted(&story.kept(), world(&REGIONS), 7 * S);
+        let is = left(&after, clock.now()).expect("damped still");
+        assert!((was - is - 7.0).abs() < 0.1, "{was} {is}");
+        let news = EndpointNews {
+            region: "east@gslb.example".into(),
+            endpoint: "192.0.2.3".into(),
+            verdict: Verdict::Up,
+            seen: "ok".into(),
+            connect_ms: None,
+        };
+        assert!(after.endpoint_news(news, clock.now()), "a fresh probe wins");
+        after.publish(clock.now());
+        let east = state(&after, "east");
+        assert_eq!((east.standing, east.endpoints[0].last_probe.as_str()), (Standing::Up, "ok"));
+        assert!(east.offered < 0.2 && east.stability.back_since == Some(clock.now()));
+    }
+
+    #[test]
+    fn a_drain_goes_on_from_where_it_was() {
+        let mut story = Story::played();
+        story.publisher.say("west@gslb.example", Override::Drain);
+        story.publisher.publish(story.now);
+        story.now += 20 * S;
+        story.publisher.publish(story.now);
+        let (overrides, drains) = (story.publisher.overrides().clone(), story.publisher.drains(None, story.now));
+        let was = state(&story.publisher, "west").stability.drain.expect("a drain");
+        let clock = Clock::new(Instant::now() + 5000 * S, NOW_MS + 7000);
+        for checked in [true, false] {
+            let mut world = world(&REGIONS);
+            // Without a check, it is the only one that would serve before the others are probed.
+            world.model.regions[0].check = world.model.regions[0].check.take().filter(|_| checked);
+            let mut after = publisher(world, clock.now());
+            after.restore_overrides(overrides.clone(), drains.clone(), clock.now());
+            after.publish(clock.now());
+            after.restore(&story.kept(), &clock);
+            let is = state(&after, "west").stability.drain.expect("a drain");
+            let ms = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
+            assert_eq!((ms(is.since), is.load), (ms(was.since), was.load));
+            assert_eq!(clock.now() - is.named_until, story.now - was.named_until + 7 * S);
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_left_out_and_what_is_new_has_to_prove_itself() {
+        let kept = Story::played().kept();
+        let mut moved = world(&[("new", 30.0), REGIONS[1], REGIONS[0]]);
+        moved.model.regions[2].endpoints = vec![endpoint("192.0.2.77")];
+        moved.model.regions[1].load_report = None;
+        let (mut after, restored, clock) = restarted(&kept, moved, 7 * S);
+        assert_eq!(restored.regions, 2);
+        assert_eq!(state(&after, "new").endpoints[0].verdict, None);
+        assert_eq!(state(&after, "west").endpoints[0].verdict, None);
+        assert_eq!(state(&after, "middle").load.last, None);
+        after.assume_up(clock.now());
+        let west = state(&after, "west");
+        assert_eq!(
+            (west.standing, west.changed_at, west.offered),
+            (Standing::Up, None, 1.0),
+            "it proves itself, no more"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nothing_younger_than_it_was() {
+        let story = Story::played();
+        let clock = Clock::new(Instant::now(), NOW_MS - 600_000).not_before(NOW_MS);
+        let mut after = publisher(world(&REGIONS), clock.now());
+        after.restore(&story.kept(), &clock);
+        let (was, is) = (state(&story.publisher, "east").changed_at, state(&after, "east").changed_at);
+        assert_eq!(is.map(|at| (clock.now() - at).as_millis()), was.map(|at| (story.now - at).as_millis()));
+    }
+
+    fn model_of(name: &'static str) -> (Model, crate::atlas::Atlas) {
+        let World { model, atlas, .. } = world(&[(name, -90.0), REGIONS[1], REGIONS[2]]);
+        (model, atlas)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// As a file would have to be forged, since the checksum tells all others.
+        #[test]
+        fn nothing_that_can_be_read_does_harm(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20)) {
+            static WRITTEN: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+            let written = WRITTEN.get_or_init(|| postcard::to_stdvec(&Story::played().kept()).expect("octets"));
+            let mut octets = written.clone();
+            changes.iter().for_each(|(at, octet)| octets[at.index(written.len())] = *octet);
+            if let Ok(kept) = postcard::from_bytes::<Kept>(&octets) {
+                let (model, atlas) = model_of("west");
+                let now = Instant::now();
+                let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), now);
+                publisher.restore(&kept, &Clock::new(now, NOW_MS));
+                for later in [1, 10, 40] {
+                    publisher.assume_up(now + later * S);
+                    let snapshot = publisher.shared().load_full();
+                    prop_assert!(snapshot.states.iter().all(|state| state.price_ms.is_finite()));
+                    prop_assert!(!snapshot.plan.services[0].cells.cells().is_empty());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! A plan as it is kept over a restart: regions by what [`Names`](crate::steer::kept::Names) says of their old ids,
+//! locations by a site in each.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Model, RegionId, Service};
+use crate::steer::kept::{Clock, Ids, SiteFinder, sound};
+use crate::steer::locations::Locations;
+use crate::steer::plan::Share;
+use crate::steer::sites::SiteKey;
+
+use super::{Leaf, Place, Planned, leaf_of};
+
+/// See [`Planned::kept`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptPlan {
+    leaves: Vec<KeptLeaf>,
+    /// A site of each location.
+    locations: Vec<SiteKey>,
+    prices_ms: Vec<f64>,
+    loads: Vec<f64>,
+    made_at_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptLeaf {
+    regions: Vec<u16>,
+    weights: [u64; 3],
+    bias: Vec<u64>,
+    /// By location.
+    places: Vec<KeptPlace>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptPlace {
+    shares: Vec<(u16, f64)>,
+    moved_at_ms: Option<u64>,
+}
+
+/// No weight is above the whole, but for rounding.
+const MOST_WEIGHT: f64 = 1.001;
+/// In milliseconds; any price of a plan is far below.
+const MOST_PRICE_MS: f64 = 1e9;
+/// No load is above this, in whatever unit.
+const MOST_LOAD: f64 = 1e18;
+
+impl Planned {
+    /// The plan as plain data.
+    pub fn kept(&self, clock: &Clock) -> KeptPlan {
+        let sites = self.locations.sites();
+        let mut locations = vec![None; self.locations.len()];
+        for site in sites.ids() {
+            if let Some(first) = self.locations.of_site(site).and_then(|location| locations.get_mut(location)) {
+                first.get_or_insert_with(|| sites.key(site, 0.0));
+            }
+        }
+        let place = |place: &Place| KeptPlace {
+            shares: place.shares.iter().map(|share| (share.region.0, share.weight)).collect(),
+            moved_at_ms: place.moved_at.map(|at| clock.kept(at)),
+        };
+        let leaf = |(leaf, places): (&Leaf, &Vec<Place>)| KeptLeaf {
+            regions: leaf.regions.iter().map(|region| region.0).collect(),
+            weights: leaf.weights,
+            bias: leaf.bias.to_vec(),
+            places: places.iter().map(place).collect(),
+        };
+        KeptPlan {
+            leaves: self.leaves.iter().map(leaf).collect(),
+            // A location is made of sites: there is one in each.
+            locations: locations.into_iter().flatten().collect(),
+            prices_ms: self.prices_ms.clone(),
+            loads: self.loads.clone(),
+            made_at_ms: clock.kept(self.made_at),
+        }
+    }
+
+    /// The plan as it was, with regions and locations of now. Regions that are gone are left out, and locations
+    /// without any site of old have no shares. `None` where nothing of it is left.
+    pub fn restored(
+        kept: &KeptPlan,
+        model: &Model,
+        ids: &Ids,
+        locations: &Arc<Locations>,
+        finder: &SiteFinder,
+        clock: &Clock,
+    ) -> Option<Planned> {
+        let from = sources(kept, locations, finder);
+        let known: HashMap<Likeness, &KeptLeaf> =
+            kept.leaves.iter().filter_map(|leaf| Some((leaf.likeness(ids)?, leaf))).collect();
+        let mut leaves: HashMap<Leaf, Vec<Place>> = HashMap::new();
+        for leaf in leaves_of(model) {
+            let Some(kept) = found(&leaf, &known, ids) else { continue };
+            let place = |from: &Option<u32>| Some(kept.places.get((*from)? as usize)?.place(&leaf, ids, clock));
+            let places = from.iter().map(|from| place(from).unwrap_or_default()).collect();
+            leaves.insert(leaf, places);
+        }
+        let planned = Planned {
+            locations: locations.clone(),
+            leaves,
+            prices_ms: ids
+                .by_region(&kept.prices_ms, model, 0.0)
+                .into_iter()
+                .map(|ms| or_none(ms, MOST_PRICE_MS))
+                .collect(),
+            loads: ids.by_region(&kept.loads, model, 0.0).into_iter().map(|load| or_none(load, MOST_LOAD)).collect(),
+            made_at: clock.instant(kept.made_at_ms)?.min(clock.now()),
+        };
+        (planned.places() > 0).then_some(planned)
+    }
+
+    /// How many leaves and locations have shares.
+    pub fn places(&self) -> usize {
+        self.leaves.values().flatten().filter(|place| !place.shares.is_empty()).count()
+    }
+}
+
+/// By location of now: the one of old whose site is in it.
+fn sources(kept: &KeptPlan, locations: &Locations, finder: &SiteFinder) -> Vec<Option<u32>> {
+    let mut from = vec![None; locations.len()];
+    for (old, key) in (0..).zip(&kept.locations) {
+        let location = finder.find(key).and_then(|site| locations.of_site(site as usize));
+        if let Some(first) = location.and_then(|location| from.get_mut(location)) {
+            first.get_or_insert(old);
+        }
+    }
+    from
+}
+
+fn or_none(amount: f64, most: f64) -> f64 {
+    sound(amount, 0.0..=most).unwrap_or(0.0)
+}
+
+/// What makes two leaves the same decision, in whatever order they name their regions: the weights, and each region
+/// with its bias.
+type Likeness = ([u64; 3], Vec<(RegionId, u64)>);
+
+/// All decisions by score that clients of the model's services may come to.
+fn leaves_of(model: &Model) -> HashSet<Leaf> {
+    let of_service = |service: &Service| {
+        let groups = service.policies.groups.iter();
+        groups.filter_map(|group| leaf_of(service, group)).collect::<Vec<_>>()
+    };
+    model.services.iter().flat_map(of_service).collect()
+}
+
+/// What was planned for the leaf; where there was no such leaf, for the same without regions that are new: they get
+/// their part with the next plan.
+fn found<'a>(leaf: &Leaf, known: &HashMap<Likeness, &'a KeptLeaf>, ids: &Ids) -> Option<&'a KeptLeaf> {
+    let regions = leaf.regions.iter().enumerate();
+    let regions = regions.map(|(index, &region)| (region, leaf.bias.get(index).copied().unwrap_or(0)));
+    let likeness = |regions: &mut dyn Iterator<Item = (RegionId, u64)>| {
+        let mut regions: Vec<_> = regions.collect();
+        regions.sort_unstable();
+        (leaf.weights, regions)
+    };
+    let whole = known.get(&likeness(&mut regions.clone()));
+    whole.or_else(|| known.get(&likeness(&mut regions.filter(|(region, _)| ids.has(*region))))).copied()
+}
+
+impl KeptLeaf {
+    /// Of its regions that are left; `None`: none is.
+    fn likeness(&self, ids: &Ids) -> Option<Likeness> {
+        let regions = self.regions.iter().enumerate();
+        let mut left: Vec<(RegionId, u64)> = regions
+            .filter_map(|(index, &old)| Some((ids.region(old)?, self.bias.get(index).copied().unwrap_or(0))))
+            .collect();
+        left.sort_unstable();
+        (!left.is_empty()).then_some((self.weights, left))
+    }
+}
+
+impl KeptPlace {
+    fn place(&self, leaf: &Leaf, ids: &Ids, clock: &Clock) -> Place {
+        let share = |&(old, weight): &(u16, f64)| {
+            let region = ids.region(old).filter(|region| leaf.regions.contains(region))?;
+            Some(Share { region, weight: sound(weight, f64::MIN_POSITIVE..=MOST_WEIGHT)? })
+        };
+        let mut shares: Vec<Share> = self.shares.iter().filter_map(share).collect();
+        shares.sort_by_key(|share| share.region);
+        shares.dedup_by_key(|share| share.region);
+        if shares.len() < self.shares.len() {
+            let whole: f64 = shares.iter().map(|share| share.weight).sum();
+            shares.iter_mut().for_each(|share| share.weight /= whole);
+        }
+        let moved_at = self.moved_at_ms.and_then(|ms| clock.instant(ms)).map(|at| at.min(clock.now()));
+        Place { shares: shares.into(), moved_at }
+    }
+}
+
+#[cfg(test)]
+use crate::steer::locations::MOST_LOCATIONS;
+
+#[cfg(test)]
+impl KeptPlan {
+    /// One with a value in every place.
+    pub fn sample() -> KeptPlan {
+        let place = KeptPlace { shares: vec![(0, 0.5)], moved_at_ms: Some(1) };
+        let leaf = KeptLeaf { regions: vec![0], weights: [2, 3, 4], bias: vec![5], places: vec![place] };
+        let locations = vec![SiteKey::sample()];
+        KeptPlan { leaves: vec![leaf], locations, prices_ms: vec![6.0], loads: vec![7.0], made_at_ms: 8 }
+    }
+
+    /// As much as there may be, one place in ten on three regions.
+    pub fn largest() -> KeptPlan {
+        let mut largest = KeptPlan::sample();
+        let split = |location: usize| {
+            if location.is_multiple_of(10) { vec![(0, 0.1), (200, 0.2), (1000, 0.7)] } else { vec![(7, 1.0)] }
+        };
+        let place = |location| KeptPlace { shares: split(location), moved_at_ms: Some(1 << 41) };
+        let leaf = KeptLeaf { places: (0..MOST_LOCATIONS).map(place).collect(), ..largest.leaves[0].clone() };
+        largest.leaves = vec![leaf; super::MOST_SOURCES / MOST_LOCATIONS];
+        largest.locations = vec![SiteKey::sample(); MOST_LOCATIONS];
+        largest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::model::{Policy, RegionId, ServiceId};
+    use crate::steer::demand::Demand;
+    use crate::steer::demand::kept::KeptDemand;
+    use crate::steer::kept::Names;
+    use crate::steer::planner::{Situation, make};
+    use crate::steer::sites::Sites;
+    use crate::steer::testing::{World, at};
+
+    const NOW_MS: u64 = 1_790_000_000_000;
+
+    /// Ten places along the equator, and regions on it by longitude.
+    fn world(regions: &[(&str, f64)]) -> (World, Arc<Sites>, Arc<Locations>) {
+        let networks: Vec<String> = (0..10).map(|n| format!("10.{n}.0.0/16")).collect();
+        let placed: Vec<_> = (0u8..).zip(&networks).map(|(n, net)| (&**net, at(0.0, f64::from(n) * 5.0))).collect();
+        let regions: Vec<_> = regions.iter().map(|&(name, longitude)| (name, at(0.0, longitude))).collect();
+        let world = World::new(Policy::Score, &regions).clients(&placed);
+        let sites = world.plan(Instant::now()).plan.sites.expect("sites");
+        let locations = Arc::new(Locations::of(&sites, &world.model, 100, None));
+        (world, sites, locations)
+    }
+
+    fn leaf(world: &World) -> Leaf {
+        let service = &world.model.services[0];
+        leaf_of(service, service.policies.main()).expect("a leaf")
+    }
+
+    /// By place: the regions' names and shares.
+    fn shares(world: &World, sites: &Sites, planned: &Planned) -> Vec<Vec<(String, f64)>> {
+        let of_place = |n: usize| {
+            let address = format!("10.{n}.0.0").parse().expect("an address");
+            let site = sites.of_place(world.atlas.locate(address).place).expect("a site");
+            let shares = planned.shares(&leaf(world), site).unwrap_or_default();
+            let mut named: Vec<(String, f64)> =
+                shares.iter().map(|share| (world.model.region(share.region).name.to_string(), share.weight)).collect();
+            named.sort_by(|one, other| one.0.cmp(&other.0));
+            named
+        };
+        (0..10).map(of_place).collect()
+    }
+
+    const BEFORE: [(&str, f64); 3] = [("west", 0.0), ("middle", 25.0), ("east", 45.0)];
+
+    struct Before {
+        names: Names,
+        plan: KeptPlan,
+        demand: KeptDemand,
+        shares: Vec<Vec<(String, f64)>>,
+        expected: f64,
+    }
+
+    /// A plan with more in the west than fits there, as it is kept.
+    fn before() -> Before {
+        let (world, sites, locations) = world(&BEFORE);
+        let now = Instant::now();
+        let mut demand = Demand::default();
+        for site in sites.ids() {
+            demand.count(ServiceId(0), site as u32, RegionId(0), if site < 5 { 40.0 } else { 4.0 });
+        }
+        demand.correct(&[RegionId(0)], &[Some(220.0), None, None]);
+        let reached: Vec<_> = world.plan(now).plan.services.into_iter().map(|service| service.reached).collect();
+        let planned = make(&Situation {
+            model: &world.model,
+            locations: &locations,
+            demand: &demand,
+            reached: &reached,
+            eligible: &[true; 3],
+            capacities: &[Some(80.0), Some(80.0), Some(100.0)],
+            previous: None,
+            now,
+        });
+        let planned = planned.expect("a plan");
+        let shares = shares(&world, &sites, &planned);
+        assert!(shares.iter().any(|shares| shares.len() > 1), "{shares:?}");
+        let plan = planned.kept(&Clock::new(now + Duration::from_secs(3), NOW_MS));
+        let expected = demand.expected(3).iter().sum();
+        Before { names: Names::of(&world.model), plan, demand: demand.kept(&sites), shares, expected }
+    }
+
+    struct After {
+        planned: Option<Planned>,
+        demand: Demand,
+        shares: Vec<Vec<(String, f64)>>,
+        world: World,
+    }
+
+    fn after(before: &Before, regions: &[(&str, f64)]) -> After {
+        let (world, sites, locations) = world(regions);
+        let (ids, finder) = (before.names.ids(&world.model), SiteFinder::of(&sites));
+        let clock = Clock::new(Instant::now(), NOW_MS + 10_000);
+        let planned = Planned::restored(&before.plan, &world.model, &ids, &locations, &finder, &clock);
+        let demand = Demand::restored(&before.demand, &world.model, &ids, &finder);
+        let shares = planned.as_ref().map_or(Vec::new(), |planned| shares(&world, &sites, planned));
+        After { planned, demand, shares, world }
+    }
+
+    #[test]
+    fn a_plan_comes_back_as_it_was_also_where_regions_are_renumbered() {
+        let before = before();
+        for regions in [BEFORE, [BEFORE[2], BEFORE[0], BEFORE[1]]] {
+            let after = after(&before, &regions);
+            assert_eq!(after.shares, before.shares);
+            let expected: f64 = after.demand.expected(3).iter().sum();
+            assert!((expected - before.expected).abs() < 1e-9);
+            let planned = after.planned.expect("a plan");
+            let west = after.world.model.region_ids().find(|&id| &*after.world.model.region(id).name == "west");
+            let west = west.expect("the west").index();
+            assert!(planned.prices_ms[west] > 0.0 && planned.loads[west] > 70.0, "{:?}", planned.prices_ms);
+            let age = planned.made_at.elapsed().as_secs_f64();
+            assert!((12.9..20.0).contains(&age), "{age}");
+        }
+    }
+
+    #[test]
+    fn regions_that_are_gone_are_left_out_and_new_ones_change_nothing_yet() {
+        let before = before();
+        let grown = after(&before, &[BEFORE[0], ("new", 10.0), BEFORE[1], BEFORE[2]]);
+        assert_eq!(grown.shares, before.shares);
+        let shrunk = after(&before, &BEFORE[1..]);
+        for (before, after) in before.shares.iter().zip(&shrunk.shares) {
+            assert!(after.iter().all(|(region, _)| region != "west"), "{after:?}");
+            let left = before.iter().any(|(region, _)| region != "west");
+            let whole: f64 = after.iter().map(|(_, weight)| weight).sum();
+            assert!(if left { (whole - 1.0).abs() < 0.03 } else { after.is_empty() }, "{before:?} {after:?}");
+        }
+        assert!(after(&before, &[("other", 0.0)]).planned.is_none());
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_left_out() {
+        let mut before = before();
+        for place in before.plan.leaves.iter_mut().flat_map(|leaf| &mut leaf.places) {
+            for (weight, wrong) in place.shares.iter_mut().zip([f64::NAN, -1.0, 1e9]) {
+                weight.1 = wrong;
+            }
+            place.moved_at_ms = Some(u64::MAX);
+        }
+        before.plan.prices_ms = vec![f64::INFINITY; 9];
+        before.plan.made_at_ms = u64::MAX;
+        assert!(after(&before, &BEFORE).planned.is_none(), "nothing is left");
+        before.plan.locations.clear();
+        before.plan.leaves.iter_mut().for_each(|leaf| leaf.bias = vec![1]);
+        assert!(after(&before, &BEFORE).planned.is_none());
+    }
+}
