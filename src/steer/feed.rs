@@ -154,6 +154,21 @@ impl Capacity {
     }
 }
 
+/// How a region's figures are read, for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// Load, as the region counts it, per unit of demand.
+    pub unit: f64,
+    /// Load that did not come by answers given here, in the region's unit.
+    pub others: f64,
+    /// How much more the feed says than there is, as a factor.
+    pub gain: f64,
+    /// When the jump was borne out that `gain` is of, where it is remembered.
+    pub jumped_at: Option<Instant>,
+    /// The capacity that is acted on; `None`: none was said.
+    pub capacity: Option<f64>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     at: Instant,
@@ -370,6 +385,13 @@ impl Feed {
     /// Load, as the region counts it, per unit of demand.
     pub fn unit(&self) -> f64 {
         self.unit
+    }
+
+    /// How its figures are read; `None`: they were not made sense of yet.
+    pub fn reading(&self) -> Option<Reading> {
+        let Feed { unit, others, gain, .. } = *self;
+        let jumped_at = self.before.map(|before| before.at).filter(|_| gain != 1.0);
+        self.calibrated.then_some(Reading { unit, others, gain, jumped_at, capacity: self.capacity.held })
     }
 
     fn own_part(&self, demand: f64) -> f64 {
