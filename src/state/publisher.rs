@@ -821,6 +821,28 @@ mod tests {
     }
 
     #[test]
+    fn a_load_that_falls_for_no_reason_is_doubted_and_said_to_be_also_over_a_reload() {
+        let (mut publisher, now) = crowded();
+        let heard = |publisher: &Publisher| publisher.shared().load().states[0].load.clone();
+        assert_eq!(heard(&publisher).heard(), Heard::Believed);
+        assert!(heard(&publisher).reading.is_some_and(|reading| reading.unit > 0.0 && reading.gain == 1.0));
+        let later = now + Duration::from_secs(10);
+        publisher.load_news(loaded("west@gslb.example", Ok((9.0, None))), later);
+        publisher.publish(later);
+        let doubted = heard(&publisher);
+        assert_eq!((doubted.heard(), doubted.since), (Heard::Doubted(Doubt::Fell), Some(later)));
+        // A reload with regions under other numbers: it is still this region's.
+        let mut model = Model::clone(&publisher.shared().load().model);
+        model.regions.swap(0, 1);
+        publisher.reload(model, Atlas::empty(), "", 0);
+        publisher.publish(later);
+        let snapshot = publisher.shared().load_full();
+        let heard = snapshot.states.iter().map(|state| state.load.heard()).collect::<Vec<_>>();
+        assert_eq!(heard, [Heard::Believed, Heard::Doubted(Doubt::Fell)]);
+        assert_eq!(snapshot.states[1].load.since, Some(later));
+    }
+
+    #[test]
     fn news_of_what_is_gone_is_forgotten() {
         let now = Instant::now();
         let mut publisher = publisher(now);

@@ -92,6 +92,25 @@ pub enum Doubt {
     Erratic,
 }
 
+impl Doubt {
+    pub const WORDS: [&str; 5] = ["fell", "rose", "units", "capacity", "erratic"];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Doubt::Fell => "fell",
+            Doubt::Rose => "rose",
+            Doubt::Units => "units",
+            Doubt::Capacity => "capacity",
+            Doubt::Erratic => "erratic",
+        }
+    }
+
+    /// What an operator may look for, where that is known.
+    pub fn cure(self) -> Option<&'static str> {
+        (self == Doubt::Units).then_some("is its load in per cent and its capacity in connections?")
+    }
+}
+
 /// The model of one region's feed.
 #[derive(Clone, Debug)]
 pub struct Feed {
