@@ -250,7 +250,10 @@ async fn status_shows_everything() {
     assert_eq!(seoul["endpoints"][1]["layer"], "l4");
     assert_eq!(seoul["endpoints"][1]["verdict"], "down");
     assert_eq!((&seoul["load"]["load"], &seoul["load"]["utilisation"]), (&json!(250.0), &json!(0.25)));
-    assert_eq!(seoul["load"]["stale"], false);
+    assert_eq!((&seoul["load"]["stale"], &seoul["load"]["heard"]), (&json!(false), &json!("new")));
+    assert_eq!((&seoul["load"]["doubt"], &seoul["load"]["reading"]), (&Value::Null, &Value::Null), "nobody asks yet");
+    assert!(seoul["load"]["since_s"].is_f64() && seoul["load"]["stale_after_s"].is_f64());
+    assert_eq!(status["planning"]["kept_near"], Value::Null);
     let frankfurt = &status["regions"][1];
     assert_eq!(frankfurt["endpoints"][0]["verdict"], Value::Null, "not probed is no verdict");
     assert_eq!(frankfurt["load"]["load"], Value::Null, "never reported is not a load of 0");
@@ -588,6 +591,9 @@ async fn metrics_parse_and_every_one_has_help() {
         !metrics.contains_key(r#"meridian_region_load{region="frankfurt@gslb.example"}"#),
         "never reported is no 0"
     );
+    assert_eq!(value(r#"meridian_region_load_heard{region="seoul@gslb.example",heard="new"}"#), 1.0);
+    assert_eq!(value(r#"meridian_region_load_heard{region="seoul@gslb.example",heard="stale"}"#), 0.0);
+    assert_eq!(value(r#"meridian_region_load_doubt{region="seoul@gslb.example",why="units"}"#), 0.0);
     assert_eq!(value(r#"meridian_services{footing="firm"}"#), 3.0);
     assert_eq!(value("meridian_last_load_success"), 1.0);
     assert_eq!(value("meridian_reloads_total"), 0.0);

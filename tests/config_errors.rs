@@ -258,9 +258,18 @@ fn what_keeps_steering_calm_is_set_in_both_files() {
     let files = with_zone(&zone(""));
     let steering = |main: &str| files.clone().with("meridian.toml", main).load().expect("loads").model.steering;
     assert_eq!(steering(""), Steering::default());
-    let off =
-        steering("steering.damping = \"off\"\nsteering.max_withdrawn = \"off\"\nsteering.drain_allowance = \"0s\"");
-    assert_eq!(off, Steering { damping: None, max_withdrawn: None, drain_allowance: Duration::ZERO });
+    let off = steering(
+        "[steering]\ndamping = \"off\"\nmax_withdrawn = \"off\"\ndrain_allowance = \"0s\"\nmax_detour = \"0s\"",
+    );
+    let nothing = Steering { damping: None, max_withdrawn: None, drain_allowance: Duration::ZERO, max_detour: None };
+    assert_eq!(off, nothing);
+    let detour = |text: &str| steering(&format!("steering.max_detour = {text}")).max_detour;
+    let ms = Duration::from_millis;
+    assert_eq!(Steering::default().max_detour, Some(ms(60)), "an ocean");
+    assert_eq!(
+        [detour("\"60ms\""), detour("\"150ms\""), detour("\"10s\"")],
+        [60, 150, 10_000].map(|most| Some(ms(most)))
+    );
     let set = steering("[steering]\ndamping.half_life = \"1m\"\nmax_withdrawn = { regions = 2, window = \"5m\" }\n");
     assert_eq!(set.damping, Some(Damping { half_life: Duration::from_secs(60), limit: 1.6 }));
     let most = MaxWithdrawn { regions: Most::Regions(2), window: Duration::from_secs(300) };
@@ -542,6 +551,9 @@ fn the_main_file_is_held_to_its_ranges() {
         ("steering.max_withdrawn = { regions = 0 }", "a whole number from 1 to 1024"),
         ("steering.max_withdrawn = { regions = 1, window = 60 }", "expected a duration such as \"5s\", 1s to 1h"),
         ("steering.drain_allowance = \"2h\"", "0ms to 1h"),
+        ("steering.max_detour = \"11s\"", "0ms to 10s"),
+        ("steering.max_detour = 60", "expected a duration such as \"5s\", 0ms to 10s"),
+        ("steering.max_detuor = \"60ms\"", "did you mean `max_detour`?"),
         ("steering.dampng = \"off\"", "did you mean `damping`?"),
         ("geoip = { database = [] }", "unknown key `database` in `geoip`"),
         ("geoip = [1]", "wrong type for `geoip` (found the integer 1, expected a path)"),

@@ -43,14 +43,16 @@ pub fn take(snapshot: &Snapshot, name: &str, pushed: &PushedLoad) -> Result<(Loa
     let age = now.duration_since(at).unwrap_or_default();
     refuse_older(snapshot, id, age)?;
     let capacity = sample.capacity.or(snapshot.model.region(id).capacity);
+    let observed = snapshot.states.get(id.index()).and_then(|state| state.load.stale_after);
+    let stale_after = observed.unwrap_or(report.max_age);
     let taken = LoadTaken {
         region: qualified.clone(),
         load: sample.load,
         capacity,
         utilisation: capacity.map(|capacity| sample.load / capacity),
         age_s: age.as_secs_f64(),
-        stale: age >= report.max_age,
-        stale_after_s: report.max_age.as_secs_f64(),
+        stale: age >= stale_after,
+        stale_after_s: stale_after.as_secs_f64(),
     };
     Ok((LoadUpdate { region: qualified.into(), at, outcome: Ok(sample) }, taken))
 }

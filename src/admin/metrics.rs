@@ -19,9 +19,10 @@ use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWai
 use crate::query::demand::DemandTotals;
 use crate::query::transport::xdp::{Statistics, Tally};
 use crate::state::Snapshot;
+use crate::steer::feed::Doubt;
 use crate::steer::health::Verdict;
 use crate::steer::plan::Footing;
-use crate::steer::standing::{LoadFigure, Override, RegionState, Standing};
+use crate::steer::standing::{Heard, LoadFigure, Override, RegionState, Standing};
 
 use super::Context;
 use super::latency::counts;
@@ -247,6 +248,12 @@ impl<'a> Regions<'a> {
         Regions(names.zip(&snapshot.states).collect())
     }
 
+    /// Those of which load reports are asked.
+    fn reporting(&self) -> Regions<'a> {
+        let asked = self.0.iter().filter(|(_, state)| state.load.stale_after.is_some());
+        Regions(asked.cloned().collect())
+    }
+
     /// One series per region; those without a value have none.
     fn each<'s, V>(
         &'s self,
@@ -371,9 +378,23 @@ fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result 
     )?;
     out.gauge(
         "region_load_failing",
-        "1 where the last load report brought no figure, or one that is not believed as it stands",
+        "1 where the last load report brought no figure, or more than can be believed",
         regions.each(|state| Some(u32::from(state.load.error.is_some()))),
     )?;
+    let reporting = regions.reporting();
+    out.gauge(
+        "region_load_heard",
+        "1 at how the region's load reports stand; 0 at the rest: anything but believed and new needs a look",
+        reporting.each_word("heard", &Heard::WORDS, |state, word| u32::from(state.load.heard().as_str() == word)),
+    )?;
+    out.gauge(
+        "region_load_doubt",
+        "1 at why the region's figures are not believed; 0 at the rest",
+        reporting.each_word("why", &Doubt::WORDS, |state, word| {
+            u32::from(state.load.doubt.is_some_and(|doubt| doubt.as_str() == word))
+        }),
+    )?;
+    readings(out, regions)?;
     out.gauge(
         "region_probe_age_seconds",
         "Time since the last probe of any of the region's endpoints",
@@ -381,6 +402,26 @@ fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result 
             let latest = state.endpoints.iter().filter_map(|endpoint| endpoint.probed_at).max()?;
             Some(now.saturating_duration_since(latest).as_secs_f64())
         }),
+    )
+}
+
+/// How figures are read.
+fn readings(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
+    let reading = |state: &RegionState| state.load.reading;
+    out.gauge(
+        "region_load_unit",
+        "Load, as the region counts it, per unit of demand; missing where its figures were not made sense of",
+        regions.each(move |state| Some(reading(state)?.unit)),
+    )?;
+    out.gauge(
+        "region_load_of_others",
+        "Load that did not come by answers given here, in the region's own unit",
+        regions.each(move |state| Some(reading(state)?.others)),
+    )?;
+    out.gauge(
+        "region_load_gain_ratio",
+        "How many times what there is the region's feed says; 1 unless it jumped for no reason that is known",
+        regions.each(move |state| Some(reading(state)?.gain)),
     )
 }
 
@@ -406,6 +447,17 @@ fn plans(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Ins
         "demand",
         "All demand as estimated, in the unit of the load reports; missing where nothing is known of it",
         planning.demand.map(|demand| (Vec::new(), demand)),
+    )?;
+    let kept = snapshot.plan.planned().map(|planned| &planned.kept_near);
+    out.gauge(
+        "plan_kept_near_places",
+        "Places whose clients would be sent farther than steering.max_detour, were the load of their nearest region believed",
+        kept.map(|kept| (Vec::new(), kept.places)),
+    )?;
+    out.gauge(
+        "plan_kept_near_ratio",
+        "The part of the demand that is planned for in these places",
+        kept.map(|kept| (Vec::new(), kept.part)),
     )?;
     let loads = snapshot.plan.planned().map(|planned| planned.loads.as_slice()).unwrap_or_default();
     let planned = regions.0.iter().zip(loads).map(|((name, _), &load)| (vec![("region", name.as_str())], load));

@@ -44,7 +44,7 @@ function bar(part, mood) {
 }
 
 function load(region) {
-  const { configured, load, capacity, utilisation, age_s, stale, error } = region.load;
+  const { configured, load, capacity, utilisation, age_s, stale, heard, since_s, doubt, cure, error, reading } = region.load;
   if (!configured && load === null) return el("p", "faint", "no load report");
   const parts = [];
   if (load === null) {
@@ -58,8 +58,26 @@ function load(region) {
       parts.push(bar(utilisation, mood));
     }
   }
+  if (heard === "never" && configured) parts.push(el("p", "faint", "never reported: a part of the configured capacity is planned with"));
+  if (heard === "doubted") {
+    parts.push(el("p", "", word("doubted", "warn"), ` for ${age(since_s)}; ${doubt}${cure === null ? "" : ` (${cure})`}`));
+  }
+  if (heard === "failing") parts.push(el("p", "", word("failing", "warn"), ` for ${age(since_s)}`));
+  if (reading !== null) parts.push(...readings(reading, load));
   if (error) parts.push(el("p", "faint text", `load report: ${error}`));
   return el("div", "", ...parts);
+}
+
+// What the figures of a feed are taken for, where that is not what they say.
+function readings({ unit, others, gain, jumped_s }, load) {
+  const differs = (factor) => Math.abs(factor - 1) > 0.05;
+  const since = jumped_s === null ? "" : ` since a jump ${age(jumped_s)} ago`;
+  const told = [
+    differs(gain) ? `its figures count × ${fixed(gain, 2)}${since}: it says so many times what there is` : null,
+    differs(unit) ? `one client counts ${fixed(unit, 3)} there` : null,
+    others > 0.05 * load * Math.max(gain, 0.05) ? `${number(others)} of the load came otherwise than by answers` : null,
+  ].filter(Boolean);
+  return told.length ? [el("p", "faint", told.join("; "))] : [];
 }
 
 function endpoint(of) {
@@ -249,7 +267,8 @@ function planning(of) {
   const error = of.error === null ? "" : `: ${of.error}`;
   if (of.age_s === null) return `by price, without a plan${error}`;
   const demand = of.demand === null ? "" : `, for a demand of ${number(of.demand)}`;
-  return `by a plan made ${age(of.age_s)} ago${demand}${error === "" ? "" : `; no newer plan${error}`}`;
+  const kept = of.kept_near === null ? "" : `; ${number(of.kept_near.places)} places, ${percent(of.kept_near.part)} of demand, are kept near, since the load of ${of.kept_near.regions.join(", ")} is not believed`;
+  return `by a plan made ${age(of.age_s)} ago${demand}${kept}${error === "" ? "" : `; no newer plan${error}`}`;
 }
 
 function table(explanation) {
@@ -278,7 +297,17 @@ function explained(report) {
     parts.push(el("p", "", "A client at ", el("strong", "", client.location), ` (${client.address}, by ${client.seen_by}) gets `,
       el("strong", "", chosen.region), `, endpoint ${chosen.endpoint}, for ${chosen.ttl_s} s: ${TTL_REASON[chosen.ttl_reason]}.`,
       chosen.scope === null ? "" : ` Shared by its /${chosen.scope}: ${SCOPE_REASON[chosen.scope_reason]}.`));
+    if (explanation.kept_near !== null) {
+      parts.push(el("p", "", word("kept near", "warn"), ` the load of ${explanation.kept_near.region} is not believed: nobody here is sent ${fixed(explanation.kept_near.max_detour_ms, 0)} ms farther for it`));
+    }
     parts.push(table(explanation));
+    for (const { region, load } of explanation.regions) {
+      if (load === null) continue;
+      const told = load.doubt === null ? readings(load.reading ?? { unit: 1, others: 0, gain: 1, jumped_s: null }, load.load)
+        : [el("p", "faint", load.doubt, load.cure === null ? "" : ` (${load.cure})`)];
+      for (const line of told) line.prepend(`${region}: `);
+      parts.push(...told);
+    }
     parts.push(el("p", "faint", `Times in milliseconds; latency + price + cost + bias − stays = total. Clients are shared out ${planning(report.planning)}.`));
   }
   const flags = [answer.rcode, answer.authoritative ? "authoritative" : null, answer.truncated ? "truncated" : null,

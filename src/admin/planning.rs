@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::control::what_if::basis;
 use crate::state::Snapshot;
+use crate::steer::planner::KeptNear;
 
 /// How clients are shared out, and what that rests on.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +21,19 @@ pub struct PlanningStatus {
     pub tried_s: Option<f64>,
     /// All demand as estimated, in the unit of the load reports; `None` where nothing is known of it.
     pub demand: Option<f64>,
+    /// Clients who would be sent farther, were the load of these regions believed; `None`: there are none.
+    pub kept_near: Option<KeptNearStatus>,
+}
+
+/// Clients that `steering.max_detour` keeps near.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeptNearStatus {
+    /// Places with demand that are planned for together, counted once per kind of decision; above 0.
+    pub places: usize,
+    /// 0 to 1: their part of the demand that is planned for.
+    pub part: f64,
+    /// The nearest regions of these places, qualified, whose load is not believed.
+    pub regions: Vec<String>,
 }
 
 pub fn planning(snapshot: &Snapshot, now: Instant) -> PlanningStatus {
@@ -33,5 +47,11 @@ pub fn planning(snapshot: &Snapshot, now: Instant) -> PlanningStatus {
         error: basis.and_then(|basis| basis.error.as_ref()).map(|error| error.to_string()),
         tried_s: basis.map(|basis| age_s(basis.made_at)),
         demand: (demand > 0.0).then_some(demand),
+        kept_near: planned.and_then(|planned| kept_near(snapshot, &planned.kept_near)),
     }
+}
+
+fn kept_near(snapshot: &Snapshot, kept: &KeptNear) -> Option<KeptNearStatus> {
+    let regions = || kept.regions.iter().map(|id| snapshot.model.qualified_region_name(*id)).collect();
+    (kept.places > 0).then(|| KeptNearStatus { places: kept.places, part: kept.part, regions: regions() })
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
+use crate::steer::explain::HeardRow;
 use crate::steer::lives::Lives;
 use crate::steer::plan::{FenceOut, Footing};
 use crate::steer::stability::Drain;
@@ -145,10 +146,12 @@ pub struct LoadStatus {
     pub utilisation: Option<f64>,
     /// How old the figure is, by its own time where the report tells one.
     pub age_s: Option<f64>,
-    /// Too old to act on: the price stays as it was.
+    /// Too old to act on.
     pub stale: bool,
-    /// Why the last report gave nothing, or was not believed as it stands.
-    pub error: Option<String>,
+    /// The age at which it is; `None`: it has no load report.
+    pub stale_after_s: Option<f64>,
+    #[serde(flatten)]
+    pub heard: HeardRow,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -330,7 +333,8 @@ fn load(configured: bool, state: &RegionState, now: Instant) -> LoadStatus {
         utilisation: figure.and_then(|figure| figure.utilisation()),
         age_s: figure.map(|figure| since(now, figure.at)),
         stale: state.load.stale,
-        error: state.load.error.clone(),
+        stale_after_s: state.load.stale_after.map(rounded),
+        heard: HeardRow::of(&state.load, now),
     }
 }
 

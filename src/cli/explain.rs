@@ -30,6 +30,7 @@ use crate::steer::figure::{percent, rounded, signed};
 use crate::steer::rtt::Measured;
 
 use super::arguments::ConfigFile;
+use super::heard::Heard;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
 use super::source::FileSource;
@@ -227,9 +228,29 @@ pub struct Planning {
     age_s: Option<f64>,
     error: Option<String>,
     demand: Option<f64>,
+    // Left out by servers from before there was such a thing.
+    kept_near: Option<KeptNear>,
+}
+
+/// Clients who would be sent farther, were loads believed.
+#[derive(Deserialize)]
+struct KeptNear {
+    places: usize,
+    part: f64,
+    regions: Vec<String>,
 }
 
 impl Planning {
+    /// Who is kept near for want of believed loads, in words.
+    pub fn kept_near(&self) -> Option<String> {
+        let KeptNear { places, part, regions } = self.kept_near.as_ref()?;
+        let (places, part) = (output::count(*places, "place"), percent(*part, 1));
+        let whose = regions.join(", ");
+        Some(format!(
+            "{places}, {part} of demand, kept near: the load of {whose} is not believed, so nobody is sent far for it"
+        ))
+    }
+
     /// In words: by plan, how old, or by price, and why.
     pub fn told(&self) -> String {
         let age = self.age_s.map_or(String::new(), |age| format!(", made {} s ago", rounded(age, 0)));
@@ -254,7 +275,15 @@ struct Reasons {
     footing: String,
     // Left out by servers from before there was such a thing.
     fence: Option<String>,
+    // Left out by servers from before there was such a thing.
+    kept_near: Option<KeptHere>,
     chosen: Chosen,
+}
+
+#[derive(Deserialize)]
+struct KeptHere {
+    region: String,
+    max_detour_ms: f64,
 }
 
 #[derive(Deserialize)]
@@ -323,9 +352,13 @@ struct Rtt {
 
 #[derive(Deserialize)]
 struct Load {
+    load: Option<f64>,
+    capacity: Option<f64>,
     utilisation: Option<f64>,
     age_s: f64,
     stale: bool,
+    #[serde(flatten)]
+    heard: Heard,
 }
 
 #[derive(Deserialize)]
@@ -373,7 +406,7 @@ fn render(report: Value, live: bool) -> Outcome<String> {
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
-    let Reasons { service, policy, client, walk, regions, footing, fence, chosen } = reasons;
+    let Reasons { service, policy, client, walk, regions, footing, fence, kept_near, chosen } = reasons;
     let seen_by = if client.seen_by == "ecs" { "told by EDNS Client Subnet" } else { "the query's source" };
     let _ = writeln!(text, "  client     {} ({seen_by}), at {}", client.address, client.location);
     let _ = writeln!(text, "  service    {service}, policy {policy}");
@@ -384,8 +417,22 @@ fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
         let whose = fence.as_ref().map_or(String::new(), |rule| format!("of the fence of {rule}, "));
         let _ = writeln!(text, "  footing    {footing}: {whose}{meaning}");
     }
+    if let Some(KeptHere { region, max_detour_ms }) = kept_near {
+        let far = rounded(*max_detour_ms, 0);
+        let _ = writeln!(
+            text,
+            "  kept near  the load of {region} is not believed: nobody here is sent {far} ms farther for it"
+        );
+    }
     render_walk(text, walk);
     let _ = write!(text, "\n{}\n", region_table(regions));
+    let told = |region: &Region| {
+        let load = region.load.as_ref()?;
+        Some((region.region.clone(), load.heard.told(load.load, load.capacity)?))
+    };
+    for (region, told) in regions.iter().filter_map(told) {
+        let _ = writeln!(text, "  load       {region}: {told}");
+    }
     let _ = write!(text, "  region     {}, endpoint {}", chosen.region, chosen.endpoint);
     if !chosen.others.is_empty() {
         let _ = write!(text, "; with {}", chosen.others.join(", "));
@@ -473,7 +520,11 @@ fn calm(region: &Region) -> String {
 
 fn used(load: &Load) -> String {
     let used = load.utilisation.map_or("?".to_owned(), |used| percent(used, 0));
-    if load.stale { format!("{used} {:.0} s ago", load.age_s) } else { used }
+    match load.heard.word() {
+        _ if load.stale => format!("{used} {:.0} s ago", load.age_s),
+        Some(word) => format!("{used}, {word}"),
+        None => used,
+    }
 }
 
 fn rtt_source(source: &Value) -> String {

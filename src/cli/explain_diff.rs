@@ -25,8 +25,18 @@ pub struct Difference {
 /// A larger file is no explanation, in octets.
 const MAX_OCTETS: u64 = 16 << 20;
 /// What changes by itself from one moment to the next.
-const PASSING: [&str; 8] =
-    ["generation", "age_s", "probe_age_s", "tried_s", "damped_s", "held_s", "measured_at", "samples"];
+const PASSING: [&str; 10] = [
+    "generation",
+    "age_s",
+    "probe_age_s",
+    "tried_s",
+    "since_s",
+    "jumped_s",
+    "damped_s",
+    "held_s",
+    "measured_at",
+    "samples",
+];
 
 /// An explanation that was printed before; `None` where the file is something else, such as a configuration.
 pub fn kept(path: &Path) -> Outcome<Option<Value>> {

@@ -11,7 +11,7 @@
 //! - [`explain`], [`explain_diff`]: files, or a running server
 //! - [`what_if`]: a running server, and files beside it
 //! - [`status`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
-//! - [`arguments`], [`source`], [`live`], [`log`], [`output`]: what several of them share
+//! - [`arguments`], [`source`], [`live`], [`log`], [`heard`], [`output`]: what several of them share
 
 mod arguments;
 mod check;
@@ -21,6 +21,7 @@ mod drain;
 mod explain;
 mod explain_diff;
 mod geoip;
+mod heard;
 mod latency;
 mod live;
 mod log;

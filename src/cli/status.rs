@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::steer::figure::{percent, rounded};
 
 use super::explain::Planning;
+use super::heard::Heard;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
 
@@ -110,7 +111,15 @@ struct Load {
     utilisation: Option<f64>,
     age_s: Option<f64>,
     stale: bool,
-    error: Option<String>,
+    // Left out by servers from before there was such a thing.
+    #[serde(default = "yes")]
+    configured: bool,
+    #[serde(flatten)]
+    heard: Heard,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -172,6 +181,9 @@ fn render(status: &Shown) -> String {
     }
     if let Some(planning) = &status.planning {
         let _ = writeln!(text, "clients are shared out {}", planning.told());
+        if let Some(kept) = planning.kept_near() {
+            let _ = writeln!(text, "{kept}");
+        }
     }
     for region in status.regions.iter().filter(|region| region.held_s.is_some()) {
         let _ = writeln!(
@@ -181,8 +193,30 @@ fn render(status: &Shown) -> String {
             region.name
         );
     }
+    render_feeds(&mut text, &status.regions);
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text
+}
+
+/// Load reports that are not believed as they stand, or not at all.
+fn render_feeds(text: &mut String, regions: &[Region]) {
+    /// Beyond these, `--json` tells all.
+    const MOST: usize = 20;
+    let told = |region: &Region| {
+        let load = &region.load;
+        let told = load.heard.told(load.load, load.capacity).filter(|_| load.configured)?;
+        Some(format!("{}: {told}", region.name))
+    };
+    let told: Vec<String> = regions.iter().filter_map(told).collect();
+    if !told.is_empty() {
+        text.push_str("\nLoad reports:\n");
+    }
+    for line in told.iter().take(MOST) {
+        let _ = writeln!(text, "  {line}");
+    }
+    if told.len() > MOST {
+        let _ = writeln!(text, "  and {} more regions: see --json", told.len() - MOST);
+    }
 }
 
 pub fn region_table(regions: &[Region]) -> String {
@@ -232,9 +266,12 @@ fn standing(region: &Region) -> String {
 }
 
 fn used(load: &Load) -> String {
-    match (load.utilisation, load.age_s, &load.error) {
+    match (load.utilisation, load.age_s, &load.heard.error) {
         (Some(used), Some(age), _) if load.stale => format!("{}, {} old", percent(used, 0), duration(age)),
-        (Some(used), _, _) => percent(used, 0),
+        (Some(used), _, _) => match load.heard.word() {
+            Some(word) => format!("{}, {word}", percent(used, 0)),
+            None => percent(used, 0),
+        },
         (None, _, Some(error)) => error.clone(),
         (None, _, None) => "-".to_owned(),
     }

@@ -236,6 +236,7 @@ mod tests {
             generation: 0,
             counted: Counted::Demand,
             by: "by plan".to_owned(),
+            asked: true,
             left_out: 0,
             notes: Vec::new(),
             regions: Vec::new(),

@@ -15,12 +15,14 @@
 //! - [`memory`]: what loads take goes back to the system
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `calm_log`: why answers are not what the probes alone would make them
+//! - `feed_log`: why what regions report of their load is not acted on
 //! - [`mod@what_if`]: what would follow from changes nobody has made
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 mod calm_log;
 pub mod config;
 pub mod diagnostic;
+mod feed_log;
 pub mod geoip;
 pub mod keep;
 pub mod load_report;

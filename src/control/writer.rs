@@ -29,6 +29,7 @@ use crate::steer::rtt::Measured;
 use crate::steer::standing::{Override, Standing};
 
 use super::calm_log::tell_changes;
+use super::feed_log::FeedLog;
 use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
@@ -155,6 +156,7 @@ pub struct Writer {
     retired: Vec<Arc<Snapshot>>,
     /// When to look after them next.
     burial: Option<Instant>,
+    feed_log: FeedLog,
 }
 
 impl Writer {
@@ -174,6 +176,7 @@ impl Writer {
             due,
             retired: Vec::new(),
             burial: None,
+            feed_log: FeedLog::default(),
         };
         if let Err(error) = writer.restore_switches() {
             error!("{error}; services are on the stages that their files say");
@@ -260,7 +263,10 @@ impl Writer {
         let began = Instant::now();
         let before = self.publisher.shared().load_full();
         self.publisher.publish(began);
-        tell_changes(&before, &self.publisher.shared().load(), began);
+        let after = self.publisher.shared().load_full();
+        tell_changes(&before, &after, began);
+        self.feed_log.tell(&after, began);
+        drop(after);
         // What falls due while the snapshot is being made is due at once.
         self.due = self.publisher.next_change(began);
         self.calm = CALM.max(began.elapsed() * CALM_FACTOR);

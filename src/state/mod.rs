@@ -11,6 +11,7 @@
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`switches`]: which stages operators switched services to
+//! - [`reported`]: what is remembered of a region's load reports, and the price that follows
 //! - [`publisher`]: the single writer
 //! - [`followers`]: who has to know of a swap when it happens
 //! - [`planning`]: when it plans ahead, and from what
@@ -28,6 +29,7 @@ pub mod planning;
 pub mod prefetch;
 pub mod publisher;
 pub mod ready;
+mod reported;
 pub mod sections;
 pub mod snapshot;
 pub mod switches;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::{Model, Region, RegionId};
 use crate::steer::demand::{Demand, DemandSample, OnRegion, STEP};
-use crate::steer::feed::{self, Credit, Doubt, Feed, FirstSight, Report};
+use crate::steer::feed::{self, Credit, Feed, FirstSight, Report};
 use crate::steer::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::plan::Plan;
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
@@ -191,14 +191,18 @@ impl Planning {
         }
     }
 
-    /// The plan in force.
-    pub fn planned(&self) -> Option<&Arc<Planned>> {
-        self.planned.as_ref()
+    /// The plan in force; `None`, too, where it is of another model's numbers.
+    pub fn planned_for(&self, model: &Arc<Model>) -> Option<&Arc<Planned>> {
+        self.planned.as_ref().filter(|_| self.is_numbered_by(model))
     }
 
-    /// Why what a region reports is not believed, if so.
-    pub fn doubt(&self, region: RegionId) -> Option<Doubt> {
-        self.feeds.get(region.index())?.doubt()
+    /// What is made of a region's load reports; `None`: nothing was weighed yet under this model's numbers.
+    pub fn feed(&self, model: &Arc<Model>, region: RegionId) -> Option<&Feed> {
+        self.feeds.get(region.index()).filter(|_| self.is_numbered_by(model))
+    }
+
+    fn is_numbered_by(&self, model: &Arc<Model>) -> bool {
+        self.numbered_by.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, model))
     }
 
     /// What it was made from; also where the last attempt came to nothing.

@@ -8,7 +8,7 @@ mod kept;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -19,23 +19,19 @@ use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
 use crate::steer::plan::{Inputs, next_expiry, plan};
-use crate::steer::price::{MAX_UTILISATION, next_price};
 use crate::steer::rtt::Measured;
 use crate::steer::settled::Settled;
 use crate::steer::shed::{is_over, shed};
 use crate::steer::stability::DrainBegin;
-use crate::steer::standing::{EndpointState, LoadFigure, LoadState, Override, RegionState, region_verdict, standing};
+use crate::steer::standing::{EndpointState, LoadFigure, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
 use super::endpoints::EndpointRecords;
 use super::followers::Followers;
 use super::planning::Planning;
+use super::reported::{FADING_STEP, Reported};
 use super::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
-
-/// Prices are published in steps of at least this, in milliseconds: a smaller one moves hardly a
-/// client, and every step takes a new plan.
-const PRICE_STEP_MS: f64 = 0.5;
 
 /// What a probe found out about one endpoint.
 #[derive(Clone, Debug)]
@@ -89,10 +85,7 @@ pub struct Publisher {
 #[derive(Default)]
 struct RegionFacts {
     endpoints: HashMap<String, EndpointState>,
-    load: LoadState,
-    price_ms: f64,
-    /// As last published: the plan and whoever explains it use this one.
-    published_price_ms: f64,
+    reported: Reported,
     /// Its load is at its limit, or was and has not fallen well below since.
     over_limit: bool,
     /// The part of new clients it sheds.
@@ -107,7 +100,7 @@ impl RegionFacts {
             self.endpoints.clear();
         }
         if region.load_report.is_none() {
-            (self.load, self.price_ms) = (LoadState::default(), 0.0);
+            self.reported = Reported::default();
             (self.over_limit, self.shed) = (false, 0.0);
         }
     }
@@ -280,41 +273,30 @@ impl Publisher {
         self.load_news_of(news, now, now)
     }
 
-    /// Takes a load report whose figure is as of `at`. A report moves the region's price and trim; a failed
-    /// one moves nothing, nor does one that is stale already. A figure older than the one that is
-    /// known tells nothing. Says whether the price changed.
+    /// Takes a load report whose figure is as of `at`. A report moves the region's price and trim, unless it is
+    /// doubted; a failed one moves nothing, nor does one that is stale already. A figure older than the one that is
+    /// known tells nothing. Says whether it is news that is acted on.
     pub fn load_news_of(&mut self, news: LoadNews, at: Instant, now: Instant) -> bool {
         let Some(&id) = self.ids.get(&*news.region) else { return false };
         let region = self.model.region(id);
-        let Some(max_age) = region.load_report.as_ref().map(|report| report.max_age) else { return false };
-        let configured = region.capacity;
+        let Some(report) = &region.load_report else { return false };
         let facts = self.regions.entry(news.region.to_string()).or_default();
         let (load, capacity) = match news.outcome {
             Ok(figures) => figures,
             Err(why) => {
-                facts.load.error = Some(why);
+                facts.reported.fail(why);
                 return false;
             }
         };
-        if facts.load.last.is_some_and(|last| at < last.at) {
-            facts.load.error = None;
-            return false;
-        }
-        let (figure, error) = believed(LoadFigure { load, capacity: capacity.or(configured), at });
-        let stale = now.saturating_duration_since(at) >= max_age;
-        facts.load = LoadState { last: Some(figure), stale, error };
-        if stale {
+        let figure = LoadFigure { load, capacity: capacity.or(region.capacity), at };
+        if !facts.reported.take(figure, report, now) {
             return false;
         }
         let limits = region.load_limits;
         facts.over_limit = limits.limit.is_some_and(|limit| is_over(limit, figure.load, facts.over_limit));
         facts.shed = limits.shed.zip(figure.utilisation()).map_or(0.0, |(watermarks, used)| shed(watermarks, used));
         self.planning.report(id);
-        let Some(utilisation) = figure.utilisation() else { return false };
-        let price_ms = next_price(facts.price_ms, utilisation);
-        let changed = price_ms != facts.price_ms;
-        facts.price_ms = price_ms;
-        changed
+        true
     }
 
     /// Takes answers that were given. Their ids are of the current snapshot.
@@ -387,7 +369,8 @@ impl Publisher {
         self.overrides_error.as_deref()
     }
 
-    /// When something changes after `now` by the passing of time alone: a TTL calms down, a report goes stale.
+    /// When something changes after `now` by the passing of time alone: a TTL calms down, a report goes stale, a
+    /// price fades.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let current = self.shared.load();
         let stale = self.model.region_ids().filter_map(|id| {
@@ -397,7 +380,10 @@ impl Publisher {
         let calm = calm::next_change(&self.model, &current.states, now);
         // What the planner has to do may be due already: first what was lost is done without.
         let planning = self.planning.next();
-        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).chain(planning).min()
+        let fades = self.planning.planned_for(&self.model).is_none()
+            && self.regions.values().any(|facts| facts.reported.fades());
+        let fading = fades.then(|| current.made_at + FADING_STEP);
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).chain(planning).chain(fading).min()
     }
 
     /// Makes the next snapshot and swaps it in.
@@ -409,17 +395,8 @@ impl Publisher {
         let comparable = Arc::ptr_eq(&before.model, &self.model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
         self.planning.advance(&self.model, previous.map(|(plan, _)| plan), &states, now);
-        for (id, state) in self.model.region_ids().zip(&mut states) {
-            if let Some(doubt) = self.planning.doubt(id) {
-                state.load.error.get_or_insert_with(|| doubt.to_string());
-            }
-        }
-        let planned = self.planning.planned();
-        if let Some(planned) = planned {
-            for (state, price_ms) in states.iter_mut().zip(&planned.prices_ms) {
-                state.price_ms = *price_ms;
-            }
-        }
+        self.weigh(&mut states, now);
+        let planned = self.planning.planned_for(&self.model);
         let inputs = Inputs {
             model: &self.model,
             atlas: &self.atlas,
@@ -456,9 +433,25 @@ impl Publisher {
         self.followers.tell(next.generation, || self.shared.store(next.clone()));
     }
 
+    /// Gives states what is made of their load reports, and their prices.
+    fn weigh(&mut self, states: &mut [RegionState], now: Instant) {
+        let planned = self.planning.planned_for(&self.model).cloned();
+        for (id, state) in self.model.region_ids().zip(states) {
+            let reported = &mut self.regions.entry(self.model.qualified_region_name(id)).or_default().reported;
+            // Just after a reload nothing is weighed yet: what was known before holds on.
+            if let Some(feed) = self.planning.feed(&self.model, id) {
+                reported.weigh(feed);
+            }
+            reported.note(now);
+            state.load = reported.load.clone();
+            let planned_ms = planned.as_ref().and_then(|planned| planned.prices_ms.get(id.index()).copied());
+            state.price_ms = reported.price(planned_ms, now);
+        }
+    }
+
     fn stale_at(&self, id: RegionId) -> Option<Instant> {
         let facts = self.regions.get(&self.model.qualified_region_name(id))?;
-        Some(facts.load.last?.at + stale_after(&self.model, id)?)
+        facts.reported.stale_at(self.model.region(id).load_report.as_ref()?)
     }
 
     /// By what is observed and said alone: [`Calm`] has the last word on the standing.
@@ -482,19 +475,14 @@ impl Publisher {
             verdict => verdict,
         };
         let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
-        let step = (facts.price_ms - facts.published_price_ms).abs();
-        if step >= PRICE_STEP_MS || facts.price_ms == 0.0 {
-            facts.published_price_ms = facts.price_ms;
-        }
-        let age = facts.load.last.map(|figure| now.saturating_duration_since(figure.at));
-        facts.load.stale = age.zip(stale_after(&self.model, id)).is_some_and(|(age, limit)| age >= limit);
+        facts.reported.settle_stale(region.load_report.as_ref(), now);
         RegionState {
             standing: standing(verdict, said),
             verdict,
             said,
             endpoints,
-            load: facts.load.clone(),
-            price_ms: facts.published_price_ms,
+            load: facts.reported.load.clone(),
+            price_ms: 0.0, // follows once its reports are weighed
             // By the last report that made sense: a feed that went silent sheds as much as before.
             shed: if region.load_limits.shed.is_some() { facts.shed } else { 0.0 },
             over_limit: facts.over_limit && region.load_limits.limit.is_some(),
@@ -505,33 +493,22 @@ impl Publisher {
     }
 }
 
-/// No more load than [`MAX_UTILISATION`] times the capacity is believed: load or capacity is wrong,
-/// or they are in different units. What was said is told as an error.
-fn believed(figure: LoadFigure) -> (LoadFigure, Option<String>) {
-    let (said, most) = (figure.load, figure.capacity.map_or(f64::INFINITY, |capacity| capacity * MAX_UTILISATION));
-    if said <= most {
-        return (figure, None);
-    }
-    let times = format!("a load of {said} is more than {MAX_UTILISATION} times the capacity");
-    (LoadFigure { load: most, ..figure }, Some(format!("{times}: {most} is believed; are both in the same unit?")))
-}
-
 fn region_ids(model: &Model) -> HashMap<String, RegionId> {
     model.region_ids().map(|id| (model.qualified_region_name(id), id)).collect()
 }
 
-fn stale_after(model: &Model, id: RegionId) -> Option<Duration> {
-    model.region(id).load_report.as_ref().map(|report| report.max_age)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::{
         Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Zone, ZoneId,
     };
+    use crate::steer::feed::Doubt;
     use crate::steer::plan::{AFTERMATH, Footing};
-    use crate::steer::standing::Standing;
+    use crate::steer::standing::{Heard, Standing};
+    use crate::steer::testing::World;
 
     const SEOUL: &str = "seoul@gslb.example";
     const VIRGINIA: &str = "virginia@gslb.example";
@@ -654,27 +631,31 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_feed_is_stale_and_keeps_its_price() {
-        let now = Instant::now();
-        let mut publisher = publisher(now);
-        publisher.assume_up(now);
-        assert!(publisher.load_news(loaded(SEOUL, Ok((150.0, None))), now));
-        publisher.publish(now);
-        let price = publisher.shared().load().states[0].price_ms;
-        assert!(price > 0.0);
-        assert_eq!(publisher.next_change(now), Some(now + Duration::from_secs(30)));
-        assert!(!publisher.load_news(loaded(SEOUL, Err("timed out".into())), now));
-        let late = now + Duration::from_secs(30);
-        publisher.publish(late);
-        let state = publisher.shared().load().states[0].clone();
-        assert!(state.load.stale);
-        assert_eq!(state.load.last.map(|figure| figure.load), Some(150.0));
-        assert_eq!(state.load.error.as_deref(), Some("timed out"));
-        assert_eq!(state.price_ms, price);
-        publisher.load_news(loaded(SEOUL, Ok((10.0, Some(200.0)))), late);
-        publisher.publish(late);
-        let state = publisher.shared().load().states[0].clone();
-        assert!(!state.load.stale && state.load.error.is_none() && state.price_ms < price);
+    fn a_silent_feed_is_stale_and_its_price_fades() {
+        let began = Instant::now();
+        let at = |second: u64| began + Duration::from_secs(second);
+        let mut publisher = publisher(began);
+        publisher.assume_up(began);
+        let mut step = |second: u64, outcome: Option<Result<(f64, Option<f64>), String>>| {
+            outcome.into_iter().for_each(|outcome| _ = publisher.load_news(loaded(SEOUL, outcome), at(second)));
+            publisher.publish(at(second));
+            (publisher.shared().load().states[0].clone(), publisher.next_change(at(second)))
+        };
+        let (fresh, next) = step(0, Some(Ok((350.0, None))));
+        assert!(fresh.price_ms > 30.0 && next == Some(at(30)));
+        let (failing, _) = step(10, Some(Err("timed out".into())));
+        assert_eq!((failing.load.heard(), failing.load.since), (Heard::Failing, Some(at(10))));
+        assert_eq!(failing.price_ms, fresh.price_ms);
+        let (stale, next) = step(30, None);
+        assert_eq!((stale.load.heard(), stale.load.since), (Heard::Stale, Some(at(30))));
+        assert_eq!(stale.load.last.map(|figure| figure.load), Some(350.0));
+        assert_eq!(stale.load.error.as_deref(), Some("timed out"));
+        assert_eq!(next, Some(at(40)), "a price that fades is published");
+        let (faded, _) = step(90, None);
+        assert!(faded.price_ms > 0.0 && faded.price_ms < 0.6 * fresh.price_ms, "{}", faded.price_ms);
+        let (idle, _) = step(100, Some(Ok((10.0, Some(200.0)))));
+        assert_eq!((idle.load.heard(), idle.load.error), (Heard::New, None), "nobody asks: it is not weighed");
+        assert!(idle.price_ms < faded.price_ms);
     }
 
     #[test]
@@ -708,6 +689,7 @@ mod tests {
         publisher.load_news(loaded(SEOUL, Ok((1e9, None))), now);
         publisher.publish(now);
         let load = publisher.shared().load().states[0].load.clone();
+        assert_eq!(load.heard(), Heard::Doubted(Doubt::Units));
         assert_eq!(load.last.map(|figure| (figure.load, figure.capacity)), Some((400.0, Some(100.0))));
         let error = load.error.expect("told");
         assert!(error.contains("1000000000") && error.contains("400 is believed"), "{error}");
@@ -802,9 +784,11 @@ mod tests {
         let now = Instant::now();
         let mut publisher = publisher(now);
         publisher.assume_up(now);
+        let mut at = now;
         let mut report = |load: f64| {
-            publisher.load_news(loaded(SEOUL, Ok((load, Some(100.0)))), now);
-            publisher.publish(now);
+            publisher.load_news(loaded(SEOUL, Ok((load, Some(100.0)))), at);
+            publisher.publish(at);
+            at += Duration::from_secs(10);
             publisher.shared().load_full()
         };
         let first = report(95.0); // 1.2 ms
@@ -815,6 +799,49 @@ mod tests {
         assert!(moved.states[0].price_ms > 1.7, "{}", moved.states[0].price_ms);
         let idle = (0..10).map(|_| report(0.0)).last().expect("ten");
         assert_eq!(idle.states[0].price_ms, 0.0, "what falls to nothing is nothing");
+    }
+
+    #[test]
+    fn after_a_reload_with_stale_reports_alone_prices_end_and_are_never_above_the_plans() {
+        let (mut publisher, mut now) = crowded();
+        let planned = publisher.shared().load().states.iter().map(|state| state.price_ms).collect::<Vec<_>>();
+        assert!(planned[0] > 5.0, "{planned:?}");
+        let model = Model::clone(&publisher.shared().load().model);
+        publisher.reload(model, Atlas::empty(), "", 0);
+        let mut prices = Vec::new();
+        for _ in 0..50 {
+            publisher.publish(now);
+            let snapshot = publisher.shared().load_full();
+            assert!(snapshot.plan.planned().is_none(), "nobody asks, or tells");
+            prices.push(snapshot.states.iter().map(|state| state.price_ms).collect::<Vec<_>>());
+            now += Duration::from_secs(10);
+        }
+        let is_bound = |prices: &Vec<f64>| prices.iter().zip(&planned).all(|(price, most)| price <= most);
+        assert!(prices.iter().all(is_bound), "{prices:.1?} after {planned:.1?}");
+        assert!(prices[0][0] == planned[0].min(250.0), "no leap: {prices:.1?} after {planned:.1?}");
+        assert!(prices[45..].iter().all(|prices| prices.iter().all(|&price| price == 0.0)), "{prices:.1?}");
+    }
+
+    #[test]
+    fn a_load_that_falls_for_no_reason_is_doubted_and_said_to_be_also_over_a_reload() {
+        let (mut publisher, now) = crowded();
+        let heard = |publisher: &Publisher| publisher.shared().load().states[0].load.clone();
+        assert_eq!(heard(&publisher).heard(), Heard::Believed);
+        assert!(heard(&publisher).reading.is_some_and(|reading| reading.unit > 0.0 && reading.gain == 1.0));
+        let later = now + Duration::from_secs(10);
+        publisher.load_news(loaded("west@gslb.example", Ok((9.0, None))), later);
+        publisher.publish(later);
+        let doubted = heard(&publisher);
+        assert_eq!((doubted.heard(), doubted.since), (Heard::Doubted(Doubt::Fell), Some(later)));
+        // A reload with regions under other numbers: it is still this region's.
+        let mut model = Model::clone(&publisher.shared().load().model);
+        model.regions.swap(0, 1);
+        publisher.reload(model, Atlas::empty(), "", 0);
+        publisher.publish(later);
+        let snapshot = publisher.shared().load_full();
+        let heard = snapshot.states.iter().map(|state| state.load.heard()).collect::<Vec<_>>();
+        assert_eq!(heard, [Heard::Believed, Heard::Doubted(Doubt::Fell)]);
+        assert_eq!(snapshot.states[1].load.since, Some(later));
     }
 
     #[test]
@@ -841,6 +868,38 @@ mod tests {
         publisher.publish(now);
         assert_eq!(standings(&publisher), [Standing::Up, Standing::Down]);
         assert_eq!(publisher.overrides().len(), 1);
+    }
+
+    /// Two regions, of which all are near the first and more than it can take: a plan is in force that prices it.
+    fn crowded() -> (Publisher, Instant) {
+        let mut now = Instant::now();
+        let mut world = World::two_coasts(Policy::Score);
+        for region in &mut world.model.regions {
+            region.capacity = Some(100.0);
+            region.load_report = Some(LoadReport::pushed(Duration::from_secs(10)));
+        }
+        let mut publisher = Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), now);
+        let mut loads = [60.0, 60.0];
+        for _ in 0..60 {
+            publisher.publish(now);
+            let snapshot = publisher.shared().load_full();
+            let place = snapshot.atlas.locate([10, 0, 0, 1].into()).place;
+            let cell = snapshot.plan.services[0].cells.cell(place).expect("a cell");
+            let kept = loads.map(|load| 0.7 * load);
+            loads = kept;
+            for (region, part) in cell.fractions() {
+                loads[region.index()] += 0.3 * 130.0 * part;
+                let (service, weight) = (ServiceId(0), (1000.0 * part * 30.0) as f32);
+                publisher.demand_news(&[DemandSample { service, place, region, weight, ttl_s: 30.0 }], now);
+            }
+            for (name, load) in ["west@gslb.example", "east@gslb.example"].into_iter().zip(loads) {
+                publisher.load_news(loaded(name, Ok((load, None))), now);
+            }
+            now += Duration::from_secs(10);
+        }
+        publisher.publish(now);
+        assert!(publisher.shared().load().plan.planned().is_some(), "{:?}", publisher.shared().load().planning);
+        (publisher, now)
     }
 
     /// The first of two regions' utilisation after each of `periods` of 10 s, with `demand` at its

@@ -13,12 +13,13 @@ use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
 use super::eligible::{Eligible, Footing};
+use super::feed::{Doubt, Reading};
 use super::pick::Identity;
 use super::plan::{Cell, coordinates, scores, tiers};
 use super::planner::{Leaf, Planned, leaf_of};
 use super::policy::{Ground, Picker, Step};
 use super::score::{Score, total_ms};
-use super::standing::{Override, RegionState, Standing};
+use super::standing::{LoadState, Override, RegionState, Standing};
 
 /// Why this client gets this region.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +35,17 @@ pub struct Explanation {
     pub footing: Footing,
     /// The rule whose regions this client never leaves, such as `rule 2 (asia)`: then `footing` is of those alone.
     pub fence: Option<String>,
+    /// Where the plan would send these clients farther, were a load believed.
+    pub kept_near: Option<KeptNearRow>,
     pub chosen: Chosen,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct KeptNearRow {
+    /// The nearest region, whose load is not believed.
+    pub region: String,
+    /// `steering.max_detour`: how much farther than that region they may be sent.
+    pub max_detour_ms: f64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -91,8 +102,60 @@ pub struct LoadRow {
     pub capacity: Option<f64>,
     pub utilisation: Option<f64>,
     pub age_s: f64,
-    /// Too old to act on: the price stays as it was.
+    /// Too old to act on.
     pub stale: bool,
+    #[serde(flatten)]
+    pub heard: HeardRow,
+}
+
+/// How a region's load reports stand, and how its figures are read.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeardRow {
+    /// `believed`, `doubted`, `stale`, `failing`, `new`: not made sense of yet, or `never`.
+    pub heard: &'static str,
+    /// For how long that has been so.
+    pub since_s: Option<f64>,
+    /// Why its figures are not believed.
+    pub doubt: Option<String>,
+    /// What to look for then, where that is known.
+    pub cure: Option<&'static str>,
+    /// Why the last report gave nothing, or not all that it says.
+    pub error: Option<String>,
+    /// `None`: not made sense of yet.
+    pub reading: Option<ReadingRow>,
+}
+
+/// How a region's figures are read.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadingRow {
+    /// Load, as the region counts it, per unit of demand: 1 where it counts as most regions do.
+    pub unit: f64,
+    /// Load that did not come by answers given here, in the region's unit.
+    pub others: f64,
+    /// The feed says so many times what there is; 1 unless it jumped and nothing that is known explains it.
+    pub gain: f64,
+    /// Since that jump was borne out, where it is remembered.
+    pub jumped_s: Option<f64>,
+    /// The capacity that is acted on: as last reported, but for leaps that were said once only.
+    pub capacity: Option<f64>,
+}
+
+impl HeardRow {
+    pub fn of(load: &LoadState, now: Instant) -> HeardRow {
+        let since = |at: Instant| now.saturating_duration_since(at).as_millis() as f64 / 1e3;
+        let reading = |reading: Reading| {
+            let Reading { unit, others, gain, jumped_at, capacity } = reading;
+            ReadingRow { unit, others, gain, jumped_s: jumped_at.map(since), capacity }
+        };
+        HeardRow {
+            heard: load.heard().as_str(),
+            since_s: load.since.map(since),
+            doubt: load.doubt.map(|doubt| doubt.to_string()),
+            cure: load.doubt.and_then(Doubt::cure),
+            error: load.error.clone(),
+            reading: load.reading.map(reading),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -134,6 +197,7 @@ pub fn explain(
         regions: region_rows(view, states, service, (place, cell), now),
         footing: cell.footing,
         fence,
+        kept_near: kept_near(view, service, place),
         chosen: chosen(view, &decision, seen),
     })
 }
@@ -183,6 +247,13 @@ fn region_rows(
         }
     });
     rows.collect()
+}
+
+fn kept_near(view: &View<'_>, service: &Service, place: PlaceId) -> Option<KeptNearRow> {
+    let ahead = Ahead::of(view, service, place)?;
+    let region = ahead.planned.kept_near(&ahead.leaf, ahead.site)?;
+    let max_detour_ms = view.model.steering.max_detour?.as_secs_f64() * 1e3;
+    Some(KeptNearRow { region: view.model.region(region).name.to_string(), max_detour_ms })
 }
 
 /// The groups a client came through, and the fence it is in.
@@ -310,6 +381,7 @@ fn load_row(state: &RegionState, now: Instant) -> Option<LoadRow> {
         utilisation: figure.utilisation(),
         age_s: now.saturating_duration_since(figure.at).as_secs_f64(),
         stale: state.load.stale,
+        heard: HeardRow::of(&state.load, now),
     })
 }
 

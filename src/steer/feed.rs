@@ -96,6 +96,25 @@ pub enum Doubt {
     Erratic,
 }
 
+impl Doubt {
+    pub const WORDS: [&str; 5] = ["fell", "rose", "units", "capacity", "erratic"];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Doubt::Fell => "fell",
+            Doubt::Rose => "rose",
+            Doubt::Units => "units",
+            Doubt::Capacity => "capacity",
+            Doubt::Erratic => "erratic",
+        }
+    }
+
+    /// What an operator may look for, where that is known.
+    pub fn cure(self) -> Option<&'static str> {
+        (self == Doubt::Units).then_some("is its load in per cent and its capacity in connections?")
+    }
+}
+
 /// The model of one region's feed.
 #[derive(Clone, Debug)]
 pub struct Feed {
@@ -156,6 +175,21 @@ impl Capacity {
         self.leapt = Some(said);
         false
     }
+}
+
+/// How a region's figures are read, for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// Load, as the region counts it, per unit of demand.
+    pub unit: f64,
+    /// Load that did not come by answers given here, in the region's unit.
+    pub others: f64,
+    /// How much more the feed says than there is, as a factor.
+    pub gain: f64,
+    /// When the jump was borne out that `gain` is of, where it is remembered.
+    pub jumped_at: Option<Instant>,
+    /// The capacity that is acted on; `None`: none was said.
+    pub capacity: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -380,6 +414,13 @@ impl Feed {
     /// Load, as the region counts it, per unit of demand.
     pub fn unit(&self) -> f64 {
         self.unit
+    }
+
+    /// How its figures are read; `None`: they were not made sense of yet.
+    pub fn reading(&self) -> Option<Reading> {
+        let Feed { unit, others, gain, .. } = *self;
+        let jumped_at = self.before.map(|before| before.at).filter(|_| gain != 1.0);
+        self.calibrated.then_some(Reading { unit, others, gain, jumped_at, capacity: self.capacity.held })
     }
 
     fn own_part(&self, demand: f64) -> f64 {

@@ -93,7 +93,20 @@ pub struct Planned {
     pub prices_ms: Vec<f64>,
     /// By region, in the unit of its load reports: what it should have under this plan.
     pub loads: Vec<f64>,
+    pub kept_near: KeptNear,
     pub made_at: Instant,
+}
+
+/// Clients who would have been sent farther than `steering.max_detour`, were the load of their nearest region
+/// believed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeptNear {
+    /// Locations, for each kind of decision, with demand.
+    pub places: usize,
+    /// 0 to 1: of all that is planned for.
+    pub part: f64,
+    /// Whose load it is, ascending.
+    pub regions: Vec<RegionId>,
 }
 
 /// One location under one leaf.
@@ -103,6 +116,8 @@ struct Place {
     shares: Box<[Share]>,
     /// When its clients were last sent elsewhere, though where they were could have served them.
     moved_at: Option<Instant>,
+    /// The region whose load would have to be believed to send them farther.
+    kept_near: Option<RegionId>,
 }
 
 impl Place {
@@ -136,6 +151,11 @@ impl Planned {
     pub fn stays_ms(&self, leaf: &Leaf, site: usize, region: RegionId, now: Instant) -> f64 {
         let place = self.locations.of_site(site).and_then(|location| self.place(leaf, location));
         place.filter(|place| place.has(region)).map_or(0.0, |place| place.stays_ms(now))
+    }
+
+    /// The region whose load is not believed, where that alone keeps a site's clients from being sent farther.
+    pub fn kept_near(&self, leaf: &Leaf, site: usize) -> Option<RegionId> {
+        self.place(leaf, self.locations.of_site(site)?)?.kept_near
     }
 
     fn place(&self, leaf: &Leaf, location: usize) -> Option<&Place> {
@@ -212,7 +232,8 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
     let none = || std::iter::repeat_with(Place::default).take(situation.locations.len()).collect();
     let mut places: Vec<Vec<Place>> = asked.leaves.iter().map(|_| none()).collect();
     for (&(leaf, location), shares) in sources.iter().zip(&flow.shares) {
-        places[leaf][location] = place(situation, &asked.leaves[leaf], location, shares);
+        let kept_near = kept_near(situation, &asked.leaves[leaf], location, &flow.prices);
+        places[leaf][location] = Place { kept_near, ..place(situation, &asked.leaves[leaf], location, shares) };
     }
     let loads = asked.loads(&places);
     let slack = |region: usize| SLACK * room(situation, region).unwrap_or(f64::INFINITY) + 1e-6 * asked.total();
@@ -224,6 +245,7 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
     }
     Ok(Planned {
         locations: situation.locations.clone(),
+        kept_near: asked.kept_near(&places),
         leaves: asked.leaves.into_iter().zip(places).collect(),
         prices_ms: flow.prices.iter().map(|&price| price as f64 / 1000.0).collect(),
         loads,
@@ -324,6 +346,20 @@ impl Asked {
         loads
     }
 
+    fn kept_near(&self, places: &[Vec<Place>]) -> KeptNear {
+        let (mut kept, total) = (KeptNear::default(), self.total());
+        for (demand, place) in self.demand.iter().zip(places).flat_map(|(demand, places)| demand.iter().zip(places)) {
+            if let Some(region) = place.kept_near.filter(|_| *demand > 0.0) {
+                kept.places += 1;
+                kept.part += demand / total;
+                kept.regions.push(region);
+            }
+        }
+        kept.regions.sort();
+        kept.regions.dedup();
+        kept
+    }
+
     /// The leaves and locations to plan for: all of them, that whoever asks next finds a plan,
     /// or, should they be too many, those with demand.
     fn sources(&self) -> Vec<(usize, usize)> {
@@ -362,38 +398,71 @@ fn tiers(situation: &Situation<'_>, others: &[f64], unit: f64) -> Vec<Vec<Tier>>
 
 /// What a location's clients cost in each region, in the milliseconds that prices are in.
 fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
+    let mut costs = vec![FORBIDDEN; situation.model.regions.len()];
+    let farthest_ms = guard(situation, leaf, location).map(|guard| guard.farthest_ms);
+    for (id, rtt_ms, cost) in ways(situation, leaf, location) {
+        if farthest_ms.is_none_or(|farthest_ms| rtt_ms <= farthest_ms) {
+            costs[id.index()] = cost;
+        }
+    }
+    costs
+}
+
+/// The regions that a location's clients may be sent to if all loads are believed: how far they are, bias included,
+/// and what they cost.
+fn ways<'a>(
+    situation: &'a Situation<'_>,
+    leaf: &'a Leaf,
+    location: usize,
+) -> impl Iterator<Item = (RegionId, f64, i32)> + 'a {
     let Situation { model, locations, .. } = situation;
     let weights = leaf.weights();
     // Prices are in the tiers: all else is brought to the weight that they have by default.
     let scale = Weights::default().load / weights.load;
     let before = before(situation, leaf, location);
     let stays_ms = before.map_or(0.0, |place| place.stays_ms(situation.now));
-    let mut costs = vec![FORBIDDEN; model.regions.len()];
-    let farthest_ms = farthest_ms(situation, leaf, location);
-    for (index, &id) in leaf.regions.iter().enumerate() {
+    let eligible = leaf.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
+    eligible.map(move |(index, &id)| {
         let rtt_ms = locations.rtt_ms(location, id) + leaf.bias_ms(index);
-        let near = farthest_ms.is_none_or(|farthest_ms| rtt_ms <= farthest_ms);
-        if !situation.eligible.get(id.index()).copied().unwrap_or(false) || !near {
-            continue;
-        }
         let score_ms = total_ms(weights, rtt_ms, 0.0, model.region(id).cost) * scale;
         let has = before.is_some_and(|place| place.has(id));
-        costs[id.index()] = micro(score_ms - if has { stays_ms } else { 0.0 });
-    }
-    costs
+        (id, rtt_ms, micro(score_ms - if has { stays_ms } else { 0.0 }))
+    })
 }
 
-/// How far away a location's clients may be sent; `None`: anywhere.
+/// How far away a location's clients may be sent, and for want of whose load.
+struct Guard {
+    farthest_ms: f64,
+    nearest: RegionId,
+}
+
+/// `None`: anywhere.
 ///
 /// To go past the nearest region by more than `steering.max_detour` takes believed evidence of what that has.
-fn farthest_ms(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Option<f64> {
+fn guard(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Option<Guard> {
     let Situation { model, locations, .. } = situation;
     let detour_ms = model.steering.max_detour?.as_secs_f64() * 1000.0;
-    let is = |flags: &[bool], id: RegionId| flags.get(id.index()).copied().unwrap_or(false);
     let eligible = leaf.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
     let far = |(index, &id): (usize, &RegionId)| (locations.rtt_ms(location, id) + leaf.bias_ms(index), id);
     let (nearest_ms, nearest) = eligible.map(far).min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (!is(situation.evidence, nearest)).then_some(nearest_ms + detour_ms)
+    (!is(situation.evidence, nearest)).then_some(Guard { farthest_ms: nearest_ms + detour_ms, nearest })
+}
+
+/// The region for want of whose load a location's clients are kept nearer than the plan's prices would send them:
+/// each is where cost and price sum to the least, so whoever has less elsewhere would be there.
+fn kept_near(situation: &Situation<'_>, leaf: &Leaf, location: usize, prices: &[i64]) -> Option<RegionId> {
+    let Guard { farthest_ms, nearest } = guard(situation, leaf, location)?;
+    let (mut near, mut far) = (i64::MAX, i64::MAX);
+    for (id, rtt_ms, cost) in ways(situation, leaf, location) {
+        let sum = i64::from(cost) + prices.get(id.index()).copied().unwrap_or(0);
+        let least = if rtt_ms <= farthest_ms { &mut near } else { &mut far };
+        *least = sum.min(*least);
+    }
+    (far < near).then_some(nearest)
+}
+
+fn is(flags: &[bool], id: RegionId) -> bool {
+    flags.get(id.index()).copied().unwrap_or(false)
 }
 
 fn before<'a>(situation: &Situation<'a>, leaf: &Leaf, location: usize) -> Option<&'a Place> {
@@ -419,8 +488,11 @@ fn place(situation: &Situation<'_>, leaf: &Leaf, location: usize, shares: &[(u16
     };
     let moved = before.is_some_and(|place| place.shares.iter().any(left));
     let moved_at = if moved { Some(situation.now) } else { before.and_then(|place| place.moved_at) };
-    Place { shares: shares.into(), moved_at }
+    Place { shares: shares.into(), moved_at, kept_near: None }
 }
+
+#[cfg(test)]
+mod kept_near_tests;
 
 #[cfg(test)]
 mod tests {

@@ -157,7 +157,7 @@ impl Drain {
     }
 
     fn load_ratio(&self, load: &LoadState) -> Option<f64> {
-        let fresh = load.last.filter(|_| !load.stale && load.error.is_none())?;
+        let fresh = load.last.filter(|_| !load.stale && load.error.is_none() && load.doubt.is_none())?;
         let begin = self.load.filter(|&begin| begin > 0.0)?;
         Some(fresh.load / begin)
     }
@@ -171,6 +171,7 @@ impl Drain {
 
 #[cfg(test)]
 mod tests {
+    use super::super::feed::Doubt;
     use super::super::standing::LoadFigure;
     use super::*;
 
@@ -261,6 +262,7 @@ mod tests {
             LoadState::default(),
             LoadState { stale: true, ..fresh.clone() },
             LoadState { error: Some("refused".into()), ..fresh.clone() },
+            LoadState { doubt: Some(Doubt::Fell), ..fresh.clone() },
         ] {
             let after = |s: u32| drain.progress(false, &unknown, 60 * S, now + s * S);
             assert_eq!((after(0).may_come, after(0).load_ratio), (1.0, None));

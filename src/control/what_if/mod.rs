@@ -66,6 +66,8 @@ pub struct World {
     used: Vec<f64>,
     asking: Vec<Asking>,
     counted: Counted,
+    /// Queries were answered.
+    asked: bool,
     /// Services whose places were not counted, for their number.
     left_out: usize,
     notes: Vec<String>,
@@ -122,7 +124,9 @@ impl World {
             true => Counted::Demand,
             false => Counted::Places,
         };
-        World { spots, states, capacities, used, asking, counted, left_out, notes: Vec::new(), snapshot }
+        // The planner begins with the first answers it hears of.
+        let asked = basis.is_some();
+        World { spots, states, capacities, used, asking, counted, asked, left_out, notes: Vec::new(), snapshot }
     }
 
     /// The same configuration, with the demand and the regions' conditions that another server told
@@ -153,7 +157,7 @@ impl World {
             on: clients.on.iter().filter_map(|on| Some(((*regions.get(on.region)?)?, on.part))).collect(),
         });
         self.asking = asking.collect();
-        (self.counted, self.left_out) = (live.counted, live.left_out);
+        (self.counted, self.asked, self.left_out) = (live.counted, live.asked, live.left_out);
         self
     }
 
@@ -240,6 +244,9 @@ impl World {
                 let plan = self.plan(&states, Some(&Arc::new(planned)), now);
                 self.place(&plan, &states, "planned".to_owned())
             }
+            Err(_) if self.counted == Counted::Places => {
+                self.place(&first, &self.states, "by price: nothing can be planned yet".to_owned())
+            }
             Err(error) => self.place(&first, &self.states, format!("by price: {error}")),
         }
     }
@@ -310,6 +317,7 @@ impl World {
             generation: self.snapshot.generation,
             counted: self.counted,
             by,
+            asked: self.asked,
             left_out: self.left_out,
             notes: self.notes.clone(),
             regions: regions.collect(),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::steer::eligible::Footing;
+use crate::steer::figure::rounded;
 use crate::steer::standing::Standing;
 
 use super::placed::{Clients, Counted, Placed, PlacedRegion};
@@ -125,12 +126,38 @@ fn sum(amounts: impl Iterator<Item = f64>) -> f64 {
 fn notes(after: &Placed) -> Vec<String> {
     let mut notes = after.notes.clone();
     if after.counted == Counted::Places {
-        notes.push("no demand is known, for want of load reports or of queries: places are counted instead".into());
+        notes.push(why_places(after));
     }
     if after.left_out > 0 {
         notes.push(format!("places were not counted for {} more services", after.left_out));
     }
     notes
+}
+
+/// What is known where demand is not.
+fn why_places(after: &Placed) -> String {
+    let reported: Vec<f64> = after.regions.iter().filter_map(|region| region.reported).collect();
+    let all = grouped(reported.iter().fold(0.0, |sum, load| sum + load));
+    let known = match (after.asked, reported.is_empty()) {
+        (false, false) => {
+            format!("no queries were answered yet, so where clients are is not known; regions report {all} in all")
+        }
+        (false, true) => {
+            "no demand is known: no queries were answered yet, and no region has reported a load".to_owned()
+        }
+        (true, true) => "no demand is known: queries were answered, but no region has reported a load".to_owned(),
+        (true, false) => {
+            format!("what regions report, {all} in all, was not made sense of yet: that takes half a minute of queries")
+        }
+    };
+    format!("{known}: places are counted, each as one")
+}
+
+/// `38,500`.
+fn grouped(value: f64) -> String {
+    let digits = rounded(value, 0);
+    let start = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
+    digits.char_indices().flat_map(|(at, digit)| start(at).then_some(',').into_iter().chain([digit])).collect()
 }
 
 fn totals(placed: &Placed) -> Totals {
@@ -238,4 +265,53 @@ fn services(before: &Placed, after: &Placed) -> Vec<ServiceOutcome> {
         (before != after || shaky).then_some(ServiceOutcome { name, fence, before, after })
     };
     names.into_iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steer::standing::Override;
+
+    #[test]
+    fn where_demand_is_not_known_what_is_known_is_said() {
+        let region = |reported| PlacedRegion {
+            name: "seoul@gslb.example".into(),
+            standing: Standing::Up,
+            said: Override::Auto,
+            load: 0.0,
+            capacity: None,
+            configured: None,
+            reported,
+            used: 1.0,
+            offered: 1.0,
+            shed: 0.0,
+            over_limit: false,
+            price_ms: 0.0,
+            cost: 0.0,
+        };
+        let said = |asked: bool, reported: [Option<f64>; 2]| {
+            let placed = Placed {
+                generation: 0,
+                counted: Counted::Places,
+                by: String::new(),
+                asked,
+                left_out: 0,
+                notes: Vec::new(),
+                regions: reported.map(region).into(),
+                services: Vec::new(),
+                clients: Vec::new(),
+            };
+            notes(&placed).join("\n")
+        };
+        let known = "no queries were answered yet, so where clients are is not known; regions report 38,500 in all: \
+                     places are counted, each as one";
+        assert_eq!(said(false, [Some(38_000.0), Some(500.0)]), known);
+        assert!(said(false, [Some(0.0), None]).contains("regions report 0 in all"), "idle is not silent");
+        assert!(
+            said(false, [None, None]).starts_with("no demand is known: no queries were answered yet, and no region")
+        );
+        assert!(said(true, [None, None]).contains("queries were answered, but no region has reported"));
+        assert!(said(true, [None, Some(999.6)]).starts_with("what regions report, 1,000 in all, was not"));
+        assert_eq!([0.0, 999.0, 1e6, 123_456.0].map(grouped), ["0", "999", "1,000,000", "123,456"]);
+    }
 }

@@ -31,6 +31,10 @@ pub struct Placed {
     pub counted: Counted,
     /// How clients are shared out: `planned`, or `by price` and why.
     pub by: String,
+    /// Whether queries were answered, so that something is known of where clients are. Left out by servers from
+    /// before there was such a thing.
+    #[serde(default)]
+    pub asked: bool,
     /// Services whose places were not counted, for their number.
     pub left_out: usize,
     /// What there is to know besides.
