@@ -59,6 +59,17 @@ struct Unpriced {
 }
 
 impl Reported {
+    /// As it was kept over a restart: the last figure, and the prices in force, in milliseconds.
+    pub fn restored(last: Option<LoadFigure>, price_ms: f64, published_price_ms: f64, now: Instant) -> Reported {
+        let load = LoadState { last, ..LoadState::default() };
+        Reported { load, price_ms, published_price_ms, priced_at: Some(now), ..Reported::default() }
+    }
+
+    /// The price the controller holds, and the one that was last published.
+    pub fn prices_ms(&self) -> (f64, f64) {
+        (self.price_ms, self.published_price_ms)
+    }
+
     /// Takes a figure; whether it is news that can be acted on.
     pub fn take(&mut self, figure: LoadFigure, report: &LoadReport, now: Instant) -> bool {
         self.load.error = None;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::model::{Endpoint, Region, RegionId};
 use crate::state::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
+use crate::state::reported::Reported;
 use crate::state::snapshot::Snapshot;
 use crate::steer::kept::Clock;
 use crate::steer::plan::Plan;
 use crate::steer::price::MAX_PRICE_MS;
-use crate::steer::standing::{EndpointState, LoadFigure, LoadState};
+use crate::steer::standing::{EndpointState, LoadFigure};
 
 use super::{Publisher, RegionFacts};
 
@@ -87,6 +88,7 @@ impl RegionFacts {
                 connect_ms: state.connect_ms,
             })
         };
+        let (price_ms, published_price_ms) = self.reported.prices_ms();
         let load = |figure: LoadFigure| KeptLoad {
             load: figure.load,
             capacity: figure.capacity,
@@ -95,9 +97,9 @@ impl RegionFacts {
         KeptRegion {
             name,
             endpoints: self.endpoints.iter().filter_map(endpoint).collect(),
-            load: self.load.last.map(load),
-            price_ms: self.price_ms,
-            published_price_ms: self.published_price_ms,
+            load: self.reported.load.last.map(load),
+            price_ms,
+            published_price_ms,
             over_limit: self.over_limit,
             shed: self.shed,
             calm,
@@ -108,11 +110,10 @@ impl RegionFacts {
         let price = |ms: f64| if ms.is_finite() { ms.clamp(0.0, MAX_PRICE_MS) } else { 0.0 };
         let labels: Vec<String> = region.endpoints.iter().map(Endpoint::label).collect();
         let known = kept.endpoints.iter().filter(|endpoint| labels.contains(&endpoint.label));
+        let last = kept.load.as_ref().and_then(|load| load.restored(clock));
         let mut facts = RegionFacts {
             endpoints: known.map(|endpoint| (endpoint.label.clone(), endpoint.restored(clock))).collect(),
-            load: LoadState { last: kept.load.as_ref().and_then(|load| load.restored(clock)), ..LoadState::default() },
-            price_ms: price(kept.price_ms),
-            published_price_ms: price(kept.published_price_ms),
+            reported: Reported::restored(last, price(kept.price_ms), price(kept.published_price_ms), clock.now()),
             over_limit: kept.over_limit,
             shed: if kept.shed.is_finite() { kept.shed.clamp(0.0, 1.0) } else { 0.0 },
         };

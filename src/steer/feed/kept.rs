@@ -39,6 +39,7 @@ struct KeptDoubt {
 struct KeptBefore {
     others: f64,
     gain: f64,
+    load: f64,
     at_ms: u64,
 }
 
@@ -69,7 +70,12 @@ impl Feed {
             }),
             since_ms: self.since.map(|at| clock.kept(at)),
             usual: self.usual,
-            before: self.before.map(|Before { others, gain, at }| KeptBefore { others, gain, at_ms: clock.kept(at) }),
+            before: self.before.map(|Before { others, gain, load, at }| KeptBefore {
+                others,
+                gain,
+                load,
+                at_ms: clock.kept(at),
+            }),
             unreasonable_since_ms: self.unreasonable_since.map(|at| clock.kept(at)),
         }
     }
@@ -116,7 +122,8 @@ impl KeptDoubt {
 impl KeptBefore {
     fn restored(&self, past: impl Fn(u64) -> Option<Instant>) -> Option<Before> {
         let (others, gain) = (sound(self.others, 0.0..=MOST)?, sound(self.gain, LEAST_GAIN..=MOST)?);
-        Some(Before { others, gain, at: past(self.at_ms)? })
+        let load = sound(self.load, 0.0..=MOST)?;
+        Some(Before { others, gain, load, at: past(self.at_ms)? })
     }
 }
 
@@ -136,7 +143,7 @@ impl KeptFeed {
             doubt: Some(KeptDoubt { why: Doubt::Units, since_ms: 7, level: 8.0, reports: 9 }),
             since_ms: Some(10),
             usual: 11.0,
-            before: Some(KeptBefore { others: 12.0, gain: 13.0, at_ms: 14 }),
+            before: Some(KeptBefore { others: 12.0, gain: 13.0, load: 17.0, at_ms: 14 }),
             unreasonable_since_ms: Some(15),
         }
     }

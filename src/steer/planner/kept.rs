@@ -107,6 +107,7 @@ impl Planned {
                 .collect(),
             loads: ids.by_region(&kept.loads, model, 0.0).into_iter().map(|load| or_none(load, MOST_LOAD)).collect(),
             made_at: clock.instant(kept.made_at_ms)?.min(clock.now()),
+            kept_near: Default::default(),
         };
         (planned.places() > 0).then_some(planned)
     }
@@ -186,7 +187,7 @@ impl KeptPlace {
             shares.iter_mut().for_each(|share| share.weight /= whole);
         }
         let moved_at = self.moved_at_ms.and_then(|ms| clock.instant(ms)).map(|at| at.min(clock.now()));
-        Place { shares: shares.into(), moved_at }
+        Place { shares: shares.into(), moved_at, kept_near: None }
     }
 }
 
