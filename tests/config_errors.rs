@@ -258,10 +258,15 @@ fn what_keeps_steering_calm_is_set_in_both_files() {
     let files = with_zone(&zone(""));
     let steering = |main: &str| files.clone().with("meridian.toml", main).load().expect("loads").model.steering;
     assert_eq!(steering(""), Steering::default());
-    let off =
-        steering("steering.damping = \"off\"\nsteering.max_withdrawn = \"off\"\nsteering.drain_allowance = \"0s\"");
-    assert_eq!(off, Steering { damping: None, max_withdrawn: None, drain_allowance: Duration::ZERO });
-    let set = steering("[steering]\ndamping.half_life = \"1m\"\nmax_withdrawn = { regions = 2, window = \"5m\" }\n");
+    let off = steering(
+        "[steering]\ndamping = \"off\"\nmax_withdrawn = \"off\"\ndrain_allowance = \"0s\"\nmax_detour = \"0s\"",
+    );
+    let none = Steering { damping: None, max_withdrawn: None, drain_allowance: Duration::ZERO, max_detour: None };
+    assert_eq!(off, none);
+    let set = steering(
+        "[steering]\ndamping.half_life = \"1m\"\nmax_withdrawn = { regions = 2, window = \"5m\" }\nmax_detour = \"90ms\"\n",
+    );
+    assert_eq!(set.max_detour, Some(Duration::from_millis(90)));
     assert_eq!(set.damping, Some(Damping { half_life: Duration::from_secs(60), limit: 1.6 }));
     let most = MaxWithdrawn { regions: Most::Regions(2), window: Duration::from_secs(300) };
     assert_eq!(set.max_withdrawn, Some(most));
