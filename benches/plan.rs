@@ -58,16 +58,14 @@ fn measure_planner(locations: u32) {
     let sites = first.sites.expect("sites");
     let places = Arc::new(Locations::of(&sites, &model, MOST_LOCATIONS, None));
     let mut rng = fastrand::Rng::with_seed(9);
-    let mut demand = Demand::default();
-    for service in model.service_ids() {
-        for site in sites.ids() {
-            demand.count(service, site as u32, RegionId(rng.u16(..16)), rng.f64().powi(8));
-        }
-    }
+    let all = model.service_ids().flat_map(|service| sites.ids().map(move |site| (service, site as u32)));
+    let flows: Vec<_> = all.map(|of| (of, rng.f64().powi(8), [(RegionId(rng.u16(..16)), 1.0)])).collect();
+    let amount = 1000.0 / flows.iter().map(|(_, amount, _)| amount).sum::<f64>();
+    let flows = flows.iter().map(|((service, site), part, on)| (*service, *site, part * amount, &on[..]));
+    let demand = Demand::of_flows(flows);
     // Regions are small and large; together they could take 1.4 times what there is.
     let sizes: Vec<f64> = (0..16).map(|_| 0.2 + rng.f64()).collect();
     let whole: f64 = sizes.iter().sum();
-    demand.correct(&[], &[Some(1000.0 / 16.0); 16]);
     let mut capacities: Vec<_> = sizes.iter().map(|size| Some(1400.0 * size / whole)).collect();
     let mut eligible = vec![true; 16];
     let mut previous: Option<Planned> = None;
@@ -85,6 +83,7 @@ fn measure_planner(locations: u32) {
             reached: &reached,
             eligible: &eligible,
             capacities: &capacities,
+            evidence: &[true; 16],
             previous: previous_plan,
             now,
         };

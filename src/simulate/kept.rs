@@ -146,7 +146,7 @@ mod tests {
         /// Names of the regions, with the TTLs, that everybody would be told.
         fn answers(&mut self) -> Vec<(&'static str, u32)> {
             let ask = |n: usize| {
-                let answer = self.simulation.query(n / RESOLVERS as usize, key(n), true).expect("an answer");
+                let answer = self.simulation.glance(n / RESOLVERS as usize, key(n), true).expect("an answer");
                 (self.names[answer.region], answer.ttl_s)
             };
             (0..self.cached.len()).map(ask).collect()

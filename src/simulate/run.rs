@@ -179,6 +179,14 @@ impl Simulation {
         Some(Answer { region, ttl_s })
     }
 
+    /// The same for whoever looks on: the answer is given to nobody, and no demand.
+    #[cfg(test)]
+    pub(super) fn glance(&mut self, location: usize, key: u64, by_subnet: bool) -> Option<Answer> {
+        let answer = self.query(location, key, by_subnet)?;
+        self.demand.pop();
+        Some(answer)
+    }
+
     /// The second is over: what was answered becomes known demand.
     pub fn end_second(&mut self) {
         if self.unsettled {

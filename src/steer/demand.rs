@@ -55,6 +55,8 @@ const NEGLIGIBLE: f64 = 1e-9;
 const FEW: f64 = 100.0;
 /// Less than this of an answer is none.
 const LEAST_ALIVE: f64 = 1e-3;
+/// Answers that live longer than a day are few.
+const MOST_LIFE_S: f64 = 86_400.0;
 
 /// The estimate, of the model and the sites its ids are of.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +70,8 @@ pub struct Demand {
     assumed: Option<f64>,
     /// Amounts were given from elsewhere, and are not to be told from the profile.
     given: bool,
+    /// Since a restart, in seconds; `None`: it is long ago. Answers that were given before may not be known.
+    restarted_s: Option<f64>,
 }
 
 /// The clients of one service at one site.
@@ -178,9 +182,12 @@ impl Demand {
     /// differences of it matter. `None`: not known.
     pub fn fade(&mut self, elapsed: Duration, hour_of: impl Fn(u32) -> Option<f64>) {
         let elapsed_s = elapsed.as_secs_f64();
+        let restarted_s = self.restarted_s;
         for flow in &mut self.flows {
-            flow.fade(elapsed_s);
+            let complete = restarted_s.is_none_or(|seconds| seconds >= flow.life_s());
+            flow.fade(elapsed_s, complete);
         }
+        self.restarted_s = restarted_s.map(|seconds| seconds + elapsed_s).filter(|seconds| *seconds < MOST_LIFE_S);
         self.learn_profile(elapsed_s, &hour_of);
         let heard = std::mem::take(&mut self.heard);
         for flow in &mut self.flows {
@@ -227,7 +234,8 @@ impl Demand {
         of: impl Fn(ServiceId, u32) -> Option<(ServiceId, u32)>,
         region_of: impl Fn(RegionId) -> Option<RegionId>,
     ) -> Demand {
-        let mut demand = Demand { profile: self.profile.clone(), given: self.given, ..Demand::default() };
+        let (given, restarted_s) = (self.given, self.restarted_s);
+        let mut demand = Demand { profile: self.profile.clone(), given, restarted_s, ..Demand::default() };
         for flow in &self.flows {
             let Some((service, site)) = of(flow.service, flow.site) else { continue };
             let next = demand.flows.len();
@@ -335,8 +343,9 @@ impl Flow {
         }
     }
 
-    fn fade(&mut self, elapsed_s: f64) {
-        let new = 1.0 - (-elapsed_s / MEAN_OVER_S).exp();
+    /// `complete`: all its answers that live are known. Otherwise there are as many as there were.
+    fn fade(&mut self, elapsed_s: f64, complete: bool) {
+        let new = if complete { 1.0 - (-elapsed_s / MEAN_OVER_S).exp() } else { 0.0 };
         self.lived += (self.alive() - self.lived) * new;
         self.counted += (1.0 - self.counted) * new;
         self.answered.iter_mut().for_each(|answered| answered.fade(elapsed_s));

@@ -64,6 +64,8 @@ pub struct World {
     capacities: Vec<Option<f64>>,
     /// By region: the part of it that is planned with.
     used: Vec<f64>,
+    /// By region: see [`PlacedRegion::evidence`].
+    evidence: Vec<bool>,
     asking: Vec<Asking>,
     counted: Counted,
     /// Queries were answered.
@@ -116,6 +118,9 @@ impl World {
         let capacities = snapshot.model.region_ids().map(|id| capacity(&snapshot.model, &states, id)).collect();
         let basis = basis(&snapshot);
         let used = snapshot.model.region_ids().map(|id| part_used(basis, id)).collect();
+        let is_evidence =
+            |id: RegionId| basis.and_then(|basis| basis.evidence.get(id.index()).copied()).unwrap_or(false);
+        let evidence = snapshot.model.region_ids().map(is_evidence).collect();
         let (asking, left_out) = match basis.map(|basis| asking(&basis.demand)) {
             Some(known) if !known.is_empty() => (known, 0),
             _ => placed::every_place(&snapshot, &spots),
@@ -126,7 +131,7 @@ impl World {
         };
         // The planner begins with the first answers it hears of.
         let asked = basis.is_some();
-        World { spots, states, capacities, used, asking, counted, asked, left_out, notes: Vec::new(), snapshot }
+        World { spots, states, capacities, used, evidence, asking, counted, asked, left_out, notes: Vec::new(), snapshot }
     }
 
     /// The same configuration, with the demand and the regions' conditions that another server told
@@ -167,7 +172,7 @@ impl World {
         let at = id.index();
         // What it reports holds; what its file said may have changed.
         self.capacities[at] = if known.capacity == known.configured { configured } else { known.capacity };
-        self.used[at] = known.used;
+        (self.used[at], self.evidence[at]) = (known.used, known.evidence);
         let state = &mut self.states[at];
         (state.standing, state.said) = (known.standing, known.said);
         state.verdict = if known.standing == Standing::Down { Verdict::Down } else { Verdict::Up };
@@ -282,7 +287,6 @@ impl World {
         let capacities: Vec<Option<f64>> =
             offered.map(|((capacity, used), state)| Some((*capacity)? * used * state.offered)).collect();
         let eligible: Vec<bool> = self.states.iter().map(|state| state.standing.is_eligible()).collect();
-        let evidence = basis.map_or_else(|| vec![false; model.regions.len()], |basis| basis.evidence.clone());
         make(&Situation {
             model,
             locations: &locations,
@@ -290,7 +294,7 @@ impl World {
             reached: &plan.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
             eligible: &eligible,
             capacities: &capacities,
-            evidence: &evidence,
+            evidence: &self.evidence,
             previous: basis.and_then(|basis| basis.planned.as_deref()),
             now,
         })
@@ -307,6 +311,7 @@ impl World {
             configured: model.region(id).capacity,
             reported: state.load.last.map(|figure| figure.load),
             used: self.used[id.index()],
+            evidence: self.evidence[id.index()],
             offered: state.offered,
             shed: state.shed,
             over_limit: state.over_limit,

@@ -71,6 +71,9 @@ pub struct PlacedRegion {
     pub reported: Option<f64>,
     /// 0 to 1: the part of its capacity that is planned with.
     pub used: f64,
+    /// Clients may be sent past it by more than `steering.max_detour`: what is known of its load is believed.
+    #[serde(default)]
+    pub evidence: bool,
     /// 0.1 to 1: less than 1 during a slow start.
     pub offered: f64,
     /// 0 to 1: the part of new clients it sheds.

@@ -39,7 +39,9 @@ pub(crate) fn planned() -> (Publisher, Instant) {
             let cell = snapshot.plan.services[0].cells.cell(place).expect("a cell");
             for (region, part) in cell.fractions() {
                 loads[region.index()] += 80.0 * part;
-                samples.push(DemandSample { service: ServiceId(0), place, region, weight: part as f32 * 30.0 });
+                // Many resolvers: the load of a few would be taken for that of others.
+                let (weight, ttl_s) = (part as f32 * 100.0 * 30.0, 30.0);
+                samples.push(DemandSample { service: ServiceId(0), place, region, weight, ttl_s });
             }
         }
         publisher.demand_news(&samples, now);

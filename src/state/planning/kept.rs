@@ -108,13 +108,7 @@ impl Planning {
         (self.demand.flows().count(), self.planned.as_ref().map_or(0, |planned| planned.places()))
     }
 
-    fn restore_regions(
-        &mut self,
-        kept: &[KeptPlanned],
-        model: &Model,
-        ids: &Ids,
-        clock: &Clock,
-    ) {
+    fn restore_regions(&mut self, kept: &[KeptPlanned], model: &Model, ids: &Ids, clock: &Clock) {
         let past = |ms: Option<u64>| clock.instant(ms?).map(|at| at.min(clock.now()));
         let feed = |region: &KeptPlanned| Feed::restored(region.feed.as_ref()?, clock);
         let regions = ids.by_region(kept, model, KeptPlanned::default());
@@ -165,5 +159,75 @@ impl KeptPlanning {
     pub fn largest() -> KeptPlanning {
         let (demand, plan) = (KeptDemand::largest(), Some(KeptPlan::largest()));
         KeptPlanning { demand, plan, ..KeptPlanning::sample() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{LoadReport, Policy};
+    use crate::steer::testing::{World, at};
+
+    const S: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3600);
+    const NOW_MS: u64 = 1_790_000_000_000;
+
+    fn world(regions: [&str; 2]) -> (Arc<Model>, Arc<Sites>) {
+        let regions = regions.map(|name| (name, at(0.0, if name == "west" { -90.0 } else { 90.0 })));
+        let mut world = World::new(Policy::Score, &regions).clients(&[("10.0.0.0/16", at(0.0, 0.0))]);
+        for region in &mut world.model.regions {
+            region.load_report = Some(LoadReport::pushed(10 * S));
+        }
+        let sites = world.plan(Instant::now()).plan.sites.expect("sites");
+        (Arc::new(world.model), sites)
+    }
+
+    /// Since 30 hours, with two feeds of which one has not been heard for ten minutes.
+    fn planning(now: Instant) -> Planning {
+        let (model, sites) = world(["west", "east"]);
+        let at = Clock::new(now, 20);
+        let feed = |kept| Feed::restored(kept, &at).expect("a feed");
+        Planning {
+            numbered_by: Some((model, sites)),
+            trims: vec![0.8, 1.0],
+            feeds: vec![feed(&KeptFeed::sample()), Feed::default()],
+            unheard_since: vec![Some(now - 600 * S), None],
+            eligible: vec![true, false],
+            capacities: vec![Some(5.0), None],
+            first_report: Some(now - 29 * HOUR),
+            began: Some(now - 30 * HOUR),
+            faded: Some(now - 3 * S),
+            next_step: Some(now),
+            last_plan: Some(now - 10 * S),
+            ..Planning::new()
+        }
+    }
+
+    #[test]
+    fn hours_count_from_where_they_did_and_feeds_are_their_regions() {
+        let now = Instant::now();
+        let before = planning(now);
+        let kept = before.kept(&Clock::new(now, NOW_MS)).expect("something");
+        let (model, sites) = world(["east", "west"]);
+        let clock = Clock::new(Instant::now() + 5000 * S, NOW_MS + 60_000);
+        let mut after = Planning::new();
+        after.restore(&kept, &model, &sites, &clock);
+        let age = |at: Option<Instant>| clock.now() - at.expect("a time");
+        assert_eq!(age(after.began), 30 * HOUR + 60 * S);
+        assert_eq!(age(after.first_report), 29 * HOUR + 60 * S);
+        assert_eq!((age(after.faded), age(after.last_plan)), (Duration::ZERO, 70 * S));
+        assert_eq!((&after.trims[..], &after.eligible[..]), (&[1.0, 0.8][..], &[false, true][..]));
+        assert_eq!((after.unheard_since[0], age(after.unheard_since[1])), (None, 660 * S));
+        assert_eq!(after.capacities, [None, Some(5.0)]);
+        let known = |feed: &Feed| (feed.is_calibrated(), feed.unit(), feed.others(), feed.gain(), feed.doubt());
+        assert_eq!(known(&after.feeds[1]), known(&before.feeds[0]));
+        assert!(after.feeds[1].is_calibrated() && !after.feeds[0].is_calibrated());
+    }
+
+    #[test]
+    fn nobody_having_asked_there_is_nothing_to_keep() {
+        let now = Instant::now();
+        let unasked = Planning { next_step: None, ..planning(now) };
+        assert!(unasked.kept(&Clock::new(now, NOW_MS)).is_none());
     }
 }

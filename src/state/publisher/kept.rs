@@ -225,7 +225,7 @@ mod tests {
                     let seen = crate::steer::decide::Seen::Subnet(address);
                     let service = crate::model::ServiceId(0);
                     let decision = crate::steer::decide::decide(&snapshot.view(), service, seen).expect("a decision");
-                    DemandSample { service, place, region: decision.region, weight: 30.0 }
+                    DemandSample { service, place, region: decision.region, weight: 30.0, ttl_s: 30.0 }
                 })
                 .collect();
             self.publisher.demand_news(&samples, self.now);

@@ -49,11 +49,10 @@ const MOST: f64 = 1e18;
 const LEAST_COUNTED: f64 = 1e-6;
 /// TTLs are no longer: RFC 2181 section 8.
 const MOST_LIFE_S: f64 = 2_147_483_648.0;
-/// The most of their lives by which answers fade while nobody counts.
-///
-/// A server that was down is asked again by all whose answers ran out meanwhile; one that was killed has given
-/// answers that are not in what it kept. In between, half of them are known where they are, too few or too many by
-/// half at worst until the rest is counted.
+/// A server that was killed has given answers that are not in what it kept: so long after that, as many are taken to
+/// live as did, and only then to run out.
+const UNSAVED: Duration = Duration::from_secs(30);
+/// The most of their lives by which answers fade: some always tell where clients were, until those ask again.
 const MOST_FADED: f64 = 0.5;
 
 impl Demand {
@@ -91,13 +90,15 @@ impl Demand {
             profile: Profile::restored(&kept.profile),
             assumed: kept.assumed.and_then(|assumed| sound(assumed, 0.0..=MOST)),
             given: kept.given,
+            restarted_s: Some(0.0),
             ..Demand::default()
         };
+        let faded_s = elapsed.saturating_sub(UNSAVED).as_secs_f64();
         let sites: Vec<Option<u32>> = kept.sites.iter().map(|key| finder.find(key)).collect();
         for kept in kept.flows.iter().take(MOST_FLOWS) {
             let site = sites.get(kept.site as usize).copied().flatten();
             if let Some(mut flow) = site.and_then(|site| kept.restored(site, ids)) {
-                flow.fade(elapsed.as_secs_f64().min(MOST_FADED * flow.life_s()));
+                flow.fade(faded_s.min(MOST_FADED * flow.life_s()), false);
                 demand.add(flow);
             }
         }
@@ -151,11 +152,7 @@ impl KeptFlow {
 
 impl Answered {
     fn kept(&self) -> KeptAnswered {
-        KeptAnswered {
-            region: self.region.0,
-            parts: self.parts.map(|part| part as f32),
-            life_s: self.life_s as f32,
-        }
+        KeptAnswered { region: self.region.0, parts: self.parts.map(|part| part as f32), life_s: self.life_s as f32 }
     }
 }
 
@@ -197,5 +194,142 @@ impl KeptDemand {
         largest.flows = (0..MOST_FLOWS as u32).map(|site| KeptFlow { site, ..flow.clone() }).collect();
         largest.sites = vec![SiteKey::sample(); MOST_FLOWS];
         largest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::model::{Policy, RegionId, ServiceId};
+    use crate::steer::demand::OnRegion;
+    use crate::steer::kept::Names;
+    use crate::steer::testing::{World, at};
+
+    const S: Duration = Duration::from_secs(1);
+    const TTL_S: f64 = 300.0;
+
+    /// Clients of one site, and regions in this order.
+    struct Place {
+        world: World,
+        sites: Arc<Sites>,
+    }
+
+    impl Place {
+        fn new(regions: [&str; 2]) -> Place {
+            let regions = regions.map(|name| (name, at(0.0, if name == "west" { -90.0 } else { 90.0 })));
+            let world = World::new(Policy::Score, &regions).clients(&[("10.0.0.0/16", at(0.0, 0.0))]);
+            let sites = world.plan(Instant::now()).plan.sites.expect("sites");
+            Place { world, sites }
+        }
+
+        fn site(&self) -> u32 {
+            let place = self.world.atlas.locate("10.0.0.1".parse().expect("an address")).place;
+            self.sites.of_place(place).expect("a site") as u32
+        }
+
+        /// 600 answers at a time, three quarters of them in the first region, and 2 of demand for each.
+        fn known(&self) -> Demand {
+            let mut demand = Demand::default();
+            for _ in 0..3000 {
+                demand.fade(S, |_| None);
+                self.ask(&mut demand);
+            }
+            demand.set_level(&[Some(900.0), Some(300.0)]);
+            demand
+        }
+
+        /// What a second brings.
+        fn ask(&self, demand: &mut Demand) {
+            demand.count(ServiceId(0), self.site(), RegionId(0), 1.5 * TTL_S, TTL_S);
+            demand.count(ServiceId(0), self.site(), RegionId(1), 0.5 * TTL_S, TTL_S);
+        }
+
+        fn restarted(&self, demand: &Demand, to: &Place, elapsed: Duration) -> Demand {
+            let kept = demand.kept(&self.sites);
+            let ids = Names::of(&self.world.model).ids(&to.world.model);
+            Demand::restored(&kept, &ids, &SiteFinder::of(&to.sites), elapsed)
+        }
+    }
+
+    fn near(one: f64, other: f64) -> bool {
+        (one - other).abs() < 0.01 * other
+    }
+
+    fn alive(demand: &Demand) -> f64 {
+        demand.flows.iter().map(Flow::alive).sum()
+    }
+
+    #[test]
+    fn clients_are_where_they_were_however_long_it_took() {
+        let (place, other) = (Place::new(["west", "east"]), Place::new(["east", "west"]));
+        let before = place.known();
+        let on = before.on_regions(2);
+        assert!(near(on[0].demand, 900.0) && near(on[1].demand, 300.0), "{on:?}");
+        for (to, first, second) in [(&place, 0, 1), (&other, 1, 0)] {
+            for elapsed in [S, 30 * S, 60 * S, 900 * S] {
+                let after = place.restarted(&before, to, elapsed).on_regions(2);
+                let same =
+                    |is: OnRegion, was: OnRegion| near(is.demand, was.demand) && near(is.resolvers, was.resolvers);
+                assert!(same(after[first], on[0]) && same(after[second], on[1]), "{after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn answers_run_out_meanwhile_by_half_at_most_and_not_what_may_have_been_given_since_the_save() {
+        let place = Place::new(["west", "east"]);
+        let before = place.known();
+        let left = |elapsed| alive(&place.restarted(&before, &place, elapsed)) / alive(&before);
+        assert!(near(left(S), 1.0) && near(left(30 * S), 1.0), "{} {}", left(S), left(30 * S));
+        assert!((0.7..0.9).contains(&left(90 * S)), "{}", left(90 * S));
+        assert!((0.45..0.6).contains(&left(180 * S)) && left(180 * S) == left(900 * S), "{}", left(180 * S));
+    }
+
+    #[test]
+    fn those_who_ask_again_at_once_or_bit_by_bit_are_as_many_as_there_were() {
+        let place = Place::new(["west", "east"]);
+        let before = place.known();
+        let all = |demand: &Demand| demand.on_regions(2).iter().map(|on| on.demand).sum::<f64>();
+        for (at_once, elapsed) in [(1, 2 * S), (1, 31 * S), (300, 900 * S)] {
+            let mut demand = place.restarted(&before, &place, elapsed);
+            for second in 0..900 {
+                let times = if second % at_once == 0 { at_once } else { 0 };
+                (0..times).for_each(|_| place.ask(&mut demand));
+                demand.fade(S, |_| None);
+                let now = all(&demand);
+                // All have asked again after one life, and in whatever order, little changes then.
+                let most = if f64::from(second) < 0.9 * TTL_S { 1e-3 } else { 130.0 };
+                assert!((now - 1200.0).abs() < most, "{elapsed:?}, {second} s: {now}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out() {
+        let place = Place::new(["west", "east"]);
+        let mut kept = place.known().kept(&place.sites);
+        let ids = Names::of(&place.world.model).ids(&place.world.model);
+        let restored = |kept: &KeptDemand| Demand::restored(kept, &ids, &SiteFinder::of(&place.sites), S);
+        assert_eq!(restored(&kept).flows.len(), 1);
+        kept.flows[0].answered[0].parts[0] = f32::NAN;
+        kept.flows[0].answered[1].life_s = 0.0;
+        let without = restored(&kept);
+        assert_eq!(without.on_regions(2), [OnRegion::default(); 2]);
+        for wrong in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            let flow = |change: &dyn Fn(&mut KeptFlow)| {
+                let mut kept = kept.clone();
+                change(&mut kept.flows[0]);
+                restored(&kept).flows.len()
+            };
+            assert_eq!(flow(&|flow| flow.weight = Some(wrong)), 0);
+            assert_eq!(flow(&|flow| flow.lived = wrong), 0);
+            assert_eq!(flow(&|flow| flow.usual = wrong), 0);
+            assert_eq!(flow(&|flow| flow.site = 9), 0);
+            assert_eq!(flow(&|flow| flow.service = 9), 0);
+            assert_eq!(flow(&|flow| flow.counted = wrong), 1, "counted anew");
+        }
     }
 }

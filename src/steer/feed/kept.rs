@@ -163,8 +163,14 @@ mod tests {
     fn calibrated() -> (Feed, Instant) {
         let now = Instant::now();
         let since = Some(now);
-        let mut feed =
-            Feed { unit: 2.0, others: 100.0, calibrated: true, since, capacity: Capacity { held: Some(1e3), leapt: None }, ..Feed::default() };
+        let mut feed = Feed {
+            unit: 2.0,
+            others: 100.0,
+            calibrated: true,
+            since,
+            capacity: Capacity { held: Some(1e3), leapt: None },
+            ..Feed::default()
+        };
         let now = now + 400 * S;
         (0..20).for_each(|n| hear(&mut feed, 300.0, now + n * 10 * S));
         assert_eq!(feed.doubt(), None);

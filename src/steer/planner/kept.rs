@@ -277,11 +277,8 @@ mod tests {
     fn before() -> Before {
         let (world, sites, locations) = world(&BEFORE);
         let now = Instant::now();
-        let mut demand = Demand::default();
-        for site in sites.ids() {
-            demand.count(ServiceId(0), site as u32, RegionId(0), if site < 5 { 40.0 } else { 4.0 });
-        }
-        demand.correct(&[RegionId(0)], &[Some(220.0), None, None]);
+        let flow = |site| (ServiceId(0), site as u32, if site < 5 { 40.0 } else { 4.0 }, &[(RegionId(0), 1.0)][..]);
+        let demand = Demand::of_flows(sites.ids().map(flow));
         let reached: Vec<_> = world.plan(now).plan.services.into_iter().map(|service| service.reached).collect();
         let planned = make(&Situation {
             model: &world.model,
@@ -290,6 +287,7 @@ mod tests {
             reached: &reached,
             eligible: &[true; 3],
             capacities: &[Some(80.0), Some(80.0), Some(100.0)],
+            evidence: &[true; 3],
             previous: None,
             now,
         });
@@ -297,8 +295,12 @@ mod tests {
         let shares = shares(&world, &sites, &planned);
         assert!(shares.iter().any(|shares| shares.len() > 1), "{shares:?}");
         let plan = planned.kept(&Clock::new(now + Duration::from_secs(3), NOW_MS));
-        let expected = demand.expected(3).iter().sum();
+        let expected = expected(&demand);
         Before { names: Names::of(&world.model), plan, demand: demand.kept(&sites), shares, expected }
+    }
+
+    fn expected(demand: &Demand) -> f64 {
+        demand.on_regions(3).iter().map(|on| on.demand).sum()
     }
 
     struct After {
@@ -313,7 +315,7 @@ mod tests {
         let (ids, finder) = (before.names.ids(&world.model), SiteFinder::of(&sites));
         let clock = Clock::new(Instant::now(), NOW_MS + 10_000);
         let planned = Planned::restored(&before.plan, &world.model, &ids, &locations, &finder, &clock);
-        let demand = Demand::restored(&before.demand, &world.model, &ids, &finder);
+        let demand = Demand::restored(&before.demand, &ids, &finder, Duration::ZERO);
         let shares = planned.as_ref().map_or(Vec::new(), |planned| shares(&world, &sites, planned));
         After { planned, demand, shares, world }
     }
@@ -324,8 +326,7 @@ mod tests {
         for regions in [BEFORE, [BEFORE[2], BEFORE[0], BEFORE[1]]] {
             let after = after(&before, &regions);
             assert_eq!(after.shares, before.shares);
-            let expected: f64 = after.demand.expected(3).iter().sum();
-            assert!((expected - before.expected).abs() < 1e-9);
+            assert!((expected(&after.demand) - before.expected).abs() < 1e-9);
             let planned = after.planned.expect("a plan");
             let west = after.world.model.region_ids().find(|&id| &*after.world.model.region(id).name == "west");
             let west = west.expect("the west").index();
