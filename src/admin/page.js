@@ -63,7 +63,7 @@ function load(region) {
     parts.push(el("p", "", word("doubted", "warn"), ` for ${age(since_s)}; ${doubt}${cure === null ? "" : ` (${cure})`}`));
   }
   if (heard === "failing") parts.push(el("p", "", word("failing", "warn"), ` for ${age(since_s)}`));
-  if (reading !== null) parts.push(...readings(reading, load));
+  if (reading !== null && heard === "believed") parts.push(...readings(reading, load));
   if (error) parts.push(el("p", "faint text", `load report: ${error}`));
   return el("div", "", ...parts);
 }

@@ -38,6 +38,8 @@ impl Heard {
 
     /// All that is worth a line; `None`: its reports are believed as they stand. Load and capacity as reported.
     pub fn told(&self, load: Option<f64>, capacity: Option<f64>) -> Option<String> {
+        // What others have is told of figures that count; of a figure that is doubted nobody knows.
+        let load = load.filter(|_| self.heard.as_deref() == Some("believed"));
         let parts = [self.trouble(), self.reading.as_ref().and_then(|reading| reading.told(load, capacity))];
         let told: Vec<String> = parts.into_iter().flatten().collect();
         (!told.is_empty()).then(|| told.join("; "))

@@ -64,8 +64,8 @@ impl<T> Default for Told<T> {
 enum News<T> {
     Begun {
         what: T,
-        /// How often it began in between, and was not told.
-        untold: u32,
+        /// How often it began in between, and was not told; `None`: never.
+        untold: Option<u32>,
     },
     Ended {
         was: T,
@@ -90,7 +90,7 @@ impl<T: Copy + PartialEq> Told<T> {
                 // One that is told late is none that was not told.
                 let untold = std::mem::take(&mut self.untold).saturating_sub(u32::from(!is_new));
                 (self.told, self.told_at) = (now_is, Some(now));
-                Some(News::Begun { what, untold })
+                Some(News::Begun { what, untold: (untold > 0).then_some(untold) })
             }
             (None, Some(was)) => {
                 self.told = None;
@@ -168,7 +168,7 @@ fn tell_region(snapshot: &Snapshot, id: RegionId, news: &News<Trouble>, now: Ins
     let Some(load) = snapshot.states.get(id.index()).map(|state| &state.load) else { return };
     let (figure, capacity) = (load.last.map(|last| last.load), load.last.and_then(|last| last.capacity));
     let error = load.error.as_deref();
-    match news {
+    match *news {
         News::Begun { what: Trouble::Never, .. } => {
             warn!(%region, "no load report has ever come: a part of the configured capacity is planned with");
         }
@@ -210,16 +210,16 @@ mod tests {
         let mut told = Told::default();
         let mut look = |second: u32, now_is: Option<char>| told.look(now_is, began + second * S);
         assert_eq!(look(0, None), None, "nothing at start");
-        assert_eq!(look(1, Some('a')), Some(News::Begun { what: 'a', untold: 0 }));
+        assert_eq!(look(1, Some('a')), Some(News::Begun { what: 'a', untold: None }));
         assert_eq!(look(2, Some('a')), None, "once");
         assert_eq!(look(5, None), Some(News::Ended { was: 'a', lasted: 4 * S }));
         for second in (10..60).step_by(10) {
             assert_eq!(look(second, Some('a')), None, "{second}");
             assert_eq!(look(second + 5, None), None, "nothing was told that could end");
         }
-        assert_eq!(look(70, Some('a')), Some(News::Begun { what: 'a', untold: 5 }));
+        assert_eq!(look(70, Some('a')), Some(News::Begun { what: 'a', untold: Some(5) }));
         assert_eq!(look(80, Some('b')), None, "another reason, and too soon");
-        assert_eq!(look(130, Some('b')), Some(News::Begun { what: 'b', untold: 0 }), "it lasts, and is told late");
+        assert_eq!(look(130, Some('b')), Some(News::Begun { what: 'b', untold: None }), "it lasts, and is told late");
         assert_eq!(look(131, None), Some(News::Ended { was: 'b', lasted: S }));
     }
 
@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn begun(what: Trouble) -> News<Trouble> {
-        News::Begun { what, untold: 0 }
+        News::Begun { what, untold: None }
     }
 
     #[test]

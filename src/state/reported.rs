@@ -118,7 +118,7 @@ impl Reported {
 
     /// Takes note of how it is heard now, and since when.
     pub fn note(&mut self, now: Instant) {
-        self.load.doubt = self.doubt.or(self.is_beyond.then_some(Doubt::Units));
+        self.load.doubt = if self.is_beyond { Some(Doubt::Units) } else { self.doubt };
         let heard = self.load.heard().as_str();
         if self.noted.replace(heard) != Some(heard) {
             self.load.since = Some(now);

@@ -226,7 +226,7 @@ impl World {
         let by = basis(snapshot).map(|basis| (basis.planned.is_some(), basis.error.clone()));
         let by = match by {
             Some((true, _)) => "planned".to_owned(),
-            Some((false, Some(error))) => format!("by price: {error}"),
+            Some((false, Some(error))) if self.counted == Counted::Demand => format!("by price: {error}"),
             _ => "by price: nothing is planned yet".to_owned(),
         };
         self.place(&snapshot.plan, &self.states, by)
