@@ -372,7 +372,7 @@ impl Planning {
         let elapsed = now.saturating_duration_since(self.faded.replace(now).unwrap_or(now));
         self.demand.fade(elapsed, |site| Some(hours + sites.longitude(site as usize)? / DEGREES_PER_HOUR));
         let on = self.demand.on_regions(self.feeds.len());
-        self.feeds.iter_mut().zip(&on).for_each(|(feed, on)| feed.expect(on.demand, now));
+        self.feeds.iter_mut().zip(&on).for_each(|(feed, on)| feed.note_expected(on.demand, now));
     }
 
     /// Makes sense of feeds that were not understood yet: all together at first, then each as it comes.

@@ -286,7 +286,7 @@ impl Feed {
             return None;
         }
         let first = self.past.is_empty();
-        self.expect(report.demand, report.now);
+        self.note_expected(report.demand, report.now);
         let (expected, difference) = self.compare(report.load, report.capacity);
         let new = self.since.is_none_or(|since| report.now.saturating_duration_since(since) < NEW);
         let slack = if first || new { FIRST_SLACK } else { (SLACK + SLACK_PER_S * elapsed_s).min(MOST_SLACK) };
@@ -317,7 +317,7 @@ impl Feed {
     }
 
     /// Takes note of what is expected now, so that late reports find what they are of. There are none before the first.
-    pub fn expect(&mut self, demand: f64, now: Instant) {
+    pub fn note_expected(&mut self, demand: f64, now: Instant) {
         if self.last.is_none() {
             return;
         }
