@@ -283,6 +283,7 @@ mod tests {
             configured: None,
             reported,
             used: 1.0,
+            evidence: true,
             offered: 1.0,
             shed: 0.0,
             over_limit: false,

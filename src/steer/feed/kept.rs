@@ -198,7 +198,7 @@ mod tests {
         let age = |feed: &Feed, now: Instant| feed.since.map(|since| (now - since).as_secs());
         assert_eq!(age(&feed, now), Some(630));
         // Half as much again at first is no jump; later it is.
-        feed.expect(100.0, now + 3 * S);
+        feed.note_expected(100.0, now + 3 * S);
         hear(&mut feed, 450.0, now + 5 * S);
         assert_eq!(feed.doubt(), None);
         hear(&mut feed, 700.0, now + 15 * S);
