@@ -75,8 +75,19 @@ fn run(case: &Case, seed: u64, hours: f64) {
             for (feed, state) in
                 steering.snapshot().planning.iter().flat_map(|basis| &basis.feeds).zip(&steering.snapshot().states)
             {
-                println!("    {:?} {:?} {:.3}", state.load.last.map(|f| (f.load, f.capacity)), state.load.error, state.price_ms);
-                println!("      unit {:.4} others {:.1} gain {:.3} {:?}", feed.unit(), feed.others(), feed.gain(), feed.doubt());
+                println!(
+                    "    {:?} {:?} {:.3}",
+                    state.load.last.map(|f| (f.load, f.capacity)),
+                    state.load.error,
+                    state.price_ms
+                );
+                println!(
+                    "      unit {:.4} others {:.1} gain {:.3} {:?}",
+                    feed.unit(),
+                    feed.others(),
+                    feed.gain(),
+                    feed.doubt()
+                );
             }
             println!("    units {:?}", course.units);
         }

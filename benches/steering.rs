@@ -67,7 +67,10 @@ fn main() -> ExitCode {
 
 /// What came of it, and how many targets were missed.
 fn one_day(seed: u64, options: &Options) -> io::Result<(Summary, usize)> {
-    let globe = world::draw(seed, &world::Drawn { resolvers: options.resolvers, estimate_error: options.estimate_error, ..Default::default() });
+    let globe = world::draw(
+        seed,
+        &world::Drawn { resolvers: options.resolvers, estimate_error: options.estimate_error, ..Default::default() },
+    );
     let course = course(&globe, seed, options);
     println!("seed {seed}, {}: {}", options.scenario, told(&globe, &course));
     let began = Instant::now();

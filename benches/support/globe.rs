@@ -161,7 +161,6 @@ fn cluster(globe: &Globe, chance: &mut fastrand::Rng) -> Vec<usize> {
     near.into_iter().take_while(wanted).collect()
 }
 
-
 /// Steering as it serves, told the estimates.
 pub fn in_process(globe: &Globe) -> Simulation {
     let mut simulation = Simulation::start(&globe.world).expect("a simulation");

@@ -313,7 +313,8 @@ impl Planning {
         if rooms.iter().zip(&self.eligible).any(|(room, eligible)| *eligible && room.is_none()) {
             return;
         }
-        let all: f64 = rooms.iter().zip(&self.eligible).filter(|(_, eligible)| **eligible).filter_map(|(room, _)| *room).sum();
+        let all: f64 =
+            rooms.iter().zip(&self.eligible).filter(|(_, eligible)| **eligible).filter_map(|(room, _)| *room).sum();
         let wanted = LEAST_ROOM * self.demand.flows().map(|(_, amount)| amount).sum::<f64>();
         if all > 0.0 && all < wanted {
             rooms.iter_mut().flatten().for_each(|room| *room *= wanted / all);
@@ -379,7 +380,9 @@ impl Planning {
     fn make_sense(&mut self, model: &Model, states: &[RegionState], now: Instant) {
         let first = !self.feeds.iter().any(Feed::is_calibrated);
         let waited = self.began.is_some_and(|began| now.saturating_duration_since(began) >= LAST_FIRST_SIGHT);
-        self.demand.assume((first && waited).then(|| ASSUMED * self.capacities_now(model, states).iter().flatten().sum::<f64>()));
+        self.demand.assume(
+            (first && waited).then(|| ASSUMED * self.capacities_now(model, states).iter().flatten().sum::<f64>()),
+        );
         let since = self.first_report.map(|at| now.saturating_duration_since(at));
         let silent = |id: RegionId| model.region(id).load_report.is_some() && states[id.index()].load.last.is_none();
         let all = !model.region_ids().any(silent);
@@ -392,9 +395,10 @@ impl Planning {
         let mut ids = Vec::new();
         let mut sights = Vec::new();
         for (id, (feed, state)) in self.feeds.iter_mut().zip(states).enumerate() {
-            let fresh = state.load.last.filter(|_| {
-                !state.load.stale && is_settled(state, now) && !feed.is_calibrated() && feed.is_steady()
-            });
+            let fresh = state
+                .load
+                .last
+                .filter(|_| !state.load.stale && is_settled(state, now) && !feed.is_calibrated() && feed.is_steady());
             if let Some(figure) = fresh {
                 let OnRegion { resolvers, demand, .. } = on[id];
                 let demand = if first { resolvers } else { demand };
@@ -443,7 +447,8 @@ impl Planning {
             (Some(old), Some(new)) => (new - old).abs() > old * CAPACITY_STEP,
             (old, new) => old.is_some() != new.is_some(),
         };
-        eligible(states) != self.eligible || self.capacities.iter().zip(&self.capacities_now(model, states)).any(changed)
+        eligible(states) != self.eligible
+            || self.capacities.iter().zip(&self.capacities_now(model, states)).any(changed)
     }
 
     /// Brings everything under the numbers of this model and these sites. What is gone is forgotten.

@@ -122,7 +122,9 @@ impl Demand {
     /// the regions it is on as parts. Amounts that are no numbers, or not above 0, are left out.
     pub fn of_flows<'a>(flows: impl IntoIterator<Item = (ServiceId, u32, f64, &'a [(RegionId, f64)])>) -> Demand {
         let mut demand = Demand { given: true, ..Demand::default() };
-        for (service, site, amount, on) in flows.into_iter().filter(|(_, _, amount, _)| amount.is_finite() && *amount > 0.0) {
+        for (service, site, amount, on) in
+            flows.into_iter().filter(|(_, _, amount, _)| amount.is_finite() && *amount > 0.0)
+        {
             let flow = demand.flow(service, site);
             let before = flow.weight.unwrap_or(0.0);
             (flow.lived, flow.counted, flow.weight) = (1.0, 1.0, Some(before + amount));
@@ -159,7 +161,8 @@ impl Demand {
         };
         for flow in &mut self.flows {
             let levels = flow.on_regions().filter_map(|(region, part)| Some((part, level(region)?)));
-            let (parts, sum) = levels.fold((0.0, 0.0), |(parts, sum), (part, level)| (parts + part, sum + part * level));
+            let (parts, sum) =
+                levels.fold((0.0, 0.0), |(parts, sum), (part, level)| (parts + part, sum + part * level));
             if parts > 0.0 && sum > 0.0 {
                 flow.weight = Some(sum / parts);
             }

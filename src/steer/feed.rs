@@ -165,10 +165,12 @@ struct Capacity {
 
 impl Capacity {
     /// Takes what a report says; whether it can be acted on.
-    fn hear(&mut self, said: Option<f64>) -> bool {
+    fn hear(&mut self, said: Option<f64>, load: f64) -> bool {
         let Some(said) = said else { return true };
         let near = |other: Option<f64>, apart: f64| other.is_some_and(|other| (said / other).ln().abs() <= apart);
-        if self.held.is_none() || near(self.held, MOST_STEP) || near(self.leapt, AGREEMENT) {
+        // No region has many times what it can take: a capacity that would say so is in another unit.
+        let confirmed = near(self.leapt, AGREEMENT) && load < MOST_UTILISATION * said;
+        if self.held.is_none() || near(self.held, MOST_STEP) || confirmed {
             (self.held, self.leapt) = (Some(said), None);
             return true;
         }
@@ -267,7 +269,7 @@ impl Feed {
     /// Takes a report; what it says of the clients there, where it is believed.
     pub fn hear(&mut self, report: &Report) -> Option<Credit> {
         let elapsed_s = self.note(report);
-        let capacity_leaps = !self.capacity.hear(report.capacity);
+        let capacity_leaps = !self.capacity.hear(report.capacity, report.load);
         self.leaps += LEAPS_PART * (f64::from(u8::from(capacity_leaps || self.alike == 0)) - self.leaps);
         if self.is_erratic() {
             self.capacity = Capacity::default();
@@ -439,7 +441,8 @@ impl Feed {
         });
         let elapsed_s = before.map(|before| report.now.saturating_duration_since(before.at).as_secs_f64());
         if let Some(elapsed_s) = elapsed_s.filter(|s| *s > 0.0) {
-            self.interval_s = if self.interval_s > 0.0 { self.interval_s + 0.2 * (elapsed_s - self.interval_s) } else { elapsed_s };
+            self.interval_s =
+                if self.interval_s > 0.0 { self.interval_s + 0.2 * (elapsed_s - self.interval_s) } else { elapsed_s };
         }
         elapsed_s.unwrap_or(10.0).clamp(0.1, 120.0)
     }
@@ -582,7 +585,8 @@ pub struct FirstSight {
 /// unit, which have load of their own. `known`: the usual capacity of regions whose unit is 1, where there are any.
 /// Gives, by feed, the demand that its clients there are.
 pub fn calibrate(feeds: &mut [(&mut Feed, FirstSight)], known: Option<f64>, now: Instant) -> Vec<Option<f64>> {
-    let per_demand = |sight: &FirstSight| (sight.load > 0.0 && sight.resolvers >= 1.0).then(|| (sight.load / sight.demand).ln());
+    let per_demand =
+        |sight: &FirstSight| (sight.load > 0.0 && sight.resolvers >= 1.0).then(|| (sight.load / sight.demand).ln());
     let level = match known {
         Some(_) => Some(0.0),
         None => commonest(feeds.iter().filter_map(|(_, sight)| Some((per_demand(sight)?, sight.resolvers)))),
@@ -591,9 +595,10 @@ pub fn calibrate(feeds: &mut [(&mut Feed, FirstSight)], known: Option<f64>, now:
         let near = |of: f64| level.is_some_and(|level| (of - level).abs() <= SAME_UNIT);
         per_demand(sight).is_some_and(near)
     };
-    let (agree, heard) = feeds.iter().filter(|(_, sight)| per_demand(sight).is_some()).fold((0.0, 0.0), |sums, (_, sight)| {
-        (sums.0 + if like(sight) { sight.resolvers } else { 0.0 }, sums.1 + sight.resolvers)
-    });
+    let (agree, heard) =
+        feeds.iter().filter(|(_, sight)| per_demand(sight).is_some()).fold((0.0, 0.0), |sums, (_, sight)| {
+            (sums.0 + if like(sight) { sight.resolvers } else { 0.0 }, sums.1 + sight.resolvers)
+        });
     let same = if known.is_some() || agree >= MOST_AGREE * heard { SAME_UNIT } else { 0.0 };
     let alike = || feeds.iter().filter(|(_, sight)| like(sight));
     let capacities: Vec<f64> = alike().filter_map(|(_, sight)| sight.capacity).map(f64::ln).collect();
@@ -614,12 +619,20 @@ pub fn calibrate(feeds: &mut [(&mut Feed, FirstSight)], known: Option<f64>, now:
 /// The value that most of them lie around, each counting for its weight.
 fn commonest(values: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     let values: Vec<(f64, f64)> = values.collect();
-    let around = |of: f64| values.iter().filter(|(value, _)| (value - of).abs() <= SAME_UNIT).map(|(_, weight)| weight).sum::<f64>();
+    let around = |of: f64| {
+        values.iter().filter(|(value, _)| (value - of).abs() <= SAME_UNIT).map(|(_, weight)| weight).sum::<f64>()
+    };
     values.iter().map(|(value, _)| *value).max_by(|a, b| around(*a).total_cmp(&around(*b)))
 }
 
 impl Feed {
-    fn first_seen(&mut self, sight: &FirstSight, levels: Option<(f64, f64)>, usual: Option<f64>, same: f64) -> Option<f64> {
+    fn first_seen(
+        &mut self,
+        sight: &FirstSight,
+        levels: Option<(f64, f64)>,
+        usual: Option<f64>,
+        same: f64,
+    ) -> Option<f64> {
         (self.unit, self.gain, self.doubt) = (1.0, 1.0, None);
         let Some((own, level)) = levels else {
             // Idle, or nobody was sent there: what it has came otherwise.
@@ -637,7 +650,12 @@ impl Feed {
                 believed = believed.min(level.exp() * sight.demand);
             } else if apart < -MISTAKE {
                 // Its capacity is of the usual size, its load is not: not both can be in one unit.
-                self.doubt = self.last.map(|last| Doubted { why: Doubt::Units, since: last.at, level: last.load.max(1e-300).ln(), reports: 1 });
+                self.doubt = self.last.map(|last| Doubted {
+                    why: Doubt::Units,
+                    since: last.at,
+                    level: last.load.max(1e-300).ln(),
+                    reports: 1,
+                });
                 self.calibrated = false;
                 return None;
             }

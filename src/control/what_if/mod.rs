@@ -131,7 +131,19 @@ impl World {
         };
         // The planner begins with the first answers it hears of.
         let asked = basis.is_some();
-        World { spots, states, capacities, used, evidence, asking, counted, asked, left_out, notes: Vec::new(), snapshot }
+        World {
+            spots,
+            states,
+            capacities,
+            used,
+            evidence,
+            asking,
+            counted,
+            asked,
+            left_out,
+            notes: Vec::new(),
+            snapshot,
+        }
     }
 
     /// The same configuration, with the demand and the regions' conditions that another server told

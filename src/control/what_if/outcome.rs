@@ -283,7 +283,7 @@ mod tests {
             configured: None,
             reported,
             used: 1.0,
-            evidence: false,
+            evidence: true,
             offered: 1.0,
             shed: 0.0,
             over_limit: false,

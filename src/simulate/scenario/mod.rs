@@ -19,7 +19,7 @@ use crate::model::{Model, Name, Ttl, Weights};
 
 use super::cities::CITIES;
 use super::day::Course;
-use super::globe::{Drawing, USUAL_SKEW, Globe};
+use super::globe::{Drawing, Globe, USUAL_SKEW};
 use super::incident::Incident;
 use super::world::MAX_REGIONS;
 use super::{Deployment, Simulation, Site, WorldError};
