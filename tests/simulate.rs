@@ -130,7 +130,8 @@ impl Crowd {
         for t in seconds {
             let load = |region: usize| self.regions().iter().filter(|of| **of == region).count() * self.load;
             let reports = (0..3).map(|region| format!("L {region} {} 1000\n", load(region))).collect::<String>();
-            let asks: Vec<usize> = (0..self.cached.len()).filter(|&n| self.cached[n].is_none_or(|(_, until)| until <= t)).collect();
+            let asks: Vec<usize> =
+                (0..self.cached.len()).filter(|&n| self.cached[n].is_none_or(|(_, until)| until <= t)).collect();
             let queries: Vec<&str> = asks.iter().map(|&n| self.queries[n].as_str()).collect();
             let answers = driven.second(1_790_000_000 + t, if t % 10 == 0 { &reports } else { "" }, &queries);
             for (n, (region, ttl_s)) in asks.into_iter().zip(answers) {
