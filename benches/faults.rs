@@ -18,12 +18,14 @@ mod world;
 
 use world::{Drawn, WARM_UP_S, draw, in_process};
 
+/// What happens in a seed's world.
+type OfSeed = Box<dyn Fn(&Globe, u64) -> Course>;
+
 /// A day with something wrong.
 struct Case {
     name: String,
     drawn: Drawn,
-    /// Of these seeds' world.
-    course: Box<dyn Fn(&Globe, u64) -> Course>,
+    course: OfSeed,
     /// Whether half of the cities are steered by somebody else.
     half: bool,
 }
@@ -231,7 +233,7 @@ fn any_region(globe: &Globe, seed: u64) -> usize {
     large[seed as usize % 5]
 }
 
-fn always(region: Option<usize>, trouble: Feed) -> Box<dyn Fn(&Globe, u64) -> Course> {
+fn always(region: Option<usize>, trouble: Feed) -> OfSeed {
     Box::new(move |_, _| course_of(region, trouble, 0))
 }
 

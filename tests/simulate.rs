@@ -112,37 +112,64 @@ fn the_last_answer_that_names_a_dead_region_is_no_more_than_seven_seconds_late()
     driven.finish();
 }
 
+/// Resolvers at the first location that keep their answers, and so much load for each where it was sent.
+struct Crowd {
+    queries: Vec<String>,
+    /// By resolver: region, and until when.
+    cached: Vec<Option<(usize, u32)>>,
+    load: usize,
+}
+
+impl Crowd {
+    fn of(resolvers: u64, load: usize) -> Crowd {
+        let queries: Vec<String> = (0..resolvers).map(|key| format!("Q 0 {:016x} 1\n", key << 50 | key)).collect();
+        Crowd { cached: vec![None; queries.len()], queries, load }
+    }
+
+    fn play(&mut self, driven: &mut Driven, seconds: std::ops::Range<u32>) {
+        for t in seconds {
+            let load = |region: usize| self.regions().iter().filter(|of| **of == region).count() * self.load;
+            let reports = (0..3).map(|region| format!("L {region} {} 1000\n", load(region))).collect::<String>();
+            let asks: Vec<usize> = (0..self.cached.len()).filter(|&n| self.cached[n].is_none_or(|(_, until)| until <= t)).collect();
+            let queries: Vec<&str> = asks.iter().map(|&n| self.queries[n].as_str()).collect();
+            let answers = driven.second(1_790_000_000 + t, if t % 10 == 0 { &reports } else { "" }, &queries);
+            for (n, (region, ttl_s)) in asks.into_iter().zip(answers) {
+                self.cached[n] = Some((region, t + ttl_s));
+            }
+        }
+    }
+
+    /// Where each was sent last.
+    fn regions(&self) -> Vec<usize> {
+        self.cached.iter().flatten().map(|(region, _)| *region).collect()
+    }
+
+    /// All answers run out.
+    fn forget(&mut self) {
+        self.cached.iter_mut().flatten().for_each(|(_, until)| *until = 0);
+    }
+}
+
 #[test]
 fn with_a_state_directory_a_killed_simulation_is_gone_on_with() {
     let state = tempfile::tempdir().expect("a directory");
     let arguments = ["--state", &*state.path().to_string_lossy()];
     // Seoul has more at its door than it can take: some of its clients are sent elsewhere by a plan.
-    let queries: Vec<String> = (0..200).map(|key: u64| format!("Q 0 {:016x} 1\n", key << 50 | key)).collect();
-    let queries: Vec<&str> = queries.iter().map(String::as_str).collect();
-    let mut reports = "L 0 900 1000\n".to_owned();
-    let mut play = |driven: &mut Driven, seconds: std::ops::Range<u32>, from: u32| {
-        let mut answers = Vec::new();
-        for t in seconds {
-            let events = if t % 10 == 0 || t == from { reports.as_str() } else { "" };
-            answers = driven.second(1_790_000_000 + t, events, &queries);
-            let on_seoul = answers.iter().filter(|(region, _)| *region == 0).count();
-            reports = format!("L 0 {} 1000\nL 1 {} 1000\nL 2 10 1000\n", on_seoul * 8, (200 - on_seoul) * 8);
-        }
-        answers
-    };
+    let mut crowd = Crowd::of(200, 8);
     let mut driven = Driven::of(simulate_with(&arguments));
-    let before = play(&mut driven, 0..400, 0);
-    assert!(before.iter().any(|(region, _)| *region != 0), "a plan splits");
+    crowd.play(&mut driven, 0..900);
+    let before = crowd.regions();
+    assert!(before.iter().any(|region| *region != 0), "a plan splits");
     driven.child.kill().expect("killed");
     driven.child.wait().expect("its end");
 
     let mut driven = Driven::of(simulate_with(&arguments));
-    for minute in 0..3 {
-        let from = 430 + 60 * minute;
-        let after = play(&mut driven, from..from + if minute == 0 { 1 } else { 60 }, from);
-        let same = before.iter().zip(&after).filter(|(before, after)| before.0 == after.0).count();
-        // Later on plans follow the loads, which here follow the answers at once.
-        assert!(same >= if minute == 0 { 198 } else { 190 }, "{same} of 200 in minute {minute}");
+    crowd.forget();
+    for (from, to) in (0..=10).map(|minute| (930 + 60 * minute, 931 + 60 * minute)) {
+        crowd.play(&mut driven, from..to);
+        let same = before.iter().zip(crowd.regions()).filter(|(before, after)| **before == *after).count();
+        assert!(same >= 198, "{same} of 200 at {from} s");
+        crowd.play(&mut driven, to..to + 59);
     }
     drop(driven.input);
     let mut told = String::new();

@@ -29,6 +29,8 @@ pub struct KeptRegion {
     pub name: String,
     pub endpoints: Vec<KeptEndpoint>,
     pub load: Option<KeptLoad>,
+    /// From report to report, as observed.
+    pub interval_s: Option<f64>,
     pub price_ms: f64,
     pub published_price_ms: f64,
     pub over_limit: bool,

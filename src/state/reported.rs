@@ -59,10 +59,21 @@ struct Unpriced {
 }
 
 impl Reported {
-    /// As it was kept over a restart: the last figure, and the prices in force, in milliseconds.
-    pub fn restored(last: Option<LoadFigure>, price_ms: f64, published_price_ms: f64, now: Instant) -> Reported {
+    /// As it was kept over a restart: the last figure, how often they come, and the prices in force, in milliseconds.
+    pub fn restored(
+        last: Option<LoadFigure>,
+        interval_s: Option<f64>,
+        (price_ms, published_price_ms): (f64, f64),
+        now: Instant,
+    ) -> Reported {
         let load = LoadState { last, ..LoadState::default() };
-        Reported { load, price_ms, published_price_ms, priced_at: Some(now), ..Reported::default() }
+        let interval_s = interval_s.filter(|interval_s| (1e-3..=MOST_GAP.as_secs_f64()).contains(interval_s));
+        Reported { load, interval_s, price_ms, published_price_ms, priced_at: Some(now), ..Reported::default() }
+    }
+
+    /// From report to report, as observed, in seconds; `None`: not more than one has come.
+    pub fn interval_s(&self) -> Option<f64> {
+        self.interval_s
     }
 
     /// The price the controller holds, and the one that was last published.
@@ -216,6 +227,19 @@ mod tests {
         let (first_gap, later): (Vec<u64>, Vec<u64>) = stale.into_iter().partition(|&second| second < every_45_s[1]);
         assert_eq!(first_gap, (130..145).collect::<Vec<_>>(), "how often it comes is not known yet");
         assert_eq!(later.first(), Some(&(last + 135)));
+    }
+
+    #[test]
+    fn how_often_a_feed_comes_is_known_after_a_restart() {
+        let (report, now) = (LoadReport::pushed(10 * S), Instant::now());
+        let last = Some(LoadFigure { load: 50.0, capacity: Some(100.0), at: now });
+        let stale_after = |interval_s| {
+            let mut reported = Reported::restored(last, interval_s, (0.0, 0.0), now);
+            reported.settle_stale(Some(&report), now);
+            reported.load.stale_after.map(|after| after.as_secs())
+        };
+        assert_eq!([Some(45.0), None].map(stale_after), [Some(135), Some(30)]);
+        assert_eq!([f64::NAN, -1.0, 0.0, 1e300].map(Some).map(stale_after), [Some(30); 4], "no sense, not known");
     }
 
     #[test]

@@ -514,6 +514,8 @@ mod tests {
         now: Instant,
     }
 
+    type FlowOf = (ServiceId, u32, f64, &'static [(RegionId, f64)]);
+
     impl Line {
         fn new(loads: [f64; 10]) -> Line {
             let networks: Vec<String> = (0..10).map(|n| format!("10.{n}.0.0/16")).collect();
@@ -537,7 +539,7 @@ mod tests {
         }
 
         /// Flows of these amounts, by place, all of them on the first region.
-        fn in_west(&self, loads: &[f64]) -> Vec<(ServiceId, u32, f64, &'static [(RegionId, f64)])> {
+        fn in_west(&self, loads: &[f64]) -> Vec<FlowOf> {
             let flow = |(n, &load)| (ServiceId(0), self.site(n) as u32, load, &[(RegionId(0), 1.0)][..]);
             loads.iter().enumerate().map(flow).collect()
         }

@@ -218,6 +218,7 @@ mod tests {
             name: "seoul@gslb.example".into(),
             endpoints: vec![endpoint],
             load: Some(KeptLoad { load: 1.5, capacity: None, at_ms: NOW_MS }),
+            interval_s: Some(9.5),
             price_ms: 2.5,
             published_price_ms: 2.0,
             over_limit: true,

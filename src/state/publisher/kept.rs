@@ -98,6 +98,7 @@ impl RegionFacts {
             name,
             endpoints: self.endpoints.iter().filter_map(endpoint).collect(),
             load: self.reported.load.last.map(load),
+            interval_s: self.reported.interval_s(),
             price_ms,
             published_price_ms,
             over_limit: self.over_limit,
@@ -111,9 +112,10 @@ impl RegionFacts {
         let labels: Vec<String> = region.endpoints.iter().map(Endpoint::label).collect();
         let known = kept.endpoints.iter().filter(|endpoint| labels.contains(&endpoint.label));
         let last = kept.load.as_ref().and_then(|load| load.restored(clock));
+        let prices_ms = (price(kept.price_ms), price(kept.published_price_ms));
         let mut facts = RegionFacts {
             endpoints: known.map(|endpoint| (endpoint.label.clone(), endpoint.restored(clock))).collect(),
-            reported: Reported::restored(last, price(kept.price_ms), price(kept.published_price_ms), clock.now()),
+            reported: Reported::restored(last, kept.interval_s, prices_ms, clock.now()),
             over_limit: kept.over_limit,
             shed: if kept.shed.is_finite() { kept.shed.clamp(0.0, 1.0) } else { 0.0 },
         };
