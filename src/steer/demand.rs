@@ -397,3 +397,138 @@ impl Answered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WWW: ServiceId = ServiceId(0);
+    const EAST: RegionId = RegionId(0);
+    const WEST: RegionId = RegionId(1);
+
+    fn demand_of(demand: &Demand, site: u32) -> f64 {
+        demand.flows().filter(|(flow, _)| flow.site == site).map(|(_, demand)| demand).sum()
+    }
+
+    /// As regions report and are believed, every 10 s; then time passes. `None`: not heard.
+    fn step(demand: &mut Demand, loads: [Option<f64>; 2]) {
+        let on = demand.on_regions(2);
+        if loads.iter().zip(&on).all(|(load, on)| load.is_none() || on.demand == 0.0) {
+            demand.set_level(&loads);
+        } else {
+            let credit =
+                |(load, on): (&Option<f64>, &OnRegion)| Some(Credit { ratio: (*load)? / on.demand, elapsed_s: 10.0 });
+            demand.credit(&loads.iter().zip(&on).map(credit).collect::<Vec<_>>());
+        }
+        demand.hear(loads.iter().map(Option::is_some).collect());
+        demand.fade(Duration::from_secs(10), |_| Some(12.0));
+    }
+
+    /// A resolver at each site, which asks once per TTL of 30 s.
+    fn ask(demand: &mut Demand, round: usize, on: &[(u32, RegionId)]) {
+        if round.is_multiple_of(3) {
+            on.iter().for_each(|&(site, region)| demand.count(WWW, site, region, 30.0, 30.0));
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_before_a_report() {
+        let mut demand = Demand::default();
+        demand.count(WWW, 1, EAST, 30.0, 30.0);
+        demand.fade(STEP, |_| Some(0.0));
+        assert_eq!(demand.flows().count(), 0);
+        demand.assume(Some(101.0));
+        assert!((0.5..1.5).contains(&demand_of(&demand, 1)), "one resolver of few: {}", demand_of(&demand, 1));
+        demand.assume(None);
+        step(&mut demand, [Some(100.0), None]);
+        assert!((demand_of(&demand, 1) - 100.0).abs() < 5.0, "{}", demand_of(&demand, 1));
+    }
+
+    #[test]
+    fn reports_tell_large_resolvers_from_small_ones_that_ask_as_often() {
+        let mut demand = Demand::default();
+        for round in 0..90 {
+            ask(&mut demand, round, &[(1, EAST), (2, WEST)]);
+            step(&mut demand, [Some(900.0), Some(100.0)]);
+        }
+        let (large, small) = (demand_of(&demand, 1), demand_of(&demand, 2));
+        assert!((large / small - 9.0).abs() < 0.2, "{large} {small}");
+    }
+
+    #[test]
+    fn a_site_that_moves_takes_its_demand_along() {
+        let mut demand = Demand::default();
+        for round in 0..300 {
+            // Site 2 is in the west for ten minutes, then in the east for ten, and so on.
+            let at = if round / 60 % 2 == 0 { WEST } else { EAST };
+            ask(&mut demand, round, &[(1, EAST), (2, at), (3, WEST)]);
+            let settled = round % 60 > 6;
+            let loads = if at == WEST { [600.0, 400.0] } else { [900.0, 100.0] };
+            step(&mut demand, if settled { loads.map(Some) } else { [None; 2] });
+        }
+        let found = [1, 2, 3].map(|site| demand_of(&demand, site));
+        for (found, truth) in found.into_iter().zip([600.0, 300.0, 100.0]) {
+            assert!((found / truth - 1.0).abs() < 0.15, "{found} of {truth}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_heard_of_weighs_what_others_do_at_the_same_hour() {
+        let mut demand = Demand::default();
+        let mut load = 100.0;
+        for round in 0..600 {
+            let silent = round >= 100;
+            load *= if silent { 1.001 } else { 1.0 };
+            ask(&mut demand, round, &[(1, EAST), (2, WEST)]);
+            step(&mut demand, [if silent { None } else { Some(100.0) }, Some(load)]);
+        }
+        let (unheard, heard) = (demand_of(&demand, 1), demand_of(&demand, 2));
+        assert!(heard > 150.0 && (unheard / heard - 1.0).abs() < 0.15, "{unheard} {heard}");
+    }
+
+    #[test]
+    fn answers_of_long_lives_are_not_forgotten_before_they_have_run_out() {
+        let mut demand = Demand::default();
+        demand.count(WWW, 1, EAST, 300.0, 300.0);
+        (0..6).for_each(|_| step(&mut demand, [Some(100.0), None]));
+        demand.count(WWW, 1, WEST, 300.0, 300.0);
+        let parts: Vec<_> = demand.flows().next().expect("known").0.on_regions().collect();
+        assert!(parts.iter().all(|(_, part)| (part - 0.5).abs() < 0.02), "half has moved, and half not yet: {parts:?}");
+        (0..150).for_each(|_| step(&mut demand, [None; 2]));
+        assert_eq!(demand.on_regions(2)[EAST.index()].resolvers, 0.0, "all have run out");
+    }
+
+    #[test]
+    fn what_is_not_a_number_or_too_much_changes_nothing_for_good() {
+        let mut demand = Demand::default();
+        for weight in [f64::NAN, f64::INFINITY, -1.0, 0.0] {
+            demand.count(WWW, 1, EAST, weight, 30.0);
+            demand.count(WWW, 1, EAST, 30.0, weight);
+        }
+        assert!(demand.flows.is_empty());
+        for site in 0..(MOST_FLOWS as u32 + 10) {
+            demand.count(WWW, site, EAST, 1e6 + f64::from(site), 30.0);
+        }
+        step(&mut demand, [Some(1.0), None]);
+        assert_eq!(demand.flows.len(), MOST_FLOWS);
+        assert!(demand.flows.iter().all(|flow| flow.site >= 10), "the idlest have gone");
+        for _ in 0..300 {
+            demand.count(WWW, 77, EAST, 1e12, 30.0);
+            step(&mut demand, [Some(1.0), None]);
+        }
+        assert!(demand.flows.len() < 10, "{}", demand.flows.len());
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_still_there() {
+        let mut demand = Demand::default();
+        ask(&mut demand, 0, &[(1, EAST), (2, WEST)]);
+        step(&mut demand, [Some(100.0), Some(200.0)]);
+        let kept = demand.renumbered(
+            |service, site| (site == 2).then_some((service, 9)),
+            |region| (region == WEST).then_some(RegionId(5)),
+        );
+        assert!((demand_of(&kept, 9) - demand_of(&demand, 2)).abs() < 1e-9);
+        assert_eq!(kept.flows().next().expect("one").0.on_regions().collect::<Vec<_>>(), [(RegionId(5), 1.0)]);
+    }
+}

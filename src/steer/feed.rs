@@ -169,8 +169,8 @@ impl Capacity {
         let Some(said) = said else { return true };
         let near = |other: Option<f64>, apart: f64| other.is_some_and(|other| (said / other).ln().abs() <= apart);
         // No region has many times what it can take: a capacity that would say so is in another unit.
-        let confirmed = near(self.leapt, AGREEMENT) && load < MOST_UTILISATION * said;
-        if self.held.is_none() || near(self.held, MOST_STEP) || confirmed {
+        let possible = load < MOST_UTILISATION * said;
+        if near(self.held, MOST_STEP) || possible && (self.held.is_none() || near(self.leapt, AGREEMENT)) {
             (self.held, self.leapt) = (Some(said), None);
             return true;
         }
@@ -565,8 +565,7 @@ pub fn reach(ratio: f64, elapsed_s: f64) -> f64 {
     const SURGE_S: f64 = 4.0;
     const SURGE: f64 = 0.05;
     let surge = (ratio.ln() / SURGE).clamp(0.0, 1.0);
-    let by = |seconds: f64| 1.0 - (-elapsed_s / seconds).exp();
-    by(CALM_S) + (by(SURGE_S) - by(CALM_S)) * surge
+    1.0 - (-elapsed_s / (CALM_S * (SURGE_S / CALM_S).powf(surge))).exp()
 }
 
 /// A region as it is first made sense of.
@@ -662,5 +661,226 @@ impl Feed {
         }
         (self.others, self.calibrated) = (sight.load - believed, true);
         Some(believed / self.unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A feed beside clients, report by report.
+    struct Fed {
+        feed: Feed,
+        now: Instant,
+        demand: f64,
+        every: Duration,
+    }
+
+    const S: Duration = Duration::from_secs(1);
+
+    impl Fed {
+        /// Long calibrated: a hundred resolvers with a demand of 500, and capacity for 1,000.
+        fn new() -> Fed {
+            let now = Instant::now();
+            let mut fed = Fed { feed: Feed::default(), now, demand: 500.0, every: 10 * S };
+            (0..3).for_each(|_| assert_eq!(fed.says(500.0), None));
+            let sight = FirstSight { load: 500.0, capacity: Some(1000.0), resolvers: 1e6, demand: 500.0 };
+            calibrate(&mut [(&mut fed.feed, sight)], None, fed.now);
+            (0..40).for_each(|_| assert!(fed.says(500.0).is_some()));
+            fed
+        }
+
+        fn says(&mut self, load: f64) -> Option<Credit> {
+            self.says_of(load, 1000.0)
+        }
+
+        fn says_of(&mut self, load: f64, capacity: f64) -> Option<Credit> {
+            self.now += self.every;
+            let report = Report { load, capacity: Some(capacity), demand: self.demand, now: self.now };
+            let credit = self.feed.hear(&report);
+            // Whoever is credited is as heavy as was told from then on.
+            if let Some(credit) = credit {
+                let factor = credit.ratio.powf(reach(credit.ratio, credit.elapsed_s));
+                self.demand *= factor;
+                self.feed.scale_past(factor);
+            }
+            credit
+        }
+
+        fn room(&self) -> f64 {
+            self.feed.room(1000.0, self.demand, 1.0)
+        }
+    }
+
+    #[test]
+    fn a_steady_load_is_believed_for_ever() {
+        let mut fed = Fed::new();
+        (0..5000).for_each(|_| assert!(fed.says(500.0).is_some()));
+        assert!((fed.demand - 500.0).abs() < 1.0 && fed.room() > 990.0, "{} {}", fed.demand, fed.room());
+    }
+
+    #[test]
+    fn a_wild_report_changes_nothing_and_the_next_true_one_is_believed() {
+        for factor in [0.0, 0.2, 0.6, 1.3, 2.0, 3.8, 10.0, 1e6] {
+            for reports in [1, 6] {
+                let mut fed = Fed::new();
+                (0..reports).for_each(|_| assert_eq!(fed.says(500.0 * factor), None, "{factor}"));
+                assert!((fed.demand - 500.0).abs() < 0.01 && fed.room() > 990.0, "{factor}");
+                assert!(fed.says(505.0).is_some(), "{factor}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_load_that_grows_or_falls_smoothly_is_its_clients() {
+        for step in [0.98f64, 1.02, 1.1] {
+            let mut fed = Fed::new();
+            let mut load = 500.0;
+            for _ in 0..8 {
+                load *= step;
+                assert!(fed.says(load).is_some(), "{step}");
+            }
+            (0..30).for_each(|_| assert!(fed.says(load).is_some()));
+            assert!((fed.demand / load - 1.0).abs() < 0.02, "{step}: {} of {load}", fed.demand);
+        }
+    }
+
+    #[test]
+    fn a_jump_that_lasts_sends_a_fifth_away_at_most_and_is_over_with_the_jump() {
+        let mut fed = Fed::new();
+        (0..60).for_each(|_| {
+            fed.says(1600.0);
+        });
+        assert!(fed.feed.is_believed() && (fed.feed.gain() - 3.2).abs() < 0.1, "{}", fed.feed.gain());
+        assert!((fed.demand - 500.0).abs() < 0.01, "its clients are not what grew: {}", fed.demand);
+        let room = fed.room();
+        assert!((399.0..450.0).contains(&room), "{room}");
+        assert!(fed.says(500.0).is_some());
+        assert!(fed.feed.gain() == 1.0 && fed.room() > 990.0);
+    }
+
+    #[test]
+    fn a_jump_that_all_feeds_made_sends_nobody_away() {
+        let mut fed = Fed::new();
+        (0..60).for_each(|_| {
+            fed.says(1600.0);
+        });
+        assert!(fed.feed.room(1000.0, fed.demand, 3.2) > 990.0);
+    }
+
+    #[test]
+    fn a_load_that_falls_while_its_clients_stay_makes_no_room() {
+        let mut fed = Fed::new();
+        (0..600).for_each(|_| {
+            fed.says(150.0);
+        });
+        let room = fed.room();
+        assert!((fed.demand - 500.0).abs() < 10.0 && room < 1001.0, "{} {room}", fed.demand);
+        let mut silent = Fed::new();
+        (0..600).for_each(|_| assert_eq!(silent.says(0.0), None));
+        assert_eq!(silent.feed.doubt(), Some(Doubt::Fell), "nothing is never believed of clients who are there");
+    }
+
+    #[test]
+    fn late_reports_of_clients_who_were_sent_elsewhere_correct_nobody() {
+        let mut fed = Fed::new();
+        fed.demand = 300.0; // the others have just been sent elsewhere
+        for _ in 0..5 {
+            let credit = fed.says(500.0).expect("that was so a minute ago");
+            assert!((credit.ratio - 1.0).abs() < 0.01, "{credit:?}");
+        }
+        assert!(fed.says(300.0).is_some());
+        assert!((fed.demand - 300.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn corrections_go_by_time_and_not_by_reports() {
+        for ratio in [0.95f64, 1.02, 1.2] {
+            let (once, often) = (1.0 - reach(ratio, 10.0), (0..10).map(|_| 1.0 - reach(ratio, 1.0)).product::<f64>());
+            assert!((once - often).abs() < 1e-9, "{ratio}: {once} {often}");
+        }
+        assert!(reach(1.02, 10.0) < 0.65 && reach(1.2, 10.0) > 0.9);
+    }
+
+    #[test]
+    fn figures_that_leap_all_the_time_say_nothing_until_they_are_calm_again() {
+        let mut fed = Fed::new();
+        let mut chance = fastrand::Rng::with_seed(7);
+        for _ in 0..500 {
+            let mut any = || 10f64.powf(6.0 * chance.f64() - 3.0);
+            let (load, capacity) = (500.0 * any(), 1000.0 * any());
+            fed.says_of(load, capacity);
+            assert!((250.0..1000.0).contains(&fed.demand), "{}", fed.demand);
+        }
+        assert!(fed.feed.doubt() == Some(Doubt::Erratic) && !fed.feed.is_evidence());
+        assert_eq!(fed.feed.capacity(), None, "what is configured holds");
+        (0..60).for_each(|_| {
+            fed.says(500.0);
+        });
+        assert!(fed.feed.is_believed() && fed.feed.capacity() == Some(1000.0));
+    }
+
+    #[test]
+    fn half_of_a_capacity_is_lost_at_once_and_most_of_it_when_it_is_said_twice() {
+        let mut fed = Fed::new();
+        fed.says_of(500.0, 500.0);
+        assert_eq!(fed.feed.capacity(), Some(500.0));
+        let mut fed = Fed::new();
+        fed.says_of(500.0, 200.0);
+        assert_eq!((fed.feed.capacity(), fed.feed.doubt()), (Some(1000.0), Some(Doubt::Capacity)));
+        fed.says_of(500.0, 200.0);
+        assert_eq!((fed.feed.capacity(), fed.feed.doubt()), (Some(200.0), None));
+        let mut fed = Fed::new();
+        (0..20).for_each(|_| {
+            fed.says_of(55.0, 10.0);
+        });
+        assert_eq!(fed.feed.capacity(), None, "what is configured holds");
+    }
+
+    fn made_out(sights: &[FirstSight]) -> (Vec<Feed>, Vec<Option<f64>>) {
+        let mut feeds = vec![Feed::default(); sights.len()];
+        let mut pairs: Vec<(&mut Feed, FirstSight)> = feeds.iter_mut().zip(sights.iter().copied()).collect();
+        let levels = calibrate(&mut pairs, None, Instant::now());
+        (feeds, levels)
+    }
+
+    fn sight(load: f64, capacity: f64, resolvers: f64) -> FirstSight {
+        FirstSight { load, capacity: Some(capacity), resolvers, demand: resolvers }
+    }
+
+    #[test]
+    fn a_region_in_another_unit_is_known_by_load_and_capacity_alike() {
+        let usual = [sight(500.0, 1000.0, 500.0), sight(450.0, 900.0, 500.0), sight(600.0, 1000.0, 500.0)];
+        for unit in [0.01, 0.05, 30.0, 100.0] {
+            let (feeds, levels) = made_out(&[&usual[..], &[sight(500.0 * unit, 1000.0 * unit, 500.0)]].concat());
+            assert!((feeds[3].unit() / unit).ln().abs() < 0.3, "{unit}: {}", feeds[3].unit());
+            assert!((levels[3].expect("known") - 500.0).abs() < 60.0, "{unit}: {levels:?}");
+            assert!(feeds[..3].iter().all(|feed| feed.unit() == 1.0));
+        }
+    }
+
+    #[test]
+    fn load_of_regions_that_hardly_anybody_was_sent_to_is_that_of_others() {
+        let usual = [sight(500.0, 1000.0, 500.0), sight(450.0, 900.0, 500.0)];
+        let (feeds, levels) = made_out(&[&usual[..], &[sight(500.0, 1000.0, 5.0), sight(400.0, 900.0, 0.0)]].concat());
+        assert!(feeds[2].unit() == 1.0 && feeds[2].others() > 490.0, "{} {levels:?}", feeds[2].others());
+        assert_eq!((feeds[3].others(), levels[3]), (400.0, None));
+        let (few, _) = made_out(&[sight(7000.0, 20_000.0, 1.0)]);
+        assert!(few[0].others() > 5000.0, "one resolver stands for few: {}", few[0].others());
+    }
+
+    #[test]
+    fn a_load_in_per_cent_beside_a_capacity_in_connections_is_called_out() {
+        let usual = [sight(500.0, 1000.0, 500.0), sight(450.0, 900.0, 500.0)];
+        let mut feeds = vec![Feed::default(); 3];
+        let now = Instant::now();
+        for _ in 0..3 {
+            feeds[2].hear(&Report { load: 5.0, capacity: Some(1000.0), demand: 0.0, now });
+        }
+        let sights = [&usual[..], &[sight(5.0, 1000.0, 500.0)]].concat();
+        let mut pairs: Vec<(&mut Feed, FirstSight)> = feeds.iter_mut().zip(sights).collect();
+        calibrate(&mut pairs, None, now);
+        assert_eq!(feeds[2].doubt(), Some(Doubt::Units));
+        assert!(!feeds[2].is_calibrated());
     }
 }

@@ -675,6 +675,109 @@ mod tests {
         assert_eq!(line.plan(None).err(), Some(PlanError::NoLeaves));
     }
 
+    #[test]
+    fn shares_that_are_worth_having_are_kept_and_slivers_only_where_they_must() {
+        let line = Line::new([5.0; 10]);
+        let services = line.world.plan(line.now).plan.services;
+        let reached: Vec<_> = services.into_iter().map(|service| service.reached).collect();
+        let dropped = |shares: &[(u16, u64)], room: f64| {
+            let capacities = vec![Some(room); 3];
+            let situation = Situation {
+                model: &line.world.model,
+                locations: &line.locations,
+                demand: &line.demand,
+                reached: &reached,
+                eligible: &line.eligible,
+                capacities: &capacities,
+                evidence: &[true; 3],
+                previous: None,
+                now: line.now,
+            };
+            let loads = (0..3).map(|of| shares.iter().filter(|(r, _)| *r == of).map(|(_, a)| a).sum()).collect();
+            let mut flow = Flow { shares: vec![shares.to_vec()], prices: vec![0; 3], loads };
+            drop_slivers(&mut flow, &situation, 1.0);
+            let sums: Vec<u64> =
+                (0..3).map(|of| flow.shares[0].iter().filter(|(r, _)| *r == of).map(|(_, a)| a).sum()).collect();
+            assert_eq!(sums, flow.loads, "loads are those of the shares");
+            flow.shares.remove(0)
+        };
+        assert_eq!(dropped(&[(0, 950), (1, 50)], 1e6), [(0, 950), (1, 50)], "5 % is a share");
+        assert_eq!(dropped(&[(0, 990), (1, 10)], 1e6), [(0, 1000)], "1 % is a sliver");
+        assert_eq!(dropped(&[(0, 990), (1, 10)], 1000.0), [(0, 990), (1, 10)], "there is no room for it");
+    }
+
+    /// Regions that lie together, as many as there are capacities, and ten places with these loads around them.
+    fn alike(loads: &[f64], capacities: &[f64]) -> Planned {
+        let names: Vec<String> = (0..capacities.len()).map(|n| format!("r{n}")).collect();
+        let regions: Vec<_> = names.iter().map(|name| (name.as_str(), at(0.0, 0.0))).collect();
+        let networks: Vec<String> = (0..loads.len()).map(|n| format!("10.{n}.0.0/16")).collect();
+        let placed: Vec<_> = (0u8..).zip(&networks).map(|(n, net)| (&**net, at(0.0, f64::from(n)))).collect();
+        let world = World::new(Policy::Score, &regions).clients(&placed);
+        let now = Instant::now();
+        let plan = world.plan(now).plan;
+        let sites = plan.sites.expect("sites");
+        let locations = Arc::new(Locations::of(&sites, &world.model, 100, None));
+        let of_place = |n: usize| {
+            let address = format!("10.{n}.0.0").parse().expect("an address");
+            sites.of_place(world.atlas.locate(address).place).expect("a site") as u32
+        };
+        let flows = loads.iter().enumerate().map(|(n, load)| (ServiceId(0), of_place(n), *load, &[][..]));
+        let demand = Demand::of_flows(flows);
+        let capacities: Vec<Option<f64>> = capacities.iter().copied().map(Some).collect();
+        let planned = make(&Situation {
+            model: &world.model,
+            locations: &locations,
+            demand: &demand,
+            reached: &plan.services.into_iter().map(|service| service.reached).collect::<Vec<_>>(),
+            eligible: &vec![true; capacities.len()],
+            capacities: &capacities,
+            evidence: &vec![true; capacities.len()],
+            previous: None,
+            now,
+        });
+        let planned = planned.expect("a plan");
+        // What is published is what counts: loads by the shares that clients are hashed by.
+        let service = &world.model.services[0];
+        let leaf = leaf_of(service, service.policies.main()).expect("a leaf");
+        let mut implied = vec![0.0; capacities.len()];
+        for (n, load) in loads.iter().enumerate() {
+            let shares = planned.shares(&leaf, of_place(n) as usize).expect("planned");
+            assert!((shares.iter().map(|share| share.weight).sum::<f64>() - 1.0).abs() < 1e-9);
+            shares.iter().for_each(|share| implied[share.region.index()] += load * share.weight);
+        }
+        for (implied, told) in implied.iter().zip(&planned.loads) {
+            assert!((implied - told).abs() <= 1e-6 * loads.iter().sum::<f64>(), "{implied} {told}");
+        }
+        planned
+    }
+
+    #[test]
+    fn many_equal_regions_are_filled_alike_however_thin_their_shares() {
+        let planned = alike(&[600.0, 600.0, 600.0, 600.0], &[50.0; 64]);
+        assert!(planned.loads.iter().all(|load| *load <= 50.5), "{:?}", planned.loads);
+        let capacities = [[124.0; 20], [76.0; 20]].concat();
+        let planned = alike(&[1000.0, 1000.0, 1000.0], &capacities);
+        assert!(planned.loads.iter().zip(&capacities).all(|(load, room)| *load <= room * 1.01), "{:?}", planned.loads);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        /// Shares as published: what fits, fits.
+        #[test]
+        fn no_region_gets_more_than_it_can_take_where_demand_fits(
+            loads in prop::collection::vec(0.1f64..100.0, 1..12),
+            sizes in prop::collection::vec(0.05f64..1.0, 2..64),
+            part in 0.2f64..0.97,
+        ) {
+            let (all, size): (f64, f64) = (loads.iter().sum(), sizes.iter().sum());
+            let capacities: Vec<f64> = sizes.iter().map(|part_of| part_of / size * all / part).collect();
+            let planned = alike(&loads, &capacities);
+            for (load, capacity) in planned.loads.iter().zip(&capacities) {
+                prop_assert!(*load <= capacity * 1.01, "{:?} in {:?}", planned.loads, capacities);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn plans_fit_the_regions_and_are_the_same_each_time(
