@@ -124,7 +124,7 @@ Try, in another terminal:
   curl http://{region}/                           # that region's own balancer answers
   curl -X POST http://{region}/break              # its health check fails: watch below, and dig again
   curl -X POST http://{region}/repair
-  curl -X POST http://{region}/load/40000         # twice its capacity: its price rises, in half a minute clients move
+  curl -X POST http://{region}/load/40000         # twice its capacity: once that has lasted for 75 s, its clients move
   {program} explain www.gslb.example --client 127.82.0.1 --by-source --live{at}
   {program} region drain seoul{at}                # then: region auto seoul
 

@@ -296,13 +296,20 @@ impl World {
             Some((asking.service?, u32::try_from(asking.spot?).ok()?, asking.amount, asking.on.as_slice()))
         });
         let offered = self.capacities.iter().zip(&self.used).zip(&self.states);
-        let capacities: Vec<Option<f64>> =
-            offered.map(|((capacity, used), state)| Some((*capacity)? * used * state.offered)).collect();
+        let demand = Demand::of_flows(known);
+        let on = demand.on_regions(model.regions.len());
+        // What is left of a capacity for clients who are sent there, as the planner counts them.
+        let room = |(id, ((capacity, used), state)): (usize, ((&Option<f64>, &f64), &RegionState))| {
+            let whole = (*capacity)? * used * state.offered;
+            let feed = basis.and_then(|basis| basis.feeds.get(id));
+            Some(feed.map_or(whole, |feed| feed.room(whole, on[id].demand, 1.0)))
+        };
+        let capacities: Vec<Option<f64>> = offered.enumerate().map(room).collect();
         let eligible: Vec<bool> = self.states.iter().map(|state| state.standing.is_eligible()).collect();
         make(&Situation {
             model,
             locations: &locations,
-            demand: &Demand::of_flows(known),
+            demand: &demand,
             reached: &plan.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
             eligible: &eligible,
             capacities: &capacities,
@@ -342,7 +349,19 @@ impl World {
             clients: placed::clients(&self.snapshot, plan, &self.spots, &self.asking),
         };
         placed.add_up();
+        self.count_as_regions_do(&mut placed);
         placed
+    }
+
+    /// Regions may count in units of their own, and have load that did not come by answers given here.
+    fn count_as_regions_do(&self, placed: &mut Placed) {
+        let feeds = basis(&self.snapshot).map_or(&[][..], |basis| &basis.feeds);
+        if self.counted == Counted::Demand {
+            for (region, feed) in placed.regions.iter_mut().zip(feeds) {
+                let others = if region.standing == Standing::Down { 0.0 } else { feed.others() };
+                region.load = feed.unit() * region.load + others;
+            }
+        }
     }
 }
 
