@@ -45,9 +45,11 @@ const FIRST_SLACK: f64 = 0.8;
 const SMALL: f64 = 0.03;
 /// Reports may be this late without saying so: what was expected then explains them as well.
 const MOST_DELAY: Duration = Duration::from_secs(75);
-/// A load that rises twice, the second time by at least and at most this part, is that of a growing crowd.
+/// A load that rises twice, the second time by at least and at most so much, as a logarithm, and by this part of the
+/// first time or more, is that of a growing crowd.
 const RAMP: f64 = 0.03;
-const MOST_RAMP: f64 = 0.35;
+const MOST_RAMP: f64 = 0.3;
+const LIKE_BEFORE: f64 = 0.4;
 /// A jump that was borne out is remembered for so long: a feed that returns is believed at once.
 const REMEMBERED: Duration = Duration::from_secs(6 * 3600);
 /// A feed that says less than this part of what was expected, while its clients stay, says nothing.
@@ -142,8 +144,8 @@ pub struct Feed {
     since: Option<Instant>,
     /// What the last report that was believed said, over what was expected, as a logarithm.
     usual: f64,
-    /// The last report said more than the one before it, by as much as a crowd that grows.
-    rises: bool,
+    /// How much more the last report said than the one before it, as a logarithm, where a growing crowd does so; else 0.
+    rise: f64,
     /// What held before a jump was borne out.
     before: Option<Before>,
     /// Demand expected on it, with its time: the oldest first.
@@ -256,7 +258,7 @@ impl Default for Feed {
             believed: None,
             since: None,
             usual: 0.0,
-            rises: false,
+            rise: 0.0,
             before: None,
             past: VecDeque::new(),
             surprise: 0.0,
@@ -295,7 +297,7 @@ impl Feed {
         let slack = slack + MOVERS * self.moved();
         let small = SMALL * report.capacity.unwrap_or(0.0);
         // A jump is followed by more of the same; a crowd, by more.
-        let grows = self.rises && self.doubt() == Some(Doubt::Rose) && difference > 0.0;
+        let grows = self.doubt() == Some(Doubt::Rose) && self.rise > LIKE_BEFORE * (difference - self.rise);
         let jumps = difference.abs() > slack && (difference - self.usual).abs() > slack;
         if jumps
             && (report.load - expected).abs() > small
@@ -436,9 +438,8 @@ impl Feed {
         let before = self.last.replace(heard);
         let apart = before.map(|before| ((report.load + 1.0) / (before.load + 1.0)).ln().abs());
         self.alike = if apart.is_some_and(|apart| apart <= MOST_APART) { self.alike.saturating_add(1) } else { 0 };
-        self.rises = before.is_some_and(|before| {
-            report.load > before.load * (1.0 + RAMP) && report.load < before.load * (1.0 + MOST_RAMP)
-        });
+        let rise = before.map_or(0.0, |before| (report.load / before.load.max(f64::MIN_POSITIVE)).ln());
+        self.rise = if (RAMP..MOST_RAMP).contains(&rise) { rise } else { 0.0 };
         let elapsed_s = before.map(|before| report.now.saturating_duration_since(before.at).as_secs_f64());
         if let Some(elapsed_s) = elapsed_s.filter(|s| *s > 0.0) {
             self.interval_s =
@@ -481,7 +482,8 @@ impl Feed {
             return true;
         }
         // Its clients have gone meanwhile, and the load is what it was: then it was that of others.
-        if before.load > 0.0 && (report.load / before.load).ln().abs() <= slack {
+        let of_others = self.own_part(report.demand) < 0.5;
+        if of_others && before.load > 0.0 && (report.load / before.load).ln().abs() <= slack {
             self.others = (report.load / self.gain - self.unit * report.demand).max(0.0);
             self.before = None;
             return true;
@@ -742,6 +744,17 @@ mod tests {
             }
             (0..30).for_each(|_| assert!(fed.says(load).is_some()));
             assert!((fed.demand / load - 1.0).abs() < 0.02, "{step}: {} of {load}", fed.demand);
+        }
+    }
+
+    #[test]
+    fn a_crowd_that_grows_fast_is_believed_at_its_second_step_and_a_jump_that_wavers_is_not() {
+        let mut fed = Fed::new();
+        assert_eq!(fed.says(600.0), None);
+        assert!(fed.says(700.0).is_some() && fed.says(800.0).is_some());
+        let mut fed = Fed::new();
+        for load in [1000.0, 1035.0, 1000.0, 1050.0, 980.0, 1040.0] {
+            assert_eq!(fed.says(load), None, "{load}");
         }
     }
 
