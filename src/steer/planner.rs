@@ -761,7 +761,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
         /// Shares as published: what fits, fits.
         #[test]
         fn no_region_gets_more_than_it_can_take_where_demand_fits(
