@@ -69,29 +69,7 @@ fn run(case: &Case, seed: u64, hours: f64) {
         let mut half = Half { own: in_process(&globe), other: Baseline::new(Way::Nearest, &globe), is_own: own };
         play(&globe, &course, &mut half)
     } else {
-        let mut steering = in_process(&globe);
-        let record = play(&globe, &course, &mut steering);
-        if std::env::var_os("FEEDS").is_some() {
-            for (feed, state) in
-                steering.snapshot().planning.iter().flat_map(|basis| &basis.feeds).zip(&steering.snapshot().states)
-            {
-                println!(
-                    "    {:?} {:?} {:.3}",
-                    state.load.last.map(|f| (f.load, f.capacity)),
-                    state.load.error,
-                    state.price_ms
-                );
-                println!(
-                    "      unit {:.4} others {:.1} gain {:.3} {:?}",
-                    feed.unit(),
-                    feed.others(),
-                    feed.gain(),
-                    feed.doubt()
-                );
-            }
-            println!("    units {:?}", course.units);
-        }
-        record
+        play(&globe, &course, &mut in_process(&globe))
     };
     let record = record.expect("a day");
     let summary = Summary::of(&globe.world, &record, WARM_UP_S);

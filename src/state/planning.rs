@@ -308,7 +308,7 @@ impl Planning {
     }
 
     /// Where all rooms together are too small, more is made of each: to spread clients over the globe for want of
-    /// room that nobody has helps none of them. What caution held back comes first.
+    /// room that nobody has helps none of them.
     fn widen(&self, rooms: &mut [Option<f64>]) {
         if rooms.iter().zip(&self.eligible).any(|(room, eligible)| *eligible && room.is_none()) {
             return;
@@ -324,7 +324,11 @@ impl Planning {
     /// Weighs what regions have just reported against what was answered, and credits their clients with it.
     fn listen(&mut self, reporting: &[RegionId], states: &[RegionState], now: Instant) {
         self.feeds.resize_with(states.len(), Feed::default);
-        let on = self.demand.on_regions(states.len());
+        // Most publications bring no report, and flows number up to 200,000.
+        let on = match reporting {
+            [] => vec![OnRegion::default(); states.len()],
+            _ => self.demand.on_regions(states.len()),
+        };
         let mut credits: Vec<Option<Credit>> = vec![None; states.len()];
         for (id, (state, feed)) in states.iter().zip(&mut self.feeds).enumerate() {
             let figure = state.load.last.filter(|_| reporting.iter().any(|region| region.index() == id));

@@ -451,18 +451,22 @@ impl Feed {
     /// What was expected, of all that was within [`MOST_DELAY`] the likeliest; and by how much the load
     /// differs, as a logarithm.
     fn compare(&self, load: f64, capacity: Option<f64>) -> (f64, f64) {
-        let said = |demand: f64| self.gain * self.load_of(demand);
-        let all = self.past.iter().map(|(_, demand)| said(*demand));
-        let (low, high) = all.fold((f64::INFINITY, 0.0f64), |(low, high), said| (low.min(said), high.max(said)));
+        let (low, high) = self.loads_expected();
+        let (low, high) = (self.gain * low, self.gain * high);
         let expected = load.clamp(low.min(high), high);
         let floor = FLOOR * capacity.unwrap_or(0.0).max(high).max(load).max(f64::MIN_POSITIVE);
         (expected, ((load + floor) / (expected + floor)).ln())
     }
 
+    /// The least and the most load that was expected within [`MOST_DELAY`]; infinite and 0 where nothing was.
+    fn loads_expected(&self) -> (f64, f64) {
+        let all = self.past.iter().map(|(_, demand)| self.load_of(*demand));
+        all.fold((f64::INFINITY, 0.0f64), |(low, high), load| (low.min(load), high.max(load)))
+    }
+
     /// How much demand there has come or gone lately, as a logarithm.
     fn moved(&self) -> f64 {
-        let all = self.past.iter().map(|(_, demand)| self.load_of(*demand));
-        let (low, high) = all.fold((f64::INFINITY, 0.0f64), |(low, high), load| (low.min(load), high.max(load)));
+        let (low, high) = self.loads_expected();
         if low > 0.0 && low.is_finite() { (high / low).ln() } else { 0.0 }
     }
 
