@@ -422,6 +422,11 @@ fn readings(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
         "region_load_gain_ratio",
         "How many times what there is the region's feed says; 1 unless it jumped for no reason that is known",
         regions.each(move |state| Some(reading(state)?.gain)),
+    )?;
+    out.gauge(
+        "region_load_restless",
+        "1 where the region's load rises and falls again and again, so that it counts in the mean of 20 min only",
+        regions.each(move |state| Some(u32::from(reading(state)?.restless))),
     )
 }
 

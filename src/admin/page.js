@@ -69,10 +69,11 @@ function load(region) {
 }
 
 // What the figures of a feed are taken for, where that is not what they say.
-function readings({ unit, others, gain, jumped_s }, load) {
+function readings({ unit, others, gain, jumped_s, restless }, load) {
   const differs = (factor) => Math.abs(factor - 1) > 0.05;
   const since = jumped_s === null ? "" : ` since a jump ${age(jumped_s)} ago`;
   const told = [
+    restless ? "its load swings, and counts in the mean of 20 min" : null,
     differs(gain) ? `its figures count × ${fixed(gain, 2)}${since}: it says so many times what there is` : null,
     differs(unit) ? `one client counts ${fixed(unit, 3)} there` : null,
     others > 0.05 * load * Math.max(gain, 0.05) ? `${number(others)} of the load came otherwise than by answers` : null,
@@ -303,7 +304,7 @@ function explained(report) {
     parts.push(table(explanation));
     for (const { region, load } of explanation.regions) {
       if (load === null) continue;
-      const told = load.doubt === null ? readings(load.reading ?? { unit: 1, others: 0, gain: 1, jumped_s: null }, load.load)
+      const told = load.doubt === null ? readings(load.reading ?? { unit: 1, others: 0, gain: 1, jumped_s: null, restless: false }, load.load)
         : [el("p", "faint", load.doubt, load.cure === null ? "" : ` (${load.cure})`)];
       for (const line of told) line.prepend(`${region}: `);
       parts.push(...told);

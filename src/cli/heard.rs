@@ -25,6 +25,8 @@ struct Reading {
     gain: f64,
     jumped_s: Option<f64>,
     capacity: Option<f64>,
+    #[serde(default)]
+    restless: bool,
 }
 
 /// A part of a load, or a factor's distance from 1, that is worth telling.
@@ -75,7 +77,8 @@ impl Reading {
         });
         let leapt = self.capacity.zip(capacity).filter(|(held, said)| differs(said / held));
         let leapt = leapt.map(|(held, _)| format!("a capacity of {} is held", rounded(held, 0)));
-        let told: Vec<String> = [gain, unit, others, leapt].into_iter().flatten().collect();
+        let swings = self.restless.then(|| "its load swings, and counts in the mean of 20 min".to_owned());
+        let told: Vec<String> = [swings, gain, unit, others, leapt].into_iter().flatten().collect();
         (!told.is_empty()).then(|| told.join(", "))
     }
 }
@@ -106,9 +109,15 @@ mod tests {
         assert_eq!(told(doubted).as_deref(), Some("not believed: units (per cent?), for 40 s"));
         let failing = json!({ "heard": "failing", "since_s": 7.0, "error": "refused" });
         assert_eq!(told(failing).as_deref(), Some("its reports fail for 7 s: refused"));
-        let odd = json!({ "unit": 1.0, "others": 300.0, "gain": 1.9, "jumped_s": 600.0, "capacity": 1000.0 });
+        let odd = json!({ "unit": 1.0, "others": 300.0, "gain": 1.9, "jumped_s": 600.0, "capacity": 1000.0,
+            "restless": true });
         let text = told(json!({ "heard": "believed", "reading": odd })).expect("worth a line");
-        for part in ["× 1.90 since a jump 10 min ago", "300 of its load of 1000", "a capacity of 1000 is held"] {
+        for part in [
+            "its load swings",
+            "× 1.90 since a jump 10 min ago",
+            "300 of its load of 1000",
+            "a capacity of 1000 is held",
+        ] {
             assert!(text.contains(part), "{text}");
         }
     }

@@ -39,6 +39,8 @@ enum Trouble {
     Failing,
     /// It rose or fell for no known reason.
     Jumped,
+    /// It rises and falls again and again.
+    Restless,
     Doubted(Doubt),
 }
 
@@ -159,6 +161,7 @@ fn trouble(load: &LoadState, now: Instant) -> Option<Trouble> {
         Heard::Stale => Some(Trouble::Stale),
         Heard::Doubted(Doubt::Fell | Doubt::Rose) => Some(Trouble::Jumped),
         Heard::Doubted(doubt) => Some(Trouble::Doubted(doubt)),
+        Heard::Believed if load.reading.is_some_and(|reading| reading.restless) => Some(Trouble::Restless),
         Heard::New | Heard::Believed => None,
     }
 }
@@ -179,6 +182,9 @@ fn tell_region(snapshot: &Snapshot, id: RegionId, news: &News<Trouble>, now: Ins
             let age_s = load.last.map(|last| now.saturating_duration_since(last.at).as_secs());
             warn!(%region, untold, age_s, error, "load reports are stale: less and less of the capacity is planned with");
         }
+        News::Begun { what: Trouble::Restless, untold } => {
+            warn!(%region, untold, load = figure, capacity, "load reports swing: they count in the mean of 20 min");
+        }
         News::Begun { untold, .. } => {
             let doubt = load.doubt.map(|doubt| doubt.to_string()).unwrap_or_default();
             let cure = load.doubt.and_then(Doubt::cure);
@@ -187,6 +193,7 @@ fn tell_region(snapshot: &Snapshot, id: RegionId, news: &News<Trouble>, now: Ins
         News::Ended { was, lasted } => {
             let again = match was {
                 Trouble::Jumped | Trouble::Doubted(_) => "are believed again",
+                Trouble::Restless => "are calm again",
                 Trouble::Never => "come",
                 Trouble::Stale | Trouble::Failing => "come again",
             };

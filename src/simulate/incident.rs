@@ -113,6 +113,8 @@ pub enum Feed {
     Constant { part: f64 },
     /// The load is multiplied by what rises from `low` to `high` within the period, and falls back.
     Sawtooth { period_s: u64, low: f64, high: f64 },
+    /// The load is multiplied by what goes evenly from `low` to `high` and back within the period.
+    Waves { period_s: u64, low: f64, high: f64 },
     /// The capacity is multiplied, the load is not.
     Capacity { factor: f64 },
     /// No capacity is said.
@@ -133,6 +135,10 @@ impl Feed {
             Feed::Sawtooth { period_s, low, high } => {
                 let phase = (t % period_s.max(1)) as f64 / period_s.max(1) as f64;
                 (load * (low + (high - low) * phase), capacity)
+            }
+            Feed::Waves { period_s, low, high } => {
+                let turn = std::f64::consts::TAU * (t % period_s.max(1)) as f64 / period_s.max(1) as f64;
+                (load * (low + (high - low) * (0.5 - 0.5 * turn.cos())), capacity)
             }
             Feed::Capacity { factor } => (load, capacity * factor),
             Feed::NoCapacity => (load, f64::NAN),
@@ -194,6 +200,7 @@ mod tests {
         assert_eq!(told(Feed::Rounded { part: 0.25 }), (125.0, 100.0));
         assert_eq!(told(Feed::Constant { part: 0.5 }), (50.0, 100.0));
         assert_eq!(told(Feed::Sawtooth { period_s: 100, low: 0.0, high: 2.0 }), (65.0, 100.0));
+        assert_eq!(told(Feed::Waves { period_s: 50, low: 0.5, high: 1.5 }), (195.0, 100.0));
         assert_eq!(told(Feed::Capacity { factor: 1.5 }), (130.0, 150.0));
         assert!(told(Feed::NoCapacity).1.is_nan() && told(Feed::Silent).0.is_nan());
         assert_eq!(told(Feed::Garbage), told(Feed::Garbage));

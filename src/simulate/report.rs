@@ -101,6 +101,7 @@ fn told_feed(trouble: &Feed) -> String {
         Feed::Capped => "no more load than its capacity".to_owned(),
         Feed::Rounded { part } => format!("its load rounded to {:.0} % of its capacity", 100.0 * part),
         Feed::Constant { part } => format!("{:.0} % of its capacity as its load", 100.0 * part),
+        Feed::Waves { period_s, low, high } => format!("{low} to {high} × its load and back, in turns of {period_s} s"),
         Feed::Sawtooth { period_s, low, high } => format!("{low} to {high} × its load, in turns of {period_s} s"),
         Feed::Capacity { factor } => format!("{factor} × its capacity"),
         Feed::NoCapacity => "no capacity".to_owned(),

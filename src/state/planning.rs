@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{Model, Region, RegionId};
+use crate::steer::common_mode::CommonMode;
 use crate::steer::demand::{Demand, DemandSample, OnRegion, STEP};
-use crate::steer::feed::{self, Credit, Feed, FirstSight, Report};
+use crate::steer::feed::{self, Credit, Doubt, Feed, FirstSight, Report};
 use crate::steer::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::plan::Plan;
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
@@ -45,6 +46,8 @@ const MOST_AHEAD: f64 = 0.3;
 const NEVER_HEARD: f64 = 0.65;
 /// The same of one whose reports have stopped or are doubted: less by and by, then by the hour, and at least.
 const UNHEARD: f64 = 0.85;
+/// The same of one whose figures jump time and again.
+const RESTLESS: f64 = 0.93;
 const UNHEARD_AFTER: Duration = Duration::from_secs(600);
 const UNHEARD_PER_HOUR: f64 = 0.1;
 const LEAST_UNHEARD: f64 = 0.5;
@@ -52,6 +55,8 @@ const LEAST_UNHEARD: f64 = 0.5;
 const ASSUMED: f64 = 0.6;
 /// All regions' room, over all demand: where it is less, more is made of it in proportion.
 const LEAST_ROOM: f64 = 1.05;
+/// The less room there is said to be, the less of it is believed: so much more where demand is twice the room.
+const SHORT_ROOM: f64 = 0.3;
 /// Feeds are first made sense of together: so long after the first report, once all have come; and at last.
 const FIRST_SIGHT: Duration = Duration::from_secs(30);
 const LAST_FIRST_SIGHT: Duration = Duration::from_secs(100);
@@ -79,6 +84,7 @@ pub struct Planning {
     capacities: Vec<Option<f64>>,
     /// By region.
     feeds: Vec<Feed>,
+    common: CommonMode,
     /// When the first report came.
     first_report: Option<Instant>,
     /// When the past last faded.
@@ -130,6 +136,7 @@ impl Planning {
             eligible: Vec::new(),
             capacities: Vec::new(),
             feeds: Vec::new(),
+            common: CommonMode::default(),
             first_report: None,
             faded: None,
             began: None,
@@ -286,7 +293,10 @@ impl Planning {
         if reports && !self.feeds.get(id.index()).is_some_and(Feed::is_calibrated) {
             return NEVER_HEARD;
         }
-        let Some(since) = self.unheard_since.get(id.index()).copied().flatten() else { return 1.0 };
+        let restless = self.feeds.get(id.index()).is_some_and(Feed::is_restless);
+        let Some(since) = self.unheard_since.get(id.index()).copied().flatten() else {
+            return if restless { RESTLESS } else { 1.0 };
+        };
         let silent = now.saturating_duration_since(since).as_secs_f64();
         let at_first = (silent / UNHEARD_AFTER.as_secs_f64()).min(1.0) * (1.0 - UNHEARD);
         (1.0 - at_first - UNHEARD_PER_HOUR * silent / 3600.0).max(LEAST_UNHEARD)
@@ -315,7 +325,9 @@ impl Planning {
         }
         let all: f64 =
             rooms.iter().zip(&self.eligible).filter(|(_, eligible)| **eligible).filter_map(|(room, _)| *room).sum();
-        let wanted = LEAST_ROOM * self.demand.flows().map(|(_, amount)| amount).sum::<f64>();
+        let demand = self.demand.flows().map(|(_, amount)| amount).sum::<f64>();
+        let short = (demand / all.max(f64::MIN_POSITIVE) - 1.0).clamp(0.0, 1.0);
+        let wanted = (LEAST_ROOM + SHORT_ROOM * short) * demand;
         if all > 0.0 && all < wanted {
             rooms.iter_mut().flatten().for_each(|room| *room *= wanted / all);
         }
@@ -336,10 +348,11 @@ impl Planning {
                 feed.interrupt();
             } else if let Some(figure) = figure.filter(|_| !state.load.stale) {
                 self.first_report.get_or_insert(now);
-                let report = Report { load: figure.load, capacity: figure.capacity, demand: on[id].demand, now };
+                let OnRegion { demand, resolvers, .. } = on[id];
+                let report = Report { load: figure.load, capacity: figure.capacity, demand, resolvers, now };
                 credits[id] = feed.hear(&report);
                 if let (Some(credit), Some(utilisation), Some(trim)) =
-                    (credits[id], figure.utilisation(), self.trims.get_mut(id))
+                    (credits[id].filter(|credit| !credit.restless), figure.utilisation(), self.trims.get_mut(id))
                 {
                     // Clients follow as their answers run out: what was trimmed shows no sooner.
                     let pace = (USUAL_LIFE_S / on[id].life_s.max(USUAL_LIFE_S)).min(1.0);
@@ -350,13 +363,36 @@ impl Planning {
         if credits.iter().any(Option::is_some) {
             self.demand.credit(&credits);
             let after = self.demand.on_regions(states.len());
-            for ((feed, before), after) in self.feeds.iter_mut().zip(&on).zip(&after) {
-                if before.demand > 0.0 && after.demand > 0.0 {
-                    feed.scale_past(after.demand / before.demand);
-                }
-            }
+            let grown = |(before, after): (&OnRegion, &OnRegion)| match before.demand > 0.0 && after.demand > 0.0 {
+                true => after.demand / before.demand,
+                false => 1.0,
+            };
+            let growth: Vec<f64> = on.iter().zip(&after).map(grown).collect();
+            self.feeds.iter_mut().zip(&growth).for_each(|(feed, growth)| feed.scale_past(*growth));
+            self.doubt_what_all_say(&growth, states);
         }
+        let calibrated: Vec<&Feed> = self.feeds.iter().filter(|feed| feed.is_calibrated()).collect();
+        self.common.note_jumps(calibrated.iter().map(|feed| matches!(feed.doubt(), Some(Doubt::Fell | Doubt::Rose))));
         self.note_silence(states, now);
+    }
+
+    /// Takes back what most regions have gained or lost alike, as far as it is not believed.
+    fn doubt_what_all_say(&mut self, growth: &[f64], states: &[RegionState]) {
+        let heard = |(feed, state): (&Feed, &RegionState)| feed.is_calibrated() && !state.load.stale;
+        let heard: Vec<bool> = self.feeds.iter().zip(states).map(heard).collect();
+        let gains: Vec<f64> = growth.iter().map(|growth| growth.ln()).collect();
+        let factor = self.common.take_back(&gains, &heard);
+        self.scale(factor);
+    }
+
+    /// All demand is so many times what it was, and all feeds say so much less than is believed of them.
+    fn scale(&mut self, factor: f64) {
+        if factor != 1.0 {
+            self.demand.scale(factor);
+            self.feeds.iter_mut().for_each(|feed| feed.scale(factor));
+        }
+        let common = self.common.factor();
+        self.feeds.iter_mut().for_each(|feed| feed.set_common(common));
     }
 
     fn note_silence(&mut self, states: &[RegionState], now: Instant) {
@@ -376,6 +412,8 @@ impl Planning {
         let hours = now.saturating_duration_since(began).as_secs_f64() / 3600.0;
         let elapsed = now.saturating_duration_since(self.faded.replace(now).unwrap_or(now));
         self.demand.fade(elapsed, |site| Some(hours + sites.longitude(site as usize)? / DEGREES_PER_HOUR));
+        let factor = self.common.fade(elapsed);
+        self.scale(factor);
         let on = self.demand.on_regions(self.feeds.len());
         self.feeds.iter_mut().zip(&on).for_each(|(feed, on)| feed.note_expected(on.demand, now));
     }
@@ -426,7 +464,9 @@ impl Planning {
         let Some((figure, capacity)) = state.load.last.and_then(|figure| Some((figure, figure.capacity?))) else {
             return false;
         };
-        let Some(feed) = self.feeds.get(region.index()).filter(|feed| feed.is_believed()) else { return false };
+        let Some(feed) = self.feeds.get(region.index()).filter(|feed| feed.is_believed() && !feed.is_restless()) else {
+            return false;
+        };
         let load = figure.load / feed.gain();
         let utilisation = load / capacity;
         let beyond_plan = utilisation > NEARLY_FULL && load > planned + SURPRISE * capacity;
@@ -487,6 +527,7 @@ impl Planning {
                 }
             }
             (self.trims, self.feeds, self.unheard_since) = (trims, feeds, unheard_since);
+            self.common.renumber();
         } else {
             self.trims = vec![1.0; model.regions.len()];
         }

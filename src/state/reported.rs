@@ -39,6 +39,8 @@ pub struct Reported {
     interval_s: Option<f64>,
     /// The feed is doubted, as it is weighed: its figures move no price.
     doubt: Option<Doubt>,
+    /// Its figures were weighed, and neither made sense of nor steady: nor do they.
+    unsure: bool,
     /// More was said than [`MAX_UTILISATION`] times the capacity.
     is_beyond: bool,
     /// How it was heard when that was last looked at.
@@ -125,6 +127,7 @@ impl Reported {
     /// Takes what is made of its figures now. Before [`Reported::price`] and [`Reported::note`].
     pub fn weigh(&mut self, feed: &Feed) {
         (self.doubt, self.load.reading) = (feed.doubt(), feed.reading());
+        self.unsure = self.load.reading.is_none() && !feed.is_steady();
     }
 
     /// Takes note of how it is heard now, and since when.
@@ -163,7 +166,7 @@ impl Reported {
 
     /// Nothing that can be acted on comes from there.
     fn rests(&self) -> bool {
-        self.load.stale || self.doubt.is_some()
+        self.load.stale || self.doubt.is_some() || self.unsure
     }
 
     /// As configured; where that is the default, three of the intervals at which reports are seen to come, should

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::atlas::PlaceId;
 use crate::model::{RegionId, ServiceId};
 
-use super::feed::{Credit, reach};
+use super::feed::{Credit, reach, restless};
 use super::profile::Profile;
 
 /// Answers given to clients of one place for one service.
@@ -167,6 +167,11 @@ impl Demand {
                 flow.weight = Some(sum / parts);
             }
         }
+    }
+
+    /// All demand is taken for so many times what it was.
+    pub fn scale(&mut self, factor: f64) {
+        self.flows.iter_mut().filter_map(|flow| flow.weight.as_mut()).for_each(|weight| *weight *= factor);
     }
 
     /// Assumes that all clients together are so much demand, until the first report that is believed.
@@ -364,14 +369,20 @@ impl Flow {
     /// Corrects it by how reports and expectations compare, for the regions it is on.
     fn credit(&mut self, credits: &[Option<Credit>]) {
         let of = |region: RegionId| credits.get(region.index()).copied().flatten();
-        let (mut ratio, mut elapsed_s) = (0.0, 0.0f64);
+        let (mut ratio, mut elapsed_s, mut slow) = (0.0, 0.0f64, 0.0);
         for (region, part) in self.on_regions() {
             match of(region) {
+                Some(credit) if credit.restless => {
+                    ratio += part;
+                    slow += part * credit.ratio.ln() * restless::reach(credit.elapsed_s);
+                }
                 Some(credit) => (ratio, elapsed_s) = (ratio + part * credit.ratio, elapsed_s.max(credit.elapsed_s)),
                 None => ratio += part,
             }
         }
-        if let (true, Some(weight)) = (ratio > 0.0 && elapsed_s > 0.0, self.weight.as_mut()) {
+        let Some(weight) = &mut self.weight else { return };
+        *weight *= slow.exp();
+        if ratio > 0.0 && elapsed_s > 0.0 {
             *weight *= ratio.powf(reach(ratio, elapsed_s));
         }
     }
@@ -416,8 +427,9 @@ mod tests {
         if loads.iter().zip(&on).all(|(load, on)| load.is_none() || on.demand == 0.0) {
             demand.set_level(&loads);
         } else {
-            let credit =
-                |(load, on): (&Option<f64>, &OnRegion)| Some(Credit { ratio: (*load)? / on.demand, elapsed_s: 10.0 });
+            let credit = |(load, on): (&Option<f64>, &OnRegion)| {
+                Some(Credit { ratio: (*load)? / on.demand, elapsed_s: 10.0, restless: false })
+            };
             demand.credit(&loads.iter().zip(&on).map(credit).collect::<Vec<_>>());
         }
         demand.hear(loads.iter().map(Option::is_some).collect());

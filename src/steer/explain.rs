@@ -138,14 +138,16 @@ pub struct ReadingRow {
     pub jumped_s: Option<f64>,
     /// The capacity that is acted on: as last reported, but for leaps that were said once only.
     pub capacity: Option<f64>,
+    /// Its load rises and falls again and again, and counts in the mean of twenty minutes only.
+    pub restless: bool,
 }
 
 impl HeardRow {
     pub fn of(load: &LoadState, now: Instant) -> HeardRow {
         let since = |at: Instant| now.saturating_duration_since(at).as_millis() as f64 / 1e3;
         let reading = |reading: Reading| {
-            let Reading { unit, others, gain, jumped_at, capacity } = reading;
-            ReadingRow { unit, others, gain, jumped_s: jumped_at.map(since), capacity }
+            let Reading { unit, others, gain, jumped_at, capacity, restless } = reading;
+            ReadingRow { unit, others, gain, jumped_s: jumped_at.map(since), capacity, restless }
         };
         HeardRow {
             heard: load.heard().as_str(),

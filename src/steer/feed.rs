@@ -14,11 +14,14 @@
 //! A steady figure is normal.
 
 pub mod kept;
+pub mod restless;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+use restless::Restless;
 
 /// How long a load that jumped must stay where it is before it is taken for more than a slip.
 pub const BORNE_OUT: Duration = Duration::from_secs(75);
@@ -80,6 +83,10 @@ const MOST_APART: f64 = 0.7;
 /// A feed of whose reports more than this part leap says nothing; each counts for so much.
 const ERRATIC: f64 = 0.35;
 const LEAPS_PART: f64 = 0.06;
+/// No region that has this load over capacity for longer than [`BORNE_OUT`] has it by `others`, if so many resolvers
+/// are on it: its feed exaggerates.
+const MOST_WITH_OTHERS: f64 = 1.3;
+const MANY_RESOLVERS: f64 = 100.0;
 /// Load over capacity that no region has for longer than [`BORNE_OUT`].
 const MOST_UTILISATION: f64 = 3.9;
 
@@ -125,6 +132,7 @@ pub struct Feed {
     alike: u32,
     /// The part of the last reports that did not.
     leaps: f64,
+    restless: Restless,
     /// Demand there when it jumped.
     at_jump: f64,
     /// Load, as the region counts it, per unit of demand.
@@ -133,10 +141,10 @@ pub struct Feed {
     others: f64,
     /// What the feed says, over what there is.
     gain: f64,
+    /// What all feeds say over what is believed of them, as a factor: see [`super::common_mode`].
+    common: f64,
     calibrated: bool,
     last: Option<Heard>,
-    /// From report to report, in seconds, as observed; 0: not known.
-    interval_s: f64,
     doubt: Option<Doubted>,
     /// Load and demand of the last report that was believed.
     believed: Option<(f64, f64)>,
@@ -154,6 +162,8 @@ pub struct Feed {
     surprise: f64,
     /// Load was beyond reason, compared with capacity, since then.
     unreasonable_since: Option<Instant>,
+    /// The same beyond what others may account for.
+    exaggerates_since: Option<Instant>,
 }
 
 /// The capacity a feed says, with leaps held back until they are said twice.
@@ -194,6 +204,8 @@ pub struct Reading {
     pub jumped_at: Option<Instant>,
     /// The capacity that is acted on; `None`: none was said.
     pub capacity: Option<f64>,
+    /// It rises and falls again and again: its load counts in the mean of twenty minutes only.
+    pub restless: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -229,6 +241,8 @@ pub struct Report {
     pub capacity: Option<f64>,
     /// Demand expected on the region, from answers.
     pub demand: f64,
+    /// Resolvers that hold an answer with it.
+    pub resolvers: f64,
     pub now: Instant,
 }
 
@@ -239,6 +253,8 @@ pub struct Credit {
     pub ratio: f64,
     /// Since the report before, in seconds.
     pub elapsed_s: f64,
+    /// The feed jumps time and again: it counts in the mean only.
+    pub restless: bool,
 }
 
 impl Default for Feed {
@@ -247,13 +263,14 @@ impl Default for Feed {
             capacity: Capacity::default(),
             alike: 0,
             leaps: 0.0,
+            restless: Restless::default(),
             at_jump: 0.0,
             unit: 1.0,
             others: 0.0,
             gain: 1.0,
+            common: 1.0,
             calibrated: false,
             last: None,
-            interval_s: 0.0,
             doubt: None,
             believed: None,
             since: None,
@@ -263,6 +280,7 @@ impl Default for Feed {
             past: VecDeque::new(),
             surprise: 0.0,
             unreasonable_since: None,
+            exaggerates_since: None,
         }
     }
 }
@@ -270,6 +288,7 @@ impl Default for Feed {
 impl Feed {
     /// Takes a report; what it says of the clients there, where it is believed.
     pub fn hear(&mut self, report: &Report) -> Option<Credit> {
+        let report = &Report { load: report.load / self.common, ..*report };
         let elapsed_s = self.note(report);
         let capacity_leaps = !self.capacity.hear(report.capacity, report.load);
         self.leaps += LEAPS_PART * (f64::from(u8::from(capacity_leaps || self.alike == 0)) - self.leaps);
@@ -289,8 +308,12 @@ impl Feed {
         if !self.calibrated {
             return None;
         }
+        self.note_exaggeration(report);
         let first = self.past.is_empty();
         self.note_expected(report.demand, report.now);
+        if self.restless.is() {
+            return Some(self.hear_restless(report, elapsed_s));
+        }
         let (expected, difference) = self.compare(report.load, report.capacity);
         let new = self.since.is_none_or(|since| report.now.saturating_duration_since(since) < NEW);
         let slack = if first || new { FIRST_SLACK } else { (SLACK + SLACK_PER_S * elapsed_s).min(MOST_SLACK) };
@@ -317,7 +340,17 @@ impl Feed {
         // Newcomers who are heavier than they were taken for are no crowd that grows.
         self.surprise = if ratio > 1.0 { (ratio - self.moved().exp()).max(0.0) } else { ratio - 1.0 };
         self.others *= 1.0 + (ratio - 1.0) * reach(ratio, elapsed_s);
-        Some(Credit { ratio, elapsed_s })
+        Some(Credit { ratio, elapsed_s, restless: false })
+    }
+
+    /// What a feed that jumps time and again says: no jump means anything, and all of it little.
+    fn hear_restless(&mut self, report: &Report, elapsed_s: f64) -> Credit {
+        (self.gain, self.before, self.doubt, self.usual, self.surprise) = (1.0, None, None, 0.0, 0.0);
+        self.believed = None;
+        let (_, difference) = self.compare(report.load, report.capacity);
+        let ratio = difference.exp().clamp(1.0 / MOST_RATIO, MOST_RATIO);
+        self.others *= 1.0 + (ratio - 1.0) * restless::reach(elapsed_s);
+        Credit { ratio, elapsed_s, restless: true }
     }
 
     /// Takes note of what is expected now, so that late reports find what they are of. There are none before the first.
@@ -338,10 +371,22 @@ impl Feed {
         self.past.iter_mut().for_each(|(_, demand)| *demand *= factor);
     }
 
+    /// All feeds say so many times more than is believed of them.
+    pub fn set_common(&mut self, factor: f64) {
+        self.common = factor;
+    }
+
+    /// All demand is taken for so many times what it was: so is what was expected, and the load of others.
+    pub fn scale(&mut self, factor: f64) {
+        self.scale_past(factor);
+        self.others *= factor;
+    }
+
     /// The region went down or came back: what was expected before says nothing any more.
     pub fn interrupt(&mut self) {
         (self.doubt, self.usual, self.surprise, self.unreasonable_since) = (None, 0.0, 0.0, None);
         self.believed = None;
+        self.restless.interrupt();
         self.past.clear();
     }
 
@@ -360,9 +405,9 @@ impl Feed {
         self.leaps > limit
     }
 
-    /// Whether what is known of its load may be acted on: it was believed, and is not contradicted by itself.
+    /// Whether what is known of its load may be acted on: it was believed, and its unit is not in question.
     pub fn is_evidence(&self) -> bool {
-        self.calibrated && !matches!(self.doubt(), Some(Doubt::Erratic | Doubt::Units))
+        self.calibrated && self.doubt() != Some(Doubt::Units)
     }
 
     /// Whether it says about the same from report to report, so that it can be made sense of.
@@ -380,21 +425,21 @@ impl Feed {
         self.calibrated && self.doubt.is_none()
     }
 
+    /// Whether it jumps time and again, so that it counts in the mean only.
+    pub fn is_restless(&self) -> bool {
+        self.restless.is()
+    }
+
     /// How much more its last report said than was expected, as a part of that; below 0, less.
     pub fn surprise(&self) -> f64 {
         self.surprise
-    }
-
-    /// From report to report, in seconds, as observed; 0: not known.
-    pub fn interval_s(&self) -> f64 {
-        self.interval_s
     }
 
     /// What of a capacity is left for clients who are sent there, as demand; `demand`: that of those
     /// who are there. A feed that jumped for no known reason takes no more than [`MOST_SENT_AWAY`] of them away, and
     /// none at all where others jumped alike: `usual_gain` is that of most.
     pub fn room(&self, capacity: f64, demand: f64, usual_gain: f64) -> f64 {
-        let gain = (self.gain / usual_gain.max(1.0)).max(1.0);
+        let gain = (self.gain() / usual_gain.max(1.0)).max(1.0);
         let left = (capacity / gain - self.others) / self.unit;
         let kept = (1.0 - MOST_SENT_AWAY) * self.own_part(demand) * self.at_jump.max(demand);
         if gain > 1.0 { left.max(kept) } else { left }.max(0.0)
@@ -412,7 +457,7 @@ impl Feed {
 
     /// What the feed says, over what there is.
     pub fn gain(&self) -> f64 {
-        self.gain
+        self.gain * self.common
     }
 
     /// Load, as the region counts it, per unit of demand.
@@ -422,9 +467,10 @@ impl Feed {
 
     /// How its figures are read; `None`: they were not made sense of yet.
     pub fn reading(&self) -> Option<Reading> {
-        let Feed { unit, others, gain, .. } = *self;
-        let jumped_at = self.before.map(|before| before.at).filter(|_| gain != 1.0);
-        self.calibrated.then_some(Reading { unit, others, gain, jumped_at, capacity: self.capacity.held })
+        let (unit, others, gain) = (self.unit, self.others, self.gain());
+        let jumped_at = self.before.map(|before| before.at).filter(|_| self.gain != 1.0);
+        let (capacity, restless) = (self.capacity.held, self.restless.is());
+        self.calibrated.then_some(Reading { unit, others, gain, jumped_at, capacity, restless })
     }
 
     fn own_part(&self, demand: f64) -> f64 {
@@ -441,11 +487,11 @@ impl Feed {
         let rise = before.map_or(0.0, |before| (report.load / before.load.max(f64::MIN_POSITIVE)).ln());
         self.rise = if (RAMP..MOST_RAMP).contains(&rise) { rise } else { 0.0 };
         let elapsed_s = before.map(|before| report.now.saturating_duration_since(before.at).as_secs_f64());
-        if let Some(elapsed_s) = elapsed_s.filter(|s| *s > 0.0) {
-            self.interval_s =
-                if self.interval_s > 0.0 { self.interval_s + 0.2 * (elapsed_s - self.interval_s) } else { elapsed_s };
-        }
-        elapsed_s.unwrap_or(10.0).clamp(0.1, 120.0)
+        let elapsed_s = elapsed_s.unwrap_or(10.0).clamp(0.1, 120.0);
+        // Small loads leap.
+        let small = SMALL * report.capacity.unwrap_or(0.0);
+        self.restless.note(((report.load + small) / (report.resolvers + 1.0)).max(f64::MIN_POSITIVE).ln(), elapsed_s);
+        elapsed_s
     }
 
     /// What was expected, of all that was within [`MOST_DELAY`] the likeliest; and by how much the load
@@ -525,6 +571,22 @@ impl Feed {
         }
         let since = *self.unreasonable_since.get_or_insert(report.now);
         report.now.saturating_duration_since(since) >= BORNE_OUT && self.own_part(report.demand) > 0.5
+    }
+
+    /// Where it says far too much for long, and many resolvers are there, others do not account for it: it is the feed's
+    /// own way of counting, which sends few away.
+    fn note_exaggeration(&mut self, report: &Report) {
+        let own = self.unit * report.demand;
+        let much = report.capacity.is_some_and(|capacity| report.load > self.gain * MOST_WITH_OTHERS * capacity);
+        if !much || report.resolvers < MANY_RESOLVERS || own <= 0.0 || self.others < own {
+            self.exaggerates_since = None;
+            return;
+        }
+        let since = *self.exaggerates_since.get_or_insert(report.now);
+        if report.now.saturating_duration_since(since) >= BORNE_OUT {
+            (self.gain, self.others, self.before) = (report.load / own, 0.0, None);
+            (self.at_jump, self.exaggerates_since, self.usual, self.doubt) = (report.demand, None, 0.0, None);
+        }
     }
 
     fn doubt_of(&mut self, why: Doubt, report: &Report) {
@@ -616,7 +678,7 @@ pub fn calibrate(feeds: &mut [(&mut Feed, FirstSight)], known: Option<f64>, now:
     let level = if known.is_none() && demand > 0.0 { Some((sum / demand).ln()) } else { level };
     let levels = feeds.iter_mut().map(|(feed, sight)| {
         feed.since = Some(now);
-        feed.first_seen(sight, per_demand(sight).zip(level), usual, same)
+        feed.first_seen(sight, per_demand(sight).zip(level), level.is_some(), usual, same)
     });
     levels.collect()
 }
@@ -635,13 +697,14 @@ impl Feed {
         &mut self,
         sight: &FirstSight,
         levels: Option<(f64, f64)>,
+        any: bool,
         usual: Option<f64>,
         same: f64,
     ) -> Option<f64> {
         (self.unit, self.gain, self.doubt) = (1.0, 1.0, None);
         let Some((own, level)) = levels else {
             // Idle, or nobody was sent there: what it has came otherwise.
-            (self.others, self.calibrated) = (sight.load, sight.load > 0.0 || sight.resolvers < 1.0);
+            (self.others, self.calibrated) = (sight.load, sight.load > 0.0 || sight.resolvers < 1.0 && any);
             return None;
         };
         let apart = own - level;
@@ -702,7 +765,8 @@ mod tests {
 
         fn says_of(&mut self, load: f64, capacity: f64) -> Option<Credit> {
             self.now += self.every;
-            let report = Report { load, capacity: Some(capacity), demand: self.demand, now: self.now };
+            let report =
+                Report { load, capacity: Some(capacity), demand: self.demand, resolvers: 100.0, now: self.now };
             let credit = self.feed.hear(&report);
             // Whoever is credited is as heavy as was told from then on.
             if let Some(credit) = credit {
@@ -829,7 +893,7 @@ mod tests {
             fed.says_of(load, capacity);
             assert!((250.0..1000.0).contains(&fed.demand), "{}", fed.demand);
         }
-        assert!(fed.feed.doubt() == Some(Doubt::Erratic) && !fed.feed.is_evidence());
+        assert_eq!(fed.feed.doubt(), Some(Doubt::Erratic));
         assert_eq!(fed.feed.capacity(), None, "what is configured holds");
         (0..60).for_each(|_| {
             fed.says(500.0);
@@ -892,7 +956,7 @@ mod tests {
         let mut feeds = vec![Feed::default(); 3];
         let now = Instant::now();
         for _ in 0..3 {
-            feeds[2].hear(&Report { load: 5.0, capacity: Some(1000.0), demand: 0.0, now });
+            feeds[2].hear(&Report { load: 5.0, capacity: Some(1000.0), demand: 0.0, resolvers: 0.0, now });
         }
         let sights = [&usual[..], &[sight(5.0, 1000.0, 500.0)]].concat();
         let mut pairs: Vec<(&mut Feed, FirstSight)> = feeds.iter_mut().zip(sights).collect();

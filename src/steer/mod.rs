@@ -35,6 +35,7 @@
 
 pub mod cell;
 pub mod classes;
+pub mod common_mode;
 pub mod decide;
 pub mod demand;
 pub mod eligible;

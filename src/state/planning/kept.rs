@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
+use crate::steer::common_mode::CommonMode;
 use crate::steer::demand::kept::KeptDemand;
 use crate::steer::demand::{Demand, STEP};
 use crate::steer::feed::Feed;
@@ -27,6 +28,7 @@ pub struct KeptPlanning {
     plan: Option<KeptPlan>,
     /// By region.
     regions: Vec<KeptPlanned>,
+    common: CommonMode,
     first_report_ms: Option<u64>,
     /// What the hours of the demand's profile count from: by the wall clock they mean the same after a restart.
     began_ms: Option<u64>,
@@ -66,6 +68,7 @@ impl Planning {
             demand: self.demand.kept(sites),
             plan: self.planned.as_ref().map(|planned| planned.kept(clock)),
             regions: (0..model.regions.len()).map(region).collect(),
+            common: self.common.clone(),
             first_report_ms: ms(self.first_report),
             began_ms: ms(self.began),
             faded_ms: ms(self.faded),
@@ -95,6 +98,7 @@ impl Planning {
             locations: Some(locations),
             next_plan: Some(now + if planned.is_some() { PERIOD } else { HEARD_AFTER }),
             planned: planned.map(Arc::new),
+            common: kept.common.restored().unwrap_or_default(),
             first_report: past(kept.first_report_ms),
             faded: Some(now),
             began: past(kept.began_ms),
@@ -148,6 +152,7 @@ impl KeptPlanning {
             demand: KeptDemand::sample(),
             plan: Some(KeptPlan::sample()),
             regions: vec![KeptPlanned { trim, feed, unheard_since_ms: Some(1), eligible: true, capacity }],
+            common: CommonMode::default(),
             first_report_ms: Some(2),
             began_ms: Some(3),
             faded_ms: Some(4),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::steer::kept::{Clock, sound};
 
+use super::restless::Restless;
 use super::{Before, Capacity, Doubt, Doubted, Feed, LEAPS_PART, LEAST_GAIN};
 
 /// See [`Feed::kept`]. Times are in milliseconds since 1970.
@@ -19,7 +20,7 @@ pub struct KeptFeed {
     others: f64,
     gain: f64,
     calibrated: bool,
-    interval_s: f64,
+    restless: Restless,
     doubt: Option<KeptDoubt>,
     since_ms: Option<u64>,
     usual: f64,
@@ -47,8 +48,6 @@ struct KeptBefore {
 const MOST: f64 = 1e18;
 /// Loads as logarithms, either way: of any number there is.
 const MOST_LEVEL: f64 = 750.0;
-/// No feed reports less often than once a day.
-const MOST_INTERVAL_S: f64 = 86_400.0;
 
 impl Feed {
     /// The model as plain data.
@@ -61,7 +60,7 @@ impl Feed {
             others: self.others,
             gain: self.gain,
             calibrated: self.calibrated,
-            interval_s: self.interval_s,
+            restless: self.restless,
             doubt: self.doubt.map(|Doubted { why, since, level, reports }| KeptDoubt {
                 why,
                 since_ms: clock.kept(since),
@@ -95,7 +94,7 @@ impl Feed {
             others: sound(kept.others, 0.0..=MOST)?,
             gain: sound(kept.gain, LEAST_GAIN..=MOST)?,
             calibrated: kept.calibrated,
-            interval_s: sound(kept.interval_s, 0.0..=MOST_INTERVAL_S)?,
+            restless: kept.restless.restored()?,
             doubt: kept.doubt.as_ref().and_then(|doubt| doubt.restored(past)),
             since: kept.since_ms.and_then(past),
             usual: sound(kept.usual, -MOST_LEVEL..=MOST_LEVEL)?,
@@ -139,7 +138,7 @@ impl KeptFeed {
             others: 4.0,
             gain: 5.0,
             calibrated: true,
-            interval_s: 6.0,
+            restless: Restless::default(),
             doubt: Some(KeptDoubt { why: Doubt::Units, since_ms: 7, level: 8.0, reports: 9 }),
             since_ms: Some(10),
             usual: 11.0,
@@ -178,7 +177,7 @@ mod tests {
     }
 
     fn hear(feed: &mut Feed, load: f64, now: Instant) {
-        feed.hear(&Report { load, capacity: Some(1e3), demand: 100.0, now });
+        feed.hear(&Report { load, capacity: Some(1e3), demand: 100.0, resolvers: 100.0, now });
     }
 
     /// In the next process, so much later.
@@ -194,7 +193,7 @@ mod tests {
         let (mut feed, now) = restarted(&before, now, 30 * S);
         assert!(feed.is_calibrated() && feed.is_believed() && feed.is_evidence());
         assert_eq!((feed.unit(), feed.others(), feed.gain()), (before.unit(), before.others(), before.gain()));
-        assert_eq!((feed.capacity(), feed.interval_s()), (Some(1e3), 10.0));
+        assert_eq!(feed.capacity(), Some(1e3));
         let age = |feed: &Feed, now: Instant| feed.since.map(|since| (now - since).as_secs());
         assert_eq!(age(&feed, now), Some(630));
         // Half as much again at first is no jump; later it is.
@@ -243,7 +242,6 @@ mod tests {
                 KeptFeed { unit: wrong, ..sample() },
                 KeptFeed { others: wrong, ..sample() },
                 KeptFeed { gain: wrong, ..sample() },
-                KeptFeed { interval_s: wrong, ..sample() },
                 KeptFeed { usual: wrong * 1000.0, ..sample() },
             ] {
                 assert!(Feed::restored(&kept, &clock).is_none(), "{kept:?}");
