@@ -6,8 +6,10 @@
 use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
 use crate::state::Snapshot;
+use crate::state::encode::EncodedSet;
 use crate::state::index::LowerName;
-use crate::state::names::{EncodedSet, Found, Node, NodeId};
+use crate::state::names::Found;
+use crate::state::nodes::{Node, NodeId};
 use crate::state::sections;
 use crate::steer::decide::Seen;
 
@@ -135,7 +137,7 @@ impl<'a> Walk<'a> {
             return self.referral(names.node(cut), response);
         }
         if let Some(dname) = encloser.set(RecordType::DNAME) {
-            return self.redirect(encloser, dname, prefix, response);
+            return self.redirect(encloser, &dname.records, prefix, response);
         }
         match encloser.wildcard() {
             // A wildcard that is a cut delegates nothing (RFC 4592 section 4.2 leaves it
@@ -156,7 +158,7 @@ impl<'a> Walk<'a> {
         if let Some(cname) = node.set(RecordType::CNAME)
             && !matches!(qtype, RecordType::CNAME | RecordType::ANY)
         {
-            return self.alias(cname, response);
+            return self.alias(&cname.records, response);
         }
         if qtype == RecordType::ANY && (!node.is_bare() || node.service().is_some()) {
             // One small record stands for all (RFC 8482 section 4.2).
@@ -165,7 +167,7 @@ impl<'a> Walk<'a> {
         }
         match node.set(qtype) {
             Some(set) => {
-                sections::data(&self.snapshot.names, set, self.owner, response)?;
+                sections::data(self.snapshot.names.nodes(), set, self.owner, response)?;
                 Ok(Step::Done(Rcode::NoError))
             }
             None => self.negative(node, Rcode::NoError, response),
@@ -224,7 +226,7 @@ impl<'a> Walk<'a> {
         if self.aliases == 0 {
             self.outcome.authoritative = false;
         }
-        sections::referral(&self.snapshot.names, cut, response)?;
+        sections::referral(self.snapshot.names.nodes(), cut, response)?;
         Ok(Step::Done(Rcode::NoError))
     }
 
@@ -241,7 +243,7 @@ impl<'a> Walk<'a> {
         rcode: Rcode,
         response: &mut Response<'_>,
     ) -> Result<Step, Full> {
-        sections::negative(&self.snapshot.names, node, ttl, response)?;
+        sections::negative(self.snapshot.names.nodes(), node, ttl, response)?;
         Ok(Step::Done(rcode))
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::model::{Endpoint, EndpointTarget, RecordType, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::state::endpoints::RECORD_HEAD;
-use crate::state::names::Node;
+use crate::state::nodes::Node;
 use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
 
 use super::demand::Sample;

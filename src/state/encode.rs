@@ -7,8 +7,6 @@
 use crate::model::RecordType;
 use crate::model::name::wire_len;
 
-use super::names::{EncodedRdata, EncodedSet};
-
 /// Octets of a message header (RFC 1035 section 4.1.1).
 pub const HEADER_OCTETS: usize = 12;
 /// Suffixes remembered for compression. Bounds the work per name, whatever a zone holds.
@@ -39,6 +37,21 @@ pub enum Owner<'a> {
 
 /// The question's name stands right behind the header.
 pub const QUESTION_OWNER: Owner<'static> = Owner::At(HEADER_OCTETS as u16);
+
+/// An RRset ready to be copied.
+#[derive(Debug)]
+pub struct EncodedSet {
+    pub rtype: RecordType,
+    pub ttl: u32,
+    pub rdatas: Box<[EncodedRdata]>,
+}
+
+#[derive(Debug)]
+pub struct EncodedRdata {
+    pub wire: Box<[u8]>,
+    /// Where names that may be compressed begin in `wire` (RFC 3597 section 4); ascending.
+    pub names: Box<[u16]>,
+}
 
 /// A message's records being written.
 pub struct Records<'o> {

@@ -1,6 +1,7 @@
 //! What queries are answered from: one immutable [`Snapshot`], swapped as one.
 //!
-//! - [`names`]: the table of names, with records encoded for the wire
+//! - [`nodes`]: every name with its records, encoded for the wire, and what it leads to
+//! - [`names`]: the table they are found in
 //! - [`index`]: names found by their hash
 //! - [`encode`]: records written as they stand in a message
 //! - [`sections`]: which records make up an answer
@@ -25,6 +26,7 @@ mod huge_pages;
 pub mod index;
 pub mod kept;
 pub mod names;
+pub mod nodes;
 pub mod planning;
 pub mod prefetch;
 pub mod publisher;
@@ -34,6 +36,7 @@ pub mod sections;
 pub mod snapshot;
 pub mod switches;
 
-pub use names::{EncodedSet, NameTable, Node, NodeId};
+pub use names::NameTable;
+pub use nodes::{Node, NodeId};
 pub use publisher::{EndpointNews, LoadNews, Publisher};
 pub use snapshot::{Shared, Snapshot};

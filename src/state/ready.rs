@@ -13,10 +13,10 @@
 
 use crate::model::{RecordType, ServiceId};
 
-use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
+use super::encode::{EncodedSet, Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
 use super::huge_pages;
 use super::index::LowerName;
-use super::names::{EncodedSet, NameTable, Node, NodeId};
+use super::nodes::{Node, NodeId, Nodes};
 use super::prefetch::prefetch;
 use super::sections;
 
@@ -151,18 +151,18 @@ pub enum Found<'t> {
 }
 
 impl Ready {
-    /// Makes all of it. Gives, by [`NodeId`], where the spots of these nodes are.
-    pub(super) fn build(names: &NameTable, nodes: &[NodeId]) -> (Ready, Vec<u32>) {
-        let mut build = Build { names, templates: Vec::new(), negatives: Vec::new(), referrals: Default::default() };
+    /// Makes all of it. Gives, by [`NodeId`], where the spots of those found by their names are.
+    pub(super) fn build(nodes: &Nodes, found: &[NodeId]) -> (Ready, Vec<u32>) {
+        let mut build = Build { nodes, templates: Vec::new(), negatives: Vec::new(), referrals: Default::default() };
         let mut spots = Vec::new();
-        let mut places = vec![NONE; names.len()];
-        for &id in nodes {
+        let mut places = vec![NONE; nodes.len()];
+        for &id in found {
             places[id.0 as usize] = (spots.len() / ALIGNMENT) as u32;
             build.spot(id, &mut spots);
             spots.resize(spots.len().next_multiple_of(ALIGNMENT), 0);
         }
-        for &id in nodes {
-            let (at, wildcard) = (places[id.0 as usize], names.node(id).wildcard());
+        for &id in found {
+            let (at, wildcard) = (places[id.0 as usize], nodes.node(id).wildcard());
             if let Some(wildcard) = wildcard
                 && let Some(place) = spots.get_mut(at as usize * ALIGNMENT + 8..).and_then(|rest| rest.get_mut(..4))
             {
@@ -215,7 +215,7 @@ impl Ready {
 }
 
 struct Build<'n> {
-    names: &'n NameTable,
+    nodes: &'n Nodes,
     templates: Vec<Template>,
     /// By zone.
     negatives: Vec<Option<u32>>,
@@ -225,7 +225,7 @@ struct Build<'n> {
 
 impl Build<'_> {
     fn spot(&mut self, id: NodeId, into: &mut Vec<u8>) {
-        let node = self.names.node(id);
+        let node = self.nodes.node(id);
         let name = LowerName::of(node.name());
         let flags = [
             (node.cut().is_some(), Flags::CUT),
@@ -243,12 +243,12 @@ impl Build<'_> {
         into.extend(name.as_wire());
         for set in sets {
             let written =
-                composed(name.as_wire(), |records| sections::whole_data(self.names, set, QUESTION_OWNER, records));
+                composed(name.as_wire(), |records| sections::whole_data(self.nodes, set, QUESTION_OWNER, records));
             let written = written.filter(|written| written.octets.len() <= MAX_OCTETS).unwrap_or_default();
-            let names = set.rdatas.iter().any(|rdata| !rdata.names.is_empty()) || !set.additional.is_empty();
+            let names = set.records.rdatas.iter().any(|rdata| !rdata.names.is_empty()) || !set.additional.is_empty();
             let length = written.octets.len() as u16 | if names { SPELLED } else { 0 };
             let [answers, _, additional] = written.counts;
-            into.extend([set.rtype.0, length, answers, additional].into_iter().flat_map(u16::to_le_bytes));
+            into.extend([set.records.rtype.0, length, answers, additional].into_iter().flat_map(u16::to_le_bytes));
             into.extend(written.octets);
         }
     }
@@ -262,18 +262,18 @@ impl Build<'_> {
     }
 
     fn new_template(&mut self, node: &Node) -> u32 {
-        let names = self.names;
-        let made = match node.cut().map(|cut| names.node(cut)) {
+        let nodes = self.nodes;
+        let made = match node.cut().map(|cut| nodes.node(cut)) {
             Some(cut) => {
-                let mentioned = mentioned(cut.set(RecordType::NS));
+                let mentioned = mentioned(cut.set(RecordType::NS).map(|set| &set.records));
                 let below = LowerName::of(cut.name());
-                Template::make(&below, &mentioned, |records| sections::referral(names, cut, records))
+                Template::make(&below, &mentioned, |records| sections::referral(nodes, cut, records))
             }
             None => {
-                let mentioned = mentioned(names.negative_soa(node));
+                let mentioned = mentioned(nodes.negative_soa(node));
                 let mut below = LowerName::new();
-                below.read(names.origin(node));
-                Template::make(&below, &mentioned, |records| sections::negative(names, node, u32::MAX, records))
+                below.read(nodes.origin(node));
+                Template::make(&below, &mentioned, |records| sections::negative(nodes, node, u32::MAX, records))
             }
         };
         let number = match made {
