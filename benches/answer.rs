@@ -19,10 +19,10 @@ use meridian::model::{Name, Prefix};
 use meridian::query::answer;
 use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::shortcut::{Asked, Way};
-use meridian::query::wire::query::{Problem, read};
 use meridian::state::Snapshot;
-use meridian::state::index::LowerName;
 use meridian::steer::decide::{Seen, decide};
+use meridian::wire::name::LowerName;
+use meridian::wire::query::{Problem, read};
 
 #[allow(dead_code)] // the other benchmarks need more of it
 #[path = "support/databases.rs"]

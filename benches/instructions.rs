@@ -76,7 +76,7 @@ impl World {
 mod stages {
     use super::*;
     use meridian::query::shortcut::{Asked, Way};
-    use meridian::state::index::LowerName;
+    use meridian::wire::name::LowerName;
 
     pub fn count(world: &World, packets: &[Vec<u8>], clients: &[IpAddr]) {
         let read = |packet: &Vec<u8>| {

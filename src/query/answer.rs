@@ -3,18 +3,18 @@
 
 use crate::model::RecordType;
 use crate::state::Snapshot;
-use crate::state::index::LowerName;
 use crate::steer::decide::Seen;
+use crate::wire::Rcode;
+use crate::wire::edns::{MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
+use crate::wire::name::LowerName;
+use crate::wire::query::{Problem, Query, Question, read};
+use crate::wire::response::Response;
+use crate::wire::tsig::Tsig;
 
 use super::counters::{Counters, DropReason, Event, QueryTypeGroup};
 use super::respond::{Asked, Outcome, respond};
 use super::shortcut::{self, Way};
 use super::transport::{Client, Transport};
-use super::wire::Rcode;
-use super::wire::edns::{MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
-use super::wire::query::{Problem, Query, Question, read};
-use super::wire::response::Response;
-use super::wire::tsig::Tsig;
 
 /// Writes the response to `packet` into `out` and gives its length; 0 means to stay silent.
 ///

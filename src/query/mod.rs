@@ -7,7 +7,6 @@
 //!
 //! - [`answer()`]: the whole journey, sans I/O
 //! - [`ahead`]: what a batch asks for, fetched into caches
-//! - [`wire`]: parsing queries, writing responses
 //! - [`shortcut`]: what is usual, copied from what is ready
 //! - [`respond`]: RFC 1034 section 4.3.2 over the snapshot's names
 //! - [`service`]: the answers that depend on who asks
@@ -24,7 +23,6 @@ pub mod respond;
 pub mod service;
 pub mod shortcut;
 pub mod transport;
-pub mod wire;
 
 pub use answer::{answer, answer_at_length};
 pub use transport::{Client, Transport};

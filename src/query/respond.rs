@@ -6,18 +6,18 @@
 use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
 use crate::state::Snapshot;
-use crate::state::encode::EncodedSet;
-use crate::state::index::LowerName;
 use crate::state::names::Found;
 use crate::state::nodes::{Node, NodeId};
 use crate::state::sections;
 use crate::steer::decide::Seen;
+use crate::wire::name::LowerName;
+use crate::wire::query::Question;
+use crate::wire::records::EncodedSet;
+use crate::wire::response::{Full, Owner, QUESTION_OWNER, Response, Section};
+use crate::wire::{HEADER_OCTETS, Rcode};
 
 use super::counters::Counters;
 use super::service;
-use super::wire::query::Question;
-use super::wire::response::{Full, Owner, QUESTION_OWNER, Response, Section};
-use super::wire::{HEADER_OCTETS, Rcode};
 
 /// Aliases followed in one response. Longer chains are left to the resolver.
 const MAX_ALIASES: usize = 8;

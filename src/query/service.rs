@@ -8,11 +8,11 @@ use crate::state::Snapshot;
 use crate::state::endpoints::RECORD_HEAD;
 use crate::state::nodes::Node;
 use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
+use crate::wire::Rcode;
+use crate::wire::response::{Full, Response, Section};
 
 use super::demand::Sample;
 use super::respond::{Step, Walk};
-use super::wire::Rcode;
-use super::wire::response::{Full, Response, Section};
 
 /// Writes a service's answer. `None` where its static records should answer instead.
 pub(super) fn answer(

@@ -9,19 +9,19 @@ use std::net::IpAddr;
 use crate::model::{Prefix, RecordType, ServiceId};
 use crate::state::Snapshot;
 use crate::state::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
-use crate::state::index::LowerName;
 use crate::state::names::Found;
 use crate::state::ready::{self, Flags, Spot, Template};
 use crate::steer::decide::{Seen, decide_for};
 use crate::steer::settled::{self, Choice, SettledService};
+use crate::wire::edns::{CLIENT_SUBNET, ClientSubnet, Edns, NSID, OPT_OCTETS, UDP_PAYLOAD, split_option};
+use crate::wire::name::LowerName;
+use crate::wire::query::{Header, Query, Question};
+use crate::wire::{HEADER_OCTETS, Rcode};
 
 use super::answer::{count_question, count_response, limit};
 use super::counters::Counters;
 use super::demand::Sample;
 use super::transport::Client;
-use super::wire::edns::{CLIENT_SUBNET, ClientSubnet, Edns, NSID, OPT_OCTETS, UDP_PAYLOAD, split_option};
-use super::wire::query::{Header, Query, Question};
-use super::wire::{HEADER_OCTETS, Rcode};
 
 const CLASS_IN: u16 = 1;
 const OPT: u8 = 41;

@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use crate::model::{Endpoint, EndpointTarget, HttpsHint, Model, RecordType, RegionId, ServiceId};
-
-use super::encode::{HEADER_OCTETS, QUESTION_OWNER, Records, Section};
+use crate::wire::HEADER_OCTETS;
+use crate::wire::records::{QUESTION_OWNER, Records, Section};
 
 /// The records of every endpoint of every region, for the question's name, with a TTL of 0.
 #[derive(Debug, Default)]

@@ -3,7 +3,6 @@
 //! - [`nodes`]: every name with its records, encoded for the wire, and what it leads to
 //! - [`names`]: the table they are found in
 //! - [`index`]: names found by their hash
-//! - [`encode`]: records written as they stand in a message
 //! - [`sections`]: which records make up an answer
 //! - [`ready`]: answers made ready, to be copied
 //! - [`huge_pages`]: where the kernel keeps them
@@ -19,7 +18,6 @@
 //! - [`kept`]: what of all that survives a restart
 
 pub mod calm;
-pub mod encode;
 pub mod endpoints;
 pub mod followers;
 mod huge_pages;

@@ -4,8 +4,9 @@
 //! its node has the records that spots are made from.
 
 use crate::model::{Model, Name, ServiceId};
+use crate::wire::name::LowerName;
 
-use super::index::{Hashing, Index, LowerName, NameHash};
+use super::index::{Hashing, Index, NameHash};
 use super::nodes::{Built, Node, NodeId, Nodes};
 use super::ready::{Ready, Spot};
 
@@ -83,7 +84,7 @@ impl NameTable {
     pub fn find_spot(&self, name: &LowerName) -> Found<Spot<'_>> {
         let labels = name.labels();
         if labels <= self.deepest
-            && let Some(spot) = self.spot_of(name.as_wire(), name.hash())
+            && let Some(spot) = self.spot_of(name.as_wire(), NameHash::of(name))
         {
             return Found::Exact(spot);
         }

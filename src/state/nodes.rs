@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 
 use crate::model::{Model, Name, RecordType, RrSet, ServiceId, Zone};
+use crate::wire::name::LowerName;
+use crate::wire::records::{EncodedRdata, EncodedSet};
 
-use super::encode::{EncodedRdata, EncodedSet};
-use super::index::{Hashing, Index, LowerName, NameHash};
+use super::index::{Hashing, Index, NameHash};
 
 /// Indexes the nodes it came from, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +151,7 @@ impl Built {
     /// The node of a name, made with its empty non-terminals if need be.
     fn ensure(&mut self, zone: u32, of: &Zone, name: &Name) -> NodeId {
         let lower = LowerName::of(name);
-        let hash = lower.hash();
+        let hash = NameHash::of(&lower);
         if let Some(id) = self.known(lower.as_wire(), hash) {
             if of.origin == *name {
                 self.nodes.nodes[id.0 as usize].zone = zone;
@@ -175,7 +176,7 @@ impl Built {
     }
 
     fn known_name(&self, name: &LowerName) -> Option<NodeId> {
-        self.known(name.as_wire(), name.hash())
+        self.known(name.as_wire(), NameHash::of(name))
     }
 
     /// Names between a zone and one nested in it exist, though they may hold nothing. So does the

@@ -7,15 +7,16 @@
 //! ```
 //!
 //! A spot is a name with all of it in one piece of memory, so that a lookup waits for memory once more
-//! after the index. What is made here is what [`super::encode`] would write at that moment, to the
+//! after the index. What is made here is what [`crate::wire::records`] would write at that moment, to the
 //! octet; where a question is out of the ordinary (spelled in upper case, or a name next to one the
 //! records mention) pointers would differ, and nothing here is used: [`Template::fits`] tells.
 
 use crate::model::{RecordType, ServiceId};
+use crate::wire::HEADER_OCTETS;
+use crate::wire::name::LowerName;
+use crate::wire::records::{EncodedSet, Full, MAX_SUFFIXES, QUESTION_OWNER, Records};
 
-use super::encode::{EncodedSet, Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
 use super::huge_pages;
-use super::index::LowerName;
 use super::nodes::{Node, NodeId, Nodes};
 use super::prefetch::prefetch;
 use super::sections;
@@ -304,7 +305,7 @@ pub struct Template {
     pub octets: Box<[u8]>,
     /// Where pointers are in `octets`: they move with the length of the question.
     pub pointers: Box<[u16]>,
-    /// Records by [`Section`](super::encode::Section).
+    /// Records by [`Section`](crate::wire::records::Section).
     pub counts: [u16; 3],
     /// How many labels and octets the name has.
     labels: usize,
@@ -417,9 +418,9 @@ fn pointers_moved_by(octets: u16, before: &[u8], after: &[u8]) -> Option<Vec<u16
 
 #[cfg(test)]
 mod tests {
-    use super::super::encode::{Owner, Section};
     use super::*;
     use crate::model::Name;
+    use crate::wire::records::{Owner, Section};
 
     fn lower(text: &str) -> LowerName {
         LowerName::of(&Name::parse_absolute(text).expect("a name"))

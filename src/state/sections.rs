@@ -2,8 +2,8 @@
 //! a negative answer.
 
 use crate::model::RecordType;
+use crate::wire::records::{Full, Owner, Records, Section};
 
-use super::encode::{Full, Owner, Records, Section};
 use super::nodes::{Node, NodeId, NodeSet, Nodes};
 
 /// An RRset, and as many of the addresses that go with it as fit (RFC 1034 section 4.3.2 step 6).

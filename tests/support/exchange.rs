@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use meridian::control::reload::prepare;
 use meridian::query::counters::Counters;
-use meridian::query::wire::edns::{MIN_UDP_PAYLOAD, UDP_PAYLOAD};
-use meridian::query::wire::query::read;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{Publisher, Snapshot};
+use meridian::wire::edns::{MIN_UDP_PAYLOAD, UDP_PAYLOAD};
+use meridian::wire::query::read;
 use socket2::{Domain, Socket, Type};
 
 use super::server::MainFile;

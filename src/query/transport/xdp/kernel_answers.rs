@@ -22,9 +22,9 @@ use crate::query::counters::{Counters, Event, QueryTypeGroup};
 use crate::query::demand::SAMPLES_PER_SECOND;
 use crate::query::image::{ClassImage, NameImage, Passed};
 use crate::query::transport::Transport;
-use crate::query::wire::Rcode;
 use crate::state::followers::{Follower, Followers};
 use crate::state::{Shared, Snapshot};
+use crate::wire::Rcode;
 
 use super::kernel_maps::{Control, Counted, Images, KernelMaps};
 use super::setup::Kernel;

@@ -1,14 +1,14 @@
 //! Writes records as they stand in a message: names compressed (RFC 1035 section 4.1.4) against those
 //! already written, the zone's case kept in RDATA, never past a limit.
 //!
-//! Used twice: when a snapshot is built, for the answers made ready ([`super::ready`]), and by queries
+//! Used twice: when a snapshot is built, for the answers made ready (`state::ready`), and by queries
 //! for what is not ready. So both are alike to the octet.
 
 use crate::model::RecordType;
 use crate::model::name::wire_len;
 
-/// Octets of a message header (RFC 1035 section 4.1.1).
-pub const HEADER_OCTETS: usize = 12;
+use super::HEADER_OCTETS;
+
 /// Suffixes remembered for compression. Bounds the work per name, whatever a zone holds.
 pub const MAX_SUFFIXES: usize = 32;
 /// Pointers reach this far (RFC 1035 section 4.1.4).

@@ -3,8 +3,8 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::state::encode::Written;
-pub use crate::state::encode::{Full, Owner, QUESTION_OWNER, Records, Section};
+use super::records::Written;
+pub use super::records::{Full, Owner, QUESTION_OWNER, Records, Section};
 
 use super::edns::ResponseOpt;
 use super::query::{Header, Question};
