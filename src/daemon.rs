@@ -35,12 +35,13 @@ use crate::control::warm::keeper::Keeper;
 use crate::control::warm::{self, WarmStore};
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
+use crate::query::Client;
 use crate::query::counters::{CounterSet, Counters};
+use crate::query::transport::Responder;
 use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
 use crate::query::transport::xdp::kernel_answers::KernelAnswers;
 use crate::query::transport::xdp::{self, XdpServer};
-use crate::query::transport::{Client, Responder};
 use crate::state::followers::Followers;
 use crate::state::{Publisher, Shared, Snapshot};
 

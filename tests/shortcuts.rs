@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::demand::Sample;
-use meridian::query::{Client, answer, answer_at_length};
+use meridian::query::{Client, answer, answer_in_full};
 use meridian::state::Snapshot;
 
 mod support;
@@ -40,7 +40,7 @@ impl Way {
 fn shortcuts_lead_to_the_same_octets() {
     for (seed, snapshot) in (1..).zip(snapshots()) {
         let mut rng = Rng::with_seed(seed);
-        let [mut short, mut long] = [Way::new(answer), Way::new(answer_at_length)];
+        let [mut short, mut long] = [Way::new(answer), Way::new(answer_in_full)];
         let counters = [short.set.register(), long.set.register()];
         for number in 0..PACKETS {
             let asked = packet(&mut rng);

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use meridian::model::xdp::{Queues, XdpInterface};
 use meridian::query::counters::{CounterSet, Counters, DropReason, Event};
+use meridian::query::transport::Responder;
 use meridian::query::transport::xdp::XdpServer;
-use meridian::query::transport::{Client, Responder, Transport};
+use meridian::query::{Client, Transport};
 
 mod support;
 

@@ -125,7 +125,7 @@ fn parameter(key: u16, value: &[u8]) -> Vec<u8> {
 fn record(rtype: RecordType, rdata: &[u8]) -> Vec<u8> {
     let mut out = vec![0; HEADER_OCTETS + RECORD_HEAD + rdata.len()];
     let room = out.len();
-    let written = Records::begin(&mut out, &[], room)
+    let written = Records::begin(&mut out, &[0; HEADER_OCTETS], room)
         .is_some_and(|mut records| records.plain(Section::Answer, QUESTION_OWNER, rtype, 0, rdata).is_ok());
     if written { out.split_off(HEADER_OCTETS) } else { Vec::new() }
 }

@@ -34,6 +34,18 @@ pub enum Found<T> {
     Outside,
 }
 
+impl<T> Found<T> {
+    /// The same of what is made of the name that was found.
+    #[inline(always)]
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Found<U> {
+        match self {
+            Found::Exact(name) => Found::Exact(of(name)),
+            Found::Below { encloser, prefix_octets } => Found::Below { encloser: of(encloser), prefix_octets },
+            Found::Outside => Found::Outside,
+        }
+    }
+}
+
 impl NameTable {
     pub fn build(model: &Model) -> NameTable {
         let built = Built::new(model);
@@ -72,11 +84,7 @@ impl NameTable {
 
     /// Finds a name.
     pub fn find(&self, name: &LowerName) -> Found<NodeId> {
-        match self.find_spot(name) {
-            Found::Exact(spot) => Found::Exact(spot.node()),
-            Found::Below { encloser, prefix_octets } => Found::Below { encloser: encloser.node(), prefix_octets },
-            Found::Outside => Found::Outside,
-        }
+        self.find_spot(name).map(|spot| spot.node())
     }
 
     /// Finds a name, with what is ready for it.

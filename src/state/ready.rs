@@ -113,7 +113,7 @@ impl<'t> Spot<'t> {
     }
 
     /// The answer to a type; `None` where there is none, or none is ready.
-    #[inline]
+    #[inline(always)]
     pub fn answer(&self, rtype: RecordType) -> Found<'t> {
         let mut rest = self.rest.get(usize::from(self.head[16])..).unwrap_or_default();
         let [_, _, c0, c1] = *self.head.last_chunk::<4>().unwrap_or(&[0; 4]);
@@ -345,7 +345,7 @@ impl Template {
 
     /// Whether the records are those of a question for this name, which is in lower case, and at or
     /// below the template's.
-    #[inline]
+    #[inline(always)]
     pub fn fits(&self, question: &LowerName) -> bool {
         let label = question.label_before(self.labels);
         let mut rest = &*self.near;
@@ -388,9 +388,9 @@ struct Composed {
 /// The records that are written behind a question for this name.
 fn composed(name: &[u8], write: impl Fn(&mut Records<'_>) -> Result<(), Full>) -> Option<Composed> {
     let mut out = [0; HEADER_OCTETS + 259 + MAX_OCTETS + 1];
-    let question = [name, &TYPE_AND_CLASS].concat();
-    let limit = HEADER_OCTETS + question.len() + MAX_OCTETS;
-    let mut records = Records::begin(&mut out, &question, limit)?;
+    let asked = [&[0; HEADER_OCTETS], name, &TYPE_AND_CLASS].concat();
+    let limit = asked.len() + MAX_OCTETS;
+    let mut records = Records::begin(&mut out, &asked, limit)?;
     write(&mut records).ok()?;
     let written = records.end();
     let octets = written.out.get(written.question_end..written.len)?.to_vec();

@@ -2,7 +2,7 @@
 //!
 //! - [`query`]: a query read, with [`name`]: its name in lower case
 //! - [`records`]: records written, names compressed
-//! - [`response`]: a message begun and finished around them
+//! - [`response`]: a message finished around them
 //! - [`edns`], [`tsig`]: what query and response know of RFC 6891, RFC 7871 and RFC 8945
 
 pub mod edns;
@@ -14,6 +14,8 @@ pub mod tsig;
 
 /// Octets of a message header (RFC 1035 section 4.1.1).
 pub const HEADER_OCTETS: usize = 12;
+/// The class IN (RFC 1035 section 3.2.4).
+pub const CLASS_IN: u16 = 1;
 
 /// Response codes (RFC 6895 section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,4 +31,16 @@ pub enum Rcode {
     NotAuth = 9,
     /// Extended (RFC 6891 section 6.1.3).
     BadVers = 16,
+}
+
+impl Rcode {
+    /// The four bits in the header.
+    pub fn low_bits(self) -> u8 {
+        self as u8 & 0x0f
+    }
+
+    /// The eight bits above them, which OPT holds (RFC 6891 section 6.1.3).
+    pub fn extended(self) -> u8 {
+        (self as u16 >> 4) as u8
+    }
 }

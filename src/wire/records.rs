@@ -97,15 +97,15 @@ pub struct Mark {
 }
 
 impl<'o> Records<'o> {
-    /// Begins behind this question (QNAME in one piece, QTYPE and QCLASS), or behind the header if it
-    /// is empty, within `limit` octets. `None` where not even header and question fit.
-    pub fn begin(out: &'o mut [u8], question: &[u8], limit: usize) -> Option<Records<'o>> {
+    /// Begins behind a query's header and its question (QNAME in one piece, QTYPE and QCLASS), or behind
+    /// the header alone, within `limit` octets. `None` where not even these fit.
+    pub fn begin(out: &'o mut [u8], asked: &[u8], limit: usize) -> Option<Records<'o>> {
         let limit = limit.min(out.len());
-        let question_end = HEADER_OCTETS + question.len();
+        let question_end = asked.len();
         if question_end > limit {
             return None;
         }
-        out.get_mut(HEADER_OCTETS..question_end)?.copy_from_slice(question);
+        out.get_mut(..question_end)?.copy_from_slice(asked);
         Some(Records {
             out,
             len: question_end,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::model::RecordType;
 use crate::query::answer::answer;
+use crate::query::client::{Client, Transport};
 use crate::query::counters::{CounterSet, Counters};
-use crate::query::transport::{Client, MAX_UDP_RESPONSE, Transport};
+use crate::query::transport::MAX_UDP_RESPONSE;
 use crate::state::Snapshot;
 use crate::wire::HEADER_OCTETS;
 

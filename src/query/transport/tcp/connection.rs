@@ -24,9 +24,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::super::{Client, MAX_MESSAGE, Responder, Transport};
+use super::super::{MAX_MESSAGE, Responder};
 use super::Shared;
 use super::gate::Place;
+use crate::query::client::{Client, Transport};
 use crate::query::counters::{Event, TcpWait};
 
 /// One client's connection.

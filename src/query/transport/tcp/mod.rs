@@ -26,7 +26,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Complaint, Responder, Transport};
+use super::{Complaint, Responder};
+use crate::query::client::Transport;
 use crate::query::counters::{CounterSet, Counters, Event};
 use connection::Connection;
 use gate::Gate;

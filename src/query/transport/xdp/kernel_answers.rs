@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
+use crate::query::client::Transport;
 use crate::query::counters::{Counters, Event, QueryTypeGroup};
 use crate::query::demand::SAMPLES_PER_SECOND;
 use crate::query::image::{ClassImage, NameImage, Passed};
-use crate::query::transport::Transport;
 use crate::state::followers::{Follower, Followers};
 use crate::state::{Shared, Snapshot};
 use crate::wire::Rcode;
