@@ -10,7 +10,8 @@
 //!
 //! - [`udp`]: threads that answer datagrams in batches; `datagrams` holds its system calls
 //! - [`xdp`]: the same past the kernel's stack, where an interface is configured so
-//! - [`tcp`]: connections (RFC 7766) and their limits
+//! - [`stream`]: conversations over connections (RFC 7766) and their limits
+//! - [`tcp`]: threads that accept connections
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::counters::Counters;
 
 mod datagrams;
 mod options;
+pub mod stream;
 pub mod tcp;
 pub mod udp;
 pub mod xdp;
