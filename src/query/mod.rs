@@ -12,8 +12,8 @@
 //! - [`full_path`]: RFC 1034 section 4.3.2 over the snapshot's names
 //! - [`service`]: the answers that depend on who asks, as the full path writes them
 //! - [`counters`], [`demand`]: what happened, in numbers; which clients were sent where, in samples
-//! - [`image`]: a snapshot in flat arrays, for a program in the kernel that answers plain questions
 //! - [`transport`]: sockets and their limits
+//! - [`kernel`]: plain questions answered by a program in the kernel
 
 pub mod ahead;
 pub mod answer;
@@ -22,7 +22,7 @@ pub mod counters;
 pub mod demand;
 pub mod fast_path;
 pub mod full_path;
-pub mod image;
+pub mod kernel;
 pub mod question;
 pub mod service;
 pub mod transport;

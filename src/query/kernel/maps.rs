@@ -23,9 +23,9 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
 use crate::model::{RegionId, ServiceId};
 use crate::query::demand::Sample;
-use crate::query::image::{BLOCK_OCTETS, Block, ClassImage, NameImage};
+use crate::query::transport::xdp::program::{Mode, Program, ProgramError, map_error};
 
-use super::program::{Mode, Program, ProgramError, map_error};
+use super::image::{BLOCK_OCTETS, Block, ClassImage, NameImage};
 
 /// Places in the map IMAGES.
 const NAMES: u32 = 0;
