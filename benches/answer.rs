@@ -102,7 +102,7 @@ fn b_look_up(bencher: Bencher) {
     let (names, next): (Vec<LowerName>, _) = (names.collect(), Cell::new(0));
     bencher.bench_local(|| {
         let at = next.replace((next.get() + 1) % CLIENTS);
-        black_box(WORLD.snapshot.names.find_spot(black_box(&names[at])));
+        black_box(WORLD.snapshot.names.find_entry(black_box(&names[at])));
     });
 }
 
@@ -137,7 +137,7 @@ fn d_locate_and_decide(bencher: Bencher) {
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
 fn d_pick_what_is_settled(bencher: Bencher) {
     WORLD.bench(bencher, Step::of, |Step { query, name }| {
-        let found = WORLD.snapshot.names.find_spot(name);
+        let found = WORLD.snapshot.names.find_entry(name);
         black_box(FastQuery { question: &question(query), name }.reply(found).expect("a usual question"));
     });
 }
@@ -146,7 +146,7 @@ fn d_pick_what_is_settled(bencher: Bencher) {
 fn e_respond(bencher: Bencher) {
     let out = std::cell::RefCell::new([0; 1232]);
     let Step { query, name } = Step::of(WORLD.clients[0]);
-    let found = WORLD.snapshot.names.find_spot(&name);
+    let found = WORLD.snapshot.names.find_entry(&name);
     let question = question(&query);
     let reply = FastQuery { question: &question, name: &name }.reply(found).expect("a usual question");
     WORLD.bench(bencher, Step::of, |Step { query, name }| {

@@ -112,7 +112,7 @@ mod stages {
     #[inline(never)]
     fn stage_look_up(world: &World, read: &[(Query<'_>, LowerName)]) {
         for (_, name) in read {
-            black_box(world.snapshot.names.find_spot(black_box(name)));
+            black_box(world.snapshot.names.find_entry(black_box(name)));
         }
         println!("stage_look_up {}", read.len());
     }
@@ -130,7 +130,7 @@ mod stages {
     #[inline(never)]
     fn stage_pick(world: &World, read: &[(Query<'_>, LowerName)]) {
         let Some((_, first)) = read.first() else { return };
-        let found = world.snapshot.names.find_spot(first);
+        let found = world.snapshot.names.find_entry(first);
         for (query, name) in read {
             black_box(FastQuery { question: &question(world, query), name }.reply(black_box(found)));
         }
@@ -141,7 +141,7 @@ mod stages {
     fn stage_respond(world: &World, read: &[(Query<'_>, LowerName)]) {
         let Some((query, name)) = read.first() else { return };
         let question = question(world, query);
-        let found = world.snapshot.names.find_spot(name);
+        let found = world.snapshot.names.find_entry(name);
         let reply = FastQuery { question: &question, name }.reply(found).expect("a usual question");
         let mut out = [0; 1232];
         for (query, name) in read {

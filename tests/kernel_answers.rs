@@ -330,7 +330,7 @@ fn program() -> Option<(Program, KernelMaps)> {
     let ours = [SERVER_V4, SERVER_V6].map(|address| address.parse().expect("an address"));
     program.answer_at(&ours.into()).expect("the addresses are taken");
     program.set_hardware_address(SERVER_MAC).expect("the hardware address is taken");
-    let maps = KernelMaps::of(&mut program, Mode::Native).expect("the maps are there");
+    let maps = KernelMaps::new(&mut program, Mode::Native).expect("the maps are there");
     Some((program, maps))
 }
 

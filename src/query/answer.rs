@@ -8,7 +8,7 @@
 use crate::model::RecordType;
 use crate::state::Snapshot;
 use crate::state::names::Found;
-use crate::state::ready::Spot;
+use crate::state::prebuilt::NameEntry;
 use crate::wire::edns::{Edns, ResponseOpt};
 use crate::wire::name::LowerName;
 use crate::wire::query::{Problem, Query, Rejected, parse, parse_usual};
@@ -71,7 +71,7 @@ fn answer_question(paths: Paths, question: Question<'_>, packet: &[u8], name: &m
     }
     let opt = query.edns.as_ref().map(|edns| ResponseOpt::of_answer(edns, &snapshot.nsid));
     let Some(room) = room(out, client.limit(query.edns.as_ref()), opt.as_ref(), None) else { return 0 };
-    let found = snapshot.names.find_spot(name);
+    let found = snapshot.names.find_entry(name);
     if paths == Paths::Both
         && let Some(body) = fast_path::answer(&question, name, found, out, room)
     {
@@ -84,7 +84,7 @@ fn answer_question(paths: Paths, question: Question<'_>, packet: &[u8], name: &m
 fn write_in_full(
     question: Question<'_>,
     name: &mut LowerName,
-    found: Found<Spot<'_>>,
+    found: Found<NameEntry<'_>>,
     opt: Option<ResponseOpt<'_>>,
     out: &mut [u8],
     room: usize,

@@ -1,4 +1,4 @@
-//! Who sent a packet, and how.
+//! The sender of a packet, and the transport it came by.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ pub struct Client {
     pub transport: Transport,
 }
 
-/// How a packet came. TCP has proven its source address, UDP has not.
+/// The transport a packet came by. TCP has proven its source address, UDP has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     Udp,

@@ -1,12 +1,12 @@
 //! The fast path: usual questions answered from records that are prebuilt, copied and not written.
 //!
 //! It takes names that are what they are in one step. Everything else is left to [`super::full_path`], and
-//! so is what does not fit; both give the same octets, which `tests/shortcuts.rs` holds them to.
+//! so is what does not fit; both give the same octets, which `tests/fast_path.rs` holds them to.
 
 use crate::model::{RecordType, ServiceId};
 use crate::state::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
 use crate::state::names::Found;
-use crate::state::ready::{self, Flags, Spot, Template};
+use crate::state::prebuilt::{AtType, Flags, NameEntry, Template};
 use crate::steer::decide::{Seen, decide_for};
 use crate::steer::settled::{self, Choice, SettledService};
 use crate::wire::Rcode;
@@ -21,7 +21,7 @@ use super::question::Question;
 pub fn answer(
     question: &Question<'_>,
     name: &LowerName,
-    found: Found<Spot<'_>>,
+    found: Found<NameEntry<'_>>,
     out: &mut [u8],
     room: usize,
 ) -> Option<Body> {
@@ -33,14 +33,14 @@ pub fn answer(
     Some(body)
 }
 
-/// What a question comes to.
+/// The answer to a question, as runs of records.
 pub struct Reply<'s> {
     /// Two runs of records, as they are kept.
     records: &'s [u8],
     more: &'s [u8],
     /// By section.
     counts: [u16; 3],
-    /// What is to be filled in.
+    /// The fields to be filled in.
     open: Open<'s>,
     rcode: Rcode,
     authoritative: bool,
@@ -49,14 +49,14 @@ pub struct Reply<'s> {
     served: Option<(ServiceId, Choice)>,
 }
 
-/// What a name has of a type.
+/// The records of a type at a name.
 enum Data<'s> {
     Reply(Reply<'s>),
     /// No record.
     Nothing,
 }
 
-/// What is still open in records.
+/// The fields still open in records.
 enum Open<'s> {
     Nothing,
     /// The TTL of each, which has so many octets.
@@ -74,23 +74,23 @@ pub struct FastQuery<'a> {
 }
 
 impl<'a> FastQuery<'a> {
-    /// What to write, of a name that was found so.
+    /// The records to write, for a name that was found so.
     #[inline(always)]
-    pub fn reply(&self, found: Found<Spot<'a>>) -> Option<Reply<'a>> {
-        let (spot, is_its_name, rcode) = match found {
-            Found::Exact(spot) => (spot, true, Rcode::NoError),
+    pub fn reply(&self, found: Found<NameEntry<'a>>) -> Option<Reply<'a>> {
+        let (entry, is_its_name, rcode) = match found {
+            Found::Exact(entry) => (entry, true, Rcode::NoError),
             Found::Below { encloser, .. } if encloser.flags().has(Flags::CUT) => (encloser, false, Rcode::NoError),
             Found::Below { encloser, .. } if encloser.flags().has(Flags::DNAME) => return None,
-            Found::Below { encloser, .. } => match self.question.snapshot.names.ready().wildcard(&encloser) {
+            Found::Below { encloser, .. } => match self.question.snapshot.names.prebuilt().wildcard(&encloser) {
                 Some(wildcard) if wildcard.flags().has(Flags::CUT) => return None,
                 Some(wildcard) => (wildcard, false, Rcode::NoError),
                 None => (encloser, false, Rcode::NxDomain),
             },
             Found::Outside => return None,
         };
-        let is_ours = !spot.flags().has(Flags::CUT);
+        let is_ours = !entry.flags().has(Flags::CUT);
         if is_ours && rcode == Rcode::NoError {
-            match self.data(&spot, is_its_name)? {
+            match self.data(&entry, is_its_name)? {
                 Data::Reply(reply) => return Some(reply),
                 Data::Nothing => {}
             }
@@ -100,21 +100,21 @@ impl<'a> FastQuery<'a> {
             return None;
         }
         // A referral, NXDOMAIN or NODATA.
-        let template = self.question.snapshot.names.ready().template(&spot)?;
+        let template = self.question.snapshot.names.prebuilt().template(&entry)?;
         if !self.is_lower() || !template.fits(self.name) {
             return None;
         }
-        let reply = Reply::of(&template.octets, template.counts, Open::Pointers(template));
+        let reply = Reply::new(&template.octets, template.counts, Open::Pointers(template));
         Some(Reply { rcode, authoritative: is_ours, ..reply })
     }
 
-    /// What a spot has for the question, which is for its name, or else for one that it stands for.
+    /// What an entry has for the question, which is for its name, or else for one that it stands for.
     #[inline(always)]
-    fn data(&self, spot: &Spot<'a>, is_its_name: bool) -> Option<Data<'a>> {
-        if spot.flags().has(Flags::ALIAS) {
+    fn data(&self, entry: &NameEntry<'a>, is_its_name: bool) -> Option<Data<'a>> {
+        if entry.flags().has(Flags::ALIAS) {
             return None;
         }
-        if let Some(id) = spot.service() {
+        if let Some(id) = entry.service() {
             let service = self.question.snapshot.settled.service(id)?;
             if service.hosts {
                 return None;
@@ -124,12 +124,12 @@ impl<'a> FastQuery<'a> {
                 return self.service(id, service).map(Data::Reply);
             }
         }
-        match spot.answer(self.question.query.qtype) {
-            ready::Found::Ready(answer) if !answer.is_spelled || (is_its_name && self.is_lower()) => {
+        match entry.answer(self.question.query.qtype) {
+            AtType::Prebuilt(answer) if !answer.is_case_sensitive || (is_its_name && self.is_lower()) => {
                 let counts = [answer.answers, 0, answer.additional];
-                Some(Data::Reply(Reply::of(answer.octets, counts, Open::Nothing)))
+                Some(Data::Reply(Reply::new(answer.octets, counts, Open::Nothing)))
             }
-            ready::Found::Nothing => Some(Data::Nothing),
+            AtType::Nothing => Some(Data::Nothing),
             _ => None,
         }
     }
@@ -149,7 +149,7 @@ impl<'a> FastQuery<'a> {
         };
         let part = |part| endpoints.part(choice.region, choice.endpoint, part);
         let of_addresses = |records: &'a [u8], each| {
-            Reply::of(records, [(records.len() / each) as u16, 0, 0], Open::Ttl(choice.ttl, each))
+            Reply::new(records, [(records.len() / each) as u16, 0, 0], Open::Ttl(choice.ttl, each))
         };
         // Without addresses of a family, another endpoint may have some.
         let lacks = |of| part(of).is_empty();
@@ -157,7 +157,7 @@ impl<'a> FastQuery<'a> {
             RecordType::A if !lacks(Part::A) => of_addresses(part(Part::A), A_OCTETS),
             RecordType::AAAA if !lacks(Part::Aaaa) => of_addresses(part(Part::Aaaa), AAAA_OCTETS),
             RecordType::HTTPS if !lacks(Part::Hints) && (is_settled || !(lacks(Part::A) || lacks(Part::Aaaa))) => {
-                let record = Reply::of(endpoints.https(id)?, [1, 0, 0], Open::TtlAndLength(choice.ttl));
+                let record = Reply::new(endpoints.https(id)?, [1, 0, 0], Open::TtlAndLength(choice.ttl));
                 Reply { more: part(Part::Hints), ..record }
             }
             _ => return None,
@@ -177,7 +177,7 @@ impl<'a> FastQuery<'a> {
 impl<'s> Reply<'s> {
     /// An answer, the same for everybody.
     #[inline(always)]
-    fn of(records: &'s [u8], counts: [u16; 3], open: Open<'s>) -> Reply<'s> {
+    fn new(records: &'s [u8], counts: [u16; 3], open: Open<'s>) -> Reply<'s> {
         Reply { records, more: &[], counts, open, rcode: Rcode::NoError, authoritative: true, scope: 0, served: None }
     }
 

@@ -7,7 +7,7 @@ use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
 use crate::state::names::Found;
 use crate::state::nodes::{Node, NodeId, Nodes};
-use crate::state::ready::Spot;
+use crate::state::prebuilt::NameEntry;
 use crate::state::sections;
 use crate::wire::name::LowerName;
 use crate::wire::records::{EncodedSet, Full, Owner, QUESTION_OWNER, Records, Section};
@@ -27,7 +27,7 @@ const ANY_TTL: u32 = 3600;
 pub fn answer(
     question: &Question<'_>,
     name: &mut LowerName,
-    found: Found<Spot<'_>>,
+    found: Found<NameEntry<'_>>,
     out: &mut [u8],
     room: usize,
 ) -> Option<Body> {
@@ -42,10 +42,10 @@ pub fn answer(
 fn respond(
     question: &Question<'_>,
     name: &mut LowerName,
-    found: Found<Spot<'_>>,
+    found: Found<NameEntry<'_>>,
     response: &mut Records<'_>,
 ) -> (Rcode, bool, u8) {
-    let mut found = found.map(|spot| spot.node());
+    let mut found = found.map(|entry| entry.node());
     let mut walk = Walk {
         question,
         nodes: question.snapshot.names.nodes(),
@@ -72,7 +72,7 @@ fn respond(
     }
 }
 
-/// What a step came to.
+/// The result of a step.
 enum Step {
     /// An alias was written, and its target is the next name.
     Again,

@@ -8,7 +8,7 @@
 //! - [`answer()`]: the whole journey, sans I/O
 //! - [`ahead`]: what a batch asks for, fetched into caches
 //! - [`client`], [`question`]: who asked, and what
-//! - [`fast_path`]: what is usual, copied from what is ready
+//! - [`fast_path`]: usual answers, copied from what is prebuilt
 //! - [`full_path`]: RFC 1034 section 4.3.2 over the snapshot's names
 //! - [`service`]: the answers that depend on who asks, as the full path writes them
 //! - [`counters`], [`demand`]: what happened, in numbers; which clients were sent where, in samples

@@ -11,7 +11,7 @@ use crate::wire::records::{Full, Owner, Records, Section};
 
 use super::question::Question;
 
-/// What a service came to.
+/// A service's answer, as far as it was written.
 pub enum Served<'a> {
     /// Records of the chosen region were written.
     Records,

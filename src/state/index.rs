@@ -26,7 +26,7 @@ pub struct Hashing<'n> {
 
 impl<'n> Hashing<'n> {
     #[inline]
-    pub fn of(name: &'n LowerName) -> Hashing<'n> {
+    pub fn new(name: &'n LowerName) -> Hashing<'n> {
         Hashing { name, state: 0, at: name.as_wire().len() }
     }
 
@@ -54,8 +54,8 @@ fn mixed(hash: u64, word: u64) -> u64 {
 impl NameHash {
     /// The hash of a whole name.
     #[inline]
-    pub fn of(name: &LowerName) -> NameHash {
-        Hashing::of(name).from(0)
+    pub fn new(name: &LowerName) -> NameHash {
+        Hashing::new(name).from(0)
     }
 
     /// The bits that are kept.
@@ -180,14 +180,14 @@ mod tests {
     #[test]
     fn a_name_is_hashed_with_all_that_it_ends_in() {
         let name = lower("a.much-longer-label-than-eight.some.example");
-        let mut hashing = Hashing::of(&name);
+        let mut hashing = Hashing::new(&name);
         for labels in 0..=4 {
             let alone = LowerName::of(&Name::from_wire(name.last(labels)).expect("a name"));
-            assert_eq!(hashing.from(name.start_of_last(labels)), NameHash::of(&alone), "{labels}");
+            assert_eq!(hashing.from(name.start_of_last(labels)), NameHash::new(&alone), "{labels}");
         }
         let mut seen: Vec<NameHash> = Vec::new();
         for other in [".", "a", "a.a", "aa", "a.a.a", "b.example", "a.example", "a.exampl", "a.e.xample", "aexample"] {
-            let hash = NameHash::of(&lower(other));
+            let hash = NameHash::new(&lower(other));
             assert!(!seen.contains(&hash), "{other}");
             seen.push(hash);
         }
@@ -198,7 +198,7 @@ mod tests {
         let mut index = Index::new();
         let names: Vec<LowerName> = (0..5_000).map(|n| lower(&format!("host-{n}.example"))).collect();
         for (number, name) in (0..).zip(&names) {
-            index.insert(NameHash::of(name), number);
+            index.insert(NameHash::new(name), number);
         }
         index.finish(|number| number + 7);
         let mut compared = 0;
@@ -207,8 +207,8 @@ mod tests {
                 compared += 1;
                 (found == number + 7).then_some(found)
             };
-            assert_eq!(index.find(NameHash::of(name), is), Some(number + 7));
-            assert_eq!(index.find(NameHash::of(&lower(&format!("other-{number}.example"))), Some), None);
+            assert_eq!(index.find(NameHash::new(name), is), Some(number + 7));
+            assert_eq!(index.find(NameHash::new(&lower(&format!("other-{number}.example"))), Some), None);
         }
         assert!(compared < 5_010, "{compared} names compared for 5,000");
     }

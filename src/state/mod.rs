@@ -4,7 +4,7 @@
 //! - [`names`]: the table they are found in
 //! - [`index`]: names found by their hash
 //! - [`sections`]: which records make up an answer
-//! - [`ready`]: answers made ready, to be copied
+//! - [`prebuilt`]: answers built with the snapshot, to be copied
 //! - [`huge_pages`]: where the kernel keeps them
 //! - [`prefetch`]: memory fetched before it is read
 //! - [`endpoints`]: what endpoints are answered with
@@ -26,9 +26,9 @@ pub mod kept;
 pub mod names;
 pub mod nodes;
 pub mod planning;
+pub mod prebuilt;
 pub mod prefetch;
 pub mod publisher;
-pub mod ready;
 mod reported;
 pub mod sections;
 pub mod snapshot;

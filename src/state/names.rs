@@ -1,29 +1,29 @@
 //! Every name that is served, in one table: found by the hash of the lower-cased wire name.
 //!
-//! Made once per load; a query then reads. What is found is a spot, with all that is ready for the name;
-//! its node has the records that spots are made from.
+//! Made once per load; a query then reads. What is found is an entry, with all answers that are prebuilt for the name;
+//! its node has the records that entries are made from.
 
 use crate::model::{Model, Name, ServiceId};
 use crate::wire::name::LowerName;
 
 use super::index::{Hashing, Index, NameHash};
 use super::nodes::{Built, Node, NodeId, Nodes};
-use super::ready::{Ready, Spot};
+use super::prebuilt::{NameEntry, Prebuilt};
 
 /// All names of all zones.
 #[derive(Debug, Default)]
 pub struct NameTable {
     nodes: Nodes,
-    /// Names to spots.
+    /// Names to entries.
     index: Index,
-    ready: Ready,
+    prebuilt: Prebuilt,
     /// How many labels the longest name has.
     deepest: usize,
     /// How many labels origins have: the fewest, and the most.
     origins: (usize, usize),
 }
 
-/// What a name was found to be.
+/// The place where a name was found.
 #[derive(Clone, Copy, Debug)]
 pub enum Found<T> {
     /// The name itself is in the table.
@@ -49,10 +49,10 @@ impl<T> Found<T> {
 impl NameTable {
     pub fn build(model: &Model) -> NameTable {
         let built = Built::new(model);
-        let (ready, places) = Ready::build(&built.nodes, &built.found());
+        let (prebuilt, places) = Prebuilt::build(&built.nodes, &built.found());
         let Built { nodes, mut index, deepest, origins } = built;
         index.finish(|id| places[id as usize]);
-        NameTable { nodes, index, ready, deepest, origins }
+        NameTable { nodes, index, prebuilt, deepest, origins }
     }
 
     /// All names as nodes, with what they lead to.
@@ -84,34 +84,34 @@ impl NameTable {
 
     /// Finds a name.
     pub fn find(&self, name: &LowerName) -> Found<NodeId> {
-        self.find_spot(name).map(|spot| spot.node())
+        self.find_entry(name).map(|entry| entry.node())
     }
 
-    /// Finds a name, with what is ready for it.
+    /// Finds a name, with what is prebuilt for it.
     #[inline]
-    pub fn find_spot(&self, name: &LowerName) -> Found<Spot<'_>> {
+    pub fn find_entry(&self, name: &LowerName) -> Found<NameEntry<'_>> {
         let labels = name.labels();
         if labels <= self.deepest
-            && let Some(spot) = self.spot_of(name.as_wire(), NameHash::of(name))
+            && let Some(entry) = self.entry_of(name.as_wire(), NameHash::new(name))
         {
-            return Found::Exact(spot);
+            return Found::Exact(entry);
         }
         self.find_encloser(name)
     }
 
     /// From the top down: below an origin every name exists down to the closest encloser, so the first
     /// that is missing ends the search. Nobody's many labels cost more than the deepest name has.
-    fn find_encloser(&self, name: &LowerName) -> Found<Spot<'_>> {
+    fn find_encloser(&self, name: &LowerName) -> Found<NameEntry<'_>> {
         let (fewest, most) = self.origins;
         let above = name.labels().min(self.deepest + 1);
         if fewest >= above {
             return Found::Outside;
         }
         let mut found = Found::Outside;
-        let mut hashing = Hashing::of(name);
+        let mut hashing = Hashing::new(name);
         for labels in fewest..above {
             let prefix_octets = name.start_of_last(labels);
-            match self.spot_of(name.last(labels), hashing.from(prefix_octets)) {
+            match self.entry_of(name.last(labels), hashing.from(prefix_octets)) {
                 Some(encloser) => found = Found::Below { encloser, prefix_octets },
                 None if labels < most && matches!(found, Found::Outside) => {}
                 None => break,
@@ -120,16 +120,16 @@ impl NameTable {
         found
     }
 
-    /// The spot of a whole name in lower case.
+    /// The entry of a whole name in lower case.
     #[inline]
-    fn spot_of(&self, wire: &[u8], hash: NameHash) -> Option<Spot<'_>> {
-        self.index.find(hash, |at| self.ready.spot(at).filter(|spot| spot.name() == wire))
+    fn entry_of(&self, wire: &[u8], hash: NameHash) -> Option<NameEntry<'_>> {
+        self.index.find(hash, |at| self.prebuilt.entry(at).filter(|entry| entry.name() == wire))
     }
 
     /// Whether names are so many that most of what is asked lies in no cache of a core.
     pub fn outgrows_caches(&self) -> bool {
         const CACHE: usize = 2 << 20;
-        self.index.memory_bytes() + self.ready.memory_bytes_of_spots() > CACHE
+        self.index.memory_bytes() + self.prebuilt.memory_bytes_of_entries() > CACHE
     }
 
     /// Has the processor fetch where the search for a name with this hash begins.
@@ -138,18 +138,18 @@ impl NameTable {
         self.index.fetch(hash);
     }
 
-    /// Has it fetch what is ready for a name with this hash, where there seems to be one.
+    /// Has it fetch what is prebuilt for a name with this hash, where there seems to be one.
     #[inline]
-    pub fn fetch_spot(&self, hash: NameHash) {
+    pub fn fetch_entry(&self, hash: NameHash) {
         if let Some(at) = self.index.find(hash, Some) {
-            self.ready.fetch(at);
+            self.prebuilt.fetch(at);
         }
     }
 
-    /// What is ready for spots.
+    /// The prebuilt answers of entries.
     #[inline]
-    pub fn ready(&self) -> &Ready {
-        &self.ready
+    pub fn prebuilt(&self) -> &Prebuilt {
+        &self.prebuilt
     }
 
     /// The service at a name, for tools that know it by text.

@@ -151,7 +151,7 @@ impl Built {
     /// The node of a name, made with its empty non-terminals if need be.
     fn ensure(&mut self, zone: u32, of: &Zone, name: &Name) -> NodeId {
         let lower = LowerName::of(name);
-        let hash = NameHash::of(&lower);
+        let hash = NameHash::new(&lower);
         if let Some(id) = self.known(lower.as_wire(), hash) {
             if of.origin == *name {
                 self.nodes.nodes[id.0 as usize].zone = zone;
@@ -176,7 +176,7 @@ impl Built {
     }
 
     fn known_name(&self, name: &LowerName) -> Option<NodeId> {
-        self.known(name.as_wire(), NameHash::of(name))
+        self.known(name.as_wire(), NameHash::new(name))
     }
 
     /// Names between a zone and one nested in it exist, though they may hold nothing. So does the
@@ -225,7 +225,7 @@ impl Built {
             let mut origin = LowerName::new();
             origin.read(&self.nodes.zones[zone].origin);
             let name = LowerName::of(&self.nodes.nodes[index].name);
-            let mut hashing = Hashing::of(&name);
+            let mut hashing = Hashing::new(&name);
             // The cut nearest to the apex wins: what is below it belongs to another zone.
             let cut = (origin.labels() + 1..=name.labels()).find_map(|labels| {
                 let id = self.known(name.last(labels), hashing.from(name.start_of_last(labels)))?;

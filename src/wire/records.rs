@@ -1,8 +1,8 @@
 //! Writes records as they stand in a message: names compressed (RFC 1035 section 4.1.4) against those
 //! already written, the zone's case kept in RDATA, never past a limit.
 //!
-//! Used twice: when a snapshot is built, for the answers made ready (`state::ready`), and by queries
-//! for what is not ready. So both are alike to the octet.
+//! Used twice: when a snapshot is built, for the prebuilt answers (`state::prebuilt`), and by queries
+//! for what is not prebuilt. So both are alike to the octet.
 
 use crate::model::RecordType;
 use crate::model::name::wire_len;

@@ -47,7 +47,7 @@ impl Substitute for KernelSetup {
     }
 
     fn attached(&mut self, wanted: &XdpInterface, program: &mut Program, mode: Mode) -> Result<(), ProgramError> {
-        let maps = KernelMaps::of(program, mode)?;
+        let maps = KernelMaps::new(program, mode)?;
         if self.0.is_none() {
             match Images::with_room() {
                 Ok(images) => self.0 = Some(Kernel { programs: Vec::new(), images }),

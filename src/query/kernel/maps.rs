@@ -44,7 +44,7 @@ pub struct KernelMaps {
 
 impl KernelMaps {
     /// Takes the maps out of a program that is attached so: they can be taken once.
-    pub fn of(program: &mut Program, mode: Mode) -> Result<KernelMaps, ProgramError> {
+    pub fn new(program: &mut Program, mode: Mode) -> Result<KernelMaps, ProgramError> {
         let wrong = |name| move |error: aya::maps::MapError| map_error(name, error);
         let Map::ArrayOfMaps(images) = program.take_map("IMAGES")? else { return Err(unusable("IMAGES")) };
         let Map::Array(control) = program.take_map("CONTROL")? else { return Err(unusable("CONTROL")) };
