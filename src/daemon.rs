@@ -8,6 +8,7 @@
 //! no packet is answered before every endpoint has been probed once.
 
 mod demand;
+mod listening;
 pub mod privileged;
 mod rum;
 
@@ -45,6 +46,7 @@ use crate::query::transport::xdp::{self, XdpServer};
 use crate::state::memory::followers::Followers;
 use crate::state::{Publisher, Shared, Snapshot};
 
+use listening::{advice, stopped};
 use privileged::Privileged;
 use rum::Measuring;
 
@@ -321,18 +323,6 @@ fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore)
     publisher
 }
 
-/// What to do about a socket that could not be had.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program has that port, `ss -lnptu` shows which",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 take a privilege: run as root, or give the program CAP_NET_BIND_SERVICE"
-        }
-        _ => "",
-    }
-}
-
 /// Binds both transports. Where port 0 lets the system pick, TCP takes the port that UDP got; that
 /// one may be taken, and then the system picks again.
 fn bind_dns(addresses: &[SocketAddr], settings: &UdpSettings) -> io::Result<(UdpServer, TcpServer)> {
@@ -433,9 +423,4 @@ pub fn admin_token(config: &Config) -> Result<Option<String>, String> {
         return Err(format!("the admin token in {} is shorter than 16 characters", path.display()));
     }
     Ok(Some(token.to_owned()))
-}
-
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // An error means that the daemon was dropped: stop as well.
-    let _ = stopping.wait_for(|&stopping| stopping).await;
 }

@@ -10,16 +10,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::assemble::{SILENT, assemble};
 use super::database::{AtlasError, Contents, Database, MAX_PLACES, read_contents};
-use super::packed::Packed;
-use super::places::{Collector, Places};
-use super::refine::Refined;
+use super::places::Collector;
 use super::steps::{Address, Bounds, Steps, bounds};
-use super::{Atlas, AtlasSummary, DatabaseSummary, Detail, MAPPED_RANGE};
+use super::{Atlas, AtlasSummary, DatabaseSummary, Detail};
 use crate::model::{Location, Prefix};
-
-/// Stands where no network says anything.
-pub const SILENT: u32 = u32::MAX;
 
 /// See [`Atlas::build_for`].
 pub fn compile(databases: &[Database], networks: &[(Prefix, Location)], detail: Detail) -> Result<Atlas, AtlasError> {
@@ -48,25 +44,6 @@ pub fn compile(databases: &[Database], networks: &[(Prefix, Location)], detail: 
     let kept = number_places_in_use(&mut v4, &mut v6, collector.len());
     let places = Arc::new(collector.finish(&kept));
     Ok(assemble(v4, v6, places, Box::default(), AtlasSummary { detail, databases: summaries, ..Default::default() }))
-}
-
-/// An atlas of these places. What IPv6 says for addresses that stand for IPv4 does not matter. Of the
-/// summary, what the atlas was made of is kept, and what it has come to is counted.
-pub fn assemble(
-    v4: Steps<u32>,
-    mut v6: Steps<u128>,
-    places: Arc<Places>,
-    refined: Box<[Refined]>,
-    summary: AtlasSummary,
-) -> Atlas {
-    let count = places.len() + refined.len();
-    let (first, last) = MAPPED_RANGE;
-    v6.set(first, last, mapped(&v4, count as u32)); // as many as places are bounded to
-    let packed_v4 = Packed::new(&v4);
-    drop(v4);
-    let v6 = Packed::new(&v6);
-    let summary = AtlasSummary { ranges_v4: packed_v4.len(), ranges_v6: v6.len(), places: count, ..summary };
-    Atlas { v4: packed_v4, v6, places, refined, summary }
 }
 
 fn summary_of(path: &str, contents: &Contents) -> DatabaseSummary {
@@ -122,14 +99,4 @@ fn number_places_in_use(v4: &mut Steps<u32>, v6: &mut Steps<u128>, count: usize)
     v4.renumber(&mut renumber);
     v6.renumber(&mut renumber);
     kept
-}
-
-/// What the table of IPv6 says for `::ffff:0:0/96` (RFC 4291 section 2.5.5.2): the one place of
-/// all IPv4, else the number after all places: that IPv4 must be asked. So no scope around it is wider
-/// than it is true.
-fn mapped(v4: &Steps<u32>, after_all: u32) -> u32 {
-    match v4.ranges() {
-        &[(_, place)] => place,
-        _ => after_all,
-    }
 }

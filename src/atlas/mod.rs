@@ -12,7 +12,7 @@
 //! corrupt one is refused when it is compiled.
 //!
 //! - [`database`], [`tree`], [`data`], [`record`]: files as they come, and what each vendor calls things
-//! - [`steps`], [`places`], [`compile`]: merging what all of them say
+//! - [`steps`], [`places`], [`compile`], [`assemble`]: merging what all of them say
 //! - [`refine`]: telling networks apart that databases do not
 //! - [`packed`], [`table`]: all places in little memory; what is asked per query
 //! - [`centroid`]: where countries are
@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use crate::model::{Coordinates, CountryCode, Location, Prefix};
 
+mod assemble;
 pub mod build;
 pub mod centroid;
 mod compile;
@@ -53,7 +54,7 @@ pub struct Atlas {
     v6: packed::Packed<u128>,
     places: Arc<places::Places>,
     /// By place, those after `places`: see [`Atlas::refined`].
-    refined: Box<[refine::Refined]>,
+    refined: Box<[assemble::Refined]>,
     summary: AtlasSummary,
 }
 
@@ -91,7 +92,7 @@ impl Atlas {
     pub fn empty() -> Atlas {
         let places = Arc::new(places::Collector::new().finish(&[0]));
         let (v4, v6) = (steps::Steps::constant(0), steps::Steps::constant(0));
-        compile::assemble(v4, v6, places, Box::default(), AtlasSummary::default())
+        assemble::assemble(v4, v6, places, Box::default(), AtlasSummary::default())
     }
 
     /// Compiles databases and the operator's networks.
@@ -208,7 +209,7 @@ impl Atlas {
         self.refined_place(place).map_or(place.0, |refined| refined.base)
     }
 
-    fn refined_place(&self, place: PlaceId) -> Option<&refine::Refined> {
+    fn refined_place(&self, place: PlaceId) -> Option<&assemble::Refined> {
         self.refined.get(place.index().checked_sub(self.places.len())?)
     }
 

@@ -12,19 +12,10 @@
 
 use std::collections::HashMap;
 
-use super::compile::{SILENT, assemble};
+use super::assemble::{Refined, SILENT, assemble};
 use super::steps::{Bounds, Steps, bounds};
 use super::{Atlas, MAPPED_RANGE, PlaceId};
 use crate::model::Prefix;
-
-/// A place inside a network.
-#[derive(Clone, Copy, Debug)]
-pub struct Refined {
-    /// Its number without the network.
-    pub base: u32,
-    /// The longest that holds it.
-    pub network: Prefix,
-}
 
 /// See [`Atlas::refined`].
 pub fn refine(atlas: &Atlas, networks: &[Prefix]) -> Atlas {

@@ -14,7 +14,7 @@ use crate::control::rum::{Measurements, unix_now};
 use crate::control::writer::Command;
 use crate::state::{Publisher, Shared};
 
-use super::{advice, stopped};
+use super::listening::{advice, stopped};
 
 /// What measures, not yet started.
 pub struct Measuring {

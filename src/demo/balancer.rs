@@ -9,7 +9,7 @@
 //! | `POST /repair` | and from now on it succeeds again                          |
 //! | `POST /load/N` | from now on the load is N: 0 to 4,294,967,295              |
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -21,7 +21,14 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::RegionSite;
+/// Where a region's balancer answers, and what it says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionSite {
+    pub name: String,
+    pub address: IpAddr,
+    /// As its load reports state it.
+    pub capacity: f64,
+}
 
 /// A region at work. Dropping it stops it.
 #[derive(Debug)]

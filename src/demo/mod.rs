@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::control::reload::prepare;
 use crate::daemon::Daemon;
 use crate::model::{EndpointTarget, Model};
-use balancer::{Balancer, Listeners};
+use balancer::{Balancer, Listeners, RegionSite};
 use scratch::Scratch;
 pub use source::{DemoSource, Options};
 
@@ -34,15 +34,6 @@ pub struct Demo {
     pub balancers: Vec<Balancer>,
     /// Removed when the demo is dropped.
     _scratch: Scratch,
-}
-
-/// Where a region's balancer answers, and what it says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RegionSite {
-    pub name: String,
-    pub address: IpAddr,
-    /// As its load reports state it.
-    pub capacity: f64,
 }
 
 impl Demo {

@@ -1,0 +1,50 @@
+//! The last step of every atlas: tables of places, packed, with IPv4 inside IPv6 as it must be.
+
+use std::sync::Arc;
+
+use super::packed::Packed;
+use super::places::Places;
+use super::steps::Steps;
+use super::{Atlas, AtlasSummary, MAPPED_RANGE};
+use crate::model::Prefix;
+
+/// Stands where no network says anything.
+pub const SILENT: u32 = u32::MAX;
+
+/// A place inside a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Refined {
+    /// Its number without the network.
+    pub base: u32,
+    /// The longest that holds it.
+    pub network: Prefix,
+}
+
+/// An atlas of these places. What IPv6 says for addresses that stand for IPv4 does not matter. Of the
+/// summary, what the atlas was made of is kept, and what it has come to is counted.
+pub fn assemble(
+    v4: Steps<u32>,
+    mut v6: Steps<u128>,
+    places: Arc<Places>,
+    refined: Box<[Refined]>,
+    summary: AtlasSummary,
+) -> Atlas {
+    let count = places.len() + refined.len();
+    let (first, last) = MAPPED_RANGE;
+    v6.set(first, last, mapped(&v4, count as u32)); // as many as places are bounded to
+    let packed_v4 = Packed::new(&v4);
+    drop(v4);
+    let v6 = Packed::new(&v6);
+    let summary = AtlasSummary { ranges_v4: packed_v4.len(), ranges_v6: v6.len(), places: count, ..summary };
+    Atlas { v4: packed_v4, v6, places, refined, summary }
+}
+
+/// What the table of IPv6 says for `::ffff:0:0/96` (RFC 4291 section 2.5.5.2): the one place of
+/// all IPv4, else the number after all places: that IPv4 must be asked. So no scope around it is wider
+/// than it is true.
+fn mapped(v4: &Steps<u32>, after_all: u32) -> u32 {
+    match v4.ranges() {
+        &[(_, place)] => place,
+        _ => after_all,
+    }
+}
