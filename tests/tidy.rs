@@ -3,13 +3,17 @@
 //! In: the files of this repository. Out: one failing test per broken rule, which names every
 //! place, the rule, and its reason. The rules are those of ARCHITECTURE.md.
 //!
-//! Rules look at [`code_of`] a file: its text without comments, strings and `#[cfg(test)]` items,
-//! line for line.
+//! Rules look at a file as `syn` parses it, without `#[cfg(test)]` items.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::{env, fs};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::visit::Visit;
 
 #[test]
 fn imports_go_one_way() {
@@ -17,6 +21,19 @@ fn imports_go_one_way() {
         "Imports go one way: model ← {wire, atlas} ← steer ← state ← {query, control} ← {admin, simulate} ← daemon ← demo ← cli ← \
          main, and query and control never import each other. So each part can be read, tested and replaced without what uses it.",
         sources().iter().flat_map(wrong_imports),
+    );
+}
+
+#[test]
+fn files_are_in_no_circle() {
+    let found = circles(sources());
+    let left: Vec<(&str, usize)> = found.iter().map(|circle| (common_folder(circle), circle.len())).collect();
+    let news = found.iter().zip(&left).filter(|(_, left)| !CIRCLES.contains(left)).map(|(circle, _)| circle.join(", "));
+    let gone = CIRCLES.iter().filter(|known| !left.contains(known)).map(|known| format!("{known:?} is not there"));
+    hold(
+        "No file reaches itself by what it imports: so each can be read after those it imports, and none needs all. \
+         CIRCLES lists those that are left; it only shrinks.",
+        news.chain(gone),
     );
 }
 
@@ -51,7 +68,7 @@ fn functions_stay_short() {
     hold(
         "Functions are at most 60 lines, better under 30: split where a new idea begins. LONG_FUNCTIONS lists the exceptions; \
          its numbers only shrink.",
-        sources().iter().flat_map(long_functions).chain(stale_long_functions(&sources())),
+        sources().iter().flat_map(long_functions).chain(stale_long_functions(sources())),
     );
 }
 
@@ -128,8 +145,29 @@ const BANS: &[Ban] = &[
     },
 ];
 
-/// What ends the process or the thread.
-const PANICS: &[&str] = &[".unwrap()", ".expect(", "panic!", "todo!", "unimplemented!", "unreachable!"];
+/// What ends the process or the thread, and its words.
+const PANICS: &[(&str, &[&str])] = &[
+    (".unwrap()", &[".", "unwrap", "(", ")"]),
+    (".expect(", &[".", "expect", "("]),
+    ("panic!", &["panic", "!"]),
+    ("todo!", &["todo", "!"]),
+    ("unimplemented!", &["unimplemented", "!"]),
+    ("unreachable!", &["unreachable", "!"]),
+];
+
+/// Folders in which files still import each other, and how many of them; elsewhere none do.
+const CIRCLES: &[(&str, usize)] = &[
+    ("admin", 7),
+    ("atlas", 8),
+    ("cli", 2),
+    ("cli", 4),
+    ("control::config", 8),
+    ("control::load_report", 12),
+    ("control::probe", 2),
+    ("control::what_if", 3),
+    ("control::zonefile", 9),
+    ("model", 4),
+];
 
 /// Files that may hold one of [`PANICS`] this many times: (path, word, times, why it cannot happen).
 const MAY_PANIC: &[(&str, &str, usize, &str)] = &[];
@@ -174,54 +212,254 @@ fn hold(rule: &str, broken: impl IntoIterator<Item = String>) {
     assert!(broken.is_empty(), "\n{rule}\nBroken here:\n  {}\n", broken.join("\n  "));
 }
 
-/// A file under src/.
+/// A file under src/, parsed; what only tests see is left out.
 struct Source {
     /// From the top of the repository, with `/`.
     path: String,
     text: String,
-    code: String,
+    /// The words of its code in order, each with its line: identifiers, and punctuation octet by octet.
+    words: Vec<(String, usize)>,
+    /// Paths in its code, each with its line.
+    paths: Vec<(Vec<String>, usize)>,
+    /// Modules that may see items of it, by `pub(in …)`.
+    shown_to: Vec<(Vec<String>, usize)>,
+    /// Those that it passes on to others by `pub use`.
+    passed_on: Vec<Vec<String>>,
+    /// Lines with an `expect` of our own, such as a parser's: its error is passed on by `?`.
+    own_expects: Vec<usize>,
+    /// Name, first line, lines.
+    functions: Vec<(String, usize, usize)>,
+    /// Modules in files of their own that only tests see.
+    test_modules: Vec<String>,
 }
 
 impl Source {
     fn new(path: &str, text: &str) -> Source {
-        Source { path: path.to_owned(), text: text.to_owned(), code: code_of(text).0 }
+        let mut file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path} is no Rust: {error}"));
+        let mut code = Code::default();
+        drop_tests(&mut file.items, &mut code.test_modules);
+        code.visit_file(&file);
+        file.attrs.clear();
+        file.items.retain(|item| !matches!(item, syn::Item::Use(_)));
+        let mut words = Vec::new();
+        words_of(file.into_token_stream(), &mut words);
+        code.paths.extend(paths_in(&words));
+        let Code { paths, shown_to, passed_on, own_expects, functions, test_modules } = code;
+        let (path, text) = (path.to_owned(), text.to_owned());
+        Source { path, text, words, paths, shown_to, passed_on, own_expects, functions, test_modules }
     }
 
     /// The names of the modules this file is in, from the crate's root: `["query", "counters"]`.
-    fn module(&self) -> Vec<&str> {
+    fn module(&self) -> Vec<String> {
         let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
-        let mut names: Vec<&str> = path.split('/').collect();
-        if names.last() == Some(&"mod") || path == "lib" {
+        let mut names: Vec<String> = path.split('/').map(str::to_owned).collect();
+        if names.last().is_some_and(|last| last == "mod") || path == "lib" {
             names.pop();
         }
         names
     }
 
-    fn at(&self, offset: usize, what: &str) -> String {
-        let line = self.code[..offset].matches('\n').count() + 1;
+    fn at(&self, line: usize, what: &str) -> String {
         format!("{}:{line}: {what}", self.path)
+    }
+
+    /// The lines on which these words stand one after the other.
+    fn lines_with(&self, wanted: &[&str]) -> Vec<usize> {
+        let starts = self.words.windows(wanted.len().max(1));
+        let same = |window: &&[(String, usize)]| window.iter().zip(wanted).all(|((word, _), wanted)| word == wanted);
+        starts.filter(same).map(|window| window[0].1).collect()
     }
 }
 
+/// What is read off a file's syntax: see [`Source`].
+#[derive(Default)]
+struct Code {
+    paths: Vec<(Vec<String>, usize)>,
+    shown_to: Vec<(Vec<String>, usize)>,
+    passed_on: Vec<Vec<String>>,
+    own_expects: Vec<usize>,
+    functions: Vec<(String, usize, usize)>,
+    test_modules: Vec<String>,
+}
+
+impl Code {
+    fn function(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let (first, last) = (signature.fn_token.span.start().line, block.brace_token.span.close().end().line);
+        self.functions.push((signature.ident.to_string(), first, last + 1 - first));
+    }
+}
+
+impl<'ast> Visit<'ast> for Code {
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        let line = item.use_token.span.start().line;
+        let passes_on = !matches!(item.vis, syn::Visibility::Inherited);
+        flatten(&item.tree, &mut Vec::new(), &mut |path| {
+            self.paths.push((path.clone(), line));
+            self.passed_on.extend(passes_on.then_some(path));
+        });
+    }
+
+    fn visit_visibility(&mut self, visibility: &'ast syn::Visibility) {
+        if let syn::Visibility::Restricted(restricted) = visibility {
+            let parts = restricted.path.segments.iter().map(|part| part.ident.to_string());
+            self.shown_to.push((parts.collect(), restricted.pub_token.span.start().line));
+        }
+    }
+
+    fn visit_expr_try(&mut self, tried: &'ast syn::ExprTry) {
+        if let syn::Expr::MethodCall(call) = &*tried.expr
+            && call.method == "expect"
+        {
+            self.own_expects.push(call.method.span().start().line);
+        }
+        syn::visit::visit_expr_try(self, tried);
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.function(&item.sig, &item.block);
+        syn::visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.function(&item.sig, &item.block);
+        syn::visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        if let Some(block) = &item.default {
+            self.function(&item.sig, block);
+        }
+        syn::visit::visit_trait_item_fn(self, item);
+    }
+}
+
+/// All paths of a `use`, each with its parts.
+fn flatten(tree: &syn::UseTree, before: &mut Vec<String>, found: &mut impl FnMut(Vec<String>)) {
+    let mut whole = |last: Option<String>| found(before.iter().cloned().chain(last).collect());
+    match tree {
+        syn::UseTree::Path(path) => {
+            before.push(path.ident.to_string());
+            flatten(&path.tree, before, found);
+            before.pop();
+        }
+        syn::UseTree::Name(name) if name.ident == "self" => whole(None),
+        syn::UseTree::Name(name) => whole(Some(name.ident.to_string())),
+        syn::UseTree::Rename(rename) => whole(Some(rename.ident.to_string())),
+        syn::UseTree::Glob(_) => whole(None),
+        syn::UseTree::Group(group) => group.items.iter().for_each(|tree| flatten(tree, before, found)),
+    }
+}
+
+/// Leaves out items for tests alone, and tells which of them are modules in files of their own.
+fn drop_tests(items: &mut Vec<syn::Item>, modules: &mut Vec<String>) {
+    items.retain_mut(|item| {
+        let is_test = attributes(item).iter().any(|attribute| {
+            let text = attribute.meta.to_token_stream().to_string().replace(' ', "");
+            text.starts_with("cfg(test") || text.starts_with("cfg(all(test")
+        });
+        match item {
+            syn::Item::Mod(module) if is_test && module.content.is_none() => modules.push(module.ident.to_string()),
+            syn::Item::Mod(module) if !is_test => {
+                if let Some((_, items)) = &mut module.content {
+                    drop_tests(items, modules);
+                }
+            }
+            _ => {}
+        }
+        !is_test
+    });
+}
+
+fn attributes(item: &syn::Item) -> &[syn::Attribute] {
+    match item {
+        syn::Item::Const(of) => &of.attrs,
+        syn::Item::Enum(of) => &of.attrs,
+        syn::Item::Fn(of) => &of.attrs,
+        syn::Item::Impl(of) => &of.attrs,
+        syn::Item::Macro(of) => &of.attrs,
+        syn::Item::Mod(of) => &of.attrs,
+        syn::Item::Static(of) => &of.attrs,
+        syn::Item::Struct(of) => &of.attrs,
+        syn::Item::Trait(of) => &of.attrs,
+        syn::Item::Type(of) => &of.attrs,
+        syn::Item::Use(of) => &of.attrs,
+        _ => &[],
+    }
+}
+
+/// The words of code, also of what stands in macros. Literals count as nothing, `$crate` as no word.
+fn words_of(tokens: TokenStream, words: &mut Vec<(String, usize)>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(word) => words.push((word.to_string(), word.span().start().line)),
+            TokenTree::Punct(mark) => words.push((mark.as_char().to_string(), mark.span().start().line)),
+            TokenTree::Literal(_) => {}
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Brace => ("{", "}"),
+                    Delimiter::Bracket => ("[", "]"),
+                    Delimiter::None => ("", ""),
+                };
+                words.push((open.to_owned(), group.span_open().start().line));
+                words_of(group.stream(), words);
+                words.push((close.to_owned(), group.span_close().start().line));
+            }
+        }
+    }
+}
+
+/// Paths of two parts and more outside `use`, wherever they stand.
+fn paths_in(words: &[(String, usize)]) -> Vec<(Vec<String>, usize)> {
+    let is_name =
+        |at: usize| words.get(at).is_some_and(|(word, _)| word.starts_with(|c: char| c.is_alphabetic() || c == '_'));
+    let is = |at: usize, wanted: &str| words.get(at).is_some_and(|(word, _)| word == wanted);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let begins = is_name(at) && !(at > 0 && (is(at - 1, ":") || is(at - 1, "$") || is(at - 1, "in")));
+        if !begins {
+            at += 1;
+            continue;
+        }
+        let (mut parts, line) = (vec![words[at].0.clone()], words[at].1);
+        at += 1;
+        while is(at, ":") && is(at + 1, ":") && is_name(at + 2) {
+            parts.push(words[at + 2].0.clone());
+            at += 3;
+        }
+        if parts.len() > 1 {
+            found.push((parts, line));
+        }
+    }
+    found
+}
+
 /// All files under src/ but those that only tests see.
-fn sources() -> Vec<Source> {
+fn sources() -> &'static [Source] {
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(read_sources);
+    &SOURCES
+}
+
+fn read_sources() -> Vec<Source> {
     let mut test_modules = BTreeSet::new();
     let mut found = Vec::new();
     for path in files_below(&Path::new(ROOT).join("src"), "rs") {
         let text = fs::read_to_string(&path).expect("a readable source file");
+        let source = Source::new(&from_root(&path), &text);
         let folder = if path.ends_with("mod.rs") || path.ends_with("lib.rs") || path.ends_with("main.rs") {
             path.parent().expect("a folder").to_owned()
         } else {
             path.with_extension("")
         };
-        for name in code_of(&text).1 {
-            test_modules.insert(folder.join(&name).with_extension("rs"));
-            test_modules.insert(folder.join(&name).join("mod.rs"));
+        for name in &source.test_modules {
+            test_modules.insert(folder.join(name).with_extension("rs"));
+            test_modules.insert(folder.join(name).join("mod.rs"));
         }
-        found.push((path, text));
+        found.push((path, source));
     }
     found.retain(|(path, _)| !test_modules.contains(path));
-    found.iter().map(|(path, text)| Source::new(&from_root(path), text)).collect()
+    found.into_iter().map(|(_, source)| source).collect()
 }
 
 fn from_root(path: &Path) -> String {
@@ -244,95 +482,104 @@ fn files_below(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Where a path leads, from the crate's root; `None`: out of the crate, or to something of its own.
+fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let supers = path.iter().take_while(|part| *part == "super").count();
+    match path.first()?.as_str() {
+        "crate" | "meridian" => Some(path[1..].to_vec()),
+        "super" => Some(module[..module.len().checked_sub(supers)?].iter().chain(&path[supers..]).cloned().collect()),
+        "self" => Some(module.iter().chain(&path[1..]).cloned().collect()),
+        _ => None,
+    }
+}
+
 fn wrong_imports(source: &Source) -> Vec<String> {
     let module = source.module();
     // lib.rs itself names all modules and imports nothing.
-    let Some(from) = module.first().copied() else { return Vec::new() };
-    let mut wrong = Vec::new();
-    for (offset, to) in imported_planes(source) {
-        if to == from {
+    let Some(from) = module.first() else { return Vec::new() };
+    let mut wrong = BTreeSet::new();
+    for (path, line) in source.paths.iter().chain(&source.shown_to) {
+        let Some(to) = absolute(&module, path).and_then(|path| path.into_iter().next()) else { continue };
+        // Types and functions at the root are no planes.
+        if to == *from || !to.starts_with(|c: char| c.is_ascii_lowercase()) {
             continue;
         }
         match (height(from), height(&to)) {
             (Some(from_height), Some(to_height)) if to_height < from_height => {}
-            (Some(_), Some(_)) => wrong.push(source.at(offset, &format!("{from} imports {to}"))),
-            _ => wrong.push(source.at(offset, &format!("{from} or {to} has no place in PLANES: give it one"))),
+            (Some(_), Some(_)) => drop(wrong.insert(source.at(*line, &format!("{from} imports {to}")))),
+            _ => drop(wrong.insert(source.at(*line, &format!("{from} or {to} has no place in PLANES: give it one")))),
         }
     }
-    wrong
+    wrong.into_iter().collect()
 }
 
 fn height(plane: &str) -> Option<u8> {
     PLANES.iter().find(|(name, _)| *name == plane).map(|(_, height)| *height)
 }
 
-/// The planes a file reaches into, by `crate::`, `meridian::` or a chain of `super::`, with where.
-fn imported_planes(source: &Source) -> Vec<(usize, String)> {
-    let code = &source.code;
+/// Files that reach each other by their imports: each circle with its files in order.
+fn circles(sources: &[Source]) -> Vec<Vec<String>> {
+    let modules: BTreeMap<Vec<String>, usize> =
+        sources.iter().enumerate().map(|(at, source)| (source.module(), at)).collect();
+    let reexports: BTreeMap<(usize, String), Vec<String>> = sources.iter().enumerate().flat_map(reexported).collect();
+    let file_of = |path: &[String]| {
+        let (length, at) = (1..=path.len()).rev().find_map(|length| Some((length, *modules.get(&path[..length])?)))?;
+        let further = path.get(length).and_then(|name| reexports.get(&(at, name.clone())));
+        let leads = further.and_then(|to| (1..=to.len()).rev().find_map(|length| modules.get(&to[..length])));
+        Some(leads.copied().unwrap_or(at))
+    };
+    let mut reached: Vec<BTreeSet<usize>> = sources
+        .iter()
+        .enumerate()
+        .map(|(at, source)| {
+            let module = source.module();
+            let absolute = |path: &[String]| absolute(&module, path).or_else(|| below(&module, path, &modules));
+            let imported = source.paths.iter().map(|(path, _)| path).filter(|path| !source.passed_on.contains(path));
+            let imported = imported.filter_map(|path| file_of(&absolute(path)?));
+            imported.filter(|to| *to != at).collect()
+        })
+        .collect();
+    loop {
+        let before: usize = reached.iter().map(BTreeSet::len).sum();
+        for at in 0..reached.len() {
+            let further: Vec<usize> = reached[at].iter().flat_map(|to| reached[*to].iter().copied()).collect();
+            reached[at].extend(further);
+        }
+        if reached.iter().map(BTreeSet::len).sum::<usize>() == before {
+            break;
+        }
+    }
+    let circle = |at: usize| -> Vec<String> {
+        let mates = (0..reached.len()).filter(|to| reached[at].contains(to) && reached[*to].contains(&at));
+        mates.map(|mate| sources[mate].module().join("::")).collect()
+    };
+    let circles: BTreeSet<Vec<String>> = (0..reached.len()).map(circle).filter(|circle| !circle.is_empty()).collect();
+    circles.into_iter().collect()
+}
+
+/// The folder that all of these modules are in.
+fn common_folder(modules: &[String]) -> &str {
+    let (Some(first), Some(last)) = (modules.first(), modules.last()) else { return "" };
+    let alike = first.split("::").zip(last.split("::")).take_while(|(one, other)| one == other).count();
+    let parts: usize = first.split("::").take(alike).map(|part| part.len() + 2).sum();
+    &first[..parts.saturating_sub(2).min(first.len())]
+}
+
+/// A path that begins with a module below this one.
+fn below(module: &[String], path: &[String], modules: &BTreeMap<Vec<String>, usize>) -> Option<Vec<String>> {
+    let whole: Vec<String> = module.iter().chain(path).cloned().collect();
+    modules.contains_key(&whole[..=module.len()]).then_some(whole)
+}
+
+/// What a file passes on of others by `pub use`: the name, and where it leads.
+fn reexported((at, source): (usize, &Source)) -> Vec<((usize, String), Vec<String>)> {
     let module = source.module();
-    let mut found = Vec::new();
-    for root in ["crate::", "meridian::"] {
-        for offset in path_starts(code, root) {
-            found.extend(first_names(&code[offset + root.len()..]).into_iter().map(|name| (offset, name)));
-        }
-    }
-    for offset in path_starts(code, "super::") {
-        let rest = &code[offset..];
-        let supers = rest.split("::").take_while(|part| *part == "super").count();
-        // Only a chain that climbs to the root leaves the plane.
-        if supers >= module.len() {
-            found.extend(first_names(&rest[supers * "super::".len()..]).into_iter().map(|name| (offset, name)));
-        }
-    }
-    // Type and function names at the root are no planes; modules are lower case and stand before `::`,
-    // `;`, `,`, `}` or ` as`.
-    found.retain(|(_, name)| name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "self");
-    found
-}
-
-/// `a` of `a::b`; `a` and `c` of `{a::b, c}`.
-fn first_names(path: &str) -> Vec<String> {
-    let Some(group) = path.strip_prefix('{') else { return vec![identifier(path).to_owned()] };
-    let mut names = Vec::new();
-    let mut depth = 0;
-    let mut at_start = true;
-    for (offset, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => at_start = true,
-            c if at_start && !c.is_whitespace() => {
-                names.push(identifier(&group[offset..]).to_owned());
-                at_start = false;
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
-fn identifier(text: &str) -> &str {
-    &text[..text.find(|c: char| !is_word(c)).unwrap_or(text.len())]
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Where `word` stands with no identifier right before or behind it.
-fn words(code: &str, word: &str) -> Vec<usize> {
-    let (open_start, open_end) = (word.starts_with(is_word), word.ends_with(is_word));
-    code.match_indices(word)
-        .map(|(offset, _)| offset)
-        .filter(|&offset| !open_start || !code[..offset].ends_with(is_word))
-        .filter(|&offset| !open_end || !code[offset + word.len()..].starts_with(is_word))
-        .collect()
-}
-
-/// Where a path begins with `word`.
-fn path_starts(code: &str, word: &str) -> Vec<usize> {
-    words(code, word).into_iter().filter(|&offset| !code[..offset].ends_with(':')).collect()
+    let own = |path: &[String]| match absolute(&module, path) {
+        Some(path) => path,
+        None => module.iter().chain(path).cloned().collect(),
+    };
+    let passed = source.passed_on.iter().filter_map(|path| Some(((at, path.last()?.clone()), own(path))));
+    passed.collect()
 }
 
 fn misplaced_libraries(source: &Source) -> Vec<String> {
@@ -340,53 +587,43 @@ fn misplaced_libraries(source: &Source) -> Vec<String> {
     let mut misplaced = Vec::new();
     for ban in BANS.iter().filter(|ban| lies_in(ban.folders) && !lies_in(ban.except)) {
         for word in ban.words {
-            for offset in uses(&source.code, word) {
-                misplaced.push(source.at(offset, &format!("{word}: {}", ban.why)));
-            }
+            let banned: Vec<&str> = word.split("::").collect();
+            let holds = |path: &[String]| match banned[..] {
+                // A library of that name, and not something of ours that is called so.
+                [library] => path.first().is_some_and(|first| first == library),
+                _ => path.windows(banned.len()).any(|window| window.iter().zip(&banned).all(|(a, b)| a == b)),
+            };
+            let lines: BTreeSet<usize> =
+                source.paths.iter().filter(|(path, _)| holds(path)).map(|(_, line)| *line).collect();
+            misplaced.extend(lines.into_iter().map(|line| source.at(line, &format!("{word}: {}", ban.why))));
         }
     }
     misplaced
 }
 
-/// Where a library (`tokio`) or one of its items (`Instant::now`, however it is reached) is used.
-/// Our own names that happen to be alike do not count.
-fn uses(code: &str, word: &str) -> Vec<usize> {
-    if word.contains("::") {
-        return words(code, word);
-    }
-    let in_path = |&offset: &usize| {
-        let behind = &code[offset + word.len()..];
-        behind.starts_with("::") || behind.starts_with(';')
-    };
-    path_starts(code, word).into_iter().filter(in_path).collect()
-}
-
 fn panics(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
-    for word in PANICS {
-        let mut places = words(&source.code, word);
-        places.retain(|&offset| !passes_on_its_error(&source.code[offset..]));
+    for (word, parts) in PANICS {
+        let mut lines = source.lines_with(parts);
+        if *word == ".expect(" {
+            for own in &source.own_expects {
+                lines.iter().position(|line| line == own).map(|at| lines.remove(at));
+            }
+        }
         let allowed = MAY_PANIC.iter().find(|(path, allowed, ..)| *path == source.path && allowed == word);
-        if places.len() != allowed.map_or(0, |(_, _, times, _)| *times) {
-            found.extend(places.iter().map(|&offset| source.at(offset, word)));
+        if lines.len() != allowed.map_or(0, |(_, _, times, _)| *times) {
+            found.extend(lines.iter().map(|line| source.at(*line, word)));
         }
     }
     found
 }
 
-/// Whether a call that begins here ends in `?`: then it is an `expect` of our own, such as a
-/// parser's, and no panic.
-fn passes_on_its_error(code: &str) -> bool {
-    let Some(arguments) = code.strip_prefix(".expect") else { return false };
-    group_end(arguments).is_some_and(|end| arguments[end..].starts_with('?'))
-}
-
 fn long_functions(source: &Source) -> Vec<String> {
     let mut long = Vec::new();
-    for (offset, name, lines) in functions(&source.code) {
-        let allowed = LONG_FUNCTIONS.iter().find(|(path, listed, ..)| *path == source.path && *listed == name);
-        if lines > allowed.map_or(MAX_FUNCTION_LINES, |(_, _, lines, _)| *lines) {
-            long.push(source.at(offset, &format!("fn {name} has {lines} lines")));
+    for (name, line, lines) in &source.functions {
+        let allowed = LONG_FUNCTIONS.iter().find(|(path, listed, ..)| *path == source.path && listed == name);
+        if *lines > allowed.map_or(MAX_FUNCTION_LINES, |(_, _, lines, _)| *lines) {
+            long.push(source.at(*line, &format!("fn {name} has {lines} lines")));
         }
     }
     long
@@ -396,7 +633,7 @@ fn long_functions(source: &Source) -> Vec<String> {
 fn stale_long_functions(sources: &[Source]) -> Vec<String> {
     let lines_of = |path: &str, name: &str| {
         let source = sources.iter().find(|source| source.path == path)?;
-        functions(&source.code).into_iter().filter(|(_, found, _)| found == name).map(|(_, _, lines)| lines).max()
+        source.functions.iter().filter(|(found, ..)| found == name).map(|(_, _, lines)| *lines).max()
     };
     let mut stale = Vec::new();
     for (path, name, listed, _) in LONG_FUNCTIONS {
@@ -408,152 +645,6 @@ fn stale_long_functions(sources: &[Source]) -> Vec<String> {
         }
     }
     stale
-}
-
-/// Functions with a body: where, name, lines from `fn` to the closing brace.
-fn functions(code: &str) -> Vec<(usize, String, usize)> {
-    let mut found = Vec::new();
-    for offset in words(code, "fn ") {
-        let name = identifier(&code[offset + 3..]);
-        let Some(end) = item_end(&code[offset..]) else { continue };
-        let item = &code[offset..offset + end];
-        if !name.is_empty() && item.ends_with('}') {
-            found.push((offset, name.to_owned(), item.matches('\n').count() + 1));
-        }
-    }
-    found
-}
-
-/// Where the item that begins here ends: behind its `;` or its block.
-fn item_end(code: &str) -> Option<usize> {
-    let mut offset = 0;
-    loop {
-        let rest = &code[offset..];
-        let next = rest.find([';', '(', '[', '{'])?;
-        if rest[next..].starts_with(';') {
-            return Some(offset + next + 1);
-        }
-        offset += next + group_end(&rest[next..])?;
-        if rest[next..].starts_with('{') {
-            return Some(offset);
-        }
-    }
-}
-
-/// Where the bracket that opens here is closed.
-fn group_end(code: &str) -> Option<usize> {
-    let mut depth = 0usize;
-    for (offset, c) in code.char_indices() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.checked_sub(1)?,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(offset + c.len_utf8());
-        }
-    }
-    None
-}
-
-/// A file's text with comments, the insides of literals, and items for tests replaced by blanks,
-/// and the names of modules in files of their own that only tests see.
-fn code_of(text: &str) -> (String, Vec<String>) {
-    let mut code = without_comments_and_literals(text);
-    let mut modules = Vec::new();
-    while let Some(start) = ["#[cfg(test)]", "#[cfg(all(test"].iter().filter_map(|mark| code.find(mark)).min() {
-        let mut item = start;
-        while code[item..].starts_with("#[") {
-            let attribute = code[item..].find(']').map_or(code.len(), |end| item + end + 1);
-            item = code.len() - code[attribute..].trim_start().len();
-        }
-        let end = item_end(&code[item..]).map_or(code.len(), |end| item + end);
-        if let Some(module) = code[item..end].strip_suffix(';').and_then(|item| item.rsplit_once("mod ")) {
-            modules.push(module.1.to_owned());
-        }
-        let blank: String = code[start..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-        code.replace_range(start..end, &blank);
-    }
-    (code, modules)
-}
-
-fn without_comments_and_literals(text: &str) -> String {
-    let mut code = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let (length, keep) = match first {
-            '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
-            '/' if rest.starts_with("/*") => (block_comment(rest), false),
-            '"' => (string(rest), false),
-            'r' if !code.ends_with(is_word) || code.ends_with(['b', 'c']) => match raw_string(rest) {
-                Some(length) => (length, false),
-                None => (1, true),
-            },
-            '\'' => match character(rest) {
-                Some(length) => (length, false),
-                None => (1, true),
-            },
-            other => (other.len_utf8(), true),
-        };
-        let (taken, left) = rest.split_at(length);
-        code.extend(taken.chars().map(|c| if keep || c == '\n' { c } else { ' ' }));
-        rest = left;
-    }
-    code
-}
-
-fn block_comment(text: &str) -> usize {
-    let mut depth = 0;
-    let mut offset = 0;
-    while offset < text.len() {
-        let rest = &text[offset..];
-        if rest.starts_with("/*") {
-            depth += 1;
-            offset += 2;
-        } else if rest.starts_with("*/") {
-            depth -= 1;
-            offset += 2;
-            if depth == 0 {
-                return offset;
-            }
-        } else {
-            offset += rest.chars().next().map_or(1, char::len_utf8);
-        }
-    }
-    text.len()
-}
-
-fn string(text: &str) -> usize {
-    let mut escaped = false;
-    for (offset, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return offset + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// The length of `r"…"` or `r#"…"#`; `None` for what merely begins with r.
-fn raw_string(text: &str) -> Option<usize> {
-    let hashes = text[1..].len() - text[1..].trim_start_matches('#').len();
-    let inside = text[1 + hashes..].strip_prefix('"')?;
-    let end = format!("\"{}", "#".repeat(hashes));
-    Some(inside.find(&end).map_or(text.len(), |at| 1 + hashes + 1 + at + end.len()))
-}
-
-/// The length of `'c'` or `'\…'`; `None` for a lifetime.
-fn character(text: &str) -> Option<usize> {
-    let mut inside = text.char_indices().skip(1);
-    let (_, first) = inside.next()?;
-    if first == '\\' {
-        let (_, escaped) = inside.next()?;
-        let from = 2 + escaped.len_utf8();
-        return text[from..].find('\'').map(|end| from + end + 1);
-    }
-    inside.next().filter(|(_, c)| *c == '\'').map(|(offset, _)| offset + 1)
 }
 
 /// What git tracks at the top; without git, what is there but the build's folders.
@@ -638,10 +729,10 @@ fn misplaced_libraries_are_seen() {
     let misplaced = |path: &str, text: &str| misplaced_libraries(&Source::new(path, text)).len();
     assert_eq!(misplaced("src/query/answer.rs", "use tokio::net::UdpSocket;"), 1);
     assert_eq!(misplaced("src/query/transport/tcp.rs", "use tokio::net::UdpSocket;"), 0);
-    assert_eq!(misplaced("src/steer/plan.rs", "let now = Instant::now();"), 1);
-    assert_eq!(misplaced("src/steer/plan.rs", "let now = std::time::Instant::now();"), 1);
+    assert_eq!(misplaced("src/steer/plan.rs", "fn f() { let now = Instant::now(); }"), 1);
+    assert_eq!(misplaced("src/steer/plan.rs", "fn f() { let now = std::time::Instant::now(); }"), 1);
     assert_eq!(misplaced("src/query/answer.rs", "tracing::info!(\"x\");"), 1);
-    assert_eq!(misplaced("src/query/answer.rs", "let tracing = hickory_tokio::x;"), 0);
+    assert_eq!(misplaced("src/query/answer.rs", "fn f() { let tracing = hickory_tokio::x; }"), 0);
     assert_eq!(misplaced("src/model/zone.rs", "use std::fs;"), 1);
 }
 
@@ -666,10 +757,22 @@ fn functions_are_measured_from_fn_to_brace() {
 
 #[test]
 fn comments_and_literals_are_no_code() {
-    let text = "a /* b /* c */ d */ e \"f\\\"g\" r#\"h\"i\"# 'j' '\\'' '\\u{1}' &'k l b\"m\" br\"n\" // o\np r'";
-    let code: String = code_of(text).0.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(code, "a e &'k l b b p r'");
-    assert_eq!(code_of("#[cfg(test)]\npub(crate) mod helper;\nfn x() {}").1, ["helper"]);
+    let text = "fn a() { /* b.unwrap() */ c(\"d.unwrap()\", r#\"todo!()\"#, '\\''); } // panic!()\n";
+    assert_eq!(panics(&Source::new("src/x.rs", text)), Vec::<String>::new());
+    let tests = Source::new("src/x.rs", "#[cfg(test)]\npub(crate) mod helper;\nfn x() {}");
+    assert_eq!(tests.test_modules, ["helper"]);
+}
+
+#[test]
+fn circles_are_seen_through_reexports() {
+    let files = [
+        ("src/a/mod.rs", "pub mod b;\npub mod c;\npub use b::B;"),
+        ("src/a/b.rs", "use super::c::C;\npub struct B;"),
+        ("src/a/c.rs", "fn f() { crate::a::B; }"),
+        ("src/d.rs", "use crate::a::{B, c};"),
+    ];
+    let sources: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
+    assert_eq!(circles(&sources), [["a::b", "a::c"]]);
 }
 
 #[test]
