@@ -111,7 +111,7 @@ pub enum Layer {
 }
 
 /// What is asked of each endpoint, how often, and how many answers make a verdict.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     pub kind: CheckKind,
     /// From the start of one probe to the start of the next. Default 5 s; 100 ms to 1 h.
@@ -124,7 +124,7 @@ pub struct Check {
     pub rise: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
     /// A TCP connection to the endpoint's address is accepted.
     Tcp { port: u16 },
@@ -133,7 +133,7 @@ pub enum CheckKind {
 }
 
 /// One GET request and what its answer must look like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpCheck {
     /// Verify and encrypt with TLS.
     pub tls: Option<TlsCheck>,
@@ -150,7 +150,7 @@ pub struct HttpCheck {
     pub json: Vec<(String, serde_json::Value)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TlsCheck {
     /// SNI and the name the certificate must be valid for. `None`: the Host, else the address.
     pub server_name: Option<String>,
