@@ -25,8 +25,8 @@ use meridian::model::{Location, Model, Prefix};
 use meridian::query::counters::CounterSet;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use meridian::steer::eligible::Footing;
 use meridian::steer::health::Verdict;
-use meridian::steer::plan::Footing;
 use meridian::steer::standing::Override;
 
 #[allow(dead_code)] // benchmarks need more of it

@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::{Model, RegionId, Service};
+use crate::steer::load_state::LoadState;
 use crate::steer::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
-use crate::steer::standing::{LoadState, Override, RegionState, Standing};
+use crate::steer::standing::{Override, RegionState, Standing};
 
 use super::Snapshot;
 

@@ -18,12 +18,13 @@ use crate::steer::decide::View;
 use crate::steer::demand::DemandSample;
 use crate::steer::handout::handouts;
 use crate::steer::health::Verdict;
+use crate::steer::load_state::LoadFigure;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::rtt::Measured;
 use crate::steer::settled::Settled;
 use crate::steer::shed::{is_over, shed};
 use crate::steer::stability::DrainBegin;
-use crate::steer::standing::{EndpointState, LoadFigure, Override, RegionState, region_verdict, standing};
+use crate::steer::standing::{EndpointState, Override, RegionState, region_verdict, standing};
 
 use super::calm::{self, Calm};
 use super::endpoints::EndpointRecords;
@@ -505,9 +506,11 @@ mod tests {
     use crate::model::{
         Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Zone, ZoneId,
     };
+    use crate::steer::eligible::Footing;
     use crate::steer::feed::Doubt;
-    use crate::steer::plan::{AFTERMATH, Footing};
-    use crate::steer::standing::{Heard, Standing};
+    use crate::steer::load_state::Heard;
+    use crate::steer::plan::AFTERMATH;
+    use crate::steer::standing::Standing;
     use crate::steer::testing::World;
 
     const SEOUL: &str = "seoul@gslb.example";

@@ -9,8 +9,8 @@ use crate::model::{
     Check, CheckKind, Child, Coordinates, Endpoint, GeoPlace, Group, GroupId, LoadReport, MaxWithdrawn, Most, Name,
     Policy, Region, Rule, Zone, ZoneId,
 };
+use crate::steer::eligible::Footing;
 use crate::steer::health::Verdict;
-use crate::steer::plan::Footing;
 
 const S: Duration = Duration::from_secs(1);
 
