@@ -25,9 +25,9 @@ use meridian::model::{Location, Model, Prefix};
 use meridian::query::counters::CounterSet;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
-use meridian::steer::eligible::Footing;
-use meridian::steer::health::Verdict;
-use meridian::steer::standing::Override;
+use meridian::steer::health::standing::Override;
+use meridian::steer::health::verdict::Verdict;
+use meridian::steer::policy::eligible::Footing;
 
 #[allow(dead_code)] // benchmarks need more of it
 #[path = "../benches/support/databases.rs"]

@@ -20,7 +20,7 @@ use crate::query::counters::CounterSet;
 use crate::query::transport::MAX_UDP_RESPONSE;
 use crate::query::{Client, Transport, answer};
 use crate::state::Snapshot;
-use crate::state::names::Found;
+use crate::state::lookup::names::Found;
 use crate::steer::decide::Seen;
 use crate::steer::explain::{Explanation, explain};
 use crate::wire::name::LowerName;
@@ -276,7 +276,7 @@ fn unknown(snapshot: &Snapshot, name: &Name, why: &'static str) -> ExplainError 
 mod tests {
     use super::*;
     use crate::control::what_if::tests::planned;
-    use crate::steer::standing::Override;
+    use crate::steer::health::standing::Override;
 
     fn explained(snapshot: &Snapshot, now: Instant) -> Explanation {
         let name = Name::parse_absolute("www.gslb.example").expect("a name");

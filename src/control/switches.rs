@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::state_file::{Content, StateFile, StateFileError};
-use crate::state::switches::Switches;
+use crate::state::memory::switches::Switches;
 
 /// The file of switches in a state directory.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::state::switches::Switch;
+    use crate::state::memory::switches::Switch;
 
     #[test]
     fn what_was_kept_comes_back() {

@@ -22,11 +22,12 @@ use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
 use crate::model::{Model, RegionId};
-use crate::state::switches::{self, Refusal, SwitchTo, Switches};
+use crate::state::memory::switches;
+use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
-use crate::steer::demand::DemandSample;
-use crate::steer::rtt::Measured;
-use crate::steer::standing::{Override, Standing};
+use crate::steer::health::standing::{Override, Standing};
+use crate::steer::latency::rtt::Measured;
+use crate::steer::planner::demand::DemandSample;
 
 use super::calm_log::tell_changes;
 use super::feed_log::FeedLog;
@@ -558,7 +559,7 @@ mod tests {
     use super::*;
     use crate::control::probe::{EndpointKey, Timings};
     use crate::control::warm::{WarmStart, WarmStore};
-    use crate::steer::health::Verdict;
+    use crate::steer::health::verdict::Verdict;
     use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::Arc;

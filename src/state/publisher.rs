@@ -14,24 +14,25 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{Endpoint, GroupId, Model, Prefix, Region, RegionId, ServiceId};
+use crate::steer::choice::endpoint_set::handouts;
 use crate::steer::decide::View;
-use crate::steer::demand::DemandSample;
-use crate::steer::handout::handouts;
-use crate::steer::health::Verdict;
-use crate::steer::load_state::LoadFigure;
+use crate::steer::health::shed::{is_over, shed};
+use crate::steer::health::stability::DrainBegin;
+use crate::steer::health::standing::{EndpointState, Override, RegionState, region_verdict, standing};
+use crate::steer::health::verdict::Verdict;
+use crate::steer::latency::rtt::Measured;
+use crate::steer::load::state::LoadFigure;
+use crate::steer::plan::precomputed::Settled;
 use crate::steer::plan::{Inputs, next_expiry, plan};
-use crate::steer::rtt::Measured;
-use crate::steer::settled::Settled;
-use crate::steer::shed::{is_over, shed};
-use crate::steer::stability::DrainBegin;
-use crate::steer::standing::{EndpointState, Override, RegionState, region_verdict, standing};
+use crate::steer::planner::demand::DemandSample;
 
-use super::calm::{self, Calm};
-use super::endpoints::EndpointRecords;
-use super::followers::Followers;
-use super::planning::Planning;
-use super::reported::{FADING_STEP, Reported};
-use super::switches::{Switches, in_force};
+use super::lookup::endpoints::EndpointRecords;
+use super::memory::damping;
+use super::memory::damping::Calm;
+use super::memory::followers::Followers;
+use super::memory::planning::Planning;
+use super::memory::reported::{FADING_STEP, Reported};
+use super::memory::switches::{Switches, in_force};
 use super::{NameTable, Shared, Snapshot};
 
 /// What a probe found out about one endpoint.
@@ -378,7 +379,7 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
-        let calm = calm::next_change(&self.model, &current.states, now);
+        let calm = damping::next_change(&self.model, &current.states, now);
         // What the planner has to do may be due already: first what was lost is done without.
         let planning = self.planning.next();
         let fades = self.planning.planned_for(&self.model).is_none()
@@ -506,11 +507,11 @@ mod tests {
     use crate::model::{
         Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Zone, ZoneId,
     };
-    use crate::steer::eligible::Footing;
-    use crate::steer::feed::Doubt;
-    use crate::steer::load_state::Heard;
+    use crate::steer::health::standing::Standing;
+    use crate::steer::load::feed::Doubt;
+    use crate::steer::load::state::Heard;
     use crate::steer::plan::AFTERMATH;
-    use crate::steer::standing::Standing;
+    use crate::steer::policy::eligible::Footing;
     use crate::steer::testing::World;
 
     const SEOUL: &str = "seoul@gslb.example";
@@ -602,8 +603,8 @@ mod tests {
             let atlas = publisher.shared().load().atlas.clone();
             atlas.network(atlas.locate(network.address()).place)
         };
-        let estimate = crate::steer::rtt::Estimate::given(20.0);
-        let group = crate::steer::rtt::ClientGroup::Network(network);
+        let estimate = crate::steer::latency::rtt::Estimate::given(20.0);
+        let group = crate::steer::latency::rtt::ClientGroup::Network(network);
         publisher.replace_measured(Arc::new(Measured::of([(group, SEOUL, estimate)])));
         publisher.publish(now);
         assert_eq!(told_apart(&publisher), Some(network));

@@ -7,16 +7,16 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::Model;
+use crate::steer::choice::endpoint_set::Handout;
 use crate::steer::decide::View;
-use crate::steer::handout::Handout;
+use crate::steer::health::standing::RegionState;
+use crate::steer::latency::rtt::Measured;
 use crate::steer::plan::Plan;
-use crate::steer::rtt::Measured;
-use crate::steer::settled::Settled;
-use crate::steer::standing::RegionState;
+use crate::steer::plan::precomputed::Settled;
 
 use super::NameTable;
-use super::endpoints::EndpointRecords;
-use super::planning::Basis;
+use super::lookup::endpoints::EndpointRecords;
+use super::memory::planning::Basis;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
 #[derive(Debug)]

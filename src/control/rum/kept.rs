@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::control::state_file::{Content, StateFile, StateFileError};
-use crate::steer::rtt::ClientGroup;
+use crate::steer::latency::rtt::ClientGroup;
 
 use super::sketch::Sketch;
 use super::store::{Import, Store};

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
 
 use crate::state::Publisher;
-use crate::state::kept::{Kept, Restored};
+use crate::state::memory::kept::{Kept, Restored};
 use crate::steer::kept::Clock;
 
 use super::atomic_file::{AtomicFile, FileError};
@@ -174,10 +174,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::state::calm::kept::KeptCalm;
-    use crate::state::kept::{KeptEndpoint, KeptLoad, KeptRegion};
-    use crate::state::planning::kept::KeptPlanning;
-    use crate::steer::health::Verdict;
+    use crate::state::memory::damping::kept::KeptCalm;
+    use crate::state::memory::kept::{KeptEndpoint, KeptLoad, KeptRegion};
+    use crate::state::memory::planning::kept::KeptPlanning;
+    use crate::steer::health::verdict::Verdict;
 
     const NOW_MS: u64 = 1_790_000_000_000;
     const SECOND: u64 = 1000;
