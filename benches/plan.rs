@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use meridian::atlas::Atlas;
 use meridian::model::{
-    Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, Model, Name, Policy, Prefix, Region, RegionId,
-    Service, Weights, Zone, ZoneId,
+    Coordinates, Endpoint, LoadReport, Location, Model, Name, Policy, Prefix, Region, RegionId, Service, Weights, Zone,
+    ZoneId,
 };
 use meridian::state::{LoadNews, Publisher};
 use meridian::steer::health::standing::{Override, RegionState};
@@ -159,23 +159,10 @@ fn model(kinds: u32, regions: u16) -> Model {
 
 fn region(index: u16, latitude: f64, longitude: f64) -> Region {
     let address = std::net::Ipv4Addr::new(192, 0, 2, index as u8);
+    let at = Coordinates::new(latitude, longitude).expect("coordinates");
     Region {
-        name: format!("r{index}").into(),
-        zone: ZoneId(0),
-        location: Location::default(),
-        coordinates: Coordinates::new(latitude, longitude).expect("coordinates"),
         capacity: Some(100.0),
-        cost: 0.0,
-        endpoints: vec![Endpoint {
-            target: EndpointTarget::Addresses(vec![address.into()]),
-            weight: 1,
-            layer: Layer::L7,
-        }],
-        check: None,
-        rum_url: None,
         load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
-        load_limits: Default::default(),
-        min_healthy: 1,
-        slow_start: Region::SLOW_START,
+        ..Region::new(format!("r{index}"), ZoneId(0), at, vec![Endpoint::at(address.into())])
     }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Name, Prefix, RecordType, ServiceId};
 use crate::query::counters::CounterSet;
@@ -45,7 +45,7 @@ pub struct ExplainReport {
 }
 
 /// The response, as `dig` would show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// Such as `NOERROR`.
     pub rcode: String,

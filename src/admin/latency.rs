@@ -2,6 +2,8 @@
 //!
 //! `GET /v1/latency?region=R&network=N&country=C&limit=L` and `POST /v1/latency[?replace=true]`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::control::rum::store::Row;
@@ -28,7 +30,7 @@ pub struct Wanted {
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LatencyReport {
     /// Those asked for, by group and region.
     pub figures: Vec<FigureRow>,
@@ -39,7 +41,7 @@ pub struct LatencyReport {
     pub trouble: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FigureRow {
     pub group: String,
     /// Qualified.
@@ -52,16 +54,17 @@ pub struct FigureRow {
     pub samples: u32,
     /// Seconds since 1970.
     pub measured_at: u64,
-    pub by: MeasuredBy,
+    /// `users` or `import`.
+    pub by: Cow<'static, str>,
     /// Plans go by it. If not, there are too few times yet, or clients know better than an import.
     pub used: bool,
 }
 
 /// How often something happened to plans, reports or samples since the start.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Count {
-    pub of: &'static str,
-    pub outcome: &'static str,
+    pub of: Cow<'static, str>,
+    pub outcome: Cow<'static, str>,
     pub count: u64,
 }
 
@@ -87,7 +90,7 @@ pub fn report(measurements: &Measurements, snapshot: &Snapshot, wanted: &Wanted)
 pub fn counts(measurements: &Measurements) -> Vec<Count> {
     let count = |event: Event| {
         let (of, outcome) = event.words();
-        Count { of, outcome, count: measurements.count(event) }
+        Count { of: of.into(), outcome: outcome.into(), count: measurements.count(event) }
     };
     Event::ALL.into_iter().map(count).collect()
 }
@@ -102,7 +105,10 @@ fn shown(row: Row) -> FigureRow {
         uncertainty_ms: tenths(estimate.uncertainty_ms),
         samples: estimate.samples,
         measured_at: estimate.measured_at,
-        by: estimate.by,
+        by: match estimate.by {
+            MeasuredBy::Users => "users".into(),
+            MeasuredBy::Import => "import".into(),
+        },
         used: row.used,
     }
 }

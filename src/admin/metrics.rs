@@ -235,8 +235,8 @@ fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
 fn measured(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Result {
     let estimates = snapshot.measured.len() as u64;
     out.gauge("measured_round_trips", "Measured round-trip times that plans go by", only(estimates))?;
-    let counts = counts(&context.measurements).into_iter();
-    let counts = counts.map(|count| (vec![("of", count.of), ("outcome", count.outcome)], count.count));
+    let counts = counts(&context.measurements);
+    let counts = counts.iter().map(|count| (vec![("of", &*count.of), ("outcome", &*count.outcome)], count.count));
     out.counter("rum_events", "Plans, reports and times of browsers, by what became of them", counts)
 }
 

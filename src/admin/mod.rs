@@ -11,7 +11,8 @@
 //! - [`api`]: routes, and what is taken from requests
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
-//! - `planning`: what the planner knows and has done last
+//! - [`heard`]: how a region's load reports stand
+//! - [`planning`]: what the planner knows and has done last
 //! - [`switch`]: another stage for a service
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
 //! - [`explain`]: one client's answer, also for the command line
@@ -25,11 +26,12 @@ pub mod api;
 pub mod client;
 pub mod explain;
 mod guard;
+pub mod heard;
 pub mod latency;
 mod load;
 mod metrics;
 mod page;
-mod planning;
+pub mod planning;
 mod problem;
 mod server;
 mod shares;

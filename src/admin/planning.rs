@@ -1,18 +1,19 @@
 //! What the planner knows and has done last, as data: in `GET /v1/status`, and beside each explanation.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::control::what_if::basis;
 use crate::state::Snapshot;
 use crate::steer::planner::KeptNear;
 
 /// How clients are shared out, and what that rests on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlanningStatus {
     /// `plan`, or `price` where there is none: then each region's price follows its own load alone.
-    pub by: &'static str,
+    pub by: Cow<'static, str>,
     /// How old the plan in force is, in seconds; below 60 unless attempts fail. `None`: there is none.
     pub age_s: Option<f64>,
     /// Why the last attempt at a plan came to nothing; `None`: it did not, or none was made.
@@ -26,7 +27,7 @@ pub struct PlanningStatus {
 }
 
 /// Clients that `steering.max_detour` keeps near.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeptNearStatus {
     /// Places with demand that are planned for together, counted once per kind of decision; above 0.
     pub places: usize,
@@ -42,7 +43,7 @@ pub fn planning(snapshot: &Snapshot, now: Instant) -> PlanningStatus {
     let planned = snapshot.plan.planned();
     let demand: f64 = basis.map_or(0.0, |basis| basis.demand.flows().fold(0.0, |sum, (_, amount)| sum + amount));
     PlanningStatus {
-        by: if planned.is_some() { "plan" } else { "price" },
+        by: if planned.is_some() { "plan" } else { "price" }.into(),
         age_s: planned.map(|planned| age_s(planned.made_at)),
         error: basis.and_then(|basis| basis.error.as_ref()).map(|error| error.to_string()),
         tried_s: basis.map(|basis| age_s(basis.made_at)),

@@ -1,9 +1,13 @@
 //! Everything at a glance, as data: what `GET /v1/status`, `meridian status` and the status page
 //! show. Times are in seconds unless their name says otherwise; ages are at the time of asking.
+//!
+//! The server writes these types and the command line reads them, also from servers of before: fields that those
+//! left out have a default.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
@@ -15,13 +19,14 @@ use crate::steer::plan::lives::Lives;
 use crate::steer::policy::eligible::{FenceOut, Footing};
 
 use super::Context;
+use super::heard::Heard;
 use super::planning::{PlanningStatus, planning};
 use super::shares::{RegionShare, ShareCounts};
 
 /// One moment's state of the whole server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     pub uptime_s: f64,
     /// Grows by one with every snapshot.
     pub generation: u64,
@@ -31,7 +36,8 @@ pub struct Status {
     pub last_load: LastLoad,
     /// Why what operators said before could not be read; none of it holds until it can.
     pub overrides_error: Option<String>,
-    pub planning: PlanningStatus,
+    /// Left out by servers from before there was such a thing.
+    pub planning: Option<PlanningStatus>,
     pub atlas: AtlasStatus,
     pub zones: Vec<String>,
     pub regions: Vec<RegionStatus>,
@@ -39,7 +45,7 @@ pub struct Status {
 }
 
 /// How the last load or reload went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LastLoad {
     pub ok: bool,
     pub age_s: f64,
@@ -50,7 +56,7 @@ pub struct LastLoad {
 }
 
 /// What is known of where clients are.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AtlasStatus {
     pub places: usize,
     pub ranges_ipv4: usize,
@@ -59,7 +65,7 @@ pub struct AtlasStatus {
     pub databases: Vec<DatabaseStatus>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DatabaseStatus {
     pub path: String,
     /// Such as `GeoLite2-City`.
@@ -69,14 +75,14 @@ pub struct DatabaseStatus {
     pub built_unix_s: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RegionStatus {
     /// Qualified: `seoul@gslb.example.com`.
     pub name: String,
     pub location: String,
     /// Override, else verdict.
     pub standing: Standing,
-    pub verdict: &'static str,
+    pub verdict: Cow<'static, str>,
     #[serde(rename = "override")]
     pub said: Override,
     pub endpoints: Vec<EndpointStatus>,
@@ -89,8 +95,10 @@ pub struct RegionStatus {
     /// Since it last went down, began to drain or came back; `None`: not since the start.
     pub changed_s: Option<f64>,
     /// 0.1 to 1: the part of its capacity it offers; less than 1 during a slow start.
+    #[serde(default = "whole")]
     pub offered: f64,
     /// 0 or more: grows by 1 whenever its probes take it down, and halves with every half-life.
+    #[serde(default)]
     pub flap_penalty: f64,
     /// How long it stays out though its probes say up, for having gone down too often.
     pub damped_s: Option<f64>,
@@ -101,7 +109,7 @@ pub struct RegionStatus {
 }
 
 /// How far a drain has come.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DrainStatus {
     /// When it began, by the wall clock, in seconds since 1970.
     pub since_unix_s: u64,
@@ -120,14 +128,14 @@ pub struct DrainStatus {
     pub load_ratio: Option<f64>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EndpointStatus {
     pub label: String,
     /// `l4` or `l7`.
-    pub layer: &'static str,
+    pub layer: Cow<'static, str>,
     pub weight: u32,
     /// `None`: not probed.
-    pub verdict: Option<&'static str>,
+    pub verdict: Option<Cow<'static, str>>,
     /// How long it has had this verdict.
     pub since_s: Option<f64>,
     /// What the last probe saw; empty before the first.
@@ -137,9 +145,10 @@ pub struct EndpointStatus {
 }
 
 /// What a region says of its load. `None` figures were never reported: that is not a load of 0.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoadStatus {
     /// Whether the region has a load report at all.
+    #[serde(default = "yes")]
     pub configured: bool,
     pub load: Option<f64>,
     pub capacity: Option<f64>,
@@ -152,13 +161,21 @@ pub struct LoadStatus {
     /// The age at which it is; `None`: it has no load report.
     pub stale_after_s: Option<f64>,
     #[serde(flatten)]
-    pub heard: HeardRow,
+    pub heard: Heard,
 }
 
-#[derive(Clone, Debug, Serialize)]
+fn whole() -> f64 {
+    1.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServiceStatus {
     pub name: String,
-    pub policy: &'static str,
+    pub policy: Cow<'static, str>,
     /// The stage its clients are sent to; `None` where it has none.
     pub stage: Option<String>,
     /// Whether an operator switched it to that stage: then the zone file may say another.
@@ -166,9 +183,11 @@ pub struct ServiceStatus {
     /// Of clients that no rule is for.
     pub footing: Footing,
     /// The fences whose regions have run out, in the order of the rules: a matter of their clients alone.
+    #[serde(default)]
     pub fences_out: Vec<FenceStatus>,
-    /// How long its answers live at this moment, in seconds: worked out as answers are.
-    pub answered_ttl_s: Lives,
+    /// How long its answers live at this moment, in seconds: worked out as answers are. Left out by servers from
+    /// before there was such a thing.
+    pub answered_ttl_s: Option<AnsweredTtl>,
     /// As configured, for when all is calm.
     pub ttl_s: u32,
     /// As configured, for near a failover.
@@ -177,15 +196,23 @@ pub struct ServiceStatus {
     pub regions: Vec<ServiceRegion>,
 }
 
+/// How long answers live, over all clients of a service, in seconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct AnsweredTtl {
+    pub least: u32,
+    /// At least `least`.
+    pub most: u32,
+}
+
 /// A rule whose clients never leave its regions, of which none is eligible, or all are above their limits.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FenceStatus {
     /// Such as `rule 2`, or `rule 2 (asia)` where its group has a name.
     pub rule: String,
     pub footing: Footing,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServiceRegion {
     /// Qualified.
     pub name: String,
@@ -203,14 +230,14 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
     let lives = Lives::of(&snapshot.view());
     let services = snapshot.model.service_ids().zip(counts.of(&snapshot)).zip(lives);
     Status {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: since(now, context.started),
         generation: snapshot.generation,
         reloads: snapshot.reloads,
         snapshot_age_s: since(now, snapshot.made_at),
         last_load: last_load(context),
         overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
-        planning: planning(&snapshot, now),
+        planning: Some(planning(&snapshot, now)),
         atlas: atlas(&snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
@@ -268,7 +295,7 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
         name: snapshot.model.qualified_region_name(id),
         location: configured.location.to_string(),
         standing: state.standing,
-        verdict: state.verdict.as_str(),
+        verdict: state.verdict.as_str().into(),
         said: state.said,
         endpoints: endpoints.collect(),
         load: load(configured.load_report.is_some(), &state, now),
@@ -315,9 +342,9 @@ fn endpoint_status(
 ) -> EndpointStatus {
     EndpointStatus {
         label,
-        layer,
+        layer: layer.into(),
         weight,
-        verdict: seen.verdict.map(|verdict| verdict.as_str()),
+        verdict: seen.verdict.map(|verdict| verdict.as_str().into()),
         since_s: seen.since.map(|at| since(now, at)),
         last_probe: seen.last_probe,
         probe_age_s: seen.probed_at.map(|at| since(now, at)),
@@ -335,7 +362,7 @@ fn load(configured: bool, state: &RegionState, now: Instant) -> LoadStatus {
         age_s: figure.map(|figure| since(now, figure.at)),
         stale: state.load.stale,
         stale_after_s: state.load.stale_after.map(rounded),
-        heard: HeardRow::of(&state.load, now),
+        heard: HeardRow::of(&state.load, now).into(),
     }
 }
 
@@ -355,7 +382,7 @@ fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, l
         |fence: &FenceOut| FenceStatus { rule: configured.policies.rule_name(fence.rule), footing: fence.footing };
     Some(ServiceStatus {
         name: configured.name.to_string(),
-        policy: configured.policies.main().policy.as_str(),
+        policy: configured.policies.main().policy.as_str().into(),
         stage: configured
             .policies
             .active_stage(plan.switched_to)
@@ -363,7 +390,7 @@ fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, l
         switched: plan.switched_to.is_some(),
         footing: plan.footing,
         fences_out: plan.fences_out.iter().map(fence).collect(),
-        answered_ttl_s: lives,
+        answered_ttl_s: Some(AnsweredTtl { least: lives.least, most: lives.most }),
         ttl_s: configured.ttl.as_secs(),
         failover_ttl_s: configured.failover_ttl.as_secs(),
         regions: regions.collect(),
@@ -377,4 +404,42 @@ fn since(now: Instant, at: Instant) -> f64 {
 /// Seconds, to the millisecond: finer is noise to readers.
 fn rounded(duration: Duration) -> f64 {
     duration.as_millis() as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The first servers' answer, which the command line still reads.
+    #[test]
+    fn what_the_first_servers_left_out_is_not_missed() {
+        let region = json!({
+            "name": "seoul@gslb.example", "location": "KR", "standing": "drain", "verdict": "up", "override": "drain",
+            "endpoints": [{
+                "label": "192.0.2.1", "layer": "l7", "weight": 1, "verdict": null, "since_s": null, "last_probe": "",
+                "probe_age_s": null, "connect_ms": null,
+            }],
+            "load": { "load": 1.0, "capacity": null, "utilisation": null, "age_s": 2.0, "stale": false, "error": "late" },
+            "price_ms": 0.0,
+        });
+        let service = json!({
+            "name": "www.gslb.example", "policy": "score", "switched": false, "footing": "firm", "ttl_s": 30,
+            "failover_ttl_s": 5,
+            "regions": [{ "name": "seoul@gslb.example", "standing": "up", "places": null, "mean_share": 0.5 }],
+        });
+        let status: Status = serde_json::from_value(json!({
+            "version": "0.0.1", "uptime_s": 1.5, "generation": 7, "reloads": 0, "snapshot_age_s": 0.5,
+            "last_load": { "ok": true, "age_s": 1.0, "at_unix_s": 1_790_000_000, "mistakes": [] },
+            "atlas": { "places": 1, "ranges_ipv4": 0, "ranges_ipv6": 0, "memory_bytes": 0, "databases": [] },
+            "zones": ["gslb.example"], "regions": [region], "services": [service],
+        }))
+        .expect("read");
+        assert!(status.planning.is_none() && status.overrides_error.is_none());
+        let (region, service) = (&status.regions[0], &status.services[0]);
+        assert_eq!((region.offered, region.load.configured, region.said), (1.0, true, Override::Drain));
+        assert_eq!((region.load.heard.heard.as_deref(), region.load.heard.error.as_deref()), (None, Some("late")));
+        assert!(region.drain.is_none() && service.answered_ttl_s.is_none() && service.fences_out.is_empty());
+    }
 }

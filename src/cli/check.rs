@@ -79,7 +79,7 @@ fn check_overrides(config: &Config, model: &Model) -> Vec<Diagnostic> {
             let said = said.as_str();
             Diagnostic::warning(format!("the override `{said}` of the region {region} applies to nothing")).help(
                 "it will hold again when a region of that name is back; to forget it, stop the server and take it \
-                       out of overrides.json in the state directory",
+                       out of overrides.json in the state directory, together with the file's `sha256`",
             )
         })
         .collect()

@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 
 use crate::admin::api::Said;
 use crate::admin::client::{AdminClient, ClientError};
+use crate::admin::status::DrainStatus;
 use crate::control::config::duration;
 use crate::steer::figure::percent;
 use crate::steer::health::standing::Override;
 
 use super::live::Server;
 use super::output::{self, Failure, Outcome};
-use super::status::{self, Drain};
+use super::status;
 
 /// How often the server is asked.
 const POLL: Duration = Duration::from_secs(1);
@@ -74,7 +75,7 @@ enum Ended {
 
 async fn wait(server: &AdminClient, done: &Said, waiting: &Waiting) -> Result<Outcome<Ended>, ClientError> {
     let began = Instant::now();
-    let mut told: Option<(Instant, Drain)> = None;
+    let mut told: Option<(Instant, DrainStatus)> = None;
     loop {
         let status = match server.status().await {
             // It may be restarting: the drain goes on over that.
@@ -103,18 +104,18 @@ async fn wait(server: &AdminClient, done: &Said, waiting: &Waiting) -> Result<Ou
 }
 
 /// The region's drain in a server's status, and what is shown of it; `None` where it does not drain.
-fn drain_of<'a>(status: &'a Value, region: &str) -> Option<(&'a Value, Drain)> {
+fn drain_of<'a>(status: &'a Value, region: &str) -> Option<(&'a Value, DrainStatus)> {
     let mut regions = status.get("regions")?.as_array()?.iter();
     let json = regions.find(|of| of["name"] == region)?.get("drain")?;
     Some((json, serde_json::from_value(json.clone()).ok()?))
 }
 
-fn has_moved(last: &Drain, now: &Drain) -> bool {
-    let load = |drain: &Drain| drain.load_ratio.unwrap_or(0.0);
+fn has_moved(last: &DrainStatus, now: &DrainStatus) -> bool {
+    let load = |drain: &DrainStatus| drain.load_ratio.unwrap_or(0.0);
     (last.may_come - now.may_come).abs() >= STEP || (load(last) - load(now)).abs() >= STEP
 }
 
-fn tell(done: &Said, json: &Value, drain: &Drain, as_json: bool) -> Outcome {
+fn tell(done: &Said, json: &Value, drain: &DrainStatus, as_json: bool) -> Outcome {
     if !as_json {
         return output::print(&format!("  {}\n", in_words(drain)));
     }
@@ -128,7 +129,7 @@ fn print_line(json: &Value) -> Outcome {
 }
 
 /// Who may still come decides that it is safe; what is left of the load tells who is still connected.
-fn in_words(drain: &Drain) -> String {
+fn in_words(drain: &DrainStatus) -> String {
     let load = match drain.load_ratio {
         Some(ratio) => format!("its load is {} of what it was when the drain began", percent(ratio, 0)),
         None => "what is left of its load is not known".to_owned(),
@@ -149,9 +150,13 @@ fn in_words(drain: &Drain) -> String {
 mod tests {
     use super::*;
 
+    fn drain(safe: bool, safe_in_s: Option<f64>, may_come: f64, load_ratio: Option<f64>) -> DrainStatus {
+        DrainStatus { since_unix_s: 0, safe, safe_at_unix_s: None, safe_in_s, may_come, load_ratio }
+    }
+
     #[test]
     fn a_drain_is_told_in_words() {
-        let drain = |safe, safe_in_s, load_ratio| in_words(&Drain { safe, safe_in_s, may_come: 0.35, load_ratio });
+        let drain = |safe, safe_in_s, load_ratio| in_words(&drain(safe, safe_in_s, 0.35, load_ratio));
         assert_eq!(
             drain(false, Some(30.0), Some(1.0)),
             "clients that may still come: at most 35 %, by the age of answers; its load is 100 % of what it was when the \
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn either_figure_that_moves_is_news() {
-        let drain = |may_come, load_ratio| Drain { safe: false, safe_in_s: Some(30.0), may_come, load_ratio };
+        let drain = |may_come, load_ratio| drain(false, Some(30.0), may_come, load_ratio);
         let last = drain(0.5, Some(1.0));
         assert!(!has_moved(&last, &drain(0.48, Some(0.97))));
         assert!(has_moved(&last, &drain(0.44, Some(1.0))) && has_moved(&last, &drain(0.5, Some(0.9))));

@@ -15,7 +15,9 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::explain::{AskedBy, ExplainError, explain_client};
+use crate::admin::explain::{Answer, AskedBy, ExplainError, explain_client};
+use crate::admin::heard::Heard;
+use crate::admin::planning::{KeptNearStatus, PlanningStatus};
 use crate::control::config::Loaded;
 use crate::control::config::RumSettings;
 use crate::control::overrides::OverrideStore;
@@ -30,7 +32,6 @@ use crate::steer::figure::{percent, rounded, signed};
 use crate::steer::latency::rtt::Measured;
 
 use super::arguments::ConfigFile;
-use super::heard::Heard;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
 use super::source::FileSource;
@@ -216,34 +217,15 @@ struct Report {
     qtype: String,
     note: Option<String>,
     // Left out by servers from before there was such a thing.
-    planning: Option<Planning>,
+    planning: Option<PlanningStatus>,
     explanation: Option<Reasons>,
     answer: Answer,
 }
 
-/// How clients are shared out, as in the API.
-#[derive(Deserialize)]
-pub struct Planning {
-    by: String,
-    age_s: Option<f64>,
-    error: Option<String>,
-    demand: Option<f64>,
-    // Left out by servers from before there was such a thing.
-    kept_near: Option<KeptNear>,
-}
-
-/// Clients who would be sent farther, were loads believed.
-#[derive(Deserialize)]
-struct KeptNear {
-    places: usize,
-    part: f64,
-    regions: Vec<String>,
-}
-
-impl Planning {
+impl PlanningStatus {
     /// Who is kept near for want of believed loads, in words.
     pub fn kept_near(&self) -> Option<String> {
-        let KeptNear { places, part, regions } = self.kept_near.as_ref()?;
+        let KeptNearStatus { places, part, regions } = self.kept_near.as_ref()?;
         let (places, part) = (output::count(*places, "place"), percent(*part, 1));
         let whose = regions.join(", ");
         Some(format!(
@@ -256,7 +238,7 @@ impl Planning {
         let age = self.age_s.map_or(String::new(), |age| format!(", made {} s ago", rounded(age, 0)));
         let demand = self.demand.map_or(String::new(), |demand| format!(", for a demand of {}", rounded(demand, 0)));
         let error = self.error.as_ref().map_or(String::new(), |error| format!("; no newer plan: {error}"));
-        match self.by.as_str() {
+        match &*self.by {
             "plan" => format!("by plan{age}{demand}{error}"),
             _ => format!("by price, without a plan{}", self.error.as_ref().map_or(String::new(), |e| format!(": {e}"))),
         }
@@ -373,17 +355,6 @@ struct Chosen {
     ttl_reason: String,
     scope: Option<u8>,
     scope_reason: String,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    rcode: String,
-    authoritative: bool,
-    truncated: bool,
-    octets: usize,
-    answer: Vec<String>,
-    authority: Vec<String>,
-    additional: Vec<String>,
 }
 
 fn render(report: Value, live: bool) -> Outcome<String> {

@@ -1,33 +1,9 @@
 //! How a region's load reports stand, in words: what `status` and `explain` say where it is worth a line.
 
-use serde::Deserialize;
-
+use crate::admin::heard::{Heard, Reading};
 use crate::steer::figure::rounded;
 
 use super::status::duration;
-
-/// As in the API's status and explanations.
-#[derive(Default, Deserialize)]
-pub struct Heard {
-    // All of it left out by servers from before there was such a thing.
-    heard: Option<String>,
-    since_s: Option<f64>,
-    doubt: Option<String>,
-    cure: Option<String>,
-    pub error: Option<String>,
-    reading: Option<Reading>,
-}
-
-#[derive(Deserialize)]
-struct Reading {
-    unit: f64,
-    others: f64,
-    gain: f64,
-    jumped_s: Option<f64>,
-    capacity: Option<f64>,
-    #[serde(default)]
-    restless: bool,
-}
 
 /// A part of a load, or a factor's distance from 1, that is worth telling.
 const NOTABLE: f64 = 0.05;

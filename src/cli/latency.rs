@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::Value;
 
+use crate::admin::latency::{Count, FigureRow, LatencyReport};
 use crate::steer::figure::rounded;
 
 use super::live::Server;
@@ -110,39 +110,10 @@ impl Show {
     }
 }
 
-// What is shown of the JSON that `LatencyReport` becomes.
-
-#[derive(Deserialize)]
-struct Report {
-    figures: Vec<Figure>,
-    found: usize,
-    counts: Vec<Count>,
-    trouble: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Figure {
-    group: String,
-    region: String,
-    ms: f64,
-    uncertainty_ms: f64,
-    samples: u32,
-    measured_at: u64,
-    by: String,
-    used: bool,
-}
-
-#[derive(Deserialize)]
-struct Count {
-    of: String,
-    outcome: String,
-    count: u64,
-}
-
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render(report: Value) -> Outcome<String> {
-    let Report { figures, found, counts, trouble } = serde_json::from_value(report)
+    let LatencyReport { figures, found, counts, trouble } = serde_json::from_value(report)
         .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
     let mut text = String::new();
     if let Some(trouble) = trouble {
@@ -167,7 +138,7 @@ fn render(report: Value) -> Outcome<String> {
     Ok(text)
 }
 
-fn table(figures: &[Figure]) -> String {
+fn table(figures: &[FigureRow]) -> String {
     let mut table = Table::new([
         ("clients", Align::Left),
         ("region", Align::Left),
@@ -187,7 +158,7 @@ fn table(figures: &[Figure]) -> String {
             rounded(figure.ms, 1),
             if known { rounded(figure.uncertainty_ms, 1) } else { "?".to_owned() },
             figure.samples.to_string(),
-            figure.by.clone(),
+            figure.by.to_string(),
             format!("{} ago", age(now.saturating_sub(figure.measured_at))),
             if figure.used { "yes" } else { "no" }.to_owned(),
         ]);

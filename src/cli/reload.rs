@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde::Deserialize;
+
+use crate::control::reload::Reloaded;
 
 use super::live::Server;
 use super::output::{self, Failure, Outcome, count};
@@ -22,17 +23,6 @@ SIGHUP does the same, with the outcome in the log.")]
 pub struct Reload {
     #[command(flatten)]
     server: Server,
-}
-
-/// What is shown of the JSON the server answers.
-#[derive(Deserialize)]
-struct Reloaded {
-    zones: usize,
-    regions: usize,
-    services: usize,
-    places: usize,
-    warnings: Vec<String>,
-    needs_restart: Vec<String>,
 }
 
 impl Reload {

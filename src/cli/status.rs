@@ -6,10 +6,11 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::admin::status::{
+    self as api, AnsweredTtl, EndpointStatus, LoadStatus, RegionStatus, ServiceRegion, ServiceStatus,
+};
 use crate::steer::figure::{percent, rounded};
 
-use super::explain::Planning;
-use super::heard::Heard;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
 
@@ -35,132 +36,17 @@ impl Status {
     }
 }
 
-/// Everything the server says, and what is shown of it.
-pub fn of(server: &Server) -> Outcome<(Value, Shown)> {
+/// Everything the server says, as it is and as it is understood.
+pub fn of(server: &Server) -> Outcome<(Value, api::Status)> {
     let json = server.ask(async |server| server.status().await)?;
-    let shown = Shown::deserialize(&json)
+    let shown = api::Status::deserialize(&json)
         .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
     Ok((json, shown))
 }
 
-/// What is shown of the JSON that the API's status is.
-#[derive(Deserialize)]
-pub struct Shown {
-    version: String,
-    uptime_s: f64,
-    generation: u64,
-    reloads: u64,
-    last_load: LastLoad,
-    overrides_error: Option<String>,
-    // Left out by servers from before there was such a thing.
-    planning: Option<Planning>,
-    zones: Vec<String>,
-    pub regions: Vec<Region>,
-    services: Vec<Service>,
-}
-
-#[derive(Deserialize)]
-struct LastLoad {
-    age_s: f64,
-    mistakes: Vec<String>,
-}
-
-#[derive(Deserialize)]
-pub struct Region {
-    name: String,
-    location: String,
-    standing: String,
-    #[serde(rename = "override")]
-    said: String,
-    endpoints: Vec<Endpoint>,
-    load: Load,
-    price_ms: f64,
-    // Left out by servers from before there was such a thing.
-    #[serde(default = "whole")]
-    offered: f64,
-    damped_s: Option<f64>,
-    held_s: Option<f64>,
-    pub drain: Option<Drain>,
-}
-
-/// How far a drain has come, as in the API's status.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Drain {
-    pub safe: bool,
-    /// `None`: the region is still answered, for want of others.
-    pub safe_in_s: Option<f64>,
-    pub may_come: f64,
-    pub load_ratio: Option<f64>,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-#[derive(Deserialize)]
-struct Endpoint {
-    label: String,
-    verdict: Option<String>,
-    last_probe: String,
-}
-
-#[derive(Deserialize)]
-struct Load {
-    load: Option<f64>,
-    capacity: Option<f64>,
-    utilisation: Option<f64>,
-    age_s: Option<f64>,
-    stale: bool,
-    // Left out by servers from before there was such a thing.
-    #[serde(default = "yes")]
-    configured: bool,
-    #[serde(flatten)]
-    heard: Heard,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Deserialize)]
-struct Service {
-    name: String,
-    policy: String,
-    stage: Option<String>,
-    switched: bool,
-    footing: String,
-    // Left out by servers from before there was such a thing.
-    #[serde(default)]
-    fences_out: Vec<Fence>,
-    ttl_s: u32,
-    // Left out by servers from before there was such a thing.
-    answered_ttl_s: Option<AnsweredTtl>,
-    regions: Vec<ServiceRegion>,
-}
-
-/// How long answers live now, in seconds.
-#[derive(Clone, Copy, Deserialize)]
-struct AnsweredTtl {
-    least: u32,
-    most: u32,
-}
-
-/// A rule whose clients' regions have run out.
-#[derive(Deserialize)]
-struct Fence {
-    rule: String,
-    footing: String,
-}
-
-#[derive(Deserialize)]
-struct ServiceRegion {
-    name: String,
-    mean_share: Option<f64>,
-}
-
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
-fn render(status: &Shown) -> String {
+fn render(status: &api::Status) -> String {
     let mut text = format!(
         "meridian {}, up {}, zones {}; snapshot {}, {}\n",
         status.version,
@@ -199,10 +85,10 @@ fn render(status: &Shown) -> String {
 }
 
 /// Load reports that are not believed as they stand, or not at all.
-fn render_feeds(text: &mut String, regions: &[Region]) {
+fn render_feeds(text: &mut String, regions: &[RegionStatus]) {
     /// Beyond these, `--json` tells all.
     const MOST: usize = 20;
-    let told = |region: &Region| {
+    let told = |region: &RegionStatus| {
         let load = &region.load;
         let told = load.heard.told(load.load, load.capacity).filter(|_| load.configured)?;
         Some(format!("{}: {told}", region.name))
@@ -219,7 +105,7 @@ fn render_feeds(text: &mut String, regions: &[Region]) {
     }
 }
 
-pub fn region_table(regions: &[Region]) -> String {
+pub fn region_table(regions: &[RegionStatus]) -> String {
     let mut table = Table::new([
         ("region", Align::Left),
         ("standing", Align::Left),
@@ -236,7 +122,7 @@ pub fn region_table(regions: &[Region]) -> String {
         table.row([
             region.name.clone(),
             standing(region),
-            region.said.clone(),
+            region.said.as_str().to_owned(),
             region.location.clone(),
             whole(region.load.load),
             whole(region.load.capacity),
@@ -249,8 +135,8 @@ pub fn region_table(regions: &[Region]) -> String {
 }
 
 /// `up`, `down, damped 96 s`, `up at 40 %`, `drain, safe in 42 s`.
-fn standing(region: &Region) -> String {
-    let mut text = region.standing.clone();
+fn standing(region: &RegionStatus) -> String {
+    let mut text = region.standing.as_str().to_owned();
     let more = [
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
@@ -265,7 +151,7 @@ fn standing(region: &Region) -> String {
     text
 }
 
-fn used(load: &Load) -> String {
+fn used(load: &LoadStatus) -> String {
     match (load.utilisation, load.age_s, &load.heard.error) {
         (Some(used), Some(age), _) if load.stale => format!("{}, {} old", percent(used, 0), duration(age)),
         (Some(used), _, _) => match load.heard.word() {
@@ -277,14 +163,14 @@ fn used(load: &Load) -> String {
     }
 }
 
-fn endpoint(endpoint: &Endpoint) -> String {
+fn endpoint(endpoint: &EndpointStatus) -> String {
     match &endpoint.verdict {
         Some(verdict) => format!("{} {verdict}: {}", endpoint.label, endpoint.last_probe),
         None => format!("{} not probed", endpoint.label),
     }
 }
 
-fn service_table(services: &[Service]) -> String {
+fn service_table(services: &[ServiceStatus]) -> String {
     let mut table = Table::new([
         ("service", Align::Left),
         ("policy", Align::Left),
@@ -310,7 +196,7 @@ fn service_table(services: &[Service]) -> String {
 }
 
 /// `30 s`; `5–30 s` where it is not the same for all clients.
-fn ttl(service: &Service) -> String {
+fn ttl(service: &ServiceStatus) -> String {
     match service.answered_ttl_s {
         Some(AnsweredTtl { least, most }) if least < most => format!("{least}–{most} s"),
         Some(AnsweredTtl { least, .. }) => format!("{least} s"),
@@ -319,17 +205,17 @@ fn ttl(service: &Service) -> String {
 }
 
 /// `firm`, `firm; rule 2: panic`.
-fn footing(service: &Service) -> String {
-    let fences = service.fences_out.iter().map(|fence| format!("; {}: {}", fence.rule, fence.footing));
-    format!("{}{}", service.footing, fences.collect::<String>())
+fn footing(service: &ServiceStatus) -> String {
+    let fences = service.fences_out.iter().map(|fence| format!("; {}: {}", fence.rule, fence.footing.as_str()));
+    format!("{}{}", service.footing.as_str(), fences.collect::<String>())
 }
 
 /// `score`, `stage blue`, `stage green, switched`.
-fn policy(service: &Service) -> String {
+fn policy(service: &ServiceStatus) -> String {
     match &service.stage {
         Some(stage) if service.switched => format!("stage {stage}, switched"),
         Some(stage) => format!("stage {stage}"),
-        None => service.policy.clone(),
+        None => service.policy.to_string(),
     }
 }
 

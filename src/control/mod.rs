@@ -10,7 +10,8 @@
 //! - [`rum`]: round trips that were measured, by real users and by the operator
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`switches`]: which stages they switched services to, kept likewise
-//! - [`keep`]: how files survive a crash
+//! - [`state_file`]: the JSON files of both, and of measured round trips: a version, a checksum
+//! - [`atomic_file`]: how files survive a crash
 //! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
 //! - [`reload`]: a new configuration, whole or not at all
@@ -19,18 +20,19 @@
 //! - [`mod@what_if`]: what would follow from changes nobody has made
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
+pub mod atomic_file;
 mod calm_log;
 pub mod config;
 pub mod diagnostic;
 mod feed_log;
 pub mod geoip;
-pub mod keep;
 pub mod load_report;
 pub mod memory;
 pub mod overrides;
 pub mod probe;
 pub mod reload;
 pub mod rum;
+pub mod state_file;
 pub mod switches;
 pub mod warm;
 pub mod what_if;

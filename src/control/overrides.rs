@@ -1,40 +1,24 @@
 //! What operators said of regions, kept over restarts: `overrides.json` in the state directory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::standing::Override;
 
-use super::keep;
-
-/// Largest file written and read back: some 1,000 regions with the longest names, all of them drained.
-const MAX_BYTES: u64 = 8 << 20;
+use super::state_file::{Content, StateFile, StateFileError};
 
 /// The file of overrides in a state directory.
 #[derive(Clone, Debug)]
 pub struct OverrideStore {
-    path: PathBuf,
+    file: StateFile<Stored>,
 }
 
 /// Why overrides could not be read or kept.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("cannot {action} {path}: {error}")]
-    Io { action: &'static str, path: PathBuf, error: io::Error },
-    #[error(
-        "{path} is not a file of overrides: {error}; mend it, or move it away to start with every region on `auto`"
-    )]
-    Corrupt { path: PathBuf, error: String },
-    #[error("{path} would have {bytes} bytes, more than {MAX_BYTES}: take overrides of regions that are gone back")]
-    TooMany { path: PathBuf, bytes: usize },
-    #[error("the server is stopping: {0}")]
-    Stopped(String),
-}
+pub type StoreError = StateFileError;
 
 /// What is kept: all by qualified region name, `seoul@gslb.example.com`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,9 +29,12 @@ pub struct Kept {
     pub drains: BTreeMap<String, DrainBegin>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
+    /// [`StateFile`]'s.
+    #[serde(default, skip_serializing, rename = "sha256")]
+    _sha256: IgnoredAny,
     version: u32,
     overrides: BTreeMap<String, Override>,
     /// Left out where there are none, as in files that were written before there was such a thing.
@@ -55,66 +42,49 @@ struct Stored {
     drains: BTreeMap<String, DrainBegin>,
 }
 
-const VERSION: u32 = 1;
+impl Content for Stored {
+    const FILE: &'static str = "overrides.json";
+    const VERSION: u32 = 1;
+    /// Some 1,000 regions with the longest names, all of them drained.
+    const MAX_BYTES: u64 = 8 << 20;
+    const INDENTED: bool = true;
+    const OF: &'static str = "overrides";
+    const WITHOUT: &'static str = "start with every region on `auto`";
+    const TOO_LARGE: &'static str = ": take overrides of regions that are gone back";
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
 
 impl OverrideStore {
     /// In this state directory, which is made when something is first kept.
     pub fn new(state_directory: &Path) -> OverrideStore {
-        OverrideStore { path: state_directory.join("overrides.json") }
+        OverrideStore { file: StateFile::new(state_directory) }
     }
 
     /// All that was kept; nothing where nothing was kept yet.
     pub fn load(&self) -> Result<Kept, StoreError> {
-        let size = match fs::metadata(&self.path) {
-            // A pipe would keep its reader waiting for ever.
-            Ok(metadata) if !metadata.is_file() => return Err(self.corrupt("it is not a regular file".into())),
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
-            Err(error) => return Err(self.io("read", error)),
-        };
-        if size > MAX_BYTES {
-            return Err(self.corrupt(format!("it has {size} bytes")));
-        }
-        let text = fs::read(&self.path).map_err(|error| self.io("read", error))?;
-        let stored: Stored = serde_json::from_slice(&text).map_err(|error| self.corrupt(error.to_string()))?;
-        if stored.version != VERSION {
-            return Err(self.corrupt(format!("version {} is not {VERSION}", stored.version)));
-        }
-        Ok(Kept { overrides: stored.overrides, drains: stored.drains })
+        let kept = |Stored { overrides, drains, .. }: Stored| Kept { overrides, drains };
+        Ok(self.file.load()?.map(kept).unwrap_or_default())
     }
 
     /// Keeps exactly this. When it returns, all of it survives a crash of the machine.
     pub fn save(&self, kept: &Kept) -> Result<(), StoreError> {
         let Kept { overrides, drains } = kept.clone();
-        let stored = Stored { version: VERSION, overrides, drains };
-        let text = serde_json::to_vec_pretty(&stored).map_err(|error| self.corrupt(error.to_string()))?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(StoreError::TooMany { path: self.path.clone(), bytes: text.len() });
-        }
-        keep::replace(&self.path, &text).map_err(|error| self.io("write", error))
+        self.file.save(&Stored { _sha256: IgnoredAny, version: Stored::VERSION, overrides, drains })
     }
 
     /// Whether overrides could be kept. It is better known at the start than when a region must be drained.
     pub fn prove(&self) -> Result<(), StoreError> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        let fresh = keep::fresh(&self.path);
-        fs::create_dir_all(directory)
-            .and_then(|()| File::create(&fresh))
-            .and_then(|_| fs::remove_file(&fresh))
-            .map_err(|error| self.io("write", error))
-    }
-
-    fn io(&self, action: &'static str, error: io::Error) -> StoreError {
-        StoreError::Io { action, path: self.path.clone(), error }
-    }
-
-    fn corrupt(&self, error: String) -> StoreError {
-        StoreError::Corrupt { path: self.path.clone(), error }
+        self.file.prove()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn kept(said: &[(&str, Override)]) -> Kept {
@@ -139,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn files_from_before_drains_were_kept_are_read_and_those_without_drains_are_written_so() {
+    fn files_from_before_drains_and_checksums_are_read_and_those_without_drains_are_written_so() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = OverrideStore::new(directory.path());
         let file = directory.path().join("overrides.json");
@@ -148,8 +118,9 @@ mod tests {
         let read = store.load().expect("read");
         assert_eq!(read, kept(&[("a", Override::Drain)]));
         store.save(&read).expect("kept");
-        let written = fs::read_to_string(&file).expect("there");
-        assert_eq!(written.split_whitespace().collect::<String>(), text);
+        let mut written: serde_json::Value = serde_json::from_slice(&fs::read(&file).expect("there")).expect("JSON");
+        assert!(written.as_object_mut().and_then(|fields| fields.remove("sha256")).is_some());
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(text).expect("JSON"));
     }
 
     #[test]
@@ -177,7 +148,7 @@ mod tests {
         };
         store.save(&many(1024)).expect("as many regions as there may be");
         assert_eq!(store.load().expect("back").drains.len(), 1024);
-        assert!(matches!(store.save(&many(4096)), Err(StoreError::TooMany { .. })));
+        assert!(matches!(store.save(&many(4096)), Err(StoreError::TooLarge { .. })));
         assert_eq!(store.load().expect("the old ones").overrides.len(), 1024);
     }
 

@@ -45,7 +45,7 @@ pub struct ReloadRequest {
 }
 
 /// A reload that took.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Reloaded {
     pub zones: usize,
     pub regions: usize,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where a region's balancer says how loaded it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadReport {
     pub source: LoadSource,
     /// From report to report. Default 10 s; 100 ms to 1 h.
@@ -30,7 +30,7 @@ impl LoadReport {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum LoadSource {
     /// Someone at the region tells it to the admin API: `POST /v1/regions/NAME/load`.
     Pushed,
@@ -39,7 +39,7 @@ pub enum LoadSource {
 }
 
 /// One fetch of a load report.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scrape {
     pub from: ScrapeAddress,
     pub format: LoadFormat,
@@ -58,7 +58,7 @@ pub enum ScrapeAddress {
 }
 
 /// What the report is written in, and which of its figures count.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum LoadFormat {
     /// HAProxy's statistics as CSV; `proxy` is the frontend or backend to read (`pxname`).
     Haproxy { proxy: String, field: HaproxyField },

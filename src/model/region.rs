@@ -67,6 +67,26 @@ impl Region {
     /// The usual [`Region::slow_start`].
     pub const SLOW_START: Duration = Duration::from_secs(180);
 
+    /// A region of which nothing more is said: no capacity, never probed, without a load report, and all else by
+    /// default.
+    pub fn new(name: impl Into<Box<str>>, zone: ZoneId, coordinates: Coordinates, endpoints: Vec<Endpoint>) -> Region {
+        Region {
+            name: name.into(),
+            zone,
+            location: Location::default(),
+            coordinates,
+            capacity: None,
+            cost: 0.0,
+            endpoints,
+            check: None,
+            load_report: None,
+            load_limits: LoadLimits::default(),
+            rum_url: None,
+            min_healthy: 1,
+            slow_start: Region::SLOW_START,
+        }
+    }
+
     /// The name that finds this region whatever other zones hold: `seoul@gslb.example.com`.
     /// Overrides are stored under it.
     pub fn qualified_name(&self, origin: &Name) -> String {
@@ -93,6 +113,11 @@ pub enum EndpointTarget {
 }
 
 impl Endpoint {
+    /// One address with the usual weight and layer.
+    pub fn at(address: IpAddr) -> Endpoint {
+        Endpoint { target: EndpointTarget::Addresses(vec![address]), weight: 1, layer: Layer::default() }
+    }
+
     /// What to call this endpoint in reports: its first address or its host name.
     pub fn label(&self) -> String {
         match &self.target {
@@ -111,7 +136,7 @@ pub enum Layer {
 }
 
 /// What is asked of each endpoint, how often, and how many answers make a verdict.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     pub kind: CheckKind,
     /// From the start of one probe to the start of the next. Default 5 s; 100 ms to 1 h.
@@ -124,7 +149,20 @@ pub struct Check {
     pub rise: u32,
 }
 
-#[derive(Clone, Debug)]
+impl Check {
+    /// This check at the usual pace.
+    pub fn new(kind: CheckKind) -> Check {
+        let (interval, timeout) = (Check::INTERVAL, Check::TIMEOUT);
+        Check { kind, interval, timeout, fall: Check::FALL, rise: Check::RISE }
+    }
+
+    pub const INTERVAL: Duration = Duration::from_secs(5);
+    pub const TIMEOUT: Duration = Duration::from_secs(2);
+    pub const FALL: u32 = 3;
+    pub const RISE: u32 = 3;
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
     /// A TCP connection to the endpoint's address is accepted.
     Tcp { port: u16 },
@@ -133,7 +171,7 @@ pub enum CheckKind {
 }
 
 /// One GET request and what its answer must look like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpCheck {
     /// Verify and encrypt with TLS.
     pub tls: Option<TlsCheck>,
@@ -150,7 +188,18 @@ pub struct HttpCheck {
     pub json: Vec<(String, serde_json::Value)>,
 }
 
-#[derive(Clone, Debug)]
+impl HttpCheck {
+    /// A plain GET of `/`, with all else by default.
+    pub fn new(port: u16) -> HttpCheck {
+        let status = vec![HttpCheck::STATUS];
+        HttpCheck { tls: None, port, path: "/".into(), host: None, status, body: None, json: Vec::new() }
+    }
+
+    /// The usual [`HttpCheck::status`].
+    pub const STATUS: (u16, u16) = (200, 399);
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct TlsCheck {
     /// SNI and the name the certificate must be valid for. `None`: the Host, else the address.
     pub server_name: Option<String>,

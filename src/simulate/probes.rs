@@ -74,13 +74,7 @@ mod tests {
     use crate::model::CheckKind;
 
     fn watch() -> Watch {
-        Watch::new(&Check {
-            kind: CheckKind::Tcp { port: 443 },
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(2),
-            fall: 3,
-            rise: 3,
-        })
+        Watch::new(&Check::new(CheckKind::Tcp { port: 443 }))
     }
 
     const fn second(t: u64) -> Duration {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::atlas::{Atlas, AtlasError};
 use crate::model::name::NameError;
 use crate::model::{
-    Check, CheckKind, Coordinates, CountryCode, Endpoint, EndpointTarget, Layer, LoadReport, Location, Model, Name,
-    Policy, Prefix, Region, RegionId, Service, ServiceId, Ttl, Weights, Zone, ZoneId,
+    Check, CheckKind, Coordinates, CountryCode, Endpoint, LoadReport, Location, Model, Name, Policy, Prefix, Region,
+    RegionId, Service, ServiceId, Ttl, Weights, Zone, ZoneId,
 };
 
 /// Regions of one world, at most.
@@ -121,23 +121,15 @@ impl World {
 
     fn region(&self, index: usize) -> Region {
         let site = &self.regions[index];
-        let endpoint = EndpointTarget::Addresses(vec![endpoint_address(index)]);
         let repeated = self.regions[..index].iter().any(|other| other.name == site.name);
         let name = if repeated { format!("{}#{index}", site.name) } else { site.name.clone() };
         Region {
-            name: name.into(),
-            zone: ZoneId(0),
             location: Location { coordinates: Some(site.at), ..Location::default() },
-            coordinates: site.at,
             capacity: Some(site.capacity),
             cost: site.cost,
-            endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
             check: Some(check()),
             load_report: Some(load_report()),
-            load_limits: Default::default(),
-            rum_url: None,
-            min_healthy: 1,
-            slow_start: Region::SLOW_START,
+            ..Region::new(name, ZoneId(0), site.at, vec![Endpoint::at(endpoint_address(index))])
         }
     }
 
@@ -179,13 +171,7 @@ fn endpoint_address(region: usize) -> IpAddr {
 
 /// The defaults of a zone file's check.
 pub(super) fn check() -> Check {
-    Check {
-        kind: CheckKind::Tcp { port: 443 },
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(2),
-        fall: 3,
-        rise: 3,
-    }
+    Check::new(CheckKind::Tcp { port: 443 })
 }
 
 /// As often as a zone file's load report by default. It comes from whoever drives the simulation.

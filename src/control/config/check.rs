@@ -20,11 +20,11 @@ pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
         let probe = table.one_of(&["http", "https", "tcp"])?;
         probe.table(format!("`check.{}`", probe.name), |t| {
             let interval_key = t.get("interval");
-            let interval = interval_key.and_then(|v| v.duration(INTERVALS)).unwrap_or(Duration::from_secs(5));
+            let interval = interval_key.and_then(|v| v.duration(INTERVALS)).unwrap_or(Check::INTERVAL);
             let timeout_key = t.get("timeout");
-            let timeout = timeout_key.and_then(|v| v.duration(TIMEOUTS)).unwrap_or(Duration::from_secs(2));
-            let fall = t.or("fall", 3, |v| v.small(1..=100));
-            let rise = t.or("rise", 3, |v| v.small(1..=100));
+            let timeout = timeout_key.and_then(|v| v.duration(TIMEOUTS)).unwrap_or(Check::TIMEOUT);
+            let fall = t.or("fall", Check::FALL, |v| v.small(1..=100));
+            let rise = t.or("rise", Check::RISE, |v| v.small(1..=100));
             warn_of_slow_verdicts(t, timeout_key.or(interval_key), timeout, interval * fall);
             let kind = if probe.name == "tcp" { tcp(t) } else { http(t, probe.name == "https", sources) };
             Some(Check { kind: kind?, interval, timeout, fall, rise })
@@ -59,7 +59,7 @@ fn http(table: &Table<'_>, https: bool, sources: &Sources<'_>) -> Option<CheckKi
         .and_then(|v| v.text("a URL such as \"https://{address}:8443/health\"", |text| url(text, https)));
     let host = table.get("host").and_then(host);
     let tls = tls(table, url.as_ref().is_none_or(|url| url.tls), sources);
-    let status = table.or("status", vec![(200, 399)], status);
+    let status = table.or("status", vec![HttpCheck::STATUS], status);
     let body = table.get("body").and_then(|v| v.string("a text the body must contain")).map(str::to_owned);
     let json = table.or("json", Vec::new(), json);
     let Url { tls: encrypted, port, path } = url?;

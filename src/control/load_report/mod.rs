@@ -43,7 +43,6 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::control::probe::same;
 use crate::model::{LoadReport, LoadSource, Model, Scrape};
 
 pub use error::LoadError;
@@ -104,7 +103,7 @@ impl Scraper {
             let LoadSource::Scraped(scrape) = &report.source else { continue };
             let region: Arc<str> = model.qualified_region_name(id).into();
             let slot = match before.remove(&region) {
-                Some(slot) if same(&slot.report, report) => slot,
+                Some(slot) if slot.report == *report => slot,
                 _ => self.start(region.clone(), report, scrape),
             };
             self.slots.insert(region, slot);

@@ -9,8 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::model::{
-    Coordinates, Endpoint, EndpointTarget, HaproxyField, Layer, LoadFormat, Location, MetricSelector, Name, Region,
-    ScrapeAddress, Zone, ZoneId,
+    Coordinates, Endpoint, HaproxyField, LoadFormat, MetricSelector, Name, Region, ScrapeAddress, Zone, ZoneId,
 };
 
 /// A server that answers each connection with `reply`, and the requests it gets. A reply of
@@ -57,22 +56,9 @@ fn json_report(url: String) -> LoadReport {
 }
 
 fn model(load_report: Option<LoadReport>) -> Model {
-    let endpoint = EndpointTarget::Addresses(vec![Ipv4Addr::LOCALHOST.into()]);
-    let region = Region {
-        name: "seoul".into(),
-        zone: ZoneId(0),
-        location: Location::default(),
-        coordinates: Coordinates::new(37.57, 126.98).expect("on the globe"),
-        capacity: None,
-        cost: 0.0,
-        endpoints: vec![Endpoint { target: endpoint, weight: 1, layer: Layer::L7 }],
-        check: None,
-        load_report,
-        load_limits: Default::default(),
-        rum_url: None,
-        min_healthy: 1,
-        slow_start: Region::SLOW_START,
-    };
+    let at = Coordinates::new(37.57, 126.98).expect("on the globe");
+    let endpoints = vec![Endpoint::at(Ipv4Addr::LOCALHOST.into())];
+    let region = Region { load_report, ..Region::new("seoul", ZoneId(0), at, endpoints) };
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     Model { zones: vec![Zone { origin, nodes: Default::default() }], regions: vec![region], ..Model::default() }
 }

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Time};
 use serde_json::Value;
 
 use crate::control::probe::outcome::excerpt;
@@ -65,77 +67,54 @@ pub(super) fn since_1970(seconds: f64) -> Option<SystemTime> {
 }
 
 /// `2026-11-21T04:30:00.25+09:00`; from 1970 on.
+///
+/// jiff knows the calendar and reads more forms than RFC 3339 has, so the form is looked at first. Finer than
+/// nanoseconds is cut off.
 fn rfc3339(text: &str) -> Option<SystemTime> {
-    let (date, clock) = text.split_at_checked(10)?;
-    let [year, month, day] = fields(date, '-')?;
-    let days = days_since_1970(year, month, day)?;
-    let (clock, rest) = clock.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
-    let [hour, minute, second] = fields(clock, ':')?;
-    // A leap second is the 60th.
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let (fraction, zone) = fraction(rest)?;
-    let seconds = (days * 86_400 + hour * 3_600 + minute * 60 + second) - offset(zone)?;
-    UNIX_EPOCH.checked_add(Duration::new(u64::try_from(seconds).ok()?, fraction))
-}
-
-/// Three numbers of digits alone: a sign or a space makes none.
-fn fields(text: &str, separator: char) -> Option<[i64; 3]> {
-    let mut fields = text.split(separator).map(digits);
-    let three = [fields.next()??, fields.next()??, fields.next()??];
-    fields.next().is_none().then_some(three)
-}
-
-fn digits(text: &str) -> Option<i64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// `.25Z` is 250,000,000 ns and `Z`. Finer than nanoseconds is cut off.
-fn fraction(text: &str) -> Option<(u32, &str)> {
-    let Some(rest) = text.strip_prefix('.') else { return Some((0, text)) };
-    let end = rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len());
-    let (digits, zone) = rest.split_at_checked(end)?;
-    if digits.is_empty() {
-        return None;
-    }
-    let nine: String = digits.chars().chain(std::iter::repeat('0')).take(9).collect();
-    Some((nine.parse().ok()?, zone))
-}
-
-/// `Z`, `+09:00` or nothing, in seconds east of Greenwich.
-fn offset(zone: &str) -> Option<i64> {
-    let (sign, rest) = match zone {
-        "" | "Z" | "z" => return Some(0),
-        _ => match (zone.strip_prefix('+'), zone.strip_prefix('-')) {
-            (Some(rest), _) => (1, rest),
-            (_, Some(rest)) => (-1, rest),
-            _ => return None,
-        },
+    let (clock, rest) = text.split_at_checked(FORM.len())?;
+    let digits = |rest: &str| rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len());
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at_checked(digits(rest))?,
+        None => ("0", rest),
     };
-    let (hours, minutes) = rest.split_once(':')?;
-    match (hours.len(), minutes.len(), digits(hours)?, digits(minutes)?) {
-        (2, 2, hours @ 0..=23, minutes @ 0..=59) => Some(sign * (hours * 3_600 + minutes * 60)),
+    if !has_form(clock, FORM) {
+        return None;
+    }
+    let local: DateTime = format!("{clock}.{fraction:.9}").parse().ok()?;
+    // A leap second is the 60th; jiff takes it for the 59th.
+    let leap = SignedDuration::from_secs(i64::from(clock.ends_with("60")));
+    let since_1970 = local.duration_since(EPOCH).checked_add(leap)?.checked_sub(offset(zone)?)?;
+    UNIX_EPOCH.checked_add(Duration::try_from(since_1970).ok()?)
+}
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+const FORM: &str = "0000-00-00T00:00:00";
+
+/// `Z`, `+09:00` or nothing: how far east of Greenwich.
+fn offset(zone: &str) -> Option<SignedDuration> {
+    if matches!(zone, "" | "Z" | "z") {
+        return Some(SignedDuration::ZERO);
+    }
+    let (sign, time) = zone.split_at_checked(1)?;
+    if !has_form(time, "00:00") {
+        return None;
+    }
+    let east = time.parse::<Time>().ok()?.duration_since(Time::midnight());
+    match sign {
+        "+" => Some(east),
+        "-" => Some(-east),
         _ => None,
     }
 }
 
-/// `None` for a day that is none, and before 1970.
-fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
-    const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let leap_days = |year: i64| year / 4 - year / 100 + year / 400;
-    let before = *BEFORE.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
-    let length = match month {
-        2 => 28 + i64::from(leap(year)),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
+/// Digits where the form has 0, and all else as the form has it; a `T` may be `t` or a space.
+fn has_form(text: &str, form: &str) -> bool {
+    let fits = |(byte, form): (u8, u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        b'T' => matches!(byte, b'T' | b't' | b' '),
+        form => byte == form,
     };
-    if !(1970..=9999).contains(&year) || !(1..=length).contains(&day) {
-        return None;
-    }
-    let years = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969);
-    Some(years + before + i64::from(month > 2 && leap(year)) + day - 1)
+    text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
 }
 
 #[cfg(test)]
@@ -159,6 +138,9 @@ mod tests {
             ("2026-11-21T04:30:00+09:00", 1_795_203_000.0),
             ("2026-11-21t04:30:00.5-05:30", 1_795_255_200.5),
             ("2016-12-31T23:59:60Z", 1_483_228_800.0),
+            ("2016-12-31T23:59:60.5Z", 1_483_228_800.5),
+            ("2015-05-01T19:38:53.188000000999Z", 1_430_509_133.188),
+            ("2026-11-21T04:30:00-00:00", 1_795_235_400.0),
             ("9999-12-31T23:59:59Z", 253_402_300_799.0),
         ] {
             assert_eq!(seconds(text), Some(expected), "{text}");
@@ -184,6 +166,14 @@ mod tests {
             "2026-01-01T00:00:00+9:00",
             "2026-01-01T00:00:00+09:60",
             "2026-01-01T00:00:00 UTC",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01T00:00:00+0900",
+            "2026-01-01T00:00:00+09",
+            "2026-01-01T00:00:00,5Z",
+            "2026-01-01T00:00:00[UTC]",
+            "2026-01-01T00:00:00Z[UTC]",
+            "2026-01-01T00:00Z",
+            "20260101T000000Z",
             "2026-01-01",
             "+026-01-01T00:00:00Z",
             "2026-01-01T00:00:00é",

@@ -281,7 +281,7 @@ mod tests {
 
     fn check(port: u16, tls: bool, host: Option<&str>, server_name: Option<&str>) -> HttpCheck {
         let tls = tls.then(|| TlsCheck { server_name: server_name.map(Into::into), verify: true, ca_pem: None });
-        HttpCheck { tls, port, path: "/".into(), host: host.map(Into::into), status: vec![], body: None, json: vec![] }
+        HttpCheck { tls, host: host.map(Into::into), ..HttpCheck::new(port) }
     }
 
     #[tokio::test(start_paused = true)]

@@ -89,15 +89,7 @@ mod tests {
     use serde_json::json;
 
     fn check() -> HttpCheck {
-        HttpCheck {
-            tls: None,
-            port: 80,
-            path: "/".into(),
-            host: None,
-            status: vec![(200, 299), (404, 404)],
-            body: None,
-            json: vec![],
-        }
+        HttpCheck { status: vec![(200, 299), (404, 404)], ..HttpCheck::new(80) }
     }
 
     #[test]

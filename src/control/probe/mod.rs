@@ -142,10 +142,9 @@ impl Prober {
                 continue; // The same address twice in a region: probed once.
             }
             let slot = match before.remove(&key) {
-                Some(slot) if slot.target == endpoint.target && same(&slot.check, check) => slot,
+                Some(slot) if slot.target == endpoint.target && slot.check == *check => slot,
                 known => {
-                    let kept =
-                        known.filter(|slot| slot.target == endpoint.target && same(&slot.check.kind, &check.kind));
+                    let kept = known.filter(|slot| slot.target == endpoint.target && slot.check.kind == check.kind);
                     self.start(key.clone(), endpoint, check, kept.map(|slot| slot.memory.clone()))
                 }
             };
@@ -250,9 +249,4 @@ fn checked_endpoints(model: &Model) -> impl Iterator<Item = (EndpointKey, &Endpo
             })
         })
     })
-}
-
-/// Whether two parts of a model say the same. Their derived `Debug` form holds every field.
-pub(crate) fn same<T: std::fmt::Debug>(a: &T, b: &T) -> bool {
-    format!("{a:?}") == format!("{b:?}")
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{CheckKind, Coordinates, HttpCheck, Layer, Location, Name, Region, TlsCheck, Zone, ZoneId};
+use crate::model::{CheckKind, Coordinates, HttpCheck, Layer, Name, Region, TlsCheck, Zone, ZoneId};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -81,15 +81,7 @@ async fn dead_port() -> u16 {
 }
 
 fn http(port: u16) -> HttpCheck {
-    HttpCheck {
-        tls: None,
-        port,
-        path: "/health?deep=1".into(),
-        host: None,
-        status: vec![(200, 399)],
-        body: None,
-        json: vec![],
-    }
+    HttpCheck { path: "/health?deep=1".into(), ..HttpCheck::new(port) }
 }
 
 fn check(kind: CheckKind) -> Check {
@@ -425,21 +417,9 @@ mod reloads {
     /// One region `seoul` in zone `gslb.example` with these endpoints.
     fn model(endpoints: &[&str], check: Option<Check>) -> Model {
         let endpoint = |address: &&str| Endpoint { target: super::addresses(&[address]), weight: 1, layer: Layer::L7 };
-        let region = Region {
-            name: "seoul".into(),
-            zone: ZoneId(0),
-            location: Location::default(),
-            coordinates: Coordinates::new(37.57, 126.98).expect("on the globe"),
-            capacity: None,
-            cost: 0.0,
-            endpoints: endpoints.iter().map(endpoint).collect(),
-            check,
-            load_report: None,
-            load_limits: Default::default(),
-            rum_url: None,
-            min_healthy: 1,
-            slow_start: Region::SLOW_START,
-        };
+        let endpoints = endpoints.iter().map(endpoint).collect();
+        let at = Coordinates::new(37.57, 126.98).expect("on the globe");
+        let region = Region { check, ..Region::new("seoul", ZoneId(0), at, endpoints) };
         let origin = Name::parse_absolute("gslb.example").expect("a name");
         let zone = Zone { origin, nodes: Default::default() };
         Model { zones: vec![zone], regions: vec![region], ..Model::default() }

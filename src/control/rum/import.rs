@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use jiff::civil::Date;
 use serde_json::{Map, Value};
 
 use crate::control::diagnostic::nearest;
@@ -292,18 +293,13 @@ fn date_and_time(text: &str) -> Option<u64> {
         parts.try_into().ok()
     };
     let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(time, ':')?);
-    let valid = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !valid || hour > 23 || minute > 59 || second > 60 {
+    if year < 1970 || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    Some(days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
-}
-
-/// In the Gregorian calendar: years begin in March, so that leap days come last.
-fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    days.saturating_sub(719_468)
+    // From the month's first on: a 31st of a shorter month is a day of the next, and a leap second the next minute's.
+    let month = Date::new(year.try_into().ok()?, month.try_into().ok()?, 1).ok()?;
+    let seconds = (day - 1) * 86_400 + hour * 3_600 + minute * 60 + second;
+    u64::try_from(month.duration_since(Date::constant(1970, 1, 1)).as_secs()).ok()?.checked_add(seconds)
 }
 
 #[cfg(test)]

@@ -4,24 +4,27 @@
 //! to look, and measuring begins anew. Times are an aid, not a promise.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use crate::control::keep;
+use crate::control::state_file::{Content, StateFile, StateFileError};
 use crate::steer::latency::rtt::ClientGroup;
 
 use super::sketch::Sketch;
 use super::store::{Import, Store};
 
-/// Largest file read back: as large as one of as much as is kept can get, with room.
-const MAX_BYTES: u64 = 512 << 20;
-const VERSION: u32 = 1;
+/// The file of measurements in a state directory.
+pub type MeasurementFile = StateFile<Stored>;
 
+/// A store's content, as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+pub struct Stored {
+    /// [`StateFile`]'s.
+    #[serde(default, skip_serializing, rename = "sha256")]
+    _sha256: IgnoredAny,
     version: u32,
     counted: Vec<(String, String, Sketch)>,
     imported: Vec<(String, String, Figure)>,
@@ -35,16 +38,27 @@ struct Figure {
     at: u64,
 }
 
-/// The file in a state directory.
-pub fn path(state: &Path) -> PathBuf {
-    state.join("latency.json")
+impl Content for Stored {
+    const FILE: &'static str = "latency.json";
+    const VERSION: u32 = 1;
+    /// As large as a file of as much as is kept can get, with room.
+    const MAX_BYTES: u64 = 512 << 20;
+    const INDENTED: bool = false;
+    const OF: &'static str = "measurements";
+    const WITHOUT: &'static str = "measure anew";
+    const TOO_LARGE: &'static str = "";
+
+    fn version(&self) -> u32 {
+        self.version
+    }
 }
 
-/// Everything that is to be kept, as text.
-pub fn text(store: &Store) -> Result<Vec<u8>, serde_json::Error> {
+/// Everything that is to be kept, sealed for [`StateFile::replace`].
+pub fn sealed(file: &MeasurementFile, store: &Store) -> Result<Vec<u8>, StateFileError> {
     let figure = |Import { ms, samples, at }: Import| Figure { ms, samples, at };
-    serde_json::to_vec(&Stored {
-        version: VERSION,
+    file.seal(&Stored {
+        _sha256: IgnoredAny,
+        version: Stored::VERSION,
         counted: store.sketches().map(|(group, region, s)| (group.to_string(), region.into(), s.clone())).collect(),
         imported: store.imports().map(|(group, region, i)| (group.to_string(), region.into(), figure(i))).collect(),
     })
@@ -54,36 +68,18 @@ pub fn text(store: &Store) -> Result<Vec<u8>, serde_json::Error> {
 ///
 /// # Errors
 /// Why it could not be read, and where it is now. The store is as it was.
-pub fn restore(store: &mut Store, path: &Path, now: u64) -> Result<(), String> {
-    look(store, path, now).map_err(|why| format!("{why}; {}", set_aside(path)))
+pub fn restore(store: &mut Store, file: &MeasurementFile, now: u64) -> Result<(), String> {
+    look(store, file, now).map_err(|why| format!("{why}; {}", set_aside(file.path())))
 }
 
 /// [`restore`], for a look alone: the file stays where it is.
-pub fn look(store: &mut Store, path: &Path, now: u64) -> Result<(), String> {
-    let taken = match read(path) {
+pub fn look(store: &mut Store, file: &MeasurementFile, now: u64) -> Result<(), String> {
+    let taken = match file.load() {
         Ok(Some(stored)) => take(store, stored, now),
         Ok(None) => Ok(()),
-        Err(why) => Err(why),
+        Err(error) => Err(error.reason()),
     };
-    taken.map_err(|why| format!("{} cannot be used: {why}", path.display()))
-}
-
-/// `None` where there is no such file.
-fn read(path: &Path) -> Result<Option<Stored>, String> {
-    match fs::metadata(path) {
-        // A pipe would keep its reader waiting for ever.
-        Ok(metadata) if !metadata.is_file() => return Err("it is not a regular file".to_owned()),
-        Ok(metadata) if metadata.len() > MAX_BYTES => return Err(format!("it has {} bytes", metadata.len())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    }
-    let text = fs::read(path).map_err(|error| error.to_string())?;
-    let stored: Stored = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    if stored.version != VERSION {
-        return Err(format!("version {} is not {VERSION}", stored.version));
-    }
-    Ok(Some(stored))
+    taken.map_err(|why| format!("{} cannot be used: {why}", file.path().display()))
 }
 
 fn take(store: &mut Store, stored: Stored, now: u64) -> Result<(), String> {
@@ -111,11 +107,6 @@ fn set_aside(path: &Path) -> String {
     }
 }
 
-/// Keeps a text. When this returns, it survives a crash of the machine.
-pub fn save(path: &Path, text: &[u8]) -> io::Result<()> {
-    keep::replace(path, text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +122,7 @@ mod tests {
     #[test]
     fn what_was_measured_and_imported_comes_back() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = path(&directory.path().join("made/when/needed"));
+        let file = MeasurementFile::new(&directory.path().join("made/when/needed"));
         let mut before = store();
         let country = "KR".parse().ok();
         let client = Whereabouts { asn: Some(4766), country, at: None };
@@ -142,9 +133,9 @@ mod tests {
         let import = Import { ms: 12.5, samples: 7, at: NOW - 5 };
         let group: ClientGroup = "203.0.113.0/24".parse().expect("a group");
         before.import(&[(group, "seoul@gslb.example".into(), import)], false).expect("taken");
-        save(&path, &text(&before).expect("text")).expect("kept");
+        file.replace(&sealed(&file, &before).expect("sealed")).expect("kept");
         let mut after = store();
-        restore(&mut after, &path, NOW).expect("back");
+        restore(&mut after, &file, NOW).expect("back");
         let rows = |store: &Store| {
             let mut rows = store.rows(NOW);
             rows.sort_by_key(|row| row.group);
@@ -155,10 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn files_from_before_checksums_are_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = MeasurementFile::new(directory.path());
+        let text = r#"{"version":1,"counted":[],"imported":[["KR","a@z",{"ms":1.5,"samples":9,"at":1}]]}"#;
+        fs::write(file.path(), text).expect("written");
+        let mut store = store();
+        restore(&mut store, &file, NOW).expect("back");
+        assert_eq!(store.sizes().1, 1);
+    }
+
+    #[test]
     fn a_file_that_is_not_ours_is_told_and_set_aside() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = path(directory.path());
-        restore(&mut store(), &path, NOW).expect("nothing was kept");
+        let file = MeasurementFile::new(directory.path());
+        let path = file.path();
+        restore(&mut store(), &file, NOW).expect("nothing was kept");
         for wrong in [
             "",
             "{",
@@ -166,9 +169,9 @@ mod tests {
             r#"{"version":1,"counted":[],"imported":[["nowhere","a@z",{"ms":1,"samples":1,"at":1}]]}"#,
             r#"{"version":1,"counted":[],"imported":[["KR","a@z",{"ms":-1,"samples":1,"at":1}]]}"#,
         ] {
-            fs::write(&path, wrong).expect("written");
+            fs::write(path, wrong).expect("written");
             let mut store = store();
-            let told = restore(&mut store, &path, NOW).expect_err(wrong);
+            let told = restore(&mut store, &file, NOW).expect_err(wrong);
             assert!(told.contains("latency.json.unusable"), "{told}");
             assert_eq!(store.sizes(), (0, 0), "{wrong}");
             assert_eq!(fs::read_to_string(path.with_extension("json.unusable")).expect("aside"), wrong);

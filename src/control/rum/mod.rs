@@ -24,7 +24,7 @@ mod sketch;
 pub mod store;
 mod token;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,6 +38,7 @@ use crate::steer::latency::rtt::Measured;
 
 use super::config::RumSettings;
 use super::writer::Command;
+use kept::MeasurementFile;
 use store::{Beliefs, Row, Store};
 
 /// How often what was measured is told to the writer, and kept.
@@ -48,7 +49,7 @@ const SAVE_FACTOR: u32 = 20;
 /// Everything that was measured, shared by who measures, who plans, and who shows it.
 pub struct Measurements {
     store: Mutex<Store>,
-    path: PathBuf,
+    file: MeasurementFile,
     /// [`Store::changes`] when it was last kept; locked while it is being kept.
     kept: Mutex<u64>,
     /// Why it cannot be kept, or could not be read.
@@ -129,15 +130,15 @@ impl Measurements {
     /// With what was kept in a state directory. What cannot be read stops nothing: it is logged,
     /// shown, and set aside.
     pub fn open(settings: &RumSettings, state: &Path, now: u64) -> Measurements {
-        let (mut store, path) = (Store::new(beliefs(settings)), kept::path(state));
-        let trouble = kept::restore(&mut store, &path, now).err();
+        let (mut store, file) = (Store::new(beliefs(settings)), MeasurementFile::new(state));
+        let trouble = kept::restore(&mut store, &file, now).err();
         if let Some(trouble) = &trouble {
             error!("{trouble}");
         }
         let changes = store.changes();
         Measurements {
             store: Mutex::new(store),
-            path,
+            file,
             kept: Mutex::new(changes),
             trouble: Mutex::new(trouble),
             counts: Default::default(),
@@ -195,19 +196,19 @@ impl Measurements {
     /// Keeps what was measured since it was last kept. Blocks.
     pub fn save(&self) {
         let mut kept = lock(&self.kept);
-        let (changes, text) = {
+        let (changes, sealed) = {
             let store = self.store();
             if store.changes() == *kept {
                 return;
             }
-            (store.changes(), kept::text(&store))
+            (store.changes(), kept::sealed(&self.file, &store))
         };
-        let saved = text.map_err(std::io::Error::other).and_then(|text| kept::save(&self.path, &text));
+        let saved = sealed.and_then(|sealed| self.file.replace(&sealed));
         match &saved {
             Ok(()) => *kept = changes,
-            Err(error) => warn!("cannot keep measurements in {}: {error}", self.path.display()),
+            Err(error) => warn!("cannot keep measurements in {}: {}", self.file.path().display(), error.reason()),
         }
-        *lock(&self.trouble) = saved.err().map(|error| format!("cannot write {}: {error}", self.path.display()));
+        *lock(&self.trouble) = saved.err().map(|error| error.to_string());
     }
 
     /// Tells the writer of news and keeps it, every minute, until the writer is gone.
@@ -250,7 +251,7 @@ impl Measurements {
 /// What was kept cannot be read.
 pub fn kept_measurements(settings: &RumSettings, state: &Path, now: u64) -> Result<Measured, String> {
     let mut store = Store::new(beliefs(settings));
-    kept::look(&mut store, &kept::path(state), now)?;
+    kept::look(&mut store, &MeasurementFile::new(state), now)?;
     Ok(store.measured(&Measured::default(), now).unwrap_or_default())
 }
 

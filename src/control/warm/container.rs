@@ -8,7 +8,7 @@
 //! Numbers are little-endian; the time is in milliseconds since 1970. The checksum is of all else. Octets in, or an error
 //! that says what is wrong with them; whether the body makes sense is left to whoever reads it.
 
-use ring::digest::{Context, SHA256};
+use crate::control::atomic_file::checksum;
 
 const MAGIC: &[u8; 8] = b"MERIDIAN";
 const CHECKSUM: std::ops::Range<usize> = 28..60;
@@ -41,7 +41,7 @@ pub fn seal(version: u32, saved_at_ms: u64, body: &[u8]) -> Vec<u8> {
     octets.extend_from_slice(&version.to_le_bytes());
     octets.extend_from_slice(&saved_at_ms.to_le_bytes());
     octets.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    let checksum = checksum(&octets, body);
+    let checksum = checksum(&[&octets, body]);
     octets.extend_from_slice(checksum.as_ref());
     octets.extend_from_slice(body);
     octets
@@ -63,15 +63,8 @@ pub fn open(octets: &[u8], version: u32) -> Result<Opened<'_>, Unusable> {
     if body.len() as u64 != said {
         return Err(Unusable::Length { found: body.len() as u64, said });
     }
-    let right = octets.get(CHECKSUM).is_some_and(|found| found == checksum(header, body).as_ref());
+    let right = octets.get(CHECKSUM).is_some_and(|found| found == checksum(&[header, body]).as_ref());
     if right { Ok(Opened { saved_at_ms, body }) } else { Err(Unusable::Checksum) }
-}
-
-fn checksum(header: &[u8], body: &[u8]) -> ring::digest::Digest {
-    let mut context = Context::new(&SHA256);
-    context.update(header);
-    context.update(body);
-    context.finish()
 }
 
 fn part<const N: usize>(header: &[u8], from: usize) -> Option<[u8; N]> {

@@ -16,8 +16,6 @@
 pub mod container;
 pub mod keeper;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,7 +25,7 @@ use crate::state::Publisher;
 use crate::state::memory::kept::{Kept, Restored};
 use crate::steer::kept::Clock;
 
-use super::keep;
+use super::atomic_file::{AtomicFile, FileError};
 use container::Unusable;
 
 /// Of [`Kept`] as it is written: anything that is changed in it takes the next number.
@@ -44,14 +42,14 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The file in a state directory.
 #[derive(Clone, Debug)]
 pub struct WarmStore {
-    path: PathBuf,
+    file: AtomicFile,
 }
 
 /// Why nothing is taken up, or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum WarmError {
-    #[error("cannot {action} {path}: {error}")]
-    Io { action: &'static str, path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{path} cannot be used: {error}")]
     Unusable { path: PathBuf, error: Unusable },
     #[error("{path} cannot be used: its body makes no sense: {error}")]
@@ -60,10 +58,6 @@ pub enum WarmError {
     TooOld { path: PathBuf, age_s: u64 },
     #[error("{path} was written {ahead_s} s from now, so one of the clocks was wrong")]
     FromTheFuture { path: PathBuf, ahead_s: u64 },
-    #[error("{path} has, or would have, {bytes} octets, more than {MAX_BYTES}")]
-    TooLarge { path: PathBuf, bytes: u64 },
-    #[error("{path} is not a regular file")]
-    NotAFile { path: PathBuf },
     #[error("what is known cannot be written down: {0}")]
     Unwritable(postcard::Error),
     #[error("the server is stopping: {0}")]
@@ -87,7 +81,7 @@ pub enum WarmStart {
 impl WarmStore {
     /// In this state directory, which is made when something is first kept.
     pub fn new(state_directory: &Path) -> WarmStore {
-        WarmStore { path: state_directory.join("steering.kept") }
+        WarmStore { file: AtomicFile::new(state_directory.join("steering.kept"), MAX_BYTES) }
     }
 
     /// Keeps exactly this, as of a time by the wall clock. When it returns, all of it survives a crash of the machine.
@@ -96,11 +90,7 @@ impl WarmStore {
     /// The disk's, or there is too much of it; what was kept before is still there.
     pub fn save(&self, kept: &Kept, unix_ms: u64) -> Result<(), WarmError> {
         let body = postcard::to_stdvec(kept).map_err(WarmError::Unwritable)?;
-        let octets = container::seal(VERSION, unix_ms, &body);
-        if octets.len() as u64 > MAX_BYTES {
-            return Err(WarmError::TooLarge { path: self.path.clone(), bytes: octets.len() as u64 });
-        }
-        keep::replace(&self.path, &octets).map_err(|error| self.io("write", error))
+        Ok(self.file.replace(&container::seal(VERSION, unix_ms, &body))?)
     }
 
     /// What was kept, and when; `None` where nothing was.
@@ -108,12 +98,12 @@ impl WarmStore {
     /// # Errors
     /// Why it cannot be used; the file stays as it is.
     pub fn load(&self, unix_ms: u64) -> Result<Option<(Kept, u64)>, WarmError> {
-        let Some(octets) = self.read()? else { return Ok(None) };
+        let Some(octets) = self.file.read()? else { return Ok(None) };
         let opened = container::open(&octets, VERSION);
-        let opened = opened.map_err(|error| WarmError::Unusable { path: self.path.clone(), error })?;
+        let opened = opened.map_err(|error| WarmError::Unusable { path: self.path(), error })?;
         self.check_age(opened.saved_at_ms, unix_ms)?;
         let kept = postcard::from_bytes(opened.body);
-        let kept = kept.map_err(|error| WarmError::Senseless { path: self.path.clone(), error })?;
+        let kept = kept.map_err(|error| WarmError::Senseless { path: self.path(), error })?;
         Ok(Some((kept, opened.saved_at_ms)))
     }
 
@@ -129,36 +119,21 @@ impl WarmStore {
         }
     }
 
-    fn read(&self) -> Result<Option<Vec<u8>>, WarmError> {
-        let path = || self.path.clone();
-        match fs::metadata(&self.path) {
-            // A pipe would keep its reader waiting for ever.
-            Ok(metadata) if !metadata.is_file() => return Err(WarmError::NotAFile { path: path() }),
-            Ok(metadata) if metadata.len() > MAX_BYTES => {
-                return Err(WarmError::TooLarge { path: path(), bytes: metadata.len() });
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.io("read", error)),
-        }
-        fs::read(&self.path).map(Some).map_err(|error| self.io("read", error))
-    }
-
     fn check_age(&self, saved_at_ms: u64, unix_ms: u64) -> Result<(), WarmError> {
         let (age, ahead) = (unix_ms.saturating_sub(saved_at_ms), saved_at_ms.saturating_sub(unix_ms));
         let most = MAX_AGE.as_millis() as u64;
         if age > most {
-            return Err(WarmError::TooOld { path: self.path.clone(), age_s: age / 1000 });
+            return Err(WarmError::TooOld { path: self.path(), age_s: age / 1000 });
         }
         // A clock that was set back by a little is forgiven, and counts as having stood still.
         if ahead > most {
-            return Err(WarmError::FromTheFuture { path: self.path.clone(), ahead_s: ahead / 1000 });
+            return Err(WarmError::FromTheFuture { path: self.path(), ahead_s: ahead / 1000 });
         }
         Ok(())
     }
 
-    fn io(&self, action: &'static str, error: io::Error) -> WarmError {
-        WarmError::Io { action, path: self.path.clone(), error }
+    fn path(&self) -> PathBuf {
+        self.file.path().to_owned()
     }
 }
 
@@ -196,6 +171,8 @@ pub fn clock() -> Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::state::memory::damping::kept::KeptCalm;
     use crate::state::memory::kept::{KeptEndpoint, KeptLoad, KeptRegion};
@@ -271,8 +248,8 @@ mod tests {
         }
         fs::remove_file(&file).expect("removed");
         fs::create_dir(&file).expect("a directory in its place");
-        assert!(matches!(store.load(NOW_MS), Err(WarmError::NotAFile { .. })));
-        assert!(matches!(store.save(&kept(), NOW_MS), Err(WarmError::Io { .. })));
+        assert!(matches!(store.load(NOW_MS), Err(WarmError::File(FileError::NotAFile { .. }))));
+        assert!(matches!(store.save(&kept(), NOW_MS), Err(WarmError::File(FileError::Io { .. }))));
     }
 
     #[test]
@@ -281,7 +258,7 @@ mod tests {
         let store = WarmStore::new(directory.path());
         let mut large = kept();
         large.regions[0].name = "x".repeat(MAX_BYTES as usize);
-        assert!(matches!(store.save(&large, NOW_MS), Err(WarmError::TooLarge { .. })));
+        assert!(matches!(store.save(&large, NOW_MS), Err(WarmError::File(FileError::TooLarge { .. }))));
         assert!(store.load(NOW_MS).expect("nothing").is_none());
     }
 

@@ -128,21 +128,8 @@ mod tests {
 
     fn world() -> (Model, Vec<RegionState>) {
         let origin = Name::parse_absolute("gslb.example").expect("a name");
-        let region = |name: &str| Region {
-            name: name.into(),
-            zone: ZoneId(0),
-            location: Default::default(),
-            coordinates: crate::model::Coordinates::new(0.0, 0.0).expect("coordinates"),
-            capacity: None,
-            cost: 0.0,
-            endpoints: Vec::new(),
-            check: None,
-            load_report: None,
-            load_limits: Default::default(),
-            rum_url: None,
-            min_healthy: 1,
-            slow_start: Region::SLOW_START,
-        };
+        let at = crate::model::Coordinates::new(0.0, 0.0).expect("coordinates");
+        let region = |name: &str| Region::new(name, ZoneId(0), at, Vec::new());
         let name = Name::parse("www", &origin).expect("a name");
         let mut service = Service::flat(name, ZoneId(0), Policy::Score, vec![RegionId(0), RegionId(1)]);
         let stage = |name: &str, region| Group {

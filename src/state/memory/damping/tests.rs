@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::atlas::Atlas;
 use crate::model::{
-    Check, CheckKind, Child, Coordinates, Endpoint, EndpointTarget, GeoPlace, Group, GroupId, Layer, LoadReport,
-    Location, MaxWithdrawn, Most, Name, Policy, Region, Rule, Zone, ZoneId,
+    Check, CheckKind, Child, Coordinates, Endpoint, GeoPlace, Group, GroupId, LoadReport, MaxWithdrawn, Most, Name,
+    Policy, Region, Rule, Zone, ZoneId,
 };
 use crate::state::{EndpointNews, LoadNews, Publisher};
 use crate::steer::health::verdict::Verdict;
@@ -26,20 +26,12 @@ fn name(region: usize) -> String {
 
 fn region(index: usize) -> Region {
     let address = format!("192.0.2.{index}").parse().expect("an address");
+    let at = Coordinates::new(0.0, 0.0).expect("coordinates");
     Region {
-        name: format!("r{index}").into(),
-        zone: ZoneId(0),
-        location: Location::default(),
-        coordinates: Coordinates::new(0.0, 0.0).expect("coordinates"),
         capacity: Some(100.0),
-        cost: 0.0,
-        endpoints: vec![Endpoint { target: EndpointTarget::Addresses(vec![address]), weight: 1, layer: Layer::L7 }],
-        check: Some(Check { kind: CheckKind::Tcp { port: 80 }, interval: 5 * S, timeout: 2 * S, fall: 3, rise: 3 }),
-        rum_url: None,
+        check: Some(Check::new(CheckKind::Tcp { port: 80 })),
         load_report: Some(LoadReport::pushed(10 * S)),
-        load_limits: Default::default(),
-        min_healthy: 1,
-        slow_start: Region::SLOW_START,
+        ..Region::new(format!("r{index}"), ZoneId(0), at, vec![Endpoint::at(address)])
     }
 }
 
