@@ -8,6 +8,7 @@
 //! - [`huge_pages`]: where the kernel keeps them
 //! - [`prefetch`]: memory fetched before it is read
 //! - [`endpoints`]: what endpoints are answered with
+//! - [`configured`]: what only a reload changes
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`switches`]: which stages operators switched services to
@@ -18,6 +19,7 @@
 //! - [`kept`]: what of all that survives a restart
 
 pub mod calm;
+pub mod configured;
 pub mod encode;
 pub mod endpoints;
 pub mod followers;

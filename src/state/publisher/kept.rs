@@ -20,11 +20,14 @@ impl Publisher {
     /// All that a restart would forget, as of now.
     pub fn kept(&self, clock: &Clock) -> Kept {
         let region = |id: RegionId| {
-            let name = self.model.qualified_region_name(id);
+            let name = self.configured.model.qualified_region_name(id);
             let calm = self.calm.kept(&name, clock);
             Some(self.regions.get(&name)?.kept(name, calm, clock))
         };
-        Kept { regions: self.model.region_ids().filter_map(region).collect(), planning: self.planning.kept(clock) }
+        Kept {
+            regions: self.configured.model.region_ids().filter_map(region).collect(),
+            planning: self.planning.kept(clock),
+        }
     }
 
     /// Takes up what was kept before a restart, as old as it is by now, and publishes it; what is not configured any
@@ -33,10 +36,10 @@ impl Publisher {
     pub fn restore(&mut self, kept: &Kept, clock: &Clock) -> Restored {
         let mut restored = Restored::default();
         for kept in &kept.regions {
-            let Some(&id) = self.ids.get(&kept.name) else { continue };
-            let facts = RegionFacts::restored(kept, self.model.region(id), clock);
+            let Some(id) = self.configured.region_id(&kept.name) else { continue };
+            let facts = RegionFacts::restored(kept, self.configured.model.region(id), clock);
             // With an endpoint that is new to it, the region has to prove itself, and that is no change.
-            let region = self.model.region(id);
+            let region = self.configured.model.region(id);
             let known = |endpoint: &Endpoint| facts.endpoints.contains_key(&endpoint.label());
             let proven = region.check.is_none() || region.endpoints.iter().all(known);
             self.regions.insert(kept.name.clone(), facts);
@@ -45,7 +48,7 @@ impl Publisher {
         }
         let before = self.shared.load_full();
         if let (Some(kept), Some(sites)) = (&kept.planning, &before.plan.sites) {
-            (restored.flows, restored.places) = self.planning.restore(kept, &self.model, sites, clock);
+            (restored.flows, restored.places) = self.planning.restore(kept, &self.configured.model, sites, clock);
         }
         // Nobody was answered from the snapshots so far: nothing changes from them.
         self.shared.store(Arc::new(unanswered(&before)));
@@ -58,21 +61,16 @@ impl Publisher {
 fn unanswered(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         generation: snapshot.generation,
-        reloads: snapshot.reloads,
-        model: snapshot.model.clone(),
-        names: snapshot.names.clone(),
+        configured: snapshot.configured.clone(),
         atlas: snapshot.atlas.clone(),
         states: Vec::new(),
         handouts: Vec::new(),
         plan: Plan { services: Vec::new(), ..snapshot.plan.clone() },
         settled: Default::default(),
-        endpoints: snapshot.endpoints.clone(),
         measured: snapshot.measured.clone(),
-        nsid: snapshot.nsid.clone(),
         overrides_error: snapshot.overrides_error.clone(),
         planning: None,
         made_at: snapshot.made_at,
-        made_at_wall: snapshot.made_at_wall,
     }
 }
 
