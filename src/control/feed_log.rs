@@ -207,8 +207,8 @@ fn tell_region(snapshot: &Snapshot, id: RegionId, news: &Turn<Trouble>, now: Ins
 mod tests {
     use super::*;
     use crate::model::{LoadReport, Policy};
-    use crate::state::{LoadNews, Publisher};
-    use crate::steer::testing::World;
+    use crate::state::{LoadNews, News, Publisher};
+    use crate::steer::testing::{World, moment};
 
     const S: Duration = Duration::from_secs(1);
 
@@ -239,17 +239,17 @@ mod tests {
             region.load_report = Some(LoadReport::pushed(10 * S));
         }
         let began = Instant::now();
-        let mut publisher = Publisher::new(world.model, world.atlas, "", 0, Default::default(), began);
+        let mut publisher = Publisher::new(world.model, world.atlas, "", 0, Default::default(), moment(began));
         let (mut log, mut found) = (FeedLog::default(), Vec::new());
         for second in 0..seconds {
             let now = began + Duration::from_secs(second);
             for (region, load) in [("west@gslb.example", load(second)), ("east@gslb.example", Some(Ok(50.0)))] {
                 if let Some(outcome) = load.filter(|_| second % 10 == 1) {
                     let outcome = outcome.map(|load| (load, None)).map_err(str::to_owned);
-                    publisher.load_news(LoadNews { region: region.into(), outcome }, now);
+                    publisher.apply(News::Load(LoadNews { region: region.into(), at: now, outcome }), moment(now));
                 }
             }
-            publisher.publish(now);
+            publisher.publish(moment(now));
             let news = log.news(&publisher.shared().load(), now);
             found.extend(news.into_iter().map(|(id, news)| (second, assert_first(id, news))));
         }

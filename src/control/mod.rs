@@ -10,6 +10,7 @@
 //! - [`rum`]: round trips that were measured, by real users and by the operator
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`switches`]: which stages they switched services to, kept likewise
+//! - [`clock`]: what time it is
 //! - [`keep`]: how files survive a crash
 //! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
@@ -20,6 +21,7 @@
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 mod calm_log;
+pub mod clock;
 pub mod config;
 pub mod diagnostic;
 mod feed_log;

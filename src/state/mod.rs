@@ -13,6 +13,7 @@
 //! - [`calm`]: what is remembered so that answers change no more often than they must
 //! - [`switches`]: which stages operators switched services to
 //! - [`reported`]: what is remembered of a region's load reports, and the price that follows
+//! - [`news`]: what the publisher is told
 //! - [`publisher`]: the single writer
 //! - [`followers`]: who has to know of a swap when it happens
 //! - [`planning`]: when it plans ahead, and from what
@@ -27,6 +28,7 @@ mod huge_pages;
 pub mod index;
 pub mod kept;
 pub mod names;
+pub mod news;
 pub mod planning;
 pub mod prefetch;
 pub mod publisher;
@@ -37,5 +39,6 @@ pub mod snapshot;
 pub mod switches;
 
 pub use names::{EncodedSet, NameTable, Node, NodeId};
-pub use publisher::{EndpointNews, LoadNews, Publisher};
+pub use news::{EndpointNews, LoadNews, News, Replacement, Urgency};
+pub use publisher::Publisher;
 pub use snapshot::{Shared, Snapshot};

@@ -14,6 +14,7 @@ use crate::model::{
 use super::decide::{Decision, Seen, View, decide};
 use super::explain::{Explanation, explain};
 use super::handout::{Handout, handouts};
+use super::kept::Clock;
 use super::plan::{Inputs, Plan, plan};
 use super::rtt::Measured;
 use super::standing::{Override, RegionState, Standing};
@@ -35,6 +36,11 @@ pub struct Moment<'a> {
 }
 
 pub const SERVICE: ServiceId = ServiceId(0);
+
+/// A moment, by a wall clock that stands still.
+pub fn moment(now: Instant) -> Clock {
+    Clock::new(now, 1_790_000_000_000)
+}
 
 pub fn at(latitude: f64, longitude: f64) -> Coordinates {
     Coordinates::new(latitude, longitude).expect("coordinates")

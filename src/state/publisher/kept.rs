@@ -11,7 +11,8 @@ use crate::steer::plan::Plan;
 use crate::steer::price::MAX_PRICE_MS;
 use crate::steer::standing::{EndpointState, LoadFigure};
 
-use super::{Publisher, RegionFacts};
+use super::Publisher;
+use super::facts::RegionFacts;
 
 /// Goes before what a probe saw, for people, until the next probe.
 const BEFORE: &str = "before the restart: ";
@@ -32,7 +33,7 @@ impl Publisher {
 
     /// Takes up what was kept before a restart, as old as it is by now, and publishes it; what is not configured any
     /// more is left out. Call it before anything is answered or observed, but after [`Publisher::publish`] made the
-    /// snapshot with everything that was measured, and after [`Publisher::restore_overrides`].
+    /// snapshot with everything that was measured, and with the overrides.
     pub fn restore(&mut self, kept: &Kept, clock: &Clock) -> Restored {
         let mut restored = Restored::default();
         for kept in &kept.regions {
@@ -52,7 +53,7 @@ impl Publisher {
         }
         // Nobody was answered from the snapshots so far: nothing changes from them.
         self.shared.store(Arc::new(unanswered(&before)));
-        self.publish(clock.now());
+        self.publish(*clock);
         restored
     }
 }
@@ -155,11 +156,11 @@ mod tests {
 
     use super::*;
     use crate::model::{Check, CheckKind, LoadReport, Model, Policy};
-    use crate::state::{EndpointNews, LoadNews};
+    use crate::state::{EndpointNews, LoadNews, News, Urgency};
     use crate::steer::demand::DemandSample;
     use crate::steer::health::Verdict;
     use crate::steer::standing::{Override, Standing};
-    use crate::steer::testing::{World, at, endpoint};
+    use crate::steer::testing::{World, at, endpoint, moment};
 
     const S: Duration = Duration::from_secs(1);
     const NOW_MS: u64 = 1_790_000_000_000;
@@ -189,7 +190,7 @@ mod tests {
     }
 
     fn publisher(world: World, now: Instant) -> Publisher {
-        Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), now)
+        Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), moment(now))
     }
 
     struct Story {
@@ -207,12 +208,13 @@ mod tests {
                 seen: "seen".into(),
                 connect_ms: Some(1.5),
             };
-            self.publisher.endpoint_news(news, self.now);
+            self.publisher.apply(News::Probe(news), moment(self.now));
         }
 
         fn report(&mut self, region: &str, load: f64) {
             let region = format!("{region}@gslb.example").into();
-            self.publisher.load_news(LoadNews { region, outcome: Ok((load, None)) }, self.now);
+            self.publisher
+                .apply(News::Load(LoadNews { region, at: self.now, outcome: Ok((load, None)) }), moment(self.now));
         }
 
         fn ask(&mut self) {
@@ -228,7 +230,7 @@ mod tests {
                     DemandSample { service, place, region: decision.region, weight: 30.0, ttl_s: 30.0 }
                 })
                 .collect();
-            self.publisher.demand_news(&samples, self.now);
+            self.publisher.apply(News::Demand(samples), moment(self.now));
         }
 
         /// Some minutes of it: the middle has fallen and is back, the east is down, the west has much.
@@ -250,7 +252,7 @@ mod tests {
                         .for_each(|&(region, load)| story.report(region, load));
                 }
                 story.ask();
-                story.publisher.publish(story.now);
+                story.publisher.publish(moment(story.now));
             }
             story
         }
@@ -310,7 +312,7 @@ mod tests {
     fn a_region_that_has_flapped_stays_damped_and_what_probes_say_then_is_heard() {
         let mut story = Story::played();
         story.probe("middle", Verdict::Up);
-        story.publisher.publish(story.now);
+        story.publisher.publish(moment(story.now));
         let left = |publisher: &Publisher, now: Instant| {
             state(publisher, "middle").stability.damped_until.map(|until| (until - now).as_secs_f64())
         };
@@ -325,8 +327,8 @@ mod tests {
             seen: "ok".into(),
             connect_ms: None,
         };
-        assert!(after.endpoint_news(news, clock.now()), "a fresh probe wins");
-        after.publish(clock.now());
+        assert_eq!(after.apply(News::Probe(news), clock), Urgency::Now, "a fresh probe wins");
+        after.publish(clock);
         let east = state(&after, "east");
         assert_eq!((east.standing, east.endpoints[0].last_probe.as_str()), (Standing::Up, "ok"));
         assert!(east.offered < 0.2 && east.stability.back_since == Some(clock.now()));
@@ -335,11 +337,12 @@ mod tests {
     #[test]
     fn a_drain_goes_on_from_where_it_was() {
         let mut story = Story::played();
-        story.publisher.say("west@gslb.example", Override::Drain);
-        story.publisher.publish(story.now);
+        story.publisher.apply(News::said("west@gslb.example", Override::Drain), moment(story.now));
+        story.publisher.publish(moment(story.now));
         story.now += 20 * S;
-        story.publisher.publish(story.now);
-        let (overrides, drains) = (story.publisher.overrides().clone(), story.publisher.drains(None, story.now));
+        story.publisher.publish(moment(story.now));
+        let (overrides, drains) =
+            (story.publisher.overrides().clone(), story.publisher.drains(None, moment(story.now)));
         let was = state(&story.publisher, "west").stability.drain.expect("a drain");
         let clock = Clock::new(Instant::now() + 5000 * S, NOW_MS + 7000);
         for checked in [true, false] {
@@ -347,8 +350,9 @@ mod tests {
             // Without a check, it is the only one that would serve before the others are probed.
             world.model.regions[0].check = world.model.regions[0].check.take().filter(|_| checked);
             let mut after = publisher(world, clock.now());
-            after.restore_overrides(overrides.clone(), drains.clone(), clock.now());
-            after.publish(clock.now());
+            let (overrides, drains) = (overrides.clone(), drains.clone());
+            after.apply(News::Overrides { overrides, drains }, clock);
+            after.publish(clock);
             after.restore(&story.kept(), &clock);
             let is = state(&after, "west").stability.drain.expect("a drain");
             let ms = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
@@ -368,7 +372,7 @@ mod tests {
         assert_eq!(state(&after, "new").endpoints[0].verdict, None);
         assert_eq!(state(&after, "west").endpoints[0].verdict, None);
         assert_eq!(state(&after, "middle").load.last, None);
-        after.assume_up(clock.now());
+        after.assume_up(clock);
         let west = state(&after, "west");
         assert_eq!(
             (west.standing, west.changed_at, west.offered),
@@ -405,10 +409,10 @@ mod tests {
             if let Ok(kept) = postcard::from_bytes::<Kept>(&octets) {
                 let (model, atlas) = model_of("west");
                 let now = Instant::now();
-                let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), now);
+                let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), moment(now));
                 publisher.restore(&kept, &Clock::new(now, NOW_MS));
                 for later in [1, 10, 40] {
-                    publisher.assume_up(now + later * S);
+                    publisher.assume_up(moment(now + later * S));
                     let snapshot = publisher.shared().load_full();
                     prop_assert!(snapshot.states.iter().all(|state| state.price_ms.is_finite()));
                     prop_assert!(!snapshot.plan.services[0].cells.cells().is_empty());

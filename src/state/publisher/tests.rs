@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Check, CheckKind, Coordinates, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Service, Zone, ZoneId,
+    Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Region,
+    Service, Zone, ZoneId,
 };
 use crate::steer::feed::Doubt;
 use crate::steer::plan::{AFTERMATH, Footing};
 use crate::steer::standing::{Heard, Standing};
-use crate::steer::testing::World;
+use crate::steer::testing::{World, moment};
 
 const SEOUL: &str = "seoul@gslb.example";
 const VIRGINIA: &str = "virginia@gslb.example";
@@ -52,15 +53,20 @@ fn two() -> Model {
 }
 
 fn publisher(now: Instant) -> Publisher {
-    Publisher::new(two(), Atlas::empty(), "", 0, BTreeMap::new(), now)
+    Publisher::new(two(), Atlas::empty(), "", 0, BTreeMap::new(), moment(now))
 }
 
-fn probed(region: &str, endpoint: &str, verdict: Verdict) -> EndpointNews {
-    EndpointNews { region: region.into(), endpoint: endpoint.into(), verdict, seen: String::new(), connect_ms: None }
+fn probed(region: &str, endpoint: &str, verdict: Verdict) -> News {
+    let (region, endpoint) = (region.into(), endpoint.into());
+    News::Probe(EndpointNews { region, endpoint, verdict, seen: String::new(), connect_ms: None })
 }
 
-fn loaded(region: &str, outcome: Result<(f64, Option<f64>), String>) -> LoadNews {
-    LoadNews { region: region.into(), outcome }
+fn loaded(region: &str, at: Instant, outcome: Result<(f64, Option<f64>), String>) -> News {
+    News::Load(LoadNews { region: region.into(), at, outcome })
+}
+
+fn reload(model: Model) -> News {
+    News::Reload(Box::new(Replacement { model, atlas: Atlas::empty(), nsid: String::new(), seed: 0 }))
 }
 
 fn standings(publisher: &Publisher) -> Vec<Standing> {
@@ -72,12 +78,12 @@ fn what_is_checked_and_not_yet_probed_is_not_served() {
     let now = Instant::now();
     let mut publisher = publisher(now);
     assert_eq!(standings(&publisher), [Standing::Down, Standing::Down]);
-    assert!(publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Up), now));
-    publisher.publish(now);
+    assert_eq!(publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Up), moment(now)), Urgency::Now);
+    publisher.publish(moment(now));
     assert_eq!(standings(&publisher), [Standing::Down, Standing::Up]);
     // Proving itself is not coming back: nothing changed that a cache could remember.
     assert_eq!(publisher.shared().load().states[1].changed_at, None);
-    assert!(!publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Up), now));
+    assert_eq!(publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Up), moment(now)), Urgency::Soon);
 }
 
 #[test]
@@ -91,14 +97,14 @@ fn measured_networks_are_told_apart_also_after_a_reload() {
     };
     let estimate = crate::steer::rtt::Estimate::given(20.0);
     let group = crate::steer::rtt::ClientGroup::Network(network);
-    publisher.replace_measured(Arc::new(Measured::of([(group, SEOUL, estimate)])));
-    publisher.publish(now);
+    publisher.apply(News::Measured(Arc::new(Measured::of([(group, SEOUL, estimate)]))), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(told_apart(&publisher), Some(network));
-    publisher.reload(model(&[("seoul", "192.0.2.1")]), Atlas::empty(), "", 0);
-    publisher.publish(now);
+    publisher.apply(reload(model(&[("seoul", "192.0.2.1")])), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(told_apart(&publisher), Some(network));
-    publisher.replace_measured(Arc::default());
-    publisher.publish(now);
+    publisher.apply(News::Measured(Arc::default()), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(told_apart(&publisher), None);
 }
 
@@ -106,17 +112,17 @@ fn measured_networks_are_told_apart_also_after_a_reload() {
 fn every_swap_is_a_generation_and_going_down_is_remembered() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.assume_up(now);
+    publisher.assume_up(moment(now));
     let before = publisher.shared().load_full();
     let later = now + Duration::from_secs(7);
-    assert!(publisher.endpoint_news(probed(SEOUL, "192.0.2.1", Verdict::Down), later));
-    publisher.publish(later);
+    assert_eq!(publisher.apply(probed(SEOUL, "192.0.2.1", Verdict::Down), moment(later)), Urgency::Now);
+    publisher.publish(moment(later));
     let after = publisher.shared().load_full();
     assert_eq!(after.generation, before.generation + 1);
     assert_eq!(after.states[0].changed_at, Some(later));
     assert!(after.plan.services[0].aftermath);
     assert_eq!(publisher.next_change(later), Some(later + AFTERMATH));
-    publisher.publish(later + AFTERMATH);
+    publisher.publish(moment(later + AFTERMATH));
     assert!(!publisher.shared().load().plan.services[0].aftermath);
 }
 
@@ -125,10 +131,12 @@ fn a_silent_feed_is_stale_and_its_price_fades() {
     let began = Instant::now();
     let at = |second: u64| began + Duration::from_secs(second);
     let mut publisher = publisher(began);
-    publisher.assume_up(began);
+    publisher.assume_up(moment(began));
     let mut step = |second: u64, outcome: Option<Result<(f64, Option<f64>), String>>| {
-        outcome.into_iter().for_each(|outcome| _ = publisher.load_news(loaded(SEOUL, outcome), at(second)));
-        publisher.publish(at(second));
+        outcome
+            .into_iter()
+            .for_each(|outcome| _ = publisher.apply(loaded(SEOUL, at(second), outcome), moment(at(second))));
+        publisher.publish(moment(at(second)));
         (publisher.shared().load().states[0].clone(), publisher.next_change(at(second)))
     };
     let (fresh, next) = step(0, Some(Ok((350.0, None))));
@@ -152,39 +160,39 @@ fn a_silent_feed_is_stale_and_its_price_fades() {
 fn a_figure_is_as_old_as_it_says_and_an_older_one_tells_nothing() {
     let began = Instant::now();
     let mut publisher = publisher(began);
-    publisher.assume_up(began);
+    publisher.assume_up(moment(began));
     let now = began + Duration::from_secs(300);
     let ago = |seconds| now - Duration::from_secs(seconds);
     let mut report = |load: f64, at: Instant| {
-        let changed = publisher.load_news_of(loaded(SEOUL, Ok((load, None))), at, now);
-        publisher.publish(now);
+        assert_eq!(publisher.apply(loaded(SEOUL, at, Ok((load, None))), moment(now)), Urgency::Soon);
+        publisher.publish(moment(now));
         let stale_at = publisher.stale_at(RegionId(0));
-        (changed, publisher.shared().load().states[0].load.clone(), stale_at)
+        (publisher.shared().load().states[0].load.clone(), stale_at)
     };
     // Nothing else is known: it is kept, and not acted on.
-    let (changed, load, _) = report(150.0, ago(120));
-    assert!(!changed && load.stale && load.last.is_some_and(|figure| figure.at == ago(120)));
-    let (changed, load, stale_at) = report(150.0, ago(20));
-    assert!(changed && !load.stale);
+    let (load, _) = report(150.0, ago(120));
+    assert!(load.stale && load.last.is_some_and(|figure| figure.at == ago(120)));
+    let (load, stale_at) = report(150.0, ago(20));
+    assert!(!load.stale);
     assert_eq!(stale_at, Some(now + Duration::from_secs(10)), "by its own age");
-    let (changed, load, _) = report(1.0, ago(25));
-    assert!(!changed && load.last.is_some_and(|figure| figure.load == 150.0 && figure.at == ago(20)));
-    assert_eq!(report(140.0, ago(20)).1.last.map(|figure| figure.load), Some(140.0));
+    let (load, _) = report(1.0, ago(25));
+    assert!(load.last.is_some_and(|figure| figure.load == 150.0 && figure.at == ago(20)));
+    assert_eq!(report(140.0, ago(20)).0.last.map(|figure| figure.load), Some(140.0));
 }
 
 #[test]
 fn a_load_beyond_four_times_the_capacity_is_believed_no_further_and_told() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.load_news(loaded(SEOUL, Ok((1e9, None))), now);
-    publisher.publish(now);
+    publisher.apply(loaded(SEOUL, now, Ok((1e9, None))), moment(now));
+    publisher.publish(moment(now));
     let load = publisher.shared().load().states[0].load.clone();
     assert_eq!(load.heard(), Heard::Doubted(Doubt::Units));
     assert_eq!(load.last.map(|figure| (figure.load, figure.capacity)), Some((400.0, Some(100.0))));
     let error = load.error.expect("told");
     assert!(error.contains("1000000000") && error.contains("400 is believed"), "{error}");
-    publisher.load_news(loaded(SEOUL, Ok((400.0, None))), now);
-    publisher.publish(now);
+    publisher.apply(loaded(SEOUL, now, Ok((400.0, None))), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(publisher.shared().load().states[0].load.error, None);
 }
 
@@ -192,22 +200,22 @@ fn a_load_beyond_four_times_the_capacity_is_believed_no_further_and_told() {
 fn a_reload_keeps_what_is_known_by_name() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.assume_up(now);
-    publisher.endpoint_news(probed(VIRGINIA, "192.0.2.2", Verdict::Down), now);
-    publisher.say(SEOUL, Override::Drain);
-    publisher.load_news(loaded(VIRGINIA, Ok((50.0, None))), now);
-    publisher.publish(now);
+    publisher.assume_up(moment(now));
+    publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Down), moment(now));
+    publisher.apply(News::said(SEOUL, Override::Drain), moment(now));
+    publisher.apply(loaded(VIRGINIA, now, Ok((50.0, None))), moment(now));
+    publisher.publish(moment(now));
     // Renumbered, and one more.
     let next = model(&[("tokyo", "192.0.2.3"), ("virginia", "192.0.2.2"), ("seoul", "192.0.2.1")]);
-    publisher.reload(next, Atlas::empty(), "", 0);
-    publisher.publish(now);
+    publisher.apply(reload(next), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(standings(&publisher), [Standing::Down, Standing::Down, Standing::Drain]);
     let snapshot = publisher.shared().load_full();
     assert_eq!(snapshot.states[1].load.last.map(|figure| figure.load), Some(50.0));
     assert_eq!(snapshot.reloads, 1);
     // An endpoint whose address changed has to prove itself.
-    publisher.reload(model(&[("seoul", "192.0.2.9")]), Atlas::empty(), "", 0);
-    publisher.publish(now);
+    publisher.apply(reload(model(&[("seoul", "192.0.2.9")])), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(publisher.shared().load().states[0].endpoints[0].verdict, None);
 }
 
@@ -215,15 +223,15 @@ fn a_reload_keeps_what_is_known_by_name() {
 fn a_region_that_reports_no_load_any_more_charges_nothing() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.assume_up(now);
-    publisher.load_news(loaded(SEOUL, Ok((900.0, None))), now);
-    publisher.publish(now);
+    publisher.assume_up(moment(now));
+    publisher.apply(loaded(SEOUL, now, Ok((900.0, None))), moment(now));
+    publisher.publish(moment(now));
     assert!(publisher.shared().load().states[0].price_ms > 0.0);
     let mut silent = two();
     silent.regions[0].load_report = None;
-    publisher.reload(silent, Atlas::empty(), "", 0);
-    assert!(!publisher.load_news(loaded(SEOUL, Ok((900.0, None))), now), "a scrape that was still under way");
-    publisher.publish(now);
+    publisher.apply(reload(silent), moment(now));
+    publisher.apply(loaded(SEOUL, now, Ok((900.0, None))), moment(now)); // a scrape that was still under way
+    publisher.publish(moment(now));
     let snapshot = publisher.shared().load_full();
     assert_eq!((snapshot.states[0].price_ms, snapshot.states[0].load.last), (0.0, None));
     assert!(!snapshot.handouts[0].busy);
@@ -233,19 +241,19 @@ fn a_region_that_reports_no_load_any_more_charges_nothing() {
 fn a_new_endpoint_is_not_handed_out_before_its_first_probe() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.assume_up(now);
+    publisher.assume_up(moment(now));
     let mut grown = two();
     let mut another = grown.regions[0].endpoints[0].clone();
     another.target = EndpointTarget::Addresses(vec!["192.0.2.9".parse().expect("an address")]);
     grown.regions[0].endpoints.push(another);
-    publisher.reload(grown, Atlas::empty(), "", 0);
+    publisher.apply(reload(grown), moment(now));
     let handed_out = |publisher: &Publisher| {
         publisher.shared().load().handouts[0].endpoints.iter().map(|choice| choice.index).collect::<Vec<_>>()
     };
-    publisher.publish(now);
+    publisher.publish(moment(now));
     assert_eq!(handed_out(&publisher), [0]);
-    publisher.endpoint_news(probed(SEOUL, "192.0.2.9", Verdict::Up), now);
-    publisher.publish(now);
+    publisher.apply(probed(SEOUL, "192.0.2.9", Verdict::Up), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(handed_out(&publisher), [0, 1]);
 }
 
@@ -253,19 +261,19 @@ fn a_new_endpoint_is_not_handed_out_before_its_first_probe() {
 fn a_check_or_load_report_that_is_gone_takes_its_facts_along() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.assume_up(now);
-    publisher.load_news(loaded(SEOUL, Ok((500.0, None))), now);
-    publisher.publish(now);
+    publisher.assume_up(moment(now));
+    publisher.apply(loaded(SEOUL, now, Ok((500.0, None))), moment(now));
+    publisher.publish(moment(now));
     assert!(publisher.shared().load().states[0].price_ms > 0.0);
     let mut bare = two();
     bare.regions.iter_mut().for_each(|region| (region.check, region.load_report) = (None, None));
-    publisher.reload(bare, Atlas::empty(), "", 0);
-    publisher.publish(now);
+    publisher.apply(reload(bare), moment(now));
+    publisher.publish(moment(now));
     let state = publisher.shared().load().states[0].clone();
     assert_eq!((state.price_ms, state.load.last, state.standing), (0.0, None, Standing::Up));
     // Back, the check has to prove itself anew.
-    publisher.reload(two(), Atlas::empty(), "", 0);
-    publisher.publish(now);
+    publisher.apply(reload(two()), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(publisher.shared().load().states[0].endpoints[0].verdict, None);
 }
 
@@ -273,11 +281,11 @@ fn a_check_or_load_report_that_is_gone_takes_its_facts_along() {
 fn a_price_that_creeps_makes_no_new_plan_until_it_has_moved_half_a_millisecond() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.assume_up(now);
+    publisher.assume_up(moment(now));
     let mut at = now;
     let mut report = |load: f64| {
-        publisher.load_news(loaded(SEOUL, Ok((load, Some(100.0)))), at);
-        publisher.publish(at);
+        publisher.apply(loaded(SEOUL, at, Ok((load, Some(100.0)))), moment(at));
+        publisher.publish(moment(at));
         at += Duration::from_secs(10);
         publisher.shared().load_full()
     };
@@ -297,10 +305,10 @@ fn after_a_reload_with_stale_reports_alone_prices_end_and_are_never_above_the_pl
     let planned = publisher.shared().load().states.iter().map(|state| state.price_ms).collect::<Vec<_>>();
     assert!(planned[0] > 5.0, "{planned:?}");
     let model = Model::clone(&publisher.shared().load().model);
-    publisher.reload(model, Atlas::empty(), "", 0);
+    publisher.apply(reload(model), moment(now));
     let mut prices = Vec::new();
     for _ in 0..50 {
-        publisher.publish(now);
+        publisher.publish(moment(now));
         let snapshot = publisher.shared().load_full();
         assert!(snapshot.plan.planned().is_none(), "nobody asks, or tells");
         prices.push(snapshot.states.iter().map(|state| state.price_ms).collect::<Vec<_>>());
@@ -319,15 +327,15 @@ fn a_load_that_falls_for_no_reason_is_doubted_and_said_to_be_also_over_a_reload(
     assert_eq!(heard(&publisher).heard(), Heard::Believed);
     assert!(heard(&publisher).reading.is_some_and(|reading| reading.unit > 0.0 && (0.8..1.2).contains(&reading.gain)));
     let later = now + Duration::from_secs(10);
-    publisher.load_news(loaded("west@gslb.example", Ok((9.0, None))), later);
-    publisher.publish(later);
+    publisher.apply(loaded("west@gslb.example", later, Ok((9.0, None))), moment(later));
+    publisher.publish(moment(later));
     let doubted = heard(&publisher);
     assert_eq!((doubted.heard(), doubted.since), (Heard::Doubted(Doubt::Fell), Some(later)));
     // A reload with regions under other numbers: it is still this region's.
     let mut model = Model::clone(&publisher.shared().load().model);
     model.regions.swap(0, 1);
-    publisher.reload(model, Atlas::empty(), "", 0);
-    publisher.publish(later);
+    publisher.apply(reload(model), moment(later));
+    publisher.publish(moment(later));
     let snapshot = publisher.shared().load_full();
     let heard = snapshot.states.iter().map(|state| state.load.heard()).collect::<Vec<_>>();
     assert_eq!(heard, [Heard::Believed, Heard::Doubted(Doubt::Fell)]);
@@ -338,24 +346,28 @@ fn a_load_that_falls_for_no_reason_is_doubted_and_said_to_be_also_over_a_reload(
 fn news_of_what_is_gone_is_forgotten() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    assert!(!publisher.endpoint_news(probed("paris@gslb.example", "192.0.2.1", Verdict::Up), now));
-    assert!(!publisher.endpoint_news(probed(SEOUL, "192.0.2.77", Verdict::Up), now));
-    assert!(!publisher.load_news(loaded("paris@gslb.example", Ok((1.0, None))), now));
+    for news in [
+        probed("paris@gslb.example", "192.0.2.1", Verdict::Up),
+        probed(SEOUL, "192.0.2.77", Verdict::Up),
+        loaded("paris@gslb.example", now, Ok((1.0, None))),
+    ] {
+        assert_eq!(publisher.apply(news, moment(now)), Urgency::None);
+    }
 }
 
 #[test]
 fn an_override_beats_probes_and_auto_takes_it_back() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    publisher.assume_up(now);
-    publisher.say(SEOUL, Override::Down);
-    publisher.publish(now);
+    publisher.assume_up(moment(now));
+    publisher.apply(News::said(SEOUL, Override::Down), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(standings(&publisher), [Standing::Down, Standing::Up]);
-    publisher.say(VIRGINIA, Override::Down);
-    publisher.publish(now);
+    publisher.apply(News::said(VIRGINIA, Override::Down), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(publisher.shared().load().plan.services[0].footing, Footing::AllWithdrawn);
-    publisher.say(SEOUL, Override::Auto);
-    publisher.publish(now);
+    publisher.apply(News::said(SEOUL, Override::Auto), moment(now));
+    publisher.publish(moment(now));
     assert_eq!(standings(&publisher), [Standing::Up, Standing::Down]);
     assert_eq!(publisher.overrides().len(), 1);
 }
@@ -368,10 +380,10 @@ fn crowded() -> (Publisher, Instant) {
         region.capacity = Some(100.0);
         region.load_report = Some(LoadReport::pushed(Duration::from_secs(10)));
     }
-    let mut publisher = Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), now);
+    let mut publisher = Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), moment(now));
     let mut loads = [60.0, 60.0];
     for _ in 0..60 {
-        publisher.publish(now);
+        publisher.publish(moment(now));
         let snapshot = publisher.shared().load_full();
         let place = snapshot.atlas.locate([10, 0, 0, 1].into()).place;
         let cell = snapshot.plan.services[0].cells.cell(place).expect("a cell");
@@ -380,14 +392,15 @@ fn crowded() -> (Publisher, Instant) {
         for (region, part) in cell.fractions() {
             loads[region.index()] += 0.3 * 130.0 * part;
             let (service, weight) = (ServiceId(0), (1000.0 * part * 30.0) as f32);
-            publisher.demand_news(&[DemandSample { service, place, region, weight, ttl_s: 30.0 }], now);
+            publisher
+                .apply(News::Demand(vec![DemandSample { service, place, region, weight, ttl_s: 30.0 }]), moment(now));
         }
         for (name, load) in ["west@gslb.example", "east@gslb.example"].into_iter().zip(loads) {
-            publisher.load_news(loaded(name, Ok((load, None))), now);
+            publisher.apply(loaded(name, now, Ok((load, None))), moment(now));
         }
         now += Duration::from_secs(10);
     }
-    publisher.publish(now);
+    publisher.publish(moment(now));
     assert!(publisher.shared().load().plan.planned().is_some(), "{:?}", publisher.shared().load().planning);
     (publisher, now)
 }
@@ -404,18 +417,18 @@ fn closed_loop(apart_km: f64, demand: f64, kept: f64, periods: u32) -> Vec<f64> 
     model.regions[1].coordinates = Coordinates::new(0.0, apart_km / 111.195).expect("coordinates");
     let here = Location { coordinates: Coordinates::new(0.0, 0.0), ..Location::default() };
     model.default_location = Some(here);
-    let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, BTreeMap::new(), began);
+    let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, BTreeMap::new(), moment(began));
     let mut loads = [demand, 0.0];
     let period = |number: u32| {
         let now = began + Duration::from_secs(10) * number;
         let snapshot = publisher.shared().load_full();
         let cell = snapshot.plan.services[0].cells.cell(crate::atlas::PlaceId::UNKNOWN).expect("a cell");
         for (name, load) in [SEOUL, VIRGINIA].into_iter().zip(loads) {
-            publisher.load_news(loaded(name, Ok((load, None))), now);
+            publisher.apply(loaded(name, now, Ok((load, None))), moment(now));
         }
         loads = loads.map(|load| kept * load);
         cell.fractions().for_each(|(region, share)| loads[region.index()] += (1.0 - kept) * share * demand);
-        publisher.publish(now);
+        publisher.publish(moment(now));
         loads[0] / 100.0
     };
     (0..periods).map(period).collect()
