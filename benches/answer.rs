@@ -18,11 +18,14 @@ use fastrand::Rng;
 use meridian::model::{Name, Prefix};
 use meridian::query::answer;
 use meridian::query::counters::{CounterSet, Counters};
-use meridian::query::shortcut::{Asked, Way};
-use meridian::query::wire::query::{Problem, read};
+use meridian::query::fast_path::FastQuery;
+use meridian::query::question::Question;
 use meridian::state::Snapshot;
-use meridian::state::index::LowerName;
 use meridian::steer::decide::{Seen, decide};
+use meridian::wire::edns::ResponseOpt;
+use meridian::wire::name::LowerName;
+use meridian::wire::query::{Query, parse_usual};
+use meridian::wire::response::{finish, room};
 
 #[allow(dead_code)] // the other benchmarks need more of it
 #[path = "support/databases.rs"]
@@ -87,16 +90,7 @@ impl World {
 fn a_parse(bencher: Bencher) {
     WORLD.bench(bencher, ask_geo, |packet| {
         let mut name = LowerName::new();
-        black_box(Asked::read(black_box(packet), &mut name).expect("a usual question"));
-    });
-}
-
-#[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
-fn a_parse_whatever_comes(bencher: Bencher) {
-    WORLD.bench(bencher, ask_geo, |packet| {
-        let (query, problem) = read(black_box(packet));
-        assert!(!matches!(problem, Some(Problem::Malformed)));
-        black_box(query.question);
+        let _ = black_box(parse_usual(black_box(packet), &mut name));
     });
 }
 
@@ -108,7 +102,7 @@ fn b_look_up(bencher: Bencher) {
     let (names, next): (Vec<LowerName>, _) = (names.collect(), Cell::new(0));
     bencher.bench_local(|| {
         let at = next.replace((next.get() + 1) % CLIENTS);
-        black_box(WORLD.snapshot.names.find_spot(black_box(&names[at])));
+        black_box(WORLD.snapshot.names.find_entry(black_box(&names[at])));
     });
 }
 
@@ -142,19 +136,25 @@ fn d_locate_and_decide(bencher: Bencher) {
 /// With locating the client.
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
 fn d_pick_what_is_settled(bencher: Bencher) {
-    WORLD.bench(bencher, Step::of, |step| {
-        let way = step.way();
-        black_box(way.reply(WORLD.snapshot.names.find_spot(way.name)).expect("a usual question"));
+    WORLD.bench(bencher, Step::of, |Step { query, name }| {
+        let found = WORLD.snapshot.names.find_entry(name);
+        black_box(FastQuery { question: &question(query), name }.reply(found).expect("a usual question"));
     });
 }
 
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
 fn e_respond(bencher: Bencher) {
     let out = std::cell::RefCell::new([0; 1232]);
-    let first = Step::of(WORLD.clients[0]);
-    let reply = first.way().reply(WORLD.snapshot.names.find_spot(&first.name)).expect("a usual question");
-    WORLD.bench(bencher, Step::of, |step| {
-        black_box(step.way().write(black_box(&reply), &mut *out.borrow_mut()));
+    let Step { query, name } = Step::of(WORLD.clients[0]);
+    let found = WORLD.snapshot.names.find_entry(&name);
+    let question = question(&query);
+    let reply = FastQuery { question: &question, name: &name }.reply(found).expect("a usual question");
+    WORLD.bench(bencher, Step::of, |Step { query, name }| {
+        let out = &mut *out.borrow_mut();
+        let opt = query.edns.as_ref().map(|edns| ResponseOpt::of_answer(edns, &[]));
+        let room = room(out, RESOLVER.limit(query.edns.as_ref()), opt.as_ref(), None).expect("room");
+        let body = black_box(&reply).write(query.asked, name, out, room).expect("it fits");
+        black_box(finish(out, &body, opt.as_ref(), None));
     });
 }
 
@@ -178,24 +178,21 @@ fn h_answer_a_referral(bencher: Bencher) {
     WORLD.answers(bencher, "host.child.gslb.example.com", false);
 }
 
-/// A usual question, read.
+/// A usual question, read; its packet is never given back.
 struct Step {
-    packet: Vec<u8>,
+    query: Query<'static>,
     name: LowerName,
-    asked: Asked,
 }
 
 impl Step {
     fn of(client: IpAddr) -> Step {
-        let (packet, mut name) = (ask_geo(client), LowerName::new());
-        let asked = Asked::read(&packet, &mut name).expect("a usual question");
-        Step { packet, name, asked }
+        let mut name = LowerName::new();
+        Step { query: parse_usual(ask_geo(client).leak(), &mut name).expect("a query"), name }
     }
+}
 
-    fn way(&self) -> Way<'_> {
-        let Step { packet, name, asked } = self;
-        Way { snapshot: &WORLD.snapshot, asked, name, packet, client: RESOLVER }
-    }
+fn question<'a>(query: &Query<'a>) -> Question<'a> {
+    Question { snapshot: &WORLD.snapshot, query: *query, client: &RESOLVER, counters: &WORLD.counters }
 }
 
 fn ask_geo(client: IpAddr) -> Vec<u8> {

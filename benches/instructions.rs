@@ -75,43 +75,46 @@ impl World {
 // Stages begin: the parts of a service's answer, each alone.
 mod stages {
     use super::*;
-    use meridian::query::shortcut::{Asked, Way};
-    use meridian::state::index::LowerName;
+    use meridian::query::fast_path::{FastQuery, Reply};
+    use meridian::query::question::Question;
+    use meridian::wire::edns::ResponseOpt;
+    use meridian::wire::name::LowerName;
+    use meridian::wire::query::{Query, parse_usual};
+    use meridian::wire::response::{finish, room};
 
     pub fn count(world: &World, packets: &[Vec<u8>], clients: &[IpAddr]) {
-        let read = |packet: &Vec<u8>| {
+        let read = |packet| {
             let mut name = LowerName::new();
-            let asked = Asked::read(packet, &mut name).expect("a usual question");
-            (asked, name)
+            let query = parse_usual(packet, &mut name).expect("a query");
+            (query, name)
         };
-        let read: Vec<(Asked, LowerName)> = packets.iter().map(read).collect();
-        let ways: Vec<Way<'_>> = read.iter().zip(packets).map(|(read, packet)| way(world, read, packet)).collect();
+        let read: Vec<(Query<'_>, LowerName)> = packets.iter().map(|packet| read(packet)).collect();
         stage_parse(packets);
-        stage_look_up(&ways);
+        stage_look_up(world, &read);
         stage_locate(world, clients);
-        stage_pick(&ways);
-        stage_respond(&ways);
+        stage_pick(world, &read);
+        stage_respond(world, &read);
     }
 
-    fn way<'a>(world: &'a World, (asked, name): &'a (Asked, LowerName), packet: &'a [u8]) -> Way<'a> {
-        Way { snapshot: &world.snapshot, asked, name, packet, client: world::RESOLVER }
+    fn question<'a>(world: &'a World, query: &Query<'a>) -> Question<'a> {
+        Question { snapshot: &world.snapshot, query: *query, client: &world::RESOLVER, counters: &world.counters }
     }
 
     #[inline(never)]
     fn stage_parse(packets: &[Vec<u8>]) {
         for packet in packets {
             let mut name = LowerName::new();
-            black_box(Asked::read(black_box(packet), &mut name));
+            let _ = black_box(parse_usual(black_box(packet), &mut name));
         }
         println!("stage_parse {}", packets.len());
     }
 
     #[inline(never)]
-    fn stage_look_up(ways: &[Way<'_>]) {
-        for way in ways {
-            black_box(way.snapshot.names.find_spot(black_box(way.name)));
+    fn stage_look_up(world: &World, read: &[(Query<'_>, LowerName)]) {
+        for (_, name) in read {
+            black_box(world.snapshot.names.find_entry(black_box(name)));
         }
-        println!("stage_look_up {}", ways.len());
+        println!("stage_look_up {}", read.len());
     }
 
     #[inline(never)]
@@ -125,24 +128,34 @@ mod stages {
 
     /// From what was looked up: locates the client, too.
     #[inline(never)]
-    fn stage_pick(ways: &[Way<'_>]) {
-        let Some(first) = ways.first() else { return };
-        let found = first.snapshot.names.find_spot(first.name);
-        for way in ways {
-            black_box(way.reply(black_box(found)));
+    fn stage_pick(world: &World, read: &[(Query<'_>, LowerName)]) {
+        let Some((_, first)) = read.first() else { return };
+        let found = world.snapshot.names.find_entry(first);
+        for (query, name) in read {
+            black_box(FastQuery { question: &question(world, query), name }.reply(black_box(found)));
         }
-        println!("stage_pick {}", ways.len());
+        println!("stage_pick {}", read.len());
     }
 
     #[inline(never)]
-    fn stage_respond(ways: &[Way<'_>]) {
-        let Some(first) = ways.first() else { return };
-        let reply = first.reply(first.snapshot.names.find_spot(first.name)).expect("a usual question");
+    fn stage_respond(world: &World, read: &[(Query<'_>, LowerName)]) {
+        let Some((query, name)) = read.first() else { return };
+        let question = question(world, query);
+        let found = world.snapshot.names.find_entry(name);
+        let reply = FastQuery { question: &question, name }.reply(found).expect("a usual question");
         let mut out = [0; 1232];
-        for way in ways {
-            black_box(way.write(black_box(&reply), &mut out));
+        for (query, name) in read {
+            black_box(respond(query, name, black_box(&reply), &mut out));
         }
-        println!("stage_respond {}", ways.len());
+        println!("stage_respond {}", read.len());
+    }
+
+    #[inline(always)]
+    fn respond(query: &Query<'_>, name: &LowerName, reply: &Reply<'_>, out: &mut [u8]) -> Option<usize> {
+        let opt = query.edns.as_ref().map(|edns| ResponseOpt::of_answer(edns, &[]));
+        let room = room(out, world::RESOLVER.limit(query.edns.as_ref()), opt.as_ref(), None)?;
+        let body = reply.write(query.asked, name, out, room)?;
+        Some(finish(out, &body, opt.as_ref(), None))
     }
 }
 // Stages end.

@@ -36,12 +36,13 @@ use crate::control::warm::keeper::Keeper;
 use crate::control::warm::{self, WarmStore};
 use crate::control::writer::{Command, Sources, Writer};
 use crate::model::Model;
+use crate::query::Client;
 use crate::query::counters::{CounterSet, Counters};
+use crate::query::kernel::{KernelAnswers, KernelSetup};
+use crate::query::transport::Responder;
 use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
-use crate::query::transport::xdp::kernel_answers::KernelAnswers;
 use crate::query::transport::xdp::{self, XdpServer};
-use crate::query::transport::{Client, Responder};
 use crate::state::followers::Followers;
 use crate::state::{News, Publisher, Shared, Snapshot};
 
@@ -96,6 +97,7 @@ struct Opened {
 /// Sockets bound, nothing answered yet.
 struct Bound {
     xdp: XdpServer,
+    kernel: KernelSetup,
     udp: UdpServer,
     tcp: TcpServer,
     admin: Option<std::net::TcpListener>,
@@ -230,12 +232,13 @@ impl Bound {
             }
             None => None,
         };
-        let xdp = XdpServer::open(&config.listen.xdp, udp.local_addrs());
-        Ok(Bound { xdp, udp, tcp, admin })
+        let mut kernel = KernelSetup::default();
+        let xdp = XdpServer::open(&config.listen.xdp, udp.local_addrs(), &mut kernel);
+        Ok(Bound { xdp, kernel, udp, tcp, admin })
     }
 
     fn start(
-        mut self,
+        self,
         config: &Config,
         (shared, followers): (&Shared, &Followers),
         counters: &Arc<CounterSet>,
@@ -245,7 +248,7 @@ impl Bound {
     ) -> Result<Threads, Vec<String>> {
         let responder = Arc::new(SnapshotResponder(shared.clone()));
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
-        let kernel = match self.xdp.take_kernel() {
+        let kernel = match self.kernel.done() {
             Some(kernel) => Some(
                 KernelAnswers::start(kernel, shared.clone(), followers, counters.register())
                     .map_err(|error| vec![error.to_string()])?,

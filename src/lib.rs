@@ -14,7 +14,7 @@
 //!    admin: API, metrics, status page, CLI: read the snapshot; may only say an override to the writer
 //! ```
 //!
-//! Imports go one way: `model ← atlas ← steer ← state ← {query, control} ← {admin, simulate} ← daemon ← cli`.
+//! Imports go one way: `model ← {wire, atlas} ← steer ← state ← {query, control} ← {admin, simulate} ← daemon ← cli`.
 //! `tests/tidy.rs` holds that rule.
 
 // The documentation is for whoever works on Meridian, and is built with private items.
@@ -31,3 +31,4 @@ pub mod query;
 pub mod simulate;
 pub mod state;
 pub mod steer;
+pub mod wire;

@@ -14,11 +14,12 @@ use meridian::atlas::Atlas;
 use meridian::control::clock;
 use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix};
 use meridian::query::counters::{CounterSet, Event, QueryTypeGroup};
+use meridian::query::kernel::KernelAnswers;
+use meridian::query::kernel::attach::ANSWER;
+use meridian::query::kernel::keeper::{Keeper, Kernel};
+use meridian::query::kernel::maps::{Images, KernelMaps};
 use meridian::query::transport::xdp::interface::Interface;
-use meridian::query::transport::xdp::kernel_answers::{Keeper, KernelAnswers};
-use meridian::query::transport::xdp::kernel_maps::{Images, KernelMaps};
-use meridian::query::transport::xdp::program::{ANSWER, Mode, Program, STEER};
-use meridian::query::transport::xdp::setup::Kernel;
+use meridian::query::transport::xdp::program::{Mode, Program, STEER};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::health::Verdict;
@@ -330,7 +331,7 @@ fn program() -> Option<(Program, KernelMaps)> {
     let ours = [SERVER_V4, SERVER_V6].map(|address| address.parse().expect("an address"));
     program.answer_at(&ours.into()).expect("the addresses are taken");
     program.set_hardware_address(SERVER_MAC).expect("the hardware address is taken");
-    let maps = KernelMaps::of(&mut program, Mode::Native).expect("the maps are there");
+    let maps = KernelMaps::new(&mut program, Mode::Native).expect("the maps are there");
     Some((program, maps))
 }
 
@@ -423,6 +424,34 @@ fn it_says_what_the_server_says_or_nothing() {
     }
     keeper.stop();
     same_counts(&ours, &theirs, answered);
+}
+
+/// Even where the sum of all octets is right without one.
+#[test]
+fn rfc8200_8_1_without_a_checksum_nothing_is_answered_over_ipv6() {
+    let Some((program, maps)) = program() else { return };
+    let mut rng = Rng::with_seed(46);
+    let model = model();
+    let shared = publisher(&model, &mut rng).shared();
+    let control = maps.control.clone();
+    let kernel = Kernel { programs: vec![maps], images: Images::default() };
+    let mut keeper = Keeper::new(kernel, CounterSet::new().register());
+    control.switch(true);
+    control.set_generation(shared.load().generation);
+    keeper.step(&shared);
+    let from = "[2001:db8:7::1]:5353".parse().expect("an address");
+    let flow = Flow::new(from, SERVER_V6.parse().expect("an address"), None);
+    let mut query = Ask::new(&format!("{}.gslb.example", NAMES[0]), "A").wire();
+    const CHECKSUM_AT: usize = 14 + 40 + 6;
+    let packet = (0..=u16::MAX).map(|id| {
+        query[..2].copy_from_slice(&id.to_be_bytes());
+        flow.packet(&query)
+    });
+    let mut packet = packet.into_iter().find(|packet| packet[CHECKSUM_AT..][..2] == [0xff, 0xff]).expect("an ID");
+    let mut out = vec![0; 4096];
+    assert_eq!(program.run(&packet, &mut out).expect("the program runs").0, XDP_TX, "with its checksum");
+    packet[CHECKSUM_AT..][..2].fill(0);
+    assert_eq!(program.run(&packet, &mut out).expect("the program runs").0, XDP_PASS, "without");
 }
 
 /// The name asked for, in lower case, without its last two labels.

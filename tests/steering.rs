@@ -27,7 +27,7 @@ use meridian::query::{Client, Transport, answer};
 use meridian::state::{self, EndpointNews, LoadNews, Publisher, Replacement, Snapshot};
 use meridian::steer::health::Verdict;
 use meridian::steer::kept::Clock;
-use meridian::steer::plan::Footing;
+use meridian::steer::eligible::Footing;
 use meridian::steer::standing::Override;
 
 #[allow(dead_code)] // benchmarks need more of it

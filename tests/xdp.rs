@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use meridian::model::xdp::{Queues, XdpInterface};
 use meridian::query::counters::{CounterSet, Counters, DropReason, Event};
+use meridian::query::kernel::KernelSetup;
+use meridian::query::transport::Responder;
 use meridian::query::transport::xdp::XdpServer;
-use meridian::query::transport::{Client, Responder, Transport};
+use meridian::query::{Client, Transport};
 
 mod support;
 
@@ -377,7 +379,8 @@ fn frames_go_round_and_a_panic_costs_one_packet() {
     let Some(link) = Link::new() else { return };
     let (counters, running) = link.server.run(|| {
         let interface = XdpInterface { name: "eth0".into(), queues: Queues::All, kernel_answers: false };
-        let server = XdpServer::open(&[interface], &["10.0.0.1:53".parse().expect("address")]);
+        let server =
+            XdpServer::open(&[interface], &["10.0.0.1:53".parse().expect("address")], &mut KernelSetup::default());
         let counters = CounterSet::new();
         let running = server.start(&Arc::new(Mirror), &counters, &[]).expect("threads");
         (counters, running)

@@ -10,14 +10,24 @@ mod support;
 
 use support::tools;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/query/transport/xdp/bpf");
+/// Folders of programs, each with its own `compile` and `digests`.
+const FOLDERS: [&str; 2] = ["src/query/transport/xdp/bpf", "src/query/kernel/bpf"];
 
 /// What programs and their maps consist of, as sections of an object. The rest is for people who debug them.
 const SECTIONS: [&str; 4] = ["xdp", ".text", ".maps", "license"];
 
+fn folder_at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 #[test]
 fn no_source_was_edited_without_compiling_it() {
-    let noted = fs::read_to_string(Path::new(FOLDER).join("digests")).expect("digests");
+    FOLDERS.iter().for_each(|path| matches_digests(path));
+}
+
+fn matches_digests(path: &str) {
+    let sources = folder_at(path);
+    let noted = fs::read_to_string(sources.join("digests")).expect("digests");
     let mut noted: Vec<(String, String)> = noted
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -26,9 +36,9 @@ fn no_source_was_edited_without_compiling_it() {
         .collect();
     noted.sort();
     let mut found: Vec<(String, String)> =
-        files().into_iter().map(|path| (name(&path), digest(&fs::read(&path).expect("a file")))).collect();
+        files(&sources).into_iter().map(|path| (name(&path), digest(&fs::read(&path).expect("a file")))).collect();
     found.sort();
-    assert_eq!(found, noted, "run src/query/transport/xdp/bpf/compile, and commit what it makes");
+    assert_eq!(found, noted, "run {path}/compile, and commit what it makes");
 }
 
 #[test]
@@ -37,15 +47,19 @@ fn objects_are_compiled_from_their_sources() {
     let version = Command::new(clang).arg("-dumpversion").output().expect("clang runs");
     let version = String::from_utf8_lossy(&version.stdout);
     let major = version.split('.').next().unwrap_or_default();
-    let noted = fs::read_to_string(Path::new(FOLDER).join("digests")).expect("digests");
+    FOLDERS.iter().for_each(|path| matches_sources(&folder_at(path), major));
+}
+
+fn matches_sources(sources: &Path, major: &str) {
+    let noted = fs::read_to_string(sources.join("digests")).expect("digests");
     if !noted.contains(&format!("# clang {major}\n")) {
         println!("skipped: clang {major} is here, another compiled the objects");
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let output = Command::new(Path::new(FOLDER).join("compile")).arg(folder.path()).output().expect("bash");
+    let output = Command::new(sources.join("compile")).arg(folder.path()).output().expect("bash");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let objects: Vec<PathBuf> = files().into_iter().filter(|path| name(path).ends_with(".o")).collect();
+    let objects: Vec<PathBuf> = files(sources).into_iter().filter(|path| name(path).ends_with(".o")).collect();
     assert!(!objects.is_empty());
     for object in objects {
         let (committed, made) =
@@ -62,8 +76,8 @@ fn objects_are_compiled_from_their_sources() {
 }
 
 /// Sources and objects.
-fn files() -> Vec<PathBuf> {
-    let entries = fs::read_dir(FOLDER).expect("a folder").map(|entry| entry.expect("an entry").path());
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries.filter(|path| name(path).contains(".bpf.")).collect()
 }
 

@@ -19,7 +19,7 @@ use crate::control::rum::import::{self, Format};
 use crate::control::writer::{Command, SayError, SayOutcome};
 use crate::model::{Name, RecordType, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::plan::Footing;
+use crate::steer::eligible::Footing;
 use crate::steer::standing::{Override, Standing};
 
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};

@@ -20,10 +20,10 @@ use crate::query::counters::CounterSet;
 use crate::query::transport::MAX_UDP_RESPONSE;
 use crate::query::{Client, Transport, answer};
 use crate::state::Snapshot;
-use crate::state::index::LowerName;
 use crate::state::names::Found;
 use crate::steer::decide::Seen;
 use crate::steer::explain::{Explanation, explain};
+use crate::wire::name::LowerName;
 
 use super::planning::{PlanningStatus, planning};
 

@@ -19,10 +19,11 @@ use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWai
 use crate::query::demand::DemandTotals;
 use crate::query::transport::xdp::{Statistics, Tally};
 use crate::state::Snapshot;
+use crate::steer::eligible::Footing;
 use crate::steer::feed::Doubt;
 use crate::steer::health::Verdict;
-use crate::steer::plan::Footing;
-use crate::steer::standing::{Heard, LoadFigure, Override, RegionState, Standing};
+use crate::steer::load_state::{Heard, LoadFigure};
+use crate::steer::standing::{Override, RegionState, Standing};
 
 use super::Context;
 use super::latency::counts;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::plan::CellTable;
+use crate::steer::cell::CellTable;
 
 /// No service is begun after this many places were counted for one report: the others follow with
 /// later reports. Counting took 0.6 µs a place unoptimised, so below a second.

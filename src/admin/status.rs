@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
+use crate::steer::eligible::{FenceOut, Footing};
 use crate::steer::explain::HeardRow;
 use crate::steer::lives::Lives;
-use crate::steer::plan::{FenceOut, Footing};
+use crate::steer::load_state::LoadState;
 use crate::steer::stability::Drain;
-use crate::steer::standing::{EndpointState, LoadState, Override, RegionState, Standing};
+use crate::steer::standing::{EndpointState, Override, RegionState, Standing};
 
 use super::Context;
 use super::planning::{PlanningStatus, planning};

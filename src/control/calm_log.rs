@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::plan::Footing;
+use crate::steer::eligible::Footing;
 use crate::steer::standing::RegionState;
 
 /// Tells what differs between two snapshots, region by region.

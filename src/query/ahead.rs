@@ -4,9 +4,9 @@
 //! cache. A whole batch of packets is there at once, so the waits of all overlap.
 
 use crate::state::Snapshot;
-use crate::state::index::{LowerName, NameHash};
-
-use super::wire::HEADER_OCTETS;
+use crate::state::index::NameHash;
+use crate::wire::HEADER_OCTETS;
+use crate::wire::name::LowerName;
 
 /// Packets looked at in one go.
 const MOST: usize = 64;
@@ -22,8 +22,8 @@ pub fn fetch<'p>(snapshot: &Snapshot, packets: impl Iterator<Item = &'p [u8]>) {
     let mut hashes: [Option<NameHash>; MOST] = [None; MOST];
     for (hash, packet) in hashes.iter_mut().zip(packets) {
         let read = packet.get(HEADER_OCTETS..).and_then(|question| name.read(question));
-        *hash = read.map(|_| name.hash());
+        *hash = read.map(|_| NameHash::new(&name));
         hash.iter().for_each(|hash| names.fetch_index(*hash));
     }
-    hashes.into_iter().flatten().for_each(|hash| names.fetch_spot(hash));
+    hashes.into_iter().flatten().for_each(|hash| names.fetch_entry(hash));
 }

@@ -1,20 +1,26 @@
-//! One packet's journey, sans I/O: parse, answer, encode. Allocates nothing, takes no lock, reads
-//! no clock and logs nothing.
+//! One packet's journey, sans I/O. Allocates nothing, takes no lock, reads no clock and logs nothing.
+//!
+//! ```text
+//!   wire::query::parse ─▶ look up ─┬─ prebuilt: fast path, copied ─┬─▶ wire::response::finish
+//!                                  └─ else: full path, written ────┘
+//! ```
 
 use crate::model::RecordType;
 use crate::state::Snapshot;
-use crate::state::index::LowerName;
-use crate::steer::decide::Seen;
+use crate::state::names::Found;
+use crate::state::prebuilt::NameEntry;
+use crate::wire::edns::{Edns, ResponseOpt};
+use crate::wire::name::LowerName;
+use crate::wire::query::{Problem, Query, Rejected, parse, parse_usual};
+use crate::wire::records::Records;
+use crate::wire::response::{Body, finish, room};
+use crate::wire::tsig::Tsig;
+use crate::wire::{HEADER_OCTETS, Rcode};
 
+use super::client::Client;
 use super::counters::{Counters, DropReason, Event, QueryTypeGroup};
-use super::respond::{Asked, Outcome, respond};
-use super::shortcut::{self, Way};
-use super::transport::{Client, Transport};
-use super::wire::Rcode;
-use super::wire::edns::{MIN_UDP_PAYLOAD, ResponseOpt, UDP_PAYLOAD};
-use super::wire::query::{Problem, Query, Question, read};
-use super::wire::response::Response;
-use super::wire::tsig::Tsig;
+use super::question::Question;
+use super::{fast_path, full_path};
 
 /// Writes the response to `packet` into `out` and gives its length; 0 means to stay silent.
 ///
@@ -22,119 +28,139 @@ use super::wire::tsig::Tsig;
 /// truncation likelier.
 pub fn answer(snapshot: &Snapshot, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
     let mut name = LowerName::new();
-    let Some(asked) = shortcut::Asked::read(packet, &mut name) else {
-        return answer_at_length(snapshot, packet, client, out, counters);
+    let Some(query) = parse_usual(packet, &mut name) else {
+        return answer_in_full(snapshot, packet, client, out, counters);
     };
-    let way = Way { snapshot, asked: &asked, name: &name, packet, client };
-    if let Some(length) = shortcut::answer(&way, out, counters) {
-        return length;
-    }
-    match asked.query(packet) {
-        Some((query, question)) => answer_question(snapshot, &query, &question, client, out, counters),
-        None => answer_at_length(snapshot, packet, client, out, counters),
-    }
+    let question = Question { snapshot, query, client: &client, counters };
+    answer_question(Paths::Both, question, packet, &mut name, out)
 }
 
-/// As [`answer`], but nothing is copied that could be written: for tests that compare the two.
-pub fn answer_at_length(
+/// As [`answer`], but by the full path alone: for what is unusual, and for tests that compare the two.
+#[cold]
+pub fn answer_in_full(
     snapshot: &Snapshot,
     packet: &[u8],
     client: Client,
     out: &mut [u8],
     counters: &Counters,
 ) -> usize {
-    let (query, problem) = read(packet);
-    let refusal = match problem {
-        Some(Problem::Short) => return silent(counters, DropReason::Short),
-        Some(Problem::Response) => return silent(counters, DropReason::Response),
-        Some(Problem::Malformed) => Some(Rcode::FormErr),
-        Some(Problem::Opcode) => Some(Rcode::NotImp),
-        Some(Problem::Version) => Some(Rcode::BadVers),
-        None => None,
-    };
-    match (refusal, query.question) {
-        (None, Some(question)) => answer_question(snapshot, &query, &question, client, out, counters),
-        (refusal, _) => refuse(&query, refusal.unwrap_or(Rcode::FormErr), client, out, counters),
+    let mut name = LowerName::new();
+    match parse(packet, &mut name) {
+        Ok(query) => {
+            let question = Question { snapshot, query, client: &client, counters };
+            answer_question(Paths::Full, question, packet, &mut name, out)
+        }
+        Err(rejected) => reject(&rejected, &client, out, counters),
     }
 }
 
-fn answer_question(
-    snapshot: &Snapshot,
-    query: &Query<'_>,
-    question: &Question<'_>,
-    client: Client,
+/// The paths that may be taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Paths {
+    Both,
+    Full,
+}
+
+/// Answers a question for `name`, which came in `packet`.
+#[inline(always)]
+fn answer_question(paths: Paths, question: Question<'_>, packet: &[u8], name: &mut LowerName, out: &mut [u8]) -> usize {
+    let Question { snapshot, query, client, counters } = question;
+    count_question(&query, counters);
+    if let Some(rcode) = refusal(&query) {
+        return refuse_question(rcode, question, packet, out);
+    }
+    let opt = query.edns.as_ref().map(|edns| ResponseOpt::of_answer(edns, &snapshot.nsid));
+    let Some(room) = room(out, client.limit(query.edns.as_ref()), opt.as_ref(), None) else { return 0 };
+    let found = snapshot.names.find_entry(name);
+    if paths == Paths::Both
+        && let Some(body) = fast_path::answer(&question, name, found, out, room)
+    {
+        return conclude(&body, opt, out, counters);
+    }
+    write_in_full(question, name, found, opt, out, room)
+}
+
+#[inline(never)]
+fn write_in_full(
+    question: Question<'_>,
+    name: &mut LowerName,
+    found: Found<NameEntry<'_>>,
+    opt: Option<ResponseOpt<'_>>,
     out: &mut [u8],
-    counters: &Counters,
+    room: usize,
 ) -> usize {
-    count_question(question.qtype, query.edns.is_some_and(|edns| edns.subnet.is_some()), counters);
+    match full_path::answer(&question, name, found, out, room) {
+        Some(body) => conclude(&body, opt, out, question.counters),
+        None => 0, // a buffer too small for the question: the transport's mistake
+    }
+}
+
+/// Counts a response and finishes it.
+#[inline(always)]
+fn conclude(body: &Body, opt: Option<ResponseOpt<'_>>, out: &mut [u8], counters: &Counters) -> usize {
+    count_response(body.rcode, body.truncated, counters);
+    finish(out, body, opt.as_ref(), None)
+}
+
+/// The error that a well-formed query gets for what it asks, if it gets one.
+#[inline(always)]
+fn refusal(query: &Query<'_>) -> Option<Rcode> {
     // "If a non-forwarding server does not recognize the key or algorithm used by the client [...]
     // the server MUST generate an error response with RCODE 9 (NOTAUTH) and TSIG ERROR 17 (BADKEY)"
     // (RFC 8945 section 5.2.1): there are no keys here.
-    if query.tsig.is_some() {
-        return refuse(query, Rcode::NotAuth, client, out, counters);
+    if query.is_signed() {
+        return Some(Rcode::NotAuth);
     }
     // Transfers are not offered (RFC 5936 section 4.2 forbids AXFR over UDP anyhow).
-    if !question.is_class_in() || matches!(question.qtype, RecordType::AXFR | RecordType::IXFR) {
-        return refuse(query, Rcode::Refused, client, out, counters);
-    }
-    let nsid = match query.edns {
-        Some(edns) if edns.wants_nsid => &snapshot.nsid[..],
-        _ => &[],
-    };
-    let subnet = query.edns.and_then(|edns| edns.subnet);
-    let mut opt = query.edns.map(|edns| ResponseOpt {
-        dnssec_ok: edns.dnssec_ok,
-        extended_rcode: 0,
-        subnet: subnet.map(|subnet| (subnet, 0)),
-        nsid,
-    });
-    let reserved = opt.as_ref().map_or(0, ResponseOpt::octets);
-    let Some(mut response) =
-        Response::begin(out, Some(question), limit(client, query.edns.map(|edns| edns.udp_payload)), reserved)
-    else {
-        return 0; // a buffer too small for a header: the transport's mistake
-    };
-    let asked = Asked {
-        question,
-        source: Seen::Source(client.address),
-        // "A SOURCE PREFIX-LENGTH of 0 means that the client does not want its network used"
-        // (RFC 7871 section 7.1.2): then the resolver's address is all there is.
-        subnet: subnet.filter(|subnet| subnet.prefix.len() > 0).map(|subnet| Seen::Subnet(subnet.prefix.address())),
-    };
-    let Outcome { rcode, authoritative, scope } = respond(snapshot, &asked, &mut response, counters);
-    if let Some(ResponseOpt { subnet: Some((_, answered)), .. }) = &mut opt {
-        *answered = scope;
-    }
-    count_response(rcode, response.is_truncated(), counters);
-    response.finish(query.header, rcode, authoritative, opt.as_ref(), None)
+    let is_transfer = matches!(query.qtype, RecordType::AXFR | RecordType::IXFR);
+    (!query.is_class_in() || is_transfer).then_some(Rcode::Refused)
 }
 
-/// An error, with OPT where the asker speaks EDNS (RFC 6891 section 7), and nothing else.
-fn refuse(query: &Query<'_>, rcode: Rcode, client: Client, out: &mut [u8], counters: &Counters) -> usize {
-    let opt = query.edns.map(|edns| ResponseOpt {
-        dnssec_ok: edns.dnssec_ok,
-        extended_rcode: (rcode as u16 >> 4) as u8,
-        subnet: None,
-        nsid: &[],
-    });
-    let tsig = query.tsig.filter(|_| rcode == Rcode::NotAuth);
-    let reserved = opt.as_ref().map_or(0, ResponseOpt::octets) + tsig.as_ref().map_or(0, Tsig::octets);
-    let limit = limit(client, query.edns.map(|edns| edns.udp_payload));
+#[cold]
+fn refuse_question(rcode: Rcode, question: Question<'_>, packet: &[u8], out: &mut [u8]) -> usize {
+    let Question { query, client, counters, .. } = question;
+    refuse(rcode, query.asked, query.edns.as_ref(), query.tsig(packet), client, out, counters)
+}
+
+/// Answers what is no query, or none that is understood.
+#[cold]
+fn reject(rejected: &Rejected<'_>, client: &Client, out: &mut [u8], counters: &Counters) -> usize {
+    let rcode = match rejected.problem {
+        Problem::Short => return silent(counters, DropReason::Short),
+        Problem::Response => return silent(counters, DropReason::Response),
+        Problem::Malformed => Rcode::FormErr,
+        Problem::Opcode => Rcode::NotImp,
+        Problem::Version => Rcode::BadVers,
+    };
+    refuse(rcode, rejected.asked, rejected.edns.as_ref(), None, client, out, counters)
+}
+
+/// Writes an error, with OPT where the asker speaks EDNS (RFC 6891 section 7), and nothing else.
+#[cold]
+fn refuse(
+    rcode: Rcode,
+    asked: &[u8],
+    edns: Option<&Edns<'_>>,
+    tsig: Option<Tsig<'_>>,
+    client: &Client,
+    out: &mut [u8],
+    counters: &Counters,
+) -> usize {
+    let opt = edns.map(ResponseOpt::of_error);
     // With the longest of names a TSIG record may not fit 512 octets: such a query gets no response.
-    let Some(response) = Response::begin(out, query.question.as_ref(), limit, reserved) else { return 0 };
-    count_response(rcode, false, counters);
-    response.finish(query.header, rcode, false, opt.as_ref(), tsig.as_ref())
-}
-
-/// How long a response may be: over UDP what the asker takes, within what does not fragment.
-/// `udp_payload` is what the asker says in EDNS.
-pub(super) fn limit(client: Client, udp_payload: Option<u16>) -> usize {
-    let octets = match (client.transport, udp_payload) {
-        (Transport::Tcp, _) => u16::MAX,
-        (Transport::Udp, None) => MIN_UDP_PAYLOAD,
-        (Transport::Udp, Some(udp_payload)) => udp_payload.clamp(MIN_UDP_PAYLOAD, UDP_PAYLOAD),
+    let room = room(out, client.limit(edns), opt.as_ref(), tsig.as_ref());
+    let Some(records) = room.and_then(|room| Records::begin(out, asked, room)) else { return 0 };
+    let body = Body {
+        end: records.end().len,
+        has_question: asked.len() > HEADER_OCTETS,
+        counts: [0; 3],
+        rcode,
+        authoritative: false,
+        truncated: false,
+        scope: 0,
     };
-    usize::from(octets)
+    count_response(rcode, false, counters);
+    finish(out, &body, opt.as_ref(), tsig.as_ref())
 }
 
 fn silent(counters: &Counters, reason: DropReason) -> usize {
@@ -142,19 +168,21 @@ fn silent(counters: &Counters, reason: DropReason) -> usize {
     0
 }
 
-pub(super) fn count_question(qtype: RecordType, has_subnet: bool, counters: &Counters) {
-    counters.add(Event::QueryType(match qtype {
+#[inline(always)]
+fn count_question(query: &Query<'_>, counters: &Counters) {
+    counters.add(Event::QueryType(match query.qtype {
         RecordType::A => QueryTypeGroup::A,
         RecordType::AAAA => QueryTypeGroup::Aaaa,
         RecordType::HTTPS => QueryTypeGroup::Https,
         _ => QueryTypeGroup::Other,
     }));
-    if has_subnet {
+    if query.edns.is_some_and(|edns| edns.subnet.is_some()) {
         counters.add(Event::Ecs);
     }
 }
 
-pub(super) fn count_response(rcode: Rcode, truncated: bool, counters: &Counters) {
+#[inline(always)]
+fn count_response(rcode: Rcode, truncated: bool, counters: &Counters) {
     counters.add(Event::Response(rcode as u16));
     if truncated {
         counters.add(Event::Truncated);

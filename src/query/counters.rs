@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::client::Transport;
 use super::demand::{DemandTotals, Ring, Sample};
-use super::transport::Transport;
 
 /// All counters of the process: one block per thread that answers, and one for whoever else counts.
 #[derive(Debug)]

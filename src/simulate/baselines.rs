@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::steer::health::Verdict;
-use crate::steer::score::{LAMBDA_MS_PER_DOLLAR, model_rtt};
+use crate::steer::rtt::model_rtt;
+use crate::steer::score::LAMBDA_MS_PER_DOLLAR;
 
 use super::Answer;
 use super::day::{Second, Steering};

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::model::{Model, RegionId, Service};
 use crate::steer::kept::{Clock, MAX_UNIX_MS};
+use crate::steer::load_state::LoadState;
 use crate::steer::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
-use crate::steer::standing::{LoadState, Override, RegionState, Standing};
+use crate::steer::standing::{Override, RegionState, Standing};
 
 use super::Snapshot;
 

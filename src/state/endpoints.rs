@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use crate::model::{Endpoint, EndpointTarget, HttpsHint, Model, RecordType, RegionId, ServiceId};
-
-use super::encode::{HEADER_OCTETS, QUESTION_OWNER, Records, Section};
+use crate::wire::HEADER_OCTETS;
+use crate::wire::records::{QUESTION_OWNER, Records, Section};
 
 /// The records of every endpoint of every region, for the question's name, with a TTL of 0.
 #[derive(Debug, Default)]
@@ -125,7 +125,7 @@ fn parameter(key: u16, value: &[u8]) -> Vec<u8> {
 fn record(rtype: RecordType, rdata: &[u8]) -> Vec<u8> {
     let mut out = vec![0; HEADER_OCTETS + RECORD_HEAD + rdata.len()];
     let room = out.len();
-    let written = Records::begin(&mut out, &[], room)
+    let written = Records::begin(&mut out, &[0; HEADER_OCTETS], room)
         .is_some_and(|mut records| records.plain(Section::Answer, QUESTION_OWNER, rtype, 0, rdata).is_ok());
     if written { out.split_off(HEADER_OCTETS) } else { Vec::new() }
 }

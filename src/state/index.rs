@@ -6,22 +6,10 @@
 //! Names are hashed from their ends, eight octets at a step, so that hashing a name hashes what it
 //! ends in on the way, and so its closest encloser.
 
-use crate::model::Name;
-use crate::model::name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
+use crate::wire::name::LowerName;
 
 use super::huge_pages;
 use super::prefetch::prefetch;
-
-/// A name in lower case, with what it takes to hash it. Large: made in place, and lent.
-#[derive(Clone, Debug)]
-pub struct LowerName {
-    /// Behind the name there is anything; room enough to read eight octets at its last one.
-    octets: [u8; ROOM],
-    /// Where labels begin, the leftmost first.
-    starts: [u8; MAX_NAME_OCTETS / 2 + 1],
-    len: u8,
-    labels: u8,
-}
 
 /// The hash of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,121 +24,10 @@ pub struct Hashing<'n> {
     at: usize,
 }
 
-/// A multiple of sixteen.
-const ROOM: usize = 272;
-
-impl LowerName {
-    /// The root.
-    pub fn new() -> LowerName {
-        LowerName { octets: [0; ROOM], starts: [0; MAX_NAME_OCTETS / 2 + 1], len: 1, labels: 0 }
-    }
-
-    pub fn of(name: &Name) -> LowerName {
-        let mut lower = LowerName::new();
-        lower.read(name.as_wire());
-        lower
-    }
-
-    /// Becomes the uncompressed name that `wire` begins with, and gives its length. `None` where there
-    /// is none: then this is no name any more.
-    #[inline]
-    pub fn read(&mut self, wire: &[u8]) -> Option<usize> {
-        // With its root label a name is within 255 octets (RFC 1035 section 2.3.4): whatever is longer
-        // does not end here.
-        let within = wire.get(..MAX_NAME_OCTETS).unwrap_or(wire);
-        let (mut at, mut labels) = (0, 0);
-        loop {
-            let len = usize::from(*within.get(at)?);
-            if len == 0 {
-                break;
-            }
-            if len > MAX_LABEL_OCTETS {
-                return None; // a pointer, or nothing there is
-            }
-            *self.starts.get_mut(labels)? = at as u8;
-            labels += 1;
-            at += 1 + len;
-        }
-        self.copy_in_lower_case(wire, at + 1)?;
-        (self.len, self.labels) = (at as u8 + 1, labels as u8);
-        Some(at + 1)
-    }
-
-    /// Sixteen octets at a step, some of what is behind the name too. Lengths of labels are below any
-    /// letter.
-    #[inline]
-    fn copy_in_lower_case(&mut self, wire: &[u8], len: usize) -> Option<()> {
-        let (blocks, _) = self.octets.as_chunks_mut::<16>();
-        if let Some(wire) = wire.get(..len.next_multiple_of(16)) {
-            let (from, _) = wire.as_chunks::<16>();
-            for (to, from) in blocks.iter_mut().zip(from) {
-                *to = *from;
-                to.make_ascii_lowercase();
-            }
-            return Some(());
-        }
-        let octets = blocks.as_flattened_mut().get_mut(..len)?;
-        octets.copy_from_slice(wire.get(..len)?);
-        octets.make_ascii_lowercase();
-        Some(())
-    }
-
-    /// All octets, with the root label.
-    #[inline]
-    pub fn as_wire(&self) -> &[u8] {
-        &self.octets[..usize::from(self.len)]
-    }
-
-    /// How many labels there are before the root.
-    #[inline]
-    pub fn labels(&self) -> usize {
-        usize::from(self.labels)
-    }
-
-    /// Where the last so many labels begin.
-    #[inline]
-    pub fn start_of_last(&self, labels: usize) -> usize {
-        if labels == 0 {
-            return usize::from(self.len).saturating_sub(1);
-        }
-        let first = usize::from(self.labels).saturating_sub(labels);
-        self.starts.get(first).map_or(0, |&start| usize::from(start))
-    }
-
-    /// The last so many labels, as a name.
-    #[inline]
-    pub fn last(&self, labels: usize) -> &[u8] {
-        self.as_wire().get(self.start_of_last(labels)..).unwrap_or_default()
-    }
-
-    /// The label in front of the last so many, with its length; empty where there is none.
-    #[inline]
-    pub fn label_before(&self, labels: usize) -> &[u8] {
-        if labels >= self.labels() {
-            return &[];
-        }
-        let (start, end) = (self.start_of_last(labels + 1), self.start_of_last(labels));
-        self.as_wire().get(start..end).unwrap_or_default()
-    }
-
-    /// The hash of the whole name.
-    #[inline]
-    pub fn hash(&self) -> NameHash {
-        Hashing::of(self).from(0)
-    }
-
-    /// Eight octets.
-    #[inline]
-    fn word(&self, at: usize) -> u64 {
-        let at = at & 0xff; // as is every octet of a name; so the compiler sees that eight are there
-        self.octets[at..at + 8].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
-    }
-}
-
 impl<'n> Hashing<'n> {
     #[inline]
-    pub fn of(name: &'n LowerName) -> Hashing<'n> {
-        Hashing { name, state: 0, at: usize::from(name.len) }
+    pub fn new(name: &'n LowerName) -> Hashing<'n> {
+        Hashing { name, state: 0, at: name.as_wire().len() }
     }
 
     /// The hash of what begins at this octet, not behind where the one before began.
@@ -166,12 +43,6 @@ impl<'n> Hashing<'n> {
     }
 }
 
-impl Default for LowerName {
-    fn default() -> LowerName {
-        LowerName::new()
-    }
-}
-
 /// Both halves of a product: every bit of the word reaches bits all over the hash. The names in the
 /// table are the operator's, so nobody can aim at it.
 #[inline]
@@ -181,6 +52,12 @@ fn mixed(hash: u64, word: u64) -> u64 {
 }
 
 impl NameHash {
+    /// The hash of a whole name.
+    #[inline]
+    pub fn new(name: &LowerName) -> NameHash {
+        Hashing::new(name).from(0)
+    }
+
     /// The bits that are kept.
     #[inline]
     fn tag(self) -> u32 {
@@ -294,43 +171,23 @@ impl Default for Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Name;
 
     fn lower(text: &str) -> LowerName {
         LowerName::of(&Name::parse_absolute(text).expect("a name"))
     }
 
     #[test]
-    fn rfc4343_names_are_read_in_lower_case() {
-        let mut name = lower("some.other.much.longer.name.that.was.here.before");
-        assert_eq!(name.read(b"\x03WwW\x07eXample\0\0\x01\0\x01"), Some(13));
-        assert_eq!((name.as_wire(), name.labels()), (&b"\x03www\x07example\0"[..], 2));
-        assert_eq!((name.last(1), name.last(0)), (&b"\x07example\0"[..], &b"\0"[..]));
-        assert_eq!((name.label_before(1), name.label_before(2)), (&b"\x03www"[..], &b""[..]));
-        assert_eq!(name.read(b"\0"), Some(1));
-        assert_eq!((name.as_wire(), name.labels(), name.label_before(0)), (&b"\0"[..], 0, &b""[..]));
-    }
-
-    #[test]
-    fn rfc1035_2_3_4_what_is_no_name_is_not_read() {
-        let longest = [&b"\x01a".repeat(127)[..], b"\0"].concat();
-        assert_eq!(LowerName::new().read(&longest), Some(255));
-        let too_long = [&b"\x01a".repeat(126)[..], b"\x02ab\0"].concat();
-        for wire in [&b""[..], b"\x01", b"\x01a", b"\xc0\x0c", b"\x40a", &too_long, &b"\x01a".repeat(200)] {
-            assert_eq!(LowerName::new().read(wire), None, "{wire:?}");
-        }
-    }
-
-    #[test]
     fn a_name_is_hashed_with_all_that_it_ends_in() {
         let name = lower("a.much-longer-label-than-eight.some.example");
-        let mut hashing = Hashing::of(&name);
+        let mut hashing = Hashing::new(&name);
         for labels in 0..=4 {
             let alone = LowerName::of(&Name::from_wire(name.last(labels)).expect("a name"));
-            assert_eq!(hashing.from(name.start_of_last(labels)), alone.hash(), "{labels}");
+            assert_eq!(hashing.from(name.start_of_last(labels)), NameHash::new(&alone), "{labels}");
         }
         let mut seen: Vec<NameHash> = Vec::new();
         for other in [".", "a", "a.a", "aa", "a.a.a", "b.example", "a.example", "a.exampl", "a.e.xample", "aexample"] {
-            let hash = lower(other).hash();
+            let hash = NameHash::new(&lower(other));
             assert!(!seen.contains(&hash), "{other}");
             seen.push(hash);
         }
@@ -341,7 +198,7 @@ mod tests {
         let mut index = Index::new();
         let names: Vec<LowerName> = (0..5_000).map(|n| lower(&format!("host-{n}.example"))).collect();
         for (number, name) in (0..).zip(&names) {
-            index.insert(name.hash(), number);
+            index.insert(NameHash::new(name), number);
         }
         index.finish(|number| number + 7);
         let mut compared = 0;
@@ -350,8 +207,8 @@ mod tests {
                 compared += 1;
                 (found == number + 7).then_some(found)
             };
-            assert_eq!(index.find(name.hash(), is), Some(number + 7));
-            assert_eq!(index.find(lower(&format!("other-{number}.example")).hash(), Some), None);
+            assert_eq!(index.find(NameHash::new(name), is), Some(number + 7));
+            assert_eq!(index.find(NameHash::new(&lower(&format!("other-{number}.example"))), Some), None);
         }
         assert!(compared < 5_010, "{compared} names compared for 5,000");
     }

@@ -1,10 +1,10 @@
 //! What queries are answered from: one immutable [`Snapshot`], swapped as one.
 //!
-//! - [`names`]: the table of names, with records encoded for the wire
+//! - [`nodes`]: every name with its records, encoded for the wire, and what it leads to
+//! - [`names`]: the table they are found in
 //! - [`index`]: names found by their hash
-//! - [`encode`]: records written as they stand in a message
 //! - [`sections`]: which records make up an answer
-//! - [`ready`]: answers made ready, to be copied
+//! - [`prebuilt`]: answers built with the snapshot, to be copied
 //! - [`huge_pages`]: where the kernel keeps them
 //! - [`prefetch`]: memory fetched before it is read
 //! - [`endpoints`]: what endpoints are answered with
@@ -21,7 +21,6 @@
 
 pub mod calm;
 pub mod configured;
-pub mod encode;
 pub mod endpoints;
 pub mod followers;
 mod huge_pages;
@@ -29,16 +28,18 @@ pub mod index;
 pub mod kept;
 pub mod names;
 pub mod news;
+pub mod nodes;
 pub mod planning;
+pub mod prebuilt;
 pub mod prefetch;
 pub mod publisher;
-pub mod ready;
 mod reported;
 pub mod sections;
 pub mod snapshot;
 pub mod switches;
 
-pub use names::{EncodedSet, NameTable, Node, NodeId};
+pub use names::NameTable;
+pub use nodes::{Node, NodeId};
 pub use news::{EndpointNews, LoadNews, News, Replacement, Urgency};
 pub use publisher::Publisher;
 pub use snapshot::{Shared, Snapshot};

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::model::LoadReport;
 use crate::steer::feed::{Doubt, Feed};
+use crate::steer::load_state::{LoadFigure, LoadState};
 use crate::steer::price::{MAX_PRICE_MS, MAX_UTILISATION, faded, next_price};
-use crate::steer::standing::{LoadFigure, LoadState};
 
 /// Prices are published in steps of at least this, in milliseconds: a smaller one moves hardly a
 /// client, and every step takes a new plan.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::atlas::{Atlas, Groups, PlaceId};
 
-use super::plan::CellTable;
+use super::cell::CellTable;
 
 /// The classes of one plan.
 #[derive(Debug)]

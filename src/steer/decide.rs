@@ -244,10 +244,11 @@ mod tests {
 
     use super::super::health::Verdict;
     use super::super::plan::AFTERMATH;
-    use super::super::standing::{LoadFigure, Standing};
+    use super::super::standing::Standing;
     use super::super::testing::{World, at, endpoint};
     use super::*;
     use crate::model::Policy;
+    use crate::steer::load_state::LoadFigure;
 
     #[test]
     fn the_ttl_says_how_near_a_change_is() {

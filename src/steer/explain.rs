@@ -11,15 +11,20 @@ use serde::Serialize;
 use crate::atlas::PlaceId;
 use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 
+use super::cell::Cell;
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
 use super::eligible::{Eligible, Footing};
 use super::feed::{Doubt, Reading};
+use super::load_state::LoadState;
 use super::pick::Identity;
-use super::plan::{Cell, coordinates, scores, tiers};
-use super::planner::{Leaf, Planned, leaf_of};
+use super::plan::scores;
+use super::planner::Planned;
+use super::policy::tiers;
 use super::policy::{Ground, Picker, Step};
+use super::rtt::coordinates;
 use super::score::{Score, total_ms};
-use super::standing::{LoadState, Override, RegionState, Standing};
+use super::score_group::ScoreGroup;
+use super::standing::{Override, RegionState, Standing};
 
 /// Why this client gets this region.
 #[derive(Clone, Debug, Serialize)]
@@ -286,13 +291,13 @@ fn weighed(service: &Service, rtt_ms: f64) -> f64 {
 /// What the planner has decided for clients of one site, of a service whose main group it plans for.
 struct Ahead<'a> {
     planned: &'a Planned,
-    leaf: Leaf,
+    leaf: ScoreGroup,
     site: usize,
 }
 
 impl<'a> Ahead<'a> {
     fn of(view: &View<'a>, service: &Service, place: PlaceId) -> Option<Ahead<'a>> {
-        let leaf = leaf_of(service, service.policies.main())?;
+        let leaf = ScoreGroup::of(service, service.policies.main())?;
         let site = view.plan.sites.as_ref()?.of_place(place)?;
         Some(Ahead { planned: view.plan.planned()?, leaf, site })
     }

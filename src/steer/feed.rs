@@ -87,6 +87,8 @@ const LEAPS_PART: f64 = 0.06;
 /// are on it: its feed exaggerates.
 const MOST_WITH_OTHERS: f64 = 1.3;
 const MANY_RESOLVERS: f64 = 100.0;
+/// Fewer say nothing of whose a load is that jumped: all may be sent away.
+const FEW_RESOLVERS: f64 = 10.0;
 /// Load over capacity that no region has for longer than [`BORNE_OUT`].
 const MOST_UTILISATION: f64 = 3.9;
 
@@ -135,6 +137,8 @@ pub struct Feed {
     restless: Restless,
     /// Demand there when it jumped.
     at_jump: f64,
+    /// So few resolvers were there then that what is theirs is a guess.
+    few_at_jump: bool,
     /// Load, as the region counts it, per unit of demand.
     unit: f64,
     /// Load that did not come by answers given here, in the region's unit.
@@ -265,6 +269,7 @@ impl Default for Feed {
             leaps: 0.0,
             restless: Restless::default(),
             at_jump: 0.0,
+            few_at_jump: false,
             unit: 1.0,
             others: 0.0,
             gain: 1.0,
@@ -442,7 +447,7 @@ impl Feed {
         let gain = (self.gain() / usual_gain.max(1.0)).max(1.0);
         let left = (capacity / gain - self.others) / self.unit;
         let kept = (1.0 - MOST_SENT_AWAY) * self.own_part(demand) * self.at_jump.max(demand);
-        if gain > 1.0 { left.max(kept) } else { left }.max(0.0)
+        if gain > 1.0 && !self.few_at_jump { left.max(kept) } else { left }.max(0.0)
     }
 
     /// Load in the region's unit, of demand for it.
@@ -621,6 +626,7 @@ impl Feed {
         }
         (self.others, self.gain, self.doubt) = (others, gain, None);
         (self.surprise, self.usual, self.at_jump) = (0.0, 0.0, report.demand);
+        self.few_at_jump = report.resolvers < FEW_RESOLVERS;
     }
 }
 

@@ -80,10 +80,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::decide::{Seen, decide};
-    use super::super::standing::{LoadFigure, Standing};
+    use super::super::standing::Standing;
     use super::super::testing::{SERVICE, World};
     use super::*;
     use crate::model::Policy;
+    use crate::steer::load_state::LoadFigure;
 
     /// Of clients of all places and keys.
     fn answered(world: &World) -> Lives {

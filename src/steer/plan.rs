@@ -9,22 +9,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::atlas::{Atlas, PlaceId};
-use crate::model::{Coordinates, EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
+use crate::atlas::Atlas;
+use crate::model::{EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
 
-pub use super::cell::{Cell, CellTable, Share};
-pub use super::eligible::{FenceOut, Footing};
-pub use super::policy::tiers;
-
-use super::cell::Cells;
+use super::cell::{CellTable, Cells};
 use super::classes::Classes;
+use super::eligible::{FenceOut, Footing};
 use super::pick::Identity;
 use super::planner::Planned;
 use super::policy::{Ground, Picker};
 use super::reached::{Reached, ReachedBySite};
 use super::route::Route;
-use super::rtt::{Latency, Measured};
-use super::score::{Rtt, Score, score};
+use super::rtt::{Latency, Measured, Rtt};
+use super::score::{Score, score};
 use super::sites::Sites;
 use super::standing::{RegionState, Standing};
 
@@ -266,11 +263,6 @@ fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
     states.get(id.index()).map_or(0.0, |state| state.price_ms)
 }
 
-/// Where clients of a place count as being: there, else at the model's default location.
-pub fn coordinates(model: &Model, atlas: &Atlas, place: PlaceId) -> Option<Coordinates> {
-    atlas.coordinates(place).or_else(|| model.default_location.as_ref()?.coordinates)
-}
-
 /// What is made for a service of which no earlier plan has the cells.
 #[derive(Clone)]
 struct Made {
@@ -353,6 +345,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::health::Verdict;
+    use super::super::policy::tiers;
     use super::super::rtt::{ClientGroup, Estimate};
     use super::super::standing::{Override, Standing};
     use super::super::testing::{World, at};

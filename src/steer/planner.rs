@@ -18,14 +18,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Child, Group, Model, Policy, RegionId, Service, Weights};
+use crate::model::{Model, RegionId, Weights};
 
+use super::cell::Share;
 use super::demand::Demand;
 use super::flow::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Tier};
 use super::locations::Locations;
-use super::plan::Share;
 use super::reached::Reached;
 use super::score::total_ms;
+use super::score_group::ScoreGroup;
 use super::sites::Sites;
 
 /// From one plan to the next. Beyond 60 s plans lag behind the demand they move.
@@ -50,45 +51,11 @@ const UNITS: f64 = 1e10;
 /// Leaves times locations planned for at most; beyond it, only those with demand.
 const MOST_SOURCES: usize = 400_000;
 
-/// One decision by score among regions. Services alike in it share their plan.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Leaf {
-    pub regions: Box<[RegionId]>,
-    /// Latency, load, cost; as bits, which compare and hash.
-    weights: [u64; 3],
-    /// By region, in milliseconds, as bits; empty: none.
-    bias: Box<[u64]>,
-}
-
-impl Leaf {
-    /// `bias_ms`: as long as `regions`, or empty.
-    pub fn new(regions: &[RegionId], weights: Weights, bias_ms: &[f64]) -> Leaf {
-        let Weights { latency, load, cost } = weights;
-        let biased = bias_ms.iter().any(|&ms| ms != 0.0);
-        let bias_ms = if biased { bias_ms } else { &[] };
-        Leaf {
-            regions: regions.into(),
-            weights: [latency, load, cost].map(f64::to_bits),
-            bias: bias_ms.iter().map(|ms| ms.to_bits()).collect(),
-        }
-    }
-
-    pub fn weights(&self) -> Weights {
-        let [latency, load, cost] = self.weights.map(f64::from_bits);
-        Weights { latency, load, cost }
-    }
-
-    /// Added to the round-trip time of the region at this place in `regions`, in milliseconds.
-    pub fn bias_ms(&self, index: usize) -> f64 {
-        self.bias.get(index).map_or(0.0, |&bits| f64::from_bits(bits))
-    }
-}
-
 /// Shares by leaf and location.
 #[derive(Debug)]
 pub struct Planned {
     pub locations: Arc<Locations>,
-    leaves: HashMap<Leaf, Vec<Place>>,
+    leaves: HashMap<ScoreGroup, Vec<Place>>,
     /// By region, in milliseconds, 0 or more: what one client more would cost there.
     pub prices_ms: Vec<f64>,
     /// By region, in the unit of its load reports: what it should have under this plan.
@@ -141,24 +108,24 @@ impl Planned {
     }
 
     /// The regions that share the clients of a site, and how: at least one, weights above 0.
-    pub fn shares(&self, leaf: &Leaf, site: usize) -> Option<&[Share]> {
+    pub fn shares(&self, leaf: &ScoreGroup, site: usize) -> Option<&[Share]> {
         let place = self.place(leaf, self.locations.of_site(site)?)?;
         (!place.shares.is_empty()).then_some(&*place.shares)
     }
 
     /// How much worse a region may be, in the milliseconds that prices are in, before a site's clients are
     /// sent elsewhere by the next plan; 0 where it has none of them.
-    pub fn stays_ms(&self, leaf: &Leaf, site: usize, region: RegionId, now: Instant) -> f64 {
+    pub fn stays_ms(&self, leaf: &ScoreGroup, site: usize, region: RegionId, now: Instant) -> f64 {
         let place = self.locations.of_site(site).and_then(|location| self.place(leaf, location));
         place.filter(|place| place.has(region)).map_or(0.0, |place| place.stays_ms(now))
     }
 
     /// The region whose load is not believed, where that alone keeps a site's clients from being sent farther.
-    pub fn kept_near(&self, leaf: &Leaf, site: usize) -> Option<RegionId> {
+    pub fn kept_near(&self, leaf: &ScoreGroup, site: usize) -> Option<RegionId> {
         self.place(leaf, self.locations.of_site(site)?)?.kept_near
     }
 
-    fn place(&self, leaf: &Leaf, location: usize) -> Option<&Place> {
+    fn place(&self, leaf: &ScoreGroup, location: usize) -> Option<&Place> {
         self.leaves.get(leaf)?.get(location)
     }
 }
@@ -191,21 +158,6 @@ pub enum PlanError {
     Unsolved(#[from] FlowError),
     #[error("the solution did not prove right: {0}")]
     Unproven(String),
-}
-
-/// The leaf that a group's clients are planned by; `None` where it does not go by score among
-/// regions alone, or load counts for nothing in it.
-pub fn leaf_of(service: &Service, group: &Group) -> Option<Leaf> {
-    if group.policy != Policy::Score || service.weights.load <= 0.0 {
-        return None;
-    }
-    let region = |child: &Child| match *child {
-        Child::Region(region) => Some(region),
-        Child::Group(_) => None,
-    };
-    let regions: Vec<RegionId> = group.children.iter().map(region).collect::<Option<_>>()?;
-    let bias_ms: Vec<f64> = regions.iter().map(|&region| service.bias_ms(region)).collect();
-    Some(Leaf::new(&regions, service.weights, &bias_ms))
 }
 
 /// A new plan: the cheapest, and proven so.
@@ -284,7 +236,7 @@ fn drop_slivers(flow: &mut Flow, situation: &Situation<'_>, unit: f64) {
 
 /// Who wants what, where.
 struct Asked {
-    leaves: Vec<Leaf>,
+    leaves: Vec<ScoreGroup>,
     /// By leaf, then by location, in the unit of the load reports.
     demand: Vec<Vec<f64>>,
     /// By region: what services of other policies put there.
@@ -294,9 +246,9 @@ struct Asked {
 impl Asked {
     fn gather(situation: &Situation<'_>) -> Result<Asked, PlanError> {
         let Situation { model, locations, reached, .. } = situation;
-        let mut numbers: HashMap<Leaf, usize> = HashMap::new();
+        let mut numbers: HashMap<ScoreGroup, usize> = HashMap::new();
         let mut leaves = Vec::new();
-        let mut number = |leaf: &Leaf| {
+        let mut number = |leaf: &ScoreGroup| {
             *numbers.entry(leaf.clone()).or_insert_with(|| {
                 leaves.push(leaf.clone());
                 leaves.len() - 1
@@ -397,7 +349,7 @@ fn tiers(situation: &Situation<'_>, others: &[f64], unit: f64) -> Vec<Vec<Tier>>
 }
 
 /// What a location's clients cost in each region, in the milliseconds that prices are in.
-fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
+fn costs(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize) -> Vec<i32> {
     let mut costs = vec![FORBIDDEN; situation.model.regions.len()];
     let farthest_ms = guard(situation, leaf, location).map(|guard| guard.farthest_ms);
     for (id, rtt_ms, cost) in ways(situation, leaf, location) {
@@ -412,7 +364,7 @@ fn costs(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Vec<i32> {
 /// and what they cost.
 fn ways<'a>(
     situation: &'a Situation<'_>,
-    leaf: &'a Leaf,
+    leaf: &'a ScoreGroup,
     location: usize,
 ) -> impl Iterator<Item = (RegionId, f64, i32)> + 'a {
     let Situation { model, locations, .. } = situation;
@@ -439,7 +391,7 @@ struct Guard {
 /// `None`: anywhere.
 ///
 /// To go past the nearest region by more than `steering.max_detour` takes believed evidence of what that has.
-fn guard(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Option<Guard> {
+fn guard(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize) -> Option<Guard> {
     let Situation { model, locations, .. } = situation;
     let detour_ms = model.steering.max_detour?.as_secs_f64() * 1000.0;
     let eligible = leaf.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
@@ -450,7 +402,7 @@ fn guard(situation: &Situation<'_>, leaf: &Leaf, location: usize) -> Option<Guar
 
 /// The region for want of whose load a location's clients are kept nearer than the plan's prices would send them:
 /// each is where cost and price sum to the least, so whoever has less elsewhere would be there.
-fn kept_near(situation: &Situation<'_>, leaf: &Leaf, location: usize, prices: &[i64]) -> Option<RegionId> {
+fn kept_near(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize, prices: &[i64]) -> Option<RegionId> {
     let Guard { farthest_ms, nearest } = guard(situation, leaf, location)?;
     let (mut near, mut far) = (i64::MAX, i64::MAX);
     for (id, rtt_ms, cost) in ways(situation, leaf, location) {
@@ -465,7 +417,7 @@ fn is(flags: &[bool], id: RegionId) -> bool {
     flags.get(id.index()).copied().unwrap_or(false)
 }
 
-fn before<'a>(situation: &Situation<'a>, leaf: &Leaf, location: usize) -> Option<&'a Place> {
+fn before<'a>(situation: &Situation<'a>, leaf: &ScoreGroup, location: usize) -> Option<&'a Place> {
     let previous = situation.previous.filter(|previous| previous.locations.same_as(situation.locations));
     previous?.place(leaf, location)
 }
@@ -475,7 +427,7 @@ fn micro(ms: f64) -> i32 {
     (ms * 1000.0).round().clamp(-most, most) as i32
 }
 
-fn place(situation: &Situation<'_>, leaf: &Leaf, location: usize, shares: &[(u16, u64)]) -> Place {
+fn place(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize, shares: &[(u16, u64)]) -> Place {
     let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
     let share =
         |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
@@ -499,6 +451,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::Policy;
     use crate::model::{PolicyTree, ServiceId};
     use crate::steer::demand::STEP;
     use crate::steer::testing::{World, at};
@@ -564,9 +517,9 @@ mod tests {
             })
         }
 
-        fn leaf(&self) -> Leaf {
+        fn leaf(&self) -> ScoreGroup {
             let service = &self.world.model.services[0];
-            leaf_of(service, service.policies.main()).expect("a leaf")
+            ScoreGroup::of(service, service.policies.main()).expect("a leaf")
         }
 
         /// The part of a place's clients that each region gets.
@@ -738,7 +691,7 @@ mod tests {
         let planned = planned.expect("a plan");
         // What is published is what counts: loads by the shares that clients are hashed by.
         let service = &world.model.services[0];
-        let leaf = leaf_of(service, service.policies.main()).expect("a leaf");
+        let leaf = ScoreGroup::of(service, service.policies.main()).expect("a leaf");
         let mut implied = vec![0.0; capacities.len()];
         for (n, load) in loads.iter().enumerate() {
             let shares = planned.shares(&leaf, of_place(n) as usize).expect("planned");

@@ -19,9 +19,11 @@ pub use walk::{Passed, Step};
 use super::cell::{Branch, Cell, Pick, Share, SplitBy};
 use super::eligible::{Eligible, FenceOut, Footing};
 use super::pick::Identity;
-use super::planner::{Leaf, Planned, leaf_of};
+use super::planner::Planned;
 use super::route::{Route, Router};
-use super::score::{model_rtt, total_ms};
+use super::rtt::model_rtt;
+use super::score::total_ms;
+use super::score_group::ScoreGroup;
 use super::sites::Sites;
 use super::standing::RegionState;
 
@@ -63,7 +65,7 @@ pub struct Picker<'a> {
     /// By group: who it is among others that clients are hashed to.
     names: Vec<Identity>,
     /// By group: what the planner knows it as; `None` where it does not plan it.
-    leaves: Vec<Option<Leaf>>,
+    leaves: Vec<Option<ScoreGroup>>,
     /// For clients that no rule is for; then for those of each rule.
     entries: Vec<Entry>,
 }
@@ -99,7 +101,7 @@ impl<'a> Picker<'a> {
                 .iter()
                 .map(|group| Identity::of(ground.seed, &format!("group/{}", group.name)))
                 .collect(),
-            leaves: groups().map(|id| leaf_of(service, tree.group(id))).collect(),
+            leaves: groups().map(|id| ScoreGroup::of(service, tree.group(id))).collect(),
             entries: Vec::new(),
         };
         let root = std::iter::once(vec![tree.root]);
@@ -156,7 +158,7 @@ impl<'a> Picker<'a> {
 
     /// Which decisions by score these clients come to, and which part of them each: 0 to 1, summing
     /// to 1 at most. The others are sent somewhere without one.
-    pub fn leaves(&self, site: usize, route: &Route) -> Vec<(&Leaf, f64)> {
+    pub fn leaves(&self, site: usize, route: &Route) -> Vec<(&ScoreGroup, f64)> {
         let entry = self.entry_of(route);
         let at = At { site, route, eligible: &entry.eligible };
         let mut found = Vec::new();
@@ -352,7 +354,7 @@ impl<'a> Picker<'a> {
         self.below[id.index()].iter().any(|region| at.eligible.has(*region))
     }
 
-    fn add_leaves<'s>(&'s self, id: GroupId, at: &At<'_>, of: f64, found: &mut Vec<(&'s Leaf, f64)>) {
+    fn add_leaves<'s>(&'s self, id: GroupId, at: &At<'_>, of: f64, found: &mut Vec<(&'s ScoreGroup, f64)>) {
         if let Some(leaf) = self.leaves.get(id.index()).and_then(Option::as_ref) {
             match found.iter_mut().find(|(known, _)| *known == leaf) {
                 Some((_, part)) => *part += of,

@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 
-use super::planner::Leaf;
+use super::score_group::ScoreGroup;
 
 /// By site: leaves, and the part of the site's clients that come to each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reached {
-    leaves: Vec<Leaf>,
+    leaves: Vec<ScoreGroup>,
     /// Into `leaves`, with the part of clients: above 0, summing to 1 at most.
     parts: Vec<Vec<(u32, f64)>>,
     /// By site, into `parts`; empty where all sites are alike: then there is one of `parts`.
@@ -21,7 +21,7 @@ pub struct Reached {
 
 impl Reached {
     /// The same everywhere.
-    pub fn everywhere(leaves: Vec<(&Leaf, f64)>) -> Reached {
+    pub fn everywhere(leaves: Vec<(&ScoreGroup, f64)>) -> Reached {
         let parts = (0u32..).zip(&leaves).map(|(leaf, (_, part))| (leaf, *part)).collect();
         let leaves = leaves.into_iter().map(|(leaf, _)| leaf.clone()).collect();
         Reached { leaves, parts: vec![parts], by_site: Vec::new() }
@@ -34,7 +34,7 @@ impl Reached {
         self.parts.get(number).map(Vec::as_slice).unwrap_or_default()
     }
 
-    pub fn leaves(&self) -> &[Leaf] {
+    pub fn leaves(&self) -> &[ScoreGroup] {
         &self.leaves
     }
 }
@@ -42,15 +42,15 @@ impl Reached {
 /// [`Reached`] in the making: what is known of each place of a site is averaged.
 #[derive(Default)]
 pub struct ReachedBySite {
-    numbers: HashMap<Leaf, u32>,
+    numbers: HashMap<ScoreGroup, u32>,
     /// By site: places seen, and the sum of their parts by leaf.
     sites: Vec<(u32, Vec<(u32, f64)>)>,
 }
 
 impl ReachedBySite {
     /// Numbers leaves, for [`ReachedBySite::add`].
-    pub fn number(&mut self, leaves: Vec<(&Leaf, f64)>) -> Vec<(u32, f64)> {
-        let mut number = |leaf: &Leaf| {
+    pub fn number(&mut self, leaves: Vec<(&ScoreGroup, f64)>) -> Vec<(u32, f64)> {
+        let mut number = |leaf: &ScoreGroup| {
             let next = self.numbers.len() as u32; // at most one per group of a service
             *self.numbers.entry(leaf.clone()).or_insert(next)
         };
@@ -73,7 +73,7 @@ impl ReachedBySite {
     }
 
     pub fn finish(self) -> Reached {
-        let mut leaves: Vec<(Leaf, u32)> = self.numbers.into_iter().collect();
+        let mut leaves: Vec<(ScoreGroup, u32)> = self.numbers.into_iter().collect();
         leaves.sort_by_key(|(_, number)| *number);
         let mut known: HashMap<Vec<(u32, u64)>, u32> = HashMap::new();
         let mut parts = Vec::new();
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn places_of_a_site_are_averaged() {
-        let leaf = |region| Leaf::new(&[RegionId(region)], Weights::default(), &[]);
+        let leaf = |region| ScoreGroup::new(&[RegionId(region)], Weights::default(), &[]);
         let (one, other) = (leaf(0), leaf(1));
         let mut by_site = ReachedBySite::default();
         let (all, half) = (by_site.number(vec![(&one, 1.0)]), by_site.number(vec![(&one, 0.5), (&other, 0.5)]));

@@ -29,15 +29,64 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Coordinates, CountryCode, Model, Prefix, RegionId};
 
-use super::plan::coordinates;
-use super::score::{Rtt, RttSource, model_rtt};
-
+/// Round-trip time with no distance at all: access networks and the servers themselves.
+const BASE_RTT_MS: f64 = 13.0;
+/// Round-trip time per kilometre of great circle: light in fibre, there and back, with detours.
+const RTT_MS_PER_KM: f64 = 0.0172;
+/// What a client without any location counts as: half way round the usual world, alike for all
+/// regions, so that load and cost decide.
+const UNKNOWN_RTT_MS: f64 = 100.0;
 /// Regions a group must have measured for the others to be shifted.
 const SHIFTED_FROM: usize = 3;
 /// No shift makes a round trip shorter than this.
 const LEAST_MS: f64 = 1.0;
 /// Estimates in one table at most, some 50 octets each; those beyond it are left out.
 pub const MAX_ESTIMATES: usize = 1 << 20;
+
+/// A round-trip time and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rtt {
+    pub ms: f64,
+    /// How much of it was added to what the source says, since the client's own group measured
+    /// other regions that much further away than the source does. Mostly 0.
+    pub shift_ms: f64,
+    pub source: RttSource,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RttSource {
+    /// By clients of this group: see [`ClientGroup`].
+    Measured {
+        group: ClientGroup,
+        by: MeasuredBy,
+        samples: u32,
+        /// One standard error; 0 where it is not known.
+        uncertainty_ms: f64,
+        /// In seconds since 1970.
+        measured_at: u64,
+    },
+    /// From the great-circle distance in kilometres.
+    Distance { km: f64 },
+    /// The client's place is not known.
+    Unknown,
+}
+
+/// The round-trip time between a client's place and a region, by the distance model alone.
+pub fn model_rtt(client: Option<Coordinates>, region: Coordinates) -> Rtt {
+    match client {
+        Some(client) => {
+            let km = client.distance_km(region);
+            Rtt { ms: BASE_RTT_MS + RTT_MS_PER_KM * km, shift_ms: 0.0, source: RttSource::Distance { km } }
+        }
+        None => Rtt { ms: UNKNOWN_RTT_MS, shift_ms: 0.0, source: RttSource::Unknown },
+    }
+}
+
+/// Where clients of a place count as being: there, else at the model's default location.
+pub fn coordinates(model: &Model, atlas: &Atlas, place: PlaceId) -> Option<Coordinates> {
+    atlas.coordinates(place).or_else(|| model.default_location.as_ref()?.coordinates)
+}
 
 /// Clients that are measured together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -464,5 +513,15 @@ mod tests {
         assert!(one.same_groups(&other) && !one.same_groups(&none) && !none.same_groups(&one));
         let all: Vec<_> = one.estimates().collect();
         assert_eq!(all, [(kt(), "a", Estimate::given(1.0))]);
+    }
+
+    #[test]
+    fn the_distance_model_is_13_ms_and_17_us_per_km() {
+        let at = |lat, lon| Coordinates::new(lat, lon).expect("coordinates");
+        let near = model_rtt(Some(at(37.57, 126.98)), at(37.57, 126.98));
+        assert!((near.ms - 13.0).abs() < 1e-6);
+        let far = model_rtt(Some(at(0.0, 0.0)), at(0.0, 90.0));
+        assert!((far.ms - (13.0 + 0.0172 * 10_007.5)).abs() < 0.1, "{far:?}");
+        assert_eq!(model_rtt(None, at(0.0, 0.0)).source, RttSource::Unknown);
     }
 }

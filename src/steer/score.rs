@@ -5,52 +5,16 @@
 
 use serde::Serialize;
 
-use crate::model::{Coordinates, Weights};
+use crate::model::Weights;
 
-use super::rtt::{ClientGroup, MeasuredBy};
+use super::rtt::Rtt;
 
 /// Milliseconds a dollar per million requests counts for.
 pub const LAMBDA_MS_PER_DOLLAR: f64 = 5.0;
-/// Round-trip time with no distance at all: access networks and the servers themselves.
-const BASE_RTT_MS: f64 = 13.0;
-/// Round-trip time per kilometre of great circle: light in fibre, there and back, with detours.
-const RTT_MS_PER_KM: f64 = 0.0172;
 /// Round-trip times count in steps of this, far below what any estimate of them is worth: some 15 km.
 /// Clients whose times differ by less share an answer, and a plan has hundreds of cells instead of tens of
 /// thousands.
 const RTT_STEP_MS: f64 = 0.25;
-/// What a client without any location counts as: half way round the usual world, alike for all
-/// regions, so that load and cost decide.
-const UNKNOWN_RTT_MS: f64 = 100.0;
-
-/// A round-trip time and what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Rtt {
-    pub ms: f64,
-    /// How much of it was added to what the source says, since the client's own group measured
-    /// other regions that much further away than the source does. Mostly 0.
-    pub shift_ms: f64,
-    pub source: RttSource,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RttSource {
-    /// By clients of this group: see [`super::rtt`].
-    Measured {
-        group: ClientGroup,
-        by: MeasuredBy,
-        samples: u32,
-        /// One standard error; 0 where it is not known.
-        uncertainty_ms: f64,
-        /// In seconds since 1970.
-        measured_at: u64,
-    },
-    /// From the great-circle distance in kilometres.
-    Distance { km: f64 },
-    /// The client's place is not known.
-    Unknown,
-}
 
 /// The three terms of a score and their sum, all in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -62,17 +26,6 @@ pub struct Score {
     pub load_ms: f64,
     pub cost_ms: f64,
     pub total_ms: f64,
-}
-
-/// The round-trip time between a client's place and a region, by the distance model alone.
-pub fn model_rtt(client: Option<Coordinates>, region: Coordinates) -> Rtt {
-    match client {
-        Some(client) => {
-            let km = client.distance_km(region);
-            Rtt { ms: BASE_RTT_MS + RTT_MS_PER_KM * km, shift_ms: 0.0, source: RttSource::Distance { km } }
-        }
-        None => Rtt { ms: UNKNOWN_RTT_MS, shift_ms: 0.0, source: RttSource::Unknown },
-    }
 }
 
 /// The score of a region that is `rtt` away and `bias_ms` more by the operator's word, charges `price_ms` for its load and costs
@@ -98,6 +51,7 @@ fn terms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> [f64; 3] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rtt::RttSource;
     use super::*;
 
     #[test]
@@ -105,15 +59,5 @@ mod tests {
         let rtt = Rtt { ms: 42.0, shift_ms: 0.0, source: RttSource::Unknown };
         let score = score(Weights::default(), rtt, 0.0, 7.0, 0.9);
         assert!((score.total_ms - (42.0 + 7.0 + 4.5)).abs() < 1e-9, "{score:?}");
-    }
-
-    #[test]
-    fn the_distance_model_is_13_ms_and_17_us_per_km() {
-        let at = |lat, lon| Coordinates::new(lat, lon).expect("coordinates");
-        let near = model_rtt(Some(at(37.57, 126.98)), at(37.57, 126.98));
-        assert!((near.ms - 13.0).abs() < 1e-6);
-        let far = model_rtt(Some(at(0.0, 0.0)), at(0.0, 90.0));
-        assert!((far.ms - (13.0 + 0.0172 * 10_007.5)).abs() < 0.1, "{far:?}");
-        assert_eq!(model_rtt(None, at(0.0, 0.0)).source, RttSource::Unknown);
     }
 }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use crate::atlas::PlaceId;
 use crate::model::{RegionId, Service, ServiceId};
 
+use super::cell::CellTable;
 use super::cell::{Cell, Pick};
 use super::decide::{View, time_to_live};
-use super::plan::{CellTable, ServicePlan};
+use super::plan::ServicePlan;
 
 /// By service, what is settled.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Damping;
 
-use super::standing::LoadState;
+use super::load_state::LoadState;
 
 /// What a region that comes back offers at first, as a part of its capacity; then it grows by as much, step by step:
 /// every step takes a new plan.
@@ -172,7 +172,7 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::super::feed::Doubt;
-    use super::super::standing::LoadFigure;
+    use super::super::load_state::LoadFigure;
     use super::*;
 
     const S: Duration = Duration::from_secs(1);

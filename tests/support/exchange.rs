@@ -13,10 +13,10 @@ use std::time::Duration;
 use meridian::control::clock;
 use meridian::control::reload::prepare;
 use meridian::query::counters::Counters;
-use meridian::query::wire::edns::{MIN_UDP_PAYLOAD, UDP_PAYLOAD};
-use meridian::query::wire::query::read;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{Publisher, Snapshot};
+use meridian::wire::name::LowerName;
+use meridian::wire::query::parse;
 use socket2::{Domain, Socket, Type};
 
 use super::server::MainFile;
@@ -49,19 +49,23 @@ pub fn differ(packet: &[u8], udp: &[u8], tcp: &[u8]) -> Option<&'static str> {
     if udp == tcp {
         return None;
     }
-    let limit =
-        read(packet).0.edns.map_or(MIN_UDP_PAYLOAD, |edns| edns.udp_payload.clamp(MIN_UDP_PAYLOAD, UDP_PAYLOAD));
-    if tcp.len() <= usize::from(limit) {
+    let mut name = LowerName::new();
+    let (edns, is_signed) = match parse(packet, &mut name) {
+        Ok(query) => (query.edns, query.is_signed()),
+        Err(rejected) => (rejected.edns, false),
+    };
+    let limit = Client { address: IpAddr::from([0; 4]), transport: Transport::Udp }.limit(edns.as_ref());
+    if tcp.len() <= limit {
         return Some("they differ, though both fit");
     }
     // With TSIG there may be no room even for an error: see `answer`.
     let Some((header, rest)) = udp.split_first_chunk::<12>() else {
-        return read(packet).0.tsig.is_none().then_some("nothing over UDP");
+        return (!is_signed).then_some("nothing over UDP");
     };
     let truncated = header[2] & 2 != 0;
     let records = [6, 8].iter().any(|&count| header[count] != 0 || header[count + 1] != 0);
     match () {
-        () if udp.len() > usize::from(limit) => Some("longer over UDP than the asker takes"),
+        () if udp.len() > limit => Some("longer over UDP than the asker takes"),
         () if truncated && records => Some("records beside TC"),
         // Fewer records; the same otherwise.
         () if header[..2] != tcp[..2] || header[3] != tcp[3] => Some("ID or RCODE differ"),

@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::atlas::PlaceId;
 use crate::model::{Coordinates, Model, RegionId, ServiceId};
 use crate::state::Snapshot;
+use crate::steer::cell::CellTable;
 use crate::steer::eligible::Footing;
-use crate::steer::plan::{CellTable, Plan, coordinates};
-use crate::steer::score::model_rtt;
+use crate::steer::plan::Plan;
+use crate::steer::rtt::coordinates;
+use crate::steer::rtt::model_rtt;
 use crate::steer::sites::Sites;
 use crate::steer::standing::{Override, Standing};
 

@@ -10,15 +10,17 @@
 //!
 //! - [`udp`]: threads that answer datagrams in batches; `datagrams` holds its system calls
 //! - [`xdp`]: the same past the kernel's stack, where an interface is configured so
-//! - [`tcp`]: connections (RFC 7766) and their limits
+//! - [`stream`]: conversations over connections (RFC 7766) and their limits
+//! - [`tcp`]: threads that accept connections
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::client::Client;
 use super::counters::Counters;
 
 mod datagrams;
 mod options;
+pub mod stream;
 pub mod tcp;
 pub mod udp;
 pub mod xdp;
@@ -42,20 +44,6 @@ pub trait Responder: Send + Sync + 'static {
     /// `out` holds [`MAX_UDP_RESPONSE`] octets for UDP and [`MAX_MESSAGE`] for TCP; what is in it
     /// before is garbage. Runs on the packet path: must not block.
     fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize;
-}
-
-/// Who sent a packet, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
-    pub address: IpAddr,
-    pub transport: Transport,
-}
-
-/// How a packet came. TCP has proven its source address, UDP has not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    Udp,
-    Tcp,
 }
 
 /// The largest response over UDP, in octets: fits IPv6's minimum MTU of 1,280 with its headers,
@@ -95,6 +83,8 @@ impl Complaint {
 #[cfg(test)]
 pub(crate) mod testing {
     //! A responder that needs no zones.
+
+    use std::net::IpAddr;
 
     use super::*;
     use crate::query::counters::{DropReason, Event};

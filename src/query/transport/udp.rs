@@ -20,7 +20,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::datagrams::{Asked, Datagrams, MAX_BATCH, Received};
 use super::options::{self, Buffer};
-use super::{Client, Complaint, Responder, Transport};
+use super::{Complaint, Responder};
+use crate::query::client::{Client, Transport};
 use crate::query::counters::{CounterSet, Counters, DropReason, Event};
 
 /// How UDP is answered. What the system refuses of it is said in the log, and done without.

@@ -9,8 +9,8 @@ use crate::model::{
     Check, CheckKind, Child, Coordinates, Endpoint, EndpointTarget, GeoPlace, Group, GroupId, Layer, LoadReport,
     Location, MaxWithdrawn, Most, Name, Policy, Region, Rule, Zone, ZoneId,
 };
+use crate::steer::eligible::Footing;
 use crate::steer::health::Verdict;
-use crate::steer::plan::Footing;
 use crate::steer::testing::moment;
 
 const S: Duration = Duration::from_secs(1);

@@ -10,7 +10,8 @@ use crate::state::news::{EndpointNews, LoadNews};
 use crate::state::reported::Reported;
 use crate::steer::health::Verdict;
 use crate::steer::shed::{is_over, shed};
-use crate::steer::standing::{EndpointState, LoadFigure, Override, RegionState, region_verdict, standing};
+use crate::steer::standing::{EndpointState, Override, RegionState, region_verdict, standing};
+use crate::steer::load_state::LoadFigure;
 
 #[derive(Default)]
 pub struct RegionFacts {

@@ -7,9 +7,10 @@ use crate::state::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
 use crate::state::reported::Reported;
 use crate::state::snapshot::Snapshot;
 use crate::steer::kept::Clock;
+use crate::steer::load_state::LoadFigure;
 use crate::steer::plan::Plan;
 use crate::steer::price::MAX_PRICE_MS;
-use crate::steer::standing::{EndpointState, LoadFigure};
+use crate::steer::standing::EndpointState;
 
 use super::Publisher;
 use super::facts::RegionFacts;

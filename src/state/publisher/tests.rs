@@ -8,8 +8,10 @@ use crate::model::{
     Service, Zone, ZoneId,
 };
 use crate::steer::feed::Doubt;
-use crate::steer::plan::{AFTERMATH, Footing};
-use crate::steer::standing::{Heard, Standing};
+use crate::steer::plan::AFTERMATH;
+use crate::steer::eligible::Footing;
+use crate::steer::load_state::Heard;
+use crate::steer::standing::Standing;
 use crate::steer::testing::{World, moment};
 
 const SEOUL: &str = "seoul@gslb.example";

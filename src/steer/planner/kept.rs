@@ -7,12 +7,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Model, RegionId, Service};
+use crate::steer::cell::Share;
 use crate::steer::kept::{Clock, Ids, SiteFinder, sound};
 use crate::steer::locations::Locations;
-use crate::steer::plan::Share;
 use crate::steer::sites::SiteKey;
 
-use super::{Leaf, Place, Planned, leaf_of};
+use super::{Place, Planned};
+use crate::steer::score_group::ScoreGroup;
 
 /// See [`Planned::kept`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ impl Planned {
             shares: place.shares.iter().map(|share| (share.region.0, share.weight)).collect(),
             moved_at_ms: place.moved_at.map(|at| clock.kept(at)),
         };
-        let leaf = |(leaf, places): (&Leaf, &Vec<Place>)| KeptLeaf {
+        let leaf = |(leaf, places): (&ScoreGroup, &Vec<Place>)| KeptLeaf {
             regions: leaf.regions.iter().map(|region| region.0).collect(),
             weights: leaf.weights,
             bias: leaf.bias.to_vec(),
@@ -90,7 +91,7 @@ impl Planned {
         let from = sources(kept, locations, finder);
         let known: HashMap<Likeness, &KeptLeaf> =
             kept.leaves.iter().filter_map(|leaf| Some((leaf.likeness(ids)?, leaf))).collect();
-        let mut leaves: HashMap<Leaf, Vec<Place>> = HashMap::new();
+        let mut leaves: HashMap<ScoreGroup, Vec<Place>> = HashMap::new();
         for leaf in leaves_of(model) {
             let Some(kept) = found(&leaf, &known, ids) else { continue };
             let place = |from: &Option<u32>| Some(kept.places.get((*from)? as usize)?.place(&leaf, ids, clock));
@@ -139,17 +140,17 @@ fn or_none(amount: f64, most: f64) -> f64 {
 type Likeness = ([u64; 3], Vec<(RegionId, u64)>);
 
 /// All decisions by score that clients of the model's services may come to.
-fn leaves_of(model: &Model) -> HashSet<Leaf> {
+fn leaves_of(model: &Model) -> HashSet<ScoreGroup> {
     let of_service = |service: &Service| {
         let groups = service.policies.groups.iter();
-        groups.filter_map(|group| leaf_of(service, group)).collect::<Vec<_>>()
+        groups.filter_map(|group| ScoreGroup::of(service, group)).collect::<Vec<_>>()
     };
     model.services.iter().flat_map(of_service).collect()
 }
 
 /// What was planned for the leaf; where there was no such leaf, for the same without regions that are new: they get
 /// their part with the next plan.
-fn found<'a>(leaf: &Leaf, known: &HashMap<Likeness, &'a KeptLeaf>, ids: &Ids) -> Option<&'a KeptLeaf> {
+fn found<'a>(leaf: &ScoreGroup, known: &HashMap<Likeness, &'a KeptLeaf>, ids: &Ids) -> Option<&'a KeptLeaf> {
     let regions = leaf.regions.iter().enumerate();
     let regions = regions.map(|(index, &region)| (region, leaf.bias.get(index).copied().unwrap_or(0)));
     let likeness = |regions: &mut dyn Iterator<Item = (RegionId, u64)>| {
@@ -174,7 +175,7 @@ impl KeptLeaf {
 }
 
 impl KeptPlace {
-    fn place(&self, leaf: &Leaf, ids: &Ids, clock: &Clock) -> Place {
+    fn place(&self, leaf: &ScoreGroup, ids: &Ids, clock: &Clock) -> Place {
         let share = |&(old, weight): &(u16, f64)| {
             let region = ids.region(old).filter(|region| leaf.regions.contains(region))?;
             Some(Share { region, weight: sound(weight, f64::MIN_POSITIVE..=MOST_WEIGHT)? })
@@ -244,9 +245,9 @@ mod tests {
         (world, sites, locations)
     }
 
-    fn leaf(world: &World) -> Leaf {
+    fn leaf(world: &World) -> ScoreGroup {
         let service = &world.model.services[0];
-        leaf_of(service, service.policies.main()).expect("a leaf")
+        ScoreGroup::of(service, service.policies.main()).expect("a leaf")
     }
 
     /// By place: the regions' names and shares.

@@ -1,12 +1,12 @@
 //! Who is kept near by `steering.max_detour`, and said to be.
 
 use super::*;
-use crate::model::ServiceId;
+use crate::model::{Policy, ServiceId};
 use crate::steer::testing::{World, at};
 
 /// Clients of one place beside the first of two regions that are an ocean apart: they are `demand`, each region
 /// takes 100, and what is known of the first one's load is believed or not.
-fn planned(demand: f64, believed: bool, max_detour: Option<Duration>) -> (Planned, Leaf, usize) {
+fn planned(demand: f64, believed: bool, max_detour: Option<Duration>) -> (Planned, ScoreGroup, usize) {
     let regions = [("west", at(0.0, 0.0)), ("east", at(0.0, 90.0))];
     let mut world = World::new(Policy::Score, &regions).clients(&[("10.0.0.0/8", at(0.0, 1.0))]);
     world.model.steering.max_detour = max_detour;
@@ -27,7 +27,7 @@ fn planned(demand: f64, believed: bool, max_detour: Option<Duration>) -> (Planne
         now,
     });
     let service = &world.model.services[0];
-    (made.expect("a plan"), leaf_of(service, service.policies.main()).expect("a leaf"), site)
+    (made.expect("a plan"), ScoreGroup::of(service, service.policies.main()).expect("a leaf"), site)
 }
 
 const OCEAN: Option<Duration> = Some(Duration::from_millis(60));

@@ -11,7 +11,7 @@
 //!
 //! Every thread has its own listener of each address (`SO_REUSEPORT`), its own connections, clock
 //! and counters: threads share nothing but the [`Responder`] and the gate, which is passed once per
-//! connection. [`connection`] holds the conversation, [`gate`] the places.
+//! connection. The conversation itself, and its limits, are [`super::stream`]'s, as for any stream.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,57 +26,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Complaint, Responder, Transport};
-use crate::query::counters::{CounterSet, Counters, Event};
-use connection::Connection;
-use gate::Gate;
+use crate::query::client::{Client, Transport};
+use crate::query::counters::{CounterSet, Event};
 
-mod connection;
-mod gate;
+use super::stream::{Connection, Gate, Shared};
+use super::{Complaint, Responder};
+
 #[cfg(test)]
 mod tests;
 
-/// How much of the server TCP clients may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpLimits {
-    /// Open at once, in all. More are closed at once.
-    pub connections: usize,
-    /// Open at once from one /24 (IPv4) or /56 (IPv6), so that no single site takes all.
-    pub connections_per_network: usize,
-    /// How long a connection may wait for its next query. Shrinks linearly to `idle_min` while the
-    /// open connections go from half of `connections` to all.
-    pub idle: Duration,
-    pub idle_min: Duration,
-    /// From a message's first octet to its last, however steadily it drips.
-    pub message: Duration,
-    /// From the first octet of a write to the last, as slow as the client reads.
-    pub write: Duration,
-    /// How many responses are collected for one write.
-    pub responses_per_write: usize,
-}
-
-impl Default for TcpLimits {
-    fn default() -> TcpLimits {
-        TcpLimits {
-            connections: 1000,
-            connections_per_network: 50,
-            idle: Duration::from_secs(10),
-            idle_min: Duration::from_secs(1),
-            message: Duration::from_secs(5),
-            write: Duration::from_secs(5),
-            responses_per_write: 64,
-        }
-    }
-}
-
-impl TcpLimits {
-    /// How long a connection may be idle while `open` connections are open.
-    fn idle_at(&self, open: usize) -> Duration {
-        let half = self.connections / 2;
-        let pressure = open.saturating_sub(half) as f64 / (self.connections - half).max(1) as f64;
-        self.idle.saturating_sub(self.idle.saturating_sub(self.idle_min).mul_f64(pressure.min(1.0)))
-    }
-}
+pub use super::stream::TcpLimits;
 
 /// Sockets that listen, on which nothing is accepted yet.
 #[derive(Debug)]
@@ -168,14 +127,6 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// Connections the kernel holds until they are accepted. It lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// What all connections of a thread use.
-struct Shared<R> {
-    responder: Arc<R>,
-    counters: Arc<Counters>,
-    limits: TcpLimits,
-    gate: Arc<Gate>,
-}
-
 /// One thread's work: answers until `closing` changes and the last connection has ended. Fails where
 /// the runtime does not take a listener.
 async fn serve<R: Responder>(
@@ -232,7 +183,8 @@ fn admit<R: Responder>(
         Err(limit) => return shared.counters.add(Event::TcpRefused(limit)),
     };
     shared.counters.add(Event::TcpAccepted);
-    connections.spawn(Connection::new(stream, peer, shared.clone(), place).run(closing.clone()));
+    let client = Client { address: peer, transport: Transport::Tcp };
+    connections.spawn(Connection::new(stream, client, shared.clone(), place).run(closing.clone()));
 }
 
 /// Whether accepting failed for one connection alone (accept(2): such errors are already its own).

@@ -13,13 +13,10 @@
 //! - [`program`], `bpf/`: what the kernel does with packets
 //! - [`socket`]: the memory and rings shared with the kernel
 //! - [`headers`], `worker`: a packet read, answered and sent back
-//! - [`kernel_answers`], [`kernel_maps`]: plain questions answered by the program itself, from images of the snapshot
 //! - [`interface`]: what the system says of interfaces and addresses
 
 pub mod headers;
 pub mod interface;
-pub mod kernel_answers;
-pub mod kernel_maps;
 pub mod program;
 pub mod setup;
 pub mod socket;

@@ -18,10 +18,6 @@ use aya::{Ebpf, EbpfLoader};
 /// The object with the program `steer`, which hands queries to AF_XDP sockets.
 pub const STEER: &[u8] = aya::include_bytes_aligned!("bpf/steer.bpf.o");
 
-/// The object with the program `answer`, which answers plain questions by itself and hands the others on
-/// as `steer` does.
-pub const ANSWER: &[u8] = aya::include_bytes_aligned!("bpf/answer.bpf.o");
-
 /// A verified program, not yet attached anywhere, and the maps of its object.
 pub struct Program {
     object: Ebpf,
@@ -141,7 +137,8 @@ fn load_error(error: impl Into<Box<dyn Error>>) -> ProgramError {
     ProgramError::Load(chain(&*error.into()))
 }
 
-pub(super) fn map_error(name: &'static str, error: impl Into<Box<dyn Error>>) -> ProgramError {
+/// An error with the map of this name.
+pub fn map_error(name: &'static str, error: impl Into<Box<dyn Error>>) -> ProgramError {
     ProgramError::Map(name, chain(&*error.into()))
 }
 

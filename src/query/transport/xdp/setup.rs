@@ -21,8 +21,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::interface::{Addresses, Interface};
-use super::kernel_maps::{Images, KernelMaps};
-use super::program::{ANSWER, Link, Mode, Program, ProgramError, STEER};
+use super::program::{Link, Mode, Program, ProgramError, STEER};
 use super::socket::{Copying, Losses, XdpSocket, losses};
 use super::worker::Worker;
 use crate::model::xdp::{Queues, XdpInterface};
@@ -37,13 +36,15 @@ const REFRESH: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct XdpServer {
     interfaces: Vec<Attached>,
-    kernel: Option<Kernel>,
 }
 
-/// Programs that answer plain questions themselves, and room for what they answer from.
-pub struct Kernel {
-    pub programs: Vec<KernelMaps>,
-    pub images: Images,
+/// Programs that do what `steer` does, and more.
+pub trait Substitute {
+    /// The program to attach to an interface; `None`: `steer`. Why it is not another is said in the log.
+    fn load(&self, wanted: &XdpInterface) -> Option<Program>;
+
+    /// A program of [`Substitute::load`] has been attached.
+    fn attached(&mut self, wanted: &XdpInterface, program: &mut Program, mode: Mode) -> Result<(), ProgramError>;
 }
 
 /// An interface, our program on it, and a socket per queue.
@@ -53,7 +54,6 @@ struct Attached {
     program: Program,
     link: Link,
     sockets: Sockets,
-    kernel: Option<KernelMaps>,
 }
 
 /// Queue, its socket, and the packets received over it.
@@ -65,36 +65,17 @@ impl XdpServer {
     ///
     /// This is all that takes privileges: CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, and
     /// CAP_IPC_LOCK or an `RLIMIT_MEMLOCK` of 8 MiB per queue.
-    pub fn open(interfaces: &[XdpInterface], listen: &[SocketAddr]) -> XdpServer {
+    pub fn open(interfaces: &[XdpInterface], listen: &[SocketAddr], substitute: &mut dyn Substitute) -> XdpServer {
         let mut server = XdpServer::default();
         for wanted in interfaces {
-            match Attached::new(wanted, listen) {
-                Ok(attached) => server.add(attached),
+            match Attached::new(wanted, listen, substitute) {
+                Ok(attached) => server.interfaces.push(attached),
                 Err(error) => {
                     warn!(interface = wanted.name, "answering through sockets alone on this interface: {error}");
                 }
             }
         }
         server
-    }
-
-    fn add(&mut self, mut attached: Attached) {
-        let Some(maps) = attached.kernel.take() else { return self.interfaces.push(attached) };
-        if self.kernel.is_none() {
-            match Images::with_room() {
-                Ok(images) => self.kernel = Some(Kernel { programs: Vec::new(), images }),
-                Err(error) => warn!("no answers in the kernel, for want of memory it shares: {error}"),
-            }
-        }
-        if let Some(kernel) = &mut self.kernel {
-            kernel.programs.push(maps);
-        }
-        self.interfaces.push(attached);
-    }
-
-    /// What is to be answered in the kernel itself, if anything: to be taken once.
-    pub fn take_kernel(&mut self) -> Option<Kernel> {
-        self.kernel.take()
     }
 
     /// Starts to answer: from here on queries come to these threads. The nth thread of an interface runs on the
@@ -104,7 +85,7 @@ impl XdpServer {
     pub fn start<R: Responder>(self, responder: &Arc<R>, counters: &CounterSet, cpus: &[usize]) -> io::Result<Running> {
         let mut running = Running { stop: Arc::new(AtomicBool::new(false)), links: Vec::new(), threads: Vec::new() };
         let mut watched = Vec::new();
-        for Attached { interface, listen, program, link, sockets, .. } in self.interfaces {
+        for Attached { interface, listen, program, link, sockets } in self.interfaces {
             running.links.push(link);
             let mut cpus = cpus.iter().copied().cycle();
             for (queue, socket, received) in sockets {
@@ -209,11 +190,18 @@ impl Statistics {
 }
 
 impl Attached {
-    fn new(wanted: &XdpInterface, listen: &[SocketAddr]) -> Result<Attached, SetupError> {
+    fn new(
+        wanted: &XdpInterface,
+        listen: &[SocketAddr],
+        substitute: &mut dyn Substitute,
+    ) -> Result<Attached, SetupError> {
         let name = &wanted.name;
         let interface = Interface::find(name).map_err(SetupError::Interface)?;
         let queues = queues(&wanted.queues, interface.queues)?;
-        let (mut program, answers) = load(wanted)?;
+        let (mut program, is_substitute) = match substitute.load(wanted) {
+            Some(program) => (program, true),
+            None => (Program::load(STEER, "steer")?, false),
+        };
         let addresses = Addresses::now().map_err(SetupError::Addresses)?;
         program.set_hardware_address(addresses.hardware(name).ok_or(SetupError::NotEthernet)?)?;
         let (mode, link) = attach(&mut program, &interface)?;
@@ -223,24 +211,11 @@ impl Attached {
         }
         info!(interface = name, ?mode, ?copying, queues = queues.len(), "UDP queries pass the kernel's stack by");
         hint(name, mode);
-        let kernel = if answers { Some(KernelMaps::of(&mut program, mode)?) } else { None };
-        if answers {
-            info!(interface = name, "plain questions are answered in the kernel");
+        if is_substitute {
+            substitute.attached(wanted, &mut program, mode)?;
         }
-        Ok(Attached { interface, listen: listen.to_vec(), program, link, sockets, kernel })
+        Ok(Attached { interface, listen: listen.to_vec(), program, link, sockets })
     }
-}
-
-/// The program that answers by itself, if that is wanted and the kernel takes it; else the one that does not.
-/// Says which.
-fn load(wanted: &XdpInterface) -> Result<(Program, bool), ProgramError> {
-    if wanted.kernel_answers {
-        match Program::load(ANSWER, "answer") {
-            Ok(program) => return Ok((program, true)),
-            Err(error) => warn!(interface = wanted.name, "no answers in the kernel, but by our threads: {error}"),
-        }
-    }
-    Ok((Program::load(STEER, "steer")?, false))
 }
 
 /// In the driver if it can, else in the kernel's stack.

@@ -195,8 +195,15 @@ impl XdpSocket {
         result
     }
 
-    /// Waits until there is something to receive, at most this long. Also sends what is still queued.
+    /// Waits until there is something to receive, at most this long. Also sends what is still queued, and takes
+    /// back what was sent meanwhile: with all frames on their way (a paused card holds two rings full of them)
+    /// nothing is received, so that nobody else would.
     pub fn wait(&mut self, most: Duration) -> io::Result<()> {
+        /// How soon to look again while the kernel has no frame to receive into.
+        const DRY: Duration = Duration::from_millis(1);
+        self.recycle();
+        self.refill();
+        let most = if self.fill.is_empty() { most.min(DRY) } else { most };
         let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let timeout = c_int::try_from(most.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: one valid entry, whose descriptor is open.
@@ -516,5 +523,57 @@ fn option<T: Copy>(socket: &impl AsRawFd, name: c_int) -> io::Result<T> {
         0 if length as usize == size_of::<T>() => Ok(value),
         0 => Err(io::Error::from(io::ErrorKind::Unsupported)),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// A ring in memory, of which the test is the other side.
+    fn ring<T: Copy>() -> Ring<T> {
+        const SLOTS_AT: usize = 64;
+        let mapping = Mapping::new(SLOTS_AT + RING as usize * size_of::<T>(), None).expect("memory");
+        let at = |offset| NonNull::new(mapping.at(offset)).expect("an address");
+        let (producer, consumer, flags) = (at(0).cast(), at(4).cast(), at(8).cast());
+        Ring { producer, consumer, flags, slots: at(SLOTS_AT).cast(), ours: 0, theirs: 0, _mapping: mapping }
+    }
+
+    /// As the kernel sees it: how many entries were put in, and taken out.
+    fn counts<T>(ring: &Ring<T>) -> (u32, u32) {
+        // SAFETY: both point into the mapping.
+        unsafe { (ring.producer.as_ref().load(Ordering::Acquire), ring.consumer.as_ref().load(Ordering::Acquire)) }
+    }
+
+    #[test]
+    fn frames_that_a_paused_card_gives_back_late_are_received_into_again() {
+        let (nothing_comes, _other_end) = UnixDatagram::pair().expect("sockets");
+        let mut socket = XdpSocket {
+            fd: Arc::new(nothing_comes.into()),
+            memory: Mapping::new(CHUNK as usize, None).expect("memory"),
+            fill: ring(),
+            completion: ring(),
+            received: ring(),
+            sent: ring(),
+            spare: Vec::new(), // all frames are on their way out
+            lent: None,
+            unsent: false,
+            zero_copy: true,
+        };
+        let began = std::time::Instant::now();
+        socket.wait(Duration::from_secs(10)).expect("nothing came");
+        assert!(began.elapsed() < Duration::from_secs(5), "dry, it looks again soon");
+        assert_eq!(counts(&socket.fill), (0, 0));
+        // The card goes on, and gives two frames back.
+        for (slot, address) in [0, u64::from(CHUNK)].into_iter().enumerate() {
+            // SAFETY: within the ring, whose other side is this test.
+            unsafe { socket.completion.slots.as_ptr().add(slot).write(address) };
+        }
+        // SAFETY: points into the mapping.
+        unsafe { socket.completion.producer.as_ref() }.store(2, Ordering::Release);
+        socket.wait(Duration::ZERO).expect("nothing came");
+        assert_eq!((counts(&socket.completion), counts(&socket.fill)), ((2, 2), (2, 0)));
     }
 }

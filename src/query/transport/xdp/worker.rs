@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::headers::{self, Flaw};
 use super::socket::{Packet, XdpSocket};
+use crate::query::client::{Client, Transport};
 use crate::query::counters::{Counters, DropReason, Event};
-use crate::query::transport::{Client, Complaint, MAX_UDP_RESPONSE, Responder, Transport, pin_this_thread};
+use crate::query::transport::{Complaint, MAX_UDP_RESPONSE, Responder, pin_this_thread};
 
 /// Packets answered before they are sent: few enough to stay in the first-level cache with what they
 /// are answered from, many enough that the system call between batches does not show.

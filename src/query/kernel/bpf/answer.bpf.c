@@ -7,7 +7,7 @@
 //        │                │            │            │
 //        └────────────────┴────────────┴────────────┴─▶ passed on: nothing has been touched
 //
-// Octets are as the server's own wire/response.rs and wire/edns.rs write them.
+// Octets are as the server's own src/wire writes them.
 // Compiled by ./compile; the object is committed, so that building the server needs no clang.
 #include "packet.bpf.h"
 #include "image.bpf.h"
@@ -226,6 +226,10 @@ static __always_inline int verify(const struct packet *packet, u64 sum) {
     const struct udphdr *udp = packet->udp;
     u64 pseudo = udp->len + bpf_htons(IPPROTO_UDP);
     if (packet->is_ip6) {
+        // "IPv6 receivers must discard UDP packets containing a zero checksum" (RFC 8200 section 8.1), even
+        // where the sum is right without one.
+        if (!udp->check)
+            return DAMAGED;
         const u32 *words = (const u32 *)&packet->ip6->saddr;
 #pragma unroll
         for (int i = 0; i < 8; i++)
@@ -373,7 +377,7 @@ struct finding {
 };
 
 // What is being worked on, since a stack of 512 octets is soon full. A processor handles one packet
-// at a time.
+// at a time, but with PREEMPT_RT, where user space does not attach this program.
 struct work {
     struct question question;
     struct client source;

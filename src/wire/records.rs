@@ -1,16 +1,14 @@
 //! Writes records as they stand in a message: names compressed (RFC 1035 section 4.1.4) against those
 //! already written, the zone's case kept in RDATA, never past a limit.
 //!
-//! Used twice: when a snapshot is built, for the answers made ready ([`super::ready`]), and by queries
-//! for what is not ready. So both are alike to the octet.
+//! Used twice: when a snapshot is built, for the prebuilt answers (`state::prebuilt`), and by queries
+//! for what is not prebuilt. So both are alike to the octet.
 
 use crate::model::RecordType;
 use crate::model::name::wire_len;
 
-use super::names::{EncodedRdata, EncodedSet};
+use super::HEADER_OCTETS;
 
-/// Octets of a message header (RFC 1035 section 4.1.1).
-pub const HEADER_OCTETS: usize = 12;
 /// Suffixes remembered for compression. Bounds the work per name, whatever a zone holds.
 pub const MAX_SUFFIXES: usize = 32;
 /// Pointers reach this far (RFC 1035 section 4.1.4).
@@ -39,6 +37,21 @@ pub enum Owner<'a> {
 
 /// The question's name stands right behind the header.
 pub const QUESTION_OWNER: Owner<'static> = Owner::At(HEADER_OCTETS as u16);
+
+/// An RRset ready to be copied.
+#[derive(Debug)]
+pub struct EncodedSet {
+    pub rtype: RecordType,
+    pub ttl: u32,
+    pub rdatas: Box<[EncodedRdata]>,
+}
+
+#[derive(Debug)]
+pub struct EncodedRdata {
+    pub wire: Box<[u8]>,
+    /// Where names that may be compressed begin in `wire` (RFC 3597 section 4); ascending.
+    pub names: Box<[u16]>,
+}
 
 /// A message's records being written.
 pub struct Records<'o> {
@@ -84,15 +97,15 @@ pub struct Mark {
 }
 
 impl<'o> Records<'o> {
-    /// Begins behind this question (QNAME in one piece, QTYPE and QCLASS), or behind the header if it
-    /// is empty, within `limit` octets. `None` where not even header and question fit.
-    pub fn begin(out: &'o mut [u8], question: &[u8], limit: usize) -> Option<Records<'o>> {
+    /// Begins behind a query's header and its question (QNAME in one piece, QTYPE and QCLASS), or behind
+    /// the header alone, within `limit` octets. `None` where not even these fit.
+    pub fn begin(out: &'o mut [u8], asked: &[u8], limit: usize) -> Option<Records<'o>> {
         let limit = limit.min(out.len());
-        let question_end = HEADER_OCTETS + question.len();
+        let question_end = asked.len();
         if question_end > limit {
             return None;
         }
-        out.get_mut(HEADER_OCTETS..question_end)?.copy_from_slice(question);
+        out.get_mut(..question_end)?.copy_from_slice(asked);
         Some(Records {
             out,
             len: question_end,

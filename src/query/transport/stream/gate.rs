@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::TcpLimits;
 use crate::model::Prefix;
 use crate::query::counters::TcpLimit;
 
+use super::limits::TcpLimits;
+
 /// Counts the connections that are open.
-pub(super) struct Gate {
+pub struct Gate {
     limits: TcpLimits,
     /// Written with `by_network` locked, read by anyone.
     open: AtomicUsize,
@@ -22,18 +23,18 @@ pub(super) struct Gate {
 }
 
 /// A connection's place; given back when dropped.
-pub(super) struct Place {
+pub struct Place {
     gate: Arc<Gate>,
     network: Prefix,
 }
 
 impl Gate {
-    pub(super) fn new(limits: TcpLimits) -> Gate {
+    pub fn new(limits: TcpLimits) -> Gate {
         Gate { limits, open: AtomicUsize::new(0), by_network: Mutex::default() }
     }
 
     /// Takes a place, or tells which limit is met.
-    pub(super) fn enter(self: &Arc<Gate>, peer: IpAddr) -> Result<Place, TcpLimit> {
+    pub fn enter(self: &Arc<Gate>, peer: IpAddr) -> Result<Place, TcpLimit> {
         let network = Prefix::containing(peer, if peer.is_ipv4() { 24 } else { 56 });
         let mut by_network = self.lock();
         let open = self.open();
@@ -50,7 +51,7 @@ impl Gate {
     }
 
     /// How many connections are open.
-    pub(super) fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 

@@ -1,5 +1,5 @@
 // What answers are found in: a snapshot in flat arrays of 64-octet blocks, which user space makes
-// (src/query/image, where the layout is explained) and puts into IMAGES. A packet sees one of each
+// (image/, where the layout is explained) and puts into IMAGES. A packet sees one of each
 // kind; while the two, or either and what user space says is current, do not match, none answers.
 #pragma once
 

@@ -18,16 +18,21 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
+use crate::query::client::Transport;
 use crate::query::counters::{Counters, Event, QueryTypeGroup};
 use crate::query::demand::SAMPLES_PER_SECOND;
-use crate::query::image::{ClassImage, NameImage, Passed};
-use crate::query::transport::Transport;
-use crate::query::wire::Rcode;
 use crate::state::followers::{Follower, Followers};
 use crate::state::{Shared, Snapshot};
+use crate::wire::Rcode;
 
-use super::kernel_maps::{Control, Counted, Images, KernelMaps};
-use super::setup::Kernel;
+use super::image::{ClassImage, NameImage, Passed};
+use super::maps::{Control, Counted, Images, KernelMaps};
+
+/// Programs that answer plain questions themselves, and room for what they answer from.
+pub struct Kernel {
+    pub programs: Vec<KernelMaps>,
+    pub images: Images,
+}
 
 /// How often counts and samples are fetched.
 const FETCH: Duration = Duration::from_millis(100);

@@ -1,42 +1,43 @@
-//! Answers made ready: what most queries get is put together when the snapshot is built, and copied.
+//! Prebuilt answers: what most queries get is put together when the snapshot is built, and copied.
 //!
 //! ```text
-//!   name ─▶ Index ─▶ Spot: flags, name, by type: octets ──────────────────▶ behind the question
+//!   name ─▶ Index ─▶ NameEntry: flags, name, by type: octets ────────────▶ behind the question
 //!                      └─▶ Template: referral or SOA ─▶ pointers moved ──▶ behind the question
 //!   endpoint ─▶ EndpointRecords: A, AAAA ─▶ TTL filled in ───────────────▶ behind the question
 //! ```
 //!
-//! A spot is a name with all of it in one piece of memory, so that a lookup waits for memory once more
-//! after the index. What is made here is what [`super::encode`] would write at that moment, to the
+//! An entry is a name with all of it in one piece of memory, so that a lookup waits for memory once more
+//! after the index. What is made here is what [`crate::wire::records`] would write at that moment, to the
 //! octet; where a question is out of the ordinary (spelled in upper case, or a name next to one the
 //! records mention) pointers would differ, and nothing here is used: [`Template::fits`] tells.
 
 use crate::model::{RecordType, ServiceId};
+use crate::wire::HEADER_OCTETS;
+use crate::wire::name::LowerName;
+use crate::wire::records::{EncodedSet, Full, MAX_SUFFIXES, QUESTION_OWNER, Records};
 
-use super::encode::{Full, HEADER_OCTETS, MAX_SUFFIXES, QUESTION_OWNER, Records};
 use super::huge_pages;
-use super::index::LowerName;
-use super::names::{EncodedSet, NameTable, Node, NodeId};
+use super::nodes::{Node, NodeId, Nodes};
 use super::prefetch::prefetch;
 use super::sections;
 
 /// Longer answers than this are not kept: over UDP they would be truncated anyway.
 const MAX_OCTETS: usize = 1_100;
-/// What stands behind QNAME.
+/// The octets behind QNAME.
 const TYPE_AND_CLASS: [u8; 4] = [0; 4];
 /// Spots begin at multiples of this, so that 32 bits number 32 GiB of them.
 const ALIGNMENT: usize = 8;
 /// No service, wildcard or template.
 const NONE: u32 = u32::MAX;
 
-/// All spots and templates of a table of names.
+/// All entries and templates of a table of names.
 #[derive(Debug, Default)]
-pub struct Ready {
-    spots: Box<[u8]>,
+pub struct Prebuilt {
+    entries: Box<[u8]>,
     templates: Box<[Template]>,
 }
 
-/// A name with what is ready for it.
+/// A name with its prebuilt answers.
 ///
 /// ```text
 ///   octets   0     4        8         12        16      17     18       20
@@ -44,7 +45,7 @@ pub struct Ready {
 ///   answer   type  octets  answers  additional  records…
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Spot<'t> {
+pub struct NameEntry<'t> {
     head: &'t [u8; HEAD],
     rest: &'t [u8],
 }
@@ -59,14 +60,14 @@ pub struct Answer<'t> {
     /// How many there are in the answer and in the additional section.
     pub answers: u16,
     pub additional: u16,
-    /// There are names among them, which are as they should be only for this very question in lower case.
-    pub is_spelled: bool,
+    /// Holds names, whose compression depends on the spelling: only for this very question in lower case.
+    pub is_case_sensitive: bool,
 }
 
-/// Marks [`Answer::is_spelled`] in the length of an answer.
-const SPELLED: u16 = 1 << 15;
+/// Marks [`Answer::is_case_sensitive`] in the length of an answer.
+const CASE_SENSITIVE: u16 = 1 << 15;
 
-/// What a name is besides its answers.
+/// Properties of a name besides its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(u8);
 
@@ -84,13 +85,13 @@ impl Flags {
     }
 }
 
-impl<'t> Spot<'t> {
-    fn at(spots: &'t [u8], at: u32) -> Option<Spot<'t>> {
-        let (head, rest) = spots.get(at as usize * ALIGNMENT..)?.split_first_chunk()?;
-        Some(Spot { head, rest })
+impl<'t> NameEntry<'t> {
+    fn at(entries: &'t [u8], at: u32) -> Option<NameEntry<'t>> {
+        let (head, rest) = entries.get(at as usize * ALIGNMENT..)?.split_first_chunk()?;
+        Some(NameEntry { head, rest })
     }
 
-    /// In lower case.
+    /// The name in lower case.
     #[inline]
     pub fn name(&self) -> &'t [u8] {
         self.rest.get(..usize::from(self.head[16])).unwrap_or_default()
@@ -111,9 +112,9 @@ impl<'t> Spot<'t> {
         Some(ServiceId(self.word::<4>())).filter(|id| id.0 != NONE)
     }
 
-    /// The answer to a type; `None` where there is none, or none is ready.
-    #[inline]
-    pub fn answer(&self, rtype: RecordType) -> Found<'t> {
+    /// The answer to a type; `None` where there is none, or none is prebuilt.
+    #[inline(always)]
+    pub fn answer(&self, rtype: RecordType) -> AtType<'t> {
         let mut rest = self.rest.get(usize::from(self.head[16])..).unwrap_or_default();
         let [_, _, c0, c1] = *self.head.last_chunk::<4>().unwrap_or(&[0; 4]);
         for _ in 0..u16::from_le_bytes([c0, c1]) {
@@ -121,17 +122,22 @@ impl<'t> Spot<'t> {
                 break;
             };
             let length = u16::from_le_bytes([o0, o1]);
-            let Some((octets, after)) = after.split_at_checked(usize::from(length & !SPELLED)) else { break };
+            let Some((octets, after)) = after.split_at_checked(usize::from(length & !CASE_SENSITIVE)) else { break };
             if [t0, t1] == rtype.0.to_le_bytes() {
                 let (answers, additional) = (u16::from_le_bytes([a0, a1]), u16::from_le_bytes([d0, d1]));
                 if answers == 0 {
-                    return Found::Unready;
+                    return AtType::Unbuilt;
                 }
-                return Found::Ready(Answer { octets, answers, additional, is_spelled: length & SPELLED != 0 });
+                return AtType::Prebuilt(Answer {
+                    octets,
+                    answers,
+                    additional,
+                    is_case_sensitive: length & CASE_SENSITIVE != 0,
+                });
             }
             rest = after;
         }
-        Found::Nothing
+        AtType::Nothing
     }
 
     #[inline]
@@ -141,81 +147,80 @@ impl<'t> Spot<'t> {
     }
 }
 
-/// What there is at a name for a type.
+/// The records of a type at a name.
 #[derive(Clone, Copy, Debug)]
-pub enum Found<'t> {
-    Ready(Answer<'t>),
+pub enum AtType<'t> {
+    Prebuilt(Answer<'t>),
     /// Records that have to be written.
-    Unready,
+    Unbuilt,
     Nothing,
 }
 
-impl Ready {
-    /// Makes all of it. Gives, by [`NodeId`], where the spots of these nodes are.
-    pub(super) fn build(names: &NameTable, nodes: &[NodeId]) -> (Ready, Vec<u32>) {
-        let mut build = Build { names, templates: Vec::new(), negatives: Vec::new(), referrals: Default::default() };
-        let mut spots = Vec::new();
-        let mut places = vec![NONE; names.len()];
-        for &id in nodes {
-            places[id.0 as usize] = (spots.len() / ALIGNMENT) as u32;
-            build.spot(id, &mut spots);
-            spots.resize(spots.len().next_multiple_of(ALIGNMENT), 0);
+impl Prebuilt {
+    /// Builds all of it. Gives, by [`NodeId`], where the entries of those found by their names are.
+    pub(super) fn build(nodes: &Nodes, found: &[NodeId]) -> (Prebuilt, Vec<u32>) {
+        let mut build = Build { nodes, templates: Vec::new(), negatives: Vec::new(), referrals: Default::default() };
+        let mut entries = Vec::new();
+        let mut places = vec![NONE; nodes.len()];
+        for &id in found {
+            places[id.0 as usize] = (entries.len() / ALIGNMENT) as u32;
+            build.entry(id, &mut entries);
+            entries.resize(entries.len().next_multiple_of(ALIGNMENT), 0);
         }
-        for &id in nodes {
-            let (at, wildcard) = (places[id.0 as usize], names.node(id).wildcard());
+        for &id in found {
+            let (at, wildcard) = (places[id.0 as usize], nodes.node(id).wildcard());
             if let Some(wildcard) = wildcard
-                && let Some(place) = spots.get_mut(at as usize * ALIGNMENT + 8..).and_then(|rest| rest.get_mut(..4))
+                && let Some(place) = entries.get_mut(at as usize * ALIGNMENT + 8..).and_then(|rest| rest.get_mut(..4))
             {
                 place.copy_from_slice(&places[wildcard.0 as usize].to_le_bytes());
             }
         }
-        let ready = Ready { spots: spots.into(), templates: build.templates.into() };
-        huge_pages::gather(&ready.spots);
-        (ready, places)
+        let prebuilt = Prebuilt { entries: entries.into(), templates: build.templates.into() };
+        huge_pages::gather(&prebuilt.entries);
+        (prebuilt, places)
     }
 
     #[inline]
-    pub fn spot(&self, at: u32) -> Option<Spot<'_>> {
-        Spot::at(&self.spots, at)
+    pub fn entry(&self, at: u32) -> Option<NameEntry<'_>> {
+        NameEntry::at(&self.entries, at)
     }
 
-    /// Has the processor fetch a spot: the two lines that most fit in.
+    /// Has the processor fetch an entry: the two lines that most fit in.
     #[inline]
     pub(super) fn fetch(&self, at: u32) {
         const LINE: usize = 64;
         let at = at as usize * ALIGNMENT;
-        self.spots.get(at..).into_iter().flat_map(|rest| [rest.first(), rest.get(LINE)]).flatten().for_each(|octet| {
-            prefetch(octet);
-        });
+        let rest = self.entries.get(at..).unwrap_or_default();
+        [rest.first(), rest.get(LINE)].into_iter().flatten().for_each(|octet| prefetch(octet));
     }
 
     /// The `*` below a name (RFC 4592 section 2.1.1).
     #[inline]
-    pub fn wildcard(&self, of: &Spot<'_>) -> Option<Spot<'_>> {
+    pub fn wildcard(&self, of: &NameEntry<'_>) -> Option<NameEntry<'_>> {
         match of.word::<8>() {
             NONE => None,
-            at => self.spot(at),
+            at => self.entry(at),
         }
     }
 
     /// The referral of a name at or below a cut; of any other name what proves that it has no data.
     #[inline]
-    pub fn template(&self, of: &Spot<'_>) -> Option<&Template> {
+    pub fn template(&self, of: &NameEntry<'_>) -> Option<&Template> {
         self.templates.get(of.word::<12>() as usize)
     }
 
-    pub(super) fn memory_bytes_of_spots(&self) -> usize {
-        self.spots.len()
+    pub(super) fn memory_bytes_of_entries(&self) -> usize {
+        self.entries.len()
     }
 
     pub fn memory_bytes(&self) -> usize {
         let of = |template: &Template| size_of_val(template) + template.octets.len() + 2 * template.pointers.len();
-        self.spots.len() + self.templates.iter().map(of).sum::<usize>()
+        self.entries.len() + self.templates.iter().map(of).sum::<usize>()
     }
 }
 
 struct Build<'n> {
-    names: &'n NameTable,
+    nodes: &'n Nodes,
     templates: Vec<Template>,
     /// By zone.
     negatives: Vec<Option<u32>>,
@@ -224,8 +229,8 @@ struct Build<'n> {
 }
 
 impl Build<'_> {
-    fn spot(&mut self, id: NodeId, into: &mut Vec<u8>) {
-        let node = self.names.node(id);
+    fn entry(&mut self, id: NodeId, into: &mut Vec<u8>) {
+        let node = self.nodes.node(id);
         let name = LowerName::of(node.name());
         let flags = [
             (node.cut().is_some(), Flags::CUT),
@@ -243,12 +248,12 @@ impl Build<'_> {
         into.extend(name.as_wire());
         for set in sets {
             let written =
-                composed(name.as_wire(), |records| sections::whole_data(self.names, set, QUESTION_OWNER, records));
+                composed(name.as_wire(), |records| sections::whole_data(self.nodes, set, QUESTION_OWNER, records));
             let written = written.filter(|written| written.octets.len() <= MAX_OCTETS).unwrap_or_default();
-            let names = set.rdatas.iter().any(|rdata| !rdata.names.is_empty()) || !set.additional.is_empty();
-            let length = written.octets.len() as u16 | if names { SPELLED } else { 0 };
+            let names = set.records.rdatas.iter().any(|rdata| !rdata.names.is_empty()) || !set.additional.is_empty();
+            let length = written.octets.len() as u16 | if names { CASE_SENSITIVE } else { 0 };
             let [answers, _, additional] = written.counts;
-            into.extend([set.rtype.0, length, answers, additional].into_iter().flat_map(u16::to_le_bytes));
+            into.extend([set.records.rtype.0, length, answers, additional].into_iter().flat_map(u16::to_le_bytes));
             into.extend(written.octets);
         }
     }
@@ -262,18 +267,18 @@ impl Build<'_> {
     }
 
     fn new_template(&mut self, node: &Node) -> u32 {
-        let names = self.names;
-        let made = match node.cut().map(|cut| names.node(cut)) {
+        let nodes = self.nodes;
+        let made = match node.cut().map(|cut| nodes.node(cut)) {
             Some(cut) => {
-                let mentioned = mentioned(cut.set(RecordType::NS));
+                let mentioned = mentioned(cut.set(RecordType::NS).map(|set| &set.records));
                 let below = LowerName::of(cut.name());
-                Template::make(&below, &mentioned, |records| sections::referral(names, cut, records))
+                Template::make(&below, &mentioned, |records| sections::referral(nodes, cut, records))
             }
             None => {
-                let mentioned = mentioned(names.negative_soa(node));
+                let mentioned = mentioned(nodes.negative_soa(node));
                 let mut below = LowerName::new();
-                below.read(names.origin(node));
-                Template::make(&below, &mentioned, |records| sections::negative(names, node, u32::MAX, records))
+                below.read(nodes.origin(node));
+                Template::make(&below, &mentioned, |records| sections::negative(nodes, node, u32::MAX, records))
             }
         };
         let number = match made {
@@ -304,7 +309,7 @@ pub struct Template {
     pub octets: Box<[u8]>,
     /// Where pointers are in `octets`: they move with the length of the question.
     pub pointers: Box<[u16]>,
-    /// Records by [`Section`](super::encode::Section).
+    /// Records by [`Section`](crate::wire::records::Section).
     pub counts: [u16; 3],
     /// How many labels and octets the name has.
     labels: usize,
@@ -344,7 +349,7 @@ impl Template {
 
     /// Whether the records are those of a question for this name, which is in lower case, and at or
     /// below the template's.
-    #[inline]
+    #[inline(always)]
     pub fn fits(&self, question: &LowerName) -> bool {
         let label = question.label_before(self.labels);
         let mut rest = &*self.near;
@@ -387,9 +392,9 @@ struct Composed {
 /// The records that are written behind a question for this name.
 fn composed(name: &[u8], write: impl Fn(&mut Records<'_>) -> Result<(), Full>) -> Option<Composed> {
     let mut out = [0; HEADER_OCTETS + 259 + MAX_OCTETS + 1];
-    let question = [name, &TYPE_AND_CLASS].concat();
-    let limit = HEADER_OCTETS + question.len() + MAX_OCTETS;
-    let mut records = Records::begin(&mut out, &question, limit)?;
+    let asked = [&[0; HEADER_OCTETS], name, &TYPE_AND_CLASS].concat();
+    let limit = asked.len() + MAX_OCTETS;
+    let mut records = Records::begin(&mut out, &asked, limit)?;
     write(&mut records).ok()?;
     let written = records.end();
     let octets = written.out.get(written.question_end..written.len)?.to_vec();
@@ -417,9 +422,9 @@ fn pointers_moved_by(octets: u16, before: &[u8], after: &[u8]) -> Option<Vec<u16
 
 #[cfg(test)]
 mod tests {
-    use super::super::encode::{Owner, Section};
     use super::*;
     use crate::model::Name;
+    use crate::wire::records::{Owner, Section};
 
     fn lower(text: &str) -> LowerName {
         LowerName::of(&Name::parse_absolute(text).expect("a name"))

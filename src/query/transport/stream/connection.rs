@@ -13,25 +13,25 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::super::{Client, MAX_MESSAGE, Responder, Transport};
-use super::Shared;
-use super::gate::Place;
-use crate::query::counters::{Event, TcpWait};
+use crate::query::client::Client;
+use crate::query::counters::{Counters, Event, TcpWait};
+use crate::query::transport::{MAX_MESSAGE, Responder};
 
-/// One client's connection.
-pub(super) struct Connection<R> {
-    stream: TcpStream,
+use super::gate::{Gate, Place};
+use super::limits::TcpLimits;
+
+/// One client's connection, over whatever stream.
+pub struct Connection<S, R> {
+    stream: S,
     client: Client,
     shared: Arc<Shared<R>>,
     /// What came and is not answered yet; empty or the start of a message while we wait.
@@ -41,7 +41,17 @@ pub(super) struct Connection<R> {
     waiting_for_rest_since: Option<Instant>,
     /// Responses with their lengths that did not go at once.
     unsent: Vec<u8>,
+    /// The stream may hold some that it took.
+    unflushed: bool,
     _place: Place,
+}
+
+/// What all connections of a thread use.
+pub struct Shared<R> {
+    pub responder: Arc<R>,
+    pub counters: Arc<Counters>,
+    pub limits: TcpLimits,
+    pub gate: Arc<Gate>,
 }
 
 /// Why a connection ends.
@@ -68,20 +78,21 @@ enum Answered {
     UpToRefused,
 }
 
-impl<R: Responder> Connection<R> {
-    pub(super) fn new(stream: TcpStream, peer: IpAddr, shared: Arc<Shared<R>>, place: Place) -> Connection<R> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
+    pub fn new(stream: S, client: Client, shared: Arc<Shared<R>>, place: Place) -> Connection<S, R> {
         Connection {
             stream,
-            client: Client { address: peer, transport: Transport::Tcp },
+            client,
             shared,
             received: Vec::new(),
             waiting_for_rest_since: None,
             unsent: Vec::new(),
+            unflushed: false,
             _place: place,
         }
     }
 
-    pub(super) async fn run(mut self, closing: watch::Receiver<bool>) {
+    pub async fn run(mut self, closing: watch::Receiver<bool>) {
         if let Err(End::Late(wait)) = self.converse(closing).await {
             self.shared.counters.add(Event::TcpTimeout(wait));
         }
@@ -210,7 +221,7 @@ impl<R: Responder> Connection<R> {
                 break;
             };
             taken += PREFIX + message.len();
-            counters.add(Event::Query(Transport::Tcp));
+            counters.add(Event::Query(self.client.transport));
             let room = output.get_mut(written..).unwrap_or_default();
             let length = framed(room, |out| R::answer(&batch, message, self.client, out, counters));
             if length == 0 {
@@ -235,29 +246,49 @@ impl<R: Responder> Connection<R> {
         if responses.is_empty() {
             return Ok(());
         }
-        match self.stream.try_write(responses) {
-            Ok(count) => self.unsent.extend_from_slice(responses.get(count..).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unsent.extend_from_slice(responses),
-            Err(_) => {
-                self.shared.counters.add(Event::SendFailed(Transport::Tcp));
-                return Err(End::Client);
-            }
+        // Whoever waits for the rest asks again, and is woken then.
+        let mut cx = Context::from_waker(Waker::noop());
+        let written = match Pin::new(&mut self.stream).poll_write(&mut cx, responses) {
+            Poll::Ready(Ok(count)) => count,
+            Poll::Pending => 0,
+            Poll::Ready(Err(_)) => return Err(self.broken()),
+        };
+        self.unsent.extend_from_slice(responses.get(written..).unwrap_or_default());
+        match Pin::new(&mut self.stream).poll_flush(&mut cx) {
+            Poll::Ready(Ok(())) => self.unflushed = false,
+            Poll::Pending => self.unflushed = true,
+            Poll::Ready(Err(_)) => return Err(self.broken()),
         }
         Ok(())
     }
 
     /// Waits until the client has taken what did not go at once.
     async fn write_rest(&mut self) -> Result<(), End> {
-        if self.unsent.is_empty() {
+        if self.unsent.is_empty() && !self.unflushed {
             return Ok(());
         }
-        let unsent = mem::take(&mut self.unsent);
-        let written = timeout(self.shared.limits.write, self.stream.write_all(&unsent)).await;
-        if let Ok(Ok(())) = written {
-            return Ok(());
+        let (unsent, stream) = (mem::take(&mut self.unsent), &mut self.stream);
+        let write = async {
+            stream.write_all(&unsent).await?;
+            stream.flush().await
+        };
+        match timeout(self.shared.limits.write, write).await {
+            Ok(Ok(())) => {
+                self.unflushed = false;
+                Ok(())
+            }
+            Ok(Err(_)) => Err(self.broken()),
+            Err(_) => {
+                self.broken();
+                Err(End::Late(TcpWait::Write))
+            }
         }
-        self.shared.counters.add(Event::SendFailed(Transport::Tcp));
-        Err(if written.is_err() { End::Late(TcpWait::Write) } else { End::Client })
+    }
+
+    /// Counts responses that cannot be sent any more.
+    fn broken(&self) -> End {
+        self.shared.counters.add(Event::SendFailed(self.client.transport));
+        End::Client
     }
 }
 
@@ -324,5 +355,42 @@ fn framed(room: &mut [u8], answer: impl FnOnce(&mut [u8]) -> usize) -> usize {
             PREFIX + usize::from(length)
         }
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::query::client::Transport;
+    use crate::query::counters::CounterSet;
+    use crate::query::transport::testing::{Echo, echoed, message};
+
+    /// A stream of memory, which takes some dozen octets until they are read.
+    #[tokio::test]
+    async fn rfc7766_a_conversation_needs_a_stream_and_nothing_of_tcp() {
+        let (limits, counters) = (TcpLimits::default(), CounterSet::new());
+        let gate = Arc::new(Gate::new(limits.clone()));
+        let client = Client { address: IpAddr::from([127, 0, 0, 1]), transport: Transport::Tcp };
+        let place = gate.enter(client.address).expect("a place");
+        let shared = Arc::new(Shared { responder: Arc::new(Echo), counters: counters.register(), limits, gate });
+        let (mut ours, theirs) = tokio::io::duplex(50);
+        let stopping = watch::Sender::new(false);
+        let conversation = tokio::spawn(Connection::new(theirs, client, shared, place).run(stopping.subscribe()));
+        for id in 0..20 {
+            let asked = message(id, b"some words");
+            let framed = [&(asked.len() as u16).to_be_bytes(), &asked[..]].concat();
+            ours.write_all(&framed).await.expect("written");
+            let length = ours.read_u16().await.expect("a length");
+            let mut response = vec![0; usize::from(length)];
+            ours.read_exact(&mut response).await.expect("a response");
+            assert_eq!(response, echoed(id, b"some words", client.address));
+        }
+        drop(ours);
+        conversation.await.expect("ended");
+        assert_eq!(counters.total().get(Event::SendFailed(Transport::Tcp)), 0);
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::model::RecordType;
 use crate::query::answer::answer;
+use crate::query::client::{Client, Transport};
 use crate::query::counters::{CounterSet, Counters};
-use crate::query::transport::{Client, MAX_UDP_RESPONSE, Transport};
-use crate::query::wire::HEADER_OCTETS;
+use crate::query::transport::MAX_UDP_RESPONSE;
 use crate::state::Snapshot;
+use crate::wire::HEADER_OCTETS;
 
 /// QR and AA, RCODE NOERROR, nothing truncated: of a query with all flags clear.
 const FLAGS: [u8; 2] = [0x84, 0];

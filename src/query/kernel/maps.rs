@@ -23,9 +23,9 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
 use crate::model::{RegionId, ServiceId};
 use crate::query::demand::Sample;
-use crate::query::image::{BLOCK_OCTETS, Block, ClassImage, NameImage};
+use crate::query::transport::xdp::program::{Mode, Program, ProgramError, map_error};
 
-use super::program::{Mode, Program, ProgramError, map_error};
+use super::image::{BLOCK_OCTETS, Block, ClassImage, NameImage};
 
 /// Places in the map IMAGES.
 const NAMES: u32 = 0;
@@ -44,7 +44,7 @@ pub struct KernelMaps {
 
 impl KernelMaps {
     /// Takes the maps out of a program that is attached so: they can be taken once.
-    pub fn of(program: &mut Program, mode: Mode) -> Result<KernelMaps, ProgramError> {
+    pub fn new(program: &mut Program, mode: Mode) -> Result<KernelMaps, ProgramError> {
         let wrong = |name| move |error: aya::maps::MapError| map_error(name, error);
         let Map::ArrayOfMaps(images) = program.take_map("IMAGES")? else { return Err(unusable("IMAGES")) };
         let Map::Array(control) = program.take_map("CONTROL")? else { return Err(unusable("CONTROL")) };

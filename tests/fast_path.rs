@@ -1,4 +1,4 @@
-//! What is copied from what is ready is what would have been written: 300,000 packets of every kind, in
+//! The fast path copies what the full path would have written: 300,000 packets of every kind, in
 //! three states of health, answered both ways, octet by octet and count by count.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::demand::Sample;
-use meridian::query::{Client, answer, answer_at_length};
+use meridian::query::{Client, answer, answer_in_full};
 use meridian::state::Snapshot;
 
 mod support;
@@ -18,15 +18,15 @@ const PACKETS: usize = 100_000;
 type Answer = fn(&Snapshot, &[u8], Client, &mut [u8], &Counters) -> usize;
 
 /// One way of answering, and what it counts.
-struct Way {
+struct Road {
     answer: Answer,
     set: CounterSet,
     out: Vec<u8>,
 }
 
-impl Way {
-    fn new(answer: Answer) -> Way {
-        Way { answer, set: CounterSet::new(), out: vec![0; 65_535] }
+impl Road {
+    fn new(answer: Answer) -> Road {
+        Road { answer, set: CounterSet::new(), out: vec![0; 65_535] }
     }
 
     fn samples(&self) -> Vec<Sample> {
@@ -37,10 +37,10 @@ impl Way {
 }
 
 #[test]
-fn shortcuts_lead_to_the_same_octets() {
+fn both_paths_lead_to_the_same_octets() {
     for (seed, snapshot) in (1..).zip(snapshots()) {
         let mut rng = Rng::with_seed(seed);
-        let [mut short, mut long] = [Way::new(answer), Way::new(answer_at_length)];
+        let [mut short, mut long] = [Road::new(answer), Road::new(answer_in_full)];
         let counters = [short.set.register(), long.set.register()];
         for number in 0..PACKETS {
             let asked = packet(&mut rng);

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::model::{EndpointTarget, RecordType, RegionId, ServiceId};
-use crate::state::names::Node;
+use crate::state::nodes::Node;
 use crate::state::{NodeId, Snapshot};
 use crate::steer::cell::CellTable;
 use crate::steer::decide::{Decision, ScopeReason, Seen, decide};

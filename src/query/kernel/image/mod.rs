@@ -8,11 +8,11 @@
 //!   ClassImage  head │ index, ranges of IPv4       │ index, ranges of upper halves of IPv6
 //! ```
 //!
-//! Answers are had by asking [`super::answer()`] itself, once for whoever is answered alike, so they
+//! Answers are had by asking [`answer()`](crate::query::answer()) itself, once for whoever is answered alike, so they
 //! are the same octet by octet. What is not here is for somebody else to answer: names that are not
 //! served, aliases, wildcards, referrals, and services where it matters which client asks.
-//! No I/O; whoever puts the arrays where the kernel finds them is `transport::xdp`. The layout is
-//! told once more, in C, by `transport/xdp/image.bpf.h`; tests with the real program hold them together.
+//! No I/O: [`super::maps`] puts the arrays where the kernel finds them. The layout is told once more, in C,
+//! by `bpf/image.bpf.h`; tests with the real program hold them together.
 
 mod block;
 mod classes;
