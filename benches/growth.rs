@@ -35,7 +35,7 @@ use meridian::query::transport::Responder;
 use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{News, Publisher, Replacement, Shared, Snapshot};
-use meridian::steer::standing::Override;
+use meridian::steer::health::standing::Override;
 
 #[allow(dead_code)] // the other benchmarks need more of it
 #[path = "support/databases.rs"]

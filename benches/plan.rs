@@ -18,11 +18,11 @@ use meridian::model::{
     Service, Weights, Zone, ZoneId,
 };
 use meridian::state::{LoadNews, News, Publisher};
-use meridian::steer::demand::Demand;
-use meridian::steer::locations::{Locations, MOST_LOCATIONS};
+use meridian::steer::health::standing::{Override, RegionState};
+use meridian::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use meridian::steer::plan::{Inputs, plan};
+use meridian::steer::planner::demand::Demand;
 use meridian::steer::planner::{Planned, Situation, make};
-use meridian::steer::standing::{Override, RegionState};
 
 const SERVICES: u32 = 50;
 

@@ -43,7 +43,7 @@ use crate::query::transport::Responder;
 use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
 use crate::query::transport::xdp::{self, XdpServer};
-use crate::state::followers::Followers;
+use crate::state::memory::followers::Followers;
 use crate::state::{News, Publisher, Shared, Snapshot};
 
 use privileged::Privileged;

@@ -10,7 +10,7 @@ use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{RData, RecordType};
 use meridian::admin::client::AdminClient;
 use meridian::demo::{Demo, Options};
-use meridian::steer::standing::Override;
+use meridian::steer::health::standing::Override;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Between probes: a verdict takes `fall` 3 or `rise` 2 of them.

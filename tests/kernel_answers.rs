@@ -22,7 +22,7 @@ use meridian::query::transport::xdp::interface::Interface;
 use meridian::query::transport::xdp::program::{Mode, Program, STEER};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
-use meridian::steer::health::Verdict;
+use meridian::steer::health::verdict::Verdict;
 
 mod support;
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use meridian::steer::load_state::LoadState;
+use meridian::steer::load::state::LoadState;
 
 mod support;
 

@@ -9,10 +9,10 @@ use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
 use meridian::control::clock;
 use meridian::control::diagnostic::Diagnostic;
 use meridian::model::{Model, ServiceId};
-use meridian::state::switches::{Switch, Switches};
+use meridian::state::memory::switches::{Switch, Switches};
 use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::decide::{Seen, decide};
-use meridian::steer::health::Verdict;
+use meridian::steer::health::verdict::Verdict;
 
 mod support;
 

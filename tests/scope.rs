@@ -12,7 +12,7 @@ use meridian::control::clock;
 use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix, RegionId, ServiceId};
 use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
-use meridian::steer::health::Verdict;
+use meridian::steer::health::verdict::Verdict;
 use meridian::steer::kept::Clock;
 
 mod support;

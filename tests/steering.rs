@@ -25,10 +25,10 @@ use meridian::model::{Location, Model, Prefix};
 use meridian::query::counters::CounterSet;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{self, EndpointNews, LoadNews, Publisher, Replacement, Snapshot};
-use meridian::steer::health::Verdict;
+use meridian::steer::health::standing::Override;
+use meridian::steer::health::verdict::Verdict;
 use meridian::steer::kept::Clock;
-use meridian::steer::eligible::Footing;
-use meridian::steer::standing::Override;
+use meridian::steer::policy::eligible::Footing;
 
 #[allow(dead_code)] // benchmarks need more of it
 #[path = "../benches/support/databases.rs"]

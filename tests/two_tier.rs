@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meridian::steer::standing::{Override, Standing};
+use meridian::steer::health::standing::{Override, Standing};
 
 mod support;
 

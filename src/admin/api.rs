@@ -19,8 +19,8 @@ use crate::control::rum::import::{self, Format};
 use crate::control::writer::{Command, SayError, SayOutcome};
 use crate::model::{Name, RecordType, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::eligible::Footing;
-use crate::steer::standing::{Override, Standing};
+use crate::steer::health::standing::{Override, Standing};
+use crate::steer::policy::eligible::Footing;
 
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};

@@ -13,7 +13,7 @@ use crate::control::rum::Imported;
 use crate::control::what_if::Change;
 use crate::control::what_if::outcome::Outcome;
 use crate::control::what_if::placed::Placed;
-use crate::steer::standing::Override;
+use crate::steer::health::standing::Override;
 
 /// The longest answer taken, in octets: the status of 1,024 regions of 64 endpoints, and room.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;

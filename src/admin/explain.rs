@@ -20,7 +20,7 @@ use crate::query::counters::CounterSet;
 use crate::query::transport::MAX_UDP_RESPONSE;
 use crate::query::{Client, Transport, answer};
 use crate::state::Snapshot;
-use crate::state::names::Found;
+use crate::state::lookup::names::Found;
 use crate::steer::decide::Seen;
 use crate::steer::explain::{Explanation, explain};
 use crate::wire::name::LowerName;
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use crate::control::what_if::tests::planned;
     use crate::state::News;
-    use crate::steer::standing::Override;
+    use crate::steer::health::standing::Override;
     use crate::steer::testing::moment;
 
     fn explained(snapshot: &Snapshot, now: Instant) -> Explanation {

@@ -8,7 +8,7 @@ use crate::control::rum::store::Row;
 use crate::control::rum::{Event, Measurements};
 use crate::model::{CountryCode, Prefix};
 use crate::state::Snapshot;
-use crate::steer::rtt::{ClientGroup, MeasuredBy};
+use crate::steer::latency::rtt::{ClientGroup, MeasuredBy};
 
 /// Figures shown where nobody says how many.
 const SHOWN: usize = 1_000;

@@ -19,11 +19,11 @@ use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWai
 use crate::query::demand::DemandTotals;
 use crate::query::transport::xdp::{Statistics, Tally};
 use crate::state::Snapshot;
-use crate::steer::eligible::Footing;
-use crate::steer::feed::Doubt;
-use crate::steer::health::Verdict;
-use crate::steer::load_state::{Heard, LoadFigure};
-use crate::steer::standing::{Override, RegionState, Standing};
+use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::health::verdict::Verdict;
+use crate::steer::load::feed::Doubt;
+use crate::steer::load::state::{Heard, LoadFigure};
+use crate::steer::policy::eligible::Footing;
 
 use super::Context;
 use super::latency::counts;

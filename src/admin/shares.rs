@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::cell::CellTable;
+use crate::steer::choice::cell::CellTable;
 
 /// No service is begun after this many places were counted for one report: the others follow with
 /// later reports. Counting took 0.6 µs a place unoptimised, so below a second.
@@ -92,7 +92,7 @@ mod tests {
     use crate::atlas::Atlas;
     use crate::model::Model;
     use crate::state::{News, Publisher};
-    use crate::steer::standing::Override;
+    use crate::steer::health::standing::Override;
     use crate::steer::testing::moment;
 
     #[test]

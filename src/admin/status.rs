@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::eligible::{FenceOut, Footing};
 use crate::steer::explain::HeardRow;
-use crate::steer::lives::Lives;
-use crate::steer::load_state::LoadState;
-use crate::steer::stability::Drain;
-use crate::steer::standing::{EndpointState, Override, RegionState, Standing};
+use crate::steer::health::stability::Drain;
+use crate::steer::health::standing::{EndpointState, Override, RegionState, Standing};
+use crate::steer::load::state::LoadState;
+use crate::steer::plan::lives::Lives;
+use crate::steer::policy::eligible::{FenceOut, Footing};
 
 use super::Context;
 use super::planning::{PlanningStatus, planning};

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::api::{Shared, WRITER, asked, json};
 use super::problem::Problem;
 use crate::control::writer::{Command, SwitchError, SwitchOutcome, SwitchRequest};
-use crate::state::switches::{Refusal, SwitchTo};
+use crate::state::memory::switches::{Refusal, SwitchTo};
 
 /// The longest service name taken, in octets: one with every octet escaped.
 const MAX_SERVICE: usize = 1024;

@@ -11,7 +11,7 @@ use crate::model::{RegionId, ServiceId, Ttl};
 use crate::state::Snapshot;
 use crate::steer::decide::{Seen, decide};
 use crate::steer::figure::{percent, rounded};
-use crate::steer::standing::{Override, RegionState, Standing};
+use crate::steer::health::standing::{Override, RegionState, Standing};
 
 use super::arguments::LogLevel;
 use super::log;

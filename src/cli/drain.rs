@@ -13,7 +13,7 @@ use crate::admin::api::Said;
 use crate::admin::client::{AdminClient, ClientError};
 use crate::control::config::duration;
 use crate::steer::figure::percent;
-use crate::steer::standing::Override;
+use crate::steer::health::standing::Override;
 
 use super::live::Server;
 use super::output::{self, Failure, Outcome};

@@ -28,7 +28,7 @@ use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{News, Publisher, Snapshot};
 use crate::steer::figure::{percent, rounded, signed};
-use crate::steer::rtt::Measured;
+use crate::steer::latency::rtt::Measured;
 
 use super::arguments::ConfigFile;
 use super::heard::Heard;

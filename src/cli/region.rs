@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 
 use crate::admin::api::Said;
-use crate::steer::standing::Override;
+use crate::steer::health::standing::Override;
 
 use super::drain::{self, Waiting};
 use super::live::Server;

@@ -16,8 +16,8 @@ use clap::Args;
 use crate::control::what_if::outcome::{self, RegionMoment, RegionOutcome, Totals};
 use crate::control::what_if::placed::{Counted, Placed};
 use crate::control::what_if::{Change, what_if_moved};
-use crate::steer::eligible::Footing;
 use crate::steer::figure::{self, rounded};
+use crate::steer::policy::eligible::Footing;
 
 use super::explain;
 use super::live::Server;

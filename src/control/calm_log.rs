@@ -8,8 +8,8 @@ use tracing::{error, info, warn};
 
 use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::eligible::Footing;
-use crate::steer::standing::RegionState;
+use crate::steer::health::standing::RegionState;
+use crate::steer::policy::eligible::Footing;
 
 /// Tells what differs between two snapshots, region by region.
 pub fn tell_changes(before: &Snapshot, after: &Snapshot, now: Instant) {
@@ -138,8 +138,8 @@ mod tests {
     use super::*;
     use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Model, Policy, Rule};
     use crate::state::{EndpointNews, News, Publisher};
-    use crate::steer::health::Verdict;
-    use crate::steer::standing::Override;
+    use crate::steer::health::standing::Override;
+    use crate::steer::health::verdict::Verdict;
     use crate::steer::testing::{World, moment};
 
     /// Two regions with checks; some clients never leave the first.

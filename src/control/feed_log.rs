@@ -11,9 +11,9 @@ use tracing::{info, warn};
 
 use crate::model::RegionId;
 use crate::state::Snapshot;
-use crate::steer::feed::Doubt;
 use crate::steer::figure::percent;
-use crate::steer::load_state::{Heard, LoadState};
+use crate::steer::load::feed::Doubt;
+use crate::steer::load::state::{Heard, LoadState};
 
 /// From one begin that is told of a region to the next.
 const LEAST_APART: Duration = Duration::from_secs(60);

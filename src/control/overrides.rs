@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::steer::stability::DrainBegin;
-use crate::steer::standing::Override;
+use crate::steer::health::stability::DrainBegin;
+use crate::steer::health::standing::Override;
 
 use super::keep;
 

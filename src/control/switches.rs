@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::keep;
-use crate::state::switches::Switches;
+use crate::state::memory::switches::Switches;
 
 /// Largest file written and read back: all services there may be, with long names.
 const MAX_BYTES: u64 = 8 << 20;
@@ -87,7 +87,7 @@ impl SwitchStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::switches::Switch;
+    use crate::state::memory::switches::Switch;
 
     #[test]
     fn what_was_kept_comes_back() {

@@ -23,11 +23,12 @@ use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
 use crate::model::RegionId;
-use crate::state::switches::{self, Refusal, SwitchTo, Switches};
+use crate::state::memory::switches;
+use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
-use crate::steer::demand::DemandSample;
-use crate::steer::rtt::Measured;
-use crate::steer::standing::{Override, Standing};
+use crate::steer::health::standing::{Override, Standing};
+use crate::steer::latency::rtt::Measured;
+use crate::steer::planner::demand::DemandSample;
 
 use super::calm_log::tell_changes;
 use super::clock;
@@ -549,7 +550,7 @@ mod tests {
     use crate::control::probe::{EndpointKey, Timings};
     use crate::control::warm::{WarmStart, WarmStore};
     use crate::model::Model;
-    use crate::steer::health::Verdict;
+    use crate::steer::health::verdict::Verdict;
     use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::Arc;

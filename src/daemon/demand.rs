@@ -19,7 +19,7 @@ use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::query::demand::Sample;
 use crate::state::{Shared, Snapshot};
-use crate::steer::demand::DemandSample;
+use crate::steer::planner::demand::DemandSample;
 
 /// How often: well before a ring that was empty can be full again.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@
 //! cache. A whole batch of packets is there at once, so the waits of all overlap.
 
 use crate::state::Snapshot;
-use crate::state::index::NameHash;
+use crate::state::lookup::index::NameHash;
 use crate::wire::HEADER_OCTETS;
 use crate::wire::name::LowerName;
 

@@ -7,8 +7,8 @@
 
 use crate::model::RecordType;
 use crate::state::Snapshot;
-use crate::state::names::Found;
-use crate::state::prebuilt::NameEntry;
+use crate::state::lookup::names::Found;
+use crate::state::lookup::prebuilt::NameEntry;
 use crate::wire::edns::{Edns, ResponseOpt};
 use crate::wire::name::LowerName;
 use crate::wire::query::{Problem, Query, Rejected, parse, parse_usual};

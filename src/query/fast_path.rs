@@ -4,11 +4,12 @@
 //! so is what does not fit; both give the same octets, which `tests/fast_path.rs` holds them to.
 
 use crate::model::{RecordType, ServiceId};
-use crate::state::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
-use crate::state::names::Found;
-use crate::state::prebuilt::{AtType, Flags, NameEntry, Template};
+use crate::state::lookup::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
+use crate::state::lookup::names::Found;
+use crate::state::lookup::prebuilt::{AtType, Flags, NameEntry, Template};
 use crate::steer::decide::{Seen, decide_for};
-use crate::steer::settled::{self, Choice, SettledService};
+use crate::steer::plan::precomputed;
+use crate::steer::plan::precomputed::{Choice, SettledService};
 use crate::wire::Rcode;
 use crate::wire::name::LowerName;
 use crate::wire::response::Body;
@@ -140,8 +141,8 @@ impl<'a> FastQuery<'a> {
         let (view, endpoints) = (self.question.snapshot.view(), &self.question.snapshot.endpoints);
         let seen = self.question.seen(service.ecs);
         let (choice, scope, is_settled) = match self.question.snapshot.settled.find(&view, service, seen.address())? {
-            settled::Found::Settled(choice, scope) => (choice, scope, true),
-            settled::Found::Open(place, widest) => {
+            precomputed::Found::Settled(choice, scope) => (choice, scope, true),
+            precomputed::Found::Open(place, widest) => {
                 let decision = decide_for(&view, id, seen, (place, widest))?;
                 let [region] = *decision.regions.as_slice() else { return None };
                 (Choice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() }, decision.scope, false)

@@ -5,10 +5,10 @@
 
 use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
-use crate::state::names::Found;
-use crate::state::nodes::{Node, NodeId, Nodes};
-use crate::state::prebuilt::NameEntry;
-use crate::state::sections;
+use crate::state::lookup::names::Found;
+use crate::state::lookup::nodes::{Node, NodeId, Nodes};
+use crate::state::lookup::prebuilt::NameEntry;
+use crate::state::lookup::sections;
 use crate::wire::name::LowerName;
 use crate::wire::records::{EncodedSet, Full, Owner, QUESTION_OWNER, Records, Section};
 use crate::wire::response::Body;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::{Endpoint, EndpointTarget, Name, RecordType, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::state::endpoints::RECORD_HEAD;
+use crate::state::lookup::endpoints::RECORD_HEAD;
 use crate::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
 use crate::wire::records::{Full, Owner, Records, Section};
 

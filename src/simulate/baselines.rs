@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use crate::steer::health::Verdict;
-use crate::steer::rtt::model_rtt;
-use crate::steer::score::LAMBDA_MS_PER_DOLLAR;
+use crate::steer::health::verdict::Verdict;
+use crate::steer::latency::rtt::model_rtt;
+use crate::steer::latency::score::LAMBDA_MS_PER_DOLLAR;
 
 use super::Answer;
 use super::day::{Second, Steering};

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::steer::score::LAMBDA_MS_PER_DOLLAR;
+use crate::steer::latency::score::LAMBDA_MS_PER_DOLLAR;
 
 use super::clients::{Clients, NOWHERE, Query};
 use super::globe::Globe;

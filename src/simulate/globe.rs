@@ -7,7 +7,7 @@
 use std::f64::consts::TAU;
 
 use crate::model::{Coordinates, Ttl};
-use crate::steer::rtt::model_rtt;
+use crate::steer::latency::rtt::model_rtt;
 
 use super::cities::CITIES;
 use super::{Place, Site, World};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::control::probe::resumed;
 use crate::control::probe::schedule::{FAST, Facts, next_start};
 use crate::model::Check;
-use crate::steer::health::{History, Verdict};
+use crate::steer::health::verdict::{History, Verdict};
 
 /// First probes are spread over this long, as the server spreads them.
 const FIRST_SPREAD: Duration = Duration::from_millis(200);

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use crate::atlas::PlaceId;
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Snapshot, Urgency};
+use crate::steer::choice::pick::Key;
 use crate::steer::decide::{Seen, decide_by_key};
-use crate::steer::demand::DemandSample;
 use crate::steer::kept::Clock;
-use crate::steer::pick::Key;
-use crate::steer::rtt::{ClientGroup, Estimate, Measured};
+use crate::steer::latency::rtt::{ClientGroup, Estimate, Measured};
+use crate::steer::planner::demand::DemandSample;
 
 use super::kept::Keeping;
 use super::probes::Watch;

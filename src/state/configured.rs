@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::model::{Model, RegionId};
 
 use super::NameTable;
-use super::endpoints::EndpointRecords;
+use super::lookup::endpoints::EndpointRecords;
 
 /// One configuration, ready to answer from.
 #[derive(Debug)]

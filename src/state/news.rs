@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use crate::atlas::Atlas;
 use crate::model::Model;
-use crate::steer::demand::DemandSample;
-use crate::steer::health::Verdict;
-use crate::steer::rtt::Measured;
-use crate::steer::stability::DrainBegin;
-use crate::steer::standing::Override;
+use crate::steer::health::stability::DrainBegin;
+use crate::steer::health::standing::Override;
+use crate::steer::health::verdict::Verdict;
+use crate::steer::latency::rtt::Measured;
+use crate::steer::planner::demand::DemandSample;
 
-use super::switches::Switches;
+use super::memory::switches::Switches;
 
 /// Something to take into the next snapshot.
 #[derive(Debug)]

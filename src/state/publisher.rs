@@ -23,24 +23,25 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{GroupId, Model, Prefix, RegionId, ServiceId};
+use crate::steer::choice::endpoint_set::handouts;
 use crate::steer::decide::View;
-use crate::steer::demand::DemandSample;
-use crate::steer::handout::handouts;
-use crate::steer::health::Verdict;
+use crate::steer::health::stability::DrainBegin;
+use crate::steer::health::standing::{Override, RegionState};
+use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
+use crate::steer::latency::rtt::Measured;
+use crate::steer::plan::precomputed::Settled;
 use crate::steer::plan::{Inputs, next_expiry, plan};
-use crate::steer::rtt::Measured;
-use crate::steer::settled::Settled;
-use crate::steer::stability::DrainBegin;
-use crate::steer::standing::{Override, RegionState};
+use crate::steer::planner::demand::DemandSample;
 
-use super::calm::{self, Calm};
 use super::configured::Configured;
-use super::followers::Followers;
+use super::memory::damping;
+use super::memory::damping::Calm;
+use super::memory::followers::Followers;
+use super::memory::planning::Planning;
+use super::memory::reported::FADING_STEP;
+use super::memory::switches::{Switches, in_force};
 use super::news::{EndpointNews, LoadNews, News, Replacement, Urgency};
-use super::planning::Planning;
-use super::reported::FADING_STEP;
-use super::switches::{Switches, in_force};
 use super::{Shared, Snapshot};
 use facts::RegionFacts;
 
@@ -187,7 +188,7 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
-        let calm = calm::next_change(model, &current.states, now);
+        let calm = damping::next_change(model, &current.states, now);
         // What the planner has to do may be due already: first what was lost is done without.
         let planning = self.planning.next();
         let fades =

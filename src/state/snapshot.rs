@@ -7,15 +7,15 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
+use crate::steer::choice::endpoint_set::Handout;
 use crate::steer::decide::View;
-use crate::steer::handout::Handout;
+use crate::steer::health::standing::RegionState;
+use crate::steer::latency::rtt::Measured;
 use crate::steer::plan::Plan;
-use crate::steer::rtt::Measured;
-use crate::steer::settled::Settled;
-use crate::steer::standing::RegionState;
+use crate::steer::plan::precomputed::Settled;
 
 use super::configured::Configured;
-use super::planning::Basis;
+use super::memory::planning::Basis;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
 #[derive(Debug)]

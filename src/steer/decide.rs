@@ -8,11 +8,11 @@ use serde::Serialize;
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
-use super::cell::{Asker, Pick, Regions};
-use super::eligible::Footing;
-use super::handout::{EndpointChoice, Handout};
-use super::pick::{Key, rendezvous};
+use super::choice::cell::{Asker, Pick, Regions};
+use super::choice::endpoint_set::{EndpointChoice, Handout};
+use super::choice::pick::{Key, rendezvous};
 use super::plan::{Plan, ServicePlan};
+use super::policy::eligible::Footing;
 
 /// Clients this near share an answer where shares are split: an ECS answer is never wider then.
 const KEY_BITS_IPV4: u8 = 24;
@@ -111,7 +111,7 @@ pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) 
 }
 
 /// As [`decide`], of a client of whom it is known what
-/// [`Classes::find`](super::classes::Classes::find) says.
+/// [`Classes::find`](super::plan::classes::Classes::find) says.
 pub fn decide_for(view: &View<'_>, service: ServiceId, seen: Seen, found: (PlaceId, u8)) -> Option<Decision> {
     decide_at(view, service, seen, Key::of(seen.address(), key_bits(seen)), found)
 }
@@ -242,13 +242,13 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::health::Verdict;
     use super::super::plan::AFTERMATH;
-    use super::super::standing::Standing;
     use super::super::testing::{World, at, endpoint};
     use super::*;
     use crate::model::Policy;
-    use crate::steer::load_state::LoadFigure;
+    use crate::steer::health::standing::Standing;
+    use crate::steer::health::verdict::Verdict;
+    use crate::steer::load::state::LoadFigure;
 
     #[test]
     fn the_ttl_says_how_near_a_change_is() {

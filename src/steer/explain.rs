@@ -11,20 +11,20 @@ use serde::Serialize;
 use crate::atlas::PlaceId;
 use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 
-use super::cell::Cell;
+use super::choice::cell::Cell;
+use super::choice::pick::Identity;
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
-use super::eligible::{Eligible, Footing};
-use super::feed::{Doubt, Reading};
-use super::load_state::LoadState;
-use super::pick::Identity;
+use super::health::standing::{Override, RegionState, Standing};
+use super::latency::rtt::coordinates;
+use super::latency::score::{Score, total_ms};
+use super::load::feed::{Doubt, Reading};
+use super::load::state::LoadState;
 use super::plan::scores;
 use super::planner::Planned;
+use super::planner::score_group::ScoreGroup;
+use super::policy::eligible::{Eligible, Footing};
 use super::policy::tiers;
 use super::policy::{Ground, Picker, Step};
-use super::rtt::coordinates;
-use super::score::{Score, total_ms};
-use super::score_group::ScoreGroup;
-use super::standing::{Override, RegionState, Standing};
 
 /// Why this client gets this region.
 #[derive(Clone, Debug, Serialize)]

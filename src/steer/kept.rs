@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Model, RegionId, ServiceId};
 
-use super::sites::{SiteKey, Sites};
+use super::latency::sites::{SiteKey, Sites};
 
 /// The year 9999: what says a later time is wrong.
 pub const MAX_UNIX_MS: u64 = 253_402_300_799_000;

@@ -4,6 +4,10 @@
 //! Rebuilt whenever a standing or a price changes, off the query path. Work that many places or
 //! services have in common is done once: see [`Sites`].
 
+pub mod classes;
+pub mod lives;
+pub mod precomputed;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,18 +16,18 @@ use std::time::{Duration, Instant};
 use crate::atlas::Atlas;
 use crate::model::{EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
 
-use super::cell::{CellTable, Cells};
-use super::classes::Classes;
-use super::eligible::{FenceOut, Footing};
-use super::pick::Identity;
+use self::classes::Classes;
+use super::choice::cell::{CellTable, Cells};
+use super::choice::pick::Identity;
+use super::health::standing::{RegionState, Standing};
+use super::latency::rtt::{Latency, Measured, Rtt};
+use super::latency::score::{Score, score};
+use super::latency::sites::Sites;
 use super::planner::Planned;
+use super::planner::score_group_parts::{Reached, ReachedBySite};
+use super::policy::eligible::{FenceOut, Footing};
+use super::policy::route::Route;
 use super::policy::{Ground, Picker};
-use super::reached::{Reached, ReachedBySite};
-use super::route::Route;
-use super::rtt::{Latency, Measured, Rtt};
-use super::score::{Score, score};
-use super::sites::Sites;
-use super::standing::{RegionState, Standing};
 
 /// After a region of a service went down, began to drain or came back, answers stay short-lived
 /// for this long.
@@ -344,13 +348,13 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::health::Verdict;
     use super::super::policy::tiers;
-    use super::super::rtt::{ClientGroup, Estimate};
-    use super::super::standing::{Override, Standing};
     use super::super::testing::{World, at};
     use super::*;
     use crate::model::{GeoPlace, GeoRules, Location, Policy, Weight};
+    use crate::steer::health::standing::{Override, Standing};
+    use crate::steer::health::verdict::Verdict;
+    use crate::steer::latency::rtt::{ClientGroup, Estimate};
 
     const SEOUL: (f64, f64) = (37.57, 126.98);
     const TOKYO: (f64, f64) = (35.68, 139.69);

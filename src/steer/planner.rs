@@ -12,7 +12,12 @@
 //! its capacity is used only where it saves much. Whoever is somewhere already stays for a little
 //! gain; whoever has just moved, for more.
 
+pub mod demand;
+pub mod flow;
 pub mod kept;
+pub mod profile;
+pub mod score_group;
+pub mod score_group_parts;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,14 +25,14 @@ use std::time::{Duration, Instant};
 
 use crate::model::{Model, RegionId, Weights};
 
-use super::cell::Share;
-use super::demand::Demand;
-use super::flow::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Tier};
-use super::locations::Locations;
-use super::reached::Reached;
-use super::score::total_ms;
-use super::score_group::ScoreGroup;
-use super::sites::Sites;
+use self::demand::Demand;
+use self::score_group::ScoreGroup;
+use self::score_group_parts::Reached;
+use super::choice::cell::Share;
+use super::latency::locations::Locations;
+use super::latency::score::total_ms;
+use super::latency::sites::Sites;
+use flow::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Tier};
 
 /// From one plan to the next. Beyond 60 s plans lag behind the demand they move.
 pub const PERIOD: Duration = Duration::from_secs(30);
@@ -450,10 +455,10 @@ mod kept_near_tests;
 mod tests {
     use proptest::prelude::*;
 
+    use super::demand::STEP;
     use super::*;
     use crate::model::Policy;
     use crate::model::{PolicyTree, ServiceId};
-    use crate::steer::demand::STEP;
     use crate::steer::testing::{World, at};
 
     /// Ten places along a line, two regions at its ends, and what comes from each place.

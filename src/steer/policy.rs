@@ -9,23 +9,25 @@
 //! group above takes its next child. What is left to each client, such as shares, becomes a
 //! [`Pick`]; all else is settled here, once per site and route.
 
-mod alike;
+pub mod eligible;
+mod merge;
+pub mod route;
 mod walk;
 
 use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weight};
 
 pub use walk::{Passed, Step};
 
-use super::cell::{Branch, Cell, Pick, Share, SplitBy};
-use super::eligible::{Eligible, FenceOut, Footing};
-use super::pick::Identity;
+use self::eligible::{Eligible, FenceOut, Footing};
+use self::route::{Route, Router};
+use super::choice::cell::{Branch, Cell, Pick, Share, SplitBy};
+use super::choice::pick::Identity;
+use super::health::standing::RegionState;
+use super::latency::rtt::model_rtt;
+use super::latency::score::total_ms;
+use super::latency::sites::Sites;
 use super::planner::Planned;
-use super::route::{Route, Router};
-use super::rtt::model_rtt;
-use super::score::total_ms;
-use super::score_group::ScoreGroup;
-use super::sites::Sites;
-use super::standing::RegionState;
+use super::planner::score_group::ScoreGroup;
 
 /// Regions whose scores are further apart than this do not share a place's clients: the share
 /// of the worse would be below e^-4, 1.8 %.

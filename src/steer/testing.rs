@@ -11,13 +11,13 @@ use crate::model::{
     Service, ServiceId, Zone, ZoneId,
 };
 
+use super::choice::endpoint_set::{Handout, handouts};
 use super::decide::{Decision, Seen, View, decide};
 use super::explain::{Explanation, explain};
-use super::handout::{Handout, handouts};
+use super::health::standing::{Override, RegionState, Standing};
 use super::kept::Clock;
+use super::latency::rtt::Measured;
 use super::plan::{Inputs, Plan, plan};
-use super::rtt::Measured;
-use super::standing::{Override, RegionState, Standing};
 
 /// A service over regions, their states, and clients in networks of their own.
 pub struct World {
@@ -112,7 +112,7 @@ impl World {
 
     pub fn say(&mut self, region: usize, said: Override) {
         self.states[region].said = said;
-        self.states[region].standing = super::standing::standing(self.states[region].verdict, said);
+        self.states[region].standing = super::health::standing::standing(self.states[region].verdict, said);
     }
 
     pub fn plan(&self, now: Instant) -> Moment<'_> {

@@ -17,7 +17,7 @@ use meridian::control::clock;
 use meridian::control::config::{self, Files};
 use meridian::query::{Client, Transport};
 use meridian::state::{LoadNews, News, Publisher, Snapshot};
-use meridian::steer::standing::Override;
+use meridian::steer::health::standing::Override;
 
 use super::dns::{Ask, subnet_option};
 

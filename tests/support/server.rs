@@ -13,7 +13,7 @@ use meridian::daemon::Daemon;
 use meridian::query::counters::Event;
 use meridian::query::demand::DemandTotals;
 use meridian::state::Snapshot;
-use meridian::steer::standing::{Override, Standing};
+use meridian::steer::health::standing::{Override, Standing};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 
 use crate::model::{Check, Endpoint, EndpointTarget, Model};
 use crate::state::Snapshot;
-use crate::steer::health::{History, Verdict};
+use crate::steer::health::verdict::{History, Verdict};
 
 pub use outcome::{Phase, ProbeError, Timings};
 

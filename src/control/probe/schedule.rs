@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::steer::health::Verdict;
+use crate::steer::health::verdict::Verdict;
 
 /// Between the starts of probes of an endpoint in doubt, and how long an answer may take
 /// before it is in doubt. A little under a second: two such steps and an interval of 5 s are
@@ -114,7 +114,7 @@ pub fn next_start(facts: &Facts) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steer::health::History;
+    use crate::steer::health::verdict::History;
 
     const CALM: Facts = Facts {
         interval: Duration::from_secs(5),

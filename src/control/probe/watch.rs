@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use crate::steer::health::{History, Verdict};
+use crate::steer::health::verdict::{History, Verdict};
 
 use super::outcome::{ProbeError, Timings};
 use super::schedule::{Facts, Patience, Recent, next_start, patience};

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::control::diagnostic::nearest;
 use crate::model::{Model, Prefix};
-use crate::steer::rtt::ClientGroup;
+use crate::steer::latency::rtt::ClientGroup;
 
 use super::store::{Import, MAX_IMPORTS};
 

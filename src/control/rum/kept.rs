@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::control::keep;
-use crate::steer::rtt::ClientGroup;
+use crate::steer::latency::rtt::ClientGroup;
 
 use super::sketch::Sketch;
 use super::store::{Import, Store};

@@ -34,7 +34,7 @@ use tracing::{error, info, warn};
 
 use crate::model::Model;
 use crate::state::Shared;
-use crate::steer::rtt::Measured;
+use crate::steer::latency::rtt::Measured;
 
 use super::config::RumSettings;
 use super::writer::Command;

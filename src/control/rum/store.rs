@@ -17,7 +17,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::model::{Coordinates, CountryCode, Prefix};
-use crate::steer::rtt::{ClientGroup, Estimate, MAX_ESTIMATES, Measured, MeasuredBy};
+use crate::steer::latency::rtt::{ClientGroup, Estimate, MAX_ESTIMATES, Measured, MeasuredBy};
 
 use super::sketch::{Sketch, TIMES_MS};
 

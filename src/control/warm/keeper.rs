@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::state::kept::Kept;
+use crate::state::memory::kept::Kept;
 
 use super::{WarmError, WarmStore};
 

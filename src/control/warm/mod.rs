@@ -24,7 +24,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::state::Publisher;
-use crate::state::kept::{Kept, Restored};
+use crate::state::memory::kept::{Kept, Restored};
 use crate::steer::kept::Clock;
 
 use super::keep;
@@ -191,10 +191,10 @@ impl std::fmt::Display for WarmStart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::calm::kept::KeptCalm;
-    use crate::state::kept::{KeptEndpoint, KeptLoad, KeptRegion};
-    use crate::state::planning::kept::KeptPlanning;
-    use crate::steer::health::Verdict;
+    use crate::state::memory::damping::kept::KeptCalm;
+    use crate::state::memory::kept::{KeptEndpoint, KeptLoad, KeptRegion};
+    use crate::state::memory::planning::kept::KeptPlanning;
+    use crate::steer::health::verdict::Verdict;
 
     const NOW_MS: u64 = 1_790_000_000_000;
     const SECOND: u64 = 1000;

@@ -22,14 +22,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::state::planning::{Basis, HEADROOM};
-use crate::steer::demand::Demand;
-use crate::steer::health::Verdict;
-use crate::steer::locations::{Locations, MOST_LOCATIONS};
+use crate::state::memory::planning::{Basis, HEADROOM};
+use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::health::verdict::Verdict;
+use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
+use crate::steer::latency::sites::Sites;
 use crate::steer::plan::{Inputs, Plan, plan};
+use crate::steer::planner::demand::Demand;
 use crate::steer::planner::{PlanError, Planned, Situation, make};
-use crate::steer::sites::Sites;
-use crate::steer::standing::{Override, RegionState, Standing};
 
 use super::diagnostic::nearest;
 

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::steer::eligible::Footing;
 use crate::steer::figure::rounded;
-use crate::steer::standing::Standing;
+use crate::steer::health::standing::Standing;
+use crate::steer::policy::eligible::Footing;
 
 use super::placed::{Clients, Counted, Placed, PlacedRegion};
 
@@ -270,7 +270,7 @@ fn services(before: &Placed, after: &Placed) -> Vec<ServiceOutcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steer::standing::Override;
+    use crate::steer::health::standing::Override;
 
     #[test]
     fn where_demand_is_not_known_what_is_known_is_said() {

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::atlas::PlaceId;
 use crate::model::{Coordinates, Model, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::cell::CellTable;
-use crate::steer::eligible::Footing;
+use crate::steer::choice::cell::CellTable;
+use crate::steer::health::standing::{Override, Standing};
+use crate::steer::latency::rtt::coordinates;
+use crate::steer::latency::rtt::model_rtt;
+use crate::steer::latency::sites::Sites;
 use crate::steer::plan::Plan;
-use crate::steer::rtt::coordinates;
-use crate::steer::rtt::model_rtt;
-use crate::steer::sites::Sites;
-use crate::steer::standing::{Override, Standing};
+use crate::steer::policy::eligible::Footing;
 
 use super::Asking;
 

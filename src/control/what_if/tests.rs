@@ -4,8 +4,8 @@ use super::outcome::RegionMoment;
 use super::*;
 use crate::model::{LoadReport, Policy};
 use crate::state::{LoadNews, News, Publisher};
-use crate::steer::demand::DemandSample;
-use crate::steer::eligible::Footing;
+use crate::steer::planner::demand::DemandSample;
+use crate::steer::policy::eligible::Footing;
 use crate::steer::testing::{World as Small, at, moment};
 
 const NAMES: [&str; 3] = ["west@gslb.example", "east@gslb.example", "far@gslb.example"];

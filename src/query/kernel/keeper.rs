@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 use crate::query::client::Transport;
 use crate::query::counters::{Counters, Event, QueryTypeGroup};
 use crate::query::demand::SAMPLES_PER_SECOND;
-use crate::state::followers::{Follower, Followers};
+use crate::state::memory::followers::{Follower, Followers};
 use crate::state::{Shared, Snapshot};
 use crate::wire::Rcode;
 

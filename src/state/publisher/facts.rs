@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::model::{Endpoint, Region};
+use crate::state::memory::reported::Reported;
 use crate::state::news::{EndpointNews, LoadNews};
-use crate::state::reported::Reported;
-use crate::steer::health::Verdict;
-use crate::steer::shed::{is_over, shed};
-use crate::steer::standing::{EndpointState, Override, RegionState, region_verdict, standing};
-use crate::steer::load_state::LoadFigure;
+use crate::steer::health::shed::{is_over, shed};
+use crate::steer::health::standing::{EndpointState, Override, RegionState, region_verdict, standing};
+use crate::steer::health::verdict::Verdict;
+use crate::steer::load::state::LoadFigure;
 
 #[derive(Default)]
 pub struct RegionFacts {
@@ -59,7 +59,7 @@ impl RegionFacts {
         true
     }
 
-    /// The region's state by what is observed and said alone: [`Calm`](crate::state::calm::Calm) has the last word on
+    /// The region's state by what is observed and said alone: [`Calm`](crate::state::memory::damping::Calm) has the last word on
     /// the standing, and the price follows once its reports are weighed.
     pub fn state(&mut self, region: &Region, said: Override, now: Instant) -> RegionState {
         let checked = region.check.is_some();

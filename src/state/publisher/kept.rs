@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::model::{Endpoint, Region, RegionId};
-use crate::state::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
-use crate::state::reported::Reported;
+use crate::state::memory::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
+use crate::state::memory::reported::Reported;
 use crate::state::snapshot::Snapshot;
+use crate::steer::health::standing::EndpointState;
 use crate::steer::kept::Clock;
-use crate::steer::load_state::LoadFigure;
+use crate::steer::load::price::MAX_PRICE_MS;
+use crate::steer::load::state::LoadFigure;
 use crate::steer::plan::Plan;
-use crate::steer::price::MAX_PRICE_MS;
-use crate::steer::standing::EndpointState;
 
 use super::Publisher;
 use super::facts::RegionFacts;
@@ -77,7 +77,7 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
 }
 
 impl RegionFacts {
-    fn kept(&self, name: String, calm: crate::state::calm::kept::KeptCalm, clock: &Clock) -> KeptRegion {
+    fn kept(&self, name: String, calm: crate::state::memory::damping::kept::KeptCalm, clock: &Clock) -> KeptRegion {
         let endpoint = |(label, state): (&String, &EndpointState)| {
             Some(KeptEndpoint {
                 label: label.clone(),
@@ -158,9 +158,9 @@ mod tests {
     use super::*;
     use crate::model::{Check, CheckKind, LoadReport, Model, Policy};
     use crate::state::{EndpointNews, LoadNews, News, Urgency};
-    use crate::steer::demand::DemandSample;
-    use crate::steer::health::Verdict;
-    use crate::steer::standing::{Override, Standing};
+    use crate::steer::health::standing::{Override, Standing};
+    use crate::steer::health::verdict::Verdict;
+    use crate::steer::planner::demand::DemandSample;
     use crate::steer::testing::{World, at, endpoint, moment};
 
     const S: Duration = Duration::from_secs(1);
@@ -272,7 +272,7 @@ mod tests {
         (publisher, restored, clock)
     }
 
-    fn state(publisher: &Publisher, region: &str) -> crate::steer::standing::RegionState {
+    fn state(publisher: &Publisher, region: &str) -> crate::steer::health::standing::RegionState {
         let snapshot = publisher.shared().load_full();
         let id = *snapshot.model.find_regions(region).first().expect("a region");
         snapshot.states[id.index()].clone()

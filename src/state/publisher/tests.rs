@@ -7,11 +7,11 @@ use crate::model::{
     Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Region,
     Service, Zone, ZoneId,
 };
-use crate::steer::feed::Doubt;
+use crate::steer::health::standing::Standing;
+use crate::steer::load::feed::Doubt;
+use crate::steer::load::state::Heard;
 use crate::steer::plan::AFTERMATH;
-use crate::steer::eligible::Footing;
-use crate::steer::load_state::Heard;
-use crate::steer::standing::Standing;
+use crate::steer::policy::eligible::Footing;
 use crate::steer::testing::{World, moment};
 
 const SEOUL: &str = "seoul@gslb.example";
@@ -97,8 +97,8 @@ fn measured_networks_are_told_apart_also_after_a_reload() {
         let atlas = publisher.shared().load().atlas.clone();
         atlas.network(atlas.locate(network.address()).place)
     };
-    let estimate = crate::steer::rtt::Estimate::given(20.0);
-    let group = crate::steer::rtt::ClientGroup::Network(network);
+    let estimate = crate::steer::latency::rtt::Estimate::given(20.0);
+    let group = crate::steer::latency::rtt::ClientGroup::Network(network);
     publisher.apply(News::Measured(Arc::new(Measured::of([(group, SEOUL, estimate)]))), moment(now));
     publisher.publish(moment(now));
     assert_eq!(told_apart(&publisher), Some(network));

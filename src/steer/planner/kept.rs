@@ -7,13 +7,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Model, RegionId, Service};
-use crate::steer::cell::Share;
+use crate::steer::choice::cell::Share;
 use crate::steer::kept::{Clock, Ids, SiteFinder, sound};
-use crate::steer::locations::Locations;
-use crate::steer::sites::SiteKey;
+use crate::steer::latency::locations::Locations;
+use crate::steer::latency::sites::SiteKey;
 
+use super::score_group::ScoreGroup;
 use super::{Place, Planned};
-use crate::steer::score_group::ScoreGroup;
 
 /// See [`Planned::kept`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,7 +193,7 @@ impl KeptPlace {
 }
 
 #[cfg(test)]
-use crate::steer::locations::MOST_LOCATIONS;
+use crate::steer::latency::locations::MOST_LOCATIONS;
 
 #[cfg(test)]
 impl KeptPlan {
@@ -225,11 +225,11 @@ mod tests {
 
     use super::*;
     use crate::model::{Policy, RegionId, ServiceId};
-    use crate::steer::demand::Demand;
-    use crate::steer::demand::kept::KeptDemand;
     use crate::steer::kept::Names;
+    use crate::steer::latency::sites::Sites;
+    use crate::steer::planner::demand::Demand;
+    use crate::steer::planner::demand::kept::KeptDemand;
     use crate::steer::planner::{Situation, make};
-    use crate::steer::sites::Sites;
     use crate::steer::testing::{World, at};
 
     const NOW_MS: u64 = 1_790_000_000_000;

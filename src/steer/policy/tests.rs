@@ -10,7 +10,7 @@ use super::*;
 use crate::atlas::Atlas;
 use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId};
 use crate::steer::decide::Seen;
-use crate::steer::standing::{Override, Standing};
+use crate::steer::health::standing::{Override, Standing};
 use crate::steer::testing::{Moment, World, at};
 
 const SEOUL: u16 = 0;
@@ -110,7 +110,7 @@ fn nearest_is_by_distance_alone() {
 
 #[test]
 fn latency_is_as_measured_where_it_was() {
-    use crate::steer::rtt::{ClientGroup, Estimate, Measured};
+    use crate::steer::latency::rtt::{ClientGroup, Estimate, Measured};
     let mut by_latency = world(tree(vec![(Policy::Latency, all())]));
     assert_eq!(only(&by_latency, 82), "seoul");
     let network = ClientGroup::Network("10.82.0.0/16".parse().expect("a prefix"));

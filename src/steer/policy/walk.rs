@@ -5,12 +5,12 @@
 
 use serde::Serialize;
 
+use super::route::Route;
 use super::{At, Picker};
 use crate::model::{Child, Group, GroupId, Policy, RegionId, Weight};
-use crate::steer::cell::{Asker, Pick, Regions, Shed, SplitBy};
+use crate::steer::choice::cell::{Asker, Pick, Regions, Shed, SplitBy};
+use crate::steer::choice::pick::{Claim, Identity};
 use crate::steer::figure::{percent, rounded};
-use crate::steer::pick::{Claim, Identity};
-use crate::steer::route::Route;
 
 /// One group that a client came through.
 #[derive(Clone, Debug, PartialEq, Serialize)]

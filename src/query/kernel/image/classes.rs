@@ -13,7 +13,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::steer::classes::Classes;
+use crate::steer::plan::classes::Classes;
 
 use super::block::Block;
 

@@ -18,9 +18,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::model::{EndpointTarget, RecordType, RegionId, ServiceId};
-use crate::state::nodes::Node;
+use crate::state::lookup::nodes::Node;
 use crate::state::{NodeId, Snapshot};
-use crate::steer::cell::CellTable;
+use crate::steer::choice::cell::CellTable;
 use crate::steer::decide::{Decision, ScopeReason, Seen, decide};
 
 use super::block::{BLOCK_OCTETS, Block, append_u32s};

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_void, xdp_desc};
 
-use crate::state::prefetch::prefetch;
+use crate::state::lookup::prefetch::prefetch;
 
 /// Octets of a chunk, a power of two as the kernel wants it: room for the 256 the kernel keeps in front,
 /// and for the longest frames the program steers (1,600) and we send (1,298).

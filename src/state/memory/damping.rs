@@ -1,0 +1,373 @@
+//! What must be remembered of regions to keep steering calm: how often each fell, when it came back, when it was
+//! withdrawn, how long answers that name it live.
+//!
+//! ```text
+//!   states by override and verdict ─▶ fallen? ─▶ damp ─▶ hold ─▶ conclude ─▶ states as they are published
+//! ```
+//!
+//! The rules themselves are pure and in [`crate::steer::health::stability`]. Facts are kept by qualified region name, as the
+//! publisher's are, and for the same reason.
+
+pub mod kept;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use crate::model::{Model, RegionId, Service};
+use crate::steer::health::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
+use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::kept::{Clock, MAX_UNIX_MS};
+use crate::steer::load::state::LoadState;
+
+use crate::state::Snapshot;
+
+/// The memory.
+#[derive(Default)]
+pub struct Calm {
+    regions: HashMap<String, Facts>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    /// Whether its probes said that it serves, once all endpoints were probed.
+    serves: Option<bool>,
+    flaps: Flaps,
+    /// As last published, once all endpoints were probed.
+    standing: Option<Standing>,
+    changed_at: Option<Instant>,
+    back_since: Option<Instant>,
+    /// While it is out.
+    out: Option<Out>,
+    /// When automation took it out; `None` once it is back.
+    withdrawn_at: Option<Instant>,
+    /// The operator said to believe its probes: it is not held, until it serves again.
+    released: bool,
+    named: Option<Named>,
+    drain: Option<Begin>,
+}
+
+/// A region that is not eligible, since it was.
+#[derive(Clone, Copy, Debug)]
+struct Out {
+    /// For how long it had been back when it went; `None`: it had not been away before.
+    was_back_for: Option<Duration>,
+    /// An operator alone took it out: its probes have said all along that it serves.
+    by_operator: bool,
+}
+
+/// Answers that name a region.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    /// When the last was given.
+    until: Instant,
+    /// When the last one runs out by its TTL.
+    cached_until: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    /// By the wall clock, in milliseconds since 1970.
+    since_ms: u64,
+    load: Option<f64>,
+}
+
+/// What a round of [`Calm::settle`] looks at.
+struct Round<'a> {
+    model: &'a Model,
+    /// What was published last.
+    before: &'a Snapshot,
+    now: Instant,
+    /// The same by the wall clock, in milliseconds since 1970.
+    now_ms: u64,
+}
+
+impl Calm {
+    /// Makes of standings by override and verdict alone those that are published, with all of
+    /// [`RegionState::stability`], the offer and the time of the last change. `states` are indexed by [`RegionId`].
+    pub fn settle(&mut self, model: &Model, before: &Snapshot, states: &mut [RegionState], clock: &Clock) {
+        let round = Round { model, before, now: clock.now(), now_ms: clock.unix_ms() };
+        let names: Vec<String> = model.region_ids().map(|id| model.qualified_region_name(id)).collect();
+        let mut facts: Vec<Facts> =
+            names.iter().map(|name| self.regions.remove(name.as_str()).unwrap_or_default()).collect();
+        for ((id, state), facts) in model.region_ids().zip(&*states).zip(&mut facts) {
+            round.see_fall(id, state, facts);
+        }
+        round.damp(&facts, states);
+        round.hold(&mut facts, states);
+        let ids_before = round.ids_before(&names);
+        for (((id, state), facts), id_before) in model.region_ids().zip(states).zip(&mut facts).zip(ids_before) {
+            round.conclude(id, id_before, state, facts);
+        }
+        self.regions.extend(names.into_iter().zip(facts));
+    }
+
+    /// An operator has looked at the region, whatever came of it: what it did before is forgiven, and its probes
+    /// are believed at once.
+    pub fn said(&mut self, region: &str, said: Override) {
+        let facts = self.regions.entry(region.to_owned()).or_default();
+        (facts.flaps, facts.released) = (Flaps::default(), true);
+        if said != Override::Drain {
+            facts.drain = None;
+        }
+    }
+
+    /// Forgets regions that are not `kept`.
+    pub fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+        self.regions.retain(|name, _| kept(name));
+    }
+
+    /// All drains under way, and one of `also` that begins now, for keeping.
+    pub fn drains(&self, also: Option<&str>, current: &Snapshot, clock: &Clock) -> BTreeMap<String, DrainBegin> {
+        let begun = self.regions.iter().filter_map(|(name, facts)| {
+            let (begin, named) = facts.drain.zip(facts.named)?;
+            Some((name.clone(), kept(begin, named.cached_until, clock)))
+        });
+        let mut all: BTreeMap<String, DrainBegin> = begun.collect();
+        if let Some(name) = also.filter(|name| !all.contains_key(*name)) {
+            let id = current.model.find_regions(name).first().copied();
+            let load = id.and_then(|id| fresh_load(&current.states.get(id.index())?.load));
+            let cached_until = clock.now() + id.map_or(Duration::ZERO, |id| longest_ttl(&current.model, id));
+            all.insert(name.to_owned(), kept(Begin { since_ms: clock.unix_ms(), load }, cached_until, clock));
+        }
+        all
+    }
+
+    /// Takes the begin of a drain as it was kept, where none is known yet: so that both say the same.
+    pub fn began(&mut self, region: &str, begin: &DrainBegin) {
+        self.regions.entry(region.to_owned()).or_default().drain.get_or_insert(begin_of(begin));
+    }
+
+    /// Takes drains that began before a restart.
+    pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, clock: &Clock) {
+        // Longer ago than this process's clock can say: until now, to be safe.
+        let instant = |unix_ms: u64| clock.instant(unix_ms).unwrap_or(clock.now());
+        for (name, begin) in drains {
+            let facts = self.regions.entry(name).or_default();
+            let known = begin_of(&begin);
+            let cached_until = instant(begin.cached_until_unix_ms);
+            facts.named = Some(Named { until: instant(known.since_ms), cached_until });
+            facts.drain = Some(known);
+        }
+    }
+}
+
+/// When what was published changes by the passing of time alone.
+pub fn next_change(model: &Model, states: &[RegionState], now: Instant) -> Option<Instant> {
+    let of_region = |(id, state): (RegionId, &RegionState)| {
+        let stability = &state.stability;
+        let step = stability.back_since.and_then(|since| next_step(since, model.region(id).slow_start, now));
+        [stability.damped_until, stability.held_until, step].into_iter().flatten().filter(|&at| at > now).min()
+    };
+    model.region_ids().zip(states).filter_map(of_region).min()
+}
+
+impl Round<'_> {
+    /// Counts a fall: its probes said that it serves, and now do not.
+    fn see_fall(&self, id: RegionId, state: &RegionState, facts: &mut Facts) {
+        if !self.is_proven(id, state) {
+            return;
+        }
+        let serves = state.verdict.serves();
+        if let (Some(true), false, Some(damping)) = (facts.serves, serves, self.model.steering.damping) {
+            facts.flaps.fell(damping, self.now);
+        }
+        facts.serves = Some(serves);
+        facts.released &= !serves;
+    }
+
+    /// Keeps regions out that fell too often, but none of a service that has no other.
+    fn damp(&self, facts: &[Facts], states: &mut [RegionState]) {
+        let Some(damping) = self.model.steering.damping else { return };
+        let damped_until = |(state, facts): (&RegionState, &Facts)| {
+            let believed = state.said == Override::Auto && state.standing.is_eligible();
+            facts.flaps.damped_until(damping).filter(|&until| believed && until > self.now)
+        };
+        let mut until: Vec<Option<Instant>> = states.iter().zip(facts).map(damped_until).collect();
+        if until.iter().all(Option::is_none) {
+            return;
+        }
+        for service in &self.model.services {
+            let stays = |r: &RegionId| states[r.index()].standing.is_eligible() && until[r.index()].is_none();
+            if !service.regions.iter().any(stays) {
+                // One that answers its probes beats one that does not, and beats panic.
+                service.regions.iter().for_each(|r| until[r.index()] = None);
+            }
+        }
+        for (state, until) in states.iter_mut().zip(until).filter(|(_, until)| until.is_some()) {
+            (state.standing, state.stability.damped_until) = (Standing::Down, until);
+        }
+    }
+
+    /// Holds back regions that their probes would withdraw, where too many of their zone have just gone.
+    fn hold(&self, facts: &mut [Facts], states: &mut [RegionState]) {
+        let falling = |index: usize, state: &RegionState, facts: &Facts| {
+            let by_probes = state.said == Override::Auto && !state.verdict.serves();
+            let answered = facts.standing.is_some_and(Standing::is_eligible);
+            by_probes && answered && self.is_proven(RegionId(index as u16), state)
+        };
+        // Few at a time; the rest of this is for them alone.
+        let falling: Vec<usize> =
+            (0..states.len()).filter(|&index| falling(index, &states[index], &facts[index])).collect();
+        for index in falling {
+            let until = if facts[index].released { None } else { self.held_until(index, facts, states) };
+            match until {
+                Some(_) => (states[index].standing, states[index].stability.held_until) = (Standing::Suspect, until),
+                None => facts[index].withdrawn_at = Some(self.now),
+            }
+        }
+    }
+
+    fn held_until(&self, index: usize, facts: &[Facts], states: &[RegionState]) -> Option<Instant> {
+        let guard = self.model.steering.max_withdrawn?;
+        let zone = self.model.regions[index].zone;
+        let of_zone: Vec<usize> = (0..states.len()).filter(|&other| self.model.regions[other].zone == zone).collect();
+        let mut out: Vec<Instant> = of_zone
+            .iter()
+            .filter(|&&other| !states[other].standing.is_eligible())
+            .filter_map(|&other| facts[other].withdrawn_at)
+            .filter(|&at| at + guard.window > self.now)
+            .collect();
+        let until = wait_until(&mut out, guard.regions.of(of_zone.len()), guard.window)?;
+        self.has_a_healthy_neighbour(index, states).then_some(until)
+    }
+
+    /// Whether some service of the region has another one that answers its probes. Where none has, all of them are
+    /// about to be answered in panic: holding this one would send it the others' clients.
+    fn has_a_healthy_neighbour(&self, index: usize, states: &[RegionState]) -> bool {
+        let healthy = |r: &RegionId| {
+            let state = &states[r.index()];
+            r.index() != index && state.standing.is_eligible() && state.stability.held_until.is_none()
+        };
+        let of_region = |service: &&Service| service.regions.iter().any(|r| r.index() == index);
+        self.model.services.iter().filter(of_region).any(|service| service.regions.iter().any(healthy))
+    }
+
+    /// Remembers what follows, and tells it.
+    fn conclude(&self, id: RegionId, id_before: Option<RegionId>, state: &mut RegionState, facts: &mut Facts) {
+        let eligible = state.standing.is_eligible();
+        let was_eligible = facts.standing.map(Standing::is_eligible);
+        if was_eligible.is_some_and(|was| was != eligible) {
+            facts.changed_at = Some(self.now);
+        }
+        let needed = id_before.is_some_and(|id| self.was_needed(id));
+        if eligible {
+            facts.withdrawn_at = None;
+            if was_eligible == Some(false) && !needed {
+                facts.back_since = self.back_since(facts);
+            }
+            facts.out = None;
+        } else {
+            self.see_out(id, state, facts);
+            self.see_names(id, id_before, needed, facts);
+        }
+        if self.is_proven(id, state) {
+            facts.standing = Some(state.standing);
+        }
+        self.see_drain(id, state, facts);
+        let elapsed = facts.back_since.map(|since| self.now.saturating_duration_since(since));
+        state.changed_at = facts.changed_at;
+        state.offered = elapsed.map_or(1.0, |elapsed| slow_start(elapsed, self.model.region(id).slow_start));
+        (state.stability.flaps, state.stability.back_since) = (facts.flaps, facts.back_since);
+    }
+
+    /// Of a region that is not eligible: since when, and whose doing it is.
+    fn see_out(&self, id: RegionId, state: &RegionState, facts: &mut Facts) {
+        let was_back_for = facts.back_since.take().map(|since| self.now.saturating_duration_since(since));
+        let out = facts.out.get_or_insert(Out { was_back_for, by_operator: true });
+        if self.is_proven(id, state) {
+            out.by_operator &= state.said != Override::Auto && state.verdict.serves();
+        }
+    }
+
+    /// Since when a region that is eligible again counts as back; `None`: as if it had never been away.
+    ///
+    /// While answers that name it live, an operator's word has taken neither its clients nor its warmth: a slow
+    /// start that was under way goes on from where it was. What its probes took down has lost its connections.
+    fn back_since(&self, facts: &Facts) -> Option<Instant> {
+        let is_named = facts.named.is_some_and(|named| self.now < named.cached_until);
+        match facts.out.filter(|out| out.by_operator && is_named) {
+            Some(out) => out.was_back_for.map(|so_far| self.now.checked_sub(so_far).unwrap_or(self.now)),
+            None => Some(self.now),
+        }
+    }
+
+    /// Of a region that is not eligible: until when it has been named, if by what was published last.
+    fn see_names(&self, id: RegionId, id_before: Option<RegionId>, needed: bool, facts: &mut Facts) {
+        let was_named = needed || id_before.is_some_and(|id| self.state_before(id).is_some_and(eligible));
+        if was_named {
+            let model = if id_before.is_some() { &self.before.model } else { self.model };
+            let ttl = longest_ttl(model, id_before.unwrap_or(id));
+            let known = facts.named.map_or(self.now, |named| named.cached_until);
+            facts.named = Some(Named { until: self.now, cached_until: known.max(self.now + ttl) });
+        }
+    }
+
+    fn see_drain(&self, id: RegionId, state: &mut RegionState, facts: &mut Facts) {
+        if state.said != Override::Drain {
+            facts.drain = None;
+            return;
+        }
+        let begin = *facts.drain.get_or_insert_with(|| Begin { since_ms: self.now_ms, load: fresh_load(&state.load) });
+        // Nothing is known of a region that was drained before this began: it may have been named until now.
+        let unknown = || Named { until: self.now, cached_until: self.now + longest_ttl(self.model, id) };
+        let named = *facts.named.get_or_insert_with(unknown);
+        state.stability.drain = Some(Drain {
+            since: UNIX_EPOCH + Duration::from_millis(begin.since_ms),
+            named_until: named.until,
+            cached_until: named.cached_until,
+            load: begin.load,
+        });
+    }
+
+    /// Whether a region that was not eligible was answered all the same, for want of others.
+    fn was_needed(&self, id: RegionId) -> bool {
+        self.state_before(id).is_some_and(|state| !eligible(state))
+            && self.before.plan.services.iter().any(|service| service.last_resort.contains(&id))
+    }
+
+    fn state_before(&self, id: RegionId) -> Option<&RegionState> {
+        self.before.states.get(id.index())
+    }
+
+    /// The regions' ids in what was published last, in the order of the names.
+    fn ids_before(&self, names: &[String]) -> Vec<Option<RegionId>> {
+        if std::ptr::eq(&*self.before.model, self.model) {
+            return self.model.region_ids().map(Some).collect();
+        }
+        let model = &self.before.model;
+        let ids: HashMap<String, RegionId> =
+            model.region_ids().map(|id| (model.qualified_region_name(id), id)).collect();
+        names.iter().map(|name| ids.get(name).copied()).collect()
+    }
+
+    /// Whether all of the region's endpoints have been probed that are to be.
+    fn is_proven(&self, id: RegionId, state: &RegionState) -> bool {
+        self.model.region(id).check.is_none() || state.endpoints.iter().all(|endpoint| endpoint.verdict.is_some())
+    }
+}
+
+fn eligible(state: &RegionState) -> bool {
+    state.standing.is_eligible()
+}
+
+fn fresh_load(load: &LoadState) -> Option<f64> {
+    load.last.filter(|_| !load.stale).map(|figure| figure.load)
+}
+
+/// How long answers that name the region live at most.
+fn longest_ttl(model: &Model, id: RegionId) -> Duration {
+    let of_region = model.services.iter().filter(|service| service.regions.contains(&id));
+    Duration::from_secs(of_region.map(|service| u64::from(service.ttl.as_secs())).max().unwrap_or(0))
+}
+
+fn begin_of(kept: &DrainBegin) -> Begin {
+    Begin { since_ms: kept.since_unix_ms.min(MAX_UNIX_MS), load: kept.load.filter(|load| load.is_finite()) }
+}
+
+fn kept(begin: Begin, cached_until: Instant, clock: &Clock) -> DrainBegin {
+    let cached_until_unix_ms = clock.kept(cached_until);
+    DrainBegin { since_unix_ms: begin.since_ms, cached_until_unix_ms, load: begin.load }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! What is remembered of a region to keep steering calm, as it is kept over a restart, and back. Times are in
+//! milliseconds since 1970.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::steer::health::stability::Flaps;
+use crate::steer::health::standing::Standing;
+use crate::steer::kept::Clock;
+
+use super::{Calm, Facts, Named, Out};
+
+/// See [`Calm::kept`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptCalm {
+    serves: Option<bool>,
+    /// After the last fall, and when that was.
+    penalty: Option<(f64, u64)>,
+    standing: Option<Standing>,
+    changed_at_ms: Option<u64>,
+    back_since_ms: Option<u64>,
+    out: Option<KeptOut>,
+    withdrawn_at_ms: Option<u64>,
+    released: bool,
+    /// When an answer last named it, and when the last of those runs out.
+    named_ms: Option<(u64, u64)>,
+    /// When its drain began; the drain itself is kept with the overrides.
+    drained_since_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptOut {
+    was_back_for_ms: Option<u64>,
+    by_operator: bool,
+}
+
+impl Calm {
+    /// What is remembered of the region.
+    pub fn kept(&self, region: &str, clock: &Clock) -> KeptCalm {
+        let Some(facts) = self.regions.get(region) else { return KeptCalm::default() };
+        let ms = |at: Option<Instant>| at.map(|at| clock.kept(at));
+        KeptCalm {
+            serves: facts.serves,
+            penalty: facts.flaps.last().map(|(penalty, at)| (penalty, clock.kept(at))),
+            standing: facts.standing,
+            changed_at_ms: ms(facts.changed_at),
+            back_since_ms: ms(facts.back_since),
+            out: facts.out.map(Out::kept),
+            withdrawn_at_ms: ms(facts.withdrawn_at),
+            released: facts.released,
+            named_ms: facts.named.map(|named| (clock.kept(named.until), clock.kept(named.cached_until))),
+            drained_since_ms: facts.drain.map(|drain| drain.since_ms),
+        }
+    }
+
+    /// Takes that up. A drain that was restored with the overrides stays; where it is the one that was under way, it is
+    /// better known here until when answers named the region. Where not all endpoints of the region are `proven`, how
+    /// it stood is left out.
+    pub fn restore(&mut self, region: &str, kept: &KeptCalm, proven: bool, clock: &Clock) {
+        let known = self.regions.remove(region).unwrap_or_default();
+        let named = match known.drain.map(|drain| drain.since_ms) {
+            Some(since_ms) if Some(since_ms) != kept.drained_since_ms => known.named,
+            _ => kept.named(clock).or(known.named),
+        };
+        let past = |ms: Option<u64>| clock.instant(ms?).map(|at| at.min(clock.now()));
+        let facts = Facts {
+            serves: kept.serves.filter(|_| proven),
+            flaps: kept.flaps(clock),
+            standing: kept.standing.filter(|_| proven),
+            changed_at: past(kept.changed_at_ms),
+            back_since: past(kept.back_since_ms),
+            out: kept.out.as_ref().map(KeptOut::restored),
+            withdrawn_at: past(kept.withdrawn_at_ms),
+            released: kept.released,
+            named,
+            drain: known.drain,
+        };
+        self.regions.insert(region.to_owned(), facts);
+    }
+}
+
+impl KeptCalm {
+    fn named(&self, clock: &Clock) -> Option<Named> {
+        let (until, cached_until) = self.named_ms?;
+        Some(Named { until: clock.instant(until)?.min(clock.now()), cached_until: clock.instant(cached_until)? })
+    }
+
+    fn flaps(&self, clock: &Clock) -> Flaps {
+        let last = self.penalty.and_then(|(penalty, at)| Some((penalty, clock.instant(at)?.min(clock.now()))));
+        last.map_or_else(Flaps::default, |(penalty, at)| Flaps::restored(penalty, at))
+    }
+}
+
+impl Out {
+    fn kept(self) -> KeptOut {
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        KeptOut { was_back_for_ms: self.was_back_for.map(ms), by_operator: self.by_operator }
+    }
+}
+
+impl KeptOut {
+    fn restored(&self) -> Out {
+        Out { was_back_for: self.was_back_for_ms.map(Duration::from_millis), by_operator: self.by_operator }
+    }
+}
+
+#[cfg(test)]
+impl KeptCalm {
+    /// One with a value in every place.
+    pub fn sample() -> KeptCalm {
+        KeptCalm {
+            serves: Some(false),
+            penalty: Some((1.5, 1)),
+            standing: Some(Standing::Drain),
+            changed_at_ms: Some(2),
+            back_since_ms: Some(3),
+            out: Some(KeptOut { was_back_for_ms: Some(8), by_operator: true }),
+            withdrawn_at_ms: Some(4),
+            released: true,
+            named_ms: Some((5, 6)),
+            drained_since_ms: Some(7),
+        }
+    }
+}

@@ -1,0 +1,617 @@
+//! Stories of regions that fall, come back and are drained, told to a publisher in virtual time.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::atlas::Atlas;
+use crate::model::{
+    Check, CheckKind, Child, Coordinates, Endpoint, EndpointTarget, GeoPlace, Group, GroupId, Layer, LoadReport,
+    Location, MaxWithdrawn, Most, Name, Policy, Region, Rule, Zone, ZoneId,
+};
+use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement};
+use crate::steer::health::verdict::Verdict;
+use crate::steer::policy::eligible::Footing;
+use crate::steer::testing::moment;
+
+const S: Duration = Duration::from_secs(1);
+
+/// Regions `r0`, `r1`, … of the zone `gslb.example`, all up; time is told in seconds since the begin.
+struct Story {
+    publisher: Publisher,
+    began: Instant,
+}
+
+fn name(region: usize) -> String {
+    format!("r{region}@gslb.example")
+}
+
+fn region(index: usize) -> Region {
+    let address = format!("192.0.2.{index}").parse().expect("an address");
+    Region {
+        name: format!("r{index}").into(),
+        zone: ZoneId(0),
+        location: Location::default(),
+        coordinates: Coordinates::new(0.0, 0.0).expect("coordinates"),
+        capacity: Some(100.0),
+        cost: 0.0,
+        endpoints: vec![Endpoint { target: EndpointTarget::Addresses(vec![address]), weight: 1, layer: Layer::L7 }],
+        check: Some(Check { kind: CheckKind::Tcp { port: 80 }, interval: 5 * S, timeout: 2 * S, fall: 3, rise: 3 }),
+        rum_url: None,
+        load_report: Some(LoadReport::pushed(10 * S)),
+        load_limits: Default::default(),
+        min_healthy: 1,
+        slow_start: Region::SLOW_START,
+    }
+}
+
+/// A service over each list of regions.
+fn model(services: &[&[usize]]) -> Model {
+    let origin = Name::parse_absolute("gslb.example").expect("a name");
+    let regions = services.iter().copied().flatten().max().map_or(0, |most| most + 1);
+    let service = |(number, of): (usize, &&[usize])| {
+        let name = Name::parse(&format!("www{number}"), &origin).expect("a name");
+        let regions = of.iter().map(|&index| RegionId(index as u16)).collect();
+        Service::flat(name, ZoneId(0), Policy::Failover, regions)
+    };
+    Model {
+        regions: (0..regions).map(region).collect(),
+        services: services.iter().enumerate().map(service).collect(),
+        zones: vec![Zone { origin, nodes: BTreeMap::new() }],
+        ..Model::default()
+    }
+}
+
+fn reload(model: Model) -> News {
+    News::Reload(Box::new(Replacement { model, atlas: Atlas::empty(), nsid: String::new(), seed: 0 }))
+}
+
+impl Story {
+    fn of(services: &[&[usize]]) -> Story {
+        Story::begin(model(services), BTreeMap::new())
+    }
+
+    fn begin(model: Model, overrides: BTreeMap<String, Override>) -> Story {
+        let began = Instant::now();
+        let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, overrides, moment(began));
+        publisher.assume_up(moment(began));
+        Story { publisher, began }
+    }
+
+    fn at(&self, seconds: f64) -> Instant {
+        self.began + Duration::from_secs_f64(seconds)
+    }
+
+    fn probe(&mut self, seconds: f64, region: usize, verdict: Verdict) -> &mut Story {
+        self.hear(seconds, region, verdict);
+        self.publish(seconds)
+    }
+
+    fn hear(&mut self, seconds: f64, region: usize, verdict: Verdict) {
+        let news = EndpointNews {
+            region: name(region).into(),
+            endpoint: format!("192.0.2.{region}").into(),
+            verdict,
+            seen: String::new(),
+            connect_ms: None,
+        };
+        self.publisher.apply(News::Probe(news), moment(self.at(seconds)));
+    }
+
+    fn down(&mut self, seconds: f64, region: usize) -> &mut Story {
+        self.probe(seconds, region, Verdict::Down)
+    }
+
+    fn up(&mut self, seconds: f64, region: usize) -> &mut Story {
+        self.probe(seconds, region, Verdict::Up)
+    }
+
+    fn say(&mut self, seconds: f64, region: usize, said: Override) -> &mut Story {
+        self.publisher.apply(News::said(name(region), said), moment(self.at(seconds)));
+        self.publish(seconds)
+    }
+
+    fn report(&mut self, seconds: f64, region: usize, load: f64) -> &mut Story {
+        let news = LoadNews { region: name(region).into(), at: self.at(seconds), outcome: Ok((load, None)) };
+        self.publisher.apply(News::Load(news), moment(self.at(seconds)));
+        self.publish(seconds)
+    }
+
+    fn publish(&mut self, seconds: f64) -> &mut Story {
+        self.publisher.publish(moment(self.at(seconds)));
+        self
+    }
+
+    fn snapshot(&self) -> std::sync::Arc<Snapshot> {
+        self.publisher.shared().load_full()
+    }
+
+    fn state(&self, region: usize) -> RegionState {
+        self.snapshot().states[region].clone()
+    }
+
+    fn standings(&self) -> Vec<&'static str> {
+        self.snapshot().states.iter().map(|state| state.standing.as_str()).collect()
+    }
+
+    /// The offer in tenths.
+    fn offer(&self, region: usize) -> f64 {
+        (self.state(region).offered * 10.0).round()
+    }
+
+    /// Publishes whenever something is due, until then; says when.
+    fn run(&mut self, from: f64, until: f64) -> Vec<f64> {
+        let mut at = from;
+        let mut woken = Vec::new();
+        while let Some(next) = self.publisher.next_change(self.at(at)).filter(|&next| next <= self.at(until)) {
+            at = (next - self.began).as_secs_f64();
+            self.publisher.publish(moment(next));
+            woken.push(at);
+            assert!(woken.len() < 1_000, "it never rests: {woken:?}");
+        }
+        woken
+    }
+
+    fn seconds(&self, at: Option<Instant>) -> Option<f64> {
+        Some((at?.duration_since(self.began).as_secs_f64() * 10.0).round() / 10.0)
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Slow start
+
+#[test]
+fn a_region_that_comes_back_is_given_its_clients_step_by_step() {
+    let mut story = Story::of(&[&[0, 1]]);
+    assert_eq!(story.state(0).offered, 1.0, "what is up with the first round was never away");
+    story.down(100.0, 0);
+    assert_eq!(story.state(0).offered, 1.0);
+    story.up(200.0, 0);
+    assert_eq!(story.offer(0), 1.0);
+    let woken = story.run(200.0, 390.0);
+    assert_eq!(woken, (1..=9).map(|n| 200.0 + 20.0 * f64::from(n)).collect::<Vec<_>>());
+    assert_eq!(story.state(0).offered, 1.0);
+    assert_eq!(story.state(1).offered, 1.0);
+}
+
+#[test]
+fn falling_again_begins_the_slow_start_anew() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.publisher.apply(News::said(name(0), Override::Auto), moment(story.began));
+    story.down(0.0, 0).up(100.0, 0).publish(250.0);
+    assert_eq!(story.offer(0), 8.0);
+    story.down(400.0, 0).up(700.0, 0);
+    assert_eq!(story.offer(0), 1.0);
+}
+
+#[test]
+fn a_suspicion_that_passes_changes_no_offer() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.probe(1.0, 0, Verdict::Suspect).up(2.0, 0);
+    assert_eq!(story.state(0).offered, 1.0);
+    story.down(10.0, 0).up(20.0, 0).probe(60.0, 0, Verdict::Suspect);
+    assert_eq!(story.offer(0), 3.0);
+}
+
+#[test]
+fn back_from_an_override_is_back_too() {
+    for said in [Override::Down, Override::Drain] {
+        let mut story = Story::of(&[&[0, 1]]);
+        story.say(1.0, 0, said).say(50.0, 0, Override::Auto);
+        assert_eq!(story.offer(0), 1.0, "{said:?}");
+        assert_eq!(story.seconds(story.state(0).stability.back_since), Some(50.0));
+    }
+}
+
+#[test]
+fn out_for_less_than_its_answers_live_is_hardly_out() {
+    for said in [Override::Down, Override::Drain] {
+        let mut story = Story::of(&[&[0, 1]]);
+        story.say(1.0, 0, said).probe(5.0, 0, Verdict::Suspect).up(6.0, 0).say(30.0, 0, Override::Auto);
+        assert_eq!(story.state(0).offered, 1.0, "{said:?}: answers that name it still live");
+        story.say(100.0, 0, said).say(130.0, 0, Override::Auto);
+        assert_eq!(story.offer(0), 1.0, "{said:?}: the last has run out");
+    }
+}
+
+#[test]
+fn a_slow_start_goes_on_after_a_short_word_of_the_operator() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(100.0, 0).publish(145.0);
+    assert_eq!(story.offer(0), 3.0);
+    story.say(145.0, 0, Override::Drain).say(165.0, 0, Override::Auto);
+    assert_eq!(story.offer(0), 3.0, "from where it was");
+    let woken = story.run(165.0, 310.0);
+    assert_eq!(woken, [180.0, 200.0, 220.0, 240.0, 260.0, 280.0, 300.0], "as much later as it was out");
+    assert_eq!(story.state(0).offered, 1.0);
+    story.say(310.0, 0, Override::Drain).say(315.0, 0, Override::Auto);
+    assert_eq!(story.state(0).offered, 1.0, "over is over");
+}
+
+#[test]
+fn what_its_probes_took_down_has_lost_its_clients_however_short_it_was() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(1.0, 0).up(5.0, 0);
+    assert_eq!(story.offer(0), 1.0);
+    // Also under an operator's word.
+    let mut story = Story::of(&[&[0, 1]]);
+    story.say(1.0, 0, Override::Drain).down(5.0, 0).up(10.0, 0).say(15.0, 0, Override::Auto);
+    assert_eq!(story.offer(0), 1.0);
+}
+
+#[test]
+fn what_was_answered_all_along_has_no_slow_start() {
+    // In panic, and for want of others that are not drained.
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(1.0, 0).down(1.0, 1);
+    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Panic);
+    story.up(9.0, 0);
+    assert_eq!(story.state(0).offered, 1.0);
+    story.up(9.1, 1);
+    assert_eq!(story.offer(1), 1.0, "out since the first was back");
+    let mut story = Story::of(&[&[0]]);
+    story.say(1.0, 0, Override::Drain).say(9.0, 0, Override::Auto);
+    assert_eq!(story.state(0).offered, 1.0);
+}
+
+/// Some clients never leave the first region.
+fn fenced() -> Model {
+    let mut model = model(&[&[0, 1, 2]]);
+    let tree = &mut model.services[0].policies;
+    let clients = BTreeSet::from([GeoPlace::Network("10.82.0.0/17".parse().expect("a prefix"))]);
+    tree.rules = vec![Rule { clients, group: GroupId(tree.groups.len() as u16), fence: true }];
+    let children = vec![Child::Region(RegionId(0))];
+    tree.groups.push(Group { name: "rule 1".into(), policy: Policy::Failover, children });
+    model
+}
+
+#[test]
+fn a_fence_that_has_run_out_needs_its_own_regions_and_no_others() {
+    let mut story = Story::begin(fenced(), BTreeMap::new());
+    story.down(1.0, 0).down(2.0, 1);
+    let plan = &story.snapshot().plan.services[0];
+    assert_eq!((plan.footing, plan.fences_out.len()), (Footing::Firm, 1));
+    story.up(50.0, 0).up(51.0, 1);
+    assert_eq!(story.state(0).offered, 1.0, "the fence's clients had it all along");
+    assert_eq!(story.offer(1), 1.0, "nobody had this one");
+}
+
+#[test]
+fn no_slow_start_is_a_setting() {
+    let mut at_once = model(&[&[0, 1]]);
+    at_once.regions[0].slow_start = Duration::ZERO;
+    let mut story = Story::begin(at_once, BTreeMap::new());
+    story.down(1.0, 0).up(20.0, 0);
+    assert_eq!(story.state(0).offered, 1.0);
+}
+
+#[test]
+fn every_step_is_a_plan_and_nothing_else_is() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(100.0, 0);
+    let cells = |story: &Story| story.snapshot().plan.services[0].cells.clone();
+    let first = cells(&story);
+    story.publish(110.0);
+    assert!(std::sync::Arc::ptr_eq(&first, &cells(&story)));
+    story.publish(120.0);
+    assert!(!std::sync::Arc::ptr_eq(&first, &cells(&story)));
+}
+
+// ---------------------------------------------------------------------------------------------
+// Damping
+
+#[test]
+fn a_flapping_region_stays_out_until_it_has_been_quiet() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(20.0, 0);
+    assert_eq!(story.standings(), ["up", "up"], "once is no flapping");
+    story.down(60.0, 0).up(80.0, 0);
+    let state = story.state(0);
+    assert_eq!((state.standing, state.verdict), (Standing::Down, Verdict::Up));
+    // A penalty of 1 + 2^(-60/300) = 1.87: 300 s × log2(1.87 / 1.6) after the second fall.
+    assert_eq!(story.seconds(state.stability.damped_until), Some(127.6));
+    story.run(80.0, 127.0);
+    assert_eq!(story.standings(), ["down", "up"]);
+    story.run(127.0, 128.0);
+    assert_eq!((story.standings(), story.offer(0)), (vec!["up", "up"], 1.0));
+    assert_eq!(story.state(0).stability.damped_until, None);
+}
+
+#[test]
+fn falls_while_damped_keep_it_out_longer() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0).down(80.0, 0).up(100.0, 0);
+    assert_eq!(story.standings(), ["down", "up"]);
+    assert!(story.seconds(story.state(0).stability.damped_until) > Some(300.0));
+}
+
+#[test]
+fn damping_never_takes_the_only_region_that_answers() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0);
+    assert_eq!(story.standings(), ["down", "up"]);
+    story.down(70.0, 1);
+    assert_eq!(story.standings(), ["up", "down"], "the damped one answers its probes");
+    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Firm);
+    story.up(90.0, 1);
+    assert_eq!(story.standings(), ["down", "up"]);
+    // Nor beside one that drains.
+    story.say(95.0, 1, Override::Drain);
+    assert_eq!(story.standings(), ["up", "drain"]);
+}
+
+#[test]
+fn an_operator_who_has_looked_ends_the_damping() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0);
+    story.say(61.0, 0, Override::Up);
+    assert_eq!(story.standings(), ["up", "up"]);
+    story.say(62.0, 0, Override::Auto);
+    assert_eq!(story.standings(), ["up", "up"], "forgiven");
+}
+
+#[test]
+fn damping_can_be_turned_off() {
+    let mut undamped = model(&[&[0, 1]]);
+    undamped.steering.damping = None;
+    let mut story = Story::begin(undamped, BTreeMap::new());
+    for n in 0..10 {
+        story.down(f64::from(n) * 10.0, 0).up(f64::from(n) * 10.0 + 5.0, 0);
+        assert_eq!(story.standings(), ["up", "up"]);
+    }
+}
+
+#[test]
+fn the_past_survives_a_reload_that_renumbers() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0);
+    let mut turned = model(&[&[0, 1]]);
+    turned.regions.reverse();
+    story.publisher.apply(reload(turned), moment(story.at(61.0)));
+    story.publish(61.0);
+    assert_eq!(story.standings(), ["up", "down"]);
+    story.publisher.apply(reload(model(&[&[0]])), moment(story.at(62.0)));
+    story.publisher.apply(reload(model(&[&[0, 1]])), moment(story.at(62.0)));
+    story.publish(62.0);
+    assert_eq!(story.state(1).stability.flaps, Flaps::default(), "what was gone is forgotten");
+}
+
+// ---------------------------------------------------------------------------------------------
+// The guard
+
+#[test]
+fn a_single_failure_is_never_held_up() {
+    for regions in 2..6 {
+        let all: Vec<usize> = (0..regions).collect();
+        let mut story = Story::of(&[&all]);
+        story.down(7.0, 0);
+        assert_eq!(story.standings()[0], "down", "of {regions}");
+    }
+}
+
+#[test]
+fn more_than_half_of_a_zone_at_once_is_held_and_answered_briefly() {
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).down(2.0, 2).down(4.0, 1);
+    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
+    let held = story.state(1);
+    assert_eq!((held.verdict, story.seconds(held.stability.held_until)), (Verdict::Down, Some(60.0)));
+    assert!(story.snapshot().handouts[1].suspect, "its answers are short-lived");
+    story.run(4.0, 59.0);
+    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
+    story.run(59.0, 60.0);
+    assert_eq!(story.standings(), ["up", "down", "down", "down"], "the window of the first has passed");
+}
+
+#[test]
+fn regions_that_fall_in_one_burst_are_counted_one_by_one() {
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    [1, 2, 3].into_iter().for_each(|region| story.hear(5.0, region, Verdict::Down));
+    story.publish(5.0);
+    assert_eq!(story.standings(), ["up", "down", "down", "suspect"]);
+}
+
+#[test]
+fn a_held_region_that_answers_again_was_never_away() {
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).down(2.0, 2).down(4.0, 1).up(20.0, 1);
+    let state = story.state(1);
+    assert_eq!((state.standing, state.offered, state.stability.held_until), (Standing::Up, 1.0, None));
+    assert_eq!(state.changed_at, None);
+}
+
+#[test]
+fn one_that_is_back_makes_room() {
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).down(2.0, 2).up(20.0, 3).down(25.0, 1);
+    assert_eq!(story.standings(), ["up", "down", "down", "up"]);
+}
+
+#[test]
+fn when_nobody_answers_it_is_panic_at_once() {
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).down(1.0, 2).down(2.0, 1).down(3.0, 0);
+    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Panic);
+    assert_eq!(story.standings(), ["down"; 4], "and all are answered, not the two that were held");
+    story.up(30.0, 2);
+    assert_eq!(story.standings(), ["down", "down", "up", "down"]);
+}
+
+#[test]
+fn of_two_regions_the_second_is_not_held_alone() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(0.0, 0).down(1.0, 1);
+    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Panic);
+}
+
+#[test]
+fn the_operator_beats_the_guard() {
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).down(2.0, 2).down(4.0, 1).say(5.0, 1, Override::Down);
+    assert_eq!(story.standings(), ["up", "down", "down", "down"]);
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).down(2.0, 2).down(4.0, 1).say(5.0, 1, Override::Auto);
+    assert_eq!(story.standings(), ["up", "down", "down", "down"], "`auto`: believe the probes");
+    // Withdrawals by operators are not counted.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.say(0.0, 3, Override::Down).say(1.0, 2, Override::Drain).down(4.0, 1);
+    assert_eq!(story.standings()[1], "down");
+    // Nor of what was withdrawn by probes, and came back, before the operator did it.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).up(10.0, 3).say(15.0, 3, Override::Drain).down(20.0, 2).down(21.0, 1);
+    assert_eq!(story.standings(), ["up", "down", "down", "drain"]);
+    // A word of long ago releases nothing.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.say(0.0, 1, Override::Auto).down(100.0, 3).down(102.0, 2).down(104.0, 1);
+    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
+}
+
+#[test]
+fn zones_are_counted_apart() {
+    let mut two = model(&[&[0, 1, 2, 3]]);
+    two.zones.push(Zone { origin: Name::parse_absolute("other.example").expect("a name"), nodes: BTreeMap::new() });
+    two.regions[2].zone = ZoneId(1);
+    two.regions[3].zone = ZoneId(1);
+    let mut story = Story::begin(two, BTreeMap::new());
+    story.publisher.assume_up(moment(story.began));
+    story.down(0.0, 1);
+    assert_eq!(story.standings(), ["up", "down", "up", "up"]);
+    let news = EndpointNews {
+        region: "r3@other.example".into(),
+        endpoint: "192.0.2.3".into(),
+        verdict: Verdict::Down,
+        seen: String::new(),
+        connect_ms: None,
+    };
+    story.publisher.apply(News::Probe(news), moment(story.at(1.0)));
+    story.publish(1.0);
+    assert_eq!(story.standings(), ["up", "down", "up", "down"]);
+}
+
+#[test]
+fn the_guard_can_be_set_and_turned_off() {
+    let mut one = model(&[&[0, 1, 2, 3]]);
+    one.steering.max_withdrawn = Some(MaxWithdrawn { regions: Most::Regions(1), window: 10 * S });
+    let mut story = Story::begin(one.clone(), BTreeMap::new());
+    story.down(0.0, 3).down(2.0, 2);
+    assert_eq!(story.standings(), ["up", "up", "suspect", "down"]);
+    story.run(2.0, 10.0);
+    assert_eq!(story.standings(), ["up", "up", "down", "down"]);
+    one.steering.max_withdrawn = None;
+    let mut story = Story::begin(one, BTreeMap::new());
+    story.down(0.0, 3).down(2.0, 2).down(2.0, 1);
+    assert_eq!(story.standings(), ["up", "down", "down", "down"]);
+}
+
+#[test]
+fn regions_that_were_never_up_are_not_withdrawn() {
+    let mut publisher =
+        Publisher::new(model(&[&[0, 1, 2, 3]]), Atlas::empty(), "", 0, BTreeMap::new(), moment(Instant::now()));
+    let began = Instant::now();
+    publisher.publish(moment(began));
+    let mut story = Story { publisher, began };
+    story.up(0.1, 0).down(0.2, 1).down(0.3, 2).down(0.4, 3);
+    assert_eq!(story.standings(), ["up", "down", "down", "down"]);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Drains
+
+/// When it is safe, which part of clients may still come, and its load as a part of that at the begin.
+fn progress(story: &Story, region: usize, seconds: f64) -> (Option<f64>, f64, Option<f64>) {
+    let state = story.state(region);
+    let drain = state.stability.drain.expect("a drain");
+    let answered = story.snapshot().plan.answers(RegionId(region as u16));
+    let progress = drain.progress(answered, &state.load, 60 * S, story.at(seconds));
+    (story.seconds(progress.safe_at), progress.may_come, progress.load_ratio)
+}
+
+#[test]
+fn a_drain_is_safe_when_the_last_answer_has_run_out() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.say(100.0, 0, Override::Drain);
+    assert_eq!(progress(&story, 0, 100.0), (Some(190.0), 1.0, None));
+    story.publish(130.0);
+    let (safe_at, left, _) = progress(&story, 0, 145.0);
+    assert_eq!(safe_at, Some(190.0));
+    assert!((left - 0.5).abs() < 1e-9);
+    story.say(150.0, 0, Override::Drain);
+    assert_eq!(progress(&story, 0, 150.0).0, Some(190.0), "said again, it goes on");
+}
+
+#[test]
+fn a_drain_tells_what_is_left_of_its_load() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.report(95.0, 0, 80.0).say(100.0, 0, Override::Drain).report(105.0, 0, 20.0);
+    assert_eq!(progress(&story, 0, 145.0), (Some(190.0), 0.5, Some(0.25)), "beside who may still come");
+    story.run(106.0, 140.0);
+    assert_eq!(progress(&story, 0, 145.0).2, None, "that report is stale");
+}
+
+#[test]
+fn what_was_out_before_it_was_drained_is_safe_sooner() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.down(10.0, 0).say(60.0, 0, Override::Drain);
+    assert_eq!(progress(&story, 0, 60.0).0, Some(100.0));
+}
+
+#[test]
+fn a_draining_region_that_is_needed_is_not_safe() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.say(100.0, 0, Override::Drain).say(200.0, 1, Override::Drain).publish(300.0);
+    assert_eq!(progress(&story, 0, 300.0), (None, 1.0, None));
+    story.say(310.0, 1, Override::Auto);
+    assert_eq!(progress(&story, 0, 310.0).0, Some(400.0), "from the last answer that named it");
+    assert!(!story.snapshot().plan.answers(RegionId(0)));
+}
+
+#[test]
+fn a_drain_goes_on_over_a_restart() {
+    let mut story = Story::of(&[&[0, 1]]);
+    story.report(95.0, 0, 80.0);
+    // Kept before it is said, and as it will be.
+    let kept = story.publisher.drains(Some(&name(0)), moment(story.at(100.0)));
+    story.say(100.0, 0, Override::Drain);
+    let again = story.publisher.drains(None, moment(story.at(100.0)));
+    assert_eq!(kept.keys().collect::<Vec<_>>(), [&name(0)]);
+    assert_eq!((kept[&name(0)].load, again[&name(0)].load), (Some(80.0), Some(80.0)));
+    let apart = |a: u64, b: u64| a.abs_diff(b) < 1_000;
+    assert!(apart(kept[&name(0)].cached_until_unix_ms, again[&name(0)].cached_until_unix_ms), "{kept:?} {again:?}");
+
+    let mut next = Story::begin(model(&[&[0, 1]]), BTreeMap::from([(name(0), Override::Drain)]));
+    assert_eq!(progress(&next, 0, 0.0).0, Some(90.0), "nothing known: it may have been named until now");
+    let began = kept[&name(0)];
+    let sooner = DrainBegin { cached_until_unix_ms: began.cached_until_unix_ms - 20_000, ..began };
+    let drained = BTreeMap::from([(name(0), Override::Drain)]);
+    next.publisher
+        .apply(News::Overrides { overrides: drained, drains: BTreeMap::from([(name(0), sooner)]) }, moment(next.began));
+    next.publish(0.0);
+    let (safe_at, ..) = progress(&next, 0, 0.0);
+    assert!(safe_at.is_some_and(|at| (69.0..71.0).contains(&at)), "{safe_at:?}");
+    next.report(1.0, 0, 8.0);
+    assert_eq!(progress(&next, 0, 1.0).2, Some(0.1), "of the load at the begin");
+}
+
+#[test]
+fn nonsense_that_was_kept_drains_no_longer_than_a_week() {
+    let mut story = Story::begin(model(&[&[0, 1]]), BTreeMap::from([(name(0), Override::Drain)]));
+    let nonsense = DrainBegin { since_unix_ms: u64::MAX, cached_until_unix_ms: u64::MAX, load: Some(f64::NAN) };
+    let drained = BTreeMap::from([(name(0), Override::Drain)]);
+    story.publisher.apply(
+        News::Overrides { overrides: drained, drains: BTreeMap::from([(name(0), nonsense)]) },
+        moment(story.began),
+    );
+    story.publish(0.0);
+    assert_eq!(progress(&story, 0, 0.0), (Some(7.0 * 86_400.0 + 60.0), 1.0, None));
+}
+
+#[test]
+fn a_drain_ends_with_any_other_word() {
+    let mut story = Story::of(&[&[0, 1]]);
+    for said in [Override::Auto, Override::Up, Override::Down] {
+        story.say(1.0, 0, Override::Drain);
+        assert!(story.state(0).stability.drain.is_some());
+        story.say(2.0, 0, said);
+        assert!(story.state(0).stability.drain.is_none());
+        assert!(story.publisher.drains(None, moment(story.at(2.0))).is_empty());
+    }
+}

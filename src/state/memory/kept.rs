@@ -1,0 +1,69 @@
+//! All that a restart would forget, as plain data: what is kept beside the overrides, and taken up at the next start.
+//!
+//! ```text
+//!   Publisher::kept ─▶ Kept ─▶ control::warm, a file ─▶ Kept ─▶ Publisher::restore
+//! ```
+//!
+//! By names and by the wall clock throughout ([`crate::steer::kept`]). Its form is that of the file: who changes a field
+//! here or in what is nested here takes the next `control::warm::VERSION`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::steer::health::verdict::Verdict;
+
+use super::damping::kept::KeptCalm;
+use super::planning::kept::KeptPlanning;
+
+/// One moment of a running server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    pub regions: Vec<KeptRegion>,
+    /// `None`: there was nothing to plan from yet.
+    pub planning: Option<KeptPlanning>,
+}
+
+/// What was observed of a region, and what followed from it. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptRegion {
+    /// Qualified: `seoul@gslb.example`.
+    pub name: String,
+    pub endpoints: Vec<KeptEndpoint>,
+    pub load: Option<KeptLoad>,
+    /// From report to report, as observed.
+    pub interval_s: Option<f64>,
+    pub price_ms: f64,
+    pub published_price_ms: f64,
+    pub over_limit: bool,
+    pub shed: f64,
+    pub calm: KeptCalm,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptEndpoint {
+    /// `Endpoint::label`.
+    pub label: String,
+    pub verdict: Verdict,
+    pub since_ms: Option<u64>,
+    pub probed_at_ms: Option<u64>,
+    /// For people.
+    pub last_probe: String,
+    pub connect_ms: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptLoad {
+    pub load: f64,
+    pub capacity: Option<f64>,
+    pub at_ms: u64,
+}
+
+/// How much was taken up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Of the configured regions.
+    pub regions: usize,
+    /// Services' clients at one site each.
+    pub flows: usize,
+    /// Decisions by score at one location each that are shared out by a plan.
+    pub places: usize,
+}

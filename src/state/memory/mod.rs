@@ -1,0 +1,15 @@
+//! What the writer remembers from one snapshot to the next.
+//!
+//! - [`damping`]: what keeps answers from changing more often than they must
+//! - [`switches`]: which stages operators switched services to
+//! - `reported`: a region's load reports, and the price that follows
+//! - [`planning`]: when to plan ahead, and from what
+//! - [`followers`]: who has to know of a swap when it happens
+//! - [`kept`]: what of all that survives a restart
+
+pub mod damping;
+pub mod followers;
+pub mod kept;
+pub mod planning;
+pub(in crate::state) mod reported;
+pub mod switches;

@@ -1,0 +1,389 @@
+//! What the plan says of a place's clients: which regions share them, and how one client finds its
+//! own.
+//!
+//! ```text
+//!   plan ─▶ CellTable: place ─▶ Cell ─▶ Pick ─▶ one client's regions
+//!                                        One          most cells: nothing to choose
+//!                                        Split        by weighted rendezvous, of regions or of picks
+//!                                        First        the first that does not shed this client
+//!                                        Many         several regions in one answer
+//!                                        Cohort       a canary's part of clients, and the others
+//! ```
+//!
+//! Made by [`crate::steer::policy`]; read on the packet path, where nothing is allocated.
+
+use std::collections::HashMap;
+
+use crate::atlas::PlaceId;
+use crate::model::policy::MAX_ANSWERS;
+use crate::model::{RegionId, Weight};
+
+use super::endpoint_set::Handout;
+use super::pick::{Claim, Identity, Key};
+use crate::steer::policy::eligible::Footing;
+
+/// Which cell each place is in.
+#[derive(Debug, Default)]
+pub struct CellTable {
+    cells: Vec<Cell>,
+    /// By [`PlaceId`]; empty where the service ignores location and has one cell.
+    by_place: Vec<u32>,
+}
+
+/// How the clients of some places are answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cell {
+    pub pick: Pick,
+    /// What these clients' regions stand on.
+    pub footing: Footing,
+}
+
+/// A choice that is left to be made for each client, or one that is made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Pick {
+    One(RegionId),
+    /// This region, but for the part of clients it sheds.
+    Shedding {
+        region: RegionId,
+        shed: Weight,
+        salt: Identity,
+    },
+    /// The first of these that does not shed the client; at least two.
+    First(Box<[Pick]>),
+    /// One of these, by weighted rendezvous; at least two.
+    Split {
+        by: SplitBy,
+        branches: Box<[Branch]>,
+    },
+    /// So many of these at once, by weighted rendezvous; at least two.
+    Many {
+        answers: u8,
+        branches: Box<[Branch]>,
+    },
+    /// For this part of clients, 0 to 1, the first; for the others the second.
+    Cohort {
+        share: Weight,
+        salt: Identity,
+        of: Box<[Pick; 2]>,
+    },
+}
+
+/// What a client's choice is made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SplitBy {
+    /// What the answer is for: the client's network, or the resolver's address.
+    Key,
+    /// The network, of the client or of the resolver.
+    Network,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Branch {
+    pub identity: Identity,
+    /// Above 0.
+    pub weight: Weight,
+    pub pick: Pick,
+}
+
+/// A region and its relative weight, above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    pub region: RegionId,
+    pub weight: f64,
+}
+
+/// Who asks, as far as choices go by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    pub key: Key,
+    /// As `key` where the client's network is known.
+    pub network: Key,
+}
+
+/// The regions of one answer, each once, the foremost first; at most [`MAX_ANSWERS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regions {
+    list: [RegionId; MAX_ANSWERS],
+    len: u8,
+}
+
+impl Pick {
+    /// The regions this client gets; at least one. A region that sheds it is taken all the same
+    /// where there is nothing else.
+    pub fn regions(&self, asker: &Asker) -> Regions {
+        let mut regions = Regions::NONE;
+        if !self.fill(asker, Shed::Heeded, &mut regions) {
+            self.fill(asker, Shed::Ignored, &mut regions);
+        }
+        regions
+    }
+
+    /// Puts this client's regions into `into`; false where all of them shed it.
+    fn fill(&self, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
+        match self {
+            Pick::One(region) => into.only(*region),
+            Pick::Shedding { region, shed: share, salt } => {
+                let sheds = shed == Shed::Heeded && asker.key.is_in_cohort(*salt, share.get());
+                !sheds && into.only(*region)
+            }
+            Pick::First(picks) => picks.iter().any(|pick| pick.fill(asker, shed, into)),
+            Pick::Split { by, branches } => split(branches, by.key(asker), asker, shed, into),
+            Pick::Many { answers, branches } => many(branches, *answers, asker, shed, into),
+            Pick::Cohort { share, salt, of } => {
+                let [inside, outside] = &**of;
+                let is_inside = asker.key.is_in_cohort(*salt, share.get());
+                (is_inside && inside.fill(asker, shed, into)) || outside.fill(asker, shed, into)
+            }
+        }
+    }
+
+    /// The regions this client gets where shedding is heeded, or not; `None`: all of them shed it.
+    pub fn regions_as(&self, asker: &Asker, shed: Shed) -> Option<Regions> {
+        let mut regions = Regions::NONE;
+        self.fill(asker, shed, &mut regions).then_some(regions)
+    }
+
+    /// Each region's part of the clients, 0 to 1, summing to 1. Of several regions in one answer a
+    /// client takes any.
+    pub fn fractions(&self) -> Vec<(RegionId, f64)> {
+        let mut fractions = Vec::new();
+        self.add_fractions(1.0, &mut fractions);
+        fractions.retain(|(_, part)| *part > 0.0);
+        fractions
+    }
+
+    /// Whether some client may get the region.
+    pub fn names(&self, region: RegionId) -> bool {
+        match self {
+            Pick::One(only) | Pick::Shedding { region: only, .. } => *only == region,
+            Pick::First(picks) => picks.iter().any(|pick| pick.names(region)),
+            Pick::Split { branches, .. } | Pick::Many { branches, .. } => {
+                branches.iter().any(|branch| branch.pick.names(region))
+            }
+            Pick::Cohort { of, .. } => of.iter().any(|half| half.names(region)),
+        }
+    }
+
+    /// Whether every client is answered without shedding being ignored.
+    pub fn is_sure(&self) -> bool {
+        match self {
+            Pick::One(_) => true,
+            Pick::Shedding { .. } => false,
+            Pick::First(picks) => picks.iter().any(Pick::is_sure),
+            Pick::Split { branches, .. } | Pick::Many { branches, .. } => branches.iter().any(|b| b.pick.is_sure()),
+            Pick::Cohort { of, .. } => of[1].is_sure(),
+        }
+    }
+
+    /// The first of these that does not shed the client. `None` where there are none.
+    pub fn first_of(picks: impl IntoIterator<Item = Pick>) -> Option<Pick> {
+        let mut kept: Vec<Pick> = Vec::new();
+        for pick in picks {
+            if kept.last().is_some_and(Pick::is_sure) {
+                break;
+            }
+            kept.push(pick);
+        }
+        if kept.len() > 1 { Some(Pick::First(kept.into())) } else { kept.pop() }
+    }
+
+    /// Adds the part `of` of clients to those of the regions they get. Where regions shed clients
+    /// it is an estimate, since who is shed by one may be shed by the next as well.
+    fn add_fractions(&self, of: f64, into: &mut Vec<(RegionId, f64)>) {
+        match self {
+            Pick::One(region) | Pick::Shedding { region, .. } => add(*region, of, into),
+            Pick::First(picks) => {
+                let mut left = of;
+                for (index, pick) in picks.iter().enumerate() {
+                    let kept = if index + 1 == picks.len() { 1.0 } else { pick.kept() };
+                    pick.add_fractions(left * kept, into);
+                    left *= 1.0 - kept;
+                }
+            }
+            Pick::Split { branches, .. } | Pick::Many { branches, .. } => {
+                let weigh = |branch: &Branch| branch.weight.get() * branch.pick.kept();
+                let all: f64 = branches.iter().map(weigh).sum();
+                let sure = all > 0.0;
+                let plain: f64 = branches.iter().map(|branch| branch.weight.get()).sum();
+                for branch in branches {
+                    let part = if sure { weigh(branch) / all } else { branch.weight.get() / plain };
+                    branch.pick.add_fractions(of * part, into);
+                }
+            }
+            Pick::Cohort { share, of: halves, .. } => {
+                let inside = share.get() * halves[0].kept();
+                halves[0].add_fractions(of * inside, into);
+                halves[1].add_fractions(of * (1.0 - inside), into);
+            }
+        }
+    }
+
+    /// The part of clients that is not shed.
+    fn kept(&self) -> f64 {
+        match self {
+            Pick::One(_) => 1.0,
+            Pick::Shedding { shed, .. } => 1.0 - shed.get(),
+            Pick::First(picks) => 1.0 - picks.iter().map(|pick| 1.0 - pick.kept()).product::<f64>(),
+            Pick::Split { branches, .. } | Pick::Many { branches, .. } => {
+                1.0 - branches.iter().map(|branch| 1.0 - branch.pick.kept()).product::<f64>()
+            }
+            Pick::Cohort { of, .. } => of[1].kept(),
+        }
+    }
+}
+
+/// Whether regions may shed a client. First they may; where that leaves nothing, they may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    Heeded,
+    Ignored,
+}
+
+fn add(region: RegionId, part: f64, into: &mut Vec<(RegionId, f64)>) {
+    match into.iter_mut().find(|(of, _)| *of == region) {
+        Some((_, sum)) => *sum += part,
+        None => into.push((region, part)),
+    }
+}
+
+/// The branch of the greatest reach that does not shed the client.
+fn split(branches: &[Branch], key: Key, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
+    let mut best: Option<Claim> = None;
+    let mut regions = Regions::NONE;
+    for branch in branches {
+        let claim = Claim::of(key, branch.identity, branch.weight.get());
+        if best.is_none_or(|best| claim.beats(&best)) && branch.pick.fill(asker, shed, &mut regions) {
+            best = Some(claim);
+            *into = regions;
+        }
+    }
+    best.is_some()
+}
+
+/// The foremost regions of the branches of the greatest reach.
+fn many(branches: &[Branch], answers: u8, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
+    let mut claims = [(f64::NEG_INFINITY, Identity::default(), RegionId(0)); MAX_ANSWERS];
+    let most = usize::from(answers).clamp(1, MAX_ANSWERS);
+    let mut count = 0;
+    let mut regions = Regions::NONE;
+    for branch in branches {
+        if !branch.pick.fill(asker, shed, &mut regions) {
+            continue;
+        }
+        let claim =
+            (Claim::of(asker.key, branch.identity, branch.weight.get()).reach(), branch.identity, regions.first());
+        // A region that several branches lead to stands for its best claim.
+        let mut at = match claims[..count].iter().position(|other| other.2 == claim.2) {
+            Some(same) if claim > claims[same] => same,
+            None if count < most => {
+                count += 1;
+                count - 1
+            }
+            None if claim > claims[most - 1] => most - 1,
+            _ => continue,
+        };
+        claims[at] = claim;
+        while at > 0 && claims[at] > claims[at - 1] {
+            claims.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+    into.len = count as u8; // at most MAX_ANSWERS
+    for (place, claim) in into.list.iter_mut().zip(claims) {
+        *place = claim.2;
+    }
+    count > 0
+}
+
+impl SplitBy {
+    /// What it is that is hashed.
+    pub fn key(self, asker: &Asker) -> Key {
+        match self {
+            SplitBy::Key => asker.key,
+            SplitBy::Network => asker.network,
+        }
+    }
+}
+
+impl Regions {
+    const NONE: Regions = Regions { list: [RegionId(0); MAX_ANSWERS], len: 0 };
+
+    pub fn one(region: RegionId) -> Regions {
+        let mut regions = Regions::NONE;
+        regions.only(region);
+        regions
+    }
+
+    fn only(&mut self, region: RegionId) -> bool {
+        (self.list[0], self.len) = (region, 1);
+        true
+    }
+
+    pub fn first(&self) -> RegionId {
+        self.list[0]
+    }
+
+    pub fn as_slice(&self) -> &[RegionId] {
+        self.list.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl Cell {
+    /// [`Pick::fractions`] of the cell's clients.
+    pub fn fractions(&self) -> impl Iterator<Item = (RegionId, f64)> + use<> {
+        self.pick.fractions().into_iter()
+    }
+
+    /// Whether which client asks can matter: for its region, or for the endpoint within it.
+    pub fn is_keyed(&self, handouts: &[Handout]) -> bool {
+        match &self.pick {
+            Pick::One(only) => handouts.get(only.index()).is_some_and(|handout| handout.endpoints.len() > 1),
+            _ => true,
+        }
+    }
+}
+
+/// Cells in the making, each once.
+#[derive(Default)]
+pub struct Cells {
+    numbers: HashMap<Cell, u32>,
+}
+
+impl Cells {
+    pub fn number(&mut self, cell: Cell) -> u32 {
+        let next = self.numbers.len() as u32; // at most one per place, and those are u32
+        *self.numbers.entry(cell).or_insert(next)
+    }
+
+    /// All of them, by number.
+    pub fn into_list(self) -> Vec<Cell> {
+        let mut list: Vec<_> = self.numbers.into_iter().collect();
+        list.sort_unstable_by_key(|(_, number)| *number);
+        list.into_iter().map(|(cell, _)| cell).collect()
+    }
+}
+
+impl CellTable {
+    /// `by_place` has an index into `cells` for each place of the atlas; empty: there is one cell.
+    pub fn new(cells: Vec<Cell>, by_place: Vec<u32>) -> CellTable {
+        CellTable { cells, by_place }
+    }
+
+    /// The cell of a place.
+    pub fn cell(&self, place: PlaceId) -> Option<&Cell> {
+        self.cells.get(self.cell_index(place) as usize)
+    }
+
+    /// Which of the table's cells a place is in.
+    pub fn cell_index(&self, place: PlaceId) -> u32 {
+        self.by_place.get(place.index()).copied().unwrap_or(0)
+    }
+
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    pub fn depends_on_place(&self) -> bool {
+        !self.by_place.is_empty()
+    }
+}

@@ -1,0 +1,86 @@
+//! What each region hands out now: its eligible endpoints, in the compact form a query reads.
+
+use crate::model::{Endpoint, EndpointTarget, Model, RegionId};
+
+use super::pick::Identity;
+use crate::steer::health::standing::{RegionState, Standing};
+use crate::steer::health::verdict::Verdict;
+
+/// Utilisation above which answers live half as long, since the region may soon turn clients away.
+pub const BUSY_UTILISATION: f64 = 0.85;
+
+/// Utilisation above which answers live as briefly as near a failure: whoever has to be sent
+/// elsewhere should ask again before clients are turned away.
+pub const FULL_UTILISATION: f64 = 0.95;
+
+/// One region as a query sees it.
+#[derive(Clone, Debug)]
+pub struct Handout {
+    pub identity: Identity,
+    /// Endpoints that may be answered; never empty: with none healthy, all of them.
+    pub endpoints: Box<[EndpointChoice]>,
+    /// The region or one of its endpoints is near a verdict change.
+    pub suspect: bool,
+    /// Utilisation is above [`BUSY_UTILISATION`].
+    pub busy: bool,
+    /// Utilisation is above [`FULL_UTILISATION`].
+    pub full: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointChoice {
+    /// Into the region's endpoints.
+    pub index: u16,
+    pub identity: Identity,
+    pub weight: f64,
+    pub has_ipv4: bool,
+    pub has_ipv6: bool,
+    pub is_host: bool,
+}
+
+/// Every region's handout, indexed by [`RegionId`].
+pub fn handouts(model: &Model, states: &[RegionState], seed: u64) -> Vec<Handout> {
+    model.region_ids().zip(states).map(|(id, state)| handout(model, id, state, seed)).collect()
+}
+
+fn handout(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> Handout {
+    let name = model.qualified_region_name(id);
+    let region = model.region(id);
+    let choice = |(index, endpoint): (usize, &Endpoint)| endpoint_choice(index, endpoint, &name, seed);
+    // Nothing unproven is handed out: what is checked and not yet probed counts as down.
+    let healthy = |index: usize| match state.endpoints.get(index).and_then(|seen| seen.verdict) {
+        Some(verdict) => verdict.serves(),
+        None => region.check.is_none(),
+    };
+    let mut endpoints: Box<[EndpointChoice]> =
+        region.endpoints.iter().enumerate().filter(|(index, _)| healthy(*index)).map(choice).collect();
+    if endpoints.is_empty() {
+        endpoints = region.endpoints.iter().enumerate().map(choice).collect();
+    }
+    let endpoint_suspect = state.endpoints.iter().any(|seen| seen.verdict == Some(Verdict::Suspect));
+    let used = state.load.last.and_then(|figure| figure.utilisation());
+    Handout {
+        identity: Identity::of(seed, &name),
+        endpoints,
+        suspect: state.standing == Standing::Suspect || endpoint_suspect,
+        busy: used.is_some_and(|used| used > BUSY_UTILISATION),
+        full: used.is_some_and(|used| used > FULL_UTILISATION),
+    }
+}
+
+fn endpoint_choice(index: usize, endpoint: &Endpoint, region: &str, seed: u64) -> EndpointChoice {
+    let (has_ipv4, has_ipv6, is_host) = match &endpoint.target {
+        EndpointTarget::Addresses(addresses) => {
+            (addresses.iter().any(|a| a.is_ipv4()), addresses.iter().any(|a| a.is_ipv6()), false)
+        }
+        EndpointTarget::Host(_) => (false, false, true),
+    };
+    EndpointChoice {
+        index: index as u16, // the loader refuses more than 64 endpoints in a region
+        identity: Identity::of(seed, &format!("{region}/{}", endpoint.label())),
+        weight: f64::from(endpoint.weight),
+        has_ipv4,
+        has_ipv6,
+        is_host,
+    }
+}

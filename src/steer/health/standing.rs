@@ -1,0 +1,177 @@
+//! What a region is good for now: the operator's override, else what the probes say.
+//!
+//! Where that changes too often or everywhere at once, [`super::stability`] has a word in it.
+
+use std::time::Instant;
+
+use super::stability::Stability;
+use super::verdict::Verdict;
+use crate::steer::load::state::LoadState;
+
+/// What an operator says of a region. Beats the verdict and survives restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Override {
+    /// Believe the probes.
+    #[default]
+    Auto,
+    /// Answer with it whatever the probes say.
+    Up,
+    /// Do not answer with it.
+    Down,
+    /// Do not send it new clients; those it has may finish.
+    Drain,
+}
+
+impl Override {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Override::Auto => "auto",
+            Override::Up => "up",
+            Override::Down => "down",
+            Override::Drain => "drain",
+        }
+    }
+}
+
+/// A region's effective state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    Up,
+    /// Failing, but not yet for long enough to be down: answered, with a short TTL.
+    Suspect,
+    Drain,
+    Down,
+}
+
+impl Standing {
+    /// Whether new clients may be sent there.
+    pub fn is_eligible(self) -> bool {
+        matches!(self, Standing::Up | Standing::Suspect)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Up => "up",
+            Standing::Suspect => "suspect",
+            Standing::Drain => "drain",
+            Standing::Down => "down",
+        }
+    }
+}
+
+/// Override, else verdict.
+pub fn standing(verdict: Verdict, said: Override) -> Standing {
+    match (said, verdict) {
+        (Override::Up, _) | (Override::Auto, Verdict::Up) => Standing::Up,
+        (Override::Auto, Verdict::Suspect) => Standing::Suspect,
+        (Override::Down, _) | (Override::Auto, Verdict::Down) => Standing::Down,
+        (Override::Drain, _) => Standing::Drain,
+    }
+}
+
+/// A region's verdict from those of its endpoints; `None` is an endpoint that is not probed.
+///
+/// Up while `min_healthy` endpoints are surely up, suspect while that many might be, else down.
+pub fn region_verdict(endpoints: impl IntoIterator<Item = Option<Verdict>>, min_healthy: usize) -> Verdict {
+    let (mut up, mut suspect) = (0, 0);
+    for verdict in endpoints {
+        match verdict {
+            Some(Verdict::Up) | None => up += 1,
+            Some(Verdict::Suspect) => suspect += 1,
+            Some(Verdict::Down) => {}
+        }
+    }
+    if up >= min_healthy {
+        Verdict::Up
+    } else if up + suspect >= min_healthy {
+        Verdict::Suspect
+    } else {
+        Verdict::Down
+    }
+}
+
+/// Everything the snapshot knows of one region's condition.
+#[derive(Clone, Debug)]
+pub struct RegionState {
+    pub standing: Standing,
+    pub verdict: Verdict,
+    pub said: Override,
+    /// As long as the region's endpoints, in their order.
+    pub endpoints: Vec<EndpointState>,
+    pub load: LoadState,
+    /// Milliseconds, 0 to 250: what its load adds to its score.
+    pub price_ms: f64,
+    /// The part of new clients it sheds for its load, 0 to 1; at 1 it takes none.
+    pub shed: f64,
+    /// Its load is at its hard limit, or was and has not fallen well below since.
+    pub over_limit: bool,
+    /// When it last went down, began to drain or came back; `None`: not since the start.
+    pub changed_at: Option<Instant>,
+    /// The part of its capacity it offers: 0.1 to 1, less than 1 during a slow start alone.
+    pub offered: f64,
+    pub stability: Stability,
+}
+
+/// What is known of one endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointState {
+    /// `None`: not probed.
+    pub verdict: Option<Verdict>,
+    /// When this verdict was reached.
+    pub since: Option<Instant>,
+    pub probed_at: Option<Instant>,
+    /// What the last probe saw, for people; empty before the first.
+    pub last_probe: String,
+    /// Time of the last successful probe's connection set-up, in milliseconds.
+    pub connect_ms: Option<f64>,
+}
+
+impl RegionState {
+    /// A region nobody has looked at yet: up, by no evidence.
+    pub fn unprobed(endpoints: usize) -> RegionState {
+        RegionState {
+            standing: Standing::Up,
+            verdict: Verdict::Up,
+            said: Override::Auto,
+            endpoints: vec![EndpointState::default(); endpoints],
+            load: LoadState::default(),
+            price_ms: 0.0,
+            shed: 0.0,
+            over_limit: false,
+            changed_at: None,
+            offered: 1.0,
+            stability: Stability::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_beats_the_verdict() {
+        assert_eq!(standing(Verdict::Down, Override::Up), Standing::Up);
+        assert_eq!(standing(Verdict::Up, Override::Down), Standing::Down);
+        assert_eq!(standing(Verdict::Up, Override::Drain), Standing::Drain);
+        assert_eq!(standing(Verdict::Suspect, Override::Auto), Standing::Suspect);
+        assert!(!Standing::Drain.is_eligible() && Standing::Suspect.is_eligible());
+    }
+
+    #[test]
+    fn a_region_is_up_while_min_healthy_endpoints_are() {
+        use Verdict::{Down, Suspect, Up};
+        for (endpoints, min_healthy, expected) in [
+            (vec![Some(Up), Some(Down)], 1, Up),
+            (vec![Some(Up), Some(Down)], 2, Down),
+            (vec![Some(Up), Some(Suspect)], 2, Suspect),
+            (vec![Some(Up), Some(Suspect)], 1, Up),
+            (vec![Some(Down), Some(Down)], 1, Down),
+            (vec![None], 1, Up),
+        ] {
+            assert_eq!(region_verdict(endpoints.clone(), min_healthy), expected, "{endpoints:?} {min_healthy}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Sites whose clients are answered alike, told without working out their answers.
+//!
+//! In: a service whose clients are all decided by the scores of its regions. Out: for each site the
+//! cell that the first such site got. What a cell follows from, regions by tier and how far each is
+//! behind the best of its tier, is quick to find and the same for most sites; the cell itself, with
+//! its picks, is made once for all of them.
+
+use std::collections::HashMap;
+
+use super::eligible::Eligible;
+use super::{NO_TIER, Picker, steps_behind, take_tier};
+use crate::model::{Child, Policy, RegionId};
+use crate::steer::choice::cell::Pick;
+
+/// What ends a tier in a key; no region of a service has this place.
+const END: u16 = u16::MAX;
+
+/// The cells that sites got so far.
+pub struct Alike<'p, 'a> {
+    picker: &'p Picker<'a>,
+    regions: Vec<RegionId>,
+    eligible: &'p Eligible,
+    /// By what cells follow from: see [`Alike::find_key`].
+    known: HashMap<Box<[u16]>, u32>,
+    /// Filled anew for each site.
+    key: Vec<u16>,
+    totals: Vec<f64>,
+    tiers: Vec<u32>,
+}
+
+impl<'a> Picker<'a> {
+    /// `None` where more than the scores of regions decides.
+    pub fn alike(&self) -> Option<Alike<'_, 'a>> {
+        let entry = self.entries.first()?;
+        let [root] = entry.groups[..] else { return None };
+        let group = self.service.policies.group(root);
+        let region = |child: &Child| match child {
+            Child::Region(region) => Some(*region),
+            Child::Group(_) => None,
+        };
+        let regions: Vec<RegionId> = group.children.iter().map(region).collect::<Option<_>>()?;
+        let by_score = matches!(group.policy, Policy::Score) && !self.service.policies.locates();
+        by_score.then(|| Alike {
+            picker: self,
+            regions,
+            eligible: &entry.eligible,
+            known: HashMap::new(),
+            key: Vec::new(),
+            totals: Vec::new(),
+            tiers: Vec::new(),
+        })
+    }
+}
+
+impl Alike<'_, '_> {
+    /// The number of the site's cell: what `make` gives for the first of all sites alike.
+    pub fn number(&mut self, site: usize, make: impl FnOnce() -> u32) -> u32 {
+        if self.is_planned(site) {
+            return make();
+        }
+        self.find_key(site);
+        if let Some(&number) = self.known.get(&self.key[..]) {
+            return number;
+        }
+        let number = make();
+        self.known.insert(self.key[..].into(), number);
+        number
+    }
+
+    /// Whether the planner has shares for the site: then scores come second.
+    fn is_planned(&self, site: usize) -> bool {
+        let leaf = self.picker.leaves.get(self.picker.service.policies.root.index()).and_then(Option::as_ref);
+        let planned = self.picker.ground.planned;
+        leaf.zip(planned).is_some_and(|(leaf, planned)| planned.shares(leaf, site).is_some())
+    }
+
+    /// Tier by tier the eligible regions, each with its distance from the best, down to the tier in
+    /// which somebody is answered for sure: all that [`Picker::tier_picks`] looks at.
+    fn find_key(&mut self, site: usize) {
+        let picker = self.picker;
+        self.key.clear();
+        self.totals.clear();
+        self.totals.extend(self.regions.iter().map(|&region| picker.total_ms(site, region)));
+        self.tiers.clear();
+        self.tiers.resize(self.totals.len(), NO_TIER);
+        let mut tier = 0;
+        while let Some(best) = take_tier(&self.totals, &mut self.tiers, tier) {
+            let mut sure = false;
+            for (index, &region) in self.regions.iter().enumerate() {
+                if self.tiers[index] == tier && self.eligible.has(region) {
+                    // The loader refuses more than 1,024 regions; a tier has 20,480 steps.
+                    self.key.extend([index as u16, steps_behind(self.totals[index], best) as u16]);
+                    sure |= matches!(picker.region(region, self.eligible), Pick::One(_));
+                }
+            }
+            if sure {
+                break;
+            }
+            self.key.push(END);
+            tier += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::model::{Coordinates, Policy};
+    use crate::steer::choice::pick::Identity;
+    use crate::steer::health::standing::Override;
+    use crate::steer::policy::Ground;
+    use crate::steer::testing::{World, at};
+
+    fn anywhere(rng: &mut fastrand::Rng) -> Coordinates {
+        at(rng.f64() * 130.0 - 60.0, rng.f64() * 360.0 - 180.0)
+    }
+
+    /// Regions and 250 sites all over, one per /16; anything may be the matter with the regions.
+    fn world(rng: &mut fastrand::Rng) -> World {
+        let regions: Vec<(String, Coordinates)> = (0..7).map(|n| (format!("r{n}"), anywhere(rng))).collect();
+        let regions: Vec<(&str, Coordinates)> = regions.iter().map(|(name, at)| (name.as_str(), *at)).collect();
+        let sites: Vec<(String, Coordinates)> = (0..250).map(|n| (format!("10.{n}.0.0/16"), anywhere(rng))).collect();
+        let sites: Vec<(&str, Coordinates)> = sites.iter().map(|(prefix, at)| (prefix.as_str(), *at)).collect();
+        let mut world = World::new(Policy::Score, &regions).clients(&sites);
+        for region in 0..7 {
+            match rng.u8(..6) {
+                0 => world.down(region),
+                1 => world.say(region, Override::Drain),
+                2 => world.states[region].shed = rng.f64(),
+                3 => world.states[region].over_limit = true,
+                _ => world.states[region].price_ms = (rng.f64() * 60.0).round(),
+            }
+        }
+        world
+    }
+
+    #[test]
+    fn sites_alike_are_worked_out_once() {
+        // 5 km apart, half-way between the two.
+        let regions = [("west", at(0.0, -5.0)), ("east", at(0.0, 5.0))];
+        let world = World::new(Policy::Score, &regions).clients(&[
+            ("10.1.0.0/16", at(0.0, 0.0)),
+            ("10.2.0.0/16", at(0.045, 0.0)),
+            ("10.3.0.0/16", at(0.0, 4.0)),
+        ]);
+        let plan = world.plan(Instant::now()).plan;
+        let cells = &plan.services[0].cells;
+        let [one, near, other] = [1, 2, 3].map(|n| cells.cell_index(world.atlas.locate([10, n, 0, 0].into()).place));
+        assert_eq!(one, near);
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn every_site_gets_the_cell_that_it_would_get_alone() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        for _ in 0..40 {
+            let world = world(&mut rng);
+            let plan = world.plan(Instant::now()).plan;
+            let sites = plan.sites.as_deref();
+            let identity = |id| Identity::of(0, &world.model.qualified_region_name(id));
+            let identities: Vec<Identity> = world.model.region_ids().map(identity).collect();
+            let (model, states) = (&world.model, &world.states[..]);
+            let ground = Ground { model, states, identities: &identities, sites, planned: None, seed: 0 };
+            let picker = Picker::of(ground, &world.model.services[0], None);
+            assert!(picker.alike().is_some());
+            let route = picker.router.route_of_all();
+            for place in world.atlas.places() {
+                let site = sites.and_then(|sites| sites.of_place(place)).expect("a site");
+                assert_eq!(plan.services[0].cells.cell(place), Some(&picker.cell(site, &route)), "{place:?}");
+            }
+        }
+    }
+}
