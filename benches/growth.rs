@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use meridian::atlas::Atlas;
+use meridian::control::clock;
 use meridian::control::config::{self, Loaded};
 use meridian::control::reload::{ConfigSource, Prepared, prepare};
 use meridian::model::Model;
@@ -33,7 +34,7 @@ use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::transport::Responder;
 use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
-use meridian::state::{Publisher, Shared, Snapshot};
+use meridian::state::{News, Publisher, Replacement, Shared, Snapshot};
 use meridian::steer::health::standing::Override;
 
 #[allow(dead_code)] // the other benchmarks need more of it
@@ -187,7 +188,7 @@ impl Point {
         let (model, atlas) = prepared(&source);
         say("files_ms", ms(began));
         let publishing = Instant::now();
-        let publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), Instant::now());
+        let publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), clock::read());
         say("publish_ms", ms(publishing));
         say("load_ms", ms(began));
         say("rss_mb", memory("VmRSS"));
@@ -295,16 +296,20 @@ impl Point {
     fn reload(&mut self) -> f64 {
         let (model, atlas) = prepared(&self.source);
         let now = Instant::now();
-        self.publisher.reload(model, atlas, "", 0);
-        self.publisher.publish(now);
+        let replacement = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        self.publisher.apply(News::Reload(Box::new(replacement)), clock::read());
+        self.publisher.publish(clock::read());
         ms(now)
     }
 }
 
 fn swap(publisher: &mut Publisher, swaps: &mut u32) {
     *swaps += 1;
-    publisher.say("r0@z00000.growth.test", if *swaps % 2 == 1 { Override::Down } else { Override::Auto });
-    publisher.publish(Instant::now());
+    publisher.apply(
+        News::said("r0@z00000.growth.test", if *swaps % 2 == 1 { Override::Down } else { Override::Auto }),
+        clock::read(),
+    );
+    publisher.publish(clock::read());
 }
 
 fn ask_one_by_one(when: &str, socket: &UdpSocket, questions: &mut Questions, count: u32) {

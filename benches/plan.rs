@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::atlas::Atlas;
+use meridian::control::clock;
 use meridian::model::{
     Coordinates, Endpoint, LoadReport, Location, Model, Name, Policy, Prefix, Region, RegionId, Service, Weights, Zone,
     ZoneId,
 };
-use meridian::state::{LoadNews, Publisher};
+use meridian::state::{LoadNews, News, Publisher};
 use meridian::steer::health::standing::{Override, RegionState};
 use meridian::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use meridian::steer::plan::{Inputs, plan};
@@ -96,7 +97,7 @@ fn measure(title: &str, kinds: u32, atlas: &Atlas, places: u32) {
     println!("{title}, {} places", atlas.place_count());
     let atlas = Atlas::build(&[], &networks(places)).expect("an atlas");
     let now = Instant::now();
-    let mut publisher = Publisher::new(model(kinds, 12), atlas, "", 0, BTreeMap::new(), now);
+    let mut publisher = Publisher::new(model(kinds, 12), atlas, "", 0, BTreeMap::new(), clock::read());
     report("first", now.elapsed());
     let mut timed = |what: &str, news: &mut dyn FnMut(&mut Publisher, u32)| {
         let rounds = 5;
@@ -104,7 +105,7 @@ fn measure(title: &str, kinds: u32, atlas: &Atlas, places: u32) {
         for round in 0..rounds {
             news(&mut publisher, round);
             let now = Instant::now();
-            publisher.publish(now);
+            publisher.publish(clock::read());
             spent += now.elapsed();
         }
         report(what, spent / rounds);
@@ -112,14 +113,23 @@ fn measure(title: &str, kinds: u32, atlas: &Atlas, places: u32) {
     timed("nothing new", &mut |_, _| {});
     timed("one price moved", &mut |publisher, round| {
         let region = format!("r{}@gslb.example", round % 3).into();
-        publisher.load_news(LoadNews { region, outcome: Ok((200.0, Some(100.0))) }, Instant::now());
+        publisher.apply(
+            News::Load(LoadNews { region, at: Instant::now(), outcome: Ok((200.0, Some(100.0))) }),
+            clock::read(),
+        );
     });
     timed("one price crept", &mut |publisher, _| {
         let region = "r5@gslb.example".into();
-        publisher.load_news(LoadNews { region, outcome: Ok((85.1, Some(100.0))) }, Instant::now());
+        publisher.apply(
+            News::Load(LoadNews { region, at: Instant::now(), outcome: Ok((85.1, Some(100.0))) }),
+            clock::read(),
+        );
     });
     timed("one region lost or back", &mut |publisher, round| {
-        publisher.say("r4@gslb.example", if round % 2 == 0 { Override::Down } else { Override::Auto });
+        publisher.apply(
+            News::said("r4@gslb.example", if round % 2 == 0 { Override::Down } else { Override::Auto }),
+            clock::read(),
+        );
     });
 }
 

@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::atlas::Atlas;
+use crate::control::clock;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::load_report::Scraper;
 use crate::control::memory;
@@ -44,7 +45,7 @@ use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
 use crate::query::transport::xdp::{self, XdpServer};
 use crate::state::memory::followers::Followers;
-use crate::state::{Publisher, Shared, Snapshot};
+use crate::state::{News, Publisher, Shared, Snapshot};
 
 use listening::{advice, stopped};
 use privileged::Privileged;
@@ -211,7 +212,7 @@ impl Opened {
         let mut publisher = publisher(config, model, atlas, &store);
         let measuring = Measuring::new(config, &mut publisher)?;
         // With all that was measured, since that decides which clients are told apart.
-        WarmStore::new(&config.state).restore(&mut publisher, warm::clock()).tell();
+        WarmStore::new(&config.state).restore(&mut publisher, clock::read()).tell();
         if let Err(error) = store.prove() {
             warn!("overrides would be refused: {error}; let this user write there, or set `state`");
         }
@@ -309,15 +310,15 @@ fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore)
         Ok(kept) => (kept, None),
         Err(error) => (Kept::default(), Some(error.to_string())),
     };
-    let (nsid, now) = (config.nsid.as_deref().unwrap_or_default(), Instant::now());
+    let (nsid, now) = (config.nsid.as_deref().unwrap_or_default(), clock::read());
     let mut publisher = Publisher::new(model, atlas, nsid, config.seed, overrides.clone(), now);
     if !drains.is_empty() {
-        publisher.restore_overrides(overrides, drains, now);
+        publisher.apply(News::Overrides { overrides, drains }, now);
         publisher.publish(now);
     }
     if let Some(lost) = lost {
         error!("{lost}; answering as if every region were on `auto`");
-        publisher.lose_overrides(&lost);
+        publisher.apply(News::OverridesLost(lost), now);
         publisher.publish(now);
     }
     publisher

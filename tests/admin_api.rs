@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use meridian::admin::client::{AdminClient, ClientError};
 use meridian::admin::{self, Context};
+use meridian::control::clock;
 use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::overrides::OverrideStore;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
@@ -23,7 +24,7 @@ use meridian::model::{RegionId, ServiceId};
 use meridian::query::Transport;
 use meridian::query::counters::{CounterSet, DropReason, Event};
 use meridian::query::demand::Sample;
-use meridian::state::{EndpointNews, LoadNews, Publisher};
+use meridian::state::{EndpointNews, LoadNews, News, Publisher};
 use meridian::steer::health::standing::{Override, Standing};
 use meridian::steer::health::verdict::Verdict;
 use serde_json::{Value, json};
@@ -118,15 +119,15 @@ impl Fixture {
         let state = tempfile::tempdir().expect("a directory");
         let Loaded { model, .. } = loaded(state.path());
         let atlas = meridian::atlas::Atlas::build(&[], &model.networks).expect("an atlas");
-        let now = Instant::now();
+        let now = clock::read();
         let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), now);
         for (endpoint, verdict) in [("192.0.2.82", Verdict::Up), ("192.0.2.83", Verdict::Down)] {
             let (region, endpoint) = ("seoul@gslb.example".into(), endpoint.into());
             let seen = "<b>seen</b>".into();
-            publisher.endpoint_news(EndpointNews { region, endpoint, verdict, seen, connect_ms: Some(1.5) }, now);
+            publisher.apply(News::Probe(EndpointNews { region, endpoint, verdict, seen, connect_ms: Some(1.5) }), now);
         }
         let outcome = Ok((250.0, None));
-        publisher.load_news(LoadNews { region: "seoul@gslb.example".into(), outcome }, now);
+        publisher.apply(News::Load(LoadNews { region: "seoul@gslb.example".into(), at: now.now(), outcome }), now);
         publisher.publish(now);
         let shared = publisher.shared();
         let (endpoint_sender, endpoints) = mpsc::channel(1);
@@ -151,7 +152,7 @@ impl Fixture {
             loads: load_sender,
             reloads,
             load_status: load_status.clone(),
-            started: now,
+            started: now.now(),
             measurements: Arc::new(Measurements::open(
                 &RumSettings::default(),
                 &state.path().join("state"),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use meridian::atlas::Atlas;
+use meridian::control::clock;
 use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix};
 use meridian::query::counters::{CounterSet, Event, QueryTypeGroup};
 use meridian::query::kernel::KernelAnswers;
@@ -20,7 +21,7 @@ use meridian::query::kernel::maps::{Images, KernelMaps};
 use meridian::query::transport::xdp::interface::Interface;
 use meridian::query::transport::xdp::program::{Mode, Program, STEER};
 use meridian::query::{Client, Transport, answer};
-use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::health::verdict::Verdict;
 
 mod support;
@@ -335,7 +336,7 @@ fn program() -> Option<(Program, KernelMaps)> {
 }
 
 fn publisher(model: &Model, rng: &mut Rng) -> Publisher {
-    let now = Instant::now();
+    let now = clock::read();
     let atlas = Atlas::build(&[], &networks(rng)).expect("an atlas");
     let mut publisher = Publisher::new(model.clone(), atlas, "here", 3, BTreeMap::new(), now);
     publisher.assume_up(now);
@@ -344,16 +345,18 @@ fn publisher(model: &Model, rng: &mut Rng) -> Publisher {
 
 /// Something happens to a region or two.
 fn disturb(publisher: &mut Publisher, model: &Model, rng: &mut Rng) {
-    let now = Instant::now();
+    let now = clock::read();
     for id in model.region_ids() {
         let region: Arc<str> = model.qualified_region_name(id).into();
         for endpoint in &model.region(id).endpoints {
             let verdict = if rng.u8(..5) == 0 { Verdict::Down } else { Verdict::Up };
             let (region, endpoint) = (region.clone(), endpoint.label().into());
-            publisher
-                .endpoint_news(EndpointNews { region, endpoint, verdict, seen: String::new(), connect_ms: None }, now);
+            publisher.apply(
+                News::Probe(EndpointNews { region, endpoint, verdict, seen: String::new(), connect_ms: None }),
+                now,
+            );
         }
-        publisher.load_news(LoadNews { region, outcome: Ok((rng.f64() * 100.0, None)) }, now);
+        publisher.apply(News::Load(LoadNews { region, at: now.now(), outcome: Ok((rng.f64() * 100.0, None)) }), now);
     }
     publisher.publish(now);
 }

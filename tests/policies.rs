@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
+use meridian::control::clock;
 use meridian::control::diagnostic::Diagnostic;
 use meridian::model::{Model, ServiceId};
 use meridian::state::memory::switches::{Switch, Switches};
-use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::decide::{Seen, decide};
 use meridian::steer::health::verdict::Verdict;
 
@@ -94,7 +94,7 @@ impl Expectation {
     }
 
     fn snapshot(&self, model: &Model) -> Arc<Snapshot> {
-        let now = Instant::now();
+        let now = clock::read();
         let atlas = Atlas::build(&[demo_database()], &[]).expect("an atlas");
         let mut publisher = Publisher::new(model.clone(), atlas, "", 0, BTreeMap::new(), now);
         publisher.assume_up(now);
@@ -106,18 +106,18 @@ impl Expectation {
                 for endpoint in &model.region(id).endpoints {
                     let endpoint = endpoint.label().into();
                     let (verdict, seen) = (Verdict::Down, String::new());
-                    publisher.endpoint_news(
-                        EndpointNews { region: region(), endpoint, verdict, seen, connect_ms: None },
+                    publisher.apply(
+                        News::Probe(EndpointNews { region: region(), endpoint, verdict, seen, connect_ms: None }),
                         now,
                     );
                 }
             } else if let Some(stage) = what.strip_prefix("on ") {
                 let switch = Switch { stage: stage.into(), before: "blue".into() };
-                publisher.replace_switches(Switches::from([(format!("{subject}.gslb.example.com"), switch)]));
+                publisher.apply(News::Switches(Switches::from([(format!("{subject}.gslb.example.com"), switch)])), now);
             } else {
                 let load = what.strip_prefix("at ").and_then(|load| load.strip_suffix(" %")).expect("at N %");
                 let outcome = Ok((load.parse().expect("a number"), None));
-                publisher.load_news(LoadNews { region: region(), outcome }, now);
+                publisher.apply(News::Load(LoadNews { region: region(), at: now.now(), outcome }), now);
             }
         }
         publisher.publish(now);

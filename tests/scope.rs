@@ -5,14 +5,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use fastrand::Rng;
 use meridian::atlas::Atlas;
+use meridian::control::clock;
 use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix, RegionId, ServiceId};
-use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::decide::{Decision, Family, Seen, decide, endpoint_in};
 use meridian::steer::health::verdict::Verdict;
+use meridian::steer::kept::Clock;
 
 mod support;
 
@@ -171,16 +172,18 @@ fn answer(snapshot: &Snapshot, service: ServiceId, client: IpAddr) -> Answer {
 }
 
 /// Something happens to a region or two.
-fn disturb(publisher: &mut Publisher, model: &Model, rng: &mut Rng, now: Instant) {
+fn disturb(publisher: &mut Publisher, model: &Model, rng: &mut Rng, now: Clock) {
     for id in model.region_ids() {
         let region: Arc<str> = model.qualified_region_name(id).into();
         for endpoint in &model.region(id).endpoints {
             let verdict = if rng.u8(..5) == 0 { Verdict::Down } else { Verdict::Up };
             let (region, endpoint) = (region.clone(), endpoint.label().into());
-            publisher
-                .endpoint_news(EndpointNews { region, endpoint, verdict, seen: String::new(), connect_ms: None }, now);
+            publisher.apply(
+                News::Probe(EndpointNews { region, endpoint, verdict, seen: String::new(), connect_ms: None }),
+                now,
+            );
         }
-        publisher.load_news(LoadNews { region, outcome: Ok((rng.f64() * 100.0, None)) }, now);
+        publisher.apply(News::Load(LoadNews { region, at: now.now(), outcome: Ok((rng.f64() * 100.0, None)) }), now);
     }
     publisher.publish(now);
 }
@@ -189,7 +192,7 @@ fn disturb(publisher: &mut Publisher, model: &Model, rng: &mut Rng, now: Instant
 fn rfc7871_within_a_scope_no_address_gets_another_answer() {
     let mut rng = Rng::with_seed(71);
     let model = model();
-    let now = Instant::now();
+    let now = clock::read();
     let atlas = Atlas::build(&[], &networks(&mut rng)).expect("an atlas");
     let mut publisher = Publisher::new(model.clone(), atlas, "", 3, BTreeMap::new(), now);
     publisher.assume_up(now);

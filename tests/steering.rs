@@ -16,17 +16,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use fastrand::Rng;
 use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
+use meridian::control::clock;
 use meridian::control::config::{self, Files};
 use meridian::model::{Location, Model, Prefix};
 use meridian::query::counters::CounterSet;
 use meridian::query::{Client, Transport, answer};
-use meridian::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use meridian::state::{self, EndpointNews, LoadNews, Publisher, Replacement, Snapshot};
 use meridian::steer::health::standing::Override;
 use meridian::steer::health::verdict::Verdict;
+use meridian::steer::kept::Clock;
 use meridian::steer::policy::eligible::Footing;
 
 #[allow(dead_code)] // benchmarks need more of it
@@ -109,7 +110,7 @@ impl World {
     }
 
     fn publisher(&self) -> Publisher {
-        let now = Instant::now();
+        let now = clock::read();
         let mut publisher = Publisher::new(self.model(), atlas(), "", 7, BTreeMap::new(), now);
         publisher.assume_up(now);
         self.news.iter().for_each(|news| news.tell(&mut publisher, now));
@@ -157,17 +158,24 @@ impl Region {
 }
 
 impl News {
-    fn tell(&self, publisher: &mut Publisher, now: Instant) {
+    fn tell(&self, publisher: &mut Publisher, now: Clock) {
         match self {
             News::Probe(region, endpoint, verdict) => {
                 let (region, endpoint) = (region.as_str().into(), endpoint.as_str().into());
                 let news = EndpointNews { region, endpoint, verdict: *verdict, seen: String::new(), connect_ms: None };
-                publisher.endpoint_news(news, now);
+                publisher.apply(state::News::Probe(news), now);
             }
             News::Load(region, load) => {
-                publisher.load_news(LoadNews { region: region.as_str().into(), outcome: Ok((*load, None)) }, now);
+                publisher.apply(
+                    state::News::Load(LoadNews {
+                        region: region.as_str().into(),
+                        at: now.now(),
+                        outcome: Ok((*load, None)),
+                    }),
+                    now,
+                );
             }
-            News::Said(region, said) => publisher.say(region, *said),
+            News::Said(region, said) => _ = publisher.apply(state::News::said(region, *said), now),
         }
     }
 }
@@ -379,8 +387,8 @@ fn a_lost_region_moves_its_own_clients_only() {
         let mut publisher = world.publisher();
         let before = publisher.shared().load_full();
         let lost = rng.usize(..world.regions.len());
-        publisher.say(&format!("region{lost}@gslb.test"), Override::Down);
-        publisher.publish(Instant::now());
+        publisher.apply(state::News::said(format!("region{lost}@gslb.test"), Override::Down), clock::read());
+        publisher.publish(clock::read());
         let after = publisher.shared().load_full();
         let firm = |snapshot: &Snapshot| snapshot.plan.services.iter().all(|plan| plan.footing == Footing::Firm);
         if !firm(&before) || !firm(&after) {
@@ -409,8 +417,9 @@ fn files_in_another_order_and_with_more_in_them_answer_as_before() {
         rng.shuffle(&mut turned.regions);
         // A zone before ours, with regions of the same names: every id is another one.
         let model = with_unrelated(&turned);
-        publisher.reload(model, atlas(), "", 7);
-        publisher.publish(Instant::now());
+        let replacement = Replacement { model, atlas: atlas(), nsid: String::new(), seed: 7 };
+        publisher.apply(state::News::Reload(Box::new(replacement)), clock::read());
+        publisher.publish(clock::read());
         // How widely an answer may be shared may narrow: classes are those of all services.
         let answers = |octets, asked| without_scope(octets, asked);
         assert_same(&before, &publisher.shared().load_full(), &mut rng, &format!("world {seed}"), answers);
@@ -483,7 +492,7 @@ fn clients_are_shared_out_by_the_weights_of_regions_and_endpoints() {
          [service.shared]\npolicy = \"weighted\"\nregions = {{ region0 = 4, region1 = 6 }}\n"
     );
     let publisher =
-        Publisher::new(load(&[("gslb.test.toml", &zone)]), Atlas::empty(), "", 7, BTreeMap::new(), Instant::now());
+        Publisher::new(load(&[("gslb.test.toml", &zone)]), Atlas::empty(), "", 7, BTreeMap::new(), clock::read());
     let snapshot = publisher.shared().load_full();
     let mut rng = Rng::with_seed(9);
     const CLIENTS: u32 = 20_000;

@@ -132,7 +132,7 @@ const BANS: &[Ban] = &[
         why: "the engine turns bytes into bytes; sockets, and what waits, live in query/transport",
     },
     Ban {
-        folders: &["src/model", "src/wire", "src/steer", "src/query"],
+        folders: &["src/model", "src/wire", "src/steer", "src/state", "src/query"],
         except: &["src/query/transport", "src/query/kernel/keeper.rs"],
         words: &["Instant::now", "SystemTime::now", "fastrand"],
         why: "time and chance are arguments",

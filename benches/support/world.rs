@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use fastrand::Rng;
 use meridian::atlas::{Atlas, Database};
+use meridian::control::clock;
 use meridian::control::config::{self, Files};
 use meridian::model::{Model, Name};
 use meridian::query::{Client, Transport};
@@ -78,7 +78,7 @@ pub fn snapshot(v4: usize, v6: usize) -> Arc<Snapshot> {
     let file = databases::file("city", v4, v6, databases::city_record);
     let city = Database::read(&file).expect("the database");
     let atlas = Atlas::build(&[city], &[]).expect("an atlas");
-    Publisher::new(model(), atlas, "", 0, BTreeMap::new(), Instant::now()).shared().load_full()
+    Publisher::new(model(), atlas, "", 0, BTreeMap::new(), clock::read()).shared().load_full()
 }
 
 /// The same ones every time.

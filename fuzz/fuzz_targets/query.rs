@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 use hickory_proto::op::Message;
 use libfuzzer_sys::fuzz_target;
 use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
+use meridian::control::clock;
 use meridian::control::config;
 use meridian::query::counters::CounterSet;
 use meridian::query::{Client, Transport, answer};
@@ -23,8 +23,8 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
     let loaded = config::load(&path).expect("the sample configuration");
     let database = Database { path: "demo".into(), bytes: DEMO_DATABASE.to_vec() };
     let atlas = Atlas::build(&[database], &loaded.model.networks).expect("the demo's database");
-    let mut publisher = Publisher::new(loaded.model, atlas, "fuzz", 0, BTreeMap::new(), Instant::now());
-    publisher.assume_up(Instant::now());
+    let mut publisher = Publisher::new(loaded.model, atlas, "fuzz", 0, BTreeMap::new(), clock::read());
+    publisher.assume_up(clock::read());
     publisher.shared().load_full()
 });
 

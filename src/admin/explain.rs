@@ -276,7 +276,9 @@ fn unknown(snapshot: &Snapshot, name: &Name, why: &'static str) -> ExplainError 
 mod tests {
     use super::*;
     use crate::control::what_if::tests::planned;
+    use crate::state::News;
     use crate::steer::health::standing::Override;
+    use crate::steer::testing::moment;
 
     fn explained(snapshot: &Snapshot, now: Instant) -> Explanation {
         let name = Name::parse_absolute("www.gslb.example").expect("a name");
@@ -300,8 +302,8 @@ mod tests {
     #[test]
     fn where_the_plan_has_nobody_left_tiers_decide_and_are_told_of() {
         let (mut publisher, now) = planned();
-        publisher.say("west@gslb.example", Override::Down);
-        publisher.publish(now);
+        publisher.apply(News::said("west@gslb.example", Override::Down), moment(now));
+        publisher.publish(moment(now));
         let explanation = explained(&publisher.shared().load(), now);
         let excluded: Vec<_> = explanation.regions.iter().map(|region| region.excluded).collect();
         assert_eq!(excluded, [Some("down by override"), None, Some("a better tier has eligible regions")]);

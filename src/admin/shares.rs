@@ -91,12 +91,14 @@ mod tests {
     use super::*;
     use crate::atlas::Atlas;
     use crate::model::Model;
-    use crate::state::Publisher;
+    use crate::state::{News, Publisher};
     use crate::steer::health::standing::Override;
+    use crate::steer::testing::moment;
 
     #[test]
     fn nothing_configured_is_nothing_counted() {
-        let publisher = Publisher::new(Model::default(), Atlas::empty(), "", 0, BTreeMap::new(), Instant::now());
+        let publisher =
+            Publisher::new(Model::default(), Atlas::empty(), "", 0, BTreeMap::new(), moment(Instant::now()));
         assert!(ShareCounts::default().of(&publisher.shared().load()).is_empty());
     }
 
@@ -106,8 +108,8 @@ mod tests {
         let model = crate::control::config::load(example.as_ref()).expect("the example").model;
         let atlas = Atlas::build(&[], &model.networks).expect("an atlas");
         let now = Instant::now();
-        let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), now);
-        publisher.assume_up(now);
+        let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), moment(now));
+        publisher.assume_up(moment(now));
         let counts = ShareCounts::default();
         let counted = || counts.of(&publisher.shared().load())[0].clone().expect("counted");
         let first = counted();
@@ -115,8 +117,8 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &counted()));
         let leading = first.iter().max_by_key(|share| share.places).expect("a region").region;
         let name = publisher.shared().load().model.qualified_region_name(leading);
-        publisher.say(&name, Override::Down);
-        publisher.publish(now);
+        publisher.apply(News::said(name.as_str(), Override::Down), moment(now));
+        publisher.publish(moment(now));
         let after = counts.of(&publisher.shared().load())[0].clone().expect("counted");
         let left = after.iter().find(|share| share.region == leading).expect("still one of its regions");
         assert_eq!((left.places, left.mean), (0, 0.0), "{name} has no clients now: {after:?}");

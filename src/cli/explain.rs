@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::admin::explain::{Answer, AskedBy, ExplainError, explain_client};
 use crate::admin::heard::Heard;
 use crate::admin::planning::{KeptNearStatus, PlanningStatus};
+use crate::control::clock;
 use crate::control::config::Loaded;
 use crate::control::config::RumSettings;
 use crate::control::overrides::OverrideStore;
@@ -27,7 +28,7 @@ use crate::control::switches::SwitchStore;
 use crate::control::what_if::{Change, World};
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
-use crate::state::{Publisher, Snapshot};
+use crate::state::{News, Publisher, Snapshot};
 use crate::steer::figure::{percent, rounded, signed};
 use crate::steer::latency::rtt::Measured;
 
@@ -186,11 +187,11 @@ const NOWHERE: &str = "/nonexistent";
 pub fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
     let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
     let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
-    let (nsid, now) = (config.nsid.unwrap_or_default(), Instant::now());
+    let (nsid, now) = (config.nsid.unwrap_or_default(), clock::read());
     let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
-    publisher
-        .replace_switches(SwitchStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?);
-    publisher.replace_measured(Arc::new(measurements(&config.rum, &config.state)?));
+    let switches = SwitchStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
+    publisher.apply(News::Switches(switches), now);
+    publisher.apply(News::Measured(Arc::new(measurements(&config.rum, &config.state)?)), now);
     publisher.assume_up(now);
     Ok(publisher.shared().load_full())
 }

@@ -137,10 +137,10 @@ mod tests {
 
     use super::*;
     use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Model, Policy, Rule};
-    use crate::state::{EndpointNews, Publisher};
+    use crate::state::{EndpointNews, News, Publisher};
     use crate::steer::health::standing::Override;
     use crate::steer::health::verdict::Verdict;
-    use crate::steer::testing::World;
+    use crate::steer::testing::{World, moment};
 
     /// Two regions with checks; some clients never leave the first.
     fn fenced() -> World {
@@ -165,7 +165,7 @@ mod tests {
 
     impl Told {
         fn begin(model: Model, world_atlas: crate::atlas::Atlas) -> Told {
-            let publisher = Publisher::new(model, world_atlas, "", 0, BTreeMap::new(), Instant::now());
+            let publisher = Publisher::new(model, world_atlas, "", 0, BTreeMap::new(), moment(Instant::now()));
             let before = publisher.shared().load_full();
             Told { publisher, before }
         }
@@ -179,13 +179,13 @@ mod tests {
             let endpoint = format!("192.0.2.{region}");
             let (region, endpoint, seen) = (name.into(), endpoint.into(), String::new());
             let news = EndpointNews { region, endpoint, verdict, seen, connect_ms: None };
-            self.publisher.endpoint_news(news, Instant::now());
+            self.publisher.apply(News::Probe(news), moment(Instant::now()));
             self.changes()
         }
 
         /// What differs from the last time: fence, footing before, footing after.
         fn changes(&mut self) -> Vec<(Option<String>, Option<Footing>, Option<Footing>)> {
-            self.publisher.publish(Instant::now());
+            self.publisher.publish(moment(Instant::now()));
             let after = self.publisher.shared().load_full();
             let before = std::mem::replace(&mut self.before, after.clone());
             let changes = footing_changes(&before, &after);
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(told.changes(), [], "once");
         assert_eq!(told.probe(1, Verdict::Down), [(None, None, panic)]);
         assert_eq!(told.probe(0, Verdict::Up), [(None, panic, None), (fence(), panic, None)]);
-        told.publisher.say("west@gslb.example", Override::Drain);
+        told.publisher.apply(News::said("west@gslb.example", Override::Drain), moment(Instant::now()));
         let draining = Some(Footing::OnlyDraining);
         assert_eq!(told.changes(), [(None, None, draining), (fence(), None, draining)]);
     }

@@ -62,8 +62,9 @@ impl<T> Default for Told<T> {
     }
 }
 
+/// For the log: a change of what is so.
 #[derive(Debug, PartialEq)]
-enum News<T> {
+enum Turn<T> {
     Begun {
         what: T,
         /// How often it began in between, and was not told; `None`: never.
@@ -77,7 +78,7 @@ enum News<T> {
 
 impl<T: Copy + PartialEq> Told<T> {
     /// Takes what is so now; what is to be told of it.
-    fn look(&mut self, now_is: Option<T>, now: Instant) -> Option<News<T>> {
+    fn look(&mut self, now_is: Option<T>, now: Instant) -> Option<Turn<T>> {
         let is_new = std::mem::replace(&mut self.seen, now_is) != now_is;
         if now_is == self.told {
             return None;
@@ -92,11 +93,11 @@ impl<T: Copy + PartialEq> Told<T> {
                 // One that is told late is none that was not told.
                 let untold = std::mem::take(&mut self.untold).saturating_sub(u32::from(!is_new));
                 (self.told, self.told_at) = (now_is, Some(now));
-                Some(News::Begun { what, untold: (untold > 0).then_some(untold) })
+                Some(Turn::Begun { what, untold: (untold > 0).then_some(untold) })
             }
             (None, Some(was)) => {
                 self.told = None;
-                Some(News::Ended { was, lasted: since.unwrap_or_default() })
+                Some(Turn::Ended { was, lasted: since.unwrap_or_default() })
             }
             (None, None) => None,
         }
@@ -116,7 +117,7 @@ impl FeedLog {
         self.tell_kept(snapshot, now);
     }
 
-    fn news(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<(RegionId, News<Trouble>)> {
+    fn news(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<(RegionId, Turn<Trouble>)> {
         let model = &snapshot.model;
         let mut before = std::mem::take(&mut self.regions);
         let mut news = Vec::new();
@@ -138,7 +139,7 @@ impl FeedLog {
         let kept = &planned.kept_near;
         let names = kept.regions.iter().map(|id| snapshot.model.qualified_region_name(*id));
         match self.kept.look((kept.places > 0).then_some(()), now) {
-            Some(News::Begun { untold, .. }) => warn!(
+            Some(Turn::Begun { untold, .. }) => warn!(
                 untold,
                 places = kept.places,
                 of_demand = percent(kept.part, 1),
@@ -146,7 +147,7 @@ impl FeedLog {
                 "clients are kept near: the load of these regions is not believed, so nobody is sent farther than \
                  `steering.max_detour` for it"
             ),
-            Some(News::Ended { lasted, .. }) => info!(for_s = lasted.as_secs(), "clients are kept near no more"),
+            Some(Turn::Ended { lasted, .. }) => info!(for_s = lasted.as_secs(), "clients are kept near no more"),
             None => {}
         }
     }
@@ -166,31 +167,31 @@ fn trouble(load: &LoadState, now: Instant) -> Option<Trouble> {
     }
 }
 
-fn tell_region(snapshot: &Snapshot, id: RegionId, news: &News<Trouble>, now: Instant) {
+fn tell_region(snapshot: &Snapshot, id: RegionId, news: &Turn<Trouble>, now: Instant) {
     let region = snapshot.model.qualified_region_name(id);
     let Some(load) = snapshot.states.get(id.index()).map(|state| &state.load) else { return };
     let (figure, capacity) = (load.last.map(|last| last.load), load.last.and_then(|last| last.capacity));
     let error = load.error.as_deref();
     match *news {
-        News::Begun { what: Trouble::Never, .. } => {
+        Turn::Begun { what: Trouble::Never, .. } => {
             warn!(%region, "no load report has ever come: a part of the configured capacity is planned with");
         }
-        News::Begun { what: Trouble::Failing, untold } => {
+        Turn::Begun { what: Trouble::Failing, untold } => {
             warn!(%region, untold, error, "load reports fail: the last figure holds until it is stale");
         }
-        News::Begun { what: Trouble::Stale, untold } => {
+        Turn::Begun { what: Trouble::Stale, untold } => {
             let age_s = load.last.map(|last| now.saturating_duration_since(last.at).as_secs());
             warn!(%region, untold, age_s, error, "load reports are stale: less and less of the capacity is planned with");
         }
-        News::Begun { what: Trouble::Restless, untold } => {
+        Turn::Begun { what: Trouble::Restless, untold } => {
             warn!(%region, untold, load = figure, capacity, "load reports swing: they count in the mean of 20 min");
         }
-        News::Begun { untold, .. } => {
+        Turn::Begun { untold, .. } => {
             let doubt = load.doubt.map(|doubt| doubt.to_string()).unwrap_or_default();
             let cure = load.doubt.and_then(Doubt::cure);
             warn!(%region, untold, load = figure, capacity, error, cure, "load reports are {doubt}");
         }
-        News::Ended { was, lasted } => {
+        Turn::Ended { was, lasted } => {
             let again = match was {
                 Trouble::Jumped | Trouble::Doubted(_) => "are believed again",
                 Trouble::Restless => "are calm again",
@@ -206,8 +207,8 @@ fn tell_region(snapshot: &Snapshot, id: RegionId, news: &News<Trouble>, now: Ins
 mod tests {
     use super::*;
     use crate::model::{LoadReport, Policy};
-    use crate::state::{LoadNews, Publisher};
-    use crate::steer::testing::World;
+    use crate::state::{LoadNews, News, Publisher};
+    use crate::steer::testing::{World, moment};
 
     const S: Duration = Duration::from_secs(1);
 
@@ -217,58 +218,58 @@ mod tests {
         let mut told = Told::default();
         let mut look = |second: u32, now_is: Option<char>| told.look(now_is, began + second * S);
         assert_eq!(look(0, None), None, "nothing at start");
-        assert_eq!(look(1, Some('a')), Some(News::Begun { what: 'a', untold: None }));
+        assert_eq!(look(1, Some('a')), Some(Turn::Begun { what: 'a', untold: None }));
         assert_eq!(look(2, Some('a')), None, "once");
-        assert_eq!(look(5, None), Some(News::Ended { was: 'a', lasted: 4 * S }));
+        assert_eq!(look(5, None), Some(Turn::Ended { was: 'a', lasted: 4 * S }));
         for second in (10..60).step_by(10) {
             assert_eq!(look(second, Some('a')), None, "{second}");
             assert_eq!(look(second + 5, None), None, "nothing was told that could end");
         }
-        assert_eq!(look(70, Some('a')), Some(News::Begun { what: 'a', untold: Some(5) }));
+        assert_eq!(look(70, Some('a')), Some(Turn::Begun { what: 'a', untold: Some(5) }));
         assert_eq!(look(80, Some('b')), None, "another reason, and too soon");
-        assert_eq!(look(130, Some('b')), Some(News::Begun { what: 'b', untold: None }), "it lasts, and is told late");
-        assert_eq!(look(131, None), Some(News::Ended { was: 'b', lasted: S }));
+        assert_eq!(look(130, Some('b')), Some(Turn::Begun { what: 'b', untold: None }), "it lasts, and is told late");
+        assert_eq!(look(131, None), Some(Turn::Ended { was: 'b', lasted: S }));
     }
 
     /// What is told of the first of two regions that report every 10 s, each second for `seconds`; `load`: what
     /// comes from it.
-    fn told(seconds: u64, load: impl Fn(u64) -> Option<Result<f64, &'static str>>) -> Vec<(u64, News<Trouble>)> {
+    fn told(seconds: u64, load: impl Fn(u64) -> Option<Result<f64, &'static str>>) -> Vec<(u64, Turn<Trouble>)> {
         let mut world = World::two_coasts(Policy::Score);
         for region in &mut world.model.regions {
             region.load_report = Some(LoadReport::pushed(10 * S));
         }
         let began = Instant::now();
-        let mut publisher = Publisher::new(world.model, world.atlas, "", 0, Default::default(), began);
+        let mut publisher = Publisher::new(world.model, world.atlas, "", 0, Default::default(), moment(began));
         let (mut log, mut found) = (FeedLog::default(), Vec::new());
         for second in 0..seconds {
             let now = began + Duration::from_secs(second);
             for (region, load) in [("west@gslb.example", load(second)), ("east@gslb.example", Some(Ok(50.0)))] {
                 if let Some(outcome) = load.filter(|_| second % 10 == 1) {
                     let outcome = outcome.map(|load| (load, None)).map_err(str::to_owned);
-                    publisher.load_news(LoadNews { region: region.into(), outcome }, now);
+                    publisher.apply(News::Load(LoadNews { region: region.into(), at: now, outcome }), moment(now));
                 }
             }
-            publisher.publish(now);
+            publisher.publish(moment(now));
             let news = log.news(&publisher.shared().load(), now);
             found.extend(news.into_iter().map(|(id, news)| (second, assert_first(id, news))));
         }
         found
     }
 
-    fn assert_first(id: RegionId, news: News<Trouble>) -> News<Trouble> {
+    fn assert_first(id: RegionId, news: Turn<Trouble>) -> Turn<Trouble> {
         assert_eq!(id, RegionId(0), "the other one is well: {news:?}");
         news
     }
 
-    fn begun(what: Trouble) -> News<Trouble> {
-        News::Begun { what, untold: None }
+    fn begun(what: Trouble) -> Turn<Trouble> {
+        Turn::Begun { what, untold: None }
     }
 
     #[test]
     fn reports_that_come_are_not_told_of_and_those_that_never_do_are_once() {
         assert_eq!(told(200, |_| Some(Ok(50.0))), []);
         let late = told(200, |second| (second > 150).then_some(Ok(50.0)));
-        let came = News::Ended { was: Trouble::Never, lasted: 51 * S };
+        let came = Turn::Ended { was: Trouble::Never, lasted: 51 * S };
         assert_eq!(late, [(100, begun(Trouble::Never)), (151, came)]);
     }
 
@@ -281,7 +282,7 @@ mod tests {
         });
         assert_eq!(told[0], (51, begun(Trouble::Failing)));
         assert_eq!(told[1], (111, begun(Trouble::Stale)), "a minute after what was told before");
-        assert_eq!(told[2], (121, News::Ended { was: Trouble::Stale, lasted: 10 * S }));
+        assert_eq!(told[2], (121, Turn::Ended { was: Trouble::Stale, lasted: 10 * S }));
         assert_eq!(told.len(), 3, "{told:?}");
     }
 

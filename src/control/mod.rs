@@ -12,6 +12,7 @@
 //! - [`switches`]: which stages they switched services to, kept likewise
 //! - [`state_file`]: the JSON files of both, and of measured round trips: a version, a checksum
 //! - [`atomic_file`]: how files survive a crash
+//! - [`clock`]: what time it is
 //! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
 //! - [`reload`]: a new configuration, whole or not at all
@@ -22,6 +23,7 @@
 
 pub mod atomic_file;
 mod calm_log;
+pub mod clock;
 pub mod config;
 pub mod diagnostic;
 mod feed_log;

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::atlas::{Atlas, Database, Detail};
 use crate::model::{Location, Model, Prefix};
+use crate::state::Replacement;
 use crate::steer::need;
 
 use super::config::{Config, Loaded};
@@ -25,7 +26,7 @@ use super::geoip::{self, Seen, Watch};
 use super::load_report::Scraper;
 use super::memory;
 use super::probe::Prober;
-use super::writer::{Command, Replacement};
+use super::writer::Command;
 
 /// Where a configuration comes from: files, or what the demo has built in.
 pub trait ConfigSource: Send + Sync + 'static {

@@ -10,8 +10,9 @@
 //!   time ────────▶┘                        └─▶ steering.kept
 //! ```
 //!
-//! What changes an answer is published at once; figures that only people read, at most once a
-//! second. Every channel is bounded; a reload is loaded beside, and taken whole or not at all.
+//! How soon news is published is the publisher's word ([`Urgency`]): what changes an answer at once,
+//! figures that only people read at most once a second. Every channel is bounded; a reload is loaded
+//! beside, and taken whole or not at all.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,21 +22,21 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
-use crate::model::{Model, RegionId};
+use crate::model::RegionId;
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
-use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
 use crate::steer::health::standing::{Override, Standing};
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
 use super::calm_log::tell_changes;
+use super::clock;
 use super::feed_log::FeedLog;
 use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
 use super::switches::{SwitchStore, SwitchStoreError};
-use super::warm;
 use super::warm::keeper::Keeper;
 
 /// How long news that changes no answer may wait, so that a thousand probes make one snapshot.
@@ -100,15 +101,6 @@ pub enum SwitchError {
     Refused(#[from] Refusal),
     #[error("not switched, because it could not be kept over a restart: {0}")]
     NotKept(#[from] SwitchStoreError),
-}
-
-/// A loaded configuration on its way into the next snapshot.
-#[derive(Debug)]
-pub struct Replacement {
-    pub model: Model,
-    pub atlas: Atlas,
-    pub nsid: String,
-    pub seed: u64,
 }
 
 /// An override that took.
@@ -209,19 +201,30 @@ impl Writer {
     /// drained before. Nothing is lost where this is dropped while it waits.
     async fn attend(&mut self, endpoints: &mut mpsc::Receiver<EndpointReport>, loads: &mut mpsc::Receiver<LoadUpdate>) {
         let wake = self.wake_at();
-        let urgent = tokio::select! {
+        let urgency = tokio::select! {
             biased;
             Some(report) = endpoints.recv() => self.drain_endpoints(report, endpoints),
             Some(update) = loads.recv() => self.drain_loads(update, loads),
-            () = sleep_until(wake) => true,
+            () = sleep_until(wake) => Urgency::Now,
             () = sleep_until(self.burial) => return self.bury(),
             () = sleep_until(self.keeper.as_ref().and_then(Keeper::due)) => return self.keep(),
             () = saved(&mut self.keeper) => return,
         };
-        if urgent {
-            self.publish();
-        } else {
-            self.pending_since.get_or_insert_with(Instant::now);
+        self.follow(urgency);
+    }
+
+    /// Takes news, and publishes it as soon as it has to be.
+    fn take(&mut self, news: News) {
+        let urgency = self.publisher.apply(news, clock::read());
+        self.follow(urgency);
+    }
+
+    fn follow(&mut self, urgency: Urgency) {
+        match urgency {
+            Urgency::Now => self.publish(),
+            Urgency::Soon => _ = self.pending_since.get_or_insert_with(Instant::now),
+            // Such news puts nothing off that is due already.
+            Urgency::None => self.due = self.due.into_iter().chain(self.publisher.next_change(Instant::now())).min(),
         }
     }
 
@@ -238,7 +241,7 @@ impl Writer {
     /// Begins to save what is known, unless that is under way.
     fn keep(&mut self) {
         if let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_saving()) {
-            let clock = warm::clock();
+            let clock = clock::read();
             keeper.begin(self.publisher.kept(&clock), clock.unix_ms(), clock.now());
         }
     }
@@ -261,9 +264,9 @@ impl Writer {
     }
 
     fn publish(&mut self) {
-        let began = Instant::now();
-        let before = self.publisher.shared().load_full();
-        self.publisher.publish(began);
+        let clock = clock::read();
+        let (began, before) = (clock.now(), self.publisher.shared().load_full());
+        self.publisher.publish(clock);
         let after = self.publisher.shared().load_full();
         tell_changes(&before, &after, began);
         self.feed_log.tell(&after, began);
@@ -283,16 +286,16 @@ impl Writer {
         self.burial = (!self.retired.is_empty()).then(|| Instant::now() + BURIAL);
     }
 
-    fn drain_endpoints(&mut self, first: EndpointReport, more: &mut mpsc::Receiver<EndpointReport>) -> bool {
-        let mut urgent = self.endpoint(first);
+    fn drain_endpoints(&mut self, first: EndpointReport, more: &mut mpsc::Receiver<EndpointReport>) -> Urgency {
+        let mut urgency = self.endpoint(first);
         for _ in 0..more.len() {
             let Ok(report) = more.try_recv() else { break };
-            urgent |= self.endpoint(report);
+            urgency = urgency.max(self.endpoint(report));
         }
-        urgent
+        urgency
     }
 
-    fn endpoint(&mut self, report: EndpointReport) -> bool {
+    fn endpoint(&mut self, report: EndpointReport) -> Urgency {
         let (seen, connect_ms) = match &report.outcome {
             Ok(timings) => (
                 format!("ok in {:.1} ms", timings.total.as_secs_f64() * 1e3),
@@ -307,35 +310,34 @@ impl Writer {
             seen,
             connect_ms,
         };
-        let changed = self.publisher.endpoint_news(news, Instant::now());
-        if changed {
+        let urgency = self.publisher.apply(News::Probe(news), clock::read());
+        if urgency == Urgency::Now {
             let (region, endpoint) = (&report.key.region, &report.key.endpoint);
             match &report.outcome {
                 Ok(_) => info!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed"),
                 Err(error) => warn!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed: {error}"),
             }
         }
-        changed
+        urgency
     }
 
-    /// Prices move answers, but not by much in a second: load reports coalesce like the rest.
-    fn drain_loads(&mut self, first: LoadUpdate, more: &mut mpsc::Receiver<LoadUpdate>) -> bool {
-        self.load(first);
+    fn drain_loads(&mut self, first: LoadUpdate, more: &mut mpsc::Receiver<LoadUpdate>) -> Urgency {
+        let mut urgency = self.load(first);
         for _ in 0..more.len() {
             let Ok(update) = more.try_recv() else { break };
-            self.load(update);
+            urgency = urgency.max(self.load(update));
         }
-        false
+        urgency
     }
 
-    fn load(&mut self, update: LoadUpdate) {
+    fn load(&mut self, update: LoadUpdate) -> Urgency {
         let LoadUpdate { region, at, outcome } = update;
         let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
         // By the wall clock until here, since some reports say a time. A clock set back makes it now.
-        let (now, age) = (Instant::now(), SystemTime::now().duration_since(at).unwrap_or_default());
+        let (clock, age) = (clock::read(), SystemTime::now().duration_since(at).unwrap_or_default());
         // So old that this clock cannot say it: nobody can act on that.
-        let Some(at) = now.checked_sub(age) else { return };
-        self.publisher.load_news_of(LoadNews { region, outcome }, at, now);
+        let Some(at) = clock.now().checked_sub(age) else { return Urgency::None };
+        self.publisher.apply(News::Load(LoadNews { region, at, outcome }), clock)
     }
 
     async fn command(&mut self, command: Command, sources: &mut Sources) {
@@ -350,25 +352,22 @@ impl Writer {
                 let _ = reply.send(outcome);
             }
             Command::Replace { replacement, reply } => {
-                let Replacement { model, atlas, nsid, seed } = *replacement;
-                self.publisher.reload(model, atlas, &nsid, seed);
+                let urgency = self.publisher.apply(News::Reload(replacement), clock::read());
                 // Mended meanwhile, they hold from here on; otherwise whoever says one hears why not.
                 let _ = self.restore_overrides();
                 let _ = self.restore_switches();
-                self.publish();
+                self.follow(urgency);
                 let _ = reply.send(());
             }
             Command::Atlas { atlas, reply } => {
-                self.publisher.replace_atlas(*atlas);
-                self.publish();
+                self.take(News::Atlas(atlas));
                 let _ = reply.send(());
             }
             Command::Measured { measured, reply } => {
-                self.publisher.replace_measured(measured);
-                self.publish();
+                self.take(News::Measured(measured));
                 let _ = reply.send(());
             }
-            Command::Demand { of, samples } => self.demand(&of, &samples),
+            Command::Demand { of, samples } => self.demand(&of, samples),
             Command::Settle { reply } => {
                 self.settle(sources);
                 let _ = reply.send(());
@@ -381,12 +380,10 @@ impl Writer {
     }
 
     /// Answers from before another model or atlas came are left out: a second's worth at most.
-    fn demand(&mut self, of: &Snapshot, samples: &[DemandSample]) {
+    fn demand(&mut self, of: &Snapshot, samples: Vec<DemandSample>) {
         let current = self.publisher.shared().load_full();
         if Arc::ptr_eq(&of.model, &current.model) && Arc::ptr_eq(&of.atlas, &current.atlas) {
-            let now = Instant::now();
-            self.publisher.demand_news(samples, now);
-            self.due = self.publisher.next_change(now);
+            self.take(News::Demand(samples));
         }
     }
 
@@ -395,16 +392,12 @@ impl Writer {
         let (region, id) = self.region_named(name, said)?;
         // Kept first: what an operator was told is so must be so after a crash.
         let kept = self.to_keep(&region, said);
-        let begin = kept.drains.get(&region).copied();
+        let drain = kept.drains.get(&region).copied();
         if let Err(error) = self.save(kept, sources).await {
             error!("an override was refused: {error}");
             return Err(error.into());
         }
-        self.publisher.say(&region, said);
-        if let Some(begin) = begin {
-            self.publisher.drain_began(&region, &begin);
-        }
-        self.publish();
+        self.take(News::Said { region: region.clone(), said, drain });
         info!(%region, said = said.as_str(), "an override was set");
         let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));
         Ok(SayOutcome { region, standing })
@@ -436,8 +429,7 @@ impl Writer {
         };
         // Kept first: what an operator was told is so must be so after a crash.
         self.save_switches(kept.clone(), sources).await?;
-        self.publisher.replace_switches(kept);
-        self.publish();
+        self.take(News::Switches(kept));
         info!(%service, %stage, %before, "a service was switched");
         Ok(SwitchOutcome { service, stage, before })
     }
@@ -464,8 +456,7 @@ impl Writer {
             self.switches_lost = false;
             if !switches.is_empty() {
                 info!(services = switches.len(), "services are on the stages they were switched to");
-                self.publisher.replace_switches(switches);
-                self.publish();
+                self.take(News::Switches(switches));
             }
         }
         Ok(())
@@ -478,7 +469,7 @@ impl Writer {
             Override::Auto => overrides.remove(region),
             said => overrides.insert(region.to_owned(), said),
         };
-        let mut drains = self.publisher.drains((said == Override::Drain).then_some(region), Instant::now());
+        let mut drains = self.publisher.drains((said == Override::Drain).then_some(region), clock::read());
         drains.retain(|name, _| overrides.get(name) == Some(&Override::Drain));
         Kept { overrides, drains }
     }
@@ -533,8 +524,7 @@ impl Writer {
         }
         let Kept { overrides, drains } = self.store.load()?;
         info!(overrides = overrides.len(), "what operators said of regions could be read again");
-        self.publisher.restore_overrides(overrides, drains, Instant::now());
-        self.publish();
+        self.take(News::Overrides { overrides, drains });
         Ok(())
     }
 }
@@ -559,6 +549,7 @@ mod tests {
     use super::*;
     use crate::control::probe::{EndpointKey, Timings};
     use crate::control::warm::{WarmStart, WarmStore};
+    use crate::model::Model;
     use crate::steer::health::verdict::Verdict;
     use std::collections::BTreeMap;
     use std::path::Path;
@@ -580,10 +571,10 @@ mod tests {
 
     /// A writer over the example, as the daemon starts one.
     fn start(state: &Path, overrides: BTreeMap<String, Override>, lost: Option<&str>) -> Writing {
-        let mut publisher = Publisher::new(example(), Atlas::empty(), "", 0, overrides, Instant::now());
+        let mut publisher = Publisher::new(example(), Atlas::empty(), "", 0, overrides, clock::read());
         if let Some(lost) = lost {
-            publisher.lose_overrides(lost);
-            publisher.publish(Instant::now());
+            publisher.apply(News::OverridesLost(lost.into()), clock::read());
+            publisher.publish(clock::read());
         }
         let shared = publisher.shared();
         let (reports, endpoints) = mpsc::channel(16);
@@ -713,8 +704,8 @@ mod tests {
         let writing = start(state.path(), BTreeMap::new(), None);
         writing.probe(Verdict::Up).await;
         keep(&writing).await.expect("kept");
-        let mut next = Publisher::new(example(), Atlas::empty(), "", 0, BTreeMap::new(), Instant::now());
-        let warm = WarmStore::new(state.path()).restore(&mut next, warm::clock());
+        let mut next = Publisher::new(example(), Atlas::empty(), "", 0, BTreeMap::new(), clock::read());
+        let warm = WarmStore::new(state.path()).restore(&mut next, clock::read());
         assert!(matches!(warm, WarmStart::Warm { .. }), "{warm}");
         let (before, after) = (writing.shared.load_full(), next.shared().load_full());
         let verdicts = |snapshot: &Snapshot| -> Vec<_> {

@@ -118,12 +118,12 @@ mod tests {
     use super::*;
     use crate::model::{Policy, RegionId, ServiceId};
     use crate::state::Publisher;
-    use crate::steer::testing::{World, at};
+    use crate::steer::testing::{World, at, moment};
 
     fn publisher() -> Publisher {
         let world = World::new(Policy::Score, &[("west", at(0.0, -90.0)), ("east", at(0.0, 90.0))])
             .clients(&[("10.0.0.0/9", at(0.0, -80.0)), ("10.128.0.0/9", at(0.0, 80.0))]);
-        Publisher::new(world.model, world.atlas, "", 0, Map::new(), std::time::Instant::now())
+        Publisher::new(world.model, world.atlas, "", 0, Map::new(), moment(std::time::Instant::now()))
     }
 
     fn answer(client: &str, region: u16, ttl: u32, reloads: u16) -> Sample {

@@ -8,11 +8,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::error;
 
+use crate::control::clock;
 use crate::control::config::Config;
 use crate::control::rum::listener::Rum;
 use crate::control::rum::{Measurements, unix_now};
 use crate::control::writer::Command;
-use crate::state::{Publisher, Shared};
+use crate::state::{News, Publisher, Shared};
 
 use super::listening::{advice, stopped};
 
@@ -31,8 +32,9 @@ impl Measuring {
         let measurements = Arc::new(Measurements::open(&config.rum, &config.state, unix_now()));
         let measured = measurements.measured(unix_now());
         if !measured.is_empty() {
-            publisher.replace_measured(Arc::new(measured));
-            publisher.publish(std::time::Instant::now());
+            let now = clock::read();
+            publisher.apply(News::Measured(Arc::new(measured)), now);
+            publisher.publish(now);
         }
         let listener = config.listen.rum.map(|address| {
             let listener = TcpListener::bind(address).map_err(|error| {

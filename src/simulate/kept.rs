@@ -1,7 +1,7 @@
 //! What a simulated server keeps for a warm restart: the server's own file, through the server's own code, by virtual time.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::control::warm::{PERIOD, WarmStart, WarmStore};
 use crate::state::Publisher;
@@ -10,8 +10,6 @@ use crate::steer::kept::Clock;
 /// When it is kept, and where.
 pub(super) struct Keeping {
     store: WarmStore,
-    /// What the virtual wall clock says at virtual time 0, since 1970.
-    wall: Duration,
     next: Option<Duration>,
     failing: bool,
     /// To be told to whoever plays.
@@ -19,8 +17,8 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    pub(super) fn new(state: &Path, wall: Duration) -> Keeping {
-        Keeping { store: WarmStore::new(state), wall, next: None, failing: false, notices: Vec::new() }
+    pub(super) fn new(state: &Path) -> Keeping {
+        Keeping { store: WarmStore::new(state), next: None, failing: false, notices: Vec::new() }
     }
 
     /// Whether what was kept is still to be taken up.
@@ -29,9 +27,9 @@ impl Keeping {
     }
 
     /// Takes up what was kept. Whether there was something to take up.
-    pub(super) fn start(&mut self, publisher: &mut Publisher, time: Duration, now: Instant) -> bool {
+    pub(super) fn start(&mut self, publisher: &mut Publisher, time: Duration, now: Clock) -> bool {
         self.next = Some(time + PERIOD);
-        let start = self.store.restore(publisher, self.clock(time, now));
+        let start = self.store.restore(publisher, now);
         if !matches!(start, WarmStart::First) {
             self.notices.push(start.to_string());
         }
@@ -39,13 +37,12 @@ impl Keeping {
     }
 
     /// Keeps what is known, where that is due. Tells when it begins to fail.
-    pub(super) fn keep(&mut self, publisher: &Publisher, time: Duration, now: Instant) {
+    pub(super) fn keep(&mut self, publisher: &Publisher, time: Duration, now: &Clock) {
         if self.next.is_none_or(|next| time < next) {
             return;
         }
         self.next = Some(time + PERIOD);
-        let clock = self.clock(time, now);
-        let outcome = self.store.save(&publisher.kept(&clock), clock.unix_ms());
+        let outcome = self.store.save(&publisher.kept(now), now.unix_ms());
         match &outcome {
             Err(error) if !self.failing => self.notices.push(error.to_string()),
             _ => {}
@@ -55,10 +52,6 @@ impl Keeping {
 
     pub(super) fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
-    }
-
-    fn clock(&self, time: Duration, now: Instant) -> Clock {
-        Clock::new(now, (self.wall + time).as_millis() as u64)
     }
 }
 

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::atlas::PlaceId;
 use crate::model::{Model, RegionId, ServiceId};
-use crate::state::{EndpointNews, LoadNews, Publisher, Snapshot};
+use crate::state::{EndpointNews, LoadNews, News, Publisher, Snapshot, Urgency};
 use crate::steer::choice::pick::Key;
 use crate::steer::decide::{Seen, decide_by_key};
+use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::{ClientGroup, Estimate, Measured};
 use crate::steer::planner::demand::DemandSample;
 
@@ -33,6 +34,8 @@ pub struct Simulation {
     chance: fastrand::Rng,
     /// Virtual time 0.
     base: Instant,
+    /// What the virtual wall clock says then, since 1970.
+    wall: Duration,
     now: Duration,
     /// Something was observed, or time passed, since the last answer.
     unsettled: bool,
@@ -90,7 +93,7 @@ impl Simulation {
         let regions: Vec<Observed> =
             of_service.unwrap_or_default().iter().map(|&id| Observed::of(&model, id)).collect();
         let places = (0..world.locations.len()).map(|location| atlas.locate(address_of(location)).place).collect();
-        let publisher = Publisher::new(model, atlas, "", world.seed, BTreeMap::new(), base);
+        let publisher = Publisher::new(model, atlas, "", world.seed, BTreeMap::new(), Clock::new(base, 0));
         Ok(Simulation {
             snapshot: publisher.shared().load_full(),
             due: publisher.next_change(base),
@@ -99,6 +102,7 @@ impl Simulation {
             regions,
             chance: fastrand::Rng::with_seed(world.seed),
             base,
+            wall: Duration::ZERO,
             now: Duration::ZERO,
             unsettled: true,
             pending: false,
@@ -114,7 +118,7 @@ impl Simulation {
     /// Keeps what a server keeps for its next start in this directory, and takes up what is there before the first
     /// answer. `wall` is what the wall clock says at virtual time 0, since 1970. Call it before anything is played.
     pub fn keep_in(&mut self, state: &Path, wall: Duration) {
-        self.keeping = Some(Keeping::new(state, wall));
+        (self.keeping, self.wall) = (Some(Keeping::new(state)), wall);
     }
 
     /// What there is to tell of that since the last call: how the start went, a save that failed.
@@ -142,12 +146,13 @@ impl Simulation {
         let Some(region) = self.regions.get(region) else { return };
         let sane = (0.0..=MOST).contains(&load) && capacity.is_none_or(|capacity| capacity > 0.0 && capacity <= MOST);
         let outcome = if sane { Ok((load, capacity)) } else { Err("no figure that makes sense".to_owned()) };
-        let news = LoadNews { region: region.name.clone(), outcome };
+        let now = self.clock();
+        let news = LoadNews { region: region.name.clone(), at: now.now(), outcome };
         if self.is_to_take_up() {
             self.early.retain(|early| early.region != news.region);
             self.early.push(news);
         } else {
-            self.publisher.load_news(news, self.base + self.now);
+            self.publisher.apply(News::Load(news), now);
         }
         (self.pending, self.unsettled) = (true, true);
     }
@@ -192,11 +197,11 @@ impl Simulation {
         if self.unsettled {
             self.settle();
         }
-        self.publisher.demand_news(&self.demand, self.base + self.now);
-        self.due = self.publisher.next_change(self.base + self.now);
-        self.demand.clear();
+        let now = self.clock();
+        self.publisher.apply(News::Demand(std::mem::take(&mut self.demand)), now);
+        self.due = self.publisher.next_change(now.now());
         if let Some(keeping) = &mut self.keeping {
-            keeping.keep(&self.publisher, self.now, self.base + self.now);
+            keeping.keep(&self.publisher, self.now, &now);
         }
     }
 
@@ -222,25 +227,22 @@ impl Simulation {
 
     fn settle(&mut self) {
         self.unsettled = false;
-        let now = self.base + self.now;
+        let now = self.clock();
         self.take_up(now);
-        let mut changed = false;
+        let mut urgency = self.measure(now);
         for region in &mut self.regions {
-            changed |= region.look(self.now, now, &mut self.chance, &mut self.publisher);
+            urgency = urgency.max(region.look(self.now, now, &mut self.chance, &mut self.publisher));
         }
-        if std::mem::take(&mut self.measured) {
-            self.publisher.replace_measured(Arc::new(self.measurements()));
-            self.pending = true;
-        }
-        let mut due = changed || self.pending || self.due.is_some_and(|due| due <= now);
+        // Nobody reads the figures of a probe that changed nothing: it waits for other news.
+        let mut due = urgency == Urgency::Now || self.pending || self.is_due(now);
         // What is due at once comes after what could not wait for it: a plan after a loss.
         for _ in 0..MOST_AT_ONCE {
             if !due {
                 break;
             }
             self.publisher.publish(now);
-            self.due = self.publisher.next_change(now);
-            due = self.due.is_some_and(|due| due <= now);
+            self.due = self.publisher.next_change(now.now());
+            due = self.is_due(now);
         }
         self.snapshot = self.publisher.shared().load_full();
         self.pending = false;
@@ -248,23 +250,40 @@ impl Simulation {
 
     /// Takes up what was kept before a restart, once. What was measured so far comes first, since it decides which
     /// clients are told apart.
-    fn take_up(&mut self, now: Instant) {
+    fn take_up(&mut self, now: Clock) {
         if !self.is_to_take_up() {
             return;
         }
-        if std::mem::take(&mut self.measured) {
-            self.publisher.replace_measured(Arc::new(self.measurements()));
+        if self.measure(now) == Urgency::Now {
             self.publisher.publish(now);
         }
         let time = self.now;
         if self.keeping.as_mut().is_some_and(|keeping| keeping.start(&mut self.publisher, time, now)) {
             let snapshot = self.publisher.shared().load_full();
-            self.regions.iter_mut().for_each(|region| region.resume(&snapshot, now));
+            self.regions.iter_mut().for_each(|region| region.resume(&snapshot, now.now()));
         }
         for news in std::mem::take(&mut self.early) {
-            self.publisher.load_news(news, now);
+            self.publisher.apply(News::Load(news), now);
         }
-        self.due = self.publisher.next_change(now);
+        self.due = self.publisher.next_change(now.now());
+    }
+
+    /// Tells what was measured since the last time.
+    fn measure(&mut self, now: Clock) -> Urgency {
+        if !std::mem::take(&mut self.measured) {
+            return Urgency::None;
+        }
+        let measured = Arc::new(self.measurements());
+        self.publisher.apply(News::Measured(measured), now)
+    }
+
+    fn is_due(&self, now: Clock) -> bool {
+        self.due.is_some_and(|due| due <= now.now())
+    }
+
+    /// Virtual time by both clocks.
+    fn clock(&self) -> Clock {
+        Clock::new(self.base + self.now, (self.wall + self.now).as_millis() as u64)
     }
 
     fn is_to_take_up(&self) -> bool {
@@ -301,11 +320,11 @@ impl Observed {
         }
     }
 
-    /// Probes it where that is due. Whether answers change.
-    fn look(&mut self, time: Duration, now: Instant, chance: &mut fastrand::Rng, publisher: &mut Publisher) -> bool {
+    /// Probes it where that is due, and says how soon that has to be published.
+    fn look(&mut self, time: Duration, now: Clock, chance: &mut fastrand::Rng, publisher: &mut Publisher) -> Urgency {
         let verdict = self.watch.as_mut().and_then(|watch| watch.look(time, self.alive, chance));
-        let Some(verdict) = verdict else { return false };
-        let mut changed = false;
+        let Some(verdict) = verdict else { return Urgency::None };
+        let mut urgency = Urgency::None;
         for endpoint in &self.endpoints {
             let news = EndpointNews {
                 region: self.name.clone(),
@@ -314,9 +333,9 @@ impl Observed {
                 seen: String::new(),
                 connect_ms: None,
             };
-            changed |= publisher.endpoint_news(news, now);
+            urgency = urgency.max(publisher.apply(News::Probe(news), now));
         }
-        changed
+        urgency
     }
 }
 

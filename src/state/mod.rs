@@ -2,15 +2,20 @@
 //!
 //! - [`lookup`]: the tables queries read
 //! - [`memory`]: what the writer remembers from one snapshot to the next
+//! - [`configured`]: what only a reload changes
 //! - [`snapshot`]: everything a query needs, with ids that match
+//! - [`news`]: what the publisher is told
 //! - [`publisher`]: the single writer
 
+pub mod configured;
 pub mod lookup;
 pub mod memory;
+pub mod news;
 pub mod publisher;
 pub mod snapshot;
 
 pub use lookup::names::NameTable;
 pub use lookup::nodes::{Node, NodeId};
-pub use publisher::{EndpointNews, LoadNews, Publisher};
+pub use news::{EndpointNews, LoadNews, News, Replacement, Urgency};
+pub use publisher::Publisher;
 pub use snapshot::{Shared, Snapshot};

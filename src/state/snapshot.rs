@@ -1,12 +1,12 @@
 //! Everything a query needs, immutable, swapped as one.
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::Model;
 use crate::steer::choice::endpoint_set::Handout;
 use crate::steer::decide::View;
 use crate::steer::health::standing::RegionState;
@@ -14,8 +14,7 @@ use crate::steer::latency::rtt::Measured;
 use crate::steer::plan::Plan;
 use crate::steer::plan::precomputed::Settled;
 
-use super::NameTable;
-use super::lookup::endpoints::EndpointRecords;
+use super::configured::Configured;
 use super::memory::planning::Basis;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
@@ -23,10 +22,8 @@ use super::memory::planning::Basis;
 pub struct Snapshot {
     /// Grows by one with every swap.
     pub generation: u64,
-    /// Grows by one with every reload that took.
-    pub reloads: u64,
-    pub model: Arc<Model>,
-    pub names: Arc<NameTable>,
+    /// Read through the snapshot itself: `snapshot.model`.
+    pub configured: Arc<Configured>,
     pub atlas: Arc<Atlas>,
     /// Indexed by `RegionId`.
     pub states: Vec<RegionState>,
@@ -35,25 +32,28 @@ pub struct Snapshot {
     pub plan: Plan,
     /// What follows from the plan and the handouts whoever asks.
     pub settled: Settled,
-    /// What endpoints are answered with.
-    pub endpoints: Arc<EndpointRecords>,
     /// Round trips from clients to regions that were measured: those the plan was made with.
     pub measured: Arc<Measured>,
-    /// What NSID asks for (RFC 5001); empty: not answered.
-    pub nsid: Box<[u8]>,
     /// Why what operators said before could not be read; none of it holds until it can.
     pub overrides_error: Option<Arc<str>>,
     /// What the planner last planned from; `None` before it did.
     pub planning: Option<Arc<Basis>>,
-    /// When it was made, to tell ages from, and by the wall clock.
+    /// When it was made, to tell ages from.
     pub made_at: Instant,
-    pub made_at_wall: SystemTime,
 }
 
 impl Snapshot {
     /// What a decision reads.
     pub fn view(&self) -> View<'_> {
         View { model: &self.model, atlas: &self.atlas, handouts: &self.handouts, plan: &self.plan }
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = Configured;
+
+    fn deref(&self) -> &Configured {
+        &self.configured
     }
 }
 

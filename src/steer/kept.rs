@@ -17,7 +17,7 @@ use crate::model::{Model, RegionId, ServiceId};
 use super::latency::sites::{SiteKey, Sites};
 
 /// The year 9999: what says a later time is wrong.
-const MAX_UNIX_MS: u64 = 253_402_300_799_000;
+pub const MAX_UNIX_MS: u64 = 253_402_300_799_000;
 /// Nothing that is kept lies further ahead than a week: RFC 8767 section 4 suggests that as the most resolvers keep.
 const MAX_AHEAD: Duration = Duration::from_secs(7 * 86_400);
 
@@ -150,9 +150,14 @@ impl SiteFinder {
         SiteFinder { exact, by_position }
     }
 
+    /// This very site.
+    pub fn find_exact(&self, key: &SiteKey) -> Option<u32> {
+        self.exact.get(key).copied()
+    }
+
     /// This very site; where other groups of clients are measured than were, one at its position.
     pub fn find(&self, key: &SiteKey) -> Option<u32> {
-        self.exact.get(key).or_else(|| self.by_position.get(&key.position())).copied()
+        self.find_exact(key).or_else(|| self.by_position.get(&key.position()).copied())
     }
 }
 

@@ -15,6 +15,7 @@ use super::choice::endpoint_set::{Handout, handouts};
 use super::decide::{Decision, Seen, View, decide};
 use super::explain::{Explanation, explain};
 use super::health::standing::{Override, RegionState, Standing};
+use super::kept::Clock;
 use super::latency::rtt::Measured;
 use super::plan::{Inputs, Plan, plan};
 
@@ -35,6 +36,11 @@ pub struct Moment<'a> {
 }
 
 pub const SERVICE: ServiceId = ServiceId(0);
+
+/// A moment, by a wall clock that stands still.
+pub fn moment(now: Instant) -> Clock {
+    Clock::new(now, 1_790_000_000_000)
+}
 
 pub fn at(latitude: f64, longitude: f64) -> Coordinates {
     Coordinates::new(latitude, longitude).expect("coordinates")

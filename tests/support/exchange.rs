@@ -8,8 +8,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use meridian::control::clock;
 use meridian::control::reload::prepare;
 use meridian::query::counters::Counters;
 use meridian::query::{Client, Transport, answer};
@@ -38,7 +39,7 @@ pub fn snapshot_of(main_file: &Path) -> Arc<Snapshot> {
     let config = &prepared.loaded.config;
     let (nsid, seed) = (config.nsid.clone().unwrap_or_default(), config.seed);
     let overrides = Default::default();
-    let publisher = Publisher::new(prepared.loaded.model, prepared.atlas, &nsid, seed, overrides, Instant::now());
+    let publisher = Publisher::new(prepared.loaded.model, prepared.atlas, &nsid, seed, overrides, clock::read());
     publisher.shared().load_full()
 }
 

@@ -10,13 +10,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use fastrand::Rng;
 use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
+use meridian::control::clock;
 use meridian::control::config::{self, Files};
 use meridian::query::{Client, Transport};
-use meridian::state::{LoadNews, Publisher, Snapshot};
+use meridian::state::{LoadNews, News, Publisher, Snapshot};
 use meridian::steer::health::standing::Override;
 
 use super::dns::{Ask, subnet_option};
@@ -240,15 +240,18 @@ pub fn snapshots() -> Vec<Arc<Snapshot>> {
         .model;
     let demo = Database { path: "demo.mmdb".into(), bytes: DEMO_DATABASE.to_vec() };
     let atlas = Atlas::build(&[demo], &model.networks).expect("an atlas");
-    let now = Instant::now();
+    let now = clock::read();
     let mut publisher = Publisher::new(model, atlas, "here", 0, BTreeMap::new(), now);
     let calm = publisher.shared().load_full();
-    publisher.load_news(LoadNews { region: "busan@gslb.example".into(), outcome: Ok((90.0, None)) }, now);
-    publisher.say("berlin@gslb.example", Override::Drain);
+    publisher.apply(
+        News::Load(LoadNews { region: "busan@gslb.example".into(), at: now.now(), outcome: Ok((90.0, None)) }),
+        now,
+    );
+    publisher.apply(News::said("berlin@gslb.example", Override::Drain), now);
     publisher.publish(now);
     let busy = publisher.shared().load_full();
     for region in ["seoul", "busan", "berlin", "paris", "rented", "nested"] {
-        publisher.say(&format!("{region}@gslb.example"), Override::Down);
+        publisher.apply(News::said(format!("{region}@gslb.example"), Override::Down), now);
     }
     publisher.publish(now);
     vec![calm, busy, publisher.shared().load_full()]

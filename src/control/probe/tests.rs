@@ -412,7 +412,8 @@ mod tls_checks {
 mod reloads {
     use super::*;
     use crate::atlas::Atlas;
-    use crate::state::{EndpointNews, Publisher};
+    use crate::state::{EndpointNews, News, Publisher};
+    use crate::steer::testing::moment;
 
     /// One region `seoul` in zone `gslb.example` with these endpoints.
     fn model(endpoints: &[&str], check: Option<Check>) -> Model {
@@ -487,7 +488,7 @@ mod reloads {
     fn before_a_restart(model: Model, verdict: Verdict, ago_s: u64) -> (Arc<Snapshot>, std::time::Instant) {
         let now = std::time::Instant::now() + Duration::from_secs(3600);
         let probed = now - Duration::from_secs(ago_s);
-        let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, Default::default(), probed);
+        let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, Default::default(), moment(probed));
         let news = EndpointNews {
             region: "seoul@gslb.example".into(),
             endpoint: "127.0.0.1".into(),
@@ -495,8 +496,8 @@ mod reloads {
             seen: String::new(),
             connect_ms: None,
         };
-        publisher.endpoint_news(news, probed);
-        publisher.publish(now);
+        publisher.apply(News::Probe(news), moment(probed));
+        publisher.publish(moment(now));
         (publisher.shared().load_full(), now)
     }
 

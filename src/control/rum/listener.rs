@@ -266,7 +266,7 @@ fn script(plan: &str) -> String {
 
 /// The nearest regions that browsers can measure, and some others.
 fn regions_for(snapshot: &Snapshot, client: IpAddr) -> Vec<PlannedRegion> {
-    let Snapshot { model, atlas, plan, .. } = snapshot;
+    let (model, atlas, plan) = (&snapshot.model, &snapshot.atlas, &snapshot.plan);
     let mut regions: Vec<RegionId> = model.region_ids().filter(|&id| model.region(id).rum_url.is_some()).collect();
     let rtts = plan.latency.rtts_at(model, atlas, atlas.locate(client).place, &regions);
     let mut near: Vec<(f64, RegionId)> = rtts.iter().map(|rtt| rtt.ms).zip(regions.iter().copied()).collect();

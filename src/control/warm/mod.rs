@@ -17,7 +17,7 @@ pub mod container;
 pub mod keeper;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -161,12 +161,6 @@ impl std::fmt::Display for WarmStart {
             ),
         }
     }
-}
-
-/// Now, by both clocks.
-pub fn clock() -> Clock {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Clock::new(Instant::now(), unix.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@ use std::time::Duration;
 use super::outcome::RegionMoment;
 use super::*;
 use crate::model::{LoadReport, Policy};
-use crate::state::{LoadNews, Publisher};
+use crate::state::{LoadNews, News, Publisher};
 use crate::steer::planner::demand::DemandSample;
 use crate::steer::policy::eligible::Footing;
-use crate::steer::testing::{World as Small, at};
+use crate::steer::testing::{World as Small, at, moment};
 
 const NAMES: [&str; 3] = ["west@gslb.example", "east@gslb.example", "far@gslb.example"];
 
@@ -22,8 +22,8 @@ fn small() -> Small {
 }
 
 fn publisher(world: Small, now: Instant) -> Publisher {
-    let mut publisher = Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), now);
-    publisher.assume_up(now);
+    let mut publisher = Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), moment(now));
+    publisher.assume_up(moment(now));
     publisher
 }
 
@@ -44,12 +44,15 @@ pub(crate) fn planned() -> (Publisher, Instant) {
                 samples.push(DemandSample { service: ServiceId(0), place, region, weight, ttl_s });
             }
         }
-        publisher.demand_news(&samples, now);
+        publisher.apply(News::Demand(samples), moment(now));
         for (name, load) in NAMES.iter().zip(loads) {
-            publisher.load_news(LoadNews { region: (*name).into(), outcome: Ok((load, Some(1000.0))) }, now);
+            publisher.apply(
+                News::Load(LoadNews { region: (*name).into(), at: now, outcome: Ok((load, Some(1000.0))) }),
+                moment(now),
+            );
         }
         now += Duration::from_secs(10);
-        publisher.publish(now);
+        publisher.publish(moment(now));
     }
     let snapshot = publisher.shared().load_full();
     assert!(snapshot.plan.planned().is_some(), "{:?}", snapshot.planning);

@@ -11,11 +11,12 @@
 pub mod kept;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::model::{Model, RegionId, Service};
 use crate::steer::health::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
 use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::kept::{Clock, MAX_UNIX_MS};
 use crate::steer::load::state::LoadState;
 
 use crate::state::Snapshot;
@@ -65,7 +66,8 @@ struct Named {
 
 #[derive(Clone, Copy, Debug)]
 struct Begin {
-    since: SystemTime,
+    /// By the wall clock, in milliseconds since 1970.
+    since_ms: u64,
     load: Option<f64>,
 }
 
@@ -75,21 +77,15 @@ struct Round<'a> {
     /// What was published last.
     before: &'a Snapshot,
     now: Instant,
-    wall: SystemTime,
+    /// The same by the wall clock, in milliseconds since 1970.
+    now_ms: u64,
 }
 
 impl Calm {
     /// Makes of standings by override and verdict alone those that are published, with all of
     /// [`RegionState::stability`], the offer and the time of the last change. `states` are indexed by [`RegionId`].
-    pub fn settle(
-        &mut self,
-        model: &Model,
-        before: &Snapshot,
-        states: &mut [RegionState],
-        now: Instant,
-        wall: SystemTime,
-    ) {
-        let round = Round { model, before, now, wall };
+    pub fn settle(&mut self, model: &Model, before: &Snapshot, states: &mut [RegionState], clock: &Clock) {
+        let round = Round { model, before, now: clock.now(), now_ms: clock.unix_ms() };
         let names: Vec<String> = model.region_ids().map(|id| model.qualified_region_name(id)).collect();
         let mut facts: Vec<Facts> =
             names.iter().map(|name| self.regions.remove(name.as_str()).unwrap_or_default()).collect();
@@ -121,23 +117,17 @@ impl Calm {
     }
 
     /// All drains under way, and one of `also` that begins now, for keeping.
-    pub fn drains(
-        &self,
-        also: Option<&str>,
-        current: &Snapshot,
-        now: Instant,
-        wall: SystemTime,
-    ) -> BTreeMap<String, DrainBegin> {
+    pub fn drains(&self, also: Option<&str>, current: &Snapshot, clock: &Clock) -> BTreeMap<String, DrainBegin> {
         let begun = self.regions.iter().filter_map(|(name, facts)| {
             let (begin, named) = facts.drain.zip(facts.named)?;
-            Some((name.clone(), kept(begin, named.cached_until, now, wall)))
+            Some((name.clone(), kept(begin, named.cached_until, clock)))
         });
         let mut all: BTreeMap<String, DrainBegin> = begun.collect();
         if let Some(name) = also.filter(|name| !all.contains_key(*name)) {
             let id = current.model.find_regions(name).first().copied();
             let load = id.and_then(|id| fresh_load(&current.states.get(id.index())?.load));
-            let cached_until = now + id.map_or(Duration::ZERO, |id| longest_ttl(&current.model, id));
-            all.insert(name.to_owned(), kept(Begin { since: wall, load }, cached_until, now, wall));
+            let cached_until = clock.now() + id.map_or(Duration::ZERO, |id| longest_ttl(&current.model, id));
+            all.insert(name.to_owned(), kept(Begin { since_ms: clock.unix_ms(), load }, cached_until, clock));
         }
         all
     }
@@ -148,12 +138,14 @@ impl Calm {
     }
 
     /// Takes drains that began before a restart.
-    pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, now: Instant, wall: SystemTime) {
+    pub fn restore_drains(&mut self, drains: BTreeMap<String, DrainBegin>, clock: &Clock) {
+        // Longer ago than this process's clock can say: until now, to be safe.
+        let instant = |unix_ms: u64| clock.instant(unix_ms).unwrap_or(clock.now());
         for (name, begin) in drains {
             let facts = self.regions.entry(name).or_default();
             let known = begin_of(&begin);
-            let cached_until = instant(by_wall(begin.cached_until_unix_ms), now, wall);
-            facts.named = Some(Named { until: instant(known.since, now, wall), cached_until });
+            let cached_until = instant(begin.cached_until_unix_ms);
+            facts.named = Some(Named { until: instant(known.since_ms), cached_until });
             facts.drain = Some(known);
         }
     }
@@ -168,11 +160,6 @@ pub fn next_change(model: &Model, states: &[RegionState], now: Instant) -> Optio
     };
     model.region_ids().zip(states).filter_map(of_region).min()
 }
-
-/// The year 9999: file contents beyond it are no times.
-const MAX_UNIX_MS: u64 = 253_402_300_799_000;
-/// No TTL handed out is waited for longer than a week (RFC 8767 section 4 suggests that as the most resolvers keep).
-const MAX_LEFT: Duration = Duration::from_secs(7 * 86_400);
 
 impl Round<'_> {
     /// Counts a fall: its probes said that it serves, and now do not.
@@ -320,12 +307,12 @@ impl Round<'_> {
             facts.drain = None;
             return;
         }
-        let begin = *facts.drain.get_or_insert_with(|| Begin { since: self.wall, load: fresh_load(&state.load) });
+        let begin = *facts.drain.get_or_insert_with(|| Begin { since_ms: self.now_ms, load: fresh_load(&state.load) });
         // Nothing is known of a region that was drained before this began: it may have been named until now.
         let unknown = || Named { until: self.now, cached_until: self.now + longest_ttl(self.model, id) };
         let named = *facts.named.get_or_insert_with(unknown);
         state.stability.drain = Some(Drain {
-            since: begin.since,
+            since: UNIX_EPOCH + Duration::from_millis(begin.since_ms),
             named_until: named.until,
             cached_until: named.cached_until,
             load: begin.load,
@@ -374,28 +361,12 @@ fn longest_ttl(model: &Model, id: RegionId) -> Duration {
 }
 
 fn begin_of(kept: &DrainBegin) -> Begin {
-    Begin { since: by_wall(kept.since_unix_ms), load: kept.load.filter(|load| load.is_finite()) }
+    Begin { since_ms: kept.since_unix_ms.min(MAX_UNIX_MS), load: kept.load.filter(|load| load.is_finite()) }
 }
 
-fn by_wall(unix_ms: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(unix_ms.min(MAX_UNIX_MS))
-}
-
-/// A time by the wall clock as one of this process.
-fn instant(at: SystemTime, now: Instant, wall: SystemTime) -> Instant {
-    match at.duration_since(wall) {
-        // A clock that was set in between must not make a drain last for years.
-        Ok(left) => now + left.min(MAX_LEFT),
-        Err(past) => now.checked_sub(past.duration()).unwrap_or(now),
-    }
-}
-
-fn kept(begin: Begin, cached_until: Instant, now: Instant, wall: SystemTime) -> DrainBegin {
-    let ms = |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let left = cached_until.saturating_duration_since(now);
-    let gone = now.saturating_duration_since(cached_until);
-    let end = (wall + left).checked_sub(gone).unwrap_or(wall);
-    DrainBegin { since_unix_ms: ms(begin.since), cached_until_unix_ms: ms(end), load: begin.load }
+fn kept(begin: Begin, cached_until: Instant, clock: &Clock) -> DrainBegin {
+    let cached_until_unix_ms = clock.kept(cached_until);
+    DrainBegin { since_unix_ms: begin.since_ms, cached_until_unix_ms, load: begin.load }
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@
 
 pub mod kept;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{Model, Region, RegionId};
 use crate::steer::health::standing::{RegionState, Standing};
+use crate::steer::kept::{Names, SiteFinder};
 use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
-use crate::steer::latency::sites::{SiteKey, Sites};
+use crate::steer::latency::sites::Sites;
 use crate::steer::load::common_mode::CommonMode;
 use crate::steer::load::feed;
 use crate::steer::load::feed::{Credit, Doubt, Feed, FirstSight, Report};
@@ -502,32 +502,14 @@ impl Planning {
             if Arc::ptr_eq(old_model, model) && old_sites.numbered_as(sites) {
                 return;
             }
-            let regions = renumbered_regions(old_model, model);
-            let region_of = |id: RegionId| regions.get(id.index()).copied().flatten();
-            let services: HashMap<_, _> = model.service_ids().map(|id| (&model.service(id).name, id)).collect();
-            let by_key: HashMap<SiteKey, u32> = sites.ids().map(|site| (sites.key(site, 0.0), site as u32)).collect();
+            let (ids, finder) = (Names::of(old_model).ids(model), SiteFinder::of(sites));
             self.demand = self.demand.renumbered(
-                |service, site| {
-                    let name = &old_model.services.get(service.index())?.name;
-                    let site = by_key.get(&old_sites.key(site as usize, 0.0))?;
-                    Some((*services.get(name)?, *site))
-                },
-                region_of,
+                |service, site| Some((ids.service(service.0)?, finder.find_exact(&old_sites.key(site as usize, 0.0))?)),
+                |region| ids.region(region.0),
             );
-            let mut trims = vec![1.0; model.regions.len()];
-            for (old, trim) in old_model.region_ids().zip(&self.trims) {
-                if let Some(trimmed) = region_of(old).and_then(|new| trims.get_mut(new.index())) {
-                    *trimmed = *trim;
-                }
-            }
-            let mut feeds = vec![Feed::default(); model.regions.len()];
-            let mut unheard_since = vec![None; model.regions.len()];
-            for (old, (feed, since)) in old_model.region_ids().zip(self.feeds.iter().zip(&self.unheard_since)) {
-                if let Some(new) = region_of(old) {
-                    (feeds[new.index()], unheard_since[new.index()]) = (feed.clone(), *since);
-                }
-            }
-            (self.trims, self.feeds, self.unheard_since) = (trims, feeds, unheard_since);
+            self.trims = ids.by_region(&self.trims, model, 1.0);
+            self.feeds = ids.by_region(&self.feeds, model, Feed::default());
+            self.unheard_since = ids.by_region(&self.unheard_since, model, None);
             self.common.renumber();
         } else {
             self.trims = vec![1.0; model.regions.len()];
@@ -554,11 +536,6 @@ fn usual_capacity(feeds: &[Feed], states: &[RegionState]) -> Option<f64> {
     };
     let sizes: Vec<f64> = feeds.iter().zip(states).filter_map(of).collect();
     (!sizes.is_empty()).then(|| (sizes.iter().sum::<f64>() / sizes.len() as f64).exp())
-}
-
-fn renumbered_regions(old: &Model, new: &Model) -> Vec<Option<RegionId>> {
-    let ids: HashMap<String, RegionId> = new.region_ids().map(|id| (new.qualified_region_name(id), id)).collect();
-    old.region_ids().map(|id| ids.get(&old.qualified_region_name(id)).copied()).collect()
 }
 
 fn eligible(states: &[RegionState]) -> Vec<bool> {

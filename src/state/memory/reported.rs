@@ -275,6 +275,19 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_that_is_stale_or_older_than_the_last_is_not_acted_on() {
+        let (report, now) = (LoadReport::pushed(10 * S), Instant::now());
+        let mut reported = Reported::default();
+        let mut take = |load: f64, age: Duration| {
+            reported.take(LoadFigure { load, capacity: Some(100.0), at: now - age }, &report, now)
+        };
+        assert!(!take(150.0, 120 * S), "stale");
+        assert!(take(150.0, 20 * S));
+        assert!(!take(1.0, 25 * S), "older");
+        assert!(take(140.0, 20 * S), "the same once more");
+    }
+
+    #[test]
     fn a_price_follows_the_plan_then_reports_and_fades_without_them() {
         let (report, began) = (LoadReport::pushed(10 * S), Instant::now());
         let mut reported = Reported::default();

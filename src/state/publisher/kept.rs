@@ -12,7 +12,8 @@ use crate::steer::load::price::MAX_PRICE_MS;
 use crate::steer::load::state::LoadFigure;
 use crate::steer::plan::Plan;
 
-use super::{Publisher, RegionFacts};
+use super::Publisher;
+use super::facts::RegionFacts;
 
 /// Goes before what a probe saw, for people, until the next probe.
 const BEFORE: &str = "before the restart: ";
@@ -21,23 +22,26 @@ impl Publisher {
     /// All that a restart would forget, as of now.
     pub fn kept(&self, clock: &Clock) -> Kept {
         let region = |id: RegionId| {
-            let name = self.model.qualified_region_name(id);
+            let name = self.configured.model.qualified_region_name(id);
             let calm = self.calm.kept(&name, clock);
             Some(self.regions.get(&name)?.kept(name, calm, clock))
         };
-        Kept { regions: self.model.region_ids().filter_map(region).collect(), planning: self.planning.kept(clock) }
+        Kept {
+            regions: self.configured.model.region_ids().filter_map(region).collect(),
+            planning: self.planning.kept(clock),
+        }
     }
 
     /// Takes up what was kept before a restart, as old as it is by now, and publishes it; what is not configured any
     /// more is left out. Call it before anything is answered or observed, but after [`Publisher::publish`] made the
-    /// snapshot with everything that was measured, and after [`Publisher::restore_overrides`].
+    /// snapshot with everything that was measured, and with the overrides.
     pub fn restore(&mut self, kept: &Kept, clock: &Clock) -> Restored {
         let mut restored = Restored::default();
         for kept in &kept.regions {
-            let Some(&id) = self.ids.get(&kept.name) else { continue };
-            let facts = RegionFacts::restored(kept, self.model.region(id), clock);
+            let Some(id) = self.configured.region_id(&kept.name) else { continue };
+            let facts = RegionFacts::restored(kept, self.configured.model.region(id), clock);
             // With an endpoint that is new to it, the region has to prove itself, and that is no change.
-            let region = self.model.region(id);
+            let region = self.configured.model.region(id);
             let known = |endpoint: &Endpoint| facts.endpoints.contains_key(&endpoint.label());
             let proven = region.check.is_none() || region.endpoints.iter().all(known);
             self.regions.insert(kept.name.clone(), facts);
@@ -46,11 +50,11 @@ impl Publisher {
         }
         let before = self.shared.load_full();
         if let (Some(kept), Some(sites)) = (&kept.planning, &before.plan.sites) {
-            (restored.flows, restored.places) = self.planning.restore(kept, &self.model, sites, clock);
+            (restored.flows, restored.places) = self.planning.restore(kept, &self.configured.model, sites, clock);
         }
         // Nobody was answered from the snapshots so far: nothing changes from them.
         self.shared.store(Arc::new(unanswered(&before)));
-        self.publish(clock.now());
+        self.publish(*clock);
         restored
     }
 }
@@ -59,21 +63,16 @@ impl Publisher {
 fn unanswered(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         generation: snapshot.generation,
-        reloads: snapshot.reloads,
-        model: snapshot.model.clone(),
-        names: snapshot.names.clone(),
+        configured: snapshot.configured.clone(),
         atlas: snapshot.atlas.clone(),
         states: Vec::new(),
         handouts: Vec::new(),
         plan: Plan { services: Vec::new(), ..snapshot.plan.clone() },
         settled: Default::default(),
-        endpoints: snapshot.endpoints.clone(),
         measured: snapshot.measured.clone(),
-        nsid: snapshot.nsid.clone(),
         overrides_error: snapshot.overrides_error.clone(),
         planning: None,
         made_at: snapshot.made_at,
-        made_at_wall: snapshot.made_at_wall,
     }
 }
 
@@ -158,11 +157,11 @@ mod tests {
 
     use super::*;
     use crate::model::{Check, CheckKind, LoadReport, Model, Policy};
-    use crate::state::{EndpointNews, LoadNews};
+    use crate::state::{EndpointNews, LoadNews, News, Urgency};
     use crate::steer::health::standing::{Override, Standing};
     use crate::steer::health::verdict::Verdict;
     use crate::steer::planner::demand::DemandSample;
-    use crate::steer::testing::{World, at, endpoint};
+    use crate::steer::testing::{World, at, endpoint, moment};
 
     const S: Duration = Duration::from_secs(1);
     const NOW_MS: u64 = 1_790_000_000_000;
@@ -192,7 +191,7 @@ mod tests {
     }
 
     fn publisher(world: World, now: Instant) -> Publisher {
-        Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), now)
+        Publisher::new(world.model, world.atlas, "", 0, BTreeMap::new(), moment(now))
     }
 
     struct Story {
@@ -210,12 +209,13 @@ mod tests {
                 seen: "seen".into(),
                 connect_ms: Some(1.5),
             };
-            self.publisher.endpoint_news(news, self.now);
+            self.publisher.apply(News::Probe(news), moment(self.now));
         }
 
         fn report(&mut self, region: &str, load: f64) {
             let region = format!("{region}@gslb.example").into();
-            self.publisher.load_news(LoadNews { region, outcome: Ok((load, None)) }, self.now);
+            self.publisher
+                .apply(News::Load(LoadNews { region, at: self.now, outcome: Ok((load, None)) }), moment(self.now));
         }
 
         fn ask(&mut self) {
@@ -231,7 +231,7 @@ mod tests {
                     DemandSample { service, place, region: decision.region, weight: 30.0, ttl_s: 30.0 }
                 })
                 .collect();
-            self.publisher.demand_news(&samples, self.now);
+            self.publisher.apply(News::Demand(samples), moment(self.now));
         }
 
         /// Some minutes of it: the middle has fallen and is back, the east is down, the west has much.
@@ -253,7 +253,7 @@ mod tests {
                         .for_each(|&(region, load)| story.report(region, load));
                 }
                 story.ask();
-                story.publisher.publish(story.now);
+                story.publisher.publish(moment(story.now));
             }
             story
         }
@@ -313,7 +313,7 @@ mod tests {
     fn a_region_that_has_flapped_stays_damped_and_what_probes_say_then_is_heard() {
         let mut story = Story::played();
         story.probe("middle", Verdict::Up);
-        story.publisher.publish(story.now);
+        story.publisher.publish(moment(story.now));
         let left = |publisher: &Publisher, now: Instant| {
             state(publisher, "middle").stability.damped_until.map(|until| (until - now).as_secs_f64())
         };
@@ -328,8 +328,8 @@ mod tests {
             seen: "ok".into(),
             connect_ms: None,
         };
-        assert!(after.endpoint_news(news, clock.now()), "a fresh probe wins");
-        after.publish(clock.now());
+        assert_eq!(after.apply(News::Probe(news), clock), Urgency::Now, "a fresh probe wins");
+        after.publish(clock);
         let east = state(&after, "east");
         assert_eq!((east.standing, east.endpoints[0].last_probe.as_str()), (Standing::Up, "ok"));
         assert!(east.offered < 0.2 && east.stability.back_since == Some(clock.now()));
@@ -338,11 +338,12 @@ mod tests {
     #[test]
     fn a_drain_goes_on_from_where_it_was() {
         let mut story = Story::played();
-        story.publisher.say("west@gslb.example", Override::Drain);
-        story.publisher.publish(story.now);
+        story.publisher.apply(News::said("west@gslb.example", Override::Drain), moment(story.now));
+        story.publisher.publish(moment(story.now));
         story.now += 20 * S;
-        story.publisher.publish(story.now);
-        let (overrides, drains) = (story.publisher.overrides().clone(), story.publisher.drains(None, story.now));
+        story.publisher.publish(moment(story.now));
+        let (overrides, drains) =
+            (story.publisher.overrides().clone(), story.publisher.drains(None, moment(story.now)));
         let was = state(&story.publisher, "west").stability.drain.expect("a drain");
         let clock = Clock::new(Instant::now() + 5000 * S, NOW_MS + 7000);
         for checked in [true, false] {
@@ -350,8 +351,9 @@ mod tests {
             // Without a check, it is the only one that would serve before the others are probed.
             world.model.regions[0].check = world.model.regions[0].check.take().filter(|_| checked);
             let mut after = publisher(world, clock.now());
-            after.restore_overrides(overrides.clone(), drains.clone(), clock.now());
-            after.publish(clock.now());
+            let (overrides, drains) = (overrides.clone(), drains.clone());
+            after.apply(News::Overrides { overrides, drains }, clock);
+            after.publish(clock);
             after.restore(&story.kept(), &clock);
             let is = state(&after, "west").stability.drain.expect("a drain");
             let ms = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
@@ -371,7 +373,7 @@ mod tests {
         assert_eq!(state(&after, "new").endpoints[0].verdict, None);
         assert_eq!(state(&after, "west").endpoints[0].verdict, None);
         assert_eq!(state(&after, "middle").load.last, None);
-        after.assume_up(clock.now());
+        after.assume_up(clock);
         let west = state(&after, "west");
         assert_eq!(
             (west.standing, west.changed_at, west.offered),
@@ -408,10 +410,10 @@ mod tests {
             if let Ok(kept) = postcard::from_bytes::<Kept>(&octets) {
                 let (model, atlas) = model_of("west");
                 let now = Instant::now();
-                let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), now);
+                let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), moment(now));
                 publisher.restore(&kept, &Clock::new(now, NOW_MS));
                 for later in [1, 10, 40] {
-                    publisher.assume_up(now + later * S);
+                    publisher.assume_up(moment(now + later * S));
                     let snapshot = publisher.shared().load_full();
                     prop_assert!(snapshot.states.iter().all(|state| state.price_ms.is_finite()));
                     prop_assert!(!snapshot.plan.services[0].cells.cells().is_empty());

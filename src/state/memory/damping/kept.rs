@@ -1,7 +1,7 @@
 //! What is remembered of a region to keep steering calm, as it is kept over a restart, and back. Times are in
 //! milliseconds since 1970.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ impl Calm {
             withdrawn_at_ms: ms(facts.withdrawn_at),
             released: facts.released,
             named_ms: facts.named.map(|named| (clock.kept(named.until), clock.kept(named.cached_until))),
-            drained_since_ms: facts.drain.map(|drain| unix_ms(drain.since)),
+            drained_since_ms: facts.drain.map(|drain| drain.since_ms),
         }
     }
 
@@ -59,7 +59,7 @@ impl Calm {
     /// it stood is left out.
     pub fn restore(&mut self, region: &str, kept: &KeptCalm, proven: bool, clock: &Clock) {
         let known = self.regions.remove(region).unwrap_or_default();
-        let named = match known.drain.map(|drain| unix_ms(drain.since)) {
+        let named = match known.drain.map(|drain| drain.since_ms) {
             Some(since_ms) if Some(since_ms) != kept.drained_since_ms => known.named,
             _ => kept.named(clock).or(known.named),
         };
@@ -103,10 +103,6 @@ impl KeptOut {
     fn restored(&self) -> Out {
         Out { was_back_for: self.was_back_for_ms.map(Duration::from_millis), by_operator: self.by_operator }
     }
-}
-
-fn unix_ms(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use crate::model::{
     Check, CheckKind, Child, Coordinates, Endpoint, GeoPlace, Group, GroupId, LoadReport, MaxWithdrawn, Most, Name,
     Policy, Region, Rule, Zone, ZoneId,
 };
-use crate::state::{EndpointNews, LoadNews, Publisher};
+use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::policy::eligible::Footing;
+use crate::steer::testing::moment;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -52,6 +53,10 @@ fn model(services: &[&[usize]]) -> Model {
     }
 }
 
+fn reload(model: Model) -> News {
+    News::Reload(Box::new(Replacement { model, atlas: Atlas::empty(), nsid: String::new(), seed: 0 }))
+}
+
 impl Story {
     fn of(services: &[&[usize]]) -> Story {
         Story::begin(model(services), BTreeMap::new())
@@ -59,8 +64,8 @@ impl Story {
 
     fn begin(model: Model, overrides: BTreeMap<String, Override>) -> Story {
         let began = Instant::now();
-        let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, overrides, began);
-        publisher.assume_up(began);
+        let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, overrides, moment(began));
+        publisher.assume_up(moment(began));
         Story { publisher, began }
     }
 
@@ -81,7 +86,7 @@ impl Story {
             seen: String::new(),
             connect_ms: None,
         };
-        self.publisher.endpoint_news(news, self.at(seconds));
+        self.publisher.apply(News::Probe(news), moment(self.at(seconds)));
     }
 
     fn down(&mut self, seconds: f64, region: usize) -> &mut Story {
@@ -93,18 +98,18 @@ impl Story {
     }
 
     fn say(&mut self, seconds: f64, region: usize, said: Override) -> &mut Story {
-        self.publisher.say(&name(region), said);
+        self.publisher.apply(News::said(name(region), said), moment(self.at(seconds)));
         self.publish(seconds)
     }
 
     fn report(&mut self, seconds: f64, region: usize, load: f64) -> &mut Story {
-        let news = LoadNews { region: name(region).into(), outcome: Ok((load, None)) };
-        self.publisher.load_news(news, self.at(seconds));
+        let news = LoadNews { region: name(region).into(), at: self.at(seconds), outcome: Ok((load, None)) };
+        self.publisher.apply(News::Load(news), moment(self.at(seconds)));
         self.publish(seconds)
     }
 
     fn publish(&mut self, seconds: f64) -> &mut Story {
-        self.publisher.publish(self.at(seconds));
+        self.publisher.publish(moment(self.at(seconds)));
         self
     }
 
@@ -131,7 +136,7 @@ impl Story {
         let mut woken = Vec::new();
         while let Some(next) = self.publisher.next_change(self.at(at)).filter(|&next| next <= self.at(until)) {
             at = (next - self.began).as_secs_f64();
-            self.publisher.publish(next);
+            self.publisher.publish(moment(next));
             woken.push(at);
             assert!(woken.len() < 1_000, "it never rests: {woken:?}");
         }
@@ -163,7 +168,7 @@ fn a_region_that_comes_back_is_given_its_clients_step_by_step() {
 #[test]
 fn falling_again_begins_the_slow_start_anew() {
     let mut story = Story::of(&[&[0, 1]]);
-    story.publisher.say(&name(0), Override::Auto);
+    story.publisher.apply(News::said(name(0), Override::Auto), moment(story.began));
     story.down(0.0, 0).up(100.0, 0).publish(250.0);
     assert_eq!(story.offer(0), 8.0);
     story.down(400.0, 0).up(700.0, 0);
@@ -353,11 +358,11 @@ fn the_past_survives_a_reload_that_renumbers() {
     story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0);
     let mut turned = model(&[&[0, 1]]);
     turned.regions.reverse();
-    story.publisher.reload(turned, Atlas::empty(), "", 0);
+    story.publisher.apply(reload(turned), moment(story.at(61.0)));
     story.publish(61.0);
     assert_eq!(story.standings(), ["up", "down"]);
-    story.publisher.reload(model(&[&[0]]), Atlas::empty(), "", 0);
-    story.publisher.reload(model(&[&[0, 1]]), Atlas::empty(), "", 0);
+    story.publisher.apply(reload(model(&[&[0]])), moment(story.at(62.0)));
+    story.publisher.apply(reload(model(&[&[0, 1]])), moment(story.at(62.0)));
     story.publish(62.0);
     assert_eq!(story.state(1).stability.flaps, Flaps::default(), "what was gone is forgotten");
 }
@@ -459,7 +464,7 @@ fn zones_are_counted_apart() {
     two.regions[2].zone = ZoneId(1);
     two.regions[3].zone = ZoneId(1);
     let mut story = Story::begin(two, BTreeMap::new());
-    story.publisher.assume_up(story.began);
+    story.publisher.assume_up(moment(story.began));
     story.down(0.0, 1);
     assert_eq!(story.standings(), ["up", "down", "up", "up"]);
     let news = EndpointNews {
@@ -469,7 +474,7 @@ fn zones_are_counted_apart() {
         seen: String::new(),
         connect_ms: None,
     };
-    story.publisher.endpoint_news(news, story.at(1.0));
+    story.publisher.apply(News::Probe(news), moment(story.at(1.0)));
     story.publish(1.0);
     assert_eq!(story.standings(), ["up", "down", "up", "down"]);
 }
@@ -491,9 +496,10 @@ fn the_guard_can_be_set_and_turned_off() {
 
 #[test]
 fn regions_that_were_never_up_are_not_withdrawn() {
-    let mut publisher = Publisher::new(model(&[&[0, 1, 2, 3]]), Atlas::empty(), "", 0, BTreeMap::new(), Instant::now());
+    let mut publisher =
+        Publisher::new(model(&[&[0, 1, 2, 3]]), Atlas::empty(), "", 0, BTreeMap::new(), moment(Instant::now()));
     let began = Instant::now();
-    publisher.publish(began);
+    publisher.publish(moment(began));
     let mut story = Story { publisher, began };
     story.up(0.1, 0).down(0.2, 1).down(0.3, 2).down(0.4, 3);
     assert_eq!(story.standings(), ["up", "down", "down", "down"]);
@@ -555,9 +561,9 @@ fn a_drain_goes_on_over_a_restart() {
     let mut story = Story::of(&[&[0, 1]]);
     story.report(95.0, 0, 80.0);
     // Kept before it is said, and as it will be.
-    let kept = story.publisher.drains(Some(&name(0)), story.at(100.0));
+    let kept = story.publisher.drains(Some(&name(0)), moment(story.at(100.0)));
     story.say(100.0, 0, Override::Drain);
-    let again = story.publisher.drains(None, story.at(100.0));
+    let again = story.publisher.drains(None, moment(story.at(100.0)));
     assert_eq!(kept.keys().collect::<Vec<_>>(), [&name(0)]);
     assert_eq!((kept[&name(0)].load, again[&name(0)].load), (Some(80.0), Some(80.0)));
     let apart = |a: u64, b: u64| a.abs_diff(b) < 1_000;
@@ -568,7 +574,8 @@ fn a_drain_goes_on_over_a_restart() {
     let began = kept[&name(0)];
     let sooner = DrainBegin { cached_until_unix_ms: began.cached_until_unix_ms - 20_000, ..began };
     let drained = BTreeMap::from([(name(0), Override::Drain)]);
-    next.publisher.restore_overrides(drained, BTreeMap::from([(name(0), sooner)]), next.began);
+    next.publisher
+        .apply(News::Overrides { overrides: drained, drains: BTreeMap::from([(name(0), sooner)]) }, moment(next.began));
     next.publish(0.0);
     let (safe_at, ..) = progress(&next, 0, 0.0);
     assert!(safe_at.is_some_and(|at| (69.0..71.0).contains(&at)), "{safe_at:?}");
@@ -581,7 +588,10 @@ fn nonsense_that_was_kept_drains_no_longer_than_a_week() {
     let mut story = Story::begin(model(&[&[0, 1]]), BTreeMap::from([(name(0), Override::Drain)]));
     let nonsense = DrainBegin { since_unix_ms: u64::MAX, cached_until_unix_ms: u64::MAX, load: Some(f64::NAN) };
     let drained = BTreeMap::from([(name(0), Override::Drain)]);
-    story.publisher.restore_overrides(drained, BTreeMap::from([(name(0), nonsense)]), story.began);
+    story.publisher.apply(
+        News::Overrides { overrides: drained, drains: BTreeMap::from([(name(0), nonsense)]) },
+        moment(story.began),
+    );
     story.publish(0.0);
     assert_eq!(progress(&story, 0, 0.0), (Some(7.0 * 86_400.0 + 60.0), 1.0, None));
 }
@@ -594,6 +604,6 @@ fn a_drain_ends_with_any_other_word() {
         assert!(story.state(0).stability.drain.is_some());
         story.say(2.0, 0, said);
         assert!(story.state(0).stability.drain.is_none());
-        assert!(story.publisher.drains(None, story.at(2.0)).is_empty());
+        assert!(story.publisher.drains(None, moment(story.at(2.0))).is_empty());
     }
 }

@@ -1,0 +1,105 @@
+//! What the publisher is told, and how soon that has to show: the one way in.
+//!
+//! In: probes, load reports, answers, operators' words, files. Out: nothing by itself; whoever brings the
+//! news publishes as soon as its [`Urgency`] says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::atlas::Atlas;
+use crate::model::Model;
+use crate::steer::health::stability::DrainBegin;
+use crate::steer::health::standing::Override;
+use crate::steer::health::verdict::Verdict;
+use crate::steer::latency::rtt::Measured;
+use crate::steer::planner::demand::DemandSample;
+
+use super::memory::switches::Switches;
+
+/// Something to take into the next snapshot.
+#[derive(Debug)]
+pub enum News {
+    /// A probe was judged.
+    Probe(EndpointNews),
+    /// A load report came, or failed to.
+    Load(LoadNews),
+    /// Answers were given. Their ids are of the current snapshot.
+    Demand(Vec<DemandSample>),
+    /// An operator said something of a region, by qualified name; `Auto` takes it back.
+    Said {
+        region: String,
+        said: Override,
+        /// How its drain began, where that was kept before it was said: both tell the same then.
+        drain: Option<DrainBegin>,
+    },
+    /// Operators' words of before a restart, and how drains began, by qualified region name: in place of all that
+    /// was said, and of the reason why it could not be read.
+    Overrides { overrides: BTreeMap<String, Override>, drains: BTreeMap<String, DrainBegin> },
+    /// Operators' words of before a restart cannot be read, for this reason: regions stand on `auto` until they can.
+    OverridesLost(String),
+    /// Operators switched services between stages: in place of all that was switched before.
+    Switches(Switches),
+    /// Round trips were measured: in place of all that was before. Networks that have estimates are told apart.
+    Measured(Arc<Measured>),
+    /// Databases were replaced; all else stays.
+    Atlas(Box<Atlas>),
+    /// A configuration takes the place of the one before. What is known of regions and endpoints that are still there
+    /// is kept.
+    Reload(Box<Replacement>),
+}
+
+impl News {
+    /// An operator's word of a region, of which nothing was kept before.
+    pub fn said(region: impl Into<String>, said: Override) -> News {
+        News::Said { region: region.into(), said, drain: None }
+    }
+}
+
+/// What a probe found out about one endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointNews {
+    /// Qualified name.
+    pub region: Arc<str>,
+    /// `Endpoint::label`.
+    pub endpoint: Arc<str>,
+    pub verdict: Verdict,
+    /// For people: what was seen.
+    pub seen: String,
+    pub connect_ms: Option<f64>,
+}
+
+/// What a load report says of one region.
+///
+/// A report moves the region's price and trim, unless it is doubted; a failed one moves nothing, nor does one that is
+/// stale already. A figure older than the one that is known tells nothing.
+#[derive(Clone, Debug)]
+pub struct LoadNews {
+    /// Qualified name.
+    pub region: Arc<str>,
+    /// What its figure is as of; of a failed one, when it failed.
+    pub at: Instant,
+    /// Load (0 or more, finite) and, where it was said, capacity (above 0, finite); or why not.
+    pub outcome: Result<(f64, Option<f64>), String>,
+}
+
+/// A loaded configuration on its way into the next snapshot.
+#[derive(Debug)]
+pub struct Replacement {
+    pub model: Model,
+    pub atlas: Atlas,
+    /// Empty: NSID is not answered.
+    pub nsid: String,
+    pub seed: u64,
+}
+
+/// How soon news has to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Not for its own sake. What follows from it falls due by time ([`Publisher::next_change`](super::Publisher::next_change)).
+    None,
+    /// With other news of the same burst: it moves figures that people read, or prices by a little.
+    Soon,
+    /// At once: it changes what is answered, or somebody waits for it.
+    Now,
+}
