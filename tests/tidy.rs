@@ -160,7 +160,6 @@ const CIRCLES: &[(&str, usize)] = &[
     ("admin", 7),
     ("atlas", 8),
     ("cli", 2),
-    ("cli", 4),
     ("control::config", 8),
     ("control::load_report", 12),
     ("control::probe", 2),
