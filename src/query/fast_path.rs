@@ -9,7 +9,7 @@ use crate::state::lookup::names::Found;
 use crate::state::lookup::prebuilt::{AtType, Flags, NameEntry, Template};
 use crate::steer::decide::{Seen, decide_for};
 use crate::steer::plan::precomputed;
-use crate::steer::plan::precomputed::{Choice, SettledService};
+use crate::steer::plan::precomputed::{FixedChoice, PrecomputedService};
 use crate::wire::Rcode;
 use crate::wire::name::LowerName;
 use crate::wire::response::Body;
@@ -28,7 +28,7 @@ pub fn answer(
 ) -> Option<Body> {
     let reply = FastQuery { question, name }.reply(found)?;
     let body = reply.write(question.query.asked, name, out, room)?;
-    if let Some((service, Choice { region, ttl, .. })) = reply.served {
+    if let Some((service, FixedChoice { region, ttl, .. })) = reply.served {
         question.count_served(service, region, ttl);
     }
     Some(body)
@@ -47,7 +47,7 @@ pub struct Reply<'s> {
     authoritative: bool,
     /// SCOPE PREFIX-LENGTH (RFC 7871).
     scope: u8,
-    served: Option<(ServiceId, Choice)>,
+    served: Option<(ServiceId, FixedChoice)>,
 }
 
 /// The records of a type at a name.
@@ -116,7 +116,7 @@ impl<'a> FastQuery<'a> {
             return None;
         }
         if let Some(id) = entry.service() {
-            let service = self.question.snapshot.settled.service(id)?;
+            let service = self.question.snapshot.precomputed.service(id)?;
             if service.hosts {
                 return None;
             }
@@ -137,17 +137,22 @@ impl<'a> FastQuery<'a> {
 
     /// The records of the one endpoint that this client gets of a service.
     #[inline(always)]
-    fn service(&self, id: ServiceId, service: &SettledService) -> Option<Reply<'a>> {
+    fn service(&self, id: ServiceId, service: &PrecomputedService) -> Option<Reply<'a>> {
         let (view, endpoints) = (self.question.snapshot.view(), &self.question.snapshot.endpoints);
         let seen = self.question.seen(service.ecs);
-        let (choice, scope, is_settled) = match self.question.snapshot.settled.find(&view, service, seen.address())? {
-            precomputed::Found::Settled(choice, scope) => (choice, scope, true),
-            precomputed::Found::Open(place, widest) => {
-                let decision = decide_for(&view, id, seen, (place, widest))?;
-                let [region] = *decision.regions.as_slice() else { return None };
-                (Choice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() }, decision.scope, false)
-            }
-        };
+        let (choice, scope, is_settled) =
+            match self.question.snapshot.precomputed.find(&view, service, seen.address())? {
+                precomputed::Found::Fixed(choice, scope) => (choice, scope, true),
+                precomputed::Found::Open(place, widest) => {
+                    let decision = decide_for(&view, id, seen, (place, widest))?;
+                    let [region] = *decision.regions.as_slice() else { return None };
+                    (
+                        FixedChoice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() },
+                        decision.scope,
+                        false,
+                    )
+                }
+            };
         let part = |part| endpoints.part(choice.region, choice.endpoint, part);
         let of_addresses = |records: &'a [u8], each| {
             Reply::new(records, [(records.len() / each) as u16, 0, 0], Open::Ttl(choice.ttl, each))

@@ -23,14 +23,14 @@ use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
 use crate::model::{GroupId, Model, Prefix, RegionId, ServiceId};
-use crate::steer::choice::endpoint_set::handouts;
+use crate::steer::choice::endpoint_set::endpoint_sets;
 use crate::steer::decide::View;
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::standing::{Override, RegionState};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
-use crate::steer::plan::precomputed::Settled;
+use crate::steer::plan::precomputed::Precomputed;
 use crate::steer::plan::{Inputs, next_expiry, plan};
 use crate::steer::planner::demand::DemandSample;
 
@@ -82,9 +82,9 @@ impl Publisher {
             configured: configured.clone(),
             atlas: atlas.clone(),
             states: Vec::new(),
-            handouts: Vec::new(),
+            endpoint_sets: Vec::new(),
             plan: Default::default(),
-            settled: Default::default(),
+            precomputed: Default::default(),
             measured: measured.clone(),
             overrides_error: None,
             planning: None,
@@ -162,16 +162,17 @@ impl Publisher {
             previous,
             now,
         });
-        let handouts = handouts(model, &states, *seed);
-        let settled = Settled::of(&View { model, atlas: &self.atlas, handouts: &handouts, plan: &plan });
+        let endpoint_sets = endpoint_sets(model, &states, *seed);
+        let precomputed =
+            Precomputed::of(&View { model, atlas: &self.atlas, endpoint_sets: &endpoint_sets, plan: &plan });
         let next = Arc::new(Snapshot {
             generation: before.generation + 1,
             configured: self.configured.clone(),
             atlas: self.atlas.clone(),
-            handouts,
+            endpoint_sets,
             states,
             plan,
-            settled,
+            precomputed,
             measured: self.measured.clone(),
             overrides_error: self.overrides_error.clone(),
             planning: self.planning.basis().cloned(),

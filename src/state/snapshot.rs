@@ -7,12 +7,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::steer::choice::endpoint_set::Handout;
+use crate::steer::choice::endpoint_set::EndpointSet;
 use crate::steer::decide::View;
 use crate::steer::health::standing::RegionState;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::plan::Plan;
-use crate::steer::plan::precomputed::Settled;
+use crate::steer::plan::precomputed::Precomputed;
 
 use super::configured::Configured;
 use super::memory::planning::Basis;
@@ -28,10 +28,10 @@ pub struct Snapshot {
     /// Indexed by `RegionId`.
     pub states: Vec<RegionState>,
     /// Indexed by `RegionId`.
-    pub handouts: Vec<Handout>,
+    pub endpoint_sets: Vec<EndpointSet>,
     pub plan: Plan,
-    /// What follows from the plan and the handouts whoever asks.
-    pub settled: Settled,
+    /// What follows from the plan and the endpoint_sets whoever asks.
+    pub precomputed: Precomputed,
     /// Round trips from clients to regions that were measured: those the plan was made with.
     pub measured: Arc<Measured>,
     /// Why what operators said before could not be read; none of it holds until it can.
@@ -45,7 +45,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// What a decision reads.
     pub fn view(&self) -> View<'_> {
-        View { model: &self.model, atlas: &self.atlas, handouts: &self.handouts, plan: &self.plan }
+        View { model: &self.model, atlas: &self.atlas, endpoint_sets: &self.endpoint_sets, plan: &self.plan }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
 use super::choice::cell::{Asker, Pick, Regions};
-use super::choice::endpoint_set::{EndpointChoice, Handout};
+use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
 use super::choice::pick::{Key, rendezvous};
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::Footing;
@@ -24,7 +24,7 @@ const KEY_BITS_IPV6: u8 = 48;
 pub struct View<'a> {
     pub model: &'a Model,
     pub atlas: &'a Atlas,
-    pub handouts: &'a [Handout],
+    pub endpoint_sets: &'a [EndpointSet],
     pub plan: &'a Plan,
 }
 
@@ -132,18 +132,18 @@ fn decide_at(
         pick => pick.regions(&Asker { key, network: network_key(seen, key) }),
     };
     let region = regions.first();
-    let handout = view.handouts.get(region.index())?;
-    let mut life = time_to_live(configured, plan, cell.footing, handout);
-    for other in regions.as_slice().iter().skip(1).filter_map(|other| view.handouts.get(other.index())) {
+    let endpoint_set = view.endpoint_sets.get(region.index())?;
+    let mut life = time_to_live(configured, plan, cell.footing, endpoint_set);
+    for other in regions.as_slice().iter().skip(1).filter_map(|other| view.endpoint_sets.get(other.index())) {
         life = life.min_by_ttl(time_to_live(configured, plan, cell.footing, other));
     }
-    let (scope, scope_reason) = match (cell.is_keyed(view.handouts), plan.cells.depends_on_place()) {
+    let (scope, scope_reason) = match (cell.is_keyed(view.endpoint_sets), plan.cells.depends_on_place()) {
         (true, true) => (widest.max(key_bits), ScopeReason::Split),
         (true, false) => (key_bits, ScopeReason::Split),
         (false, true) => (widest, ScopeReason::Place),
         (false, false) => (0, ScopeReason::IgnoresLocation),
     };
-    let endpoint = pick_endpoint(handout, key, |_| true)?.index;
+    let endpoint = pick_endpoint(endpoint_set, key, |_| true)?.index;
     let Life { ttl, reason: ttl_reason } = life;
     Some(Decision { region, regions, endpoint, key, ttl, ttl_reason, scope, scope_reason })
 }
@@ -156,26 +156,30 @@ pub fn endpoint_of_family(view: &View<'_>, decision: &Decision, family: Family) 
 
 /// As [`endpoint_of_family`], of any of the decision's regions.
 pub fn endpoint_in(view: &View<'_>, decision: &Decision, region: RegionId, family: Family) -> Option<u16> {
-    let handout = view.handouts.get(region.index())?;
+    let endpoint_set = view.endpoint_sets.get(region.index())?;
     let has = |choice: &EndpointChoice| match family {
         Family::Ipv4 => choice.has_ipv4,
         Family::Ipv6 => choice.has_ipv6,
     };
     // Who won among all wins among some: mostly nothing has to be hashed again.
     let is_own = |choice: &EndpointChoice| region == decision.region && choice.index == decision.endpoint;
-    if handout.endpoints.iter().any(|choice| is_own(choice) && has(choice)) {
+    if endpoint_set.endpoints.iter().any(|choice| is_own(choice) && has(choice)) {
         return Some(decision.endpoint);
     }
-    pick_endpoint(handout, decision.key, has).map(|choice| choice.index)
+    pick_endpoint(endpoint_set, decision.key, has).map(|choice| choice.index)
 }
 
-fn pick_endpoint(handout: &Handout, key: Key, fits: impl Fn(&EndpointChoice) -> bool) -> Option<&EndpointChoice> {
-    if let [only] = &*handout.endpoints {
+fn pick_endpoint(
+    endpoint_set: &EndpointSet,
+    key: Key,
+    fits: impl Fn(&EndpointChoice) -> bool,
+) -> Option<&EndpointChoice> {
+    if let [only] = &*endpoint_set.endpoints {
         return fits(only).then_some(only);
     }
     let weight = |choice: &EndpointChoice| if fits(choice) { choice.weight } else { 0.0 };
-    let index = rendezvous(key, handout.endpoints.iter().map(|choice| (choice.identity, weight(choice))))?;
-    handout.endpoints.get(index)
+    let index = rendezvous(key, endpoint_set.endpoints.iter().map(|choice| (choice.identity, weight(choice))))?;
+    endpoint_set.endpoints.get(index)
 }
 
 fn key_bits(seen: Seen) -> u8 {
@@ -215,17 +219,22 @@ impl Life {
 }
 
 /// An answer must not outlive its evidence.
-pub(super) fn time_to_live(service: &Service, plan: &ServicePlan, footing: Footing, handout: &Handout) -> Life {
+pub(super) fn time_to_live(
+    service: &Service,
+    plan: &ServicePlan,
+    footing: Footing,
+    endpoint_set: &EndpointSet,
+) -> Life {
     let half = Ttl::saturating((service.ttl.as_secs() / 2).max(service.failover_ttl.as_secs()));
     let (ttl, reason) = if !matches!(footing, Footing::Firm | Footing::Full) {
         (service.failover_ttl, TtlReason::Panic)
-    } else if handout.suspect {
+    } else if endpoint_set.suspect {
         (service.failover_ttl, TtlReason::Suspect)
     } else if plan.aftermath {
         (service.failover_ttl, TtlReason::Aftermath)
-    } else if handout.full {
+    } else if endpoint_set.full {
         (service.failover_ttl, TtlReason::Full)
-    } else if handout.busy || footing == Footing::Full {
+    } else if endpoint_set.busy || footing == Footing::Full {
         (half, TtlReason::Busy)
     } else if plan.reduced {
         (half, TtlReason::Reduced)

@@ -271,7 +271,7 @@ fn walk(
     place: PlaceId,
     seen: Seen,
 ) -> Option<(Vec<Step>, Option<String>)> {
-    let identities: Vec<Identity> = view.handouts.iter().map(|handout| handout.identity).collect();
+    let identities: Vec<Identity> = view.endpoint_sets.iter().map(|endpoint_set| endpoint_set.identity).collect();
     let sites = view.plan.sites.as_deref();
     let (model, planned) = (view.model, view.plan.planned.as_deref());
     let ground = Ground { model, states, identities: &identities, sites, planned, seed: view.plan.seed };

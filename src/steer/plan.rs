@@ -220,7 +220,7 @@ pub fn next_expiry(states: &[RegionState], now: Instant) -> Option<Instant> {
 
 fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
     match (old, new) {
-        // Suspect counts as up here; which of the two it is shows in handouts and TTLs.
+        // Suspect counts as up here; which of the two it is shows in endpoint_sets and TTLs.
         (Some(old), Some(new)) => {
             let class = |s: Standing| if s.is_eligible() { Standing::Up } else { s };
             class(old.standing) == class(new.standing)

@@ -11,7 +11,7 @@ use crate::model::{
     Service, ServiceId, Zone, ZoneId,
 };
 
-use super::choice::endpoint_set::{Handout, handouts};
+use super::choice::endpoint_set::{EndpointSet, endpoint_sets};
 use super::decide::{Decision, Seen, View, decide};
 use super::explain::{Explanation, explain};
 use super::health::standing::{Override, RegionState, Standing};
@@ -31,7 +31,7 @@ pub struct World {
 /// A moment's plan of a [`World`].
 pub struct Moment<'a> {
     world: &'a World,
-    handouts: Vec<Handout>,
+    endpoint_sets: Vec<EndpointSet>,
     pub plan: Plan,
 }
 
@@ -116,7 +116,11 @@ impl World {
     }
 
     pub fn plan(&self, now: Instant) -> Moment<'_> {
-        Moment { world: self, handouts: handouts(&self.model, &self.states, 0), plan: self.plan_after(None, now) }
+        Moment {
+            world: self,
+            endpoint_sets: endpoint_sets(&self.model, &self.states, 0),
+            plan: self.plan_after(None, now),
+        }
     }
 
     /// A plan that may borrow from the one before it.
@@ -130,7 +134,7 @@ impl World {
 impl Moment<'_> {
     pub fn view(&self) -> View<'_> {
         let World { model, atlas, .. } = self.world;
-        View { model, atlas, handouts: &self.handouts, plan: &self.plan }
+        View { model, atlas, endpoint_sets: &self.endpoint_sets, plan: &self.plan }
     }
 
     pub fn decide(&self, seen: Seen) -> Decision {

@@ -236,7 +236,7 @@ fn a_region_that_reports_no_load_any_more_charges_nothing() {
     publisher.publish(moment(now));
     let snapshot = publisher.shared().load_full();
     assert_eq!((snapshot.states[0].price_ms, snapshot.states[0].load.last), (0.0, None));
-    assert!(!snapshot.handouts[0].busy);
+    assert!(!snapshot.endpoint_sets[0].busy);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_new_endpoint_is_not_handed_out_before_its_first_probe() {
     grown.regions[0].endpoints.push(another);
     publisher.apply(reload(grown), moment(now));
     let handed_out = |publisher: &Publisher| {
-        publisher.shared().load().handouts[0].endpoints.iter().map(|choice| choice.index).collect::<Vec<_>>()
+        publisher.shared().load().endpoint_sets[0].endpoints.iter().map(|choice| choice.index).collect::<Vec<_>>()
     };
     publisher.publish(moment(now));
     assert_eq!(handed_out(&publisher), [0]);

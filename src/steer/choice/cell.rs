@@ -18,7 +18,7 @@ use crate::atlas::PlaceId;
 use crate::model::policy::MAX_ANSWERS;
 use crate::model::{RegionId, Weight};
 
-use super::endpoint_set::Handout;
+use super::endpoint_set::EndpointSet;
 use super::pick::{Claim, Identity, Key};
 use crate::steer::policy::eligible::Footing;
 
@@ -335,9 +335,11 @@ impl Cell {
     }
 
     /// Whether which client asks can matter: for its region, or for the endpoint within it.
-    pub fn is_keyed(&self, handouts: &[Handout]) -> bool {
+    pub fn is_keyed(&self, endpoint_sets: &[EndpointSet]) -> bool {
         match &self.pick {
-            Pick::One(only) => handouts.get(only.index()).is_some_and(|handout| handout.endpoints.len() > 1),
+            Pick::One(only) => {
+                endpoint_sets.get(only.index()).is_some_and(|endpoint_set| endpoint_set.endpoints.len() > 1)
+            }
             _ => true,
         }
     }

@@ -15,7 +15,7 @@ pub const FULL_UTILISATION: f64 = 0.95;
 
 /// One region as a query sees it.
 #[derive(Clone, Debug)]
-pub struct Handout {
+pub struct EndpointSet {
     pub identity: Identity,
     /// Endpoints that may be answered; never empty: with none healthy, all of them.
     pub endpoints: Box<[EndpointChoice]>,
@@ -38,12 +38,12 @@ pub struct EndpointChoice {
     pub is_host: bool,
 }
 
-/// Every region's handout, indexed by [`RegionId`].
-pub fn handouts(model: &Model, states: &[RegionState], seed: u64) -> Vec<Handout> {
-    model.region_ids().zip(states).map(|(id, state)| handout(model, id, state, seed)).collect()
+/// Every region's endpoint_set, indexed by [`RegionId`].
+pub fn endpoint_sets(model: &Model, states: &[RegionState], seed: u64) -> Vec<EndpointSet> {
+    model.region_ids().zip(states).map(|(id, state)| endpoint_set(model, id, state, seed)).collect()
 }
 
-fn handout(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> Handout {
+fn endpoint_set(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> EndpointSet {
     let name = model.qualified_region_name(id);
     let region = model.region(id);
     let choice = |(index, endpoint): (usize, &Endpoint)| endpoint_choice(index, endpoint, &name, seed);
@@ -59,7 +59,7 @@ fn handout(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> Hando
     }
     let endpoint_suspect = state.endpoints.iter().any(|seen| seen.verdict == Some(Verdict::Suspect));
     let used = state.load.last.and_then(|figure| figure.utilisation());
-    Handout {
+    EndpointSet {
         identity: Identity::of(seed, &name),
         endpoints,
         suspect: state.standing == Standing::Suspect || endpoint_suspect,

@@ -37,8 +37,8 @@ impl Lives {
     fn of_service(view: &View<'_>, service: &Service, plan: &ServicePlan) -> Lives {
         let of_cell = |cell: &Cell| {
             let ttl = |region: RegionId| {
-                let handout = view.handouts.get(region.index())?;
-                Some(time_to_live(service, plan, cell.footing, handout).ttl.as_secs())
+                let endpoint_set = view.endpoint_sets.get(region.index())?;
+                Some(time_to_live(service, plan, cell.footing, endpoint_set).ttl.as_secs())
             };
             Lives::of_pick(&cell.pick, &ttl)
         };

@@ -18,17 +18,17 @@ use crate::steer::decide::{View, time_to_live};
 
 /// By service, what is settled.
 #[derive(Debug, Default)]
-pub struct Settled {
-    services: Box<[SettledService]>,
+pub struct Precomputed {
+    services: Box<[PrecomputedService]>,
     /// Of all tables, each table's in the order of its cells.
-    cells: Box<[Option<Choice>]>,
+    cells: Box<[Option<FixedChoice>]>,
 }
 
 /// What a query has to know of a service at first.
 #[derive(Debug)]
-pub struct SettledService {
+pub struct PrecomputedService {
     table: Arc<CellTable>,
-    /// Of its table in [`Settled::cells`].
+    /// Of its table in [`Precomputed::cells`].
     first: u32,
     /// Whether EDNS Client Subnet is believed.
     pub ecs: bool,
@@ -40,7 +40,7 @@ pub struct SettledService {
 
 /// One region's one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct FixedChoice {
     pub region: RegionId,
     /// Into the region's endpoints.
     pub endpoint: u16,
@@ -56,42 +56,42 @@ pub(super) fn recipe(service: &Service, plan: &ServicePlan) -> Recipe {
     (Arc::as_ptr(&plan.cells), ttl, failover_ttl, plan.aftermath, plan.reduced)
 }
 
-impl Settled {
-    pub fn of(view: &View<'_>) -> Settled {
-        let (mut cells, mut known): (Vec<Option<Choice>>, HashMap<Recipe, u32>) = Default::default();
+impl Precomputed {
+    pub fn of(view: &View<'_>) -> Precomputed {
+        let (mut cells, mut known): (Vec<Option<FixedChoice>>, HashMap<Recipe, u32>) = Default::default();
         let services = view.model.services.iter().zip(&view.plan.services).map(|(service, plan)| {
             let first = *known.entry(recipe(service, plan)).or_insert_with(|| {
                 let first = cells.len() as u32;
                 cells.extend(plan.cells.cells().iter().map(|cell| {
                     let (region, endpoint) = only(view, cell)?;
-                    let handout = view.handouts.get(region.index())?;
-                    let ttl = time_to_live(service, plan, cell.footing, handout).ttl.as_secs();
-                    Some(Choice { region, endpoint, ttl })
+                    let endpoint_set = view.endpoint_sets.get(region.index())?;
+                    let ttl = time_to_live(service, plan, cell.footing, endpoint_set).ttl.as_secs();
+                    Some(FixedChoice { region, endpoint, ttl })
                 }));
                 first
             });
             let (ecs, https, hosts) = (service.ecs, service.https.is_some(), plan.offers.hosts);
-            SettledService { table: plan.cells.clone(), first, ecs, https, hosts }
+            PrecomputedService { table: plan.cells.clone(), first, ecs, https, hosts }
         });
         let services = services.collect();
-        Settled { services, cells: cells.into() }
+        Precomputed { services, cells: cells.into() }
     }
 
     #[inline]
-    pub fn service(&self, id: ServiceId) -> Option<&SettledService> {
+    pub fn service(&self, id: ServiceId) -> Option<&PrecomputedService> {
         self.services.get(id.index())
     }
 
     /// What is answered to an address. `None` only for what is not of this view.
     #[inline]
-    pub fn find(&self, view: &View<'_>, service: &SettledService, address: IpAddr) -> Option<Found> {
+    pub fn find(&self, view: &View<'_>, service: &PrecomputedService, address: IpAddr) -> Option<Found> {
         let (place, widest) = match service.table.depends_on_place() {
             true => view.plan.classes.as_ref()?.find(address),
             false => (PlaceId::UNKNOWN, 0),
         };
         let cell = self.cells.get((service.first + service.table.cell_index(place)) as usize)?;
         Some(match *cell {
-            Some(choice) => Found::Settled(choice, widest),
+            Some(choice) => Found::Fixed(choice, widest),
             None => Found::Open(place, widest),
         })
     }
@@ -102,7 +102,7 @@ impl Settled {
 pub enum Found {
     /// The choice, and the widest prefix length within which it is the same: the SCOPE PREFIX-LENGTH
     /// of RFC 7871.
-    Settled(Choice, u8),
+    Fixed(FixedChoice, u8),
     /// It is left to [`decide_for`](crate::steer::decide::decide_for), which takes these.
     Open(PlaceId, u8),
 }
@@ -110,7 +110,7 @@ pub enum Found {
 /// The region and endpoint that every client of a cell gets.
 fn only(view: &View<'_>, cell: &Cell) -> Option<(RegionId, u16)> {
     let Pick::One(region) = cell.pick else { return None };
-    match &*view.handouts.get(region.index())?.endpoints {
+    match &*view.endpoint_sets.get(region.index())?.endpoints {
         [only] => Some((region, only.index)),
         _ => None,
     }
@@ -132,10 +132,10 @@ mod tests {
         let settled = |world: &World, address: &str| {
             let planned = world.plan(Instant::now());
             let view = planned.view();
-            let settled = Settled::of(&view);
+            let settled = Precomputed::of(&view);
             let service = settled.service(ServiceId(0)).expect("a service");
             let found = settled.find(&view, service, address.parse().expect("an address")).expect("a service's");
-            matches!(found, Found::Settled(..))
+            matches!(found, Found::Fixed(..))
         };
         let mut near = World::two_coasts(Policy::Score);
         assert!(settled(&near, "10.0.0.0") && settled(&near, "10.200.0.0"));
@@ -166,13 +166,13 @@ mod tests {
             }
             let planned = world.plan(now);
             let view = planned.view();
-            let settled = Settled::of(&view);
+            let settled = Precomputed::of(&view);
             let service = settled.service(ServiceId(0)).expect("a service");
             for bits in addresses {
                 let address = IpAddr::V4((10 << 24 | u32::from(bits) << 8).into());
                 let decision = decide(&view, ServiceId(0), Seen::Subnet(address)).expect("a decision");
                 match settled.find(&view, service, address).expect("a service's") {
-                    Found::Settled(choice, scope) => {
+                    Found::Fixed(choice, scope) => {
                         prop_assert_eq!((choice.region, choice.endpoint), (decision.region, decision.endpoint));
                         prop_assert_eq!((choice.ttl, scope), (decision.ttl.as_secs(), decision.scope));
                         prop_assert_eq!(decision.regions.as_slice(), [choice.region]);

@@ -387,7 +387,7 @@ fn more_than_half_of_a_zone_at_once_is_held_and_answered_briefly() {
     assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
     let held = story.state(1);
     assert_eq!((held.verdict, story.seconds(held.stability.held_until)), (Verdict::Down, Some(60.0)));
-    assert!(story.snapshot().handouts[1].suspect, "its answers are short-lived");
+    assert!(story.snapshot().endpoint_sets[1].suspect, "its answers are short-lived");
     story.run(4.0, 59.0);
     assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
     story.run(59.0, 60.0);
