@@ -16,15 +16,15 @@
 //! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
 //! - [`reload`]: a new configuration, whole or not at all
-//! - `calm_log`: why answers are not what the probes alone would make them
+//! - `damping_log`: why answers are not what the probes alone would make them
 //! - `feed_log`: why what regions report of their load is not acted on
 //! - [`mod@what_if`]: what would follow from changes nobody has made
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 pub mod atomic_file;
-mod calm_log;
 pub mod clock;
 pub mod config;
+mod damping_log;
 pub mod diagnostic;
 mod feed_log;
 pub mod geoip;

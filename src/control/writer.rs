@@ -30,8 +30,8 @@ use crate::steer::health::standing::{Override, Standing};
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
-use super::calm_log::tell_changes;
 use super::clock;
+use super::damping_log::tell_changes;
 use super::feed_log::FeedLog;
 use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};

@@ -36,7 +36,7 @@ use crate::steer::planner::demand::DemandSample;
 
 use super::configured::Configured;
 use super::memory::damping;
-use super::memory::damping::Calm;
+use super::memory::damping::Damping;
 use super::memory::followers::Followers;
 use super::memory::planning::Planning;
 use super::memory::reported::FADING_STEP;
@@ -55,7 +55,7 @@ pub struct Publisher {
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
     /// By qualified region name too.
-    calm: Calm,
+    calm: Damping,
     planning: Planning,
     overrides: BTreeMap<String, Override>,
     switches: Switches,
@@ -97,7 +97,7 @@ impl Publisher {
             atlas,
             measured,
             regions: HashMap::new(),
-            calm: Calm::default(),
+            calm: Damping::default(),
             planning: Planning::new(),
             overrides,
             switches: Switches::new(),

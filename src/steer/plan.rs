@@ -24,7 +24,7 @@ use super::latency::rtt::{Latency, Measured, Rtt};
 use super::latency::score::{Score, score};
 use super::latency::sites::Sites;
 use super::planner::Planned;
-use super::planner::score_group_parts::{Reached, ReachedBySite};
+use super::planner::score_group_parts::{ScoreGroupParts, ScoreGroupPartsBySite};
 use super::policy::eligible::{FenceOut, Footing};
 use super::policy::route::Route;
 use super::policy::{Ground, Picker};
@@ -81,7 +81,7 @@ pub struct ServicePlan {
     /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
     pub last_resort: Vec<RegionId>,
     /// What the planner should know of its clients; empty under policies without a score.
-    pub reached: Arc<Reached>,
+    pub reached: Arc<ScoreGroupParts>,
     /// The stage an operator switched to; `None`: as the file says.
     pub switched_to: Option<GroupId>,
     /// A region of the service changed within [`AFTERMATH`].
@@ -274,7 +274,7 @@ struct Made {
     footing: Footing,
     fences_out: Vec<FenceOut>,
     last_resort: Vec<RegionId>,
-    reached: Arc<Reached>,
+    reached: Arc<ScoreGroupParts>,
 }
 
 impl Made {
@@ -286,7 +286,7 @@ impl Made {
             (Some(sites), false) => by_site(sites, &picker),
             (None, false) => {
                 let cell = picker.cell(0, &picker.router.route_of_all());
-                (CellTable::new(vec![cell], Vec::new()), Reached::default())
+                (CellTable::new(vec![cell], Vec::new()), ScoreGroupParts::default())
             }
         };
         Made {
@@ -300,7 +300,7 @@ impl Made {
 }
 
 /// All clients of a site are sent the same way, and come to the same decision by score, if any.
-fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, Reached) {
+fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, ScoreGroupParts) {
     let mut cells = Cells::default();
     let route = picker.router.route_of_all();
     let mut alike = picker.alike();
@@ -313,15 +313,15 @@ fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, Reached) {
     });
     let by_site: Vec<u32> = by_site.collect();
     let table = CellTable::new(cells.into_list(), sites.of_places().map(|site| by_site[site]).collect());
-    (table, Reached::everywhere(picker.leaves(0, &route)))
+    (table, ScoreGroupParts::everywhere(picker.leaves(0, &route)))
 }
 
 /// A cell's number, and the decisions by score that its clients come to, with their parts.
 type Answered = (u32, Vec<(u32, f64)>);
 
 /// Many places are at one site and sent the same way: each such pair is looked at once.
-fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> (CellTable, Reached) {
-    let (mut cells, mut reached) = (Cells::default(), ReachedBySite::default());
+fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> (CellTable, ScoreGroupParts) {
+    let (mut cells, mut reached) = (Cells::default(), ScoreGroupPartsBySite::default());
     let mut known: HashMap<Route, HashMap<usize, Answered>> = HashMap::new();
     let mut of_place = |place, site| {
         let route = picker.router.route(atlas, place);

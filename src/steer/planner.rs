@@ -27,7 +27,7 @@ use crate::model::{Model, RegionId, Weights};
 
 use self::demand::Demand;
 use self::score_group::ScoreGroup;
-use self::score_group_parts::Reached;
+use self::score_group_parts::ScoreGroupParts;
 use super::choice::cell::Share;
 use super::latency::locations::Locations;
 use super::latency::score::total_ms;
@@ -141,7 +141,7 @@ pub struct Situation<'a> {
     pub locations: &'a Arc<Locations>,
     pub demand: &'a Demand,
     /// By service: which leaves its clients come to.
-    pub reached: &'a [Arc<Reached>],
+    pub reached: &'a [Arc<ScoreGroupParts>],
     /// By region: whether it may be sent new clients.
     pub eligible: &'a [bool],
     /// By region, in the unit of the demand: what it can take now; `None`: no limit known.

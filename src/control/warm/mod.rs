@@ -168,7 +168,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::state::memory::damping::kept::KeptCalm;
+    use crate::state::memory::damping::kept::KeptDamping;
     use crate::state::memory::kept::{KeptEndpoint, KeptLoad, KeptRegion};
     use crate::state::memory::planning::kept::KeptPlanning;
     use crate::steer::health::verdict::Verdict;
@@ -194,7 +194,7 @@ mod tests {
             published_price_ms: 2.0,
             over_limit: true,
             shed: 0.25,
-            calm: KeptCalm::sample(),
+            calm: KeptDamping::sample(),
         };
         Kept { regions: vec![region], planning: Some(KeptPlanning::sample()) }
     }

@@ -23,7 +23,7 @@ use crate::state::Snapshot;
 
 /// The memory.
 #[derive(Default)]
-pub struct Calm {
+pub struct Damping {
     regions: HashMap<String, Facts>,
 }
 
@@ -71,7 +71,7 @@ struct Begin {
     load: Option<f64>,
 }
 
-/// What a round of [`Calm::settle`] looks at.
+/// What a round of [`Damping::settle`] looks at.
 struct Round<'a> {
     model: &'a Model,
     /// What was published last.
@@ -81,7 +81,7 @@ struct Round<'a> {
     now_ms: u64,
 }
 
-impl Calm {
+impl Damping {
     /// Makes of standings by override and verdict alone those that are published, with all of
     /// [`RegionState::stability`], the offer and the time of the last change. `states` are indexed by [`RegionId`].
     pub fn settle(&mut self, model: &Model, before: &Snapshot, states: &mut [RegionState], clock: &Clock) {

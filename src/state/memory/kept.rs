@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::steer::health::verdict::Verdict;
 
-use super::damping::kept::KeptCalm;
+use super::damping::kept::KeptDamping;
 use super::planning::kept::KeptPlanning;
 
 /// One moment of a running server.
@@ -35,7 +35,7 @@ pub struct KeptRegion {
     pub published_price_ms: f64,
     pub over_limit: bool,
     pub shed: f64,
-    pub calm: KeptCalm,
+    pub calm: KeptDamping,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -59,7 +59,7 @@ impl RegionFacts {
         true
     }
 
-    /// The region's state by what is observed and said alone: [`Calm`](crate::state::memory::damping::Calm) has the last word on
+    /// The region's state by what is observed and said alone: [`Damping`](crate::state::memory::damping::Damping) has the last word on
     /// the standing, and the price follows once its reports are weighed.
     pub fn state(&mut self, region: &Region, said: Override, now: Instant) -> RegionState {
         let checked = region.check.is_some();

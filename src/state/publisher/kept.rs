@@ -77,7 +77,7 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
 }
 
 impl RegionFacts {
-    fn kept(&self, name: String, calm: crate::state::memory::damping::kept::KeptCalm, clock: &Clock) -> KeptRegion {
+    fn kept(&self, name: String, calm: crate::state::memory::damping::kept::KeptDamping, clock: &Clock) -> KeptRegion {
         let endpoint = |(label, state): (&String, &EndpointState)| {
             Some(KeptEndpoint {
                 label: label.clone(),

@@ -11,7 +11,7 @@ use super::score_group::ScoreGroup;
 
 /// By site: leaves, and the part of the site's clients that come to each.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reached {
+pub struct ScoreGroupParts {
     leaves: Vec<ScoreGroup>,
     /// Into `leaves`, with the part of clients: above 0, summing to 1 at most.
     parts: Vec<Vec<(u32, f64)>>,
@@ -19,15 +19,15 @@ pub struct Reached {
     by_site: Vec<u32>,
 }
 
-impl Reached {
+impl ScoreGroupParts {
     /// The same everywhere.
-    pub fn everywhere(leaves: Vec<(&ScoreGroup, f64)>) -> Reached {
+    pub fn everywhere(leaves: Vec<(&ScoreGroup, f64)>) -> ScoreGroupParts {
         let parts = (0u32..).zip(&leaves).map(|(leaf, (_, part))| (leaf, *part)).collect();
         let leaves = leaves.into_iter().map(|(leaf, _)| leaf.clone()).collect();
-        Reached { leaves, parts: vec![parts], by_site: Vec::new() }
+        ScoreGroupParts { leaves, parts: vec![parts], by_site: Vec::new() }
     }
 
-    /// The leaves that clients of a site come to, by their place in [`Reached::leaves`], each with
+    /// The leaves that clients of a site come to, by their place in [`ScoreGroupParts::leaves`], each with
     /// the part of clients. The rest is sent somewhere without a score.
     pub fn at(&self, site: usize) -> &[(u32, f64)] {
         let number = self.by_site.get(site).map_or(0, |&number| number as usize);
@@ -39,16 +39,16 @@ impl Reached {
     }
 }
 
-/// [`Reached`] in the making: what is known of each place of a site is averaged.
+/// [`ScoreGroupParts`] in the making: what is known of each place of a site is averaged.
 #[derive(Default)]
-pub struct ReachedBySite {
+pub struct ScoreGroupPartsBySite {
     numbers: HashMap<ScoreGroup, u32>,
     /// By site: places seen, and the sum of their parts by leaf.
     sites: Vec<(u32, Vec<(u32, f64)>)>,
 }
 
-impl ReachedBySite {
-    /// Numbers leaves, for [`ReachedBySite::add`].
+impl ScoreGroupPartsBySite {
+    /// Numbers leaves, for [`ScoreGroupPartsBySite::add`].
     pub fn number(&mut self, leaves: Vec<(&ScoreGroup, f64)>) -> Vec<(u32, f64)> {
         let mut number = |leaf: &ScoreGroup| {
             let next = self.numbers.len() as u32; // at most one per group of a service
@@ -72,7 +72,7 @@ impl ReachedBySite {
         }
     }
 
-    pub fn finish(self) -> Reached {
+    pub fn finish(self) -> ScoreGroupParts {
         let mut leaves: Vec<(ScoreGroup, u32)> = self.numbers.into_iter().collect();
         leaves.sort_by_key(|(_, number)| *number);
         let mut known: HashMap<Vec<(u32, u64)>, u32> = HashMap::new();
@@ -87,7 +87,7 @@ impl ReachedBySite {
             })
         });
         let by_site = by_site.collect();
-        Reached { leaves: leaves.into_iter().map(|(leaf, _)| leaf).collect(), parts, by_site }
+        ScoreGroupParts { leaves: leaves.into_iter().map(|(leaf, _)| leaf).collect(), parts, by_site }
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     fn places_of_a_site_are_averaged() {
         let leaf = |region| ScoreGroup::new(&[RegionId(region)], Weights::default(), &[]);
         let (one, other) = (leaf(0), leaf(1));
-        let mut by_site = ReachedBySite::default();
+        let mut by_site = ScoreGroupPartsBySite::default();
         let (all, half) = (by_site.number(vec![(&one, 1.0)]), by_site.number(vec![(&one, 0.5), (&other, 0.5)]));
         by_site.add(2, &all);
         by_site.add(2, &half);
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(reached.at(0), [(0, 1.0)]);
         assert_eq!(reached.at(1), []);
         assert_eq!(reached.at(2), [(0, 0.75), (1, 0.25)]);
-        assert_eq!(Reached::everywhere(vec![(&one, 1.0)]).at(77), [(0, 1.0)]);
-        assert_eq!(Reached::default().at(0), []);
+        assert_eq!(ScoreGroupParts::everywhere(vec![(&one, 1.0)]).at(77), [(0, 1.0)]);
+        assert_eq!(ScoreGroupParts::default().at(0), []);
     }
 }

@@ -9,11 +9,11 @@ use crate::steer::health::stability::Flaps;
 use crate::steer::health::standing::Standing;
 use crate::steer::kept::Clock;
 
-use super::{Calm, Facts, Named, Out};
+use super::{Damping, Facts, Named, Out};
 
-/// See [`Calm::kept`].
+/// See [`Damping::kept`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct KeptCalm {
+pub struct KeptDamping {
     serves: Option<bool>,
     /// After the last fall, and when that was.
     penalty: Option<(f64, u64)>,
@@ -35,12 +35,12 @@ struct KeptOut {
     by_operator: bool,
 }
 
-impl Calm {
+impl Damping {
     /// What is remembered of the region.
-    pub fn kept(&self, region: &str, clock: &Clock) -> KeptCalm {
-        let Some(facts) = self.regions.get(region) else { return KeptCalm::default() };
+    pub fn kept(&self, region: &str, clock: &Clock) -> KeptDamping {
+        let Some(facts) = self.regions.get(region) else { return KeptDamping::default() };
         let ms = |at: Option<Instant>| at.map(|at| clock.kept(at));
-        KeptCalm {
+        KeptDamping {
             serves: facts.serves,
             penalty: facts.flaps.last().map(|(penalty, at)| (penalty, clock.kept(at))),
             standing: facts.standing,
@@ -57,7 +57,7 @@ impl Calm {
     /// Takes that up. A drain that was restored with the overrides stays; where it is the one that was under way, it is
     /// better known here until when answers named the region. Where not all endpoints of the region are `proven`, how
     /// it stood is left out.
-    pub fn restore(&mut self, region: &str, kept: &KeptCalm, proven: bool, clock: &Clock) {
+    pub fn restore(&mut self, region: &str, kept: &KeptDamping, proven: bool, clock: &Clock) {
         let known = self.regions.remove(region).unwrap_or_default();
         let named = match known.drain.map(|drain| drain.since_ms) {
             Some(since_ms) if Some(since_ms) != kept.drained_since_ms => known.named,
@@ -80,7 +80,7 @@ impl Calm {
     }
 }
 
-impl KeptCalm {
+impl KeptDamping {
     fn named(&self, clock: &Clock) -> Option<Named> {
         let (until, cached_until) = self.named_ms?;
         Some(Named { until: clock.instant(until)?.min(clock.now()), cached_until: clock.instant(cached_until)? })
@@ -106,10 +106,10 @@ impl KeptOut {
 }
 
 #[cfg(test)]
-impl KeptCalm {
+impl KeptDamping {
     /// One with a value in every place.
-    pub fn sample() -> KeptCalm {
-        KeptCalm {
+    pub fn sample() -> KeptDamping {
+        KeptDamping {
             serves: Some(false),
             penalty: Some((1.5, 1)),
             standing: Some(Standing::Drain),
