@@ -143,6 +143,12 @@ const BANS: &[Ban] = &[
         words: &["std::fs"],
         why: "this part does no I/O",
     },
+    Ban {
+        folders: &["src/wire", "src/steer", "src/query"],
+        except: &["src/query/transport", "src/query/kernel", "src/query/counters.rs"],
+        words: &["sync::Mutex", "sync::RwLock", "sync::Condvar"],
+        why: "no packet waits for another",
+    },
 ];
 
 /// What ends the process or the thread, and its words.
@@ -733,6 +739,7 @@ fn misplaced_libraries_are_seen() {
     assert_eq!(misplaced("src/query/answer.rs", "tracing::info!(\"x\");"), 1);
     assert_eq!(misplaced("src/query/answer.rs", "fn f() { let tracing = hickory_tokio::x; }"), 0);
     assert_eq!(misplaced("src/model/zone.rs", "use std::fs;"), 1);
+    assert_eq!(misplaced("src/query/answer.rs", "use std::sync::{Arc, Mutex};"), 1);
 }
 
 #[test]

@@ -580,8 +580,10 @@ mod tests {
         let (reports, endpoints) = mpsc::channel(16);
         let (_updates, loads) = mpsc::channel(16);
         let (commands, said) = mpsc::channel(16);
-        // The first save is due at once.
-        let keeper = Keeper::new(WarmStore::new(state), Duration::from_millis(1), Instant::now());
+        // The first save is due at once, and no other by itself: a save into a pipe that nobody reads waits for ever.
+        let period = Duration::from_secs(60);
+        let began = Instant::now().checked_sub(period).expect("the machine has run for a minute");
+        let keeper = Keeper::new(WarmStore::new(state), period, began);
         let writer = Writer::new(publisher, OverrideStore::new(state), SwitchStore::new(state)).keeping(keeper);
         tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
         Writing { shared, reports, commands, _updates }
