@@ -37,9 +37,9 @@ use flow::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Tier};
 /// From one plan to the next. Beyond 60 s plans lag behind the demand they move.
 pub const PERIOD: Duration = Duration::from_secs(30);
 /// How much worse a region may be before the clients it has are sent elsewhere.
-pub const STICKINESS_MS: f64 = 5.0;
+pub const STICKINESS_MS: f64 = 10.0;
 /// The same for a location whose clients were moved within [`DWELL`].
-const DWELL_MS: f64 = 12.0;
+const DWELL_MS: f64 = 20.0;
 /// Who was moved is not moved back for a trifle within this time.
 const DWELL: Duration = Duration::from_secs(120);
 /// The parts of a region's capacity, and what a client in each costs on top, in milliseconds.
@@ -580,11 +580,11 @@ mod tests {
     fn who_was_moved_is_not_moved_back_for_a_trifle() {
         let mut line = Line::new([5.0; 10]);
         let first = line.plan(None).expect("a plan");
-        line.world.model.regions[0].cost = 3.0;
+        line.world.model.regions[0].cost = 6.0;
         let away = line.plan(Some(&first)).expect("a plan");
         let moved = (0..10).find(|&place| line.parts(&first, place) != line.parts(&away, place)).expect("one");
         line.world.model.regions[0].cost = 0.0;
-        line.world.model.regions[1].cost = 0.2;
+        line.world.model.regions[1].cost = 1.2;
         line.now += STEP;
         let soon = line.plan(Some(&away)).expect("a plan");
         assert_eq!(line.parts(&soon, moved), line.parts(&away, moved));
