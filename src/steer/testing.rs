@@ -60,19 +60,8 @@ impl World {
     pub fn new(policy: Policy, regions: &[(&str, Coordinates)]) -> World {
         let origin = Name::parse_absolute("gslb.example").expect("a name");
         let region = |(index, (name, coordinates)): (usize, &(&str, Coordinates))| Region {
-            name: (*name).into(),
-            zone: ZoneId(0),
-            location: Location::default(),
-            coordinates: *coordinates,
             capacity: Some(1000.0),
-            cost: 0.0,
-            endpoints: vec![endpoint(&format!("192.0.2.{index}"))],
-            check: None,
-            load_report: None,
-            load_limits: Default::default(),
-            rum_url: None,
-            min_healthy: 1,
-            slow_start: Region::SLOW_START,
+            ..Region::new(*name, ZoneId(0), *coordinates, vec![endpoint(&format!("192.0.2.{index}"))])
         };
         let regions: Vec<Region> = regions.iter().enumerate().map(region).collect();
         let ids = (0..regions.len()).map(|index| RegionId(index as u16)).collect();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Check, CheckKind, Coordinates, Endpoint, EndpointTarget, Layer, LoadReport, Location, Name, Policy, Region,
-    Service, Zone, ZoneId,
+    Check, CheckKind, Coordinates, Endpoint, EndpointTarget, LoadReport, Location, Name, Policy, Region, Service, Zone,
+    ZoneId,
 };
 use crate::steer::health::standing::Standing;
 use crate::steer::load::feed::Doubt;
@@ -19,30 +19,14 @@ const VIRGINIA: &str = "virginia@gslb.example";
 
 fn model(regions: &[(&str, &str)]) -> Model {
     let origin = Name::parse_absolute("gslb.example").expect("a name");
-    let region = |&(name, address): &(&str, &str)| Region {
-        name: name.into(),
-        zone: ZoneId(0),
-        location: Location::default(),
-        coordinates: Coordinates::new(0.0, 0.0).expect("coordinates"),
-        capacity: Some(100.0),
-        cost: 0.0,
-        endpoints: vec![Endpoint {
-            target: EndpointTarget::Addresses(vec![address.parse().expect("an address")]),
-            weight: 1,
-            layer: Layer::L7,
-        }],
-        check: Some(Check {
-            kind: CheckKind::Tcp { port: 80 },
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(2),
-            fall: 3,
-            rise: 3,
-        }),
-        rum_url: None,
-        load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
-        load_limits: Default::default(),
-        min_healthy: 1,
-        slow_start: Region::SLOW_START,
+    let region = |&(name, address): &(&str, &str)| {
+        let at = Coordinates::new(0.0, 0.0).expect("coordinates");
+        Region {
+            capacity: Some(100.0),
+            check: Some(Check::new(CheckKind::Tcp { port: 80 })),
+            load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
+            ..Region::new(name, ZoneId(0), at, vec![Endpoint::at(address.parse().expect("an address"))])
+        }
     };
     let regions: Vec<Region> = regions.iter().map(region).collect();
     let ids = (0..regions.len()).map(|index| RegionId(index as u16)).collect();
