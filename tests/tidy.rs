@@ -224,18 +224,7 @@ struct Source {
     text: String,
     /// The words of its code in order, each with its line: identifiers, and punctuation octet by octet.
     words: Vec<(String, usize)>,
-    /// Paths in its code, each with its line.
-    paths: Vec<(Vec<String>, usize)>,
-    /// Modules that may see items of it, by `pub(in …)`.
-    shown_to: Vec<(Vec<String>, usize)>,
-    /// Those that it passes on to others by `pub use`.
-    passed_on: Vec<Vec<String>>,
-    /// Lines with an `expect` of our own, such as a parser's: its error is passed on by `?`.
-    own_expects: Vec<usize>,
-    /// Name, first line, lines.
-    functions: Vec<(String, usize, usize)>,
-    /// Modules in files of their own that only tests see.
-    test_modules: Vec<String>,
+    code: Code,
 }
 
 impl Source {
@@ -249,9 +238,7 @@ impl Source {
         let mut words = Vec::new();
         words_of(file.into_token_stream(), &mut words);
         code.paths.extend(paths_in(&words));
-        let Code { paths, shown_to, passed_on, own_expects, functions, test_modules } = code;
-        let (path, text) = (path.to_owned(), text.to_owned());
-        Source { path, text, words, paths, shown_to, passed_on, own_expects, functions, test_modules }
+        Source { path: path.to_owned(), text: text.to_owned(), words, code }
     }
 
     /// The names of the modules this file is in, from the crate's root: `["query", "counters"]`.
@@ -276,14 +263,20 @@ impl Source {
     }
 }
 
-/// What is read off a file's syntax: see [`Source`].
+/// What is read off a file's syntax.
 #[derive(Default)]
 struct Code {
+    /// Paths in its code, each with its line.
     paths: Vec<(Vec<String>, usize)>,
+    /// Modules that may see items of it, by `pub(in …)`.
     shown_to: Vec<(Vec<String>, usize)>,
+    /// Those that it passes on to others by `pub use`.
     passed_on: Vec<Vec<String>>,
+    /// Lines with an `expect` of our own, such as a parser's: its error is passed on by `?`.
     own_expects: Vec<usize>,
+    /// Name, first line, lines.
     functions: Vec<(String, usize, usize)>,
+    /// Modules in files of their own that only tests see.
     test_modules: Vec<String>,
 }
 
@@ -457,7 +450,7 @@ fn read_sources() -> Vec<Source> {
         } else {
             path.with_extension("")
         };
-        for name in &source.test_modules {
+        for name in &source.code.test_modules {
             test_modules.insert(folder.join(name).with_extension("rs"));
             test_modules.insert(folder.join(name).join("mod.rs"));
         }
@@ -503,7 +496,7 @@ fn wrong_imports(source: &Source) -> Vec<String> {
     // lib.rs itself names all modules and imports nothing.
     let Some(from) = module.first() else { return Vec::new() };
     let mut wrong = BTreeSet::new();
-    for (path, line) in source.paths.iter().chain(&source.shown_to) {
+    for (path, line) in source.code.paths.iter().chain(&source.code.shown_to) {
         let Some(to) = absolute(&module, path).and_then(|path| path.into_iter().next()) else { continue };
         // Types and functions at the root are no planes.
         if to == *from || !to.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -539,7 +532,8 @@ fn circles(sources: &[Source]) -> Vec<Vec<String>> {
         .map(|(at, source)| {
             let module = source.module();
             let absolute = |path: &[String]| absolute(&module, path).or_else(|| below(&module, path, &modules));
-            let imported = source.paths.iter().map(|(path, _)| path).filter(|path| !source.passed_on.contains(path));
+            let imported =
+                source.code.paths.iter().map(|(path, _)| path).filter(|path| !source.code.passed_on.contains(path));
             let imported = imported.filter_map(|path| file_of(&absolute(path)?));
             imported.filter(|to| *to != at).collect()
         })
@@ -583,7 +577,7 @@ fn reexported((at, source): (usize, &Source)) -> Vec<((usize, String), Vec<Strin
         Some(path) => path,
         None => module.iter().chain(path).cloned().collect(),
     };
-    let passed = source.passed_on.iter().filter_map(|path| Some(((at, path.last()?.clone()), own(path))));
+    let passed = source.code.passed_on.iter().filter_map(|path| Some(((at, path.last()?.clone()), own(path))));
     passed.collect()
 }
 
@@ -599,7 +593,7 @@ fn misplaced_libraries(source: &Source) -> Vec<String> {
                 _ => path.windows(banned.len()).any(|window| window.iter().zip(&banned).all(|(a, b)| a == b)),
             };
             let lines: BTreeSet<usize> =
-                source.paths.iter().filter(|(path, _)| holds(path)).map(|(_, line)| *line).collect();
+                source.code.paths.iter().filter(|(path, _)| holds(path)).map(|(_, line)| *line).collect();
             misplaced.extend(lines.into_iter().map(|line| source.at(line, &format!("{word}: {}", ban.why))));
         }
     }
@@ -611,7 +605,7 @@ fn panics(source: &Source) -> Vec<String> {
     for (word, parts) in PANICS {
         let mut lines = source.lines_with(parts);
         if *word == ".expect(" {
-            for own in &source.own_expects {
+            for own in &source.code.own_expects {
                 lines.iter().position(|line| line == own).map(|at| lines.remove(at));
             }
         }
@@ -625,7 +619,7 @@ fn panics(source: &Source) -> Vec<String> {
 
 fn long_functions(source: &Source) -> Vec<String> {
     let mut long = Vec::new();
-    for (name, line, lines) in &source.functions {
+    for (name, line, lines) in &source.code.functions {
         let allowed = LONG_FUNCTIONS.iter().find(|(path, listed, ..)| *path == source.path && listed == name);
         if *lines > allowed.map_or(MAX_FUNCTION_LINES, |(_, _, lines, _)| *lines) {
             long.push(source.at(*line, &format!("fn {name} has {lines} lines")));
@@ -638,7 +632,7 @@ fn long_functions(source: &Source) -> Vec<String> {
 fn stale_long_functions(sources: &[Source]) -> Vec<String> {
     let lines_of = |path: &str, name: &str| {
         let source = sources.iter().find(|source| source.path == path)?;
-        source.functions.iter().filter(|(found, ..)| found == name).map(|(_, _, lines)| *lines).max()
+        source.code.functions.iter().filter(|(found, ..)| found == name).map(|(_, _, lines)| *lines).max()
     };
     let mut stale = Vec::new();
     for (path, name, listed, _) in LONG_FUNCTIONS {
@@ -766,7 +760,7 @@ fn comments_and_literals_are_no_code() {
     let text = "fn a() { /* b.unwrap() */ c(\"d.unwrap()\", r#\"todo!()\"#, '\\''); } // panic!()\n";
     assert_eq!(panics(&Source::new("src/x.rs", text)), Vec::<String>::new());
     let tests = Source::new("src/x.rs", "#[cfg(test)]\npub(crate) mod helper;\nfn x() {}");
-    assert_eq!(tests.test_modules, ["helper"]);
+    assert_eq!(tests.code.test_modules, ["helper"]);
 }
 
 #[test]

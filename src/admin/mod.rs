@@ -11,7 +11,6 @@
 //! - [`api`]: routes, and what is taken from requests
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
-//! - [`heard`]: how a region's load reports stand
 //! - [`planning`]: what the planner knows and has done last
 //! - [`switch`]: another stage for a service
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
@@ -26,7 +25,6 @@ pub mod api;
 pub mod client;
 pub mod explain;
 mod guard;
-pub mod heard;
 pub mod latency;
 mod load;
 mod metrics;

@@ -19,7 +19,6 @@ use crate::steer::plan::lives::Lives;
 use crate::steer::policy::eligible::{FenceOut, Footing};
 
 use super::Context;
-use super::heard::Heard;
 use super::planning::{PlanningStatus, planning};
 use super::shares::{RegionShare, ShareCounts};
 
@@ -161,7 +160,7 @@ pub struct LoadStatus {
     /// The age at which it is; `None`: it has no load report.
     pub stale_after_s: Option<f64>,
     #[serde(flatten)]
-    pub heard: Heard,
+    pub heard: HeardRow,
 }
 
 fn whole() -> f64 {
@@ -362,7 +361,7 @@ fn load(configured: bool, state: &RegionState, now: Instant) -> LoadStatus {
         age_s: figure.map(|figure| since(now, figure.at)),
         stale: state.load.stale,
         stale_after_s: state.load.stale_after.map(rounded),
-        heard: HeardRow::of(&state.load, now).into(),
+        heard: HeardRow::of(&state.load, now),
     }
 }
 

@@ -16,7 +16,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::explain::{Answer, AskedBy, ExplainError, explain_client};
-use crate::admin::heard::Heard;
 use crate::admin::planning::{KeptNearStatus, PlanningStatus};
 use crate::control::clock;
 use crate::control::config::Loaded;
@@ -29,6 +28,7 @@ use crate::control::what_if::{Change, World};
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
 use crate::state::{News, Publisher, Snapshot};
+use crate::steer::explain::HeardRow;
 use crate::steer::figure::{percent, rounded, signed};
 use crate::steer::latency::rtt::Measured;
 
@@ -341,7 +341,7 @@ struct Load {
     age_s: f64,
     stale: bool,
     #[serde(flatten)]
-    heard: Heard,
+    heard: HeardRow,
 }
 
 #[derive(Deserialize)]

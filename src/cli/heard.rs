@@ -1,6 +1,6 @@
 //! How a region's load reports stand, in words: what `status` and `explain` say where it is worth a line.
 
-use crate::admin::heard::{Heard, Reading};
+use crate::steer::explain::{HeardRow, ReadingRow};
 use crate::steer::figure::rounded;
 
 use super::status::duration;
@@ -8,7 +8,7 @@ use super::status::duration;
 /// A part of a load, or a factor's distance from 1, that is worth telling.
 const NOTABLE: f64 = 0.05;
 
-impl Heard {
+impl HeardRow {
     /// One word, where it is not believed as it stands: `doubted`, `failing`.
     pub fn word(&self) -> Option<&str> {
         self.heard.as_deref().filter(|word| matches!(*word, "doubted" | "failing"))
@@ -40,7 +40,7 @@ impl Heard {
     }
 }
 
-impl Reading {
+impl ReadingRow {
     fn told(&self, load: Option<f64>, capacity: Option<f64>) -> Option<String> {
         let differs = |factor: f64| (factor - 1.0).abs() > NOTABLE;
         let gain = differs(self.gain).then(|| {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn told(value: serde_json::Value) -> Option<String> {
-        let heard: Heard = serde_json::from_value(value).expect("as the API has it");
+        let heard: HeardRow = serde_json::from_value(value).expect("as the API has it");
         heard.told(Some(1000.0), Some(2000.0))
     }
 

@@ -4,9 +4,10 @@
 //! The decision in it is made by [`decide`], the function that answers packets; the table around
 //! it by the functions the plan was made with.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::atlas::PlaceId;
 use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
@@ -113,17 +114,18 @@ pub struct LoadRow {
     pub heard: HeardRow,
 }
 
-/// How a region's load reports stand, and how its figures are read.
-#[derive(Clone, Debug, Serialize)]
+/// How a region's load reports stand, and how its figures are read. The command line reads it back; all of it is left
+/// out by servers from before there was such a thing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HeardRow {
     /// `believed`, `doubted`, `stale`, `failing`, `new`: not made sense of yet, or `never`.
-    pub heard: &'static str,
+    pub heard: Option<Cow<'static, str>>,
     /// For how long that has been so.
     pub since_s: Option<f64>,
     /// Why its figures are not believed.
     pub doubt: Option<String>,
     /// What to look for then, where that is known.
-    pub cure: Option<&'static str>,
+    pub cure: Option<Cow<'static, str>>,
     /// Why the last report gave nothing, or not all that it says.
     pub error: Option<String>,
     /// `None`: not made sense of yet.
@@ -131,7 +133,7 @@ pub struct HeardRow {
 }
 
 /// How a region's figures are read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReadingRow {
     /// Load, as the region counts it, per unit of demand: 1 where it counts as most regions do.
     pub unit: f64,
@@ -144,6 +146,7 @@ pub struct ReadingRow {
     /// The capacity that is acted on: as last reported, but for leaps that were said once only.
     pub capacity: Option<f64>,
     /// Its load rises and falls again and again, and counts in the mean of twenty minutes only.
+    #[serde(default)]
     pub restless: bool,
 }
 
@@ -155,10 +158,10 @@ impl HeardRow {
             ReadingRow { unit, others, gain, jumped_s: jumped_at.map(since), capacity, restless }
         };
         HeardRow {
-            heard: load.heard().as_str(),
+            heard: Some(load.heard().as_str().into()),
             since_s: load.since.map(since),
             doubt: load.doubt.map(|doubt| doubt.to_string()),
-            cure: load.doubt.and_then(Doubt::cure),
+            cure: load.doubt.and_then(Doubt::cure).map(Cow::from),
             error: load.error.clone(),
             reading: load.reading.map(reading),
         }
