@@ -294,9 +294,8 @@ impl Planning {
         if reports && !self.feeds.get(id.index()).is_some_and(Feed::is_calibrated) {
             return NEVER_HEARD;
         }
-        let restless = self.feeds.get(id.index()).is_some_and(Feed::is_restless);
         let Some(since) = self.unheard_since.get(id.index()).copied().flatten() else {
-            return if restless { RESTLESS } else { 1.0 };
+            return if self.feeds.get(id.index()).is_some_and(Feed::is_restless) { RESTLESS } else { 1.0 };
         };
         let silent = now.saturating_duration_since(since).as_secs_f64();
         let at_first = (silent / UNHEARD_AFTER.as_secs_f64()).min(1.0) * (1.0 - UNHEARD);
@@ -337,6 +336,7 @@ impl Planning {
     /// Weighs what regions have just reported against what was answered, and credits their clients with it.
     fn listen(&mut self, reporting: &[RegionId], states: &[RegionState], now: Instant) {
         self.feeds.resize_with(states.len(), Feed::default);
+        self.tell_common(); // feeds may be new, or of before a restart
         // Most publications bring no report, and flows number up to 200,000.
         let on = match reporting {
             [] => vec![OnRegion::default(); states.len()],
@@ -392,6 +392,10 @@ impl Planning {
             self.demand.scale(factor);
             self.feeds.iter_mut().for_each(|feed| feed.scale(factor));
         }
+        self.tell_common();
+    }
+
+    fn tell_common(&mut self) {
         let common = self.common.factor();
         self.feeds.iter_mut().for_each(|feed| feed.set_common(common));
     }

@@ -171,6 +171,7 @@ impl KeptPlanning {
 mod tests {
     use super::*;
     use crate::model::{LoadReport, Policy};
+    use crate::steer::health::standing::RegionState;
     use crate::steer::testing::{World, at};
 
     const S: Duration = Duration::from_secs(1);
@@ -227,6 +228,20 @@ mod tests {
         let known = |feed: &Feed| (feed.is_calibrated(), feed.unit(), feed.others(), feed.gain(), feed.doubt());
         assert_eq!(known(&after.feeds[1]), known(&before.feeds[0]));
         assert!(after.feeds[1].is_calibrated() && !after.feeds[0].is_calibrated());
+    }
+
+    #[test]
+    fn what_all_feeds_say_too_little_is_known_to_each_before_its_first_report() {
+        let now = Instant::now();
+        let mut before = planning(now);
+        before.common.take_back(&[-0.5, -0.5], &[true, true]);
+        let kept = before.kept(&Clock::new(now, NOW_MS)).expect("something");
+        let (model, sites) = world(["west", "east"]);
+        let mut after = Planning::new();
+        after.restore(&kept, &model, &sites, &Clock::new(now, NOW_MS));
+        after.listen(&[], &[RegionState::unprobed(1), RegionState::unprobed(1)], now);
+        let (all, one) = (before.common.factor(), before.feeds[0].gain());
+        assert!(all < 0.7 && (after.feeds[0].gain() - one * all).abs() < 1e-9, "{all} {one}");
     }
 
     #[test]
