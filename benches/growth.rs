@@ -35,7 +35,7 @@ use meridian::query::transport::Responder;
 use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{News, Publisher, Replacement, Shared, Snapshot};
-use meridian::steer::health::standing::Override;
+use meridian::steer::health::effective::Override;
 
 #[allow(dead_code)] // the other benchmarks need more of it
 #[path = "support/databases.rs"]
@@ -306,7 +306,7 @@ impl Point {
 fn swap(publisher: &mut Publisher, swaps: &mut u32) {
     *swaps += 1;
     publisher.apply(
-        News::said("r0@z00000.growth.test", if *swaps % 2 == 1 { Override::Down } else { Override::Auto }),
+        News::set_override("r0@z00000.growth.test", if *swaps % 2 == 1 { Override::Down } else { Override::Auto }),
         clock::read(),
     );
     publisher.publish(clock::read());

@@ -18,7 +18,7 @@ use meridian::model::{
     ZoneId,
 };
 use meridian::state::{LoadNews, News, Publisher};
-use meridian::steer::health::standing::{Override, RegionState};
+use meridian::steer::health::effective::{Override, RegionState};
 use meridian::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use meridian::steer::plan::{Inputs, plan};
 use meridian::steer::planner::demand::Demand;
@@ -127,7 +127,7 @@ fn measure(title: &str, kinds: u32, atlas: &Atlas, places: u32) {
     });
     timed("one region lost or back", &mut |publisher, round| {
         publisher.apply(
-            News::said("r4@gslb.example", if round % 2 == 0 { Override::Down } else { Override::Auto }),
+            News::set_override("r4@gslb.example", if round % 2 == 0 { Override::Down } else { Override::Auto }),
             clock::read(),
         );
     });

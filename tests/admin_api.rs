@@ -25,7 +25,7 @@ use meridian::query::Transport;
 use meridian::query::counters::{CounterSet, DropReason, Event};
 use meridian::query::demand::Sample;
 use meridian::state::{EndpointNews, LoadNews, News, Publisher};
-use meridian::steer::health::standing::{Override, Standing};
+use meridian::steer::health::effective::{EffectiveState, Override};
 use meridian::steer::health::verdict::Verdict;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -240,10 +240,7 @@ async fn status_shows_everything() {
     assert!(status["generation"].as_u64().expect("a number") >= 1 && status["uptime_s"].is_f64());
     let seoul = &status["regions"][0];
     assert_eq!(seoul["name"], "seoul@gslb.example");
-    assert_eq!(
-        (&seoul["standing"], &seoul["verdict"], &seoul["override"]),
-        (&json!("up"), &json!("up"), &json!("auto"))
-    );
+    assert_eq!((&seoul["state"], &seoul["verdict"], &seoul["override"]), (&json!("up"), &json!("up"), &json!("auto")));
     assert_eq!(seoul["endpoints"][0]["label"], "192.0.2.82");
     assert_eq!(seoul["endpoints"][0]["weight"], 4);
     assert_eq!(seoul["endpoints"][0]["connect_ms"], 1.5);
@@ -260,8 +257,8 @@ async fn status_shows_everything() {
     assert_eq!(frankfurt["load"]["load"], Value::Null, "never reported is not a load of 0");
     let www = &status["services"][0];
     assert_eq!(
-        (&www["name"], &www["footing"], &www["ttl_s"]),
-        (&json!("www.gslb.example."), &json!("firm"), &json!(30))
+        (&www["name"], &www["condition"], &www["ttl_s"]),
+        (&json!("www.gslb.example."), &json!("normal"), &json!(30))
     );
     let places: u64 =
         www["regions"].as_array().expect("rows").iter().map(|r| r["places"].as_u64().expect("counted")).sum();
@@ -295,7 +292,7 @@ async fn explain_shows_the_reasoning_and_the_very_answer() {
 async fn explain_and_the_packet_never_disagree() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
-    fixture.client().say("seoul@gslb.example", Override::Up).await.expect("said");
+    fixture.client().set_override("seoul@gslb.example", Override::Up).await.expect("said");
     let mut chosen = std::collections::BTreeSet::new();
     for index in 0..40u32 {
         let address = std::net::Ipv4Addr::from([10, [82, 49, 1][index as usize % 3], index as u8, index as u8 * 5]);
@@ -371,16 +368,16 @@ async fn explain_refuses_what_it_cannot_read() {
 async fn overrides_take_and_say_what_follows() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
-    let said = client.say("frankfurt", Override::Drain).await.expect("said");
+    let said = client.set_override("frankfurt", Override::Drain).await.expect("said");
     assert_eq!(
-        (said.region.as_str(), said.standing.as_str(), said.cached_for_s),
+        (said.region.as_str(), said.effective.as_str(), said.cached_for_s),
         ("frankfurt@gslb.example", "drain", 90)
     );
     assert!(said.follows.iter().any(|line| line.contains("for 90 s")), "{said:?}");
     assert!(said.follows.iter().any(|line| line.contains("plain.gslb.example.: only draining")), "{said:?}");
     let status = client.status().await.expect("a status");
-    assert_eq!(status["regions"][1]["standing"], "drain");
-    assert_eq!(status["services"][1]["footing"], "only_draining");
+    assert_eq!(status["regions"][1]["state"], "drain");
+    assert_eq!(status["services"][1]["condition"], "only_draining");
     let drain = &status["regions"][1]["drain"];
     assert_eq!(
         (&drain["safe_in_s"], &drain["safe"], &drain["may_come"], &drain["load_ratio"]),
@@ -391,8 +388,8 @@ async fn overrides_take_and_say_what_follows() {
     assert_eq!((&seoul["offered"], &seoul["held_s"], &seoul["drain"]), (&json!(1.0), &Value::Null, &Value::Null));
     let kept = OverrideStore::new(&fixture.state.path().join("state")).load().expect("kept");
     assert_eq!(kept.overrides, BTreeMap::from([("frankfurt@gslb.example".to_owned(), Override::Drain)]));
-    let back = client.say("frankfurt@gslb.example", Override::Auto).await.expect("said");
-    assert_eq!((back.standing.as_str(), back.cached_for_s), (Standing::Up.as_str(), 0));
+    let back = client.set_override("frankfurt@gslb.example", Override::Auto).await.expect("said");
+    assert_eq!((back.effective.as_str(), back.cached_for_s), (EffectiveState::Up.as_str(), 0));
 }
 
 /// The TTL that status shows is the one on the wire, not the one in the file.
@@ -408,7 +405,7 @@ async fn status_shows_the_ttl_that_is_answered() {
         (status["services"][0]["answered_ttl_s"].clone(), on_the_wire)
     };
     assert_eq!(both().await, (json!({ "least": 30, "most": 30 }), 30));
-    client.say("frankfurt@gslb.example", Override::Drain).await.expect("said");
+    client.set_override("frankfurt@gslb.example", Override::Drain).await.expect("said");
     assert_eq!(both().await, (json!({ "least": 5, "most": 5 }), 5), "short for a while");
 }
 
@@ -420,21 +417,21 @@ async fn overrides_that_cannot_be_are_refused() {
         ClientError::Refused { status, error, .. } => (status, error),
         other => panic!("{other}"),
     };
-    let (status, error) = status_of(client.say("atlantis", Override::Up).await.expect_err("unknown"));
+    let (status, error) = status_of(client.set_override("atlantis", Override::Up).await.expect_err("unknown"));
     assert!(status == 404 && error.contains("frankfurt@gslb.example"), "{status} {error}");
-    let (status, error) = status_of(client.say("seoul", Override::Up).await.expect_err("ambiguous"));
+    let (status, error) = status_of(client.set_override("seoul", Override::Up).await.expect_err("ambiguous"));
     assert!(status == 409 && error.contains("seoul@other.example"), "{status} {error}");
     // A name from outside is one path segment, whatever is in it.
-    let (status, _) = status_of(client.say("../../v1/reload?x#y", Override::Up).await.expect_err("unknown"));
+    let (status, _) = status_of(client.set_override("../../v1/reload?x#y", Override::Up).await.expect_err("unknown"));
     assert_eq!(status, 404);
     // Only `auto` may name what is configured no more, where an override of it is still kept.
-    let (status, _) = status_of(client.say("atlantis", Override::Auto).await.expect_err("nothing kept"));
+    let (status, _) = status_of(client.set_override("atlantis", Override::Auto).await.expect_err("nothing kept"));
     assert_eq!(status, 404);
     std::fs::write(fixture.state.path().join("state"), "a file where a directory should be").expect("written");
-    let (status, error) = status_of(client.say("frankfurt", Override::Down).await.expect_err("not kept"));
+    let (status, error) = status_of(client.set_override("frankfurt", Override::Down).await.expect_err("not kept"));
     assert!(status == 500 && error.contains("could not be kept"), "{status} {error}");
     let seen = client.status().await.expect("a status");
-    assert_eq!(seen["regions"][1]["standing"], "up", "what is not kept does not hold");
+    assert_eq!(seen["regions"][1]["state"], "up", "what is not kept does not hold");
 }
 
 #[tokio::test]
@@ -457,7 +454,7 @@ async fn bodies_must_be_small_json_and_say_so() {
         "1000\r\n".to_owned() + &" ".repeat(0x1000) + "\r\n"
     );
     assert_eq!(fixture.raw(&chunked).await.status, 400, "blanks are no JSON");
-    assert_eq!(fixture.client().status().await.expect("a status")["regions"][1]["standing"], "up");
+    assert_eq!(fixture.client().status().await.expect("a status")["regions"][1]["state"], "up");
     assert_eq!(fixture.post(target, "Content-Type: application/json; charset=utf-8\r\n", fine).await.status, 200);
 }
 
@@ -583,8 +580,8 @@ async fn metrics_parse_and_every_one_has_help() {
     assert_eq!(value(r#"meridian_region_held{region="seoul@gslb.example"}"#), 0.0);
     assert_eq!(value(r#"meridian_region_damped{region="seoul@gslb.example"}"#), 0.0);
     assert_eq!(value("meridian_demand_lost_total"), 0.0);
-    assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="up"}"#), 1.0);
-    assert_eq!(value(r#"meridian_region_standing{region="seoul@gslb.example",standing="down"}"#), 0.0);
+    assert_eq!(value(r#"meridian_region_state{region="seoul@gslb.example",state="up"}"#), 1.0);
+    assert_eq!(value(r#"meridian_region_state{region="seoul@gslb.example",state="down"}"#), 0.0);
     assert_eq!(value(r#"meridian_region_endpoints{region="seoul@gslb.example",verdict="down"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_endpoints{region="frankfurt@gslb.example",verdict="unprobed"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_load{region="seoul@gslb.example"}"#), 250.0);
@@ -595,7 +592,7 @@ async fn metrics_parse_and_every_one_has_help() {
     assert_eq!(value(r#"meridian_region_load_heard{region="seoul@gslb.example",heard="new"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_load_heard{region="seoul@gslb.example",heard="stale"}"#), 0.0);
     assert_eq!(value(r#"meridian_region_load_doubt{region="seoul@gslb.example",why="units"}"#), 0.0);
-    assert_eq!(value(r#"meridian_services{footing="firm"}"#), 3.0);
+    assert_eq!(value(r#"meridian_services{condition="normal"}"#), 3.0);
     assert_eq!(value("meridian_last_load_success"), 1.0);
     assert_eq!(value("meridian_reloads_total"), 0.0);
     assert!(value("meridian_snapshot_generation") >= 1.0);
@@ -669,7 +666,7 @@ async fn a_token_is_asked_for() {
     assert!(matches!(wrong.status().await, Err(ClientError::Refused { status: 401, .. })));
     let right = AdminClient::new(fixture.address, Some(secret.into())).expect("a client");
     assert!(right.status().await.is_ok());
-    assert!(right.say("frankfurt", Override::Down).await.is_ok());
+    assert!(right.set_override("frankfurt", Override::Down).await.is_ok());
     // With a token any name of the host will do: it need not be this machine's.
     let request =
         format!("GET /v1/status HTTP/1.1\r\nHost: gslb1.example:8053\r\nAuthorization: Bearer {secret}\r\n\r\n");
@@ -689,7 +686,7 @@ async fn browsers_on_this_machine_cannot_be_made_to_ask() {
         let answer = fixture.post(target, &format!("{JSON}{headers}"), body).await;
         assert_eq!(answer.status, 403, "{headers}");
     }
-    assert_eq!(fixture.client().status().await.expect("a status")["regions"][1]["standing"], "up");
+    assert_eq!(fixture.client().status().await.expect("a status")["regions"][1]["state"], "up");
     let own = format!("{JSON}Origin: http://{}\r\nSec-Fetch-Site: same-origin\r\n", fixture.address);
     assert_eq!(fixture.post(target, &own, body).await.status, 200);
 }
@@ -779,15 +776,15 @@ async fn overrides_that_cannot_be_read_are_told_and_stop_no_answers() {
     let client = AdminClient::new(daemon.admin.expect("listening"), None).expect("a client");
     let told = client.status().await.expect("a status")["overrides_error"].to_string();
     assert!(told.contains("overrides.json"), "{told}");
-    let refused = client.say("frankfurt", Override::Down).await.expect_err("refused").to_string();
+    let refused = client.set_override("frankfurt", Override::Down).await.expect_err("refused").to_string();
     assert!(refused.contains("move it away"), "{refused}");
     let gone = r#"{"version": 1, "overrides": {"frankfurt@gslb.example": "drain", "atlantis@gslb.example": "down"}}"#;
     std::fs::write(&kept, gone).expect("mended");
-    let said = client.say("atlantis", Override::Auto).await.expect("taken back");
-    assert_eq!((said.region.as_str(), said.standing.as_str()), ("atlantis@gslb.example", "not configured"));
+    let said = client.set_override("atlantis", Override::Auto).await.expect("taken back");
+    assert_eq!((said.region.as_str(), said.effective.as_str()), ("atlantis@gslb.example", "not configured"));
     assert!(said.follows[0].contains("no zone has this region any more"), "{said:?}");
     let status = client.status().await.expect("a status");
-    assert_eq!((&status["overrides_error"], &status["regions"][1]["standing"]), (&Value::Null, &json!("drain")));
+    assert_eq!((&status["overrides_error"], &status["regions"][1]["state"]), (&Value::Null, &json!("drain")));
     daemon.stop().await;
 }
 

@@ -284,7 +284,7 @@ fn what_if_tells_who_would_move_and_moves_nobody() {
         &["of places would move", "no demand is known", "up → down", "seoul@gslb.example  frankfurt@gslb.example"],
         &[],
     );
-    what_if(&["--kill", "seoul", "--kill", "frankfurt"]).ends(0, &["www.gslb.example: panic, now firm"], &[]);
+    what_if(&["--kill", "seoul", "--kill", "frankfurt"]).ends(0, &["www.gslb.example: panic, now normal"], &[]);
     let json = what_if(&["--drain", "seoul", "--json"]).ends(0, &[], &[]).out;
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert!(json["moved_ratio"].as_f64().is_some_and(|part| (0.1..0.9).contains(&part)), "{json}");

@@ -10,7 +10,7 @@ use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{RData, RecordType};
 use meridian::admin::client::AdminClient;
 use meridian::demo::{Demo, Options};
-use meridian::steer::health::standing::Override;
+use meridian::steer::health::effective::Override;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Between probes: a verdict takes `fall` 3 or `rise` 2 of them.
@@ -208,14 +208,14 @@ async fn a_drain_by_the_admin_api_moves_new_clients_and_reload_keeps_it() {
     let demo = demo().await;
     let seoul = region_address(&demo, "seoul");
     let admin = AdminClient::new(demo.daemon.admin.expect("an admin API"), None).expect("a client");
-    let said = admin.say("seoul", Override::Drain).await.expect("said");
-    assert_eq!((said.region.as_str(), said.standing.as_str()), ("seoul@gslb.example", "drain"));
+    let said = admin.set_override("seoul", Override::Drain).await.expect("said");
+    assert_eq!((said.region.as_str(), said.effective.as_str()), ("seoul@gslb.example", "drain"));
     let drained = ask(demo.daemon.dns[0], "www.gslb.example", Ipv4Addr::new(127, 82, 0, 1), None).await;
     assert_ne!(drained.addresses, [seoul]);
     admin.reload().await.expect("the embedded files load again");
     let reloaded = ask(demo.daemon.dns[0], "www.gslb.example", Ipv4Addr::new(127, 82, 0, 1), None).await;
     assert_eq!(reloaded.addresses, drained.addresses);
-    admin.say("seoul", Override::Auto).await.expect("said");
+    admin.set_override("seoul", Override::Auto).await.expect("said");
     until(&demo, Duration::from_secs(2), |seen| seen.addresses == [seoul]).await;
     demo.stop().await;
 }

@@ -25,10 +25,10 @@ use meridian::model::{Location, Model, Prefix};
 use meridian::query::counters::CounterSet;
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{self, EndpointNews, LoadNews, Publisher, Replacement, Snapshot};
-use meridian::steer::health::standing::Override;
+use meridian::steer::health::effective::Override;
 use meridian::steer::health::verdict::Verdict;
 use meridian::steer::kept::Clock;
-use meridian::steer::policy::eligible::Footing;
+use meridian::steer::policy::eligible::ServiceCondition;
 
 #[allow(dead_code)] // benchmarks need more of it
 #[path = "../benches/support/databases.rs"]
@@ -175,7 +175,7 @@ impl News {
                     now,
                 );
             }
-            News::Said(region, said) => _ = publisher.apply(state::News::said(region, *said), now),
+            News::Said(region, said) => _ = publisher.apply(state::News::set_override(region, *said), now),
         }
     }
 }
@@ -387,11 +387,12 @@ fn a_lost_region_moves_its_own_clients_only() {
         let mut publisher = world.publisher();
         let before = publisher.shared().load_full();
         let lost = rng.usize(..world.regions.len());
-        publisher.apply(state::News::said(format!("region{lost}@gslb.test"), Override::Down), clock::read());
+        publisher.apply(state::News::set_override(format!("region{lost}@gslb.test"), Override::Down), clock::read());
         publisher.publish(clock::read());
         let after = publisher.shared().load_full();
-        let firm = |snapshot: &Snapshot| snapshot.plan.services.iter().all(|plan| plan.footing == Footing::Firm);
-        if !firm(&before) || !firm(&after) {
+        let normal =
+            |snapshot: &Snapshot| snapshot.plan.services.iter().all(|plan| plan.condition == ServiceCondition::Normal);
+        if !normal(&before) || !normal(&after) {
             continue; // without a healthy region everyone moves
         }
         for _ in 0..200 {

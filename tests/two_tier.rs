@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meridian::steer::health::standing::{Override, Standing};
+use meridian::steer::health::effective::{EffectiveState, Override};
 
 mod support;
 
@@ -169,7 +169,7 @@ fn a_stopped_balancer_loses_its_clients_in_time_and_gets_them_back() {
     println!("a stopped balancer's clients were sent elsewhere after {took:?}");
     assert!(example.visit(KOREAN).contains("hello from frankfurt"));
     assert_eq!(example.server.query("www.gslb.example", "A").ttl(), Some(5));
-    assert_eq!(example.server.standing("seoul"), Standing::Down);
+    assert_eq!(example.server.effective("seoul"), EffectiveState::Down);
     example.seoul = example.programs.haproxy(example.server.folder());
     wait_until("its clients come back", PATIENCE, || example.region_of(KOREAN) == SEOUL);
 }
@@ -184,7 +184,7 @@ fn a_drained_region_gets_no_new_clients_and_finishes_with_those_it_has() {
         open.write_all(b"GET / HTTP/1.1\r\nHost: www.gslb.example\r\n").expect("half a request");
         example.server.say(name, Override::Drain);
         assert_eq!(example.region_of(client), other, "the very next answer");
-        assert_eq!(example.server.standing(name), Standing::Drain);
+        assert_eq!(example.server.effective(name), EffectiveState::Drain);
         open.write_all(b"Connection: close\r\n\r\n").expect("the other half");
         let mut reply = String::new();
         open.read_to_string(&mut reply).expect("a reply");

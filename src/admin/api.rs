@@ -16,11 +16,11 @@ use crate::control::load_report::PushedLoad;
 use crate::control::reload::{ReloadRequest, Reloaded};
 use crate::control::rum::Imported;
 use crate::control::rum::import::{self, Format};
-use crate::control::writer::{Command, SayError, SayOutcome};
+use crate::control::writer::{Command, OverrideError, OverrideOutcome};
 use crate::model::{Name, RecordType, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::health::standing::{Override, Standing};
-use crate::steer::policy::eligible::Footing;
+use crate::steer::health::effective::{EffectiveState, Override};
+use crate::steer::policy::eligible::ServiceCondition;
 
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};
@@ -149,18 +149,19 @@ impl From<ExplainError> for Problem {
 #[serde(deny_unknown_fields)]
 struct OverrideBody {
     #[serde(rename = "override")]
-    said: Override,
+    operator_override: Override,
 }
 
 /// An override that took, and what follows from it. Also what the client reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Said {
+pub struct OverrideReply {
     /// Qualified.
     pub region: String,
     #[serde(rename = "override")]
-    pub said: Override,
+    pub operator_override: Override,
     /// What the region is good for now, such as `up`; or `not configured`.
-    pub standing: String,
+    #[serde(rename = "state")]
+    pub effective: String,
     /// Answers that name the region may be cached for this long yet, in seconds: the longest TTL
     /// of its services. 0 where it stays in use.
     pub cached_for_s: u32,
@@ -172,59 +173,67 @@ async fn post_override(
     State(api): Shared,
     Path(region): Path<String>,
     request: Request,
-) -> Result<Json<Said>, Problem> {
-    let OverrideBody { said } = json(request).await?;
+) -> Result<Json<OverrideReply>, Problem> {
+    let OverrideBody { operator_override } = json(request).await?;
     if region.len() > MAX_REGION {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
     }
     let (reply, done) = oneshot::channel();
-    let command = Command::Say { region, said, reply };
+    let command = Command::SetOverride { region, operator_override, reply };
     let outcome = asked(&api.context.commands, command, done, WRITER).await?.map_err(Problem::from)?;
     let snapshot = api.context.shared.load_full();
-    Ok(Json(what_follows(&snapshot, outcome, said)))
+    Ok(Json(what_follows(&snapshot, outcome, operator_override)))
 }
 
-impl From<SayError> for Problem {
-    fn from(error: SayError) -> Problem {
+impl From<OverrideError> for Problem {
+    fn from(error: OverrideError) -> Problem {
         let status = match error {
-            SayError::Unknown { .. } => StatusCode::NOT_FOUND,
-            SayError::Ambiguous { .. } => StatusCode::CONFLICT,
-            SayError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            OverrideError::Unknown { .. } => StatusCode::NOT_FOUND,
+            OverrideError::Ambiguous { .. } => StatusCode::CONFLICT,
+            OverrideError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Problem::new(status, error.to_string())
     }
 }
 
-fn what_follows(snapshot: &Snapshot, outcome: SayOutcome, said: Override) -> Said {
-    let SayOutcome { region, standing } = outcome;
-    let Some(standing) = standing else {
+fn what_follows(snapshot: &Snapshot, outcome: OverrideOutcome, operator_override: Override) -> OverrideReply {
+    let OverrideOutcome { region, effective } = outcome;
+    let Some(effective) = effective else {
         let follows =
             vec!["no zone has this region any more; its override was still kept, and is forgotten".to_owned()];
-        return Said { region, said, standing: "not configured".to_owned(), cached_for_s: 0, follows };
+        return OverrideReply {
+            region,
+            operator_override,
+            effective: "not configured".to_owned(),
+            cached_for_s: 0,
+            follows,
+        };
     };
     let id = snapshot.model.find_regions(&region).first().copied();
     let of_region =
         |id_of_service: &ServiceId| id.is_some_and(|id| snapshot.model.service(*id_of_service).regions.contains(&id));
     let services: Vec<ServiceId> = snapshot.model.service_ids().filter(of_region).collect();
     let longest = services.iter().map(|&id| snapshot.model.service(id).ttl.as_secs()).max().unwrap_or(0);
-    let cached_for_s = if standing.is_eligible() { 0 } else { longest };
-    let mut follows = vec![in_words(standing, said, longest)];
-    if said != Override::Auto {
+    let cached_for_s = if effective.is_eligible() { 0 } else { longest };
+    let mut follows = vec![in_words(effective, operator_override, longest)];
+    if operator_override != Override::Auto {
         follows.push("this holds, also over restarts, until the override is `auto` again".to_owned());
     }
     follows.extend(services.iter().flat_map(|&id| shaky(snapshot, id)));
-    Said { region, said, standing: standing.as_str().to_owned(), cached_for_s, follows }
+    OverrideReply { region, operator_override, effective: effective.as_str().to_owned(), cached_for_s, follows }
 }
 
-fn in_words(standing: Standing, said: Override, longest: u32) -> String {
-    match (standing, said) {
-        (Standing::Up | Standing::Suspect, Override::Auto) => "clients are sent there as its probes say".into(),
-        (Standing::Down, Override::Auto) => "its probes say it is down: no clients are sent there".into(),
-        (Standing::Up | Standing::Suspect, _) => "clients are sent there whatever its probes say".into(),
-        (Standing::Drain, _) => {
+fn in_words(effective: EffectiveState, operator_override: Override, longest: u32) -> String {
+    match (effective, operator_override) {
+        (EffectiveState::Up | EffectiveState::Suspect, Override::Auto) => {
+            "clients are sent there as its probes say".into()
+        }
+        (EffectiveState::Down, Override::Auto) => "its probes say it is down: no clients are sent there".into(),
+        (EffectiveState::Up | EffectiveState::Suspect, _) => "clients are sent there whatever its probes say".into(),
+        (EffectiveState::Drain, _) => {
             format!("no new clients are sent there; resolvers may hold answers that name it for {longest} s yet")
         }
-        (Standing::Down, _) => {
+        (EffectiveState::Down, _) => {
             format!("clients are no longer sent there; resolvers may hold answers that name it for {longest} s yet")
         }
     }
@@ -234,21 +243,21 @@ fn in_words(standing: Standing, said: Override, longest: u32) -> String {
 fn shaky(snapshot: &Snapshot, id: ServiceId) -> Vec<String> {
     let service = snapshot.model.service(id);
     let Some(plan) = snapshot.plan.services.get(id.index()) else { return Vec::new() };
-    let own = footing_follows(plan.footing).map(|text| format!("{}: {text}", service.name));
+    let own = condition_follows(plan.condition).map(|text| format!("{}: {text}", service.name));
     let fences = plan.fences_out.iter().filter_map(|fence| {
         let rule = service.policies.rule_name(fence.rule);
-        Some(format!("{}, for the clients of {rule} alone: {}", service.name, footing_follows(fence.footing)?))
+        Some(format!("{}, for the clients of {rule} alone: {}", service.name, condition_follows(fence.condition)?))
     });
     own.into_iter().chain(fences).collect()
 }
 
-fn footing_follows(footing: Footing) -> Option<&'static str> {
-    match footing {
-        Footing::Firm => None,
-        Footing::Full => Some("all regions are above their limits, so these are not heeded"),
-        Footing::Panic => Some("all regions are down by their probes, so all are answered"),
-        Footing::OnlyDraining => Some("only draining regions are left, so these are answered"),
-        Footing::AllWithdrawn => {
+fn condition_follows(condition: ServiceCondition) -> Option<&'static str> {
+    match condition {
+        ServiceCondition::Normal => None,
+        ServiceCondition::Full => Some("all regions are above their limits, so these are not heeded"),
+        ServiceCondition::Panic => Some("all regions are down by their probes, so all are answered"),
+        ServiceCondition::OnlyDraining => Some("only draining regions are left, so these are answered"),
+        ServiceCondition::AllWithdrawn => {
             Some("every region is withdrawn; all are answered, since no answer would be an outage")
         }
     }

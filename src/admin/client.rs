@@ -7,13 +7,13 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::api::Said;
+use super::api::OverrideReply;
 use super::switch::{SwitchBody, Switched};
 use crate::control::rum::Imported;
 use crate::control::what_if::Change;
 use crate::control::what_if::outcome::Outcome;
 use crate::control::what_if::placed::Placed;
-use crate::steer::health::standing::Override;
+use crate::steer::health::effective::Override;
 
 /// The longest answer taken, in octets: the status of 1,024 regions of 64 endpoints, and room.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -79,8 +79,8 @@ impl AdminClient {
     }
 
     /// Says something of a region, by bare or qualified name.
-    pub async fn say(&self, region: &str, said: Override) -> Result<Said, ClientError> {
-        let body = serde_json::json!({ "override": said });
+    pub async fn set_override(&self, region: &str, operator_override: Override) -> Result<OverrideReply, ClientError> {
+        let body = serde_json::json!({ "override": operator_override });
         let answer = self.ask(Method::POST, &["v1", "regions", region, "override"], &[], Some(body)).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }

@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use crate::control::what_if::tests::planned;
     use crate::state::News;
-    use crate::steer::health::standing::Override;
+    use crate::steer::health::effective::Override;
     use crate::steer::testing::moment;
 
     fn explained(snapshot: &Snapshot, now: Instant) -> Explanation {
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn where_the_plan_has_nobody_left_tiers_decide_and_are_told_of() {
         let (mut publisher, now) = planned();
-        publisher.apply(News::said("west@gslb.example", Override::Down), moment(now));
+        publisher.apply(News::set_override("west@gslb.example", Override::Down), moment(now));
         publisher.publish(moment(now));
         let explanation = explained(&publisher.shared().load(), now);
         let excluded: Vec<_> = explanation.regions.iter().map(|region| region.excluded).collect();

@@ -19,11 +19,11 @@ use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWai
 use crate::query::demand::DemandTotals;
 use crate::query::transport::xdp::{Statistics, Tally};
 use crate::state::Snapshot;
-use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::health::verdict::Verdict;
-use crate::steer::load::feed::Doubt;
+use crate::steer::load::feed::Implausible;
 use crate::steer::load::state::{Heard, LoadFigure};
-use crate::steer::policy::eligible::Footing;
+use crate::steer::policy::eligible::ServiceCondition;
 
 use super::Context;
 use super::latency::counts;
@@ -276,17 +276,18 @@ impl<'a> Regions<'a> {
 }
 
 fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
-    let standings = [Standing::Up, Standing::Suspect, Standing::Drain, Standing::Down].map(Standing::as_str);
+    let effective_states = [EffectiveState::Up, EffectiveState::Suspect, EffectiveState::Drain, EffectiveState::Down]
+        .map(EffectiveState::as_str);
     out.gauge(
-        "region_standing",
+        "region_state",
         "1 at what the region is good for now: the override, else what the probes say; 0 at the rest",
-        regions.each_word("standing", &standings, |state, word| u32::from(state.standing.as_str() == word)),
+        regions.each_word("state", &effective_states, |state, word| u32::from(state.effective.as_str() == word)),
     )?;
     let overrides = [Override::Auto, Override::Up, Override::Down, Override::Drain].map(Override::as_str);
     out.gauge(
         "region_override",
         "1 at what the operator says of the region; 0 at the rest",
-        regions.each_word("override", &overrides, |state, word| u32::from(state.said.as_str() == word)),
+        regions.each_word("override", &overrides, |state, word| u32::from(state.operator_override.as_str() == word)),
     )?;
     let verdicts = [Verdict::Up.as_str(), Verdict::Suspect.as_str(), Verdict::Down.as_str(), UNPROBED];
     out.gauge(
@@ -391,7 +392,7 @@ fn loads(out: &mut Out<'_>, regions: &Regions<'_>, now: Instant) -> fmt::Result 
     out.gauge(
         "region_load_doubt",
         "1 at why the region's figures are not believed; 0 at the rest",
-        reporting.each_word("why", &Doubt::WORDS, |state, word| {
+        reporting.each_word("why", &Implausible::WORDS, |state, word| {
             u32::from(state.load.doubt.is_some_and(|doubt| doubt.as_str() == word))
         }),
     )?;
@@ -471,25 +472,26 @@ fn plans(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Ins
 }
 
 fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
-    let footings = [
-        ("firm", Footing::Firm),
-        ("full", Footing::Full),
-        ("panic", Footing::Panic),
-        ("only_draining", Footing::OnlyDraining),
-        ("all_withdrawn", Footing::AllWithdrawn),
+    let conditions = [
+        ("normal", ServiceCondition::Normal),
+        ("full", ServiceCondition::Full),
+        ("panic", ServiceCondition::Panic),
+        ("only_draining", ServiceCondition::OnlyDraining),
+        ("all_withdrawn", ServiceCondition::AllWithdrawn),
     ];
     let services = || snapshot.plan.services.iter();
-    let count = |footing| services().filter(|plan| plan.footing == footing).count();
+    let count = |condition| services().filter(|plan| plan.condition == condition).count();
     out.gauge(
         "services",
-        "Services, by what clients that no rule is for stand on: anything but firm needs a look",
-        footings.map(|(word, footing)| (vec![("footing", word)], count(footing))),
+        "Services by condition: anything but normal needs a look",
+        conditions.map(|(word, condition)| (vec![("condition", word)], count(condition))),
     )?;
-    let fences = |footing| services().flat_map(|plan| &plan.fences_out).filter(|out| out.footing == footing).count();
+    let fences =
+        |condition| services().flat_map(|plan| &plan.fences_out).filter(|out| out.condition == condition).count();
     out.gauge(
         "fences_out",
-        "Fences whose regions have run out, by what their clients stand on",
-        footings[1..].iter().map(|&(word, footing)| (vec![("footing", word)], fences(footing))),
+        "Fences whose regions have run out, by the condition of their clients",
+        conditions[1..].iter().map(|&(word, condition)| (vec![("condition", word)], fences(condition))),
     )?;
     out.gauge("zones", "Zones served", only(snapshot.model.zones.len()))?;
     out.gauge("names", "Names served, empty non-terminals counted", only(snapshot.names.len()))?;

@@ -17,7 +17,7 @@ function el(tag, kind, ...children) {
 // What to think of a word, beside the word itself: never the colour alone.
 const MOOD = {
   up: "good", suspect: "warn", down: "bad", drain: "calm",
-  firm: "good", full: "warn", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
+  normal: "good", full: "warn", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
 };
 const word = (text, mood) => el("span", `word ${mood ?? MOOD[text] ?? "none"}`, text.replaceAll("_", " "));
 
@@ -113,8 +113,8 @@ function region(of) {
   ];
   const planned = of.planned_load === null ? "" : ` · planned load ${number(of.planned_load)}`;
   const changed = of.changed_s === null ? "" : ` · changed ${age(of.changed_s)} ago`;
-  return el("article", MOOD[of.standing],
-    el("header", "", el("h3", "", of.name), word(of.standing)),
+  return el("article", MOOD[of.state],
+    el("header", "", el("h3", "", of.name), word(of.state)),
     el("p", "faint", `${of.location} · price ${fixed(of.price_ms, 1)} ms${planned}${changed}`),
     said, ...calm, load(of), el("ul", "", ...of.endpoints.map(endpoint)));
 }
@@ -125,13 +125,13 @@ function service(of) {
   const rows = of.regions.map((r) => {
     const share = r.mean_share === null ? "not counted" : `${percent(r.mean_share)} · ${number(r.places)} places`;
     return el("li", "",
-      el("div", "row", el("span", "text", r.name, " ", word(r.standing)), el("span", "faint", share)),
+      el("div", "row", el("span", "text", r.name, " ", word(r.state)), el("span", "faint", share)),
       r.mean_share === null ? null : bar(r.mean_share, "calm"));
   });
-  return el("article", MOOD[of.footing],
-    el("header", "", el("h3", "", of.name), word(of.footing)),
+  return el("article", MOOD[of.condition],
+    el("header", "", el("h3", "", of.name), word(of.condition)),
     el("p", "faint", `policy ${of.policy}${of.stage ? ` ${of.stage}${of.switched ? ", switched" : ""}` : ""} · TTL now ${ttl(of.answered_ttl_s)}; ${of.ttl_s} s when calm, ${of.failover_ttl_s} s near a failover`),
-    ...of.fences_out.map((fence) => el("p", "", word(fence.footing), ` for the clients of ${fence.rule} alone`)),
+    ...of.fences_out.map((fence) => el("p", "", word(fence.condition), ` for the clients of ${fence.rule} alone`)),
     el("p", "faint", "mean share over places · places where it leads"),
     el("ul", "", ...rows));
 }
@@ -161,11 +161,11 @@ function alarms(status) {
     }
   }
   for (const of of status.services) {
-    if (of.footing in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), `: ${TROUBLE[of.footing]}.`));
+    if (of.condition in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), `: ${TROUBLE[of.condition]}.`));
     for (const fence of of.fences_out) {
-      if (fence.footing in TROUBLE) {
+      if (fence.condition in TROUBLE) {
         found.push(el("div", "alarm", el("strong", "", of.name),
-          `, for the clients of ${fence.rule}, a fence, alone: ${TROUBLE[fence.footing]}.`));
+          `, for the clients of ${fence.rule}, a fence, alone: ${TROUBLE[fence.condition]}.`));
       }
     }
   }
@@ -187,7 +187,7 @@ function show(status) {
     alarmed = text;
     $("alarms").replaceChildren(...trouble);
   }
-  const bad = status.regions.filter((r) => r.standing !== "up").length;
+  const bad = status.regions.filter((r) => r.state !== "up").length;
   document.title = bad + trouble.length ? `(${bad + trouble.length}) Meridian` : "Meridian";
   const known = status.services.map((s) => s.name).join();
   if (known !== names) {
@@ -277,10 +277,10 @@ function table(explanation) {
   const milliseconds = (value) => el("td", "number", fixed(value, 1));
   const rows = explanation.regions.map((r) => {
     const chosen = r.region === explanation.chosen.region;
-    const said = r.said === "auto" ? null : " (override)";
+    const said = r.override === "auto" ? null : " (override)";
     return el("tr", chosen ? "chosen" : "",
       el("td", "", chosen ? `▸ ${r.region}` : r.region),
-      el("td", "", word(r.standing), said),
+      el("td", "", word(r.state), said),
       milliseconds(r.score.rtt.ms), milliseconds(r.score.latency_ms), milliseconds(r.score.load_ms),
       milliseconds(r.score.cost_ms), milliseconds(r.bias_ms), milliseconds(r.stays_ms), milliseconds(r.total_ms),
       el("td", "number", r.planned_share === null ? "–" : percent(r.planned_share)), el("td", "number", percent(r.share)), el("td", "why", r.excluded ?? ""));

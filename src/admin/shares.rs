@@ -92,7 +92,7 @@ mod tests {
     use crate::atlas::Atlas;
     use crate::model::Model;
     use crate::state::{News, Publisher};
-    use crate::steer::health::standing::Override;
+    use crate::steer::health::effective::Override;
     use crate::steer::testing::moment;
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &counted()));
         let leading = first.iter().max_by_key(|share| share.places).expect("a region").region;
         let name = publisher.shared().load().model.qualified_region_name(leading);
-        publisher.apply(News::said(name.as_str(), Override::Down), moment(now));
+        publisher.apply(News::set_override(name.as_str(), Override::Down), moment(now));
         publisher.publish(moment(now));
         let after = counts.of(&publisher.shared().load())[0].clone().expect("counted");
         let left = after.iter().find(|share| share.region == leading).expect("still one of its regions");

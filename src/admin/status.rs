@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::explain::HeardRow;
+use crate::steer::health::effective::{EffectiveState, EndpointState, Override, RegionState};
 use crate::steer::health::stability::Drain;
-use crate::steer::health::standing::{EndpointState, Override, RegionState, Standing};
 use crate::steer::load::state::LoadState;
 use crate::steer::plan::lives::Lives;
-use crate::steer::policy::eligible::{FenceOut, Footing};
+use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 
 use super::Context;
 use super::planning::{PlanningStatus, planning};
@@ -80,10 +80,11 @@ pub struct RegionStatus {
     pub name: String,
     pub location: String,
     /// Override, else verdict.
-    pub standing: Standing,
+    #[serde(rename = "state")]
+    pub effective: EffectiveState,
     pub verdict: Cow<'static, str>,
     #[serde(rename = "override")]
-    pub said: Override,
+    pub operator_override: Override,
     pub endpoints: Vec<EndpointStatus>,
     pub load: LoadStatus,
     /// 0 or more: what its load adds to its score. The plan's price, or where there is none, one that follows
@@ -180,7 +181,7 @@ pub struct ServiceStatus {
     /// Whether an operator switched it to that stage: then the zone file may say another.
     pub switched: bool,
     /// Of clients that no rule is for.
-    pub footing: Footing,
+    pub condition: ServiceCondition,
     /// The fences whose regions have run out, in the order of the rules: a matter of their clients alone.
     #[serde(default)]
     pub fences_out: Vec<FenceStatus>,
@@ -208,14 +209,15 @@ pub struct AnsweredTtl {
 pub struct FenceStatus {
     /// Such as `rule 2`, or `rule 2 (asia)` where its group has a name.
     pub rule: String,
-    pub footing: Footing,
+    pub condition: ServiceCondition,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServiceRegion {
     /// Qualified.
     pub name: String,
-    pub standing: Standing,
+    #[serde(rename = "state")]
+    pub effective: EffectiveState,
     /// Places of the atlas of which it gets the largest part; `None`: not counted yet.
     pub places: Option<usize>,
     /// 0 to 1: its share of clients, all places counted alike; `None`: not counted yet.
@@ -293,9 +295,9 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
     RegionStatus {
         name: snapshot.model.qualified_region_name(id),
         location: configured.location.to_string(),
-        standing: state.standing,
+        effective: state.effective,
         verdict: state.verdict.as_str().into(),
-        said: state.said,
+        operator_override: state.operator_override,
         endpoints: endpoints.collect(),
         load: load(configured.load_report.is_some(), &state, now),
         price_ms: state.price_ms,
@@ -372,13 +374,13 @@ fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, l
         let share = shares.and_then(|shares| shares.iter().find(|share| share.region == region));
         ServiceRegion {
             name: snapshot.model.qualified_region_name(region),
-            standing: snapshot.states.get(region.index()).map_or(Standing::Up, |state| state.standing),
+            effective: snapshot.states.get(region.index()).map_or(EffectiveState::Up, |state| state.effective),
             places: share.map(|share| share.places),
             mean_share: share.map(|share| share.mean),
         }
     });
     let fence =
-        |fence: &FenceOut| FenceStatus { rule: configured.policies.rule_name(fence.rule), footing: fence.footing };
+        |fence: &FenceOut| FenceStatus { rule: configured.policies.rule_name(fence.rule), condition: fence.condition };
     Some(ServiceStatus {
         name: configured.name.to_string(),
         policy: configured.policies.main().policy.as_str().into(),
@@ -387,7 +389,7 @@ fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, l
             .active_stage(plan.switched_to)
             .map(|id| configured.policies.group(id).name.to_string()),
         switched: plan.switched_to.is_some(),
-        footing: plan.footing,
+        condition: plan.condition,
         fences_out: plan.fences_out.iter().map(fence).collect(),
         answered_ttl_s: Some(AnsweredTtl { least: lives.least, most: lives.most }),
         ttl_s: configured.ttl.as_secs(),
@@ -415,7 +417,7 @@ mod tests {
     #[test]
     fn what_the_first_servers_left_out_is_not_missed() {
         let region = json!({
-            "name": "seoul@gslb.example", "location": "KR", "standing": "drain", "verdict": "up", "override": "drain",
+            "name": "seoul@gslb.example", "location": "KR", "state": "drain", "verdict": "up", "override": "drain",
             "endpoints": [{
                 "label": "192.0.2.1", "layer": "l7", "weight": 1, "verdict": null, "since_s": null, "last_probe": "",
                 "probe_age_s": null, "connect_ms": null,
@@ -424,9 +426,9 @@ mod tests {
             "price_ms": 0.0,
         });
         let service = json!({
-            "name": "www.gslb.example", "policy": "score", "switched": false, "footing": "firm", "ttl_s": 30,
+            "name": "www.gslb.example", "policy": "score", "switched": false, "condition": "normal", "ttl_s": 30,
             "failover_ttl_s": 5,
-            "regions": [{ "name": "seoul@gslb.example", "standing": "up", "places": null, "mean_share": 0.5 }],
+            "regions": [{ "name": "seoul@gslb.example", "state": "up", "places": null, "mean_share": 0.5 }],
         });
         let status: Status = serde_json::from_value(json!({
             "version": "0.0.1", "uptime_s": 1.5, "generation": 7, "reloads": 0, "snapshot_age_s": 0.5,
@@ -437,7 +439,7 @@ mod tests {
         .expect("read");
         assert!(status.planning.is_none() && status.overrides_error.is_none());
         let (region, service) = (&status.regions[0], &status.services[0]);
-        assert_eq!((region.offered, region.load.configured, region.said), (1.0, true, Override::Drain));
+        assert_eq!((region.offered, region.load.configured, region.operator_override), (1.0, true, Override::Drain));
         assert_eq!((region.load.heard.heard.as_deref(), region.load.heard.error.as_deref()), (None, Some("late")));
         assert!(region.drain.is_none() && service.answered_ttl_s.is_none() && service.fences_out.is_empty());
     }

@@ -11,7 +11,7 @@ use crate::model::{RegionId, ServiceId, Ttl};
 use crate::state::Snapshot;
 use crate::steer::decide::{Seen, decide};
 use crate::steer::figure::{percent, rounded};
-use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 
 use super::arguments::LogLevel;
 use super::log;
@@ -102,8 +102,8 @@ fn welcome(demo: &demo::Demo) -> String {
     let mut text =
         format!("  DNS     {dns} (UDP and TCP), zone gslb.example, service www\n  admin   http://{admin}/\n\n");
     for (balancer, state) in demo.balancers.iter().zip(&snapshot.states) {
-        let standing = paint(state.standing);
-        let _ = writeln!(text, "  {:10} http://{:18} {standing}", balancer.name, balancer.address.to_string() + "/");
+        let effective = paint(state.effective);
+        let _ = writeln!(text, "  {:10} http://{:18} {effective}", balancer.name, balancer.address.to_string() + "/");
     }
     text.push_str(&to_try(dns, admin, demo.balancers.first().map_or(admin, |first| first.address)));
     text
@@ -144,8 +144,8 @@ struct Watch {
 /// What is told of a region when it changes.
 #[derive(Clone, Copy, PartialEq)]
 struct Seeing {
-    standing: Standing,
-    said: Override,
+    effective: EffectiveState,
+    operator_override: Override,
     /// Which region a client in its country gets.
     neighbour_gets: Option<RegionId>,
 }
@@ -175,8 +175,8 @@ impl Watch {
 
 fn look(snapshot: &Snapshot) -> Vec<Seeing> {
     let look = |(id, state): (RegionId, &RegionState)| Seeing {
-        standing: state.standing,
-        said: state.said,
+        effective: state.effective,
+        operator_override: state.operator_override,
         neighbour_gets: neighbour_of(snapshot, id)
             .and_then(|client| answer(snapshot, client))
             .map(|(region, _)| region),
@@ -188,14 +188,14 @@ fn look(snapshot: &Snapshot) -> Vec<Seeing> {
 fn change(snapshot: &Snapshot, id: RegionId) -> String {
     let Some(state) = snapshot.states.get(id.index()) else { return String::new() };
     let probe = state.endpoints.first().map(|endpoint| endpoint.last_probe.clone()).unwrap_or_default();
-    let mut why = match state.said {
+    let mut why = match state.operator_override {
         Override::Auto => probe,
         said => format!("override {}", said.as_str()),
     };
     if let Some(used) = state.load.last.and_then(|figure| figure.utilisation()) {
         let _ = write!(why, ", {} used, price {} ms", percent(used, 0), rounded(state.price_ms, 0));
     }
-    let mut text = format!("{} is {} ({why})", snapshot.model.region(id).name, paint(state.standing));
+    let mut text = format!("{} is {} ({why})", snapshot.model.region(id).name, paint(state.effective));
     if let Some(client) = neighbour_of(snapshot, id)
         && let Some((region, ttl)) = answer(snapshot, client)
     {
@@ -217,12 +217,12 @@ fn answer(snapshot: &Snapshot, client: IpAddr) -> Option<(RegionId, Ttl)> {
     Some((decision.region, decision.ttl))
 }
 
-fn paint(standing: Standing) -> String {
-    let word = standing.as_str();
-    let color = match standing {
-        Standing::Up => 32,
-        Standing::Suspect | Standing::Drain => 33,
-        Standing::Down => 31,
+fn paint(effective: EffectiveState) -> String {
+    let word = effective.as_str();
+    let color = match effective {
+        EffectiveState::Up => 32,
+        EffectiveState::Suspect | EffectiveState::Drain => 33,
+        EffectiveState::Down => 31,
     };
     if output::color_on_stdout() { format!("\x1b[{color}m{word}\x1b[0m") } else { word.to_owned() }
 }

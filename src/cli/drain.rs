@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::admin::api::Said;
+use crate::admin::api::OverrideReply;
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::status::DrainStatus;
 use crate::control::config::duration;
 use crate::steer::figure::percent;
-use crate::steer::health::standing::Override;
+use crate::steer::health::effective::Override;
 
 use super::live::Server;
 use super::output::{self, Failure, Outcome};
@@ -47,7 +47,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Drains the region, by bare or qualified name.
 pub fn run(server: &Server, region: &str, waiting: &Waiting) -> Outcome {
-    let done = server.ask(async |server| server.say(region, Override::Drain).await)?;
+    let done = server.ask(async |server| server.set_override(region, Override::Drain).await)?;
     match waiting.json {
         true => print_line(&json!(done))?,
         false => output::print(&super::region::in_words(&done))?,
@@ -73,7 +73,7 @@ enum Ended {
     Over,
 }
 
-async fn wait(server: &AdminClient, done: &Said, waiting: &Waiting) -> Result<Outcome<Ended>, ClientError> {
+async fn wait(server: &AdminClient, done: &OverrideReply, waiting: &Waiting) -> Result<Outcome<Ended>, ClientError> {
     let began = Instant::now();
     let mut told: Option<(Instant, DrainStatus)> = None;
     loop {
@@ -115,7 +115,7 @@ fn has_moved(last: &DrainStatus, now: &DrainStatus) -> bool {
     (last.may_come - now.may_come).abs() >= STEP || (load(last) - load(now)).abs() >= STEP
 }
 
-fn tell(done: &Said, json: &Value, drain: &DrainStatus, as_json: bool) -> Outcome {
+fn tell(done: &OverrideReply, json: &Value, drain: &DrainStatus, as_json: bool) -> Outcome {
     if !as_json {
         return output::print(&format!("  {}\n", in_words(drain)));
     }

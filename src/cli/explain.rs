@@ -255,7 +255,7 @@ struct Reasons {
     #[serde(default)]
     walk: Vec<Step>,
     regions: Vec<Region>,
-    footing: String,
+    condition: String,
     // Left out by servers from before there was such a thing.
     fence: Option<String>,
     // Left out by servers from before there was such a thing.
@@ -295,8 +295,10 @@ struct Client {
 #[derive(Deserialize)]
 struct Region {
     region: String,
-    standing: String,
-    said: String,
+    #[serde(rename = "state")]
+    effective: String,
+    #[serde(rename = "override")]
+    operator_override: String,
     score: Score,
     tier: Option<u32>,
     load: Option<Load>,
@@ -378,16 +380,16 @@ fn render(report: Value, live: bool) -> Outcome<String> {
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
-    let Reasons { service, policy, client, walk, regions, footing, fence, kept_near, chosen } = reasons;
+    let Reasons { service, policy, client, walk, regions, condition, fence, kept_near, chosen } = reasons;
     let seen_by = if client.seen_by == "ecs" { "told by EDNS Client Subnet" } else { "the query's source" };
     let _ = writeln!(text, "  client     {} ({seen_by}), at {}", client.address, client.location);
     let _ = writeln!(text, "  service    {service}, policy {policy}");
     if !live {
         text.push_str("  evidence   files alone: regions are taken as up, loads as not reported\n");
     }
-    if let Some(meaning) = footing_in_words(footing) {
+    if let Some(meaning) = condition_in_words(condition) {
         let whose = fence.as_ref().map_or(String::new(), |rule| format!("of the fence of {rule}, "));
-        let _ = writeln!(text, "  footing    {footing}: {whose}{meaning}");
+        let _ = writeln!(text, "  condition    {condition}: {whose}{meaning}");
     }
     if let Some(KeptHere { region, max_detour_ms }) = kept_near {
         let far = rounded(*max_detour_ms, 0);
@@ -440,7 +442,7 @@ fn render_walk(text: &mut String, walk: &[Step]) {
 fn region_table(regions: &[Region]) -> String {
     let mut table = Table::new([
         ("region", Align::Left),
-        ("standing", Align::Left),
+        ("state", Align::Left),
         ("RTT ms", Align::Right),
         ("from", Align::Left),
         ("used", Align::Right),
@@ -457,10 +459,10 @@ fn region_table(regions: &[Region]) -> String {
     ]);
     for region in regions {
         let score = &region.score;
-        let said = if region.said == "auto" { String::new() } else { " (said)".to_owned() };
+        let said = if region.operator_override == "auto" { String::new() } else { " (override)".to_owned() };
         table.row([
             region.region.clone(),
-            format!("{}{said}{}", region.standing, calm(region)),
+            format!("{}{said}{}", region.effective, calm(region)),
             match score.bias_ms {
                 0.0 => rounded(score.rtt.ms, 1),
                 bias => format!("{} {}", rounded(score.rtt.ms, 1), signed(bias, 0)),
@@ -524,8 +526,8 @@ fn measured_source(measured: &Value) -> String {
     format!("{group}{by}{samples}{age}")
 }
 
-fn footing_in_words(footing: &str) -> Option<&'static str> {
-    match footing {
+fn condition_in_words(condition: &str) -> Option<&'static str> {
+    match condition {
         "full" => Some("all regions that are up are above their limits; these are not heeded"),
         "panic" => Some("all regions are down by their probes; all are answered as if up"),
         "only_draining" => Some("all regions are draining or down; those draining still serve"),

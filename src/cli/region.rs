@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 
-use crate::admin::api::Said;
-use crate::steer::health::standing::Override;
+use crate::admin::api::OverrideReply;
+use crate::steer::health::effective::Override;
 
 use super::drain::{self, Waiting};
 use super::live::Server;
@@ -66,7 +66,7 @@ impl Region {
             Action::Down(target) => (&target.region, Override::Down),
             Action::Auto(target) => (&target.region, Override::Auto),
         };
-        let done = self.server.ask(async |server| server.say(region, said).await)?;
+        let done = self.server.ask(async |server| server.set_override(region, said).await)?;
         output::print(&in_words(&done))
     }
 
@@ -76,8 +76,8 @@ impl Region {
 }
 
 /// What an override has led to, in lines.
-pub fn in_words(done: &Said) -> String {
-    let mut text = format!("{}: override {}, now {}\n", done.region, done.said.as_str(), done.standing);
+pub fn in_words(done: &OverrideReply) -> String {
+    let mut text = format!("{}: override {}, now {}\n", done.region, done.operator_override.as_str(), done.effective);
     for sentence in &done.follows {
         let _ = writeln!(text, "  {sentence}"); // a String takes all
     }

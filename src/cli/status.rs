@@ -19,7 +19,7 @@ use super::output::{self, Align, Failure, Outcome, Table};
 #[command(after_help = "\
 Examples:
   meridian status
-  meridian status --json | jq '.regions[] | {name, standing}'
+  meridian status --json | jq '.regions[] | {name, state}'
   meridian status --admin 127.0.0.1:8054 --token-file /etc/meridian/admin.token")]
 pub struct Status {
     /// Print all of it as JSON
@@ -108,7 +108,7 @@ fn render_feeds(text: &mut String, regions: &[RegionStatus]) {
 pub fn region_table(regions: &[RegionStatus]) -> String {
     let mut table = Table::new([
         ("region", Align::Left),
-        ("standing", Align::Left),
+        ("state", Align::Left),
         ("override", Align::Left),
         ("location", Align::Left),
         ("load", Align::Right),
@@ -121,8 +121,8 @@ pub fn region_table(regions: &[RegionStatus]) -> String {
         let whole = |known: Option<f64>| known.map_or("-".to_owned(), |known| rounded(known, 0));
         table.row([
             region.name.clone(),
-            standing(region),
-            region.said.as_str().to_owned(),
+            effective(region),
+            region.operator_override.as_str().to_owned(),
             region.location.clone(),
             whole(region.load.load),
             whole(region.load.capacity),
@@ -135,8 +135,8 @@ pub fn region_table(regions: &[RegionStatus]) -> String {
 }
 
 /// `up`, `down, damped 96 s`, `up at 40 %`, `drain, safe in 42 s`.
-fn standing(region: &RegionStatus) -> String {
-    let mut text = region.standing.as_str().to_owned();
+fn effective(region: &RegionStatus) -> String {
+    let mut text = region.effective.as_str().to_owned();
     let more = [
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
@@ -174,7 +174,7 @@ fn service_table(services: &[ServiceStatus]) -> String {
     let mut table = Table::new([
         ("service", Align::Left),
         ("policy", Align::Left),
-        ("footing", Align::Left),
+        ("condition", Align::Left),
         ("TTL now", Align::Right),
         ("shares of places", Align::Left),
     ]);
@@ -187,7 +187,7 @@ fn service_table(services: &[ServiceStatus]) -> String {
         table.row([
             service.name.clone(),
             policy(service),
-            footing(service),
+            condition(service),
             ttl(service),
             service.regions.iter().map(share).collect::<Vec<_>>().join(", "),
         ]);
@@ -204,10 +204,10 @@ fn ttl(service: &ServiceStatus) -> String {
     }
 }
 
-/// `firm`, `firm; rule 2: panic`.
-fn footing(service: &ServiceStatus) -> String {
-    let fences = service.fences_out.iter().map(|fence| format!("; {}: {}", fence.rule, fence.footing.as_str()));
-    format!("{}{}", service.footing.as_str(), fences.collect::<String>())
+/// `normal`, `normal; rule 2: panic`.
+fn condition(service: &ServiceStatus) -> String {
+    let fences = service.fences_out.iter().map(|fence| format!("; {}: {}", fence.rule, fence.condition.as_str()));
+    format!("{}{}", service.condition.as_str(), fences.collect::<String>())
 }
 
 /// `score`, `stage blue`, `stage green, switched`.

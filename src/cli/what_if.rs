@@ -17,7 +17,7 @@ use crate::control::what_if::outcome::{self, RegionMoment, RegionOutcome, Totals
 use crate::control::what_if::placed::{Counted, Placed};
 use crate::control::what_if::{Change, what_if_moved};
 use crate::steer::figure::{self, rounded};
-use crate::steer::policy::eligible::Footing;
+use crate::steer::policy::eligible::ServiceCondition;
 
 use super::explain;
 use super::live::Server;
@@ -130,7 +130,7 @@ fn render_warnings(text: &mut String, outcome: &outcome::Outcome, unit: &str) {
         warnings.push(format!("unanswered: {} of {unit}", amount(outcome.unanswered)));
     }
     for service in &outcome.services {
-        let word = |footing: Option<Footing>| footing.map_or("not there", Footing::as_str);
+        let word = |condition: Option<ServiceCondition>| condition.map_or("not there", ServiceCondition::as_str);
         let fence = service.fence.as_ref().map_or(String::new(), |rule| format!(", for the clients of {rule} alone"));
         warnings.push(format!("{}{fence}: {}, now {}", service.name, word(service.after), word(service.before)));
     }
@@ -158,7 +158,7 @@ fn move_table(outcome: &outcome::Outcome, unit: &'static str) -> String {
 fn region_table(regions: &[RegionOutcome], unit: &'static str) -> String {
     let mut table = Table::new([
         ("region", Align::Left),
-        ("standing", Align::Left),
+        ("state", Align::Left),
         (unit, Align::Right),
         ("then", Align::Right),
         ("capacity", Align::Right),
@@ -176,7 +176,7 @@ fn region_table(regions: &[RegionOutcome], unit: &'static str) -> String {
         let price = |moment: &RegionMoment| Some(rounded(moment.price_ms, 1));
         table.row([
             region.name.clone(),
-            standings(region),
+            effective_states(region),
             of(&region.before, &load),
             of(&region.after, &load),
             of(if region.after.is_some() { &region.after } else { &region.before }, &|m| m.capacity.map(amount)),
@@ -190,12 +190,12 @@ fn region_table(regions: &[RegionOutcome], unit: &'static str) -> String {
 }
 
 /// `up`, `up → down`, `new, up`, `up → gone`.
-fn standings(region: &RegionOutcome) -> String {
+fn effective_states(region: &RegionOutcome) -> String {
     match (&region.before, &region.after) {
-        (Some(before), Some(after)) if before.standing == after.standing => after.standing.as_str().to_owned(),
-        (Some(before), Some(after)) => format!("{} → {}", before.standing.as_str(), after.standing.as_str()),
-        (Some(before), None) => format!("{} → gone", before.standing.as_str()),
-        (None, Some(after)) => format!("new, {}", after.standing.as_str()),
+        (Some(before), Some(after)) if before.effective == after.effective => after.effective.as_str().to_owned(),
+        (Some(before), Some(after)) => format!("{} → {}", before.effective.as_str(), after.effective.as_str()),
+        (Some(before), None) => format!("{} → gone", before.effective.as_str()),
+        (None, Some(after)) => format!("new, {}", after.effective.as_str()),
         (None, None) => String::new(),
     }
 }

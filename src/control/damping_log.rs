@@ -8,8 +8,8 @@ use tracing::{error, info, warn};
 
 use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::health::standing::RegionState;
-use crate::steer::policy::eligible::Footing;
+use crate::steer::health::effective::RegionState;
+use crate::steer::policy::eligible::ServiceCondition;
 
 /// Tells what differs between two snapshots, region by region.
 pub fn tell_changes(before: &Snapshot, after: &Snapshot, now: Instant) {
@@ -36,8 +36,8 @@ struct FootingChange {
     /// The fence they are in; `None`: clients that no rule is for.
     fence: Option<String>,
     /// `None`: some region was eligible, or not all of them were probed.
-    before: Option<Footing>,
-    after: Option<Footing>,
+    before: Option<ServiceCondition>,
+    after: Option<ServiceCondition>,
 }
 
 /// In the order of the services. Of one model.
@@ -59,17 +59,17 @@ fn footing_changes(before: &Snapshot, after: &Snapshot) -> Vec<FootingChange> {
     changes
 }
 
-/// The footings of a service's clients by fence, where regions are answered for want of others.
-fn last_resorts(snapshot: &Snapshot, id: ServiceId) -> BTreeMap<Option<u16>, Footing> {
+/// The conditions of a service's clients by fence, where regions are answered for want of others.
+fn last_resorts(snapshot: &Snapshot, id: ServiceId) -> BTreeMap<Option<u16>, ServiceCondition> {
     let Some(plan) = snapshot.plan.services.get(id.index()) else { return BTreeMap::new() };
-    let fences = plan.fences_out.iter().map(|fence| (Some(fence.rule), fence.footing));
-    let out = fences.chain([(None, plan.footing)]).filter(|(_, footing)| footing.is_last_resort());
+    let fences = plan.fences_out.iter().map(|fence| (Some(fence.rule), fence.condition));
+    let out = fences.chain([(None, plan.condition)]).filter(|(_, condition)| condition.is_last_resort());
     // Before the first round of probes every region counts as down, which is nobody's trouble.
     let is_unproven = |region: &RegionId| {
         let endpoints = snapshot.states.get(region.index()).map(|state| state.endpoints.as_slice()).unwrap_or_default();
         snapshot.model.region(*region).check.is_some() && endpoints.iter().any(|seen| seen.verdict.is_none())
     };
-    let found: BTreeMap<Option<u16>, Footing> = out.collect();
+    let found: BTreeMap<Option<u16>, ServiceCondition> = out.collect();
     match !found.is_empty() && snapshot.model.service(id).regions.iter().any(is_unproven) {
         true => BTreeMap::new(),
         false => found,
@@ -81,16 +81,16 @@ const MOST_TOLD: usize = 20;
 
 fn tell_footings(changes: &[FootingChange]) {
     for FootingChange { service, fence, before, after } in changes.iter().take(MOST_TOLD) {
-        let (fence, was) = (fence.as_deref(), before.map(Footing::as_str));
+        let (fence, was) = (fence.as_deref(), before.map(ServiceCondition::as_str));
         match after {
-            Some(Footing::Panic) => error!(
+            Some(ServiceCondition::Panic) => error!(
                 service,
                 fence,
                 was,
                 "PANIC: all regions these clients may get are down by their probes, so all are answered as if up. \
                  Are the probes right?"
             ),
-            Some(Footing::AllWithdrawn) => {
+            Some(ServiceCondition::AllWithdrawn) => {
                 error!(service, fence, was, "all regions for these clients are down by override, and still answered");
             }
             Some(_) => warn!(service, fence, was, "only draining regions are left for these clients, and answered"),
@@ -110,7 +110,7 @@ fn tell_held(region: impl Fn() -> String, old: &RegionState, new: &RegionState, 
             "HELD: its probes say down, but too many regions of its zone have gone at once; it is still answered. \
              Are the probes right? `meridian region down` takes it out, `auto` believes its probes"
         ),
-        (Some(_), None) => warn!(region = %region(), standing = new.standing.as_str(), "a region is held no more"),
+        (Some(_), None) => warn!(region = %region(), state = new.effective.as_str(), "a region is held no more"),
         _ => {}
     }
 }
@@ -122,7 +122,7 @@ fn tell_damped(region: impl Fn() -> String, old: &RegionState, new: &RegionState
             for_s = seconds(until, now),
             "damped: its probes say up, but it has gone down too often; `meridian region auto` forgives it"
         ),
-        (Some(_), None) => info!(region = %region(), standing = new.standing.as_str(), "a region is damped no more"),
+        (Some(_), None) => info!(region = %region(), state = new.effective.as_str(), "a region is damped no more"),
         _ => {}
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Model, Policy, Rule};
     use crate::state::{EndpointNews, News, Publisher};
-    use crate::steer::health::standing::Override;
+    use crate::steer::health::effective::Override;
     use crate::steer::health::verdict::Verdict;
     use crate::steer::testing::{World, moment};
 
@@ -174,7 +174,7 @@ mod tests {
             &mut self,
             region: usize,
             verdict: Verdict,
-        ) -> Vec<(Option<String>, Option<Footing>, Option<Footing>)> {
+        ) -> Vec<(Option<String>, Option<ServiceCondition>, Option<ServiceCondition>)> {
             let name = self.before.model.qualified_region_name(RegionId(region as u16));
             let endpoint = format!("192.0.2.{region}");
             let (region, endpoint, seen) = (name.into(), endpoint.into(), String::new());
@@ -183,8 +183,8 @@ mod tests {
             self.changes()
         }
 
-        /// What differs from the last time: fence, footing before, footing after.
-        fn changes(&mut self) -> Vec<(Option<String>, Option<Footing>, Option<Footing>)> {
+        /// What differs from the last time: fence, condition before, condition after.
+        fn changes(&mut self) -> Vec<(Option<String>, Option<ServiceCondition>, Option<ServiceCondition>)> {
             self.publisher.publish(moment(Instant::now()));
             let after = self.publisher.shared().load_full();
             let before = std::mem::replace(&mut self.before, after.clone());
@@ -199,13 +199,13 @@ mod tests {
         let mut told = Told::begin(world.model, world.atlas);
         assert_eq!(told.probe(0, Verdict::Up), [], "not probed yet is no panic");
         assert_eq!(told.probe(1, Verdict::Up), []);
-        let (panic, fence) = (Some(Footing::Panic), || Some("rule 1".to_owned()));
+        let (panic, fence) = (Some(ServiceCondition::Panic), || Some("rule 1".to_owned()));
         assert_eq!(told.probe(0, Verdict::Down), [(fence(), None, panic)], "the fence's clients alone");
         assert_eq!(told.changes(), [], "once");
         assert_eq!(told.probe(1, Verdict::Down), [(None, None, panic)]);
         assert_eq!(told.probe(0, Verdict::Up), [(None, panic, None), (fence(), panic, None)]);
-        told.publisher.apply(News::said("west@gslb.example", Override::Drain), moment(Instant::now()));
-        let draining = Some(Footing::OnlyDraining);
+        told.publisher.apply(News::set_override("west@gslb.example", Override::Drain), moment(Instant::now()));
+        let draining = Some(ServiceCondition::OnlyDraining);
         assert_eq!(told.changes(), [(None, None, draining), (fence(), None, draining)]);
     }
 }

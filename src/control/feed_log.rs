@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::model::RegionId;
 use crate::state::Snapshot;
 use crate::steer::figure::percent;
-use crate::steer::load::feed::Doubt;
+use crate::steer::load::feed::Implausible;
 use crate::steer::load::state::{Heard, LoadState};
 
 /// From one begin that is told of a region to the next.
@@ -41,7 +41,7 @@ enum Trouble {
     Jumped,
     /// It rises and falls again and again.
     Restless,
-    Doubted(Doubt),
+    Doubted(Implausible),
 }
 
 /// Something that begins and ends, as it was told.
@@ -160,7 +160,7 @@ fn trouble(load: &LoadState, now: Instant) -> Option<Trouble> {
         Heard::Never { failing: true } | Heard::Failing => Some(Trouble::Failing),
         Heard::Never { failing: false } => silent.is_some_and(|silent| silent >= due).then_some(Trouble::Never),
         Heard::Stale => Some(Trouble::Stale),
-        Heard::Doubted(Doubt::Fell | Doubt::Rose) => Some(Trouble::Jumped),
+        Heard::Doubted(Implausible::Fell | Implausible::Rose) => Some(Trouble::Jumped),
         Heard::Doubted(doubt) => Some(Trouble::Doubted(doubt)),
         Heard::Believed if load.reading.is_some_and(|reading| reading.restless) => Some(Trouble::Restless),
         Heard::New | Heard::Believed => None,
@@ -188,7 +188,7 @@ fn tell_region(snapshot: &Snapshot, id: RegionId, news: &Turn<Trouble>, now: Ins
         }
         Turn::Begun { untold, .. } => {
             let doubt = load.doubt.map(|doubt| doubt.to_string()).unwrap_or_default();
-            let cure = load.doubt.and_then(Doubt::cure);
+            let cure = load.doubt.and_then(Implausible::cure);
             warn!(%region, untold, load = figure, capacity, error, cure, "load reports are {doubt}");
         }
         Turn::Ended { was, lasted } => {
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_load_beyond_reason_is_told_with_its_cure() {
         let told = told(100, |second| Some(Ok(if second > 50 { 1e9 } else { 50.0 })));
-        assert_eq!(told, [(51, begun(Trouble::Doubted(Doubt::Units)))]);
-        assert!(Doubt::Units.cure().is_some_and(|cure| cure.contains("per cent")));
+        assert_eq!(told, [(51, begun(Trouble::Doubted(Implausible::Units)))]);
+        assert!(Implausible::Units.cure().is_some_and(|cure| cure.contains("per cent")));
     }
 }

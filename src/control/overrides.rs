@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
-use crate::steer::health::standing::Override;
 
 use super::state_file::{Content, StateFile, StateFileError};
 

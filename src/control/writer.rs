@@ -26,7 +26,7 @@ use crate::model::RegionId;
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
-use crate::steer::health::standing::{Override, Standing};
+use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
@@ -52,7 +52,11 @@ const BURIAL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub enum Command {
     /// Say something of a region, by bare or qualified name; `Auto` takes it back.
-    Say { region: String, said: Override, reply: oneshot::Sender<Result<SayOutcome, SayError>> },
+    SetOverride {
+        region: String,
+        operator_override: Override,
+        reply: oneshot::Sender<Result<OverrideOutcome, OverrideError>>,
+    },
     /// Switch a service to another of its stages.
     Switch { switch: SwitchRequest, reply: oneshot::Sender<Result<SwitchOutcome, SwitchError>> },
     /// Take a new configuration, already loaded without errors.
@@ -105,16 +109,16 @@ pub enum SwitchError {
 
 /// An override that took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SayOutcome {
+pub struct OverrideOutcome {
     /// The region's qualified name.
     pub region: String,
     /// `None`: the region is configured no more, and its override was taken back.
-    pub standing: Option<Standing>,
+    pub effective: Option<EffectiveState>,
 }
 
 /// Why an override did not take.
 #[derive(Debug, thiserror::Error)]
-pub enum SayError {
+pub enum OverrideError {
     #[error("no region is called `{name}`; there are: {known}")]
     Unknown { name: String, known: String },
     #[error("several zones have a region `{name}`: say which of {choices}")]
@@ -342,8 +346,8 @@ impl Writer {
 
     async fn command(&mut self, command: Command, sources: &mut Sources) {
         match command {
-            Command::Say { region, said, reply } => {
-                let outcome = self.say(&region, said, sources).await;
+            Command::SetOverride { region, operator_override, reply } => {
+                let outcome = self.set_override(&region, operator_override, sources).await;
                 // Whoever asked may have gone; what was said holds all the same.
                 let _ = reply.send(outcome);
             }
@@ -387,20 +391,25 @@ impl Writer {
         }
     }
 
-    async fn say(&mut self, name: &str, said: Override, sources: &mut Sources) -> Result<SayOutcome, SayError> {
+    async fn set_override(
+        &mut self,
+        name: &str,
+        operator_override: Override,
+        sources: &mut Sources,
+    ) -> Result<OverrideOutcome, OverrideError> {
         self.restore_overrides()?;
-        let (region, id) = self.region_named(name, said)?;
+        let (region, id) = self.region_named(name, operator_override)?;
         // Kept first: what an operator was told is so must be so after a crash.
-        let kept = self.to_keep(&region, said);
+        let kept = self.to_keep(&region, operator_override);
         let drain = kept.drains.get(&region).copied();
         if let Err(error) = self.save(kept, sources).await {
             error!("an override was refused: {error}");
             return Err(error.into());
         }
-        self.take(News::Said { region: region.clone(), said, drain });
-        info!(%region, said = said.as_str(), "an override was set");
-        let standing = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.standing));
-        Ok(SayOutcome { region, standing })
+        self.take(News::Override { region: region.clone(), operator_override, drain });
+        info!(%region, operator_override = operator_override.as_str(), "an override was set");
+        let effective = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.effective));
+        Ok(OverrideOutcome { region, effective })
     }
 
     async fn switch(&mut self, request: &SwitchRequest, sources: &mut Sources) -> Result<SwitchOutcome, SwitchError> {
@@ -463,20 +472,24 @@ impl Writer {
     }
 
     /// All that is to be kept once this is said.
-    fn to_keep(&self, region: &str, said: Override) -> Kept {
+    fn to_keep(&self, region: &str, operator_override: Override) -> Kept {
         let mut overrides = self.publisher.overrides().clone();
-        match said {
+        match operator_override {
             Override::Auto => overrides.remove(region),
-            said => overrides.insert(region.to_owned(), said),
+            operator_override => overrides.insert(region.to_owned(), operator_override),
         };
-        let mut drains = self.publisher.drains((said == Override::Drain).then_some(region), clock::read());
+        let mut drains = self.publisher.drains((operator_override == Override::Drain).then_some(region), clock::read());
         drains.retain(|name, _| overrides.get(name) == Some(&Override::Drain));
         Kept { overrides, drains }
     }
 
     /// The region's qualified name, and its id. None for one that is not configured any more: its
     /// override may still be there, and can be taken back.
-    fn region_named(&self, name: &str, said: Override) -> Result<(String, Option<RegionId>), SayError> {
+    fn region_named(
+        &self,
+        name: &str,
+        operator_override: Override,
+    ) -> Result<(String, Option<RegionId>), OverrideError> {
         let model = &self.publisher.shared().load_full().model;
         let qualified = |id: &RegionId| model.qualified_region_name(*id);
         match *model.find_regions(name) {
@@ -484,7 +497,7 @@ impl Writer {
             [] => {}
             ref several => {
                 let choices = several.iter().map(qualified).collect::<Vec<_>>().join(", ");
-                return Err(SayError::Ambiguous { name: name.to_owned(), choices });
+                return Err(OverrideError::Ambiguous { name: name.to_owned(), choices });
             }
         }
         let is_named = |kept: &&String| {
@@ -492,14 +505,14 @@ impl Writer {
         };
         let kept: Vec<&String> = self.publisher.overrides().keys().filter(is_named).collect();
         match *kept {
-            [gone] if said == Override::Auto => Ok((gone.clone(), None)),
-            [_, _, ..] if said == Override::Auto => {
+            [gone] if operator_override == Override::Auto => Ok((gone.clone(), None)),
+            [_, _, ..] if operator_override == Override::Auto => {
                 let choices = kept.into_iter().cloned().collect::<Vec<_>>().join(", ");
-                Err(SayError::Ambiguous { name: name.to_owned(), choices })
+                Err(OverrideError::Ambiguous { name: name.to_owned(), choices })
             }
             _ => {
                 let known = model.region_ids().map(|id| qualified(&id)).collect::<Vec<_>>().join(", ");
-                Err(SayError::Unknown { name: name.to_owned(), known })
+                Err(OverrideError::Unknown { name: name.to_owned(), known })
             }
         }
     }
@@ -590,14 +603,24 @@ mod tests {
     }
 
     impl Writing {
-        fn tell(&self, region: &str, said: Override) -> oneshot::Receiver<Result<SayOutcome, SayError>> {
+        fn tell(
+            &self,
+            region: &str,
+            operator_override: Override,
+        ) -> oneshot::Receiver<Result<OverrideOutcome, OverrideError>> {
             let (reply, done) = oneshot::channel();
-            self.commands.try_send(Command::Say { region: region.into(), said, reply }).expect("room");
+            self.commands
+                .try_send(Command::SetOverride { region: region.into(), operator_override, reply })
+                .expect("room");
             done
         }
 
-        async fn say(&self, region: &str, said: Override) -> Result<SayOutcome, SayError> {
-            self.tell(region, said).await.expect("a reply")
+        async fn set_override(
+            &self,
+            region: &str,
+            operator_override: Override,
+        ) -> Result<OverrideOutcome, OverrideError> {
+            self.tell(region, operator_override).await.expect("a reply")
         }
 
         /// Probes the first endpoint, and waits until that is published.
@@ -628,11 +651,11 @@ mod tests {
         let state = tempfile::tempdir().expect("a directory");
         let kept = ["atlantis@a.example", "mu@a.example", "mu@b.example"].map(|name| (name.to_owned(), Override::Down));
         let writing = start(state.path(), kept.into(), None);
-        assert!(matches!(writing.say("atlantis", Override::Drain).await, Err(SayError::Unknown { .. })));
-        assert!(matches!(writing.say("mu", Override::Auto).await, Err(SayError::Ambiguous { .. })));
+        assert!(matches!(writing.set_override("atlantis", Override::Drain).await, Err(OverrideError::Unknown { .. })));
+        assert!(matches!(writing.set_override("mu", Override::Auto).await, Err(OverrideError::Ambiguous { .. })));
         for (said, gone) in [("atlantis", "atlantis@a.example"), ("MU@b.example", "mu@b.example")] {
-            let outcome = writing.say(said, Override::Auto).await.expect("taken back");
-            assert_eq!(outcome, SayOutcome { region: gone.into(), standing: None });
+            let outcome = writing.set_override(said, Override::Auto).await.expect("taken back");
+            assert_eq!(outcome, OverrideOutcome { region: gone.into(), effective: None });
         }
         let left = OverrideStore::new(state.path()).load().expect("kept").overrides;
         assert_eq!(left, BTreeMap::from([("mu@a.example".to_owned(), Override::Down)]));
@@ -645,7 +668,7 @@ mod tests {
         std::fs::write(&file, "{half").expect("written");
         let writing = start(state.path(), BTreeMap::new(), Some("half a file"));
         let (region, _) = writing.first();
-        let error = writing.say(&region, Override::Down).await.expect_err("nothing new").to_string();
+        let error = writing.set_override(&region, Override::Down).await.expect_err("nothing new").to_string();
         assert!(error.contains("overrides.json") && error.contains("move it away"), "{error}");
         assert_eq!(std::fs::read_to_string(&file).expect("still there"), "{half");
         assert!(writing.shared.load().overrides_error.is_some());
@@ -657,7 +680,7 @@ mod tests {
         done.await.expect("reloaded");
         let snapshot = writing.shared.load_full();
         assert!(snapshot.overrides_error.is_none());
-        assert!(snapshot.states.iter().any(|state| state.said == Override::Drain));
+        assert!(snapshot.states.iter().any(|state| state.operator_override == Override::Drain));
     }
 
     /// Whoever holds a snapshot last gives back its memory: that must not be who answers.
@@ -668,7 +691,7 @@ mod tests {
         let (region, _) = writing.first();
         let answering = writing.shared.load_full();
         let forgotten = Arc::downgrade(&answering);
-        writing.say(&region, Override::Down).await.expect("said");
+        writing.set_override(&region, Override::Down).await.expect("said");
         assert_eq!(Arc::strong_count(&answering), 2, "the writer keeps it, too");
         drop(answering);
         while forgotten.strong_count() > 0 {
@@ -691,7 +714,7 @@ mod tests {
         assert!(refused.try_recv().is_err(), "the override waits for the disk");
         let reader = Arc::new(pipe);
         tokio::task::spawn_blocking(move || std::fs::read(&*reader)).await.expect("joined").expect("read");
-        assert!(matches!(refused.await.expect("a reply"), Err(SayError::NotKept(_))), "a pipe keeps nothing");
+        assert!(matches!(refused.await.expect("a reply"), Err(OverrideError::NotKept(_))), "a pipe keeps nothing");
     }
 
     fn keep(writing: &Writing) -> oneshot::Receiver<()> {
@@ -726,8 +749,8 @@ mod tests {
         writing.probe(Verdict::Up).await;
         writing.probe(Verdict::Down).await;
         let (region, _) = writing.first();
-        writing.say(&region, Override::Down).await.expect("said");
-        writing.say(&region, Override::Auto).await.expect("said");
+        writing.set_override(&region, Override::Down).await.expect("said");
+        writing.set_override(&region, Override::Auto).await.expect("said");
         writing.probe(Verdict::Up).await;
         let mut kept = keep(&writing);
         for verdict in [Verdict::Down, Verdict::Up] {

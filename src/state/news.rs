@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use crate::atlas::Atlas;
 use crate::model::Model;
+use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
-use crate::steer::health::standing::Override;
 use crate::steer::health::verdict::Verdict;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
@@ -27,9 +27,9 @@ pub enum News {
     /// Answers were given. Their ids are of the current snapshot.
     Demand(Vec<DemandSample>),
     /// An operator said something of a region, by qualified name; `Auto` takes it back.
-    Said {
+    Override {
         region: String,
-        said: Override,
+        operator_override: Override,
         /// How its drain began, where that was kept before it was said: both tell the same then.
         drain: Option<DrainBegin>,
     },
@@ -51,8 +51,8 @@ pub enum News {
 
 impl News {
     /// An operator's word of a region, of which nothing was kept before.
-    pub fn said(region: impl Into<String>, said: Override) -> News {
-        News::Said { region: region.into(), said, drain: None }
+    pub fn set_override(region: impl Into<String>, operator_override: Override) -> News {
+        News::Override { region: region.into(), operator_override, drain: None }
     }
 }
 

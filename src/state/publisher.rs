@@ -25,8 +25,8 @@ use crate::atlas::Atlas;
 use crate::model::{GroupId, Model, Prefix, RegionId, ServiceId};
 use crate::steer::choice::endpoint_set::endpoint_sets;
 use crate::steer::decide::View;
+use crate::steer::health::effective::{Override, RegionState};
 use crate::steer::health::stability::DrainBegin;
-use crate::steer::health::standing::{Override, RegionState};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
@@ -124,7 +124,7 @@ impl Publisher {
             News::Probe(news) => return self.take_probe(news, now.now()),
             News::Load(news) => return self.take_load(news, now.now()),
             News::Demand(samples) => return self.take_demand(&samples, now.now()),
-            News::Said { region, said, drain } => self.take_override(region, said, drain),
+            News::Override { region, operator_override, drain } => self.take_override(region, operator_override, drain),
             News::Overrides { overrides, drains } => {
                 (self.overrides, self.overrides_error) = (overrides, None);
                 self.calm.restore_drains(drains, &now);
@@ -269,14 +269,14 @@ impl Publisher {
         Urgency::None
     }
 
-    fn take_override(&mut self, region: String, said: Override, drain: Option<DrainBegin>) {
-        self.calm.said(&region, said);
+    fn take_override(&mut self, region: String, operator_override: Override, drain: Option<DrainBegin>) {
+        self.calm.operator_override(&region, operator_override);
         if let Some(begin) = drain {
             self.calm.began(&region, &begin);
         }
-        match said {
+        match operator_override {
             Override::Auto => self.overrides.remove(&region),
-            said => self.overrides.insert(region, said),
+            operator_override => self.overrides.insert(region, operator_override),
         };
     }
 
@@ -306,8 +306,8 @@ impl Publisher {
     fn state_of(&mut self, id: RegionId, now: Instant) -> RegionState {
         let model = &self.configured.model;
         let name = model.qualified_region_name(id);
-        let said = self.overrides.get(&name).copied().unwrap_or_default();
-        self.regions.entry(name).or_default().state(model.region(id), said, now)
+        let operator_override = self.overrides.get(&name).copied().unwrap_or_default();
+        self.regions.entry(name).or_default().state(model.region(id), operator_override, now)
     }
 
     /// Gives states what is made of their load reports, and their prices.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use crate::atlas::Atlas;
 use crate::steer::choice::endpoint_set::EndpointSet;
 use crate::steer::decide::View;
-use crate::steer::health::standing::RegionState;
+use crate::steer::health::effective::RegionState;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::plan::Plan;
 use crate::steer::plan::precomputed::Precomputed;

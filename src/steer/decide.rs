@@ -12,7 +12,7 @@ use super::choice::cell::{Asker, Pick, Regions};
 use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
 use super::choice::pick::{Key, rendezvous};
 use super::plan::{Plan, ServicePlan};
-use super::policy::eligible::Footing;
+use super::policy::eligible::ServiceCondition;
 
 /// Clients this near share an answer where shares are split: an ECS answer is never wider then.
 const KEY_BITS_IPV4: u8 = 24;
@@ -133,9 +133,9 @@ fn decide_at(
     };
     let region = regions.first();
     let endpoint_set = view.endpoint_sets.get(region.index())?;
-    let mut life = time_to_live(configured, plan, cell.footing, endpoint_set);
+    let mut life = time_to_live(configured, plan, cell.condition, endpoint_set);
     for other in regions.as_slice().iter().skip(1).filter_map(|other| view.endpoint_sets.get(other.index())) {
-        life = life.min_by_ttl(time_to_live(configured, plan, cell.footing, other));
+        life = life.min_by_ttl(time_to_live(configured, plan, cell.condition, other));
     }
     let (scope, scope_reason) = match (cell.is_keyed(view.endpoint_sets), plan.cells.depends_on_place()) {
         (true, true) => (widest.max(key_bits), ScopeReason::Split),
@@ -222,11 +222,11 @@ impl Life {
 pub(super) fn time_to_live(
     service: &Service,
     plan: &ServicePlan,
-    footing: Footing,
+    condition: ServiceCondition,
     endpoint_set: &EndpointSet,
 ) -> Life {
     let half = Ttl::saturating((service.ttl.as_secs() / 2).max(service.failover_ttl.as_secs()));
-    let (ttl, reason) = if !matches!(footing, Footing::Firm | Footing::Full) {
+    let (ttl, reason) = if !matches!(condition, ServiceCondition::Normal | ServiceCondition::Full) {
         (service.failover_ttl, TtlReason::Panic)
     } else if endpoint_set.suspect {
         (service.failover_ttl, TtlReason::Suspect)
@@ -234,7 +234,7 @@ pub(super) fn time_to_live(
         (service.failover_ttl, TtlReason::Aftermath)
     } else if endpoint_set.full {
         (service.failover_ttl, TtlReason::Full)
-    } else if endpoint_set.busy || footing == Footing::Full {
+    } else if endpoint_set.busy || condition == ServiceCondition::Full {
         (half, TtlReason::Busy)
     } else if plan.reduced {
         (half, TtlReason::Reduced)
@@ -255,7 +255,7 @@ mod tests {
     use super::super::testing::{World, at, endpoint};
     use super::*;
     use crate::model::Policy;
-    use crate::steer::health::standing::Standing;
+    use crate::steer::health::effective::EffectiveState;
     use crate::steer::health::verdict::Verdict;
     use crate::steer::load::state::LoadFigure;
 
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(ttl(&calm), (5, TtlReason::Full));
 
         let mut suspect = World::two_coasts(Policy::Score);
-        suspect.states[0].standing = Standing::Suspect;
+        suspect.states[0].effective = EffectiveState::Suspect;
         assert_eq!(ttl(&suspect), (5, TtlReason::Suspect));
         let mut one_endpoint = World::two_coasts(Policy::Score);
         one_endpoint.states[0].endpoints[0].verdict = Some(Verdict::Suspect);

@@ -15,15 +15,15 @@ use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 use super::choice::cell::Cell;
 use super::choice::pick::Identity;
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
-use super::health::standing::{Override, RegionState, Standing};
+use super::health::effective::{EffectiveState, Override, RegionState};
 use super::latency::rtt::coordinates;
 use super::latency::score::{Score, total_ms};
-use super::load::feed::{Doubt, Reading};
+use super::load::feed::{Implausible, Reading};
 use super::load::state::LoadState;
 use super::plan::scores;
 use super::planner::Planned;
 use super::planner::score_group::ScoreGroup;
-use super::policy::eligible::{Eligible, Footing};
+use super::policy::eligible::{Eligible, ServiceCondition};
 use super::policy::tiers;
 use super::policy::{Ground, Picker, Step};
 
@@ -38,8 +38,8 @@ pub struct Explanation {
     /// In the order of the service's configuration.
     pub regions: Vec<RegionRow>,
     /// What this client is on.
-    pub footing: Footing,
-    /// The rule whose regions this client never leaves, such as `rule 2 (asia)`: then `footing` is of those alone.
+    pub condition: ServiceCondition,
+    /// The rule whose regions this client never leaves, such as `rule 2 (asia)`: then `condition` is of those alone.
     pub fence: Option<String>,
     /// Where the plan would send these clients farther, were a load believed.
     pub kept_near: Option<KeptNearRow>,
@@ -68,8 +68,10 @@ pub struct ClientSeen {
 #[derive(Clone, Debug, Serialize)]
 pub struct RegionRow {
     pub region: String,
-    pub standing: Standing,
-    pub said: Override,
+    #[serde(rename = "state")]
+    pub effective: EffectiveState,
+    #[serde(rename = "override")]
+    pub operator_override: Override,
     /// All terms in milliseconds. Under other policies than `score` for information only.
     pub score: Score,
     /// What the operator adds to its round trips, weighed as these are; below 0: it is favoured.
@@ -161,7 +163,7 @@ impl HeardRow {
             heard: Some(load.heard().as_str().into()),
             since_s: load.since.map(since),
             doubt: load.doubt.map(|doubt| doubt.to_string()),
-            cure: load.doubt.and_then(Doubt::cure).map(Cow::from),
+            cure: load.doubt.and_then(Implausible::cure).map(Cow::from),
             error: load.error.clone(),
             reading: load.reading.map(reading),
         }
@@ -205,7 +207,7 @@ pub fn explain(
         client: client_seen(view, place, seen),
         walk,
         regions: region_rows(view, states, service, (place, cell), now),
-        footing: cell.footing,
+        condition: cell.condition,
         fence,
         kept_near: kept_near(view, service, place),
         chosen: chosen(view, &decision, seen),
@@ -237,8 +239,8 @@ fn region_rows(
         let stays_ms = ahead.as_ref().map_or(0.0, |ahead| ahead.stays_ms(region, now));
         RegionRow {
             region: view.model.region(region).name.to_string(),
-            standing: state.map_or(Standing::Up, |state| state.standing),
-            said: state.map_or(Override::Auto, |state| state.said),
+            effective: state.map_or(EffectiveState::Up, |state| state.effective),
+            operator_override: state.map_or(Override::Auto, |state| state.operator_override),
             score: scores[index],
             bias_ms: bias_ms[index],
             stays_ms,
@@ -364,10 +366,10 @@ fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: 
     if state.is_some_and(|state| state.stability.damped_until.is_some()) {
         return "damped: it went down too often";
     }
-    match (state.map(|state| (state.said, state.standing)), policy) {
+    match (state.map(|state| (state.operator_override, state.effective)), policy) {
         (Some((Override::Down, _)), _) => "down by override",
         (Some((Override::Drain, _)), _) => "draining by override",
-        (Some((_, Standing::Down)), _) if !eligible => "down by its probes",
+        (Some((_, EffectiveState::Down)), _) if !eligible => "down by its probes",
         _ if state.is_some_and(|state| state.over_limit) => "at its hard limit",
         _ if state.is_some_and(|state| state.shed >= 1.0) => "above its high watermark",
         (_, Some(Policy::Score)) => match by_plan {

@@ -1,7 +1,7 @@
 //! The plan: for each service and each place clients can be in, the regions that share them.
 //!
 //! Comes from the model, the atlas and the regions' states; goes to the packet path as a table.
-//! Rebuilt whenever a standing or a price changes, off the query path. Work that many places or
+//! Rebuilt whenever a effective or a price changes, off the query path. Work that many places or
 //! services have in common is done once: see [`Sites`].
 
 pub mod classes;
@@ -19,13 +19,13 @@ use crate::model::{EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service
 use self::classes::Classes;
 use super::choice::cell::{CellTable, Cells};
 use super::choice::pick::Identity;
-use super::health::standing::{RegionState, Standing};
+use super::health::effective::{EffectiveState, RegionState};
 use super::latency::rtt::{Latency, Measured, Rtt};
 use super::latency::score::{Score, score};
 use super::latency::sites::Sites;
 use super::planner::Planned;
 use super::planner::score_group_parts::{ScoreGroupParts, ScoreGroupPartsBySite};
-use super::policy::eligible::{FenceOut, Footing};
+use super::policy::eligible::{FenceOut, ServiceCondition};
 use super::policy::route::Route;
 use super::policy::{Ground, Picker};
 
@@ -75,8 +75,8 @@ pub struct ServicePlan {
     /// Shared with earlier plans while nothing that decides them has changed.
     pub cells: Arc<CellTable>,
     /// What clients that no rule is for are on.
-    pub footing: Footing,
-    /// The fences whose own clients are on anything but [`Footing::Firm`], in the order of the rules.
+    pub condition: ServiceCondition,
+    /// The fences whose own clients are on anything but [`ServiceCondition::Normal`], in the order of the rules.
     pub fences_out: Vec<FenceOut>,
     /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
     pub last_resort: Vec<RegionId>,
@@ -95,7 +95,7 @@ impl ServicePlan {
     fn made(&self) -> Made {
         Made {
             cells: self.cells.clone(),
-            footing: self.footing,
+            condition: self.condition,
             fences_out: self.fences_out.clone(),
             last_resort: self.last_resort.clone(),
             reached: self.reached.clone(),
@@ -135,7 +135,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
             (same && (same_planned || !service.policies.measures())).then_some(before)
         });
-        let Made { cells, footing, fences_out, last_resort, reached } = match reusable {
+        let Made { cells, condition, fences_out, last_resort, reached } = match reusable {
             Some(before) => before.made(),
             None => {
                 let recipe = Recipe::of(service, switched_to);
@@ -145,7 +145,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         let regions = service.regions_in_use(switched_to);
         ServicePlan {
             cells,
-            footing,
+            condition,
             fences_out,
             last_resort,
             reached,
@@ -222,12 +222,12 @@ fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
     match (old, new) {
         // Suspect counts as up here; which of the two it is shows in endpoint_sets and TTLs.
         (Some(old), Some(new)) => {
-            let class = |s: Standing| if s.is_eligible() { Standing::Up } else { s };
-            class(old.standing) == class(new.standing)
+            let class = |s: EffectiveState| if s.is_eligible() { EffectiveState::Up } else { s };
+            class(old.effective) == class(new.effective)
                 && old.verdict.serves() == new.verdict.serves()
                 && old.price_ms == new.price_ms
                 && old.offered == new.offered
-                && old.said == new.said
+                && old.operator_override == new.operator_override
                 && (old.shed, old.over_limit) == (new.shed, new.over_limit)
         }
         _ => false,
@@ -240,7 +240,7 @@ fn aftermath(regions: &[RegionId], states: &[RegionState], now: Instant) -> bool
 }
 
 fn reduced(regions: &[RegionId], states: &[RegionState]) -> bool {
-    regions.iter().filter_map(|r| states.get(r.index())).any(|state| !state.standing.is_eligible())
+    regions.iter().filter_map(|r| states.get(r.index())).any(|state| !state.effective.is_eligible())
 }
 
 fn offers(model: &Model, regions: &[RegionId]) -> Offers {
@@ -271,7 +271,7 @@ fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
 #[derive(Clone)]
 struct Made {
     cells: Arc<CellTable>,
-    footing: Footing,
+    condition: ServiceCondition,
     fences_out: Vec<FenceOut>,
     last_resort: Vec<RegionId>,
     reached: Arc<ScoreGroupParts>,
@@ -291,7 +291,7 @@ impl Made {
         };
         Made {
             cells: Arc::new(cells),
-            footing: picker.footing(),
+            condition: picker.condition(),
             fences_out: picker.fences_out(),
             last_resort: picker.last_resort(),
             reached: Arc::new(reached),
@@ -352,7 +352,7 @@ mod tests {
     use super::super::testing::{World, at};
     use super::*;
     use crate::model::{GeoPlace, GeoRules, Location, Policy, Weight};
-    use crate::steer::health::standing::{Override, Standing};
+    use crate::steer::health::effective::{EffectiveState, Override};
     use crate::steer::health::verdict::Verdict;
     use crate::steer::latency::rtt::{ClientGroup, Estimate};
 
@@ -410,19 +410,19 @@ mod tests {
     #[test]
     fn something_is_always_answered() {
         let mut world = three(Policy::Score);
-        let footing = |world: &World| world.plan(Instant::now()).plan.services[0].footing;
-        assert_eq!(footing(&world), Footing::Firm);
+        let condition = |world: &World| world.plan(Instant::now()).plan.services[0].condition;
+        assert_eq!(condition(&world), ServiceCondition::Normal);
         for region in 0..3 {
             world.down(region);
         }
-        assert_eq!(footing(&world), Footing::Panic);
+        assert_eq!(condition(&world), ServiceCondition::Panic);
         for region in 0..3 {
             world.say(region, if region == 1 { Override::Drain } else { Override::Down });
         }
-        assert_eq!(footing(&world), Footing::OnlyDraining);
+        assert_eq!(condition(&world), ServiceCondition::OnlyDraining);
         assert_eq!(world.plan(Instant::now()).region_of(client(49, 0)), "tokyo");
         world.say(1, Override::Down);
-        assert_eq!(footing(&world), Footing::AllWithdrawn);
+        assert_eq!(condition(&world), ServiceCondition::AllWithdrawn);
         assert_eq!(world.plan(Instant::now()).region_of(client(49, 0)), "frankfurt");
     }
 
@@ -439,16 +439,16 @@ mod tests {
     #[test]
     fn a_draining_region_that_is_up_serves_before_dead_ones_do() {
         let mut world = three(Policy::Score);
-        let footing = |world: &World| world.plan(Instant::now()).plan.services[0].footing;
+        let condition = |world: &World| world.plan(Instant::now()).plan.services[0].condition;
         for region in 0..2 {
             world.down(region);
             world.states[region].verdict = Verdict::Down;
         }
         world.say(2, Override::Drain);
-        assert_eq!(footing(&world), Footing::OnlyDraining);
+        assert_eq!(condition(&world), ServiceCondition::OnlyDraining);
         assert_eq!(world.plan(Instant::now()).region_of(client(82, 0)), "frankfurt");
         world.states[2].verdict = Verdict::Down; // nothing answers its probes: it may be the prober
-        assert_eq!(footing(&world), Footing::Panic);
+        assert_eq!(condition(&world), ServiceCondition::Panic);
         let plan = world.plan(Instant::now());
         assert!((0..=255).all(|network| plan.region_of(client(82, network)) != "frankfurt"));
     }
@@ -498,7 +498,7 @@ mod tests {
         assert_eq!(answers(&world), ["seoul", "frankfurt"]);
         world.down(0);
         assert_eq!(answers(&world), ["frankfurt", "frankfurt"]);
-        world.states[0].standing = Standing::Up;
+        world.states[0].effective = EffectiveState::Up;
         world.down(2);
         assert_eq!(answers(&world), ["seoul", "seoul"]);
     }
@@ -528,7 +528,7 @@ mod tests {
         let now = Instant::now();
         let first = world.plan(now).plan;
         let before = world.states.clone();
-        world.states[0].standing = Standing::Suspect;
+        world.states[0].effective = EffectiveState::Suspect;
         let next = world.plan_after(Some((&first, &before)), now);
         assert!(Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
         world.states[0].price_ms = 3.0;
@@ -548,14 +548,19 @@ mod tests {
                 0 => world.states[region].price_ms = f64::from(rng.u8(..3)) * 30.0,
                 1 => {
                     world.states[region].verdict = [Verdict::Up, Verdict::Suspect, Verdict::Down][rng.usize(..3)];
-                    world.say(region, world.states[region].said);
+                    world.say(region, world.states[region].operator_override);
                 }
                 _ => world.say(region, [Override::Auto, Override::Up, Override::Down, Override::Drain][rng.usize(..4)]),
             }
             let next = world.plan_after(Some((&before, &states)), now);
             let fresh = world.plan(now).plan;
             let (kept, fresh) = (&next.services[0], &fresh.services[0]);
-            assert_eq!((kept.cells.cells(), kept.footing), (fresh.cells.cells(), fresh.footing), "{:?}", world.states);
+            assert_eq!(
+                (kept.cells.cells(), kept.condition),
+                (fresh.cells.cells(), fresh.condition),
+                "{:?}",
+                world.states
+            );
             (before, states) = (next, world.states.clone());
         }
     }

@@ -18,11 +18,11 @@ use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weig
 
 pub use walk::{Passed, Step};
 
-use self::eligible::{Eligible, FenceOut, Footing};
+use self::eligible::{Eligible, FenceOut, ServiceCondition};
 use self::route::{Route, Router};
 use super::choice::cell::{Branch, Cell, Pick, Share, SplitBy};
 use super::choice::pick::Identity;
-use super::health::standing::RegionState;
+use super::health::effective::RegionState;
 use super::latency::rtt::model_rtt;
 use super::latency::score::total_ms;
 use super::latency::sites::Sites;
@@ -121,21 +121,21 @@ impl<'a> Picker<'a> {
     }
 
     /// What clients that no rule is for are on.
-    pub fn footing(&self) -> Footing {
-        self.entries.first().map_or(Footing::Firm, |entry| entry.eligible.footing)
+    pub fn condition(&self) -> ServiceCondition {
+        self.entries.first().map_or(ServiceCondition::Normal, |entry| entry.eligible.condition)
     }
 
-    /// The fences whose own clients are on anything but [`Footing::Firm`], in the order of the rules.
+    /// The fences whose own clients are on anything but [`ServiceCondition::Normal`], in the order of the rules.
     pub fn fences_out(&self) -> Vec<FenceOut> {
         let rules = self.service.policies.rules.iter().zip(self.entries.iter().skip(1)).zip(0..);
         let fences = rules.filter(|((rule, _), _)| rule.fence);
-        let out = fences.map(|((_, entry), rule)| FenceOut { rule, footing: entry.eligible.footing });
-        out.filter(|fence| fence.footing != Footing::Firm).collect()
+        let out = fences.map(|((_, entry), rule)| FenceOut { rule, condition: entry.eligible.condition });
+        out.filter(|fence| fence.condition != ServiceCondition::Normal).collect()
     }
 
     /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
     pub fn last_resort(&self) -> Vec<RegionId> {
-        let entries = self.entries.iter().filter(|entry| entry.eligible.footing.is_last_resort());
+        let entries = self.entries.iter().filter(|entry| entry.eligible.condition.is_last_resort());
         let mut regions: Vec<RegionId> = entries.flat_map(|entry| entry.eligible.regions()).collect();
         regions.sort_unstable();
         regions.dedup();
@@ -155,7 +155,7 @@ impl<'a> Picker<'a> {
         let picks = entry.groups.iter().filter_map(|&group| self.pick(group, &at, None));
         // Every entry has regions, and of them some are eligible.
         let pick = Pick::first_of(picks).unwrap_or(Pick::One(self.service.regions[0]));
-        Cell { pick, footing: entry.eligible.footing }
+        Cell { pick, condition: entry.eligible.condition }
     }
 
     /// Which decisions by score these clients come to, and which part of them each: 0 to 1, summing
@@ -225,7 +225,7 @@ impl<'a> Picker<'a> {
         let shed = self.ground.states.get(region.index()).map_or(0.0, |state| state.shed);
         match Weight::new(shed) {
             // With nothing better left, there is nowhere to shed to.
-            Some(shed) if eligible.footing == Footing::Firm && shed.get() > 0.0 => {
+            Some(shed) if eligible.condition == ServiceCondition::Normal && shed.get() > 0.0 => {
                 let salt = self.identity(region).within(Identity::of(self.ground.seed, "shed"));
                 Pick::Shedding { region, shed, salt }
             }

@@ -14,7 +14,7 @@ use crate::model::{
 use super::choice::endpoint_set::{EndpointSet, endpoint_sets};
 use super::decide::{Decision, Seen, View, decide};
 use super::explain::{Explanation, explain};
-use super::health::standing::{Override, RegionState, Standing};
+use super::health::effective::{EffectiveState, Override, RegionState};
 use super::kept::Clock;
 use super::latency::rtt::Measured;
 use super::plan::{Inputs, Plan, plan};
@@ -96,12 +96,13 @@ impl World {
 
     /// Takes a region down, by its place in the model.
     pub fn down(&mut self, region: usize) {
-        self.states[region].standing = Standing::Down;
+        self.states[region].effective = EffectiveState::Down;
     }
 
-    pub fn say(&mut self, region: usize, said: Override) {
-        self.states[region].said = said;
-        self.states[region].standing = super::health::standing::standing(self.states[region].verdict, said);
+    pub fn say(&mut self, region: usize, operator_override: Override) {
+        self.states[region].operator_override = operator_override;
+        self.states[region].effective =
+            super::health::effective::effective_state(self.states[region].verdict, operator_override);
     }
 
     pub fn plan(&self, now: Instant) -> Moment<'_> {

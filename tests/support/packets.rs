@@ -17,7 +17,7 @@ use meridian::control::clock;
 use meridian::control::config::{self, Files};
 use meridian::query::{Client, Transport};
 use meridian::state::{LoadNews, News, Publisher, Snapshot};
-use meridian::steer::health::standing::Override;
+use meridian::steer::health::effective::Override;
 
 use super::dns::{Ask, subnet_option};
 
@@ -247,11 +247,11 @@ pub fn snapshots() -> Vec<Arc<Snapshot>> {
         News::Load(LoadNews { region: "busan@gslb.example".into(), at: now.now(), outcome: Ok((90.0, None)) }),
         now,
     );
-    publisher.apply(News::said("berlin@gslb.example", Override::Drain), now);
+    publisher.apply(News::set_override("berlin@gslb.example", Override::Drain), now);
     publisher.publish(now);
     let busy = publisher.shared().load_full();
     for region in ["seoul", "busan", "berlin", "paris", "rented", "nested"] {
-        publisher.apply(News::said(format!("{region}@gslb.example"), Override::Down), now);
+        publisher.apply(News::set_override(format!("{region}@gslb.example"), Override::Down), now);
     }
     publisher.publish(now);
     vec![calm, busy, publisher.shared().load_full()]

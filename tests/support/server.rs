@@ -13,7 +13,7 @@ use meridian::daemon::Daemon;
 use meridian::query::counters::Event;
 use meridian::query::demand::DemandTotals;
 use meridian::state::Snapshot;
-use meridian::steer::health::standing::{Override, Standing};
+use meridian::steer::health::effective::{EffectiveState, Override};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -108,10 +108,10 @@ impl Server {
     }
 
     /// Where a region stands, by its bare name.
-    pub fn standing(&self, region: &str) -> Standing {
+    pub fn effective(&self, region: &str) -> EffectiveState {
         let snapshot = self.snapshot();
         let id = *snapshot.model.find_regions(region).first().expect("a region of this name");
-        snapshot.states[id.index()].standing
+        snapshot.states[id.index()].effective
     }
 
     /// The load last reported for a region, by its bare name.
@@ -122,9 +122,9 @@ impl Server {
     }
 
     /// Says something of a region, over the admin API, as `meridian region drain NAME` does.
-    pub fn say(&self, region: &str, said: Override) {
+    pub fn say(&self, region: &str, operator_override: Override) {
         let client = AdminClient::new(self.admin, None).expect("a client of the admin API");
-        self.runtime.block_on(client.say(region, said)).expect("the override takes");
+        self.runtime.block_on(client.set_override(region, operator_override)).expect("the override takes");
     }
 
     /// How often something has happened to packets.

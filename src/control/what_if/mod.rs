@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::state::memory::planning::{Basis, HEADROOM};
-use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::latency::sites::Sites;
@@ -158,7 +158,7 @@ impl World {
             match live.regions.iter().find(|region| region.name == *name) {
                 Some(known) => self.adopt(id, known),
                 None => {
-                    self.notes.push(format!("{name} is new: taken as {}", self.states[id.index()].standing.as_str()))
+                    self.notes.push(format!("{name} is new: taken as {}", self.states[id.index()].effective.as_str()))
                 }
             }
         }
@@ -186,8 +186,8 @@ impl World {
         self.capacities[at] = if known.capacity == known.configured { configured } else { known.capacity };
         (self.used[at], self.evidence[at]) = (known.used, known.evidence);
         let state = &mut self.states[at];
-        (state.standing, state.said) = (known.standing, known.said);
-        state.verdict = if known.standing == Standing::Down { Verdict::Down } else { Verdict::Up };
+        (state.effective, state.operator_override) = (known.effective, known.operator_override);
+        state.verdict = if known.effective == EffectiveState::Down { Verdict::Down } else { Verdict::Up };
         (state.offered, state.shed, state.over_limit) = (known.offered, known.shed, known.over_limit);
         state.price_ms = known.price_ms;
     }
@@ -305,7 +305,7 @@ impl World {
             Some(feed.map_or(whole, |feed| feed.room(whole, on[id].demand, 1.0)))
         };
         let capacities: Vec<Option<f64>> = offered.enumerate().map(room).collect();
-        let eligible: Vec<bool> = self.states.iter().map(|state| state.standing.is_eligible()).collect();
+        let eligible: Vec<bool> = self.states.iter().map(|state| state.effective.is_eligible()).collect();
         make(&Situation {
             model,
             locations: &locations,
@@ -323,8 +323,8 @@ impl World {
         let model = &self.snapshot.model;
         let regions = model.region_ids().zip(states).map(|(id, state)| PlacedRegion {
             name: model.qualified_region_name(id),
-            standing: state.standing,
-            said: state.said,
+            effective: state.effective,
+            operator_override: state.operator_override,
             load: 0.0,
             capacity: self.capacities[id.index()],
             configured: model.region(id).capacity,
@@ -358,7 +358,7 @@ impl World {
         let feeds = basis(&self.snapshot).map_or(&[][..], |basis| &basis.feeds);
         if self.counted == Counted::Demand {
             for (region, feed) in placed.regions.iter_mut().zip(feeds) {
-                let others = if region.standing == Standing::Down { 0.0 } else { feed.others() };
+                let others = if region.effective == EffectiveState::Down { 0.0 } else { feed.others() };
                 region.load = feed.unit() * region.load + others;
             }
         }
@@ -399,10 +399,10 @@ fn part_used(basis: Option<&Basis>, id: RegionId) -> f64 {
 }
 
 fn set_standing(state: &mut RegionState, word: &str) {
-    (state.standing, state.verdict, state.said) = match word {
-        "kill" => (Standing::Down, Verdict::Down, Override::Auto),
-        "drain" => (Standing::Drain, state.verdict, Override::Drain),
-        _ => (Standing::Up, Verdict::Up, Override::Auto),
+    (state.effective, state.verdict, state.operator_override) = match word {
+        "kill" => (EffectiveState::Down, Verdict::Down, Override::Auto),
+        "drain" => (EffectiveState::Drain, state.verdict, Override::Drain),
+        _ => (EffectiveState::Up, Verdict::Up, Override::Auto),
     };
     state.stability.damped_until = None;
     state.stability.held_until = None;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::steer::figure::rounded;
-use crate::steer::health::standing::Standing;
-use crate::steer::policy::eligible::Footing;
+use crate::steer::health::effective::EffectiveState;
+use crate::steer::policy::eligible::ServiceCondition;
 
 use super::placed::{Clients, Counted, Placed, PlacedRegion};
 
@@ -34,7 +34,7 @@ pub struct Outcome {
     pub over_capacity: Vec<String>,
     /// Demand of which no service is left, or that is nowhere.
     pub unanswered: f64,
-    /// Services that stand on something else than before, or would not stand firm.
+    /// Services whose condition changes, or would not be normal.
     pub services: Vec<ServiceOutcome>,
     /// What there is to know besides.
     pub notes: Vec<String>,
@@ -73,7 +73,8 @@ pub struct RegionOutcome {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RegionMoment {
-    pub standing: Standing,
+    #[serde(rename = "state")]
+    pub effective: EffectiveState,
     pub load: f64,
     pub capacity: Option<f64>,
     /// Load over capacity; `None` where places were counted, or no capacity is known.
@@ -89,8 +90,8 @@ pub struct ServiceOutcome {
     /// The fence it is of, such as `rule 2`; `None`: clients that no rule is for.
     pub fence: Option<String>,
     /// `None`: not there then.
-    pub before: Option<Footing>,
-    pub after: Option<Footing>,
+    pub before: Option<ServiceCondition>,
+    pub after: Option<ServiceCondition>,
 }
 
 /// What changes from one to the other.
@@ -228,7 +229,7 @@ fn parts<'a>(placed: &'a Placed, clients: &Clients) -> Parts<'a> {
 fn regions(before: &Placed, after: &Placed) -> Vec<RegionOutcome> {
     let by_name = |placed: &Placed| -> BTreeMap<String, RegionMoment> {
         let moment = |region: &PlacedRegion| RegionMoment {
-            standing: region.standing,
+            effective: region.effective,
             load: region.load,
             capacity: region.capacity,
             utilisation: region.capacity.filter(|_| placed.counted == Counted::Demand).map(|all| region.load / all),
@@ -244,23 +245,25 @@ fn regions(before: &Placed, after: &Placed) -> Vec<RegionOutcome> {
 }
 
 fn services(before: &Placed, after: &Placed) -> Vec<ServiceOutcome> {
-    let by_name = |placed: &Placed| -> BTreeMap<(String, Option<String>), Footing> {
+    let by_name = |placed: &Placed| -> BTreeMap<(String, Option<String>), ServiceCondition> {
         let fences = placed.services.iter().flat_map(|service| {
-            let named = |(rule, footing): (&String, &Footing)| ((service.name.clone(), Some(rule.clone())), *footing);
+            let named = |(rule, condition): (&String, &ServiceCondition)| {
+                ((service.name.clone(), Some(rule.clone())), *condition)
+            };
             service.fences_out.iter().map(named)
         });
-        fences.chain(placed.services.iter().map(|service| ((service.name.clone(), None), service.footing))).collect()
+        fences.chain(placed.services.iter().map(|service| ((service.name.clone(), None), service.condition))).collect()
     };
     let (before, after) = (by_name(before), by_name(after));
-    // Fences that are not out are not told of: those of a service that is there are firm.
-    let footing = |of: &BTreeMap<(String, Option<String>), Footing>, key: &(String, Option<String>)| {
+    // Fences that are not out are not told of: those of a service that is there are normal.
+    let condition = |of: &BTreeMap<(String, Option<String>), ServiceCondition>, key: &(String, Option<String>)| {
         let there = of.contains_key(&(key.0.clone(), None));
-        of.get(key).copied().or_else(|| (there && key.1.is_some()).then_some(Footing::Firm))
+        of.get(key).copied().or_else(|| (there && key.1.is_some()).then_some(ServiceCondition::Normal))
     };
     let names: BTreeSet<&(String, Option<String>)> = before.keys().chain(after.keys()).collect();
     let one = |key: &(String, Option<String>)| {
-        let (before, after) = (footing(&before, key), footing(&after, key));
-        let shaky = after.is_some_and(|footing| footing != Footing::Firm);
+        let (before, after) = (condition(&before, key), condition(&after, key));
+        let shaky = after.is_some_and(|condition| condition != ServiceCondition::Normal);
         let (name, fence) = key.clone();
         (before != after || shaky).then_some(ServiceOutcome { name, fence, before, after })
     };
@@ -270,14 +273,14 @@ fn services(before: &Placed, after: &Placed) -> Vec<ServiceOutcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steer::health::standing::Override;
+    use crate::steer::health::effective::Override;
 
     #[test]
     fn where_demand_is_not_known_what_is_known_is_said() {
         let region = |reported| PlacedRegion {
             name: "seoul@gslb.example".into(),
-            standing: Standing::Up,
-            said: Override::Auto,
+            effective: EffectiveState::Up,
+            operator_override: Override::Auto,
             load: 0.0,
             capacity: None,
             configured: None,

@@ -13,12 +13,12 @@ use crate::atlas::PlaceId;
 use crate::model::{Coordinates, Model, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::choice::cell::CellTable;
-use crate::steer::health::standing::{Override, Standing};
+use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::latency::rtt::coordinates;
 use crate::steer::latency::rtt::model_rtt;
 use crate::steer::latency::sites::Sites;
 use crate::steer::plan::Plan;
-use crate::steer::policy::eligible::Footing;
+use crate::steer::policy::eligible::ServiceCondition;
 
 use super::Asking;
 
@@ -60,9 +60,9 @@ pub enum Counted {
 pub struct PlacedRegion {
     /// Qualified.
     pub name: String,
-    pub standing: Standing,
+    pub effective: EffectiveState,
     #[serde(rename = "override")]
-    pub said: Override,
+    pub operator_override: Override,
     /// The sum of its clients.
     pub load: f64,
     /// What it can take, as reported or else configured.
@@ -91,10 +91,10 @@ pub struct PlacedService {
     /// The whole name, as [`Model::service_key`] writes it.
     pub name: String,
     /// Of clients that no rule is for.
-    pub footing: Footing,
+    pub condition: ServiceCondition,
     /// By rule, the fences whose regions have run out. Left out by servers from before there was such a thing.
     #[serde(default)]
-    pub fences_out: BTreeMap<String, Footing>,
+    pub fences_out: BTreeMap<String, ServiceCondition>,
 }
 
 /// Clients of one service in one place.
@@ -245,8 +245,8 @@ pub fn services(model: &Model, plan: &Plan) -> Vec<PlacedService> {
         let fences = planned.map(|plan| plan.fences_out.as_slice()).unwrap_or_default();
         PlacedService {
             name: model.service_key(id),
-            footing: planned.map_or(Footing::Firm, |plan| plan.footing),
-            fences_out: fences.iter().map(|fence| (policies.rule_name(fence.rule), fence.footing)).collect(),
+            condition: planned.map_or(ServiceCondition::Normal, |plan| plan.condition),
+            fences_out: fences.iter().map(|fence| (policies.rule_name(fence.rule), fence.condition)).collect(),
         }
     };
     model.service_ids().map(one).collect()

@@ -5,7 +5,7 @@ use super::*;
 use crate::model::{LoadReport, Policy};
 use crate::state::{LoadNews, News, Publisher};
 use crate::steer::planner::demand::DemandSample;
-use crate::steer::policy::eligible::Footing;
+use crate::steer::policy::eligible::ServiceCondition;
 use crate::steer::testing::{World as Small, at, moment};
 
 const NAMES: [&str; 3] = ["west@gslb.example", "east@gslb.example", "far@gslb.example"];
@@ -91,7 +91,7 @@ fn what_a_lost_region_had_goes_to_the_next_one() {
     assert_eq!(outcome.moves[0].to.as_deref(), Some(NAMES[1]));
     let moved: f64 = outcome.moves.iter().map(|one| one.amount).sum();
     assert!(near(moved, outcome.moved));
-    assert_eq!((after(&outcome, "west").standing, after(&outcome, "west").load), (Standing::Down, 0.0));
+    assert_eq!((after(&outcome, "west").effective, after(&outcome, "west").load), (EffectiveState::Down, 0.0));
     assert!(after(&outcome, "east").utilisation > Some(0.7), "{outcome:#?}");
     assert!(outcome.after.rtt_ms > outcome.before.rtt_ms, "it is further");
     assert!(outcome.over_capacity.is_empty() && outcome.services.is_empty() && outcome.unanswered == 0.0);
@@ -102,8 +102,8 @@ fn a_drain_moves_as_many_and_asking_changes_nothing() {
     let snapshot = snapshot();
     let drained = asked(&snapshot, &Change { drain: vec![NAMES[0].into()], ..Change::default() });
     assert!((drained.moved_ratio - 0.5).abs() < 0.02);
-    assert_eq!(after(&drained, "west").standing, Standing::Drain);
-    assert_eq!(snapshot.states[0].standing, Standing::Up);
+    assert_eq!(after(&drained, "west").effective, EffectiveState::Drain);
+    assert_eq!(snapshot.states[0].effective, EffectiveState::Up);
     let same = asked(&snapshot, &Change { up: vec!["west".into()], ..Change::default() });
     assert!(same.moved_ratio < 0.01, "{same:#?}");
 }
@@ -132,8 +132,8 @@ fn less_capacity_sends_some_elsewhere() {
 fn with_all_regions_lost_services_go_to_panic() {
     let all = Change { kill: NAMES.map(str::to_owned).into(), ..Change::default() };
     let outcome = asked(&snapshot(), &all);
-    let footing = &outcome.services[0];
-    assert_eq!((footing.before, footing.after), (Some(Footing::Firm), Some(Footing::Panic)));
+    let condition = &outcome.services[0];
+    assert_eq!((condition.before, condition.after), (Some(ServiceCondition::Normal), Some(ServiceCondition::Panic)));
     assert_eq!(outcome.unanswered, 0.0, "an answer is never empty");
 }
 
@@ -149,7 +149,7 @@ fn a_fence_that_would_run_out_is_told_apart_from_its_service() {
     let outcome = asked(&snapshot, &kill("west"));
     let [fence] = &outcome.services[..] else { panic!("{outcome:#?}") };
     assert_eq!(fence.fence.as_deref(), Some("rule 1 (home)"));
-    assert_eq!((fence.before, fence.after), (Some(Footing::Firm), Some(Footing::Panic)));
+    assert_eq!((fence.before, fence.after), (Some(ServiceCondition::Normal), Some(ServiceCondition::Panic)));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::model::{Model, RegionId, Service};
+use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::health::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
-use crate::steer::health::standing::{Override, RegionState, Standing};
 use crate::steer::kept::{Clock, MAX_UNIX_MS};
 use crate::steer::load::state::LoadState;
 
@@ -33,7 +33,7 @@ struct Facts {
     serves: Option<bool>,
     flaps: Flaps,
     /// As last published, once all endpoints were probed.
-    standing: Option<Standing>,
+    effective: Option<EffectiveState>,
     changed_at: Option<Instant>,
     back_since: Option<Instant>,
     /// While it is out.
@@ -82,7 +82,7 @@ struct Round<'a> {
 }
 
 impl Damping {
-    /// Makes of standings by override and verdict alone those that are published, with all of
+    /// Makes of effective_states by override and verdict alone those that are published, with all of
     /// [`RegionState::stability`], the offer and the time of the last change. `states` are indexed by [`RegionId`].
     pub fn settle(&mut self, model: &Model, before: &Snapshot, states: &mut [RegionState], clock: &Clock) {
         let round = Round { model, before, now: clock.now(), now_ms: clock.unix_ms() };
@@ -103,10 +103,10 @@ impl Damping {
 
     /// An operator has looked at the region, whatever came of it: what it did before is forgiven, and its probes
     /// are believed at once.
-    pub fn said(&mut self, region: &str, said: Override) {
+    pub fn operator_override(&mut self, region: &str, operator_override: Override) {
         let facts = self.regions.entry(region.to_owned()).or_default();
         (facts.flaps, facts.released) = (Flaps::default(), true);
-        if said != Override::Drain {
+        if operator_override != Override::Drain {
             facts.drain = None;
         }
     }
@@ -179,7 +179,7 @@ impl Round<'_> {
     fn damp(&self, facts: &[Facts], states: &mut [RegionState]) {
         let Some(damping) = self.model.steering.damping else { return };
         let damped_until = |(state, facts): (&RegionState, &Facts)| {
-            let believed = state.said == Override::Auto && state.standing.is_eligible();
+            let believed = state.operator_override == Override::Auto && state.effective.is_eligible();
             facts.flaps.damped_until(damping).filter(|&until| believed && until > self.now)
         };
         let mut until: Vec<Option<Instant>> = states.iter().zip(facts).map(damped_until).collect();
@@ -187,22 +187,22 @@ impl Round<'_> {
             return;
         }
         for service in &self.model.services {
-            let stays = |r: &RegionId| states[r.index()].standing.is_eligible() && until[r.index()].is_none();
+            let stays = |r: &RegionId| states[r.index()].effective.is_eligible() && until[r.index()].is_none();
             if !service.regions.iter().any(stays) {
                 // One that answers its probes beats one that does not, and beats panic.
                 service.regions.iter().for_each(|r| until[r.index()] = None);
             }
         }
         for (state, until) in states.iter_mut().zip(until).filter(|(_, until)| until.is_some()) {
-            (state.standing, state.stability.damped_until) = (Standing::Down, until);
+            (state.effective, state.stability.damped_until) = (EffectiveState::Down, until);
         }
     }
 
     /// Holds back regions that their probes would withdraw, where too many of their zone have just gone.
     fn hold(&self, facts: &mut [Facts], states: &mut [RegionState]) {
         let falling = |index: usize, state: &RegionState, facts: &Facts| {
-            let by_probes = state.said == Override::Auto && !state.verdict.serves();
-            let answered = facts.standing.is_some_and(Standing::is_eligible);
+            let by_probes = state.operator_override == Override::Auto && !state.verdict.serves();
+            let answered = facts.effective.is_some_and(EffectiveState::is_eligible);
             by_probes && answered && self.is_proven(RegionId(index as u16), state)
         };
         // Few at a time; the rest of this is for them alone.
@@ -211,7 +211,9 @@ impl Round<'_> {
         for index in falling {
             let until = if facts[index].released { None } else { self.held_until(index, facts, states) };
             match until {
-                Some(_) => (states[index].standing, states[index].stability.held_until) = (Standing::Suspect, until),
+                Some(_) => {
+                    (states[index].effective, states[index].stability.held_until) = (EffectiveState::Suspect, until)
+                }
                 None => facts[index].withdrawn_at = Some(self.now),
             }
         }
@@ -223,7 +225,7 @@ impl Round<'_> {
         let of_zone: Vec<usize> = (0..states.len()).filter(|&other| self.model.regions[other].zone == zone).collect();
         let mut out: Vec<Instant> = of_zone
             .iter()
-            .filter(|&&other| !states[other].standing.is_eligible())
+            .filter(|&&other| !states[other].effective.is_eligible())
             .filter_map(|&other| facts[other].withdrawn_at)
             .filter(|&at| at + guard.window > self.now)
             .collect();
@@ -236,7 +238,7 @@ impl Round<'_> {
     fn has_a_healthy_neighbour(&self, index: usize, states: &[RegionState]) -> bool {
         let healthy = |r: &RegionId| {
             let state = &states[r.index()];
-            r.index() != index && state.standing.is_eligible() && state.stability.held_until.is_none()
+            r.index() != index && state.effective.is_eligible() && state.stability.held_until.is_none()
         };
         let of_region = |service: &&Service| service.regions.iter().any(|r| r.index() == index);
         self.model.services.iter().filter(of_region).any(|service| service.regions.iter().any(healthy))
@@ -244,8 +246,8 @@ impl Round<'_> {
 
     /// Remembers what follows, and tells it.
     fn conclude(&self, id: RegionId, id_before: Option<RegionId>, state: &mut RegionState, facts: &mut Facts) {
-        let eligible = state.standing.is_eligible();
-        let was_eligible = facts.standing.map(Standing::is_eligible);
+        let eligible = state.effective.is_eligible();
+        let was_eligible = facts.effective.map(EffectiveState::is_eligible);
         if was_eligible.is_some_and(|was| was != eligible) {
             facts.changed_at = Some(self.now);
         }
@@ -261,7 +263,7 @@ impl Round<'_> {
             self.see_names(id, id_before, needed, facts);
         }
         if self.is_proven(id, state) {
-            facts.standing = Some(state.standing);
+            facts.effective = Some(state.effective);
         }
         self.see_drain(id, state, facts);
         let elapsed = facts.back_since.map(|since| self.now.saturating_duration_since(since));
@@ -275,7 +277,7 @@ impl Round<'_> {
         let was_back_for = facts.back_since.take().map(|since| self.now.saturating_duration_since(since));
         let out = facts.out.get_or_insert(Out { was_back_for, by_operator: true });
         if self.is_proven(id, state) {
-            out.by_operator &= state.said != Override::Auto && state.verdict.serves();
+            out.by_operator &= state.operator_override != Override::Auto && state.verdict.serves();
         }
     }
 
@@ -303,7 +305,7 @@ impl Round<'_> {
     }
 
     fn see_drain(&self, id: RegionId, state: &mut RegionState, facts: &mut Facts) {
-        if state.said != Override::Drain {
+        if state.operator_override != Override::Drain {
             facts.drain = None;
             return;
         }
@@ -347,7 +349,7 @@ impl Round<'_> {
 }
 
 fn eligible(state: &RegionState) -> bool {
-    state.standing.is_eligible()
+    state.effective.is_eligible()
 }
 
 fn fresh_load(load: &LoadState) -> Option<f64> {

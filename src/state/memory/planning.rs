@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{Model, Region, RegionId};
-use crate::steer::health::standing::{RegionState, Standing};
+use crate::steer::health::effective::{EffectiveState, RegionState};
 use crate::steer::kept::{Names, SiteFinder};
 use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::latency::sites::Sites;
 use crate::steer::load::common_mode::CommonMode;
 use crate::steer::load::feed;
-use crate::steer::load::feed::{Credit, Doubt, Feed, FirstSight, Report};
+use crate::steer::load::feed::{Credit, Feed, FirstSight, Implausible, Report};
 use crate::steer::plan::Plan;
 use crate::steer::planner::demand::{Demand, DemandSample, OnRegion, STEP};
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
@@ -373,7 +373,9 @@ impl Planning {
             self.doubt_what_all_say(&growth, states);
         }
         let calibrated: Vec<&Feed> = self.feeds.iter().filter(|feed| feed.is_calibrated()).collect();
-        self.common.note_jumps(calibrated.iter().map(|feed| matches!(feed.doubt(), Some(Doubt::Fell | Doubt::Rose))));
+        self.common.note_jumps(
+            calibrated.iter().map(|feed| matches!(feed.doubt(), Some(Implausible::Fell | Implausible::Rose))),
+        );
         self.note_silence(states, now);
     }
 
@@ -543,11 +545,11 @@ fn usual_capacity(feeds: &[Feed], states: &[RegionState]) -> Option<f64> {
 }
 
 fn eligible(states: &[RegionState]) -> Vec<bool> {
-    states.iter().map(|state| state.standing.is_eligible()).collect()
+    states.iter().map(|state| state.effective.is_eligible()).collect()
 }
 
 /// Whether its load says something of where clients are: not while they come back to it.
 fn is_settled(state: &RegionState, now: Instant) -> bool {
     let settled = state.changed_at.is_none_or(|at| now.saturating_duration_since(at) >= SETTLED);
-    settled && state.standing != Standing::Down
+    settled && state.effective != EffectiveState::Down
 }

@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use crate::model::LoadReport;
-use crate::steer::load::feed::{Doubt, Feed};
+use crate::steer::load::feed::{Feed, Implausible};
 use crate::steer::load::price::{MAX_PRICE_MS, MAX_UTILISATION, faded, next_price};
 use crate::steer::load::state::{LoadFigure, LoadState};
 
@@ -38,7 +38,7 @@ pub struct Reported {
     /// From report to report, as observed, in seconds; `None`: not more than one has come.
     interval_s: Option<f64>,
     /// The feed is doubted, as it is weighed: its figures move no price.
-    doubt: Option<Doubt>,
+    doubt: Option<Implausible>,
     /// Its figures were weighed, and neither made sense of nor steady: nor do they.
     unsure: bool,
     /// More was said than [`MAX_UTILISATION`] times the capacity.
@@ -132,7 +132,7 @@ impl Reported {
 
     /// Takes note of how it is heard now, and since when.
     pub fn note(&mut self, now: Instant) {
-        self.load.doubt = if self.is_beyond { Some(Doubt::Units) } else { self.doubt };
+        self.load.doubt = if self.is_beyond { Some(Implausible::Units) } else { self.doubt };
         let heard = self.load.heard().as_str();
         if self.noted.replace(heard) != Some(heard) {
             self.load.since = Some(now);
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn a_doubted_figure_moves_no_price() {
         let (report, now) = (LoadReport::pushed(10 * S), Instant::now());
-        let mut reported = Reported { doubt: Some(Doubt::Rose), ..Reported::default() };
+        let mut reported = Reported { doubt: Some(Implausible::Rose), ..Reported::default() };
         reported.take(LoadFigure { load: 300.0, capacity: Some(100.0), at: now }, &report, now);
         assert_eq!(reported.price(None, now), 0.0);
         reported.doubt = None;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{GroupId, Model, Service, ServiceId};
-use crate::steer::health::standing::RegionState;
+use crate::steer::health::effective::RegionState;
 
 /// What operators switched, by [`Model::service_key`].
 pub type Switches = BTreeMap<String, Switch>;
@@ -106,13 +106,13 @@ fn check_up(
     name: &str,
 ) -> Result<(), Refusal> {
     let regions = service.policies.regions_below(stage, None);
-    let standing = |region: &crate::model::RegionId| states.get(region.index()).map(|state| state.standing);
-    if regions.iter().any(|region| standing(region).is_some_and(|standing| standing.is_eligible())) {
+    let effective = |region: &crate::model::RegionId| states.get(region.index()).map(|state| state.effective);
+    if regions.iter().any(|region| effective(region).is_some_and(|effective| effective.is_eligible())) {
         return Ok(());
     }
     let shown = |region: &crate::model::RegionId| {
-        let standing = standing(region).map_or("unknown", |standing| standing.as_str());
-        format!("{} is {standing}", model.region(*region).name)
+        let effective = effective(region).map_or("unknown", |effective| effective.as_str());
+        format!("{} is {effective}", model.region(*region).name)
     };
     Err(Refusal::NothingUp {
         stage: name.to_owned(),
@@ -124,7 +124,7 @@ fn check_up(
 mod tests {
     use super::*;
     use crate::model::{Child, Group, Name, Policy, PolicyTree, Region, RegionId, Zone, ZoneId};
-    use crate::steer::health::standing::Standing;
+    use crate::steer::health::effective::EffectiveState;
 
     fn world() -> (Model, Vec<RegionState>) {
         let origin = Name::parse_absolute("gslb.example").expect("a name");
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_stage_with_nothing_up_is_refused_unless_forced() {
         let (model, mut states) = world();
-        states[1].standing = Standing::Down;
+        states[1].effective = EffectiveState::Down;
         let to = SwitchTo::Stage("green".into());
         let refused = next(&model, &states, ServiceId(0), None, &to, false).expect_err("nothing up");
         assert_eq!(

@@ -8,8 +8,8 @@ use std::time::Instant;
 use crate::model::{Endpoint, Region};
 use crate::state::memory::reported::Reported;
 use crate::state::news::{EndpointNews, LoadNews};
+use crate::steer::health::effective::{EndpointState, Override, RegionState, effective_state, region_verdict};
 use crate::steer::health::shed::{is_over, shed};
-use crate::steer::health::standing::{EndpointState, Override, RegionState, region_verdict, standing};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::load::state::LoadFigure;
 
@@ -60,8 +60,8 @@ impl RegionFacts {
     }
 
     /// The region's state by what is observed and said alone: [`Damping`](crate::state::memory::damping::Damping) has the last word on
-    /// the standing, and the price follows once its reports are weighed.
-    pub fn state(&mut self, region: &Region, said: Override, now: Instant) -> RegionState {
+    /// the effective, and the price follows once its reports are weighed.
+    pub fn state(&mut self, region: &Region, operator_override: Override, now: Instant) -> RegionState {
         let checked = region.check.is_some();
         let known = |endpoint: &Endpoint| match checked {
             true => self.endpoints.get(&endpoint.label()).cloned().unwrap_or_default(),
@@ -76,9 +76,9 @@ impl RegionFacts {
         let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
         self.reported.settle_stale(region.load_report.as_ref(), now);
         RegionState {
-            standing: standing(verdict, said),
+            effective: effective_state(verdict, operator_override),
             verdict,
-            said,
+            operator_override,
             endpoints,
             load: self.reported.load.clone(),
             price_ms: 0.0,

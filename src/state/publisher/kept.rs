@@ -6,7 +6,7 @@ use crate::model::{Endpoint, Region, RegionId};
 use crate::state::memory::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
 use crate::state::memory::reported::Reported;
 use crate::state::snapshot::Snapshot;
-use crate::steer::health::standing::EndpointState;
+use crate::steer::health::effective::EndpointState;
 use crate::steer::kept::Clock;
 use crate::steer::load::price::MAX_PRICE_MS;
 use crate::steer::load::state::LoadFigure;
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::model::{Check, CheckKind, LoadReport, Model, Policy};
     use crate::state::{EndpointNews, LoadNews, News, Urgency};
-    use crate::steer::health::standing::{Override, Standing};
+    use crate::steer::health::effective::{EffectiveState, Override};
     use crate::steer::health::verdict::Verdict;
     use crate::steer::planner::demand::DemandSample;
     use crate::steer::testing::{World, at, endpoint, moment};
@@ -272,7 +272,7 @@ mod tests {
         (publisher, restored, clock)
     }
 
-    fn state(publisher: &Publisher, region: &str) -> crate::steer::health::standing::RegionState {
+    fn state(publisher: &Publisher, region: &str) -> crate::steer::health::effective::RegionState {
         let snapshot = publisher.shared().load_full();
         let id = *snapshot.model.find_regions(region).first().expect("a region");
         snapshot.states[id.index()].clone()
@@ -290,7 +290,7 @@ mod tests {
             assert!(restored.flows >= 3 && restored.places >= 3, "{restored:?}");
             for (region, _) in REGIONS {
                 let (was, is) = (state(&story.publisher, region), state(&after, region));
-                assert_eq!((is.standing, is.verdict), (was.standing, was.verdict), "{region}");
+                assert_eq!((is.effective, is.verdict), (was.effective, was.verdict), "{region}");
                 assert_eq!((is.price_ms, is.shed), (was.price_ms, was.shed), "{region}");
                 assert!((is.offered - was.offered).abs() < 0.11, "{region}: {} {}", was.offered, is.offered);
                 let age = |at: Option<Instant>, now: Instant| at.map(|at| (now - at).as_millis());
@@ -302,7 +302,7 @@ mod tests {
                 let older = age(was.probed_at, story.now).map(|ms| ms + 7000);
                 assert_eq!(age(is.probed_at, clock.now()), older, "{region}");
             }
-            assert_eq!(state(&after, "east").standing, Standing::Down);
+            assert_eq!(state(&after, "east").effective, EffectiveState::Down);
             assert!(state(&after, "west").load.last.is_some_and(|figure| figure.load == 940.0));
             assert!(after.shared().load().plan.planned().is_some(), "the plan is in force at once");
             assert!(after.shared().load().planning.is_some());
@@ -331,14 +331,14 @@ mod tests {
         assert_eq!(after.apply(News::Probe(news), clock), Urgency::Now, "a fresh probe wins");
         after.publish(clock);
         let east = state(&after, "east");
-        assert_eq!((east.standing, east.endpoints[0].last_probe.as_str()), (Standing::Up, "ok"));
+        assert_eq!((east.effective, east.endpoints[0].last_probe.as_str()), (EffectiveState::Up, "ok"));
         assert!(east.offered < 0.2 && east.stability.back_since == Some(clock.now()));
     }
 
     #[test]
     fn a_drain_goes_on_from_where_it_was() {
         let mut story = Story::played();
-        story.publisher.apply(News::said("west@gslb.example", Override::Drain), moment(story.now));
+        story.publisher.apply(News::set_override("west@gslb.example", Override::Drain), moment(story.now));
         story.publisher.publish(moment(story.now));
         story.now += 20 * S;
         story.publisher.publish(moment(story.now));
@@ -376,8 +376,8 @@ mod tests {
         after.assume_up(clock);
         let west = state(&after, "west");
         assert_eq!(
-            (west.standing, west.changed_at, west.offered),
-            (Standing::Up, None, 1.0),
+            (west.effective, west.changed_at, west.offered),
+            (EffectiveState::Up, None, 1.0),
             "it proves itself, no more"
         );
     }

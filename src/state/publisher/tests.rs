@@ -7,11 +7,11 @@ use crate::model::{
     Check, CheckKind, Coordinates, Endpoint, EndpointTarget, LoadReport, Location, Name, Policy, Region, Service, Zone,
     ZoneId,
 };
-use crate::steer::health::standing::Standing;
-use crate::steer::load::feed::Doubt;
+use crate::steer::health::effective::EffectiveState;
+use crate::steer::load::feed::Implausible;
 use crate::steer::load::state::Heard;
 use crate::steer::plan::AFTERMATH;
-use crate::steer::policy::eligible::Footing;
+use crate::steer::policy::eligible::ServiceCondition;
 use crate::steer::testing::{World, moment};
 
 const SEOUL: &str = "seoul@gslb.example";
@@ -55,18 +55,18 @@ fn reload(model: Model) -> News {
     News::Reload(Box::new(Replacement { model, atlas: Atlas::empty(), nsid: String::new(), seed: 0 }))
 }
 
-fn standings(publisher: &Publisher) -> Vec<Standing> {
-    publisher.shared().load().states.iter().map(|state| state.standing).collect()
+fn effective_states(publisher: &Publisher) -> Vec<EffectiveState> {
+    publisher.shared().load().states.iter().map(|state| state.effective).collect()
 }
 
 #[test]
 fn what_is_checked_and_not_yet_probed_is_not_served() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    assert_eq!(standings(&publisher), [Standing::Down, Standing::Down]);
+    assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Down]);
     assert_eq!(publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Up), moment(now)), Urgency::Now);
     publisher.publish(moment(now));
-    assert_eq!(standings(&publisher), [Standing::Down, Standing::Up]);
+    assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Up]);
     // Proving itself is not coming back: nothing changed that a cache could remember.
     assert_eq!(publisher.shared().load().states[1].changed_at, None);
     assert_eq!(publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Up), moment(now)), Urgency::Soon);
@@ -173,7 +173,7 @@ fn a_load_beyond_four_times_the_capacity_is_believed_no_further_and_told() {
     publisher.apply(loaded(SEOUL, now, Ok((1e9, None))), moment(now));
     publisher.publish(moment(now));
     let load = publisher.shared().load().states[0].load.clone();
-    assert_eq!(load.heard(), Heard::Doubted(Doubt::Units));
+    assert_eq!(load.heard(), Heard::Doubted(Implausible::Units));
     assert_eq!(load.last.map(|figure| (figure.load, figure.capacity)), Some((400.0, Some(100.0))));
     let error = load.error.expect("told");
     assert!(error.contains("1000000000") && error.contains("400 is believed"), "{error}");
@@ -188,14 +188,14 @@ fn a_reload_keeps_what_is_known_by_name() {
     let mut publisher = publisher(now);
     publisher.assume_up(moment(now));
     publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Down), moment(now));
-    publisher.apply(News::said(SEOUL, Override::Drain), moment(now));
+    publisher.apply(News::set_override(SEOUL, Override::Drain), moment(now));
     publisher.apply(loaded(VIRGINIA, now, Ok((50.0, None))), moment(now));
     publisher.publish(moment(now));
     // Renumbered, and one more.
     let next = model(&[("tokyo", "192.0.2.3"), ("virginia", "192.0.2.2"), ("seoul", "192.0.2.1")]);
     publisher.apply(reload(next), moment(now));
     publisher.publish(moment(now));
-    assert_eq!(standings(&publisher), [Standing::Down, Standing::Down, Standing::Drain]);
+    assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Down, EffectiveState::Drain]);
     let snapshot = publisher.shared().load_full();
     assert_eq!(snapshot.states[1].load.last.map(|figure| figure.load), Some(50.0));
     assert_eq!(snapshot.reloads, 1);
@@ -256,7 +256,7 @@ fn a_check_or_load_report_that_is_gone_takes_its_facts_along() {
     publisher.apply(reload(bare), moment(now));
     publisher.publish(moment(now));
     let state = publisher.shared().load().states[0].clone();
-    assert_eq!((state.price_ms, state.load.last, state.standing), (0.0, None, Standing::Up));
+    assert_eq!((state.price_ms, state.load.last, state.effective), (0.0, None, EffectiveState::Up));
     // Back, the check has to prove itself anew.
     publisher.apply(reload(two()), moment(now));
     publisher.publish(moment(now));
@@ -316,7 +316,7 @@ fn a_load_that_falls_for_no_reason_is_doubted_and_said_to_be_also_over_a_reload(
     publisher.apply(loaded("west@gslb.example", later, Ok((9.0, None))), moment(later));
     publisher.publish(moment(later));
     let doubted = heard(&publisher);
-    assert_eq!((doubted.heard(), doubted.since), (Heard::Doubted(Doubt::Fell), Some(later)));
+    assert_eq!((doubted.heard(), doubted.since), (Heard::Doubted(Implausible::Fell), Some(later)));
     // A reload with regions under other numbers: it is still this region's.
     let mut model = Model::clone(&publisher.shared().load().model);
     model.regions.swap(0, 1);
@@ -324,7 +324,7 @@ fn a_load_that_falls_for_no_reason_is_doubted_and_said_to_be_also_over_a_reload(
     publisher.publish(moment(later));
     let snapshot = publisher.shared().load_full();
     let heard = snapshot.states.iter().map(|state| state.load.heard()).collect::<Vec<_>>();
-    assert_eq!(heard, [Heard::Believed, Heard::Doubted(Doubt::Fell)]);
+    assert_eq!(heard, [Heard::Believed, Heard::Doubted(Implausible::Fell)]);
     assert_eq!(snapshot.states[1].load.since, Some(later));
 }
 
@@ -346,15 +346,15 @@ fn an_override_beats_probes_and_auto_takes_it_back() {
     let now = Instant::now();
     let mut publisher = publisher(now);
     publisher.assume_up(moment(now));
-    publisher.apply(News::said(SEOUL, Override::Down), moment(now));
+    publisher.apply(News::set_override(SEOUL, Override::Down), moment(now));
     publisher.publish(moment(now));
-    assert_eq!(standings(&publisher), [Standing::Down, Standing::Up]);
-    publisher.apply(News::said(VIRGINIA, Override::Down), moment(now));
+    assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Up]);
+    publisher.apply(News::set_override(VIRGINIA, Override::Down), moment(now));
     publisher.publish(moment(now));
-    assert_eq!(publisher.shared().load().plan.services[0].footing, Footing::AllWithdrawn);
-    publisher.apply(News::said(SEOUL, Override::Auto), moment(now));
+    assert_eq!(publisher.shared().load().plan.services[0].condition, ServiceCondition::AllWithdrawn);
+    publisher.apply(News::set_override(SEOUL, Override::Auto), moment(now));
     publisher.publish(moment(now));
-    assert_eq!(standings(&publisher), [Standing::Up, Standing::Down]);
+    assert_eq!(effective_states(&publisher), [EffectiveState::Up, EffectiveState::Down]);
     assert_eq!(publisher.overrides().len(), 1);
 }
 

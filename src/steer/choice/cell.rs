@@ -20,7 +20,7 @@ use crate::model::{RegionId, Weight};
 
 use super::endpoint_set::EndpointSet;
 use super::pick::{Claim, Identity, Key};
-use crate::steer::policy::eligible::Footing;
+use crate::steer::policy::eligible::ServiceCondition;
 
 /// Which cell each place is in.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ pub struct CellTable {
 pub struct Cell {
     pub pick: Pick,
     /// What these clients' regions stand on.
-    pub footing: Footing,
+    pub condition: ServiceCondition,
 }
 
 /// A choice that is left to be made for each client, or one that is made.

@@ -3,7 +3,7 @@
 use crate::model::{Endpoint, EndpointTarget, Model, RegionId};
 
 use super::pick::Identity;
-use crate::steer::health::standing::{RegionState, Standing};
+use crate::steer::health::effective::{EffectiveState, RegionState};
 use crate::steer::health::verdict::Verdict;
 
 /// Utilisation above which answers live half as long, since the region may soon turn clients away.
@@ -62,7 +62,7 @@ fn endpoint_set(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> 
     EndpointSet {
         identity: Identity::of(seed, &name),
         endpoints,
-        suspect: state.standing == Standing::Suspect || endpoint_suspect,
+        suspect: state.effective == EffectiveState::Suspect || endpoint_suspect,
         busy: used.is_some_and(|used| used > BUSY_UTILISATION),
         full: used.is_some_and(|used| used > FULL_UTILISATION),
     }

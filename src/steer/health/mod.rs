@@ -1,11 +1,11 @@
 //! The health of endpoints and regions, and what an operator says of it.
 //!
 //! - [`verdict`]: the verdict on an endpoint, from its probes
-//! - [`standing`]: the effective state of a region: override, else verdict
+//! - [`effective`]: the effective state of a region: override, else verdict
 //! - [`stability`]: what keeps that calm: damping, slow start, drains
 //! - [`shed`]: how much of its clients a busy region sheds
 
+pub mod effective;
 pub mod shed;
 pub mod stability;
-pub mod standing;
 pub mod verdict;

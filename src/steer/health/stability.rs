@@ -4,7 +4,7 @@
 //! Pure: who remembers all this from one snapshot to the next is `state::calm`. A region goes through it so:
 //!
 //! ```text
-//!   verdict, override ─▶ damped? ─▶ held? ─▶ standing ─▶ offered: a tenth of its capacity, then more
+//!   verdict, override ─▶ damped? ─▶ held? ─▶ effective ─▶ offered: a tenth of its capacity, then more
 //!                                                     └▶ drain: who may still come, safe when?
 //! ```
 
@@ -24,7 +24,7 @@ const STEPS: u32 = 9;
 /// A penalty never grows beyond this many times the limit: two half-lives after its last fall, any region is believed.
 const MOST_PENALTY: f64 = 4.0;
 
-/// Why a region's standing is not what its probes say, and since when it is what it is.
+/// Why a region's effective is not what its probes say, and since when it is what it is.
 #[derive(Clone, Debug, Default)]
 pub struct Stability {
     /// How often its probes took it down lately.
@@ -172,7 +172,7 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steer::load::feed::Doubt;
+    use crate::steer::load::feed::Implausible;
     use crate::steer::load::state::LoadFigure;
 
     const S: Duration = Duration::from_secs(1);
@@ -262,7 +262,7 @@ mod tests {
             LoadState::default(),
             LoadState { stale: true, ..fresh.clone() },
             LoadState { error: Some("refused".into()), ..fresh.clone() },
-            LoadState { doubt: Some(Doubt::Fell), ..fresh.clone() },
+            LoadState { doubt: Some(Implausible::Fell), ..fresh.clone() },
         ] {
             let after = |s: u32| drain.progress(false, &unknown, 60 * S, now + s * S);
             assert_eq!((after(0).may_come, after(0).load_ratio), (1.0, None));

@@ -94,7 +94,7 @@ const MOST_UTILISATION: f64 = 3.9;
 
 /// Why a region is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Doubt {
+pub enum Implausible {
     #[error("not believed: its load fell though its clients stayed")]
     Fell,
     #[error("not believed yet: its load rose more than its clients explain")]
@@ -107,22 +107,22 @@ pub enum Doubt {
     Erratic,
 }
 
-impl Doubt {
+impl Implausible {
     pub const WORDS: [&str; 5] = ["fell", "rose", "units", "capacity", "erratic"];
 
     pub fn as_str(self) -> &'static str {
         match self {
-            Doubt::Fell => "fell",
-            Doubt::Rose => "rose",
-            Doubt::Units => "units",
-            Doubt::Capacity => "capacity",
-            Doubt::Erratic => "erratic",
+            Implausible::Fell => "fell",
+            Implausible::Rose => "rose",
+            Implausible::Units => "units",
+            Implausible::Capacity => "capacity",
+            Implausible::Erratic => "erratic",
         }
     }
 
     /// What an operator may look for, where that is known.
     pub fn cure(self) -> Option<&'static str> {
-        (self == Doubt::Units).then_some("is its load in per cent and its capacity in connections?")
+        (self == Implausible::Units).then_some("is its load in per cent and its capacity in connections?")
     }
 }
 
@@ -220,7 +220,7 @@ struct Heard {
 
 #[derive(Clone, Copy, Debug)]
 struct Doubted {
-    why: Doubt,
+    why: Implausible,
     since: Instant,
     /// What it says, as a logarithm.
     level: f64,
@@ -299,15 +299,15 @@ impl Feed {
         self.leaps += LEAPS_PART * (f64::from(u8::from(capacity_leaps || self.alike == 0)) - self.leaps);
         if self.is_erratic() {
             self.capacity = Capacity::default();
-            self.doubt_of(Doubt::Erratic, report);
+            self.hold_back(Implausible::Erratic, report);
             return None;
         }
         if capacity_leaps {
-            self.doubt_of(Doubt::Capacity, report);
+            self.hold_back(Implausible::Capacity, report);
             return None;
         }
         if self.is_beyond_reason(report) {
-            self.doubt_of(Doubt::Units, report);
+            self.hold_back(Implausible::Units, report);
             return None;
         }
         if !self.calibrated {
@@ -325,7 +325,7 @@ impl Feed {
         let slack = slack + MOVERS * self.moved();
         let small = SMALL * report.capacity.unwrap_or(0.0);
         // A jump is followed by more of the same; a crowd, by more.
-        let grows = self.doubt() == Some(Doubt::Rose) && self.rise > LIKE_BEFORE * (difference - self.rise);
+        let grows = self.doubt() == Some(Implausible::Rose) && self.rise > LIKE_BEFORE * (difference - self.rise);
         let jumps = difference.abs() > slack && (difference - self.usual).abs() > slack;
         if jumps
             && (report.load - expected).abs() > small
@@ -333,8 +333,8 @@ impl Feed {
             && !self.returns(report, slack)
             && !self.follows_movers(report)
         {
-            let why = if difference > 0.0 { Doubt::Rose } else { Doubt::Fell };
-            self.doubt_of(why, report);
+            let why = if difference > 0.0 { Implausible::Rose } else { Implausible::Fell };
+            self.hold_back(why, report);
             return None;
         }
         self.doubt = None;
@@ -395,7 +395,7 @@ impl Feed {
         self.past.clear();
     }
 
-    pub fn doubt(&self) -> Option<Doubt> {
+    pub fn doubt(&self) -> Option<Implausible> {
         self.doubt.map(|doubt| doubt.why)
     }
 
@@ -406,13 +406,13 @@ impl Feed {
 
     /// Whether its figures leap too often to say anything.
     fn is_erratic(&self) -> bool {
-        let limit = if self.doubt() == Some(Doubt::Erratic) { ERRATIC / 2.0 } else { ERRATIC };
+        let limit = if self.doubt() == Some(Implausible::Erratic) { ERRATIC / 2.0 } else { ERRATIC };
         self.leaps > limit
     }
 
     /// Whether what is known of its load may be acted on: it was believed, and its unit is not in question.
     pub fn is_evidence(&self) -> bool {
-        self.calibrated && self.doubt() != Some(Doubt::Units)
+        self.calibrated && self.doubt() != Some(Implausible::Units)
     }
 
     /// Whether it says about the same from report to report, so that it can be made sense of.
@@ -569,7 +569,7 @@ impl Feed {
         let is = report.capacity.is_some_and(|capacity| report.load >= MOST_UTILISATION * capacity);
         if !is {
             self.unreasonable_since = None;
-            if self.doubt() == Some(Doubt::Units) && self.calibrated {
+            if self.doubt() == Some(Implausible::Units) && self.calibrated {
                 self.doubt = None;
             }
             return false;
@@ -594,7 +594,7 @@ impl Feed {
         }
     }
 
-    fn doubt_of(&mut self, why: Doubt, report: &Report) {
+    fn hold_back(&mut self, why: Implausible, report: &Report) {
         let level = report.load.max(1e-300).ln();
         let doubted = match self.doubt {
             Some(doubt) if doubt.why == why && (level - doubt.level).abs() <= AGREEMENT => {
@@ -604,7 +604,7 @@ impl Feed {
         };
         self.doubt = Some(doubted);
         let lasted = report.now.saturating_duration_since(doubted.since) >= BORNE_OUT && doubted.reports >= AGREEING;
-        if lasted && matches!(why, Doubt::Fell | Doubt::Rose) {
+        if lasted && matches!(why, Implausible::Fell | Implausible::Rose) {
             self.bear_out(report);
         }
     }
@@ -725,7 +725,7 @@ impl Feed {
             } else if apart < -MISTAKE {
                 // Its capacity is of the usual size, its load is not: not both can be in one unit.
                 self.doubt = self.last.map(|last| Doubted {
-                    why: Doubt::Units,
+                    why: Implausible::Units,
                     since: last.at,
                     level: last.load.max(1e-300).ln(),
                     reports: 1,
@@ -865,7 +865,7 @@ mod tests {
         assert!((fed.demand - 500.0).abs() < 10.0 && room < 1001.0, "{} {room}", fed.demand);
         let mut silent = Fed::new();
         (0..600).for_each(|_| assert_eq!(silent.says(0.0), None));
-        assert_eq!(silent.feed.doubt(), Some(Doubt::Fell), "nothing is never believed of clients who are there");
+        assert_eq!(silent.feed.doubt(), Some(Implausible::Fell), "nothing is never believed of clients who are there");
     }
 
     #[test]
@@ -899,7 +899,7 @@ mod tests {
             fed.says_of(load, capacity);
             assert!((250.0..1000.0).contains(&fed.demand), "{}", fed.demand);
         }
-        assert_eq!(fed.feed.doubt(), Some(Doubt::Erratic));
+        assert_eq!(fed.feed.doubt(), Some(Implausible::Erratic));
         assert_eq!(fed.feed.capacity(), None, "what is configured holds");
         (0..60).for_each(|_| {
             fed.says(500.0);
@@ -914,7 +914,7 @@ mod tests {
         assert_eq!(fed.feed.capacity(), Some(500.0));
         let mut fed = Fed::new();
         fed.says_of(500.0, 200.0);
-        assert_eq!((fed.feed.capacity(), fed.feed.doubt()), (Some(1000.0), Some(Doubt::Capacity)));
+        assert_eq!((fed.feed.capacity(), fed.feed.doubt()), (Some(1000.0), Some(Implausible::Capacity)));
         fed.says_of(500.0, 200.0);
         assert_eq!((fed.feed.capacity(), fed.feed.doubt()), (Some(200.0), None));
         let mut fed = Fed::new();
@@ -967,7 +967,7 @@ mod tests {
         let sights = [&usual[..], &[sight(5.0, 1000.0, 500.0)]].concat();
         let mut pairs: Vec<(&mut Feed, FirstSight)> = feeds.iter_mut().zip(sights).collect();
         calibrate(&mut pairs, None, now);
-        assert_eq!(feeds[2].doubt(), Some(Doubt::Units));
+        assert_eq!(feeds[2].doubt(), Some(Implausible::Units));
         assert!(!feeds[2].is_calibrated());
     }
 }

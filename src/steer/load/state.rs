@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::feed::{Doubt, Reading};
+use super::feed::{Implausible, Reading};
 
 /// What is known of a region's load. A silent feed is stale, never idle.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub struct LoadState {
     /// Why the last report gave nothing, or not all that it says.
     pub error: Option<String>,
     /// Why its figures are not believed, as they are weighed against what was answered.
-    pub doubt: Option<Doubt>,
+    pub doubt: Option<Implausible>,
     /// How its figures are read; `None`: they were not made sense of yet.
     pub reading: Option<Reading>,
     /// When it began to be as [`LoadState::heard`] says.
@@ -33,7 +33,7 @@ pub enum Heard {
     /// The last one is too old to act on.
     Stale,
     /// They come, and are not believed.
-    Doubted(Doubt),
+    Doubted(Implausible),
     /// The last attempt gave nothing; the report before it is not stale yet.
     Failing,
     /// They come, and were not made sense of yet: for want of answers to hold them against, or of time.

@@ -38,7 +38,7 @@ impl Lives {
         let of_cell = |cell: &Cell| {
             let ttl = |region: RegionId| {
                 let endpoint_set = view.endpoint_sets.get(region.index())?;
-                Some(time_to_live(service, plan, cell.footing, endpoint_set).ttl.as_secs())
+                Some(time_to_live(service, plan, cell.condition, endpoint_set).ttl.as_secs())
             };
             Lives::of_pick(&cell.pick, &ttl)
         };
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::model::Policy;
     use crate::steer::decide::{Seen, decide};
-    use crate::steer::health::standing::Standing;
+    use crate::steer::health::effective::EffectiveState;
     use crate::steer::load::state::LoadFigure;
     use crate::steer::testing::{SERVICE, World};
 
@@ -108,7 +108,7 @@ mod tests {
         let figure = LoadFigure { load: 990.0, capacity: Some(1000.0), at: Instant::now() };
         world.states[0].load.last = Some(figure);
         assert_eq!(told(&world), Lives { least: 5, most: 30 }, "the west is full");
-        world.states[0].standing = Standing::Down;
+        world.states[0].effective = EffectiveState::Down;
         assert_eq!(told(&world), Lives { least: 15, most: 15 }, "only the east is left");
     }
 
@@ -132,9 +132,9 @@ mod tests {
                 state.load.last = Some(LoadFigure { load, capacity: Some(1000.0), at: now });
                 state.changed_at = aftermath.then_some(now);
             }
-            for (region, standing) in [(suspect, Standing::Suspect), (down, Standing::Down)] {
+            for (region, effective) in [(suspect, EffectiveState::Suspect), (down, EffectiveState::Down)] {
                 if let Some(region) = region {
-                    world.states[region].standing = standing;
+                    world.states[region].effective = effective;
                 }
             }
             prop_assert_eq!(told(&world), answered(&world));

@@ -65,7 +65,7 @@ impl Precomputed {
                 cells.extend(plan.cells.cells().iter().map(|cell| {
                     let (region, endpoint) = only(view, cell)?;
                     let endpoint_set = view.endpoint_sets.get(region.index())?;
-                    let ttl = time_to_live(service, plan, cell.footing, endpoint_set).ttl.as_secs();
+                    let ttl = time_to_live(service, plan, cell.condition, endpoint_set).ttl.as_secs();
                     Some(FixedChoice { region, endpoint, ttl })
                 }));
                 first

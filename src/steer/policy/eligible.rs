@@ -1,20 +1,20 @@
-//! Which of some regions may be answered now, and on what footing that is.
+//! Which of some regions may be answered now, and the condition that leaves their service in.
 //!
-//! Regions and their states come in; never nothing goes out. What is best has a rung of its own:
-//! the first rung that any region stands on is taken.
+//! Regions and their states come in; never nothing goes out. What is best has a tier of its own:
+//! the first tier that holds any region is taken.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::RegionId;
 
-use crate::steer::health::standing::{Override, RegionState, Standing};
+use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 
-/// What clients of a service are on when regions are picked for them. The greater the worse.
+/// How well a service has regions to answer with. The greater the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Footing {
+pub enum ServiceCondition {
     /// Some region is eligible.
-    Firm,
+    Normal,
     /// All that are eligible are above their high watermark or their limit: answered as if none were.
     Full,
     /// All are draining or down: those draining still serve, the ones up by their probes first.
@@ -27,22 +27,22 @@ pub enum Footing {
     AllWithdrawn,
 }
 
-impl Footing {
+impl ServiceCondition {
     pub fn as_str(self) -> &'static str {
         match self {
-            Footing::Firm => "firm",
-            Footing::Full => "full",
-            Footing::OnlyDraining => "only_draining",
-            Footing::Panic => "panic",
-            Footing::AllWithdrawn => "all_withdrawn",
+            ServiceCondition::Normal => "normal",
+            ServiceCondition::Full => "full",
+            ServiceCondition::OnlyDraining => "only_draining",
+            ServiceCondition::Panic => "panic",
+            ServiceCondition::AllWithdrawn => "all_withdrawn",
         }
     }
 
     /// Whether regions are answered that are withdrawn, for want of others.
     pub fn is_last_resort(self) -> bool {
         match self {
-            Footing::Firm | Footing::Full => false,
-            Footing::OnlyDraining | Footing::Panic | Footing::AllWithdrawn => true,
+            ServiceCondition::Normal | ServiceCondition::Full => false,
+            ServiceCondition::OnlyDraining | ServiceCondition::Panic | ServiceCondition::AllWithdrawn => true,
         }
     }
 }
@@ -52,8 +52,8 @@ impl Footing {
 pub struct FenceOut {
     /// Into the service's rules.
     pub rule: u16,
-    /// Never [`Footing::Firm`].
-    pub footing: Footing,
+    /// Never [`ServiceCondition::Normal`].
+    pub condition: ServiceCondition,
 }
 
 /// The regions of a set that may be answered.
@@ -61,21 +61,22 @@ pub struct FenceOut {
 pub struct Eligible {
     /// Indexed by [`RegionId`].
     flags: Vec<bool>,
-    pub footing: Footing,
+    pub condition: ServiceCondition,
 }
 
 impl Eligible {
     /// Those of `regions` that may be answered: at least one, unless there are none at all.
     pub fn of(regions: &[RegionId], states: &[RegionState]) -> Eligible {
-        let rung_of = |region: &RegionId| states.get(region.index()).map_or(Rung::Firm, Rung::of);
-        let first = regions.iter().map(rung_of).min().unwrap_or(Rung::AllWithdrawn);
+        let tier_of =
+            |region: &RegionId| states.get(region.index()).map_or(EligibilityTier::Eligible, EligibilityTier::of);
+        let first = regions.iter().map(tier_of).min().unwrap_or(EligibilityTier::AllWithdrawn);
         let mut flags = vec![false; states.len()];
         for region in regions {
             if let Some(flag) = flags.get_mut(region.index()) {
-                *flag = rung_of(region) == first;
+                *flag = tier_of(region) == first;
             }
         }
-        Eligible { flags, footing: first.footing() }
+        Eligible { flags, condition: first.condition() }
     }
 
     pub fn has(&self, region: RegionId) -> bool {
@@ -89,10 +90,10 @@ impl Eligible {
     }
 }
 
-/// What a region is at best, the best first.
+/// How eligible a region is, the best first. The first tier that holds any region is answered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rung {
-    Firm,
+enum EligibilityTier {
+    Eligible,
     AboveWatermark,
     AboveLimit,
     /// A region that answers its probes says that the prober works: better than one that does not.
@@ -102,26 +103,26 @@ enum Rung {
     AllWithdrawn,
 }
 
-impl Rung {
-    fn of(state: &RegionState) -> Rung {
-        match (state.standing, state.said) {
-            (Standing::Up | Standing::Suspect, _) if state.over_limit => Rung::AboveLimit,
-            (Standing::Up | Standing::Suspect, _) if state.shed >= 1.0 => Rung::AboveWatermark,
-            (Standing::Up | Standing::Suspect, _) => Rung::Firm,
-            (Standing::Drain, _) if state.verdict.serves() => Rung::DrainingAndUp,
-            (Standing::Down, Override::Auto) => Rung::DownByProbes,
-            (Standing::Drain, _) => Rung::Draining,
-            (Standing::Down, _) => Rung::AllWithdrawn,
+impl EligibilityTier {
+    fn of(state: &RegionState) -> EligibilityTier {
+        match (state.effective, state.operator_override) {
+            (EffectiveState::Up | EffectiveState::Suspect, _) if state.over_limit => EligibilityTier::AboveLimit,
+            (EffectiveState::Up | EffectiveState::Suspect, _) if state.shed >= 1.0 => EligibilityTier::AboveWatermark,
+            (EffectiveState::Up | EffectiveState::Suspect, _) => EligibilityTier::Eligible,
+            (EffectiveState::Drain, _) if state.verdict.serves() => EligibilityTier::DrainingAndUp,
+            (EffectiveState::Down, Override::Auto) => EligibilityTier::DownByProbes,
+            (EffectiveState::Drain, _) => EligibilityTier::Draining,
+            (EffectiveState::Down, _) => EligibilityTier::AllWithdrawn,
         }
     }
 
-    fn footing(self) -> Footing {
+    fn condition(self) -> ServiceCondition {
         match self {
-            Rung::Firm => Footing::Firm,
-            Rung::AboveWatermark | Rung::AboveLimit => Footing::Full,
-            Rung::DrainingAndUp | Rung::Draining => Footing::OnlyDraining,
-            Rung::DownByProbes => Footing::Panic,
-            Rung::AllWithdrawn => Footing::AllWithdrawn,
+            EligibilityTier::Eligible => ServiceCondition::Normal,
+            EligibilityTier::AboveWatermark | EligibilityTier::AboveLimit => ServiceCondition::Full,
+            EligibilityTier::DrainingAndUp | EligibilityTier::Draining => ServiceCondition::OnlyDraining,
+            EligibilityTier::DownByProbes => ServiceCondition::Panic,
+            EligibilityTier::AllWithdrawn => ServiceCondition::AllWithdrawn,
         }
     }
 }

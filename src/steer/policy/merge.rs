@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::model::{Coordinates, Policy};
     use crate::steer::choice::pick::Identity;
-    use crate::steer::health::standing::Override;
+    use crate::steer::health::effective::Override;
     use crate::steer::policy::Ground;
     use crate::steer::testing::{World, at};
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::atlas::Atlas;
 use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId};
 use crate::steer::decide::Seen;
-use crate::steer::health::standing::{Override, Standing};
+use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::testing::{Moment, World, at};
 
 const SEOUL: u16 = 0;
@@ -215,7 +215,7 @@ fn multi_answers_several_healthy_regions_once_each() {
         world.down(down);
     }
     assert!(sets(&world).iter().all(|regions| regions.len() == 3), "panic: as if all were up");
-    world.states[2].standing = Standing::Up;
+    world.states[2].effective = EffectiveState::Up;
     assert!(sets(&world).iter().all(|regions| *regions == [RegionId(2)]));
 }
 
@@ -289,8 +289,12 @@ fn a_fence_holds_even_where_all_of_it_is_down() {
     assert_eq!(ttl("10.82.0.0"), crate::steer::decide::TtlReason::Panic);
     assert_ne!(ttl("10.49.0.0"), crate::steer::decide::TtlReason::Panic, "others are none the worse");
     let service = &plan.plan.services[0];
-    assert_eq!(service.footing, Footing::Firm, "which the service itself stands on");
-    assert_eq!(service.fences_out, [FenceOut { rule: 0, footing: Footing::Panic }], "and the fence is shown");
+    assert_eq!(service.condition, ServiceCondition::Normal, "which the service itself stands on");
+    assert_eq!(
+        service.fences_out,
+        [FenceOut { rule: 0, condition: ServiceCondition::Panic }],
+        "and the fence is shown"
+    );
     assert_eq!(service.last_resort, [RegionId(SEOUL), RegionId(TOKYO)]);
 }
 
@@ -298,29 +302,32 @@ fn a_fence_holds_even_where_all_of_it_is_down() {
 fn a_fence_and_its_service_are_told_apart() {
     let told = |world: &World| {
         let service = world.plan(Instant::now()).plan.services[0].clone();
-        (service.footing, service.fences_out, service.last_resort)
+        (service.condition, service.fences_out, service.last_resort)
     };
-    let out = |footing| vec![FenceOut { rule: 0, footing }];
+    let out = |condition| vec![FenceOut { rule: 0, condition }];
     let regions = |list: &[u16]| list.iter().map(|&index| RegionId(index)).collect::<Vec<_>>();
     let mut world = with_rule(true);
-    assert_eq!(told(&world), (Footing::Firm, vec![], vec![]));
+    assert_eq!(told(&world), (ServiceCondition::Normal, vec![], vec![]));
     world.say(SEOUL.into(), Override::Down);
     world.say(TOKYO.into(), Override::Down);
-    assert_eq!(told(&world), (Footing::Firm, out(Footing::AllWithdrawn), regions(&[SEOUL, TOKYO])));
+    assert_eq!(told(&world), (ServiceCondition::Normal, out(ServiceCondition::AllWithdrawn), regions(&[SEOUL, TOKYO])));
     world.say(TOKYO.into(), Override::Drain);
-    assert_eq!(told(&world), (Footing::Firm, out(Footing::OnlyDraining), regions(&[TOKYO])));
+    assert_eq!(told(&world), (ServiceCondition::Normal, out(ServiceCondition::OnlyDraining), regions(&[TOKYO])));
     let explained = |address: [u8; 4]| world.plan(Instant::now()).explain(Seen::Subnet(address.into()));
     assert_eq!(explained([10, 82, 0, 0]).fence.as_deref(), Some("rule 1 (group0)"));
-    assert_eq!((explained([10, 49, 0, 0]).fence, explained([10, 49, 0, 0]).footing), (None, Footing::Firm));
+    assert_eq!(
+        (explained([10, 49, 0, 0]).fence, explained([10, 49, 0, 0]).condition),
+        (None, ServiceCondition::Normal)
+    );
     // The others' regions may run out where the fence's do not.
     world.say(TOKYO.into(), Override::Auto);
     world.down(VIRGINIA.into());
-    assert_eq!(told(&world), (Footing::Panic, vec![], regions(&[VIRGINIA])));
+    assert_eq!(told(&world), (ServiceCondition::Panic, vec![], regions(&[VIRGINIA])));
     // A rule that is no fence never runs out before its service.
     let mut open = with_rule(false);
     open.say(SEOUL.into(), Override::Down);
     open.say(TOKYO.into(), Override::Down);
-    assert_eq!(told(&open), (Footing::Firm, vec![], vec![]));
+    assert_eq!(told(&open), (ServiceCondition::Normal, vec![], vec![]));
 }
 
 #[test]
@@ -376,7 +383,7 @@ fn a_canary_that_dies_gives_its_clients_back() {
     let mut world = canary(0.3);
     world.down(VIRGINIA.into());
     assert_eq!(only(&world, 100), "seoul");
-    world.states[3].standing = Standing::Up;
+    world.states[3].effective = EffectiveState::Up;
     world.down(SEOUL.into());
     assert_eq!(only(&world, 100), "virginia");
 }
@@ -438,11 +445,11 @@ fn what_sheds_is_taken_where_nothing_else_is_left() {
     assert_eq!(only(&world, 100), "seoul", "above its watermark, but not at its hard limit");
     world.states[0].over_limit = true;
     assert!(close(anywhere(&world), [0.5, 0.5, 0.0, 0.0]), "all at their limits: as if there were none");
-    let footing = |world: &World| world.plan(Instant::now()).plan.services[0].footing;
-    assert_eq!(footing(&world), Footing::Full);
+    let condition = |world: &World| world.plan(Instant::now()).plan.services[0].condition;
+    assert_eq!(condition(&world), ServiceCondition::Full);
     world.down(0);
     world.down(1);
-    assert_eq!(footing(&world), Footing::Panic);
+    assert_eq!(condition(&world), ServiceCondition::Panic);
 }
 
 #[test]
@@ -548,15 +555,15 @@ proptest! {
                 prop_assert!(!regions.is_empty() && regions[0] == decision.region);
                 prop_assert_eq!(regions.iter().collect::<BTreeSet<_>>().len(), regions.len());
                 let place = world.atlas.locate(seen.address()).place;
-                let footing = moment.plan.services[0].cells.cell(place).expect("a cell").footing;
+                let condition = moment.plan.services[0].cells.cell(place).expect("a cell").condition;
                 for region in regions {
                     let state = &world.states[region.index()];
-                    match footing {
-                        Footing::Firm => prop_assert!(state.standing.is_eligible() && !state.over_limit),
-                        Footing::Full => prop_assert!(state.standing.is_eligible()),
-                        Footing::OnlyDraining => prop_assert_eq!(state.standing, Standing::Drain),
-                        Footing::Panic => prop_assert_eq!(state.said, Override::Auto),
-                        Footing::AllWithdrawn => {}
+                    match condition {
+                        ServiceCondition::Normal => prop_assert!(state.effective.is_eligible() && !state.over_limit),
+                        ServiceCondition::Full => prop_assert!(state.effective.is_eligible()),
+                        ServiceCondition::OnlyDraining => prop_assert_eq!(state.effective, EffectiveState::Drain),
+                        ServiceCondition::Panic => prop_assert_eq!(state.operator_override, Override::Auto),
+                        ServiceCondition::AllWithdrawn => {}
                     }
                 }
             }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::steer::health::effective::EffectiveState;
 use crate::steer::health::stability::Flaps;
-use crate::steer::health::standing::Standing;
 use crate::steer::kept::Clock;
 
 use super::{Damping, Facts, Named, Out};
@@ -17,7 +17,7 @@ pub struct KeptDamping {
     serves: Option<bool>,
     /// After the last fall, and when that was.
     penalty: Option<(f64, u64)>,
-    standing: Option<Standing>,
+    effective: Option<EffectiveState>,
     changed_at_ms: Option<u64>,
     back_since_ms: Option<u64>,
     out: Option<KeptOut>,
@@ -43,7 +43,7 @@ impl Damping {
         KeptDamping {
             serves: facts.serves,
             penalty: facts.flaps.last().map(|(penalty, at)| (penalty, clock.kept(at))),
-            standing: facts.standing,
+            effective: facts.effective,
             changed_at_ms: ms(facts.changed_at),
             back_since_ms: ms(facts.back_since),
             out: facts.out.map(Out::kept),
@@ -67,7 +67,7 @@ impl Damping {
         let facts = Facts {
             serves: kept.serves.filter(|_| proven),
             flaps: kept.flaps(clock),
-            standing: kept.standing.filter(|_| proven),
+            effective: kept.effective.filter(|_| proven),
             changed_at: past(kept.changed_at_ms),
             back_since: past(kept.back_since_ms),
             out: kept.out.as_ref().map(KeptOut::restored),
@@ -112,7 +112,7 @@ impl KeptDamping {
         KeptDamping {
             serves: Some(false),
             penalty: Some((1.5, 1)),
-            standing: Some(Standing::Drain),
+            effective: Some(EffectiveState::Drain),
             changed_at_ms: Some(2),
             back_since_ms: Some(3),
             out: Some(KeptOut { was_back_for_ms: Some(8), by_operator: true }),

@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement};
 use crate::steer::health::verdict::Verdict;
-use crate::steer::policy::eligible::Footing;
+use crate::steer::policy::eligible::ServiceCondition;
 use crate::steer::testing::moment;
 
 const S: Duration = Duration::from_secs(1);
@@ -97,8 +97,8 @@ impl Story {
         self.probe(seconds, region, Verdict::Up)
     }
 
-    fn say(&mut self, seconds: f64, region: usize, said: Override) -> &mut Story {
-        self.publisher.apply(News::said(name(region), said), moment(self.at(seconds)));
+    fn say(&mut self, seconds: f64, region: usize, operator_override: Override) -> &mut Story {
+        self.publisher.apply(News::set_override(name(region), operator_override), moment(self.at(seconds)));
         self.publish(seconds)
     }
 
@@ -121,8 +121,8 @@ impl Story {
         self.snapshot().states[region].clone()
     }
 
-    fn standings(&self) -> Vec<&'static str> {
-        self.snapshot().states.iter().map(|state| state.standing.as_str()).collect()
+    fn effective_states(&self) -> Vec<&'static str> {
+        self.snapshot().states.iter().map(|state| state.effective.as_str()).collect()
     }
 
     /// The offer in tenths.
@@ -168,7 +168,7 @@ fn a_region_that_comes_back_is_given_its_clients_step_by_step() {
 #[test]
 fn falling_again_begins_the_slow_start_anew() {
     let mut story = Story::of(&[&[0, 1]]);
-    story.publisher.apply(News::said(name(0), Override::Auto), moment(story.began));
+    story.publisher.apply(News::set_override(name(0), Override::Auto), moment(story.began));
     story.down(0.0, 0).up(100.0, 0).publish(250.0);
     assert_eq!(story.offer(0), 8.0);
     story.down(400.0, 0).up(700.0, 0);
@@ -235,7 +235,7 @@ fn what_was_answered_all_along_has_no_slow_start() {
     // In panic, and for want of others that are not drained.
     let mut story = Story::of(&[&[0, 1]]);
     story.down(1.0, 0).down(1.0, 1);
-    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Panic);
+    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
     story.up(9.0, 0);
     assert_eq!(story.state(0).offered, 1.0);
     story.up(9.1, 1);
@@ -261,7 +261,7 @@ fn a_fence_that_has_run_out_needs_its_own_regions_and_no_others() {
     let mut story = Story::begin(fenced(), BTreeMap::new());
     story.down(1.0, 0).down(2.0, 1);
     let plan = &story.snapshot().plan.services[0];
-    assert_eq!((plan.footing, plan.fences_out.len()), (Footing::Firm, 1));
+    assert_eq!((plan.condition, plan.fences_out.len()), (ServiceCondition::Normal, 1));
     story.up(50.0, 0).up(51.0, 1);
     assert_eq!(story.state(0).offered, 1.0, "the fence's clients had it all along");
     assert_eq!(story.offer(1), 1.0, "nobody had this one");
@@ -295,16 +295,16 @@ fn every_step_is_a_plan_and_nothing_else_is() {
 fn a_flapping_region_stays_out_until_it_has_been_quiet() {
     let mut story = Story::of(&[&[0, 1]]);
     story.down(0.0, 0).up(20.0, 0);
-    assert_eq!(story.standings(), ["up", "up"], "once is no flapping");
+    assert_eq!(story.effective_states(), ["up", "up"], "once is no flapping");
     story.down(60.0, 0).up(80.0, 0);
     let state = story.state(0);
-    assert_eq!((state.standing, state.verdict), (Standing::Down, Verdict::Up));
+    assert_eq!((state.effective, state.verdict), (EffectiveState::Down, Verdict::Up));
     // A penalty of 1 + 2^(-60/300) = 1.87: 300 s × log2(1.87 / 1.6) after the second fall.
     assert_eq!(story.seconds(state.stability.damped_until), Some(127.6));
     story.run(80.0, 127.0);
-    assert_eq!(story.standings(), ["down", "up"]);
+    assert_eq!(story.effective_states(), ["down", "up"]);
     story.run(127.0, 128.0);
-    assert_eq!((story.standings(), story.offer(0)), (vec!["up", "up"], 1.0));
+    assert_eq!((story.effective_states(), story.offer(0)), (vec!["up", "up"], 1.0));
     assert_eq!(story.state(0).stability.damped_until, None);
 }
 
@@ -312,7 +312,7 @@ fn a_flapping_region_stays_out_until_it_has_been_quiet() {
 fn falls_while_damped_keep_it_out_longer() {
     let mut story = Story::of(&[&[0, 1]]);
     story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0).down(80.0, 0).up(100.0, 0);
-    assert_eq!(story.standings(), ["down", "up"]);
+    assert_eq!(story.effective_states(), ["down", "up"]);
     assert!(story.seconds(story.state(0).stability.damped_until) > Some(300.0));
 }
 
@@ -320,15 +320,15 @@ fn falls_while_damped_keep_it_out_longer() {
 fn damping_never_takes_the_only_region_that_answers() {
     let mut story = Story::of(&[&[0, 1]]);
     story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0);
-    assert_eq!(story.standings(), ["down", "up"]);
+    assert_eq!(story.effective_states(), ["down", "up"]);
     story.down(70.0, 1);
-    assert_eq!(story.standings(), ["up", "down"], "the damped one answers its probes");
-    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Firm);
+    assert_eq!(story.effective_states(), ["up", "down"], "the damped one answers its probes");
+    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Normal);
     story.up(90.0, 1);
-    assert_eq!(story.standings(), ["down", "up"]);
+    assert_eq!(story.effective_states(), ["down", "up"]);
     // Nor beside one that drains.
     story.say(95.0, 1, Override::Drain);
-    assert_eq!(story.standings(), ["up", "drain"]);
+    assert_eq!(story.effective_states(), ["up", "drain"]);
 }
 
 #[test]
@@ -336,9 +336,9 @@ fn an_operator_who_has_looked_ends_the_damping() {
     let mut story = Story::of(&[&[0, 1]]);
     story.down(0.0, 0).up(20.0, 0).down(40.0, 0).up(60.0, 0);
     story.say(61.0, 0, Override::Up);
-    assert_eq!(story.standings(), ["up", "up"]);
+    assert_eq!(story.effective_states(), ["up", "up"]);
     story.say(62.0, 0, Override::Auto);
-    assert_eq!(story.standings(), ["up", "up"], "forgiven");
+    assert_eq!(story.effective_states(), ["up", "up"], "forgiven");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn damping_can_be_turned_off() {
     let mut story = Story::begin(undamped, BTreeMap::new());
     for n in 0..10 {
         story.down(f64::from(n) * 10.0, 0).up(f64::from(n) * 10.0 + 5.0, 0);
-        assert_eq!(story.standings(), ["up", "up"]);
+        assert_eq!(story.effective_states(), ["up", "up"]);
     }
 }
 
@@ -360,7 +360,7 @@ fn the_past_survives_a_reload_that_renumbers() {
     turned.regions.reverse();
     story.publisher.apply(reload(turned), moment(story.at(61.0)));
     story.publish(61.0);
-    assert_eq!(story.standings(), ["up", "down"]);
+    assert_eq!(story.effective_states(), ["up", "down"]);
     story.publisher.apply(reload(model(&[&[0]])), moment(story.at(62.0)));
     story.publisher.apply(reload(model(&[&[0, 1]])), moment(story.at(62.0)));
     story.publish(62.0);
@@ -376,7 +376,7 @@ fn a_single_failure_is_never_held_up() {
         let all: Vec<usize> = (0..regions).collect();
         let mut story = Story::of(&[&all]);
         story.down(7.0, 0);
-        assert_eq!(story.standings()[0], "down", "of {regions}");
+        assert_eq!(story.effective_states()[0], "down", "of {regions}");
     }
 }
 
@@ -384,14 +384,14 @@ fn a_single_failure_is_never_held_up() {
 fn more_than_half_of_a_zone_at_once_is_held_and_answered_briefly() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).down(2.0, 2).down(4.0, 1);
-    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
+    assert_eq!(story.effective_states(), ["up", "suspect", "down", "down"]);
     let held = story.state(1);
     assert_eq!((held.verdict, story.seconds(held.stability.held_until)), (Verdict::Down, Some(60.0)));
     assert!(story.snapshot().endpoint_sets[1].suspect, "its answers are short-lived");
     story.run(4.0, 59.0);
-    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
+    assert_eq!(story.effective_states(), ["up", "suspect", "down", "down"]);
     story.run(59.0, 60.0);
-    assert_eq!(story.standings(), ["up", "down", "down", "down"], "the window of the first has passed");
+    assert_eq!(story.effective_states(), ["up", "down", "down", "down"], "the window of the first has passed");
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn regions_that_fall_in_one_burst_are_counted_one_by_one() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     [1, 2, 3].into_iter().for_each(|region| story.hear(5.0, region, Verdict::Down));
     story.publish(5.0);
-    assert_eq!(story.standings(), ["up", "down", "down", "suspect"]);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "suspect"]);
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn a_held_region_that_answers_again_was_never_away() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).down(2.0, 2).down(4.0, 1).up(20.0, 1);
     let state = story.state(1);
-    assert_eq!((state.standing, state.offered, state.stability.held_until), (Standing::Up, 1.0, None));
+    assert_eq!((state.effective, state.offered, state.stability.held_until), (EffectiveState::Up, 1.0, None));
     assert_eq!(state.changed_at, None);
 }
 
@@ -415,46 +415,46 @@ fn a_held_region_that_answers_again_was_never_away() {
 fn one_that_is_back_makes_room() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).down(2.0, 2).up(20.0, 3).down(25.0, 1);
-    assert_eq!(story.standings(), ["up", "down", "down", "up"]);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "up"]);
 }
 
 #[test]
 fn when_nobody_answers_it_is_panic_at_once() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).down(1.0, 2).down(2.0, 1).down(3.0, 0);
-    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Panic);
-    assert_eq!(story.standings(), ["down"; 4], "and all are answered, not the two that were held");
+    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
+    assert_eq!(story.effective_states(), ["down"; 4], "and all are answered, not the two that were held");
     story.up(30.0, 2);
-    assert_eq!(story.standings(), ["down", "down", "up", "down"]);
+    assert_eq!(story.effective_states(), ["down", "down", "up", "down"]);
 }
 
 #[test]
 fn of_two_regions_the_second_is_not_held_alone() {
     let mut story = Story::of(&[&[0, 1]]);
     story.down(0.0, 0).down(1.0, 1);
-    assert_eq!(story.snapshot().plan.services[0].footing, Footing::Panic);
+    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
 }
 
 #[test]
 fn the_operator_beats_the_guard() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).down(2.0, 2).down(4.0, 1).say(5.0, 1, Override::Down);
-    assert_eq!(story.standings(), ["up", "down", "down", "down"]);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "down"]);
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).down(2.0, 2).down(4.0, 1).say(5.0, 1, Override::Auto);
-    assert_eq!(story.standings(), ["up", "down", "down", "down"], "`auto`: believe the probes");
+    assert_eq!(story.effective_states(), ["up", "down", "down", "down"], "`auto`: believe the probes");
     // Withdrawals by operators are not counted.
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.say(0.0, 3, Override::Down).say(1.0, 2, Override::Drain).down(4.0, 1);
-    assert_eq!(story.standings()[1], "down");
+    assert_eq!(story.effective_states()[1], "down");
     // Nor of what was withdrawn by probes, and came back, before the operator did it.
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).up(10.0, 3).say(15.0, 3, Override::Drain).down(20.0, 2).down(21.0, 1);
-    assert_eq!(story.standings(), ["up", "down", "down", "drain"]);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "drain"]);
     // A word of long ago releases nothing.
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.say(0.0, 1, Override::Auto).down(100.0, 3).down(102.0, 2).down(104.0, 1);
-    assert_eq!(story.standings(), ["up", "suspect", "down", "down"]);
+    assert_eq!(story.effective_states(), ["up", "suspect", "down", "down"]);
 }
 
 #[test]
@@ -466,7 +466,7 @@ fn zones_are_counted_apart() {
     let mut story = Story::begin(two, BTreeMap::new());
     story.publisher.assume_up(moment(story.began));
     story.down(0.0, 1);
-    assert_eq!(story.standings(), ["up", "down", "up", "up"]);
+    assert_eq!(story.effective_states(), ["up", "down", "up", "up"]);
     let news = EndpointNews {
         region: "r3@other.example".into(),
         endpoint: "192.0.2.3".into(),
@@ -476,7 +476,7 @@ fn zones_are_counted_apart() {
     };
     story.publisher.apply(News::Probe(news), moment(story.at(1.0)));
     story.publish(1.0);
-    assert_eq!(story.standings(), ["up", "down", "up", "down"]);
+    assert_eq!(story.effective_states(), ["up", "down", "up", "down"]);
 }
 
 #[test]
@@ -485,13 +485,13 @@ fn the_guard_can_be_set_and_turned_off() {
     one.steering.max_withdrawn = Some(MaxWithdrawn { regions: Most::Regions(1), window: 10 * S });
     let mut story = Story::begin(one.clone(), BTreeMap::new());
     story.down(0.0, 3).down(2.0, 2);
-    assert_eq!(story.standings(), ["up", "up", "suspect", "down"]);
+    assert_eq!(story.effective_states(), ["up", "up", "suspect", "down"]);
     story.run(2.0, 10.0);
-    assert_eq!(story.standings(), ["up", "up", "down", "down"]);
+    assert_eq!(story.effective_states(), ["up", "up", "down", "down"]);
     one.steering.max_withdrawn = None;
     let mut story = Story::begin(one, BTreeMap::new());
     story.down(0.0, 3).down(2.0, 2).down(2.0, 1);
-    assert_eq!(story.standings(), ["up", "down", "down", "down"]);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "down"]);
 }
 
 #[test]
@@ -502,7 +502,7 @@ fn regions_that_were_never_up_are_not_withdrawn() {
     publisher.publish(moment(began));
     let mut story = Story { publisher, began };
     story.up(0.1, 0).down(0.2, 1).down(0.3, 2).down(0.4, 3);
-    assert_eq!(story.standings(), ["up", "down", "down", "down"]);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "down"]);
 }
 
 // ---------------------------------------------------------------------------------------------

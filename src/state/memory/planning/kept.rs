@@ -171,7 +171,7 @@ impl KeptPlanning {
 mod tests {
     use super::*;
     use crate::model::{LoadReport, Policy};
-    use crate::steer::health::standing::RegionState;
+    use crate::steer::health::effective::RegionState;
     use crate::steer::testing::{World, at};
 
     const S: Duration = Duration::from_secs(1);

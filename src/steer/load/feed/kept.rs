@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::steer::kept::{Clock, sound};
 
 use super::restless::Restless;
-use super::{Before, Capacity, Doubt, Doubted, Feed, LEAPS_PART, LEAST_GAIN};
+use super::{Before, Capacity, Doubted, Feed, Implausible, LEAPS_PART, LEAST_GAIN};
 
 /// See [`Feed::kept`]. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct KeptFeed {
     gain: f64,
     calibrated: bool,
     restless: Restless,
-    doubt: Option<KeptDoubt>,
+    doubt: Option<KeptImplausible>,
     since_ms: Option<u64>,
     usual: f64,
     before: Option<KeptBefore>,
@@ -30,8 +30,8 @@ pub struct KeptFeed {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct KeptDoubt {
-    why: Doubt,
+struct KeptImplausible {
+    why: Implausible,
     since_ms: u64,
     level: f64,
     reports: u32,
@@ -63,7 +63,7 @@ impl Feed {
             gain: self.gain,
             calibrated: self.calibrated,
             restless: self.restless,
-            doubt: self.doubt.map(|Doubted { why, since, level, reports }| KeptDoubt {
+            doubt: self.doubt.map(|Doubted { why, since, level, reports }| KeptImplausible {
                 why,
                 since_ms: clock.kept(since),
                 level,
@@ -114,7 +114,7 @@ fn without_the_first(leaps: f64) -> f64 {
     ((leaps - LEAPS_PART) / (1.0 - LEAPS_PART)).max(0.0)
 }
 
-impl KeptDoubt {
+impl KeptImplausible {
     fn restored(&self, past: impl Fn(u64) -> Option<Instant>) -> Option<Doubted> {
         let level = sound(self.level, -MOST_LEVEL..=MOST_LEVEL)?;
         Some(Doubted { why: self.why, since: past(self.since_ms)?, level, reports: self.reports })
@@ -143,7 +143,7 @@ impl KeptFeed {
             gain: 5.0,
             calibrated: true,
             restless: Restless::default(),
-            doubt: Some(KeptDoubt { why: Doubt::Units, since_ms: 7, level: 8.0, reports: 9 }),
+            doubt: Some(KeptImplausible { why: Implausible::Units, since_ms: 7, level: 8.0, reports: 9 }),
             since_ms: Some(10),
             usual: 11.0,
             before: Some(KeptBefore { others: 12.0, gain: 13.0, load: 17.0, at_ms: 14 }),
@@ -205,16 +205,16 @@ mod tests {
         hear(&mut feed, 450.0, now + 5 * S);
         assert_eq!(feed.doubt(), None);
         hear(&mut feed, 700.0, now + 15 * S);
-        assert_eq!(feed.doubt(), Some(Doubt::Rose));
+        assert_eq!(feed.doubt(), Some(Implausible::Rose));
     }
 
     #[test]
     fn a_jump_that_is_not_borne_out_yet_is_neither_forgotten_nor_begun_anew() {
         let (mut feed, now) = calibrated();
         (0..3).for_each(|n| hear(&mut feed, 900.0, now + n * 10 * S));
-        assert_eq!(feed.doubt(), Some(Doubt::Rose));
+        assert_eq!(feed.doubt(), Some(Implausible::Rose));
         let (mut feed, now) = restarted(&feed, now + 20 * S, 60 * S);
-        assert_eq!(feed.doubt(), Some(Doubt::Rose));
+        assert_eq!(feed.doubt(), Some(Implausible::Rose));
         hear(&mut feed, 900.0, now);
         assert!(feed.doubt().is_none() && feed.gain() > 1.5, "80 s and four reports: {feed:?}");
         // And what held before is known.

@@ -37,7 +37,7 @@ impl Override {
 /// A region's effective state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum EffectiveState {
     Up,
     /// Failing, but not yet for long enough to be down: answered, with a short TTL.
     Suspect,
@@ -45,29 +45,29 @@ pub enum Standing {
     Down,
 }
 
-impl Standing {
+impl EffectiveState {
     /// Whether new clients may be sent there.
     pub fn is_eligible(self) -> bool {
-        matches!(self, Standing::Up | Standing::Suspect)
+        matches!(self, EffectiveState::Up | EffectiveState::Suspect)
     }
 
     pub fn as_str(self) -> &'static str {
         match self {
-            Standing::Up => "up",
-            Standing::Suspect => "suspect",
-            Standing::Drain => "drain",
-            Standing::Down => "down",
+            EffectiveState::Up => "up",
+            EffectiveState::Suspect => "suspect",
+            EffectiveState::Drain => "drain",
+            EffectiveState::Down => "down",
         }
     }
 }
 
 /// Override, else verdict.
-pub fn standing(verdict: Verdict, said: Override) -> Standing {
-    match (said, verdict) {
-        (Override::Up, _) | (Override::Auto, Verdict::Up) => Standing::Up,
-        (Override::Auto, Verdict::Suspect) => Standing::Suspect,
-        (Override::Down, _) | (Override::Auto, Verdict::Down) => Standing::Down,
-        (Override::Drain, _) => Standing::Drain,
+pub fn effective_state(verdict: Verdict, operator_override: Override) -> EffectiveState {
+    match (operator_override, verdict) {
+        (Override::Up, _) | (Override::Auto, Verdict::Up) => EffectiveState::Up,
+        (Override::Auto, Verdict::Suspect) => EffectiveState::Suspect,
+        (Override::Down, _) | (Override::Auto, Verdict::Down) => EffectiveState::Down,
+        (Override::Drain, _) => EffectiveState::Drain,
     }
 }
 
@@ -95,9 +95,9 @@ pub fn region_verdict(endpoints: impl IntoIterator<Item = Option<Verdict>>, min_
 /// Everything the snapshot knows of one region's condition.
 #[derive(Clone, Debug)]
 pub struct RegionState {
-    pub standing: Standing,
+    pub effective: EffectiveState,
     pub verdict: Verdict,
-    pub said: Override,
+    pub operator_override: Override,
     /// As long as the region's endpoints, in their order.
     pub endpoints: Vec<EndpointState>,
     pub load: LoadState,
@@ -132,9 +132,9 @@ impl RegionState {
     /// A region nobody has looked at yet: up, by no evidence.
     pub fn unprobed(endpoints: usize) -> RegionState {
         RegionState {
-            standing: Standing::Up,
+            effective: EffectiveState::Up,
             verdict: Verdict::Up,
-            said: Override::Auto,
+            operator_override: Override::Auto,
             endpoints: vec![EndpointState::default(); endpoints],
             load: LoadState::default(),
             price_ms: 0.0,
@@ -153,11 +153,11 @@ mod tests {
 
     #[test]
     fn an_override_beats_the_verdict() {
-        assert_eq!(standing(Verdict::Down, Override::Up), Standing::Up);
-        assert_eq!(standing(Verdict::Up, Override::Down), Standing::Down);
-        assert_eq!(standing(Verdict::Up, Override::Drain), Standing::Drain);
-        assert_eq!(standing(Verdict::Suspect, Override::Auto), Standing::Suspect);
-        assert!(!Standing::Drain.is_eligible() && Standing::Suspect.is_eligible());
+        assert_eq!(effective_state(Verdict::Down, Override::Up), EffectiveState::Up);
+        assert_eq!(effective_state(Verdict::Up, Override::Down), EffectiveState::Down);
+        assert_eq!(effective_state(Verdict::Up, Override::Drain), EffectiveState::Drain);
+        assert_eq!(effective_state(Verdict::Suspect, Override::Auto), EffectiveState::Suspect);
+        assert!(!EffectiveState::Drain.is_eligible() && EffectiveState::Suspect.is_eligible());
     }
 
     #[test]
