@@ -31,7 +31,7 @@ pub struct RumSettings {
     /// Times it takes for an estimate of a network, of an operator in a country, of a country; each
     /// 1 to 1,000,000. Default 20, 50, 100.
     pub min_samples: [u32; 3],
-    /// Plans and reports per second from one /24 or /56, 1 to 10,000. Default 5.
+    /// Plans and reports per second from one /24 or /48, 1 to 10,000. Default 5.
     pub per_network: u32,
     /// Plans and reports per second in all, 1 to 100,000. Default 500.
     pub per_second: u32,

@@ -33,13 +33,13 @@ use crate::state::{Shared, Snapshot};
 
 use super::beacon::{self, Beacon};
 use super::rate::Rates;
-use super::store::{Uncounted, Whereabouts, abuse_network};
+use super::store::{Uncounted, Whereabouts, client_network};
 use super::token::{self, LIFE_S, Refused, Signer, Spent};
 use super::{Event, Measurements, lock, unix_now};
 
 /// Connections at once.
 pub const CONNECTIONS: usize = 512;
-/// Of one /24 or /56; a trusted proxy may have them all.
+/// Of one /24 or /48; a trusted proxy may have them all.
 const CONNECTIONS_PER_NETWORK: usize = 32;
 /// The whole header must be there within this.
 const HEADER: Duration = Duration::from_secs(5);
@@ -212,7 +212,7 @@ impl Rum {
     /// Who asks, unless too often.
     fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<IpAddr, Problem> {
         let client = client_of(peer.ip(), headers, &self.trusted_proxies)?;
-        lock(&self.rates).take(abuse_network(client), Instant::now()).map_err(|_| {
+        lock(&self.rates).take(client, Instant::now()).map_err(|_| {
             self.measurements.happened(Event::TooOften);
             Problem(StatusCode::TOO_MANY_REQUESTS, "too many requests".to_owned())
         })?;
@@ -346,7 +346,7 @@ struct Place {
 
 impl Place {
     fn take(rum: &Arc<Rum>, peer: IpAddr) -> Option<Place> {
-        let network = abuse_network(peer);
+        let network = client_network(peer);
         let trusted = rum.trusted_proxies.iter().any(|proxies| proxies.contains(peer.to_canonical()));
         let mut connections = lock(&rum.connections);
         let most = if trusted { CONNECTIONS } else { CONNECTIONS_PER_NETWORK };

@@ -21,6 +21,24 @@ const NORMAL_IQR: f64 = 1.349;
 /// The standard error of a median, in standard errors of a mean.
 const MEDIAN_ERROR: f64 = 1.2533;
 
+/// The part of a sketch's weight that one allocation may have.
+const MOST_OF_ALLOCATION: f32 = 0.25;
+/// Times of one allocation that count whatever its part is: the first must count while there are no others.
+const FIRST_OF_ALLOCATION: f32 = 10.0;
+/// Allocations told apart in one sketch, by the last bits of their hashes; others share a number.
+const ALLOCATIONS: u64 = 64;
+
+/// A time that a client measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
+    /// Within [`TIMES_MS`].
+    pub ms: f64,
+    /// A hash of the client's network: networks are told apart by its last six bits.
+    pub network: u64,
+    /// A hash of the network's allocation, where allocations are bounded in what they say.
+    pub allocation: Option<u64>,
+}
+
 /// Times of one group of clients to one region.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sketch {
@@ -31,6 +49,9 @@ pub struct Sketch {
     /// When a time was last added, in seconds since 1970.
     pub last: u64,
     networks: Networks,
+    /// Weight by allocation, as of `at`, in ascending order; empty where allocations are not bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    allocations: Vec<(u8, f32)>,
 }
 
 /// The middle of a sketch, and how sure it is.
@@ -44,17 +65,20 @@ pub struct Middle {
 }
 
 impl Sketch {
-    /// Adds a time within [`TIMES_MS`] that a client of a network measured. `network` tells networks
-    /// apart by its last six bits.
-    pub fn add(&mut self, ms: f64, network: u64, now: u64, half_life_s: u64) {
+    /// Adds a time, unless its allocation has its part of all times already.
+    pub fn add(&mut self, time: Time, now: u64, half_life_s: u64) {
         self.fade(now, half_life_s);
-        self.last = self.last.max(now);
-        self.networks.add(network, now, half_life_s);
-        let bucket = bucket_of(ms);
-        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(at) => self.buckets[at].1 += 1.0,
-            Err(at) => self.buckets.insert(at, (bucket, 1.0)),
+        if let Some(allocation) = time.allocation {
+            let allocation = (allocation % ALLOCATIONS) as u8;
+            let most = (MOST_OF_ALLOCATION * (self.sum() + 1.0)).max(FIRST_OF_ALLOCATION);
+            if weight_of(&self.allocations, allocation) + 1.0 > most {
+                return;
+            }
+            add_weight(&mut self.allocations, allocation);
         }
+        self.last = self.last.max(now);
+        self.networks.add(time.network, now, half_life_s);
+        add_weight(&mut self.buckets, bucket_of(time.ms));
     }
 
     /// `None` where nothing is left.
@@ -77,9 +101,8 @@ impl Sketch {
 
     /// Whether everything is as [`Sketch::add`] would have left it: for what comes from a file.
     pub fn is_sound(&self, now: u64) -> bool {
-        let ascending = self.buckets.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a < b));
-        let weighted = self.buckets.iter().all(|(bucket, w)| *bucket < BUCKETS && *w > 0.0 && *w < 1e9);
-        ascending && weighted && self.at <= now && self.last <= now && self.networks.since <= now
+        let past = self.at <= now && self.last <= now && self.networks.since <= now;
+        past && are_sound(&self.buckets, BUCKETS) && are_sound(&self.allocations, ALLOCATIONS as u8)
     }
 
     fn sum(&self) -> f32 {
@@ -90,8 +113,10 @@ impl Sketch {
         let remaining = remaining(now.saturating_sub(self.at), half_life_s) as f32;
         self.at = self.at.max(now);
         if remaining < 1.0 {
-            self.buckets.iter_mut().for_each(|(_, weight)| *weight *= remaining);
-            self.buckets.retain(|(_, weight)| *weight >= FADED);
+            for weights in [&mut self.buckets, &mut self.allocations] {
+                weights.iter_mut().for_each(|(_, weight)| *weight *= remaining);
+                weights.retain(|(_, weight)| *weight >= FADED);
+            }
         }
     }
 
@@ -109,6 +134,24 @@ impl Sketch {
         }
         self.buckets.last().map(|(bucket, _)| GROWTH.powi(i32::from(*bucket) + 1))
     }
+}
+
+fn weight_of(weights: &[(u8, f32)], number: u8) -> f32 {
+    let at = weights.binary_search_by_key(&number, |(number, _)| *number);
+    at.map_or(0.0, |at| weights[at].1)
+}
+
+fn add_weight(weights: &mut Vec<(u8, f32)>, number: u8) {
+    match weights.binary_search_by_key(&number, |(number, _)| *number) {
+        Ok(at) => weights[at].1 += 1.0,
+        Err(at) => weights.insert(at, (number, 1.0)),
+    }
+}
+
+/// Whether numbers below `end` ascend, each with a weight.
+fn are_sound(weights: &[(u8, f32)], end: u8) -> bool {
+    let ascending = weights.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a < b));
+    ascending && weights.iter().all(|(number, weight)| *number < end && *weight > 0.0 && *weight < 1e9)
 }
 
 fn bucket_of(ms: f64) -> u8 {
@@ -153,9 +196,13 @@ mod tests {
     const DAY: u64 = 86_400;
     const NOW: u64 = 1_790_000_000;
 
+    fn time(ms: f64, network: u64) -> Time {
+        Time { ms, network, allocation: None }
+    }
+
     fn of(times: impl IntoIterator<Item = f64>) -> Sketch {
         let mut sketch = Sketch::default();
-        times.into_iter().zip(0..).for_each(|(ms, network)| sketch.add(ms, network, NOW, DAY));
+        times.into_iter().zip(0..).for_each(|(ms, network)| sketch.add(time(ms, network), NOW, DAY));
         sketch
     }
 
@@ -196,14 +243,14 @@ mod tests {
         let mut sketch = of(std::iter::repeat_n(200.0, 100));
         assert_eq!(sketch.weight(NOW + DAY, DAY), 50.0);
         for _ in 0..60 {
-            sketch.add(50.0, 1, NOW + DAY, DAY);
+            sketch.add(time(50.0, 1), NOW + DAY, DAY);
         }
         assert!((sketch.middle(NOW + DAY, DAY).expect("times").median_ms - 50.0).abs() < 3.0);
         let long_after = NOW + 40 * DAY;
-        sketch.add(70.0, 1, long_after, DAY);
+        sketch.add(time(70.0, 1), long_after, DAY);
         assert_eq!(sketch.buckets.len(), 1, "what has faded is forgotten");
         // A clock that was set back fades nothing.
-        sketch.add(70.0, 1, NOW, DAY);
+        sketch.add(time(70.0, 1), NOW, DAY);
         assert_eq!(sketch.weight(long_after, DAY), 2.0);
     }
 
@@ -211,9 +258,9 @@ mod tests {
     fn networks_are_counted_while_they_are_seen() {
         let mut sketch = of(std::iter::repeat_n(50.0, 5));
         assert_eq!(sketch.networks(), 5);
-        sketch.add(50.0, 4, NOW + DAY, DAY);
+        sketch.add(time(50.0, 4), NOW + DAY, DAY);
         assert_eq!(sketch.networks(), 5);
-        sketch.add(50.0, 4, NOW + 2 * DAY, DAY);
+        sketch.add(time(50.0, 4), NOW + 2 * DAY, DAY);
         assert_eq!(sketch.networks(), 1);
     }
 

@@ -7,8 +7,11 @@
 //!
 //! Clients may lie, and one network may send as much as it likes. So a time shorter than light takes
 //! is refused; of one network only [`NETWORK_QUOTA`] times per region and hour count, and of those only
-//! [`COARSE_QUOTA`] towards its operator and country; what is said of those takes several networks; and
-//! everything is a median.
+//! [`COARSE_QUOTA`] towards its operator and country; what is said of those takes several networks; an
+//! allocation has a bounded part of its country's times; and everything is a median.
+//!
+//! A network is a /24 of IPv4 or a /48 of IPv6, for quotas and for counting alike: whoever has one has
+//! all that is in it. An allocation is what one operator may have to itself: a /16, or a /32 of IPv6.
 //!
 //! Time is an argument, in seconds since 1970. Everything here is bounded.
 
@@ -19,7 +22,7 @@ use std::net::IpAddr;
 use crate::model::{Coordinates, CountryCode, Prefix};
 use crate::steer::latency::rtt::{ClientGroup, Estimate, MAX_ESTIMATES, Measured, MeasuredBy};
 
-use super::sketch::{Sketch, TIMES_MS};
+use super::sketch::{Sketch, TIMES_MS, Time};
 
 /// Pairs of group and region kept at most: some 200 octets each. Beyond it the lightest are forgotten.
 const MAX_SKETCHES: usize = 200_000;
@@ -35,8 +38,9 @@ const WINDOW_S: u64 = 3_600;
 const NETWORK_QUOTA: u8 = 20;
 /// Those of them that count towards the network's operator and country, too.
 const COARSE_QUOTA: u8 = 4;
-/// Networks and regions whose counted times are remembered at most.
+/// Networks and regions whose counted times are remembered at most, of all and of one allocation.
 const MAX_COUNTED: usize = 200_000;
+const MAX_COUNTED_OF_ALLOCATION: u32 = 10_000;
 /// Networks an estimate of an operator, and of a country, takes.
 const NETWORKS_OF_OPERATOR: u32 = 3;
 const NETWORKS_OF_COUNTRY: u32 = 5;
@@ -74,7 +78,7 @@ pub enum Uncounted {
     FasterThanLight,
     /// The network has had its share for now.
     Enough,
-    /// Too many networks to keep count.
+    /// Too many networks to keep count, of all or of its allocation.
     Full,
 }
 
@@ -120,6 +124,8 @@ pub struct Store {
 struct Window {
     since: u64,
     counted: HashMap<(Prefix, u16), u8>,
+    /// Entries of `counted` by allocation.
+    of_allocations: HashMap<Prefix, u32>,
 }
 
 impl Store {
@@ -153,28 +159,29 @@ impl Store {
             return Err(Uncounted::FasterThanLight);
         }
         let region = self.number(region).ok_or(Uncounted::Full)?;
-        let counted = self.window.count(abuse_network(client), region, now)?;
+        let counted = self.window.count(client, region, now)?;
         let network = client_network(client);
-        self.sketch(ClientGroup::Network(network), region, ms, network, now);
+        let time = Time { ms, network: hash(network), allocation: None };
+        self.sketch(ClientGroup::Network(network), region, time, now);
         if counted <= COARSE_QUOTA {
-            let operator = whereabouts.asn.zip(whereabouts.country);
-            let operator = operator.map(|(asn, country)| ClientGroup::Operator { asn, country });
-            for group in operator.into_iter().chain(whereabouts.country.map(ClientGroup::Country)) {
-                self.sketch(group, region, ms, network, now);
+            if let Some((asn, country)) = whereabouts.asn.zip(whereabouts.country) {
+                self.sketch(ClientGroup::Operator { asn, country }, region, time, now);
+            }
+            if let Some(country) = whereabouts.country {
+                let time = Time { allocation: Some(hash(allocation(client))), ..time };
+                self.sketch(ClientGroup::Country(country), region, time, now);
             }
         }
         self.changes += 1;
         Ok(())
     }
 
-    fn sketch(&mut self, group: ClientGroup, region: u16, ms: f64, network: Prefix, now: u64) {
+    fn sketch(&mut self, group: ClientGroup, region: u16, time: Time, now: u64) {
         if self.sketches.len() >= MAX_SKETCHES && !self.sketches.contains_key(&(group, region)) {
             self.forget_the_lightest(now);
         }
-        let mut hasher = DefaultHasher::new(); // without a random seed: bits must outlive a restart
-        network.hash(&mut hasher);
         let sketch = self.sketches.entry((group, region)).or_default();
-        sketch.add(ms, hasher.finish(), now, self.beliefs.half_life_s);
+        sketch.add(time, now, self.beliefs.half_life_s);
     }
 
     /// Makes room: a twentieth goes, those with the fewest times first, of networks before others.
@@ -331,25 +338,40 @@ impl Store {
 }
 
 impl Window {
-    /// How many of this network to this region have been counted, with this one.
-    fn count(&mut self, network: Prefix, region: u16, now: u64) -> Result<u8, Uncounted> {
+    /// How many of this client's network to this region have been counted, with this one.
+    fn count(&mut self, client: IpAddr, region: u16, now: u64) -> Result<u8, Uncounted> {
         if now.saturating_sub(self.since) >= WINDOW_S || now < self.since {
-            (self.since, self.counted) = (now, HashMap::new());
+            *self = Window { since: now, ..Window::default() };
         }
-        if self.counted.len() >= MAX_COUNTED && !self.counted.contains_key(&(network, region)) {
-            return Err(Uncounted::Full);
+        let key = (client_network(client), region);
+        if !self.counted.contains_key(&key) {
+            self.make_room(allocation(client))?;
         }
-        let counted = self.counted.entry((network, region)).or_default();
+        let counted = self.counted.entry(key).or_default();
         if *counted >= NETWORK_QUOTA {
             return Err(Uncounted::Enough);
         }
         *counted += 1;
         Ok(*counted)
     }
+
+    /// Counts one more entry of an allocation. No allocation takes the room of all others.
+    fn make_room(&mut self, allocation: Prefix) -> Result<(), Uncounted> {
+        if self.counted.len() >= MAX_COUNTED {
+            return Err(Uncounted::Full);
+        }
+        let entries = self.of_allocations.entry(allocation).or_default();
+        if *entries >= MAX_COUNTED_OF_ALLOCATION {
+            return Err(Uncounted::Full);
+        }
+        *entries += 1;
+        Ok(())
+    }
 }
 
-/// The network whose clients are taken to be alike: as wide as the subnets that resolvers tell
-/// (RFC 7871 section 11.1).
+/// The network whose clients are taken to be alike, and to be one party's for all we know: as wide as
+/// the subnets that resolvers tell (RFC 7871 section 11.1), and as the sites that providers assign
+/// (RFC 6177 section 2).
 pub fn client_network(client: IpAddr) -> Prefix {
     match client.to_canonical() {
         v4 @ IpAddr::V4(_) => Prefix::containing(v4, 24),
@@ -357,12 +379,20 @@ pub fn client_network(client: IpAddr) -> Prefix {
     }
 }
 
-/// The network that one party may well have to itself.
-pub fn abuse_network(client: IpAddr) -> Prefix {
+/// The block that one operator may well have to itself: the /32 that registries give each provider of
+/// IPv6, and a /16 of IPv4.
+pub fn allocation(client: IpAddr) -> Prefix {
     match client.to_canonical() {
-        v4 @ IpAddr::V4(_) => Prefix::containing(v4, 24),
-        v6 => Prefix::containing(v6, 56),
+        v4 @ IpAddr::V4(_) => Prefix::containing(v4, 16),
+        v6 => Prefix::containing(v6, 32),
     }
+}
+
+/// The same number for the same network, also after a restart: the hasher has no random seed.
+fn hash(network: Prefix) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    network.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn network_of(group: &ClientGroup) -> Option<Prefix> {
@@ -425,12 +455,12 @@ mod tests {
         }
         assert_eq!(used(&mut store, NOW), [("192.0.2.0/24".into(), 40.0)]);
         for n in 0..2 {
-            count(&mut store, &format!("198.51.{n}.1"), 40.0, NOW).expect("counted");
+            count(&mut store, &format!("198.5{n}.1.1"), 40.0, NOW).expect("counted");
         }
         let names = |store: &mut Store| used(store, NOW).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(&mut store), ["192.0.2.0/24", "AS4766 in KR"]);
         for n in 2..4 {
-            count(&mut store, &format!("198.51.{n}.1"), 40.0, NOW).expect("counted");
+            count(&mut store, &format!("198.5{n}.1.1"), 40.0, NOW).expect("counted");
         }
         assert_eq!(names(&mut store), ["192.0.2.0/24", "AS4766 in KR", "KR"]);
     }
@@ -449,10 +479,54 @@ mod tests {
         // The same address in other families and forms is the same network.
         assert_eq!(count(&mut store, "::ffff:192.0.2.9", 900.0, now - 1), Err(Uncounted::Enough));
         for n in 0..250 {
-            count(&mut store, &format!("198.51.{n}.1"), 40.0, now).expect("counted");
+            count(&mut store, &format!("198.{n}.1.1"), 40.0, now).expect("counted");
         }
         let country = used(&mut store, now).into_iter().find(|(name, _)| name == "KR").expect("the country");
         assert!(country.1 < 45.0, "{country:?}");
+    }
+
+    #[test]
+    fn quotas_and_networks_are_of_one_width() {
+        let mut store = Store::new(BELIEFS);
+        let mut counted = 0;
+        for (site, subnet) in (0..5).flat_map(|site| (0..60).map(move |subnet| (site, subnet))) {
+            let client = format!("2001:{site:x}:1:{subnet:x}00::1");
+            counted += u32::from(count(&mut store, &client, 4_959.0, NOW).is_ok());
+        }
+        assert_eq!(counted, 5 * u32::from(NETWORK_QUOTA), "however many /56 a /48 has");
+        for n in 0..20 {
+            count(&mut store, &format!("198.{n}.1.1"), 40.0, NOW).expect("counted");
+        }
+        let country = used(&mut store, NOW).into_iter().find(|(name, _)| name == "KR").expect("the country");
+        assert!(country.1 < 45.0, "{country:?}");
+    }
+
+    #[test]
+    fn an_allocation_has_a_bounded_part_of_its_country() {
+        let mut store = Store::new(BELIEFS);
+        let lie = |store: &mut Store, from: u32| {
+            let sites = from..from + 1_000;
+            sites.for_each(|n| count(store, &format!("2001:db8:{n:x}::1"), 900.0, NOW).expect("counted"));
+        };
+        let of_country = |store: &mut Store| used(store, NOW).into_iter().find(|(name, _)| name == "KR");
+        lie(&mut store, 0);
+        assert_eq!(of_country(&mut store), Some(("KR".into(), 903.0)), "nobody else said anything");
+        for n in 0..40 {
+            count(&mut store, &format!("198.{n}.1.1"), 40.0, NOW).expect("counted");
+        }
+        lie(&mut store, 1_000);
+        let country = of_country(&mut store).expect("the country");
+        assert!(country.1 < 45.0, "1,000 sites against 40: {country:?}");
+    }
+
+    #[test]
+    fn an_allocation_does_not_fill_the_window() {
+        let mut store = Store::new(BELIEFS);
+        let flood = (0..u32::from(u16::MAX)).map(|n| count(&mut store, &format!("2001:db8:{n:x}::1"), 900.0, NOW));
+        assert_eq!(flood.filter(Result::is_ok).count(), MAX_COUNTED_OF_ALLOCATION as usize);
+        assert_eq!(count(&mut store, "192.0.2.1", 40.0, NOW), Ok(()));
+        assert_eq!(count(&mut store, "2001:db8:ffff::1", 40.0, NOW), Err(Uncounted::Full));
+        assert_eq!(count(&mut store, "2001:db8:ffff::1", 40.0, NOW + WINDOW_S), Ok(()));
     }
 
     #[test]
@@ -528,7 +602,7 @@ mod tests {
         (0..3).for_each(|_| count(&mut store, "192.0.2.1", 40.0, NOW).expect("counted"));
         let mut flood = 0;
         for n in 0..MAX_SKETCHES as u32 + 10 {
-            let client = IpAddr::V4((0x0a00_0000 + (n << 8)).into());
+            let client = IpAddr::from([0x2001, (n >> 13) as u16, (n & 0x1fff) as u16, 0, 0, 0, 0, 1]);
             let region = (SEOUL, at(37.57, 126.98));
             flood += u32::from(store.count(client, &korean(), region, 40.0, NOW + u64::from(n / 1000)).is_ok());
         }

@@ -1,7 +1,7 @@
 //! Tokens: who may report times. Handed out with a plan, given back with the times, once.
 //!
 //! `base64url(expiry ‖ nonce ‖ HMAC-SHA256(key, expiry ‖ nonce ‖ the client's network))`: nothing is
-//! kept of a token until it is spent. It holds for minutes, and only for clients of the /24 or /56 it
+//! kept of a token until it is spent. It holds for minutes, and only for clients of the /24 or /48 it
 //! was handed to, so a report costs a round trip from an address that answers, and a token that was
 //! copied is of no use elsewhere. Every node with the same key takes it.
 
@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::store::abuse_network;
+use super::store::client_network;
 
 /// How long a token holds. Pages that measure take some ten seconds.
 pub const LIFE_S: u64 = 300;
@@ -93,7 +93,7 @@ impl Signer {
 
 /// What is signed: fields of fixed length, so that no two tokens are signed alike.
 fn signed(expiry: &[u8; EXPIRY], nonce: &[u8; NONCE], client: IpAddr) -> Vec<u8> {
-    let network = match abuse_network(client).address() {
+    let network = match client_network(client).address() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(check("192.0.2.1", NOW - SKEW_S - 1), Some(Refused::Expired), "handed out later than now");
         let token = signer.token(ip("2001:db8:0:1200::1"), NOW).expect("a token");
         let check = |client| signer.check(&token, ip(client), NOW).err();
-        assert_eq!([check("2001:db8:0:12ff::2"), check("2001:db8:0:1300::1")], [None, Some(Refused::Forged)]);
+        assert_eq!([check("2001:db8:0:ffff::2"), check("2001:db8:1:1200::1")], [None, Some(Refused::Forged)]);
     }
 
     #[test]
