@@ -21,6 +21,10 @@ use super::service::{self, Served};
 const MAX_ALIASES: usize = 8;
 /// TTL of the HINFO that stands for all types (RFC 8482 section 4.2).
 const ANY_TTL: u32 = 3600;
+/// Types that are asked of an alias itself, since they may stand beside its CNAME: RRSIG, NSEC and KEY (RFC 4035
+/// section 2.5), and of older signed zones SIG, KEY and NXT (RFC 2181 section 10.1).
+const BESIDE_CNAME: [RecordType; 5] =
+    [RecordType::RRSIG, RecordType::NSEC, RecordType(25), RecordType(24), RecordType(30)];
 
 /// Writes the records that answer a question for `name`, which was found so, into the first `room` octets
 /// of `out`. Afterwards `name` is the last name of the answer. `None` where not even the question fits.
@@ -151,39 +155,48 @@ impl<'a> Walk<'a> {
     /// Authoritative data of the asked type, an alias, or none.
     fn data(&mut self, node: &'a Node, response: &mut Records<'_>) -> Result<Step, Full> {
         let qtype = self.question.query.qtype;
+        if BESIDE_CNAME.contains(&qtype) {
+            return self.own_data(u32::MAX, node, response);
+        }
+        let mut longest = u32::MAX;
         if let Some(id) = node.service() {
             match service::answer(self.question, id, self.owner, &mut self.scope, response)? {
                 Served::Records => return Ok(Step::Done(Rcode::NoError)),
                 Served::Nothing { longest } => return self.negative_for(longest, node, Rcode::NoError, response),
-                Served::Host(_) if matches!(qtype, RecordType::CNAME | RecordType::ANY) => {
-                    return Ok(Step::Done(Rcode::NoError));
-                }
+                Served::Host(_) if is_of_cname(qtype) => return Ok(Step::Done(Rcode::NoError)),
                 Served::Host(target) => return Ok(self.follow(target.name.as_wire(), target.offset, response)),
-                Served::NotHere => {}
+                Served::NotHere { longest: of_choice } => longest = of_choice,
             }
         }
-        if let Some(cname) = node.set(RecordType::CNAME)
-            && !matches!(qtype, RecordType::CNAME | RecordType::ANY)
-        {
+        if let Some(cname) = node.set(RecordType::CNAME) {
             return self.alias(&cname.records, response);
         }
         if qtype == RecordType::ANY && (!node.is_bare() || node.service().is_some()) {
-            // One small record stands for all (RFC 8482 section 4.2).
-            response.plain(Section::Answer, self.owner, RecordType::HINFO, ANY_TTL, b"\x07RFC8482\0")?;
+            // One small record stands for all "if there is no CNAME present" (RFC 8482 section 4.2).
+            let ttl = ANY_TTL.min(longest);
+            response.plain(Section::Answer, self.owner, RecordType::HINFO, ttl, b"\x07RFC8482\0")?;
             return Ok(Step::Done(Rcode::NoError));
         }
-        match node.set(qtype) {
+        self.own_data(longest, node, response)
+    }
+
+    /// The name's own records of the asked type; or NODATA, for so many seconds at most.
+    fn own_data(&mut self, longest: u32, node: &'a Node, response: &mut Records<'_>) -> Result<Step, Full> {
+        match node.set(self.question.query.qtype) {
             Some(set) => {
                 sections::data(self.nodes, set, self.owner, response)?;
                 Ok(Step::Done(Rcode::NoError))
             }
-            None => self.negative(node, Rcode::NoError, response),
+            None => self.negative_for(longest, node, Rcode::NoError, response),
         }
     }
 
     fn alias(&mut self, cname: &EncodedSet, response: &mut Records<'_>) -> Result<Step, Full> {
         let Some(rdata) = cname.rdatas.first() else { return Ok(Step::Done(Rcode::ServFail)) };
         let begin = response.encoded(Section::Answer, self.owner, RecordType::CNAME, cname.ttl, rdata)?;
+        if is_of_cname(self.question.query.qtype) {
+            return Ok(Step::Done(Rcode::NoError));
+        }
         Ok(self.follow(&rdata.wire, begin, response))
     }
 
@@ -222,7 +235,7 @@ impl<'a> Walk<'a> {
         place[..prefix].copy_from_slice(&self.name.as_wire()[..prefix]);
         place[prefix..].copy_from_slice(&rdata.wire);
         let begin = response.with_name(Section::Answer, self.owner, RecordType::CNAME, dname.ttl, place)?;
-        if self.question.query.qtype == RecordType::CNAME {
+        if is_of_cname(self.question.query.qtype) {
             return Ok(Step::Done(Rcode::NoError));
         }
         Ok(self.follow(place, begin, response))
@@ -247,4 +260,10 @@ impl<'a> Walk<'a> {
         sections::negative(self.nodes, node, ttl, response)?;
         Ok(Step::Done(rcode))
     }
+}
+
+/// Whether a CNAME is the answer to this type: only where "QTYPE doesn't match CNAME" is it followed (RFC 1034
+/// section 4.3.2 step 3a), and ANY matches all.
+fn is_of_cname(qtype: RecordType) -> bool {
+    matches!(qtype, RecordType::CNAME | RecordType::ANY)
 }

@@ -19,9 +19,12 @@ pub enum Served<'a> {
     Host(Target<'a>),
     /// The chosen region has no address of this family, which holds for so many seconds at most.
     Nothing { longest: u32 },
-    /// The name's static records should answer instead.
-    NotHere,
+    /// The name's static records should answer instead. Whatever is not among them holds for so many seconds
+    /// at most.
+    NotHere { longest: u32 },
 }
+
+const NOT_HERE: Served<'static> = Served::NotHere { longest: u32::MAX };
 
 /// The target of a CNAME.
 pub struct Target<'a> {
@@ -39,10 +42,10 @@ pub fn answer<'a>(
     response: &mut Records<'_>,
 ) -> Result<Served<'a>, Full> {
     let snapshot = question.snapshot;
-    let Some(service) = snapshot.model.services.get(id.index()) else { return Ok(Served::NotHere) };
+    let Some(service) = snapshot.model.services.get(id.index()) else { return Ok(NOT_HERE) };
     let qtype = question.query.qtype;
     let seen = question.seen(service.ecs);
-    let Some(decision) = decide(&snapshot.view(), id, seen) else { return Ok(Served::NotHere) };
+    let Some(decision) = decide(&snapshot.view(), id, seen) else { return Ok(NOT_HERE) };
     let offers = snapshot.plan.services.get(id.index()).map(|plan| plan.offers).unwrap_or_default();
     let ttl = decision.ttl.as_secs();
     let mut narrow = || {
@@ -60,10 +63,11 @@ pub fn answer<'a>(
     }
     let https_record = snapshot.endpoints.https(id);
     if !matches!((qtype, https_record), (RecordType::A | RecordType::AAAA, _) | (RecordType::HTTPS, Some(_))) {
-        if offers.hosts {
-            narrow(); // others get the CNAME of their region
+        if !offers.hosts {
+            return Ok(NOT_HERE);
         }
-        return Ok(Served::NotHere);
+        narrow(); // others get the CNAME of their region, and so may this client later
+        return Ok(Served::NotHere { longest: ttl });
     }
     // First, so that it holds for an answer that turns out too long and is truncated, too.
     narrow();

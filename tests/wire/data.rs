@@ -305,12 +305,60 @@ fn rfc4592_3_3_1_its_table_of_closest_enclosers() {
 
 #[test]
 fn rfc8482_4_2_any_gets_one_small_record() {
-    for name in ["www.wire.test", "wire.test", "alias.wire.test", "www.steer.test", "any.wild.wire.test"] {
+    // At a DNAME's own name, too: "DNAME ... applies to names below it" (RFC 6672 section 2.3).
+    for name in ["www.wire.test", "wire.test", "www.steer.test", "any.wild.wire.test", "moved.wire.test"] {
         let reply = query(name, "ANY");
         assert_eq!(reply.rcode(), ResponseCode::NoError);
         assert_eq!(reply.answers().len(), 1, "{name}");
         assert!(reply.answers()[0].contains(" HINFO RFC8482"), "{:?}", reply.answers());
     }
     assert_no_name("missing.wire.test", "ANY");
-    assert!(!query("host.child.wire.test", "ANY").is_authoritative());
+}
+
+/// "If there is no CNAME present at the owner name matching the QNAME, the resource record returned in the
+/// response MAY instead be synthesized": else the CNAME itself is the answer, and ANY matches it, so it is not
+/// followed (RFC 1034 section 4.3.2 step 3a).
+#[test]
+fn rfc8482_4_2_any_at_an_alias_gets_the_cname() {
+    for (name, target) in [
+        ("alias.wire.test", "www.wire.test."),
+        ("ALIAS2.wire.test", "alias.wire.test."),
+        ("outside.wire.test", "www.elsewhere.invalid."),
+        ("any.points.wire.test", "www.wire.test."),
+    ] {
+        let reply = query(name, "ANY");
+        assert!(reply.is_authoritative() && reply.authority().is_empty());
+        assert_eq!(reply.answers(), [format!("{name}. 3600 IN CNAME {target}")]);
+    }
+    // So is the CNAME that a DNAME makes.
+    let reply = query("a.moved.wire.test", "ANY");
+    assert_eq!(
+        reply.answers_in_order(),
+        ["moved.wire.test. 3600 IN DNAME target.wire.test.", "a.moved.wire.test. 3600 IN CNAME a.target.wire.test."]
+    );
+}
+
+#[test]
+fn rfc1034_4_3_2_any_at_and_below_a_cut_is_a_referral() {
+    for name in ["child.wire.test", "host.child.wire.test", "ns1.child.wire.test"] {
+        let reply = query(name, "ANY");
+        assert!(!reply.is_authoritative() && reply.answers().is_empty(), "{name}");
+        assert_eq!((reply.authority().len(), reply.additional().len()), (2, 2), "{name}");
+    }
+}
+
+/// The types that may stand beside a CNAME are asked of its own name: RRSIG, NSEC and KEY by RFC 4035 section
+/// 2.5, SIG, NXT and KEY by RFC 2181 section 10.1. Here there are none.
+#[test]
+fn rfc4035_2_5_types_that_stand_beside_a_cname_are_no_reason_to_follow_it() {
+    for qtype in ["NSEC", "RRSIG", "TYPE25", "TYPE24", "TYPE30"] {
+        for name in ["alias.wire.test", "outside.wire.test", "any.points.wire.test"] {
+            assert_no_data(name, qtype);
+        }
+        // What a DNAME makes stands beside nothing: "Go back to step 1" (RFC 6672 section 3.2).
+        assert_eq!(query("a.moved.wire.test", qtype).answers().len(), 2);
+    }
+    for qtype in ["DS", "NSEC3", "DNSKEY"] {
+        assert_eq!(query("outside.wire.test", qtype).data(), ["www.elsewhere.invalid."], "{qtype}");
+    }
 }

@@ -175,6 +175,39 @@ fn a_host_endpoint_is_a_cname_for_every_type() {
     assert_eq!(steered("hosted.steer.test", "A", "127.82.0.0/24").data(), ["203.0.113.82"]);
 }
 
+/// NSEC, RRSIG and KEY may stand beside a CNAME (RFC 4035 section 2.5), so they are asked of the service's own name.
+#[test]
+fn rfc4035_2_5_types_beside_a_host_endpoints_cname_are_nodata() {
+    for qtype in ["NSEC", "RRSIG", "TYPE25"] {
+        for client in ["127.55.0.0/24", "127.61.0.0/24", "127.82.0.0/24"] {
+            let reply = steered("hosted.steer.test", qtype, client);
+            assert_eq!((reply.rcode(), reply.answers().len(), reply.scope()), (ResponseCode::NoError, 0, Some(0)));
+            assert_eq!(reply.authority().len(), 1, "{qtype} {client}");
+        }
+    }
+}
+
+/// RFC 8482 section 4.2: the one record stands for all only "if there is no CNAME present".
+#[test]
+fn rfc8482_4_2_any_at_a_service_is_one_record_and_lives_no_longer_than_its_reason() {
+    let any = |name, client| steered(name, "ANY", client).answers();
+    assert_eq!(any("www.steer.test", "127.82.0.0/24"), ["www.steer.test. 3600 IN HINFO RFC8482 "]);
+    assert_eq!(any("split.steer.test", "127.82.0.0/24"), ["split.steer.test. 3600 IN HINFO RFC8482 "]);
+    assert_eq!(any("a.apps.steer.test", "127.82.0.0/24"), ["a.apps.steer.test. 3600 IN HINFO RFC8482 "]);
+    // A service of this zone is the alias's target: the CNAME is the whole answer.
+    assert_eq!(any("hosted.steer.test", "127.61.0.0/24"), ["hosted.steer.test. 30 IN CNAME plain.steer.test."]);
+    // Another region would be a CNAME.
+    assert_eq!(any("hosted.steer.test", "127.82.0.0/24"), ["hosted.steer.test. 30 IN HINFO RFC8482 "]);
+}
+
+#[test]
+fn nothing_of_a_type_lives_no_longer_than_the_choice_where_another_region_is_an_alias() {
+    let reply = steered("hosted.steer.test", "TXT", "127.82.0.0/24");
+    assert!(reply.answers().is_empty() && reply.authority()[0].starts_with("steer.test. 30 IN SOA"));
+    let reply = steered("www.steer.test", "TXT", "127.82.0.0/24");
+    assert!(reply.answers().is_empty() && reply.authority()[0].starts_with("steer.test. 60 IN SOA"));
+}
+
 #[test]
 fn a_host_endpoint_that_is_a_service_here_is_followed() {
     let reply = steered("hosted.steer.test", "A", "127.61.0.0/24");
