@@ -279,7 +279,7 @@ fn add_opt(query: &mut Vec<u8>, rng: &mut Rng) {
 
 /// Breaks some messages: what is left may still be a query, or not.
 fn mutate(query: &mut Vec<u8>, rng: &mut Rng) {
-    match rng.u8(..20) {
+    match rng.u8(..24) {
         0..=2 => {
             let at = rng.usize(..query.len());
             query[at] ^= 1 << rng.u8(..8);
@@ -290,8 +290,24 @@ fn mutate(query: &mut Vec<u8>, rng: &mut Rng) {
             let at = rng.usize(..12);
             query[at] = rng.u8(..);
         }
+        // OPT where it does not belong, twice, or of a name.
+        6 => query.swap(11, [7, 9][rng.usize(..2)]),
+        7 => {
+            query[11] += 1;
+            query.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
+        }
+        8 => {
+            let opt = 12 + name_octets(query) + 4;
+            query.splice(opt..opt, *b"\x01x");
+        }
         _ => {}
     }
+}
+
+/// Of the name asked for.
+fn name_octets(query: &[u8]) -> usize {
+    let labels = std::iter::successors(Some(12), |&at| Some(at + 1 + usize::from(query[at])));
+    labels.take_while(|&at| query[at] != 0).last().map_or(1, |last| last - 12 + 2 + usize::from(query[last]))
 }
 
 /// Some packets change on their way: says so. Others of IPv4 have no checksum, which is no damage.

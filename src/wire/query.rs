@@ -59,7 +59,8 @@ pub struct Rejected<'p> {
     pub problem: Problem,
     /// The header, as far as there is one, with the question where one was understood.
     pub asked: &'p [u8],
-    /// Present where there was one OPT record before anything went wrong.
+    /// Of the first OPT record before anything went wrong, wherever it stood: "If an OPT record is present in a
+    /// received request, compliant responders MUST include an OPT record" (RFC 6891 section 6.1.1).
     pub edns: Option<Edns<'p>>,
 }
 
@@ -97,31 +98,47 @@ pub fn parse_usual<'p>(packet: &'p [u8], name: &mut LowerName) -> Option<Query<'
 /// Reads any message; QNAME goes into `name`, which is no name any more where there is none.
 #[cold]
 pub fn parse<'p>(packet: &'p [u8], name: &mut LowerName) -> Result<Query<'p>, Rejected<'p>> {
-    let rejected = |problem, asked| Err(Rejected { problem, asked, edns: None });
-    let Some(header) = packet.first_chunk::<HEADER_OCTETS>() else { return rejected(Problem::Short, packet) };
+    let rejected = |problem, asked, edns| Err(Rejected { problem, asked, edns });
+    let Some(header) = packet.first_chunk::<HEADER_OCTETS>() else { return rejected(Problem::Short, packet, None) };
     let &[_, _, flags, _, q0, q1, ..] = header;
     if flags & NO_QUERY != 0 {
-        return rejected(if flags & QR != 0 { Problem::Response } else { Problem::Opcode }, header);
+        return match flags & QR {
+            0 => read_other_opcode(packet, header),
+            _ => rejected(Problem::Response, header, None),
+        };
     }
     // "A DNS message with OPCODE = 0 MUST NOT include a QDCOUNT parameter whose value is greater
     // than 1" (RFC 9619 section 4); and without a question there is nothing to answer.
     let question = if [q0, q1] == [0, 1] { read_question(packet, name) } else { None };
-    let Some((query, rest)) = question else { return rejected(Problem::Malformed, header) };
+    let Some((query, rest)) = question else {
+        return rejected(Problem::Malformed, header, Others::of_any(packet).0.edns);
+    };
     let mut others = Others::default();
     let read = others.read(packet, rest);
     let Others { edns, tsig_at, is_new_version } = others;
-    let problem = match read {
-        Some(()) if !is_new_version => return Ok(Query { edns, tsig_at, ..query }),
-        Some(()) => Problem::Version,
-        None => Problem::Malformed,
-    };
-    Err(Rejected { problem, asked: query.asked, edns })
+    match read {
+        Some(()) if !is_new_version => Ok(Query { edns, tsig_at, ..query }),
+        Some(()) => rejected(Problem::Version, query.asked, edns),
+        None => rejected(Problem::Malformed, query.asked, edns),
+    }
+}
+
+/// A request of another kind. Most are made up like queries (RFC 6895 section 2), so an OPT record is looked
+/// for; one that reads otherwise is no worse for it.
+fn read_other_opcode<'p>(packet: &'p [u8], header: &'p [u8]) -> Result<Query<'p>, Rejected<'p>> {
+    let (Others { edns, is_new_version, .. }, read) = Others::of_any(packet);
+    // "If a responder does not implement the VERSION level of the request, then it MUST respond with
+    // RCODE=BADVERS" (RFC 6891 section 6.1.3).
+    let problem = if read.is_some() && is_new_version { Problem::Version } else { Problem::Opcode };
+    Err(Rejected { problem, asked: header, edns })
 }
 
 /// All counts of a header: one question and nothing more.
 const ONE_QUESTION: u64 = 1 << 48;
 /// The counts behind that of questions: one additional record and nothing more.
 const ONE_ADDITIONAL: u64 = 1;
+/// QTYPE and QCLASS.
+const TYPE_AND_CLASS_OCTETS: usize = 4;
 /// In the third octet of a header.
 const QR: u8 = 0x80;
 /// The same, and all opcodes but QUERY.
@@ -131,8 +148,8 @@ const NO_QUERY: u8 = 0xf8;
 #[inline(always)]
 fn read_question<'p>(packet: &'p [u8], name: &mut LowerName) -> Option<(Query<'p>, &'p [u8])> {
     let name_end = HEADER_OCTETS + name.read(packet.get(HEADER_OCTETS..)?)?;
-    let (asked, rest) = packet.split_at_checked(name_end + 4)?;
-    let &[t0, t1, c0, c1] = asked.last_chunk::<4>()?;
+    let (asked, rest) = packet.split_at_checked(name_end + TYPE_AND_CLASS_OCTETS)?;
+    let &[t0, t1, c0, c1] = asked.last_chunk::<TYPE_AND_CLASS_OCTETS>()?;
     let (qtype, qclass) = (RecordType(u16::from_be_bytes([t0, t1])), u16::from_be_bytes([c0, c1]));
     Some((Query { asked, qtype, qclass, edns: None, tsig_at: None }, rest))
 }
@@ -147,12 +164,30 @@ struct Others<'p> {
 }
 
 impl<'p> Others<'p> {
+    /// What the records of a message say, however many questions are in front of them, as far as it can be read.
+    fn of_any(packet: &'p [u8]) -> (Others<'p>, Option<()>) {
+        let mut others = Others::default();
+        let read = skip_questions(packet).and_then(|rest| others.read(packet, rest));
+        (others, read)
+    }
+
     /// Reads records up to the end of the packet. `None` where anything is malformed.
     fn read(&mut self, packet: &'p [u8], mut rest: &'p [u8]) -> Option<()> {
         let &[.., a0, a1, n0, n1, d0, d1] = packet.first_chunk::<HEADER_OCTETS>()?;
         let before = [[a0, a1], [n0, n1]].map(|count| u32::from(u16::from_be_bytes(count)));
         for _ in 0..before.iter().sum() {
-            rest = Extra::read(rest)?.rest;
+            let extra = Extra::read(rest)?;
+            rest = extra.rest;
+            // OPT belongs into the additional section (RFC 6891 section 6.1.1). So does TSIG: "in any other
+            // position" it is FORMERR (RFC 8945 section 5.2).
+            match extra.rtype {
+                RecordType::OPT => {
+                    self.read_opt(&extra);
+                    return None;
+                }
+                RecordType::TSIG => return None,
+                _ => {}
+            }
         }
         for _ in 0..u16::from_be_bytes([d0, d1]) {
             // "The TSIG RR MUST be the last RR in the additional data section": one that is not, or a
@@ -177,24 +212,18 @@ impl<'p> Others<'p> {
 
     fn read_opt(&mut self, record: &Extra<'p>) -> Option<()> {
         // "If a query message with more than one OPT RR is received, a FORMERR MUST be
-        // returned"; its owner "MUST be 0 (root domain)" (RFC 6891 section 6.1.1, 6.1.2).
-        if self.edns.is_some() || record.owner != [0] {
+        // returned" (RFC 6891 section 6.1.1).
+        if self.edns.is_some() {
             return None;
         }
         // Even a flawed OPT shows that the asker speaks EDNS, and the error says so too.
-        let bare = |dnssec_ok| Some(Edns { udp_payload: record.class, dnssec_ok, ..Edns::default() });
-        match Edns::read(record.class, record.ttl, record.rdata) {
-            Ok(edns) => self.edns = Some(edns),
-            Err(Flaw::Version) => {
-                self.edns = bare(record.ttl[2] & 0x80 != 0);
-                self.is_new_version = true;
-            }
-            Err(Flaw::Malformed) => {
-                self.edns = bare(false);
-                return None;
-            }
-        }
-        Some(())
+        let dnssec_ok = record.ttl[2] & 0x80 != 0;
+        let bare = Edns { udp_payload: record.class, dnssec_ok, ..Edns::default() };
+        let read = Edns::read(record.class, record.ttl, record.rdata);
+        self.edns = Some(*read.as_ref().unwrap_or(&bare));
+        self.is_new_version = read == Err(Flaw::Version);
+        // Its owner "MUST be 0 (root domain)" (RFC 6891 section 6.1.2).
+        (read != Err(Flaw::Malformed) && record.owner == [0]).then_some(())
     }
 }
 
@@ -227,6 +256,15 @@ impl<'p> Extra<'p> {
     fn tsig(&self, message: &'p [u8], at: usize) -> Option<Tsig<'p>> {
         Tsig::read(message, at, self.class, u32::from_be_bytes(self.ttl), self.rdata)
     }
+}
+
+/// What comes behind the questions of a message. `None` where they do not fit the packet.
+fn skip_questions(packet: &[u8]) -> Option<&[u8]> {
+    let (&[_, _, _, _, q0, q1, ..], mut rest) = packet.split_first_chunk::<HEADER_OCTETS>()?;
+    for _ in 0..u16::from_be_bytes([q0, q1]) {
+        rest = rest.get(skip_name(rest)? + TYPE_AND_CLASS_OCTETS..)?;
+    }
+    Some(rest)
 }
 
 /// The length of a name that may end in a pointer (RFC 1035 section 4.1.4), which is not followed.
@@ -289,6 +327,8 @@ mod tests {
             ([1, 0, 0, 0], b"\xc0\x0c\0\x01\0\x01".to_vec()), // a pointer in QNAME
             ([1, 0, 0, 0], [QUESTION, b"trailing"].concat()),
             ([1, 0, 0, 1], [QUESTION, b"\x01x", OPT].concat()), // OPT's owner is not the root
+            ([1, 1, 0, 0], [QUESTION, OPT].concat()),           // OPT in the answer section
+            ([1, 0, 1, 0], [QUESTION, OPT].concat()),           // or in the authority section
         ] {
             let wire = message(counts, &body);
             assert_eq!(problem(&wire), Some(Problem::Malformed), "{counts:?} {body:?}");
@@ -303,6 +343,16 @@ mod tests {
         let new = message([1, 0, 0, 1], &[QUESTION, b"\0\0\x29\x04\xd0\0\x01\x80\0\0\0"].concat());
         let rejected = read(&new).expect_err("version 1");
         assert_eq!((rejected.problem, rejected.edns.map(|edns| edns.dnssec_ok)), (Problem::Version, Some(true)));
+        for (counts, body) in [
+            ([0, 0, 0, 1], OPT.to_vec()),
+            ([2, 0, 0, 1], [QUESTION, b"\xc0\x0c\0\x01\0\x01", OPT].concat()),
+            ([1, 1, 0, 0], [QUESTION, OPT].concat()),
+            ([1, 0, 0, 1], [QUESTION, b"\x01x", OPT].concat()),
+        ] {
+            let wire = message(counts, &body);
+            let edns = read(&wire).expect_err("FORMERR").edns;
+            assert_eq!(edns.map(|edns| (edns.udp_payload, edns.dnssec_ok)), Some((1232, true)), "{counts:?}");
+        }
         let scrap = message([1, 0, 0, 0], b"\x03ab");
         assert_eq!(read(&scrap).expect_err("no name").asked, &scrap[..HEADER_OCTETS]);
     }
@@ -325,6 +375,8 @@ mod tests {
         wire[2] = 0x80;
         assert_eq!(problem(&wire), Some(Problem::Response));
         wire[2] = 0x28;
+        assert_eq!(problem(&wire), Some(Problem::Opcode));
+        wire.truncate(20); // whatever its format is
         assert_eq!(problem(&wire), Some(Problem::Opcode));
     }
 

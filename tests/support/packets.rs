@@ -19,7 +19,7 @@ use meridian::query::{Client, Transport};
 use meridian::state::{LoadNews, News, Publisher, Snapshot};
 use meridian::steer::health::effective::Override;
 
-use super::dns::{Ask, subnet_option};
+use super::dns::{Ask, Opt, subnet_option};
 
 const MAIN: &str = r#"
 nsid = "here"
@@ -213,7 +213,7 @@ const NAMES: [&str; 61] = [
     "x.hostmaster",
 ];
 
-const QTYPES: [u16; 16] = [1, 1, 1, 28, 28, 65, 2, 5, 6, 15, 16, 33, 43, 64, 255, 252];
+const QTYPES: [u16; 18] = [1, 1, 1, 28, 28, 65, 2, 5, 6, 15, 16, 33, 43, 46, 47, 64, 255, 252];
 
 struct Texts;
 
@@ -260,14 +260,17 @@ pub fn snapshots() -> Vec<Arc<Snapshot>> {
 /// One packet, who sends it, and how much room there is for the reply.
 pub struct Packet {
     pub octets: Vec<u8>,
+    /// Whether there is an OPT record in it, in whatever section; `None` where octets were changed at random.
+    pub has_opt: Option<bool>,
     pub client: Client,
     pub room: usize,
 }
 
 /// The next packet.
 pub fn packet(rng: &mut Rng) -> Packet {
-    let mut octets = question(rng);
-    if rng.u8(..8) == 0 {
+    let (mut octets, has_opt) = question(rng);
+    let is_damaged = rng.u8(..8) == 0;
+    if is_damaged {
         for _ in 0..rng.u8(1..3) {
             damage(&mut octets, rng);
         }
@@ -278,10 +281,12 @@ pub fn packet(rng: &mut Rng) -> Packet {
         (Transport::Udp, _) => 1232,
         (Transport::Tcp, _) => 65_535,
     };
-    Packet { octets, client: Client { address: address(rng), transport }, room }
+    let has_opt = (!is_damaged).then_some(has_opt);
+    Packet { octets, has_opt, client: Client { address: address(rng), transport }, room }
 }
 
-fn question(rng: &mut Rng) -> Vec<u8> {
+/// And whether there is an OPT record in it.
+fn question(rng: &mut Rng) -> (Vec<u8>, bool) {
     let mut ask = Ask::new(&name(rng), "A");
     ask.id = rng.u16(..);
     let flags = if rng.u8(..8) == 0 { 7 } else { 4 };
@@ -291,7 +296,11 @@ fn question(rng: &mut Rng) -> Vec<u8> {
         ask.qclass = [3, 255, 0][rng.usize(..3)];
     }
     if rng.u8(..4) == 0 {
-        return ask.wire();
+        let mut octets = ask.wire();
+        if rng.u8(..16) == 0 {
+            reshape(&mut octets, ask.name.len(), rng);
+        }
+        return (octets, false);
     }
     let payload = [0, 400, 512, 700, 1232, 1232, 1232, 4096, 65_535][rng.usize(..9)];
     let dnssec_ok = rng.bool();
@@ -301,7 +310,36 @@ fn question(rng: &mut Rng) -> Vec<u8> {
         let (code, data) = option(rng);
         ask = ask.option(code, &data);
     }
-    ask.wire()
+    let (mut octets, question) = (ask.wire(), ask.name.len() + 4);
+    match rng.u8(..64) {
+        0 => (octets[11], octets[7]) = (0, 1), // OPT in the answer section
+        1 => (octets[11], octets[9]) = (0, 1), // or in the authority section
+        2 => {
+            octets[11] = 2;
+            octets.extend(ask.edns.as_ref().map(Opt::wire).unwrap_or_default());
+        }
+        3 => drop(octets.splice(12 + question..12 + question, *b"\x01x")), // OPT of a name
+        4..8 => reshape(&mut octets, ask.name.len(), rng),
+        _ => {}
+    }
+    (octets, true)
+}
+
+/// No question, two of them, or another opcode.
+fn reshape(octets: &mut Vec<u8>, name_octets: usize, rng: &mut Rng) {
+    let behind = 12 + name_octets + 4;
+    match rng.u8(..3) {
+        0 => {
+            octets[5] = 0;
+            octets.drain(12..behind);
+        }
+        1 => {
+            octets[5] = 2;
+            let second = if rng.bool() { octets[12..behind].to_vec() } else { b"\xc0\x0c\0\x01\0\x01".to_vec() };
+            octets.splice(behind..behind, second);
+        }
+        _ => octets[2] = octets[2] & 0x07 | rng.u8(..16) << 3,
+    }
 }
 
 fn option(rng: &mut Rng) -> (u16, Vec<u8>) {

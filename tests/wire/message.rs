@@ -163,6 +163,136 @@ fn rfc6891_6_1_1_two_opt_records_or_one_with_a_name_are_formerr() {
     assert_eq!(refused_as(&named), ResponseCode::FormErr);
 }
 
+/// An OPT record that says 1,232 octets and DO, with an option that nobody knows.
+const OPT: &[u8] = b"\0\0\x29\x04\xd0\0\0\x80\0\0\x06\xfd\xe9\0\x02hi";
+/// The same of EDNS version 1.
+const OPT_OF_VERSION_1: &[u8] = b"\0\0\x29\x04\xd0\0\x01\x80\0\0\0";
+const ADDRESS: &[u8] = b"\x01x\0\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01";
+
+/// A message of this opcode, with these counts and nothing but these records.
+fn message(opcode: u16, counts: [u16; 4], body: &[&[u8]]) -> Vec<u8> {
+    let head = [[0x4d52, opcode << 11], [counts[0], counts[1]], [counts[2], counts[3]]];
+    head.as_flattened().iter().flat_map(|field| field.to_be_bytes()).chain(body.concat()).collect()
+}
+
+/// "If an OPT record is present in a received request, compliant responders MUST include an OPT record in
+/// their respective responses" (RFC 6891 section 6.1.1), whatever the request is, and alike over UDP and TCP.
+#[test]
+fn rfc6891_6_1_1_opt_comes_back_in_every_response() {
+    let question = &Ask::new("www.wire.test", "A").wire()[12..];
+    let soa = &Ask::new("wire.test", "SOA").wire()[12..];
+    let axfr = &Ask::new("wire.test", "AXFR").wire()[12..];
+    let pointer: &[u8] = b"\xc0\x0c\0\x1c\0\x01";
+    for (rcode, wire) in [
+        (ResponseCode::NoError, message(0, [1, 0, 0, 1], &[question, OPT])),
+        (ResponseCode::NoError, message(0, [1, 0, 0, 2], &[question, OPT, ADDRESS])),
+        (ResponseCode::NoError, message(0, [1, 0, 0, 2], &[question, ADDRESS, OPT])),
+        (ResponseCode::Refused, message(0, [1, 0, 0, 1], &[axfr, OPT])),
+        // Other opcodes, each in its own shape: IQUERY, STATUS, NOTIFY, UPDATE, DSO, one that is not assigned.
+        (ResponseCode::NotImp, message(1, [0, 1, 0, 1], &[ADDRESS, OPT])),
+        (ResponseCode::NotImp, message(2, [1, 0, 0, 1], &[question, OPT])),
+        (ResponseCode::NotImp, message(2, [0, 0, 0, 1], &[OPT])),
+        (ResponseCode::NotImp, message(4, [1, 1, 0, 1], &[soa, ADDRESS, OPT])),
+        (ResponseCode::NotImp, message(5, [1, 1, 2, 1], &[soa, ADDRESS, ADDRESS, ADDRESS, OPT])),
+        (ResponseCode::NotImp, message(6, [0, 0, 0, 1], &[OPT])),
+        (ResponseCode::NotImp, message(15, [1, 0, 0, 1], &[question, OPT])),
+        (ResponseCode::NotImp, message(5, [2, 0, 0, 1], &[soa, pointer, OPT])),
+        // None or too many questions; the first is also how a cookie alone is asked for (RFC 7873 section 5.4).
+        (ResponseCode::FormErr, message(0, [0, 0, 0, 1], &[OPT])),
+        (ResponseCode::FormErr, message(0, [2, 0, 0, 1], &[question, question, OPT])),
+        (ResponseCode::FormErr, message(0, [2, 0, 0, 1], &[question, pointer, OPT])),
+        // Malformed beside an OPT record, or in it.
+        (ResponseCode::FormErr, message(0, [1, 0, 0, 2], &[question, OPT, b"\0"])),
+        (ResponseCode::FormErr, message(0, [1, 0, 0, 1], &[question, OPT, b"more"])),
+        (ResponseCode::FormErr, message(0, [1, 0, 0, 1], &[question, b"\0\0\x29\x04\xd0\0\0\x80\0\0\x01x"])),
+        (ResponseCode::FormErr, message(0, [1, 0, 0, 2], &[question, OPT, OPT])),
+        (ResponseCode::FormErr, message(0, [1, 0, 0, 1], &[question, b"\x01x", OPT])),
+        (ResponseCode::FormErr, message(0, [1, 1, 0, 0], &[question, OPT])),
+        (ResponseCode::FormErr, message(0, [1, 0, 1, 0], &[question, OPT])),
+    ] {
+        assert_eq!(refused_or_not(&wire), (rcode, true), "{wire:02x?}");
+    }
+}
+
+/// RCODE, and whether there is an OPT record, which has DO as the asker's and no option.
+fn refused_or_not(wire: &[u8]) -> (ResponseCode, bool) {
+    let over_udp = exchange_udp(server().dns, wire, Duration::from_secs(5)).expect("a reply");
+    let over_tcp = exchange_tcp(server().dns, &[wire], 1).pop().expect("a reply");
+    assert_eq!(over_udp, over_tcp);
+    assert_eq!(over_udp[2] & 0x78, wire[2] & 0x78, "the opcode comes back");
+    let reply = Reply::read(over_udp);
+    let edns = reply.message.edns.as_ref();
+    if let Some(edns) = edns {
+        let (payload, version) = (edns.max_payload(), edns.version());
+        assert_eq!((payload, version, edns.options().as_ref().len()), (1232, 0, 0));
+        assert!(edns.flags().dnssec_ok);
+    }
+    (reply.rcode(), edns.is_some())
+}
+
+/// Nobody who spoke plain DNS gets one (RFC 6891 section 7).
+#[test]
+fn rfc6891_7_no_opt_comes_back_where_none_was_sent() {
+    let question = &Ask::new("www.wire.test", "A").wire()[12..];
+    for (rcode, wire) in [
+        (ResponseCode::NotImp, message(4, [1, 0, 0, 0], &[question])),
+        (ResponseCode::NotImp, message(5, [1, 0, 1, 0], &[question, ADDRESS])),
+        (ResponseCode::NotImp, message(15, [0, 0, 0, 1], &[ADDRESS])),
+        (ResponseCode::NotImp, message(6, [0, 0, 0, 0], &[b"\0\x01\0\0"])), // DSO's own format
+        (ResponseCode::FormErr, message(0, [0, 0, 0, 0], &[])),
+        (ResponseCode::FormErr, message(0, [2, 0, 0, 0], &[question, question])),
+        (ResponseCode::FormErr, message(0, [1, 1, 0, 0], &[question, b"\0\0\x29"])), // not even a whole record
+    ] {
+        assert_eq!(refused_or_not(&wire), (rcode, false), "{wire:02x?}");
+    }
+}
+
+/// "If a responder does not implement the VERSION level of the request, then it MUST respond with
+/// RCODE=BADVERS", also to another opcode; a query that is malformed in version 0 already is FORMERR.
+#[test]
+fn rfc6891_6_1_3_a_later_version_comes_before_the_opcode() {
+    let soa = &Ask::new("wire.test", "SOA").wire()[12..];
+    for (rcode, wire) in [
+        (ResponseCode::BADVERS, message(4, [1, 0, 0, 1], &[soa, OPT_OF_VERSION_1])),
+        (ResponseCode::BADVERS, message(0, [1, 0, 0, 1], &[soa, OPT_OF_VERSION_1])),
+        (ResponseCode::FormErr, message(0, [0, 0, 0, 1], &[OPT_OF_VERSION_1])),
+        (ResponseCode::FormErr, message(0, [1, 0, 0, 2], &[soa, OPT_OF_VERSION_1, OPT])),
+    ] {
+        let (seen, has_opt) = refused_or_not(&wire);
+        assert_eq!((u16::from(seen), has_opt), (u16::from(rcode), true), "{wire:02x?}");
+    }
+}
+
+/// "The OPT RR MAY be placed anywhere within the additional data section" (RFC 6891 section 6.1.1), and nowhere
+/// else; nor may a TSIG record (RFC 8945 section 5.2).
+#[test]
+fn rfc6891_6_1_1_opt_or_tsig_in_another_section_is_formerr() {
+    let question = &Ask::new("www.wire.test", "A").wire()[12..];
+    const TSIG: &[u8] = b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\x11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    for (counts, body) in [
+        ([1, 1, 0, 0], [question, OPT, &[]]),
+        ([1, 0, 1, 0], [question, OPT, &[]]),
+        ([1, 1, 0, 1], [question, OPT, OPT]),
+        ([1, 1, 0, 1], [question, OPT_OF_VERSION_1, OPT]),
+        ([1, 1, 0, 0], [question, TSIG, &[]]),
+        ([1, 0, 1, 0], [question, TSIG, &[]]),
+    ] {
+        assert_eq!(refused_as(&message(0, counts, &body)), ResponseCode::FormErr, "{counts:?}");
+    }
+    // Other records there are none of our business.
+    assert_eq!(refused_or_not(&message(0, [1, 1, 1, 1], &[question, ADDRESS, ADDRESS, OPT])).0, ResponseCode::NoError);
+}
+
+/// Cookies are not spoken: a query for one alone is a query without a question, FORMERR by RFC 1035, and no
+/// cookie comes back (RFC 7873 section 5.4 has only "servers with DNS Cookies enabled" answer it).
+#[test]
+fn rfc7873_5_4_a_query_for_a_cookie_alone_is_formerr_without_a_cookie() {
+    let opt_with_cookie: &[u8] = b"\0\0\x29\x04\xd0\0\0\x80\0\0\x0c\0\x0a\0\x0812345678";
+    assert_eq!(refused_or_not(&message(0, [0, 0, 0, 1], &[opt_with_cookie])), (ResponseCode::FormErr, true));
+    let question = &Ask::new("www.wire.test", "A").wire()[12..];
+    assert_eq!(refused_or_not(&message(0, [1, 0, 0, 1], &[question, opt_with_cookie])), (ResponseCode::NoError, true));
+}
+
 #[test]
 fn rfc7871_7_2_1_subnet_comes_back_as_it_was_with_a_scope() {
     for prefix in ["127.82.5.0/24", "127.82.5.7/32", "127.82.0.0/16", "0.0.0.0/0", "2001:db8:8000::/33", "::/0"] {
