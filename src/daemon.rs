@@ -410,6 +410,7 @@ fn tcp_limits(limits: &Limits) -> TcpLimits {
         idle: limits.tcp_idle,
         idle_min: defaults.idle_min.min(limits.tcp_idle),
         message: limits.tcp_message,
+        message_min: defaults.message_min.min(limits.tcp_message),
         ..defaults
     }
 }

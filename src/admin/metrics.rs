@@ -209,10 +209,10 @@ fn past_the_sockets(out: &mut Out<'_>, statistics: &Statistics) -> fmt::Result {
 fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     let accepted = totals.get(Event::TcpAccepted);
     out.counter("tcp_connections_accepted", "TCP connections let in", only(accepted))?;
-    let limits = [("total", Event::TcpRefused(TcpLimit::Total)), ("network", Event::TcpRefused(TcpLimit::Network))];
+    let limits = [("total", Event::TcpYielded(TcpLimit::Total)), ("network", Event::TcpYielded(TcpLimit::Network))];
     out.counter(
-        "tcp_connections_refused",
-        "TCP connections closed at once, by the limit they met",
+        "tcp_connections_yielded",
+        "TCP connections closed to let another in, by the limit that one met",
         by(totals, "limit", limits),
     )?;
     let waits = [

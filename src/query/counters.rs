@@ -170,8 +170,8 @@ pub enum Event {
     Ecs,
     /// A TCP connection was let in.
     TcpAccepted,
-    /// A TCP connection was closed at once.
-    TcpRefused(TcpLimit),
+    /// A TCP connection was closed to let another in.
+    TcpYielded(TcpLimit),
     /// A TCP connection was closed for being slow.
     TcpTimeout(TcpWait),
     /// A response could not be sent.
@@ -213,7 +213,7 @@ pub enum QueryTypeGroup {
 pub enum TcpLimit {
     /// On all connections.
     Total,
-    /// On the connections of one /24 or /56.
+    /// On the connections of one /24, /56 or /48.
     Network,
 }
 
@@ -249,7 +249,7 @@ impl Event {
             Event::QueryType(group) => AFTER_RCODES + 7 + group as usize,
             Event::Ecs => AFTER_RCODES + 11,
             Event::TcpAccepted => AFTER_RCODES + 12,
-            Event::TcpRefused(limit) => AFTER_RCODES + 13 + limit as usize,
+            Event::TcpYielded(limit) => AFTER_RCODES + 13 + limit as usize,
             Event::TcpTimeout(wait) => AFTER_RCODES + 15 + wait as usize,
             Event::SendFailed(transport) => AFTER_RCODES + 18 + transport as usize,
             Event::SocketError(transport) => AFTER_RCODES + 20 + transport as usize,
@@ -277,8 +277,8 @@ const PLAIN_EVENTS: [Event; 23] = [
     Event::QueryType(QueryTypeGroup::Other),
     Event::Ecs,
     Event::TcpAccepted,
-    Event::TcpRefused(TcpLimit::Total),
-    Event::TcpRefused(TcpLimit::Network),
+    Event::TcpYielded(TcpLimit::Total),
+    Event::TcpYielded(TcpLimit::Network),
     Event::TcpTimeout(TcpWait::Idle),
     Event::TcpTimeout(TcpWait::Message),
     Event::TcpTimeout(TcpWait::Write),

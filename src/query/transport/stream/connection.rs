@@ -43,7 +43,9 @@ pub struct Connection<S, R> {
     unsent: Vec<u8>,
     /// The stream may hold some that it took.
     unflushed: bool,
-    _place: Place,
+    /// The last wait for octets ended with a whole message.
+    asked: bool,
+    place: Place,
 }
 
 /// What all connections of a thread use.
@@ -88,12 +90,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
             waiting_for_rest_since: None,
             unsent: Vec::new(),
             unflushed: false,
-            _place: place,
+            asked: false,
+            place,
         }
     }
 
     pub async fn run(mut self, closing: watch::Receiver<bool>) {
-        if let Err(End::Late(wait)) = self.converse(closing).await {
+        let yielded = self.place.yielded();
+        let ended = tokio::select! {
+            biased;
+            ended = self.converse(closing) => ended,
+            () = yielded => return, // counted with the newcomer
+        };
+        if let Err(End::Late(wait)) = ended {
             self.shared.counters.add(Event::TcpTimeout(wait));
         }
     }
@@ -149,6 +158,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
         if !self.received.is_empty() {
             self.waiting_for_rest_since.get_or_insert(idle_since);
         }
+        if mem::take(&mut self.asked) {
+            self.place.waits_since(idle_since);
+        }
         let (deadline, _) = self.deadline(idle_since);
         if deadline < interruptions.alarm.deadline() {
             interruptions.alarm.as_mut().reset(deadline);
@@ -173,14 +185,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
     fn deadline(&self, idle_since: Instant) -> (Instant, TcpWait) {
         let Shared { limits, gate, .. } = &*self.shared;
         match self.waiting_for_rest_since {
-            Some(since) => (since + limits.message, TcpWait::Message),
+            Some(since) => (since + limits.message_at(gate.open()), TcpWait::Message),
             None => (idle_since + limits.idle_at(gate.open()), TcpWait::Idle),
         }
     }
 
-    /// The idle time shrinks under pressure, so look again before it can have run out.
+    /// Times shrink under pressure, so look again before they can have run out.
     fn look_again(&self) -> Duration {
-        self.shared.limits.idle_min.max(Duration::from_millis(10))
+        let TcpLimits { idle_min, message_min, .. } = self.shared.limits;
+        idle_min.min(message_min).max(Duration::from_millis(10))
     }
 
     /// Takes what came, which is nothing where the client has closed.
@@ -236,6 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
         drop(batch);
         if taken > 0 {
             self.waiting_for_rest_since = None;
+            self.asked = true;
         }
         self.write(output.get(..written).unwrap_or_default())?;
         Ok((taken, answered))
@@ -375,7 +389,7 @@ mod tests {
         let (limits, counters) = (TcpLimits::default(), CounterSet::new());
         let gate = Arc::new(Gate::new(limits.clone()));
         let client = Client { address: IpAddr::from([127, 0, 0, 1]), transport: Transport::Tcp };
-        let place = gate.enter(client.address).expect("a place");
+        let (place, _) = gate.enter(client.address);
         let shared = Arc::new(Shared { responder: Arc::new(Echo), counters: counters.register(), limits, gate });
         let (mut ours, theirs) = tokio::io::duplex(50);
         let stopping = watch::Sender::new(false);

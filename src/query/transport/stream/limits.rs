@@ -5,16 +5,18 @@ use std::time::Duration;
 /// Most of the server that clients may take by connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpLimits {
-    /// Open at once, in all. More are closed at once.
+    /// Open at once, in all; at least 1. For one more, the one that waited longest without a whole message closes.
     pub connections: usize,
-    /// Open at once from one /24 (IPv4) or /56 (IPv6), so that no single site takes all.
+    /// Open at once from one /24 (IPv4) or /56 (IPv6), and four times as many from one /48, so that no single site
+    /// takes all; at least 1. For one more, another of the same network closes.
     pub connections_per_network: usize,
     /// How long a connection may wait for its next query. Shrinks linearly to `idle_min` while the
     /// open connections go from half of `connections` to all.
     pub idle: Duration,
     pub idle_min: Duration,
-    /// From a message's first octet to its last, however steadily it drips.
+    /// From a message's first octet to its last, however steadily it drips. Shrinks to `message_min` as `idle` does.
     pub message: Duration,
+    pub message_min: Duration,
     /// From the first octet of a write to the last, as slow as the client reads.
     pub write: Duration,
     /// How many responses are collected for one write.
@@ -29,6 +31,7 @@ impl Default for TcpLimits {
             idle: Duration::from_secs(10),
             idle_min: Duration::from_secs(1),
             message: Duration::from_secs(5),
+            message_min: Duration::from_secs(1),
             write: Duration::from_secs(5),
             responses_per_write: 64,
         }
@@ -38,8 +41,17 @@ impl Default for TcpLimits {
 impl TcpLimits {
     /// How long a connection may be idle while `open` connections are open.
     pub fn idle_at(&self, open: usize) -> Duration {
+        self.shrunk(self.idle, self.idle_min, open)
+    }
+
+    /// How long a message may take while `open` connections are open.
+    pub fn message_at(&self, open: usize) -> Duration {
+        self.shrunk(self.message, self.message_min, open)
+    }
+
+    fn shrunk(&self, most: Duration, least: Duration, open: usize) -> Duration {
         let half = self.connections / 2;
         let pressure = open.saturating_sub(half) as f64 / (self.connections - half).max(1) as f64;
-        self.idle.saturating_sub(self.idle.saturating_sub(self.idle_min).mul_f64(pressure.min(1.0)))
+        most.saturating_sub(most.saturating_sub(least).mul_f64(pressure.min(1.0)))
     }
 }

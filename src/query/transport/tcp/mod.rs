@@ -3,7 +3,8 @@
 //! In: addresses to listen on and [`TcpLimits`]. Out: responses, each behind its length.
 //!
 //! ```text
-//!    thread:  accept ─▶ Gate: room in all? for this network? ─▶ one task per connection:
+//!    thread:  accept ─▶ Gate: in all and of this network, who ─▶ one task per connection:
+//!                       yields at a limit?
 //!                       wait for octets ─▶ answer whole messages ─▶ write ─┐
 //!                            ▲ idle, slow message: close       slow reader: close
 //!                            └─────────────────────────────────────────────┘
@@ -150,7 +151,12 @@ async fn accept<R: Responder>(listener: TcpListener, shared: Arc<Shared<R>>, mut
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => admit(stream, peer.ip(), &shared, &closing, &mut connections),
+                Ok((stream, peer)) => {
+                    if admit(stream, peer.ip(), &shared, &closing, &mut connections) == Crowd::Full {
+                        // Those let in are read before they may have to yield in their turn.
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(error) if is_routine(&error) => {}
                 Err(error) => {
                     shared.counters.add(Event::SocketError(Transport::Tcp));
@@ -170,21 +176,28 @@ async fn accept<R: Responder>(listener: TcpListener, shared: Arc<Shared<R>>, mut
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-/// Starts a connection's task, or closes the connection where a limit is met.
+/// Starts a connection's task. Where a limit is met, another one is told to yield, and it says so.
 fn admit<R: Responder>(
     stream: TcpStream,
     peer: IpAddr,
     shared: &Arc<Shared<R>>,
     closing: &watch::Receiver<bool>,
     connections: &mut JoinSet<()>,
-) {
-    let place = match shared.gate.enter(peer) {
-        Ok(place) => place,
-        Err(limit) => return shared.counters.add(Event::TcpRefused(limit)),
-    };
+) -> Crowd {
+    let (place, met) = shared.gate.enter(peer);
     shared.counters.add(Event::TcpAccepted);
+    met.into_iter().for_each(|limit| shared.counters.add(Event::TcpYielded(limit)));
     let client = Client { address: peer, transport: Transport::Tcp };
     connections.spawn(Connection::new(stream, client, shared.clone(), place).run(closing.clone()));
+    if met.is_some() { Crowd::Full } else { Crowd::HasRoom }
+}
+
+/// Whether a newcomer found room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crowd {
+    HasRoom,
+    /// Another connection had to yield.
+    Full,
 }
 
 /// Whether accepting failed for one connection alone (accept(2): such errors are already its own).

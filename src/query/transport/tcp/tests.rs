@@ -151,7 +151,7 @@ async fn a_panic_while_answering_costs_its_connection_alone() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_total_are_closed_at_once_until_one_ends() {
+async fn at_the_total_who_waited_longest_closes_for_a_newcomer() {
     let server = serve(TcpLimits { connections: 3, ..TcpLimits::default() });
     let mut open = Vec::new();
     for id in 0..3 {
@@ -159,28 +159,38 @@ async fn connections_beyond_the_total_are_closed_at_once_until_one_ends() {
         ask(&mut stream, id).await;
         open.push(stream);
     }
-    assert!(is_closed(&mut connect(&server).await).await);
-    assert_eq!(server.counters.total().get(Event::TcpRefused(TcpLimit::Total)), 1);
-    for stream in &mut open {
-        ask(stream, 9).await;
+    // The gate's clock counts in milliseconds.
+    sleep(Duration::from_millis(5)).await;
+    ask(&mut open[0], 9).await;
+    let mut newcomer = connect(&server).await;
+    ask(&mut newcomer, 4).await;
+    assert!(is_closed(&mut open[1]).await);
+    assert_eq!(server.counters.total().get(Event::TcpYielded(TcpLimit::Total)), 1);
+    for stream in [0, 2] {
+        ask(&mut open[stream], 9).await;
     }
-    let mut ended = open.remove(0);
-    ended.shutdown().await.expect("close");
-    assert!(is_closed(&mut ended).await);
-    ask(&mut connect(&server).await, 4).await;
-    assert_eq!(server.counters.total().get(Event::TcpAccepted), 4);
+    newcomer.shutdown().await.expect("close");
+    assert!(is_closed(&mut newcomer).await);
+    let mut last = connect(&server).await;
+    ask(&mut last, 5).await;
+    assert_eq!(server.counters.total().get(Event::TcpYielded(TcpLimit::Total)), 1, "there was room");
+    assert_eq!(server.counters.total().get(Event::TcpAccepted), 5);
 }
 
 #[tokio::test]
-async fn connections_beyond_a_networks_share_are_closed_and_other_networks_are_not() {
+async fn a_network_at_its_share_closes_one_of_its_own_and_none_of_others() {
     let server = serve(TcpLimits { connections_per_network: 2, ..TcpLimits::default() });
     let mut first = connect_from([127, 1, 2, 3], &server).await;
     let mut second = connect_from([127, 1, 2, 200], &server).await;
     ask(&mut first, 1).await;
     ask(&mut second, 2).await;
-    assert!(is_closed(&mut connect_from([127, 1, 2, 9], &server).await).await);
-    ask(&mut connect_from([127, 1, 3, 3], &server).await, 3).await;
-    assert_eq!(server.counters.total().get(Event::TcpRefused(TcpLimit::Network)), 1);
+    let mut other = connect_from([127, 1, 3, 3], &server).await;
+    ask(&mut other, 3).await;
+    ask(&mut connect_from([127, 1, 2, 9], &server).await, 4).await;
+    assert!(is_closed(&mut first).await);
+    ask(&mut second, 5).await;
+    ask(&mut other, 6).await;
+    assert_eq!(server.counters.total().get(Event::TcpYielded(TcpLimit::Network)), 1);
 }
 
 #[tokio::test]
@@ -224,6 +234,48 @@ fn the_idle_time_shrinks_linearly_from_half_full_to_full() {
     assert_eq!([ms(0), ms(500), ms(750), ms(1000), ms(9999)], [10_000, 10_000, 5_500, 1_000, 1_000]);
     let none = TcpLimits { connections: 0, ..TcpLimits::default() };
     assert_eq!(none.idle_at(0), Duration::from_secs(10));
+    let ms = |open| limits.message_at(open).as_millis();
+    assert_eq!([ms(0), ms(500), ms(750), ms(1000)], [5_000, 5_000, 3_000, 1_000], "so does a message's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_waited_for_less_long_once_others_crowd_in() {
+    let server = serve(TcpLimits { connections: 4, ..TcpLimits::default() });
+    let mut slow = connect(&server).await;
+    slow.write_all(&[0]).await.expect("send");
+    let began = Instant::now();
+    let mut crowd = Vec::new();
+    for id in 0..3 {
+        crowd.push(connect(&server).await);
+        ask(&mut crowd[id], id as u16).await;
+    }
+    assert!(is_closed(&mut slow).await);
+    assert_eq!(began.elapsed().as_secs(), 1);
+    assert_eq!(server.counters.total().get(Event::TcpTimeout(TcpWait::Message)), 1);
+}
+
+/// Attackers of 20 networks hold every place with the first octet of a message, and go on coming.
+#[tokio::test]
+async fn newcomers_are_answered_while_20_networks_hold_all_places_with_one_octet_each() {
+    let server = serve(TcpLimits { connections: 200, connections_per_network: 10, ..TcpLimits::default() });
+    let attack = async |number: usize| {
+        let mut stream = connect_from([127, 2, (number % 20) as u8, 1], &server).await;
+        let _ = stream.write_all(&[0]).await;
+        stream
+    };
+    let mut held = std::collections::VecDeque::new();
+    for number in 0..200 {
+        held.push_back(attack(number).await);
+    }
+    for (id, from) in (0..20).map(|id| (id, if id % 2 == 0 { [127, 3, 1, 1] } else { [127, 2, 7, 200] })) {
+        for number in 0..20 {
+            held.push_back(attack(number).await);
+            held.pop_front();
+        }
+        let answered = async { ask(&mut connect_from(from, &server).await, id).await };
+        timeout(Duration::from_secs(1), answered).await.expect("answered within a second");
+    }
+    assert!(server.counters.total().get(Event::TcpYielded(TcpLimit::Network)) > 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,11 +387,11 @@ fn threads_share_an_address_and_its_limits() {
         stream.read_exact(&mut response).expect("a response");
         assert_eq!(response, framed(&echoed(7, b"threads", LOCALHOST)));
     }
-    let mut refused = std::net::TcpStream::connect(address).expect("connect");
-    assert!(!matches!(refused.read(&mut [0; 1]), Ok(count) if count > 0), "20 of all threads together are open");
+    let _newcomer = std::net::TcpStream::connect(address).expect("connect");
+    assert!(!matches!(open[0].read(&mut [0; 1]), Ok(count) if count > 0), "20 of all threads together are open");
     drop(running);
-    assert!(!matches!(open[0].read(&mut [0; 1]), Ok(count) if count > 0), "closed");
+    assert!(!matches!(open[1].read(&mut [0; 1]), Ok(count) if count > 0), "closed");
     let total = counters.total();
-    assert_eq!((total.get(Event::TcpAccepted), total.get(Event::Query(Transport::Tcp))), (20, 20));
+    assert_eq!((total.get(Event::TcpAccepted), total.get(Event::Query(Transport::Tcp))), (21, 20));
     TcpServer::bind(&[address], NonZeroUsize::MIN).expect("the port is free");
 }
