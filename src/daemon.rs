@@ -153,6 +153,7 @@ impl Daemon {
             token,
             measurements: measurements.clone(),
             xdp: xdp.clone(),
+            places: Default::default(),
         };
         let writer = spawn_writer(writer);
         first_round(&reloader, &commands).await;

@@ -160,6 +160,7 @@ impl Fixture {
             )),
             token: token.map(str::to_owned),
             xdp: Default::default(),
+            places: Default::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(admin::serve(listener, context, async { _ = stopped.await }));
@@ -709,17 +710,48 @@ async fn what_is_not_http_harms_nobody() {
 }
 
 #[tokio::test]
-async fn many_idle_connections_leave_room_in_the_end() {
-    let fixture = Fixture::start().await;
-    let mut idle = Vec::new();
-    for _ in 0..70 {
-        idle.push(TcpStream::connect(fixture.address).await.expect("connected"));
+async fn those_who_hold_all_places_without_a_whole_request_keep_no_operator_waiting() {
+    let unfinished_header = "GET / HTTP/1.1\r\nHost: loc";
+    let slow_body =
+        "POST /v1/latency HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Length: 999\r\n\r\nx";
+    for said in ["", unfinished_header, slow_body] {
+        let fixture = Fixture::start().await;
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(fixture.address).await.expect("connected");
+            stream.write_all(said.as_bytes()).await.expect("sent");
+            held.push(stream);
+        }
+        for _ in 0..3 {
+            let asked = fixture.get("/healthz");
+            let answer = tokio::time::timeout(Duration::from_secs(1), asked).await.expect("answered within a second");
+            assert_eq!(answer.status, 200);
+        }
+        let metrics = parse_metrics(&fixture.get("/metrics").await.body);
+        assert!(metrics["meridian_admin_connections_yielded_total"] >= 36.0, "{said}");
+        assert_eq!(metrics[r#"meridian_admin_connections{state="working"}"#], 1.0);
     }
-    let late = tokio::time::timeout(Duration::from_millis(300), fixture.get("/healthz")).await;
-    assert!(late.is_err(), "64 places are taken, and the 71st connection waits");
-    idle.clear();
-    let answer = tokio::time::timeout(Duration::from_secs(3), fixture.get("/healthz")).await.expect("places are free");
-    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_slow_request_is_taken_while_another_address_holds_all_places() {
+    let fixture = Fixture::start().await;
+    let mut slow = TcpStream::connect(fixture.address).await.expect("connected");
+    let head =
+        "POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.expect("sent");
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.2:0".parse().expect("an address")).expect("bound");
+        let mut stream = socket.connect(fixture.address).await.expect("connected");
+        let _ = stream.write_all(b"GET").await;
+        held.push(stream);
+    }
+    slow.write_all(b"}").await.expect("sent");
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.expect("read");
+    assert_eq!(Answer::parse(&answer).status, 200, "{answer}");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ use crate::steer::policy::eligible::ServiceCondition;
 
 use super::Context;
 use super::latency::counts;
+use super::places::PlaceCounts;
 use super::planning::planning;
 
 /// What [`text`] is, to be told to whoever gets it.
@@ -78,6 +79,7 @@ impl Collector for Scrape {
         queries(&mut out, &self.0.counters.total())?;
         demand(&mut out, &self.0.counters.demand_totals())?;
         sockets(&mut out, &self.0.counters.total())?;
+        admin_sockets(&mut out, self.0.places.counts())?;
         past_the_sockets(&mut out, &self.0.xdp)?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
@@ -230,6 +232,20 @@ fn sockets(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
         by(totals, "transport", errors),
     )?;
     out.counter("panics", "Panics while answering: each is a bug", only(totals.get(Event::Panicked)))
+}
+
+fn admin_sockets(out: &mut Out<'_>, counts: PlaceCounts) -> fmt::Result {
+    let states = [("waiting", counts.waiting), ("working", counts.working)];
+    out.gauge(
+        "admin_connections",
+        "Connections to the admin API: those that wait for their clients, and those whose request is worked on",
+        states.map(|(word, count)| (vec![("state", word)], count)),
+    )?;
+    out.counter(
+        "admin_connections_yielded",
+        "Connections to the admin API closed while they waited for their clients, to let another in",
+        only(counts.yielded),
+    )
 }
 
 fn measured(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Result {

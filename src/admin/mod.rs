@@ -6,7 +6,7 @@
 //!                                                          └─▶ override, switch, load, reload ─▶ writer, reloader
 //! ```
 //!
-//! - [`server`]: the socket, and what a client may take of it
+//! - [`server`], [`places`]: the socket, and what a client may take of it
 //! - [`guard`]: token, Host, Origin; the headers every answer has
 //! - [`api`]: routes, and what is taken from requests
 //! - [`load`]: load reports that are pushed
@@ -29,6 +29,7 @@ pub mod latency;
 mod load;
 mod metrics;
 mod page;
+mod places;
 pub mod planning;
 mod problem;
 mod server;
@@ -51,6 +52,8 @@ use crate::query::counters::CounterSet;
 use crate::query::transport::xdp;
 use crate::state::Shared;
 
+pub use places::Places;
+
 /// What the admin API reads, and whom it tells.
 pub struct Context {
     pub shared: Shared,
@@ -64,6 +67,8 @@ pub struct Context {
     pub measurements: Arc<Measurements>,
     /// What is lost on the packet path past the sockets.
     pub xdp: xdp::Statistics,
+    /// Who is connected here.
+    pub places: Arc<Places>,
     /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
     pub token: Option<String>,
 }
@@ -77,5 +82,6 @@ pub async fn serve(
     context: Context,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    server::run(listener, api::router(context), shutdown).await
+    let places = context.places.clone();
+    server::run(listener, api::router(context), &places, shutdown).await
 }

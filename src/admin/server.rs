@@ -2,24 +2,28 @@
 //!
 //! Drives hyper itself, since `axum::serve` has no limit on connections or time. A connection
 //! carries one request and ends: so one deadline bounds the slow header, the slow body and the
-//! slow reader alike, and nobody can hold one of the few places for long.
+//! slow reader alike. Under pressure they go sooner: see [`super::places`].
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-/// Connections at once. Operators, a scraper and a few open status pages need a dozen; more wait
-/// in the kernel's backlog.
-const CONNECTIONS: usize = 64;
+use super::places::{Place, Places, WatchedBody};
+
 /// The whole header must be there within this.
 const HEADER: Duration = Duration::from_secs(5);
 /// A connection ends after this, whatever it is doing. Longer than any handler takes.
@@ -35,19 +39,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn run(
     listener: std::net::TcpListener,
     router: Router,
+    places: &Arc<Places>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (stream, permit) = accept(&listener, &places) => {
-                connections.spawn(connection(stream, router.clone(), permit));
+            (stream, peer) = accept(&listener) => {
+                let entered = tokio::select! {
+                    () = &mut shutdown => break,
+                    entered = places.enter(peer) => entered,
+                };
+                connections.spawn(connection(stream, router.clone(), entered));
             }
         }
     }
@@ -57,12 +65,11 @@ pub async fn run(
     Ok(())
 }
 
-/// The next connection there is a place for.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    let permit = places.clone().acquire_owned().await.ok(); // the semaphore is never closed
+/// The next connection, and who it is of.
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, peer)) => return (stream, peer.ip()),
             Err(error) => {
                 warn!("the admin API cannot accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -71,18 +78,40 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, _place: Option<OwnedSemaphorePermit>) {
+async fn connection(stream: TcpStream, router: Router, (place, yielded): (Place, oneshot::Receiver<()>)) {
+    let place = Arc::new(place);
+    let service = service_fn(|request| respond(request, router.clone(), place.clone()));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER)
         .max_buf_size(HEADER_OCTETS)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(CONNECTION, serving).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!("an admin connection ended: {error}"),
-        Err(_) => debug!("an admin connection was closed after {} s", CONNECTION.as_secs()),
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        ended = tokio::time::timeout(CONNECTION, serving) => match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!("an admin connection ended: {error}"),
+            Err(_) => debug!("an admin connection was closed after {} s", CONNECTION.as_secs()),
+        },
+        Ok(()) = yielded => debug!("an admin connection was closed for another"),
     }
+}
+
+/// Answers, and keeps the place while the request is worked on.
+async fn respond(
+    request: Request<Incoming>,
+    router: Router,
+    place: Arc<Place>,
+) -> Result<Response, std::convert::Infallible> {
+    if request.body().is_end_stream() && !place.is_whole() {
+        // The connection is being closed: nothing may follow from a request that gets no answer.
+        std::future::pending::<()>().await;
+    }
+    let watched = place.clone();
+    let request = request.map(|body| WatchedBody::new(body, watched));
+    let response = TowerToHyperService::new(router).call(request).await;
+    place.is_answered();
+    response
 }
 
 #[cfg(test)]
@@ -97,7 +126,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = Router::new().fallback(|| async { "never asked for" });
-        let serving = tokio::spawn(run(listener, router, std::future::pending::<()>()));
+        let serving = tokio::spawn(async move {
+            let places = Arc::new(Places::default());
+            run(listener, router, &places, std::future::pending::<()>()).await
+        });
         let begin = Instant::now();
         let mut stream = TcpStream::connect(address).await.expect("connected");
         stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").await.expect("sent");

@@ -146,7 +146,7 @@ pub struct Geoip {
 pub struct Limits {
     /// TCP connections in all, 1 to 1,000,000. Default 1,000.
     pub tcp_connections: usize,
-    /// TCP connections from one /24 or /56, and a quarter of those from one /48, 1 to 1,000,000. Default 50.
+    /// TCP connections from one /24 or /56, and four times as many from one /48, 1 to 1,000,000. Default 50.
     pub tcp_per_network: usize,
     /// How long a TCP connection may be idle, 100 ms to 10 min. Default 10 s.
     pub tcp_idle: Duration,
