@@ -139,7 +139,8 @@ impl Daemon {
         let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now());
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).keeping(keeper);
         let writer = writer.run(Sources { endpoints, loads, commands: said });
-        let (mut prober, scraper) = (Prober::new(reports, probe_limits(&config.limits)), Scraper::new(updates.clone()));
+        let (mut prober, scraper) = (Prober::new(reports, probe_limits(&config)), Scraper::new(updates.clone()));
+        let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
         let context = admin::Context {
@@ -153,6 +154,7 @@ impl Daemon {
             token,
             measurements: measurements.clone(),
             xdp: xdp.clone(),
+            probing: admin::Probing { budget, probe_faults, scrape_faults },
             places: Default::default(),
         };
         let writer = spawn_writer(writer);
@@ -205,7 +207,9 @@ impl Daemon {
 
 impl Opened {
     fn new(config: &Config, model: Model, atlas: Atlas, privileged: Privileged) -> Result<Opened, String> {
-        allow_open_files(open_files(config));
+        let others = others_open_files(config);
+        let (least, most) = (config.limits.probes.min(PROBES), config.limits.probes);
+        allow_open_files(others.saturating_add(least as u64), others.saturating_add(most as u64));
         let listening = config.clone();
         let bound = privileged.run(move || Bound::new(&listening)).unwrap_or_else(|error| Err(error.to_string()))?;
         let token = admin_token(config)?;
@@ -273,35 +277,45 @@ impl Bound {
     }
 }
 
-/// How many files and sockets may be open at once: connections of all kinds at their limits, and as
-/// much again as a reload, threads and the system's resolver take.
-fn open_files(config: &Config) -> u64 {
+/// Connections that probes can count on: enough for 100 endpoints that hang at once. More are had where the system
+/// lets this process open more files; too few are called out.
+const PROBES: usize = 256;
+
+/// However few files there are, probes are tried: one that cannot be made counts against nobody.
+const LEAST_PROBES: usize = 64;
+
+/// How many files and sockets may be open at once beside those of probes: connections of all kinds at their limits,
+/// and as much again as a reload, threads and the system's resolver take.
+fn others_open_files(config: &Config) -> u64 {
     const REST: usize = 512;
-    let Limits { tcp_connections, probes, .. } = config.limits;
     let browsers = if config.listen.rum.is_some() { listener::CONNECTIONS } else { 0 };
     // One load report under way per region at most.
-    [tcp_connections, probes, MAX_REGIONS, browsers].into_iter().fold(REST, usize::saturating_add) as u64
+    [config.limits.tcp_connections, MAX_REGIONS, browsers].into_iter().fold(REST, usize::saturating_add) as u64
 }
 
-/// Raises this process's own limit of open files towards `needed`, as far as the system lets it. The
-/// usual 1,024 is what DNS clients alone may use up over TCP: then probes could open no socket, and
-/// every region would look dead.
-fn allow_open_files(needed: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls read or write the one struct they are given, which outlives them.
-    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
-    if !known || limit.rlim_cur >= needed {
-        return;
-    }
-    limit.rlim_cur = needed.min(limit.rlim_max);
-    // SAFETY: as above.
+/// Raises this process's own limit of open files towards `most`, as far as the system lets it, and says so where
+/// that is less than `least`. The usual 1,024 is what DNS clients alone may use up over TCP: then probes could open
+/// no socket, and no region's death would be noticed.
+fn allow_open_files(least: u64, most: u64) {
+    let Some(mut limit) = open_files_limit().filter(|limit| limit.rlim_cur < most) else { return };
+    let before = limit.rlim_cur;
+    limit.rlim_cur = most.min(limit.rlim_max);
+    // SAFETY: the call reads the one struct it is given, which outlives it.
     let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } == 0;
-    if !raised || limit.rlim_cur < needed {
-        let most = limit.rlim_max;
+    let allowed = if raised { limit.rlim_cur } else { before };
+    if allowed < least {
         warn!(
-            "up to {needed} files and sockets may be open, but this process may have {most}: raise that, or lower `limits`"
+            "{least} files and sockets may be needed, but this process may open {allowed}: raise that, or lower `limits`"
         );
     }
+}
+
+/// `None` where the system does not say.
+fn open_files_limit() -> Option<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes the one struct it is given, which outlives it.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
+    known.then_some(limit)
 }
 
 /// Overrides that cannot be read do not keep the others waiting for answers: it starts without them,
@@ -399,8 +413,11 @@ fn udp_settings(config: &Config) -> UdpSettings {
     }
 }
 
-fn probe_limits(limits: &Limits) -> ProbeLimits {
-    ProbeLimits { concurrency: limits.probes as u32 }
+/// As many connections as are configured, within the files that others leave; see [`allow_open_files`].
+fn probe_limits(config: &Config) -> ProbeLimits {
+    let allowed = open_files_limit().map_or(u64::MAX, |limit| limit.rlim_cur);
+    let left = usize::try_from(allowed.saturating_sub(others_open_files(config))).unwrap_or(usize::MAX);
+    ProbeLimits { concurrency: config.limits.probes.min(left.max(LEAST_PROBES)) as u32 }
 }
 
 fn tcp_limits(limits: &Limits) -> TcpLimits {

@@ -11,10 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use meridian::admin::client::{AdminClient, ClientError};
-use meridian::admin::{self, Context};
+use meridian::admin::{self, Context, Probing};
 use meridian::control::clock;
 use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::overrides::OverrideStore;
+use meridian::control::probe::budget::Budget;
+use meridian::control::probe::fault::OwnFaults;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
 use meridian::control::rum::{Measurements, unix_now};
 use meridian::control::switches::SwitchStore;
@@ -95,6 +97,7 @@ struct Fixture {
     address: SocketAddr,
     counters: Arc<CounterSet>,
     load_status: Arc<ArcSwap<LoadStatus>>,
+    probing: Probing,
     state: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -145,6 +148,11 @@ impl Fixture {
         let load_status = Arc::new(ArcSwap::from_pointee(LoadStatus { at: SystemTime::now(), mistakes: Vec::new() }));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
+        let probing = Probing {
+            budget: Arc::new(Budget::new(12)),
+            probe_faults: Arc::new(OwnFaults::new("a probe")),
+            scrape_faults: Arc::new(OwnFaults::new("a scrape")),
+        };
         let context = Context {
             shared,
             counters: counters.clone(),
@@ -160,11 +168,12 @@ impl Fixture {
             )),
             token: token.map(str::to_owned),
             xdp: Default::default(),
+            probing: probing.clone(),
             places: Default::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(admin::serve(listener, context, async { _ = stopped.await }));
-        Fixture { address, counters, load_status, state, stop: Some(stop), serving, _probes: endpoint_sender }
+        Fixture { address, counters, load_status, probing, state, stop: Some(stop), serving, _probes: endpoint_sender }
     }
 
     fn client(&self) -> AdminClient {
@@ -566,6 +575,7 @@ async fn metrics_parse_and_every_one_has_help() {
         weight: 1,
         reloads: 0,
     });
+    fixture.probing.probe_faults.happened("Too many open files");
     let answer = fixture.get("/metrics").await;
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
     let metrics = parse_metrics(&answer.body);
@@ -576,6 +586,14 @@ async fn metrics_parse_and_every_one_has_help() {
     assert_eq!(value(r#"meridian_responses_total{rcode="other"}"#), 1.0);
     assert_eq!(value(r#"meridian_dropped_total{reason="short"}"#), 1.0);
     assert_eq!(value("meridian_service_answers_total"), 1.0);
+    assert_eq!(value(r#"meridian_own_faults_total{of="probe"}"#), 1.0);
+    assert_eq!(value(r#"meridian_own_faults_total{of="load_report"}"#), 0.0);
+    assert_eq!(value(r#"meridian_probe_connections{of="limit"}"#), 12.0);
+    assert_eq!(value("meridian_probes_waiting"), 0.0);
+    assert_eq!(value("meridian_probes_delayed_total"), 0.0);
+    let status = fixture.get("/v1/status").await.json();
+    assert_eq!(status["probing"]["probe_faults"]["count"], 1);
+    assert!(status["probing"]["troubles"][0].as_str().expect("a sentence").contains("Too many open files"));
     assert_eq!(value("meridian_demand_samples_total"), 1.0);
     assert_eq!(value(r#"meridian_region_offered_ratio{region="seoul@gslb.example"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_held{region="seoul@gslb.example"}"#), 0.0);

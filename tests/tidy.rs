@@ -168,7 +168,6 @@ const CIRCLES: &[(&str, usize)] = &[
     ("cli", 2),
     ("control::config", 8),
     ("control::load_report", 12),
-    ("control::probe", 2),
     ("control::what_if", 3),
     ("control::zonefile", 9),
     ("model", 4),

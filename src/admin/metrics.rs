@@ -29,6 +29,7 @@ use super::Context;
 use super::latency::counts;
 use super::places::PlaceCounts;
 use super::planning::planning;
+use super::probing::Probing;
 
 /// What [`text`] is, to be told to whoever gets it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -80,6 +81,7 @@ impl Collector for Scrape {
         demand(&mut out, &self.0.counters.demand_totals())?;
         sockets(&mut out, &self.0.counters.total())?;
         admin_sockets(&mut out, self.0.places.counts())?;
+        probes(&mut out, &self.0.probing)?;
         past_the_sockets(&mut out, &self.0.xdp)?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
@@ -245,6 +247,24 @@ fn admin_sockets(out: &mut Out<'_>, counts: PlaceCounts) -> fmt::Result {
         "admin_connections_yielded",
         "Connections to the admin API closed while they waited for their clients, to let another in",
         only(counts.yielded),
+    )
+}
+
+fn probes(out: &mut Out<'_>, probing: &Probing) -> fmt::Result {
+    let counts = probing.budget.counts();
+    let connections = [("held", counts.held), ("limit", counts.connections)];
+    out.gauge(
+        "probe_connections",
+        "Connections that probes hold, and may hold",
+        connections.map(|(word, count)| (vec![("of", word)], count)),
+    )?;
+    out.gauge("probes_waiting", "Probes that are due and wait for a connection", only(counts.waiting))?;
+    out.counter("probes_delayed", "Probes that had to wait for a connection", only(counts.delayed))?;
+    let faults = [("probe", probing.probe_faults.count()), ("load_report", probing.scrape_faults.count())];
+    out.counter(
+        "own_faults",
+        "Probes and load reports that could not be asked for a fault of this machine: they count against nobody",
+        faults.map(|(word, count)| (vec![("of", word)], count)),
     )
 }
 

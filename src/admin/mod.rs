@@ -12,6 +12,7 @@
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
 //! - [`planning`]: what the planner knows and has done last
+//! - [`probing`]: how well this machine can ask others
 //! - [`switch`]: another stage for a service
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
 //! - [`explain`]: one client's answer, also for the command line
@@ -31,6 +32,7 @@ mod metrics;
 mod page;
 mod places;
 pub mod planning;
+pub mod probing;
 mod problem;
 mod server;
 mod shares;
@@ -53,6 +55,7 @@ use crate::query::transport::xdp;
 use crate::state::Shared;
 
 pub use places::Places;
+pub use probing::Probing;
 
 /// What the admin API reads, and whom it tells.
 pub struct Context {
@@ -67,6 +70,7 @@ pub struct Context {
     pub measurements: Arc<Measurements>,
     /// What is lost on the packet path past the sockets.
     pub xdp: xdp::Statistics,
+    pub probing: Probing,
     /// Who is connected here.
     pub places: Arc<Places>,
     /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.

@@ -154,6 +154,7 @@ function alarms(status) {
     found.push(el("div", "alarm", el("strong", "", "What operators said of regions could not be read, and does not hold: "),
       status.overrides_error));
   }
+  for (const trouble of status.probing.troubles) found.push(el("div", "alarm", trouble));
   for (const of of status.regions) {
     if (of.held_s !== null) {
       found.push(el("div", "alarm", el("strong", "", of.name),

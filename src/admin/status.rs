@@ -20,6 +20,7 @@ use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 
 use super::Context;
 use super::planning::{PlanningStatus, planning};
+use super::probing::{ProbingStatus, probing};
 use super::shares::{RegionShare, ShareCounts};
 
 /// One moment's state of the whole server.
@@ -37,6 +38,8 @@ pub struct Status {
     pub overrides_error: Option<String>,
     /// Left out by servers from before there was such a thing.
     pub planning: Option<PlanningStatus>,
+    /// Left out by servers from before there was such a thing.
+    pub probing: Option<ProbingStatus>,
     pub atlas: AtlasStatus,
     pub zones: Vec<String>,
     pub regions: Vec<RegionStatus>,
@@ -239,6 +242,7 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         last_load: last_load(context),
         overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
         planning: Some(planning(&snapshot, now)),
+        probing: Some(probing(&context.probing, now)),
         atlas: atlas(&snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),

@@ -71,6 +71,9 @@ fn render(status: &api::Status) -> String {
             let _ = writeln!(text, "{kept}");
         }
     }
+    for trouble in status.probing.iter().flat_map(|probing| &probing.troubles) {
+        let _ = writeln!(text, "{trouble}");
+    }
     for region in status.regions.iter().filter(|region| region.held_s.is_some()) {
         let _ = writeln!(
             text,

@@ -152,7 +152,8 @@ pub struct Limits {
     pub tcp_idle: Duration,
     /// How long one message may take to arrive over TCP, 100 ms to 10 min. Default 5 s.
     pub tcp_message: Duration,
-    /// Probes under way at once, 1 to 10,000. Default 256.
+    /// Connections of all probes at once, 1 to 10,000, and within the files this process may open. Default 10,000: a
+    /// connection is only taken when it is needed.
     pub probes: usize,
 }
 
@@ -163,7 +164,7 @@ impl Default for Limits {
             tcp_per_network: 50,
             tcp_idle: Duration::from_secs(10),
             tcp_message: Duration::from_secs(5),
-            probes: 256,
+            probes: 10_000,
         }
     }
 }

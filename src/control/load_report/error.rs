@@ -7,6 +7,9 @@ pub enum LoadError {
     /// No answer in time, no connection, or no whole answer.
     #[error("cannot fetch: {0}")]
     Fetch(String),
+    /// This machine could not ask: says nothing of the report, and is never told of it.
+    #[error("not asked, for a fault of this machine: {0}")]
+    Own(String),
     #[error("status {0}, expected 200-299")]
     Status(u16),
     #[error("the answer is longer than {0} octets")]

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::control::probe::fault::{OwnFaults, own_fault};
 use crate::control::probe::outcome::chain;
 use crate::control::probe::resolve::Resolver;
 use crate::control::probe::tls::{Trust, client_config};
@@ -40,6 +41,8 @@ pub(super) struct Fetcher {
     client: Result<reqwest::Client, LoadError>,
     resolver: Resolver,
     large: Arc<Semaphore>,
+    /// Scrapes that could not be made.
+    pub(super) faults: Arc<OwnFaults>,
 }
 
 /// A whole answer, and its place among the large ones while it lives.
@@ -52,7 +55,8 @@ impl Fetcher {
     pub(super) fn new() -> Fetcher {
         let resolver = Resolver::default();
         let client = client(resolver.clone()).map_err(LoadError::Fetch);
-        Fetcher { client, resolver, large: Arc::new(Semaphore::new(MOST_LARGE)) }
+        let (large, faults) = (Arc::new(Semaphore::new(MOST_LARGE)), Arc::new(OwnFaults::new("a scrape")));
+        Fetcher { client, resolver, large, faults }
     }
 
     /// The body of a 2xx answer, or all that a socket says. A user and password in the URL become
@@ -139,12 +143,13 @@ fn late(timeout: Duration) -> LoadError {
 }
 
 fn not_reached(error: std::io::Error) -> LoadError {
-    LoadError::Fetch(chain(&error))
+    own_fault(&error).map_or_else(|| LoadError::Fetch(chain(&error)), LoadError::Own)
 }
 
 /// Without its URL, which may hold a password.
 fn not_fetched(error: reqwest::Error) -> LoadError {
-    LoadError::Fetch(chain(&error.without_url()))
+    let error = error.without_url();
+    own_fault(&error).map_or_else(|| LoadError::Fetch(chain(&error)), LoadError::Own)
 }
 
 struct BoundedResolver(Resolver);

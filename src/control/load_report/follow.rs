@@ -47,11 +47,16 @@ impl Follower {
         }
     }
 
-    /// What one scrape brings; `None` for the figure that was already told.
+    /// What one scrape brings; `None` for the figure that was already told, and where this machine could not ask:
+    /// then the last figure just ages.
     async fn update(&mut self, fetcher: &Fetcher) -> Option<LoadUpdate> {
         // A figure is of no later than it was asked for: a slow answer is an old one.
         let (asked, asked_wall) = (Instant::now(), SystemTime::now());
         let outcome = self.sample(fetcher, asked).await;
+        if let Err(LoadError::Own(why)) = &outcome {
+            fetcher.faults.happened(why);
+            return None;
+        }
         let last = outcome.as_ref().ok().map(|sample| sample.at);
         let told = matches!(last, Some(Some(_))) && last == self.last;
         self.last = last;

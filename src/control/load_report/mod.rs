@@ -49,6 +49,8 @@ pub use error::LoadError;
 pub use push::PushedLoad;
 pub use read::read;
 
+use super::probe::fault::OwnFaults;
+
 use fetch::Fetcher;
 use follow::Follower;
 
@@ -90,6 +92,11 @@ impl Scraper {
     /// Scrapes nothing until it is configured. While `sink` is full, scrapes wait.
     pub fn new(sink: mpsc::Sender<LoadUpdate>) -> Scraper {
         Scraper { sink, fetcher: Arc::new(Fetcher::new()), slots: HashMap::new() }
+    }
+
+    /// The scrapes that could not be made.
+    pub fn faults(&self) -> Arc<OwnFaults> {
+        self.fetcher.faults.clone()
     }
 
     /// Scrapes what the model says from now on. Unchanged reports go on undisturbed.

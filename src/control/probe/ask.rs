@@ -10,6 +10,7 @@
 //! is a status like any other. The connection is always a new one, to the endpoint's own
 //! address, whatever Host and SNI say.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::model::{Check, CheckKind, EndpointTarget, HttpCheck};
 
+use super::fault::own_fault;
 use super::judge::{MOST_BODY, judge_body, judge_status, seen_enough, wants_body};
 use super::outcome::{Phase, ProbeError, Timings, chain, excerpt};
 use super::resolve::Resolver;
@@ -72,8 +74,11 @@ impl Question {
             EndpointTarget::Host(host) => {
                 let host = host.to_string();
                 let host = host.strip_suffix('.').unwrap_or(&host);
-                let lookup = self.resolver.lookup(host.to_owned(), self.port());
-                let found = clock.within(Phase::Dns, lookup).await?.map_err(|e| ProbeError::Dns(chain(&e)))?;
+                let turn = clock.within(Phase::Dns, self.resolver.turn()).await;
+                // Others' names hold all threads: that is no fault of this one.
+                let turn = turn.map_err(|_| ProbeError::Own("no thread was free to resolve the name".into()))?;
+                let lookup = turn.map_err(not_resolved)?.lookup(host.to_owned(), self.port());
+                let found = clock.within(Phase::Dns, lookup).await?.map_err(not_resolved)?;
                 let dns = Some(clock.started.elapsed());
                 let address = found.first().ok_or_else(|| ProbeError::Dns(format!("{host} has no address")))?;
                 Ok(Timings { dns, ..self.ask_one(*address, host, clock).await? })
@@ -95,12 +100,17 @@ impl Question {
                 outcome.map_err(|error| ProbeError::At { address, error: Box::new(error) })
             });
         }
-        let mut slowest = Timings::default();
+        let (mut slowest, mut own) = (Timings::default(), None);
         while let Some(outcome) = asked.join_next().await {
-            let timings = outcome.unwrap_or_else(|e| Err(ProbeError::Check(e.to_string())))?;
-            slowest = if timings.total > slowest.total { timings } else { slowest };
+            match outcome.unwrap_or_else(|e| Err(ProbeError::Check(e.to_string()))) {
+                Ok(timings) if timings.total > slowest.total => slowest = timings,
+                Ok(_) => {}
+                // Another address may have failed by itself: that is evidence.
+                Err(ProbeError::At { error, .. }) if matches!(*error, ProbeError::Own(_)) => own = Some(*error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(slowest)
+        own.map_or(Ok(slowest), Err)
     }
 
     async fn ask_address(&self, address: IpAddr, clock: Clock) -> Result<Timings, ProbeError> {
@@ -122,7 +132,7 @@ impl Question {
                     let connector = TlsConnector::from(config.clone());
                     let handshake = connector.connect(server_name(check, &host)?, stream);
                     let stream = clock.within(Phase::Tls, handshake).await?;
-                    let stream = stream.map_err(|error| ProbeError::Tls(chain(&error)))?;
+                    let stream = stream.map_err(|error| own_or(&error, |error| ProbeError::Tls(chain(error))))?;
                     timings.tls = Some(began.elapsed());
                     timings.first_byte = Some(exchange(stream, check, &host, clock).await?);
                 }
@@ -259,7 +269,26 @@ fn tls_config(kind: &CheckKind) -> Option<Result<Arc<ClientConfig>, String>> {
     Some(client_config(trust).map(Arc::new))
 }
 
+/// A fault of this machine, or else as `other` says.
+fn own_or<E: Error + 'static>(error: &E, other: impl FnOnce(&E) -> ProbeError) -> ProbeError {
+    own_fault(error).map_or_else(|| other(error), ProbeError::Own)
+}
+
+/// The system's resolver does not say that it could open no file or socket: but then nobody else here can.
+fn not_resolved(error: io::Error) -> ProbeError {
+    if let Err(ours) = std::net::UdpSocket::bind((IpAddr::from([0, 0, 0, 0]), 0))
+        && let Some(fault) = own_fault(&ours)
+    {
+        return ProbeError::Own(fault);
+    }
+    own_or(&error, |error| ProbeError::Dns(chain(error)))
+}
+
 fn not_connected(error: io::Error) -> ProbeError {
+    own_or(&error, refused_or_so)
+}
+
+fn refused_or_so(error: &io::Error) -> ProbeError {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ProbeError::Refused,
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
@@ -270,7 +299,7 @@ fn not_connected(error: io::Error) -> ProbeError {
 }
 
 fn not_http(error: hyper::Error) -> ProbeError {
-    ProbeError::Protocol(chain(&error))
+    own_or(&error, |error| ProbeError::Protocol(chain(error)))
 }
 
 #[cfg(test)]
@@ -298,7 +327,14 @@ mod tests {
         let error = not_connected(io::Error::from_raw_os_error(libc::ENETUNREACH));
         assert!(error.to_string().starts_with("no route to the endpoint: "), "{error}");
         assert_eq!(not_connected(io::Error::from_raw_os_error(libc::ECONNREFUSED)), ProbeError::Refused);
-        assert!(matches!(not_connected(io::Error::from_raw_os_error(libc::EMFILE)), ProbeError::Connect(_)));
+        assert!(matches!(not_connected(io::Error::from_raw_os_error(libc::ETIMEDOUT)), ProbeError::Connect(_)));
+    }
+
+    #[test]
+    fn a_machine_at_its_own_limits_blames_no_endpoint() {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL, libc::EPERM] {
+            assert!(matches!(not_connected(io::Error::from_raw_os_error(code)), ProbeError::Own(_)), "{code}");
+        }
     }
 
     #[test]

@@ -13,16 +13,22 @@
 //! them and may use any. An address this machine has no route to (IPv6 on a machine without)
 //! therefore fails too, with an error that says so.
 //!
-//! - [`outcome`]: timings and errors of one probe
+//! A probe that this machine cannot make, for want of file descriptors, ports or memory, is no evidence: see [`fault`].
+//!
+//! - [`report`], [`outcome`]: what is told; timings and errors of one probe
 //! - [`schedule`]: when to probe next
+//! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `tls`, `judge`: one probe, from name to verdict on the reply
 
+pub mod budget;
+pub mod fault;
 pub mod outcome;
 pub mod schedule;
 
 mod ask;
 mod judge;
+mod report;
 pub(crate) mod resolve;
 pub(crate) mod tls;
 mod watch;
@@ -35,7 +41,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::model::{Check, Endpoint, EndpointTarget, Model};
@@ -43,47 +49,26 @@ use crate::state::Snapshot;
 use crate::steer::health::verdict::{History, Verdict};
 
 pub use outcome::{Phase, ProbeError, Timings};
+pub use report::{EndpointKey, EndpointReport};
 
 use ask::Question;
+use budget::Budget;
+use fault::OwnFaults;
 use resolve::Resolver;
 use watch::{Memory, Shared, Watched};
-
-/// Identifies an endpoint across reloads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointKey {
-    /// The region's qualified name, `seoul@gslb.example`.
-    pub region: Arc<str>,
-    /// [`Endpoint::label`].
-    pub endpoint: Arc<str>,
-}
-
-/// What one probe found and what follows from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointReport {
-    pub key: EndpointKey,
-    pub verdict: Verdict,
-    /// When the verdict became this one.
-    pub since: SystemTime,
-    /// When the probe ended.
-    pub probed_at: SystemTime,
-    pub outcome: Result<Timings, ProbeError>,
-    /// How many of the latest probes in a row ended as this one: successes or failures; 1 or more.
-    pub streak: u32,
-}
 
 /// Bounds on all probes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeLimits {
-    /// Connections open at once; at least 1. Default 256: a quarter of the usual limit of open
-    /// files. Probes above it wait, and their clock starts when they do. Silent endpoints hold a
-    /// connection for their whole timeout: 250 that fell silent within 6 s (interval 5 s, timeout
-    /// 2 s, fall 3) delayed the verdict on 250 others by up to 2 s at 256, by nothing at 4,096.
+    /// Connections open at once; 1 to 65,536. As many are taken as are needed: silent endpoints hold one for their
+    /// whole timeout, `fall` of them before they are down. Default 10,000, more than 2,000 that all fall silent
+    /// at once take. Probes above it wait, and their clock starts when they do.
     pub concurrency: u32,
 }
 
 impl Default for ProbeLimits {
     fn default() -> ProbeLimits {
-        ProbeLimits { concurrency: 256 }
+        ProbeLimits { concurrency: 10_000 }
     }
 }
 
@@ -94,8 +79,8 @@ const FIRST_SPREAD: Duration = Duration::from_millis(200);
 /// Probes the endpoints of a model. Dropping it stops all probes.
 pub struct Prober {
     sink: mpsc::Sender<EndpointReport>,
-    concurrency: u32,
-    permits: Arc<Semaphore>,
+    budget: Arc<Budget>,
+    faults: Arc<OwnFaults>,
     resolver: Resolver,
     slots: HashMap<EndpointKey, Slot>,
     /// What was found before a restart, until the endpoints are first watched.
@@ -116,10 +101,19 @@ impl Prober {
     /// Probes nothing until it is configured. Where `sink` is full, only the latest report of
     /// each endpoint waits for room.
     pub fn new(sink: mpsc::Sender<EndpointReport>, limits: ProbeLimits) -> Prober {
-        let concurrency = limits.concurrency.clamp(1, 65_536);
-        let permits = Arc::new(Semaphore::new(concurrency as usize));
+        let (budget, faults) = (Arc::new(Budget::new(limits.concurrency)), Arc::new(OwnFaults::new("a probe")));
         let (resolver, slots, before) = Default::default();
-        Prober { sink, concurrency, permits, resolver, slots, before }
+        Prober { sink, budget, faults, resolver, slots, before }
+    }
+
+    /// The connections of all probes.
+    pub fn budget(&self) -> Arc<Budget> {
+        self.budget.clone()
+    }
+
+    /// The probes that could not be made.
+    pub fn faults(&self) -> Arc<OwnFaults> {
+        self.faults.clone()
     }
 
     /// Goes on from what was found before a restart. Call it before [`Prober::configure`].
@@ -153,7 +147,8 @@ impl Prober {
         self.before = HashMap::new();
     }
 
-    /// Resolves when every endpoint configured now has been probed once, or is probed no more.
+    /// Resolves when every endpoint configured now has been probed once, or is probed no more, or could not be asked
+    /// twice in a row for a fault of this machine.
     ///
     /// The report of that probe is in the sink by then, unless the sink was full. Bounded by the
     /// longest timeout as long as no more connections are needed than the limit allows.
@@ -183,12 +178,11 @@ impl Prober {
             interval: check.interval,
             fall: check.fall,
             timeout: check.timeout,
-            // An endpoint with more addresses than the limit takes all of it.
-            connections: u32::try_from(question.connections()).unwrap_or(u32::MAX).min(self.concurrency),
+            connections: u32::try_from(question.connections()).unwrap_or(u32::MAX),
             first_wait: FIRST_SPREAD.mul_f64(fastrand::f64()),
         };
-        let (permits, sink) = (self.permits.clone(), self.sink.clone());
-        let shared = Shared { memory: memory.clone(), permits, sink, probed: probed_sender };
+        let (budget, faults, sink) = (self.budget.clone(), self.faults.clone(), self.sink.clone());
+        let shared = Shared { memory: memory.clone(), budget, faults, sink, probed: probed_sender };
         let mut task = JoinSet::new();
         task.spawn(watch::watch(watched, shared, move || question.clone().ask()));
         Slot { target: endpoint.target.clone(), check: check.clone(), memory, probed, _task: task }

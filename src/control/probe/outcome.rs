@@ -83,9 +83,23 @@ pub enum ProbeError {
     /// The check cannot be asked as it is configured.
     #[error("the check cannot be asked: {0}")]
     Check(String),
+    /// This machine could not ask: says nothing of the endpoint, and is never reported of it.
+    #[error("not asked, for a fault of this machine: {0}")]
+    Own(String),
     /// Of an endpoint with several addresses: which one failed.
     #[error("{address}: {error}")]
     At { address: IpAddr, error: Box<ProbeError> },
+}
+
+impl ProbeError {
+    /// Whether the endpoint said nothing at all in time.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            ProbeError::Timeout { .. } | ProbeError::Silent { .. } => true,
+            ProbeError::At { error, .. } => error.is_silence(),
+            _ => false,
+        }
+    }
 }
 
 /// The longest piece of foreign text kept in an error, in characters: reports stay small.

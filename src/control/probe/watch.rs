@@ -8,15 +8,17 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::steer::health::verdict::{History, Verdict};
 
+use super::budget::{Budget, Expected, Share};
+use super::fault::OwnFaults;
 use super::outcome::{ProbeError, Timings};
-use super::schedule::{Facts, Patience, Recent, next_start, patience};
-use super::{EndpointKey, EndpointReport};
+use super::report::{EndpointKey, EndpointReport};
+use super::schedule::{FAST, Facts, Patience, Recent, next_start, patience};
 
 /// Who is watched and how often.
 #[derive(Clone, Debug)]
@@ -53,7 +55,8 @@ impl Memory {
 /// What a watch shares with its prober.
 pub(super) struct Shared {
     pub memory: Arc<Mutex<Memory>>,
-    pub permits: Arc<Semaphore>,
+    pub budget: Arc<Budget>,
+    pub faults: Arc<OwnFaults>,
     pub sink: mpsc::Sender<EndpointReport>,
     /// Becomes true with the first outcome.
     pub probed: watch::Sender<bool>,
@@ -71,7 +74,7 @@ where
     loop {
         let known = Known::of(&shared.memory, &watched);
         let due = flights.due(&watched, &known);
-        let silent_at = flights.silent_at(&known);
+        let (silent_at, expected) = (flights.silent_at(&known), flights.expected(&known));
         let outcome = tokio::select! {
             biased;
             Some(landed) = flights.tasks.join_next_with_id() => flights.land(landed, &shared.memory),
@@ -83,13 +86,21 @@ where
                 }
                 None
             }
-            permit = start(due, &shared.permits, watched.connections), if due.is_some() => {
-                let Some(permit) = permit else { return };
-                flights.take_off(ask(), permit);
+            share = start(due, &shared.budget, watched.connections, expected), if due.is_some() => {
+                let Some(share) = share else { return };
+                flights.take_off(ask(), share);
                 None
             }
         };
         let Some(outcome) = outcome else { continue };
+        if let Err(ProbeError::Own(why)) = &outcome {
+            shared.faults.happened(why);
+            // It may last: the first round does not wait for the end of it.
+            if flights.own_faults >= MOST_OWN_FAULTS {
+                shared.probed.send_replace(true);
+            }
+            continue;
+        }
         unsent = match shared.sink.try_send(record(&watched.key, &shared.memory, outcome)) {
             Ok(()) => None,
             Err(mpsc::error::TrySendError::Full(report)) => Some(report),
@@ -98,6 +109,9 @@ where
         shared.probed.send_replace(true);
     }
 }
+
+/// So many faults of this machine in a row, [`FAST`] apart, are not worth waiting for at the start.
+const MOST_OWN_FAULTS: u32 = 2;
 
 /// What is known of an endpoint before the next step.
 struct Known {
@@ -125,6 +139,10 @@ struct Flights {
     latest_landed: bool,
     success_since_start: bool,
     chance: f64,
+    /// Whether the last probe to land had an answer of any kind; `None` before the first.
+    answered: Option<bool>,
+    /// Probes in a row that this machine could not make.
+    own_faults: u32,
 }
 
 struct Flight {
@@ -144,6 +162,8 @@ impl Flights {
             latest_landed: true,
             success_since_start: false,
             chance: 0.0,
+            answered: None,
+            own_faults: 0,
         }
     }
 
@@ -159,10 +179,19 @@ impl Flights {
             late_after: known.patience.next,
             chance: self.chance,
         };
-        next_start(&facts).map(|wait| last_start + wait)
+        let wait = next_start(&facts)?;
+        // Nothing was learnt by a probe that could not be made.
+        let soon = self.own_faults > 0 && known.verdict != Some(Verdict::Down);
+        Some(last_start + if soon { wait.min(FAST) } else { wait })
     }
 
-    fn take_off<F>(&mut self, probe: F, permit: OwnedSemaphorePermit)
+    /// What the next probe is likely to find.
+    fn expected(&self, known: &Known) -> Expected {
+        let answers = self.answered.unwrap_or(known.verdict.is_some_and(Verdict::serves));
+        if answers && self.tasks.is_empty() { Expected::Answer } else { Expected::Silence }
+    }
+
+    fn take_off<F>(&mut self, probe: F, share: Share)
     where
         F: Future<Output = Result<Timings, ProbeError>> + Send + 'static,
     {
@@ -171,7 +200,7 @@ impl Flights {
         (self.last_start, self.chance) = (Some(started), fastrand::f64());
         let task = self.tasks.spawn(async move {
             let outcome = probe.await;
-            drop(permit);
+            drop(share);
             outcome
         });
         self.waiting.push_back(Flight { task: task.id(), started, counted: false });
@@ -209,6 +238,12 @@ impl Flights {
         let index = self.waiting.iter().position(|flight| flight.task == task)?;
         let flight = self.waiting.remove(index)?;
         self.latest_landed |= index == self.waiting.len();
+        if matches!(outcome, Err(ProbeError::Own(_))) {
+            self.own_faults = self.own_faults.saturating_add(1);
+            return Some(outcome);
+        }
+        self.own_faults = 0;
+        self.answered = Some(!outcome.as_ref().is_err_and(ProbeError::is_silence));
         self.success_since_start |= outcome.is_ok();
         if outcome.is_ok() {
             let took = flight.started.elapsed();
@@ -218,11 +253,10 @@ impl Flights {
     }
 }
 
-/// Waits for the time, then for room under the limit of connections. `None` where the limit is
-/// closed.
-async fn start(due: Option<Instant>, permits: &Arc<Semaphore>, connections: u32) -> Option<OwnedSemaphorePermit> {
+/// Waits for the time, then for room in the budget. `None` where there is neither any more.
+async fn start(due: Option<Instant>, budget: &Budget, connections: u32, expected: Expected) -> Option<Share> {
     sleep_until(due?).await;
-    permits.clone().acquire_many_owned(connections).await.ok()
+    budget.take(connections, expected).await
 }
 
 fn record(key: &EndpointKey, memory: &Mutex<Memory>, outcome: Result<Timings, ProbeError>) -> EndpointReport {
@@ -251,6 +285,7 @@ mod tests {
     struct Stage {
         reports: mpsc::Receiver<EndpointReport>,
         probed: watch::Receiver<bool>,
+        faults: Arc<OwnFaults>,
         begun: Instant,
         _task: JoinSet<()>,
     }
@@ -282,11 +317,12 @@ mod tests {
             connections: 1,
             first_wait: Duration::ZERO,
         };
-        let shared = Shared { memory, permits: Arc::new(Semaphore::new(9)), sink, probed: sender };
+        let (budget, faults) = (Arc::new(Budget::new(12)), Arc::new(OwnFaults::new("a probe")));
+        let shared = Shared { memory, budget, faults: faults.clone(), sink, probed: sender };
         let asked = AtomicUsize::new(0);
         let mut task = JoinSet::new();
         task.spawn(watch(watched, shared, move || ask(asked.fetch_add(1, Ordering::Relaxed))));
-        Stage { reports, probed, begun: Instant::now(), _task: task }
+        Stage { reports, probed, faults, begun: Instant::now(), _task: task }
     }
 
     async fn after(wait: Duration, outcome: Result<Timings, ProbeError>) -> Result<Timings, ProbeError> {
@@ -461,5 +497,71 @@ mod tests {
         stage.next().await;
         stage.next().await;
         assert_eq!(stage.next().await.1, Verdict::Up);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn faults_of_this_machine_change_no_verdict_and_are_counted() {
+        let own = || Err(ProbeError::Own("Too many open files".into()));
+        let mut stage = stage(9, move |n| after(MS, if (1..40).contains(&n) { own() } else { OK }));
+        assert_eq!(stage.next().await.1, Verdict::Up);
+        let (at, verdict, streak) = stage.next().await;
+        assert_eq!((verdict, streak), (Verdict::Up, 2), "nothing was reported in between");
+        assert_eq!(stage.faults.count(), 39);
+        assert!(at <= 5000 * MS + FAST * 40, "asked again sooner than after an interval: {at:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_cannot_ask_holds_up_no_start_and_proves_nothing() {
+        let mut stage = stage(9, |_| after(MS, Err(ProbeError::Own("Operation not permitted".into()))));
+        timeout(FAST + 10 * MS, stage.probed.wait_for(|&probed| probed)).await.expect("in time").expect("a watch");
+        sleep(Duration::from_secs(60)).await;
+        assert!(stage.reports.try_recv().is_err());
+    }
+
+    /// Watches half of so many endpoints that hang since ever, and half that answer until the 30th second and then
+    /// refuse. Returns when the last of these was down, counted from then.
+    async fn good_ones_down(endpoints: usize, connections: u32) -> (Duration, u64) {
+        let (budget, faults) = (Arc::new(Budget::new(connections)), Arc::new(OwnFaults::new("a probe")));
+        let (sink, mut reports) = mpsc::channel(100_000);
+        let (begun, death) = (Instant::now(), 30_000 * MS);
+        let mut tasks = JoinSet::new();
+        for number in 0..endpoints {
+            let hangs = number % 2 == 0;
+            let key =
+                EndpointKey { region: if hangs { "hung" } else { "good" }.into(), endpoint: number.to_string().into() };
+            let first_wait = 200 * MS * number as u32 / endpoints as u32;
+            let watched = Watched { key, interval: 5000 * MS, fall: 3, timeout: 2000 * MS, connections: 1, first_wait };
+            let memory = Arc::new(Mutex::new(Memory::new(History::new(3, 3))));
+            let (budget, faults, sink) = (budget.clone(), faults.clone(), sink.clone());
+            let shared = Shared { memory, budget, faults, sink, probed: watch::Sender::new(false) };
+            let timed_out = ProbeError::Timeout { phase: super::super::Phase::Header, after: 2000 * MS };
+            tasks.spawn(watch(watched, shared, move || match (hangs, begun.elapsed() < death) {
+                (true, _) => after(2000 * MS, Err(timed_out.clone())),
+                (false, true) => after(5 * MS, OK),
+                (false, false) => after(5 * MS, Err(ProbeError::Refused)),
+            }));
+        }
+        let mut down = std::collections::HashSet::new();
+        while down.len() < endpoints / 2 {
+            let report = reports.recv().await.expect("a watch");
+            if &*report.key.region == "good" && begun.elapsed() >= death && report.verdict == Verdict::Down {
+                down.insert(report.key.endpoint);
+            }
+        }
+        (begun.elapsed() - death, budget.counts().delayed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_2000_endpoints_half_of_them_hung_the_others_are_down_within_seven_seconds() {
+        let (after, delayed) = good_ones_down(2000, 10_000).await;
+        assert!(after <= 6900 * MS, "{after:?}");
+        assert_eq!(delayed, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hung_endpoints_starve_no_others_where_connections_are_few() {
+        let (after, delayed) = good_ones_down(2000, 256).await;
+        assert!(after <= 6900 * MS, "{after:?}");
+        assert!(delayed > 0, "the hung ones waited for each other");
     }
 }
