@@ -8,9 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::control::load_report::PushedLoad;
 use crate::control::reload::{ReloadRequest, Reloaded};
@@ -22,25 +21,22 @@ use crate::state::Snapshot;
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
+use super::context::Context;
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};
 use super::latency::{self, LatencyReport, Wanted};
 use super::load::{self, LoadTaken};
 use super::problem::Problem;
+use super::request::{Api, Shared, WRITER, asked, content_type, json, json_or_nothing, octets};
 use super::shares::ShareCounts;
 use super::status::{self, Status};
 use super::switch::post_switch;
-use super::what_if::{Workbench, get_demand, post_what_if};
-use super::{Context, metrics, page};
+use super::what_if::{get_demand, post_what_if};
+use super::workbench::Workbench;
+use super::{metrics, page};
 
-/// The largest request body, in octets: an override takes 20.
-const MAX_BODY: usize = 64 * 1024;
-/// A body must have arrived within this.
-const BODY: Duration = Duration::from_secs(5);
 /// A table of measurements within this.
 const TABLE: Duration = Duration::from_secs(30);
-/// The writer answers in milliseconds; after this long something is wrong with it.
-pub(super) const WRITER: Duration = Duration::from_secs(10);
 /// A reload that takes longer goes on, but nobody is kept waiting. Below the life of a connection.
 const RELOAD: Duration = Duration::from_secs(50);
 /// The longest region name taken, in octets: a label, `@` and an origin with every octet escaped.
@@ -72,14 +68,6 @@ pub fn router(context: Context) -> Router {
         .layer(middleware::from_fn_with_state(token, guard))
         .with_state(api)
 }
-
-pub(super) struct Api {
-    pub(super) context: Arc<Context>,
-    counts: ShareCounts,
-    pub(super) workbench: Workbench,
-}
-
-pub(super) type Shared = State<Arc<Api>>;
 
 fn routes() -> Vec<String> {
     [
@@ -356,63 +344,4 @@ struct Ready {
 async fn get_ready(State(api): Shared) -> Json<Ready> {
     let generation = api.context.shared.load().generation;
     Json(Ready { ready: true, generation, last_load: status::last_load(&api.context) })
-}
-
-/// Asks the writer or the reloader, and waits for its reply.
-pub(super) async fn asked<Q, R>(
-    to: &mpsc::Sender<Q>,
-    question: Q,
-    reply: oneshot::Receiver<R>,
-    patience: Duration,
-) -> Result<R, Problem> {
-    let whole = async {
-        to.send(question).await.map_err(|_| Problem::unavailable("the server is stopping"))?;
-        reply.await.map_err(|_| Problem::unavailable("the server is stopping"))
-    };
-    match tokio::time::timeout(patience, whole).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            format!("not done within {} s; it may still be: see /v1/status", patience.as_secs()),
-        )),
-    }
-}
-
-/// The request's body, which must be JSON and say so: a form of another site cannot.
-pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
-    let body = body(request).await?;
-    serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body is not as expected: {error}")))
-}
-
-/// As [`json`], with an empty body for `null`.
-async fn json_or_nothing<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
-    let body = body(request).await?;
-    let body: &[u8] = if body.is_empty() { b"null" } else { &body };
-    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
-}
-
-async fn body(request: Request) -> Result<axum::body::Bytes, Problem> {
-    if content_type(&request) != "application/json" {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "`Content-Type: application/json` is needed"));
-    }
-    octets(request, MAX_BODY, BODY).await
-}
-
-/// The media type, in lower case; empty where none is said.
-fn content_type(request: &Request) -> String {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-async fn octets(request: Request, most: usize, patience: Duration) -> Result<axum::body::Bytes, Problem> {
-    let too_large =
-        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} octets, or broke off"));
-    match tokio::time::timeout(patience, axum::body::to_bytes(request.into_body(), most)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            format!("the body did not arrive within {} s", patience.as_secs()),
-        )),
-    }
 }

@@ -25,7 +25,7 @@ use crate::steer::load::feed::Implausible;
 use crate::steer::load::state::{Heard, LoadFigure};
 use crate::steer::policy::eligible::ServiceCondition;
 
-use super::Context;
+use super::context::Context;
 use super::latency::counts;
 use super::places::PlaceCounts;
 use super::planning::planning;

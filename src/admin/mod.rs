@@ -8,7 +8,9 @@
 //!
 //! - [`server`], [`places`]: the socket, and what a client may take of it
 //! - [`guard`]: token, Host, Origin; the headers every answer has
-//! - [`api`]: routes, and what is taken from requests
+//! - [`context`]: what is read, and who is told
+//! - [`api`]: routes, and who answers them
+//! - [`request`], [`workbench`]: what every route needs: bodies, replies of others, work one at a time
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
 //! - [`planning`]: what the planner knows and has done last
@@ -24,6 +26,7 @@
 
 pub mod api;
 pub mod client;
+mod context;
 pub mod explain;
 mod guard;
 pub mod latency;
@@ -34,48 +37,17 @@ mod places;
 pub mod planning;
 pub mod probing;
 mod problem;
+mod request;
 mod server;
 mod shares;
 pub mod status;
 pub mod switch;
 mod what_if;
+mod workbench;
 
-use std::sync::Arc;
-use std::time::Instant;
-
-use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
-
-use crate::control::load_report::LoadUpdate;
-use crate::control::reload::{LoadStatus, ReloadRequest};
-use crate::control::rum::Measurements;
-use crate::control::writer::Command;
-use crate::query::counters::CounterSet;
-use crate::query::transport::xdp;
-use crate::state::Shared;
-
+pub use context::Context;
 pub use places::Places;
 pub use probing::Probing;
-
-/// What the admin API reads, and whom it tells.
-pub struct Context {
-    pub shared: Shared,
-    pub counters: Arc<CounterSet>,
-    pub commands: mpsc::Sender<Command>,
-    /// Where load reports go that come by themselves: with those that are fetched.
-    pub loads: mpsc::Sender<LoadUpdate>,
-    pub reloads: mpsc::Sender<ReloadRequest>,
-    pub load_status: Arc<ArcSwap<LoadStatus>>,
-    pub started: Instant,
-    pub measurements: Arc<Measurements>,
-    /// What is lost on the packet path past the sockets.
-    pub xdp: xdp::Statistics,
-    pub probing: Probing,
-    /// Who is connected here.
-    pub places: Arc<Places>,
-    /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
-    pub token: Option<String>,
-}
 
 /// Serves until `shutdown` completes.
 ///

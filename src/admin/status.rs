@@ -18,7 +18,7 @@ use crate::steer::load::state::LoadState;
 use crate::steer::plan::lives::Lives;
 use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 
-use super::Context;
+use super::context::Context;
 use super::planning::{PlanningStatus, planning};
 use super::probing::{ProbingStatus, probing};
 use super::shares::{RegionShare, ShareCounts};

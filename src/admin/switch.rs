@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::api::{Shared, WRITER, asked, json};
 use super::problem::Problem;
+use super::request::{Shared, WRITER, asked, json};
 use crate::control::writer::{Command, SwitchError, SwitchOutcome, SwitchRequest};
 use crate::state::memory::switches::{Refusal, SwitchTo};
 

@@ -1,0 +1,38 @@
+//! What the admin API reads, and whom it tells: all that the daemon hands it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::control::load_report::LoadUpdate;
+use crate::control::reload::{LoadStatus, ReloadRequest};
+use crate::control::rum::Measurements;
+use crate::control::writer::Command;
+use crate::query::counters::CounterSet;
+use crate::query::transport::xdp;
+use crate::state::Shared;
+
+use super::places::Places;
+use super::probing::Probing;
+
+/// What the admin API reads, and whom it tells.
+pub struct Context {
+    pub shared: Shared,
+    pub counters: Arc<CounterSet>,
+    pub commands: mpsc::Sender<Command>,
+    /// Where load reports go that come by themselves: with those that are fetched.
+    pub loads: mpsc::Sender<LoadUpdate>,
+    pub reloads: mpsc::Sender<ReloadRequest>,
+    pub load_status: Arc<ArcSwap<LoadStatus>>,
+    pub started: Instant,
+    pub measurements: Arc<Measurements>,
+    /// What is lost on the packet path past the sockets.
+    pub xdp: xdp::Statistics,
+    pub probing: Probing,
+    /// Who is connected here.
+    pub places: Arc<Places>,
+    /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
+    pub token: Option<String>,
+}
