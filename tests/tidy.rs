@@ -168,7 +168,6 @@ const CIRCLES: &[(&str, usize)] = &[
     ("control::config", 8),
     ("control::load_report", 12),
     ("control::what_if", 3),
-    ("control::zonefile", 9),
     ("model", 4),
 ];
 

@@ -6,10 +6,11 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::mistake;
 use super::mistake::Report;
 use super::rdata::{canonical, first_name};
+use super::text::ZoneRecord;
 use super::tree::{Node, Tree};
-use super::{ZoneRecord, mistake};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Name, Record, RecordType, RrSet, Ttl};
 

@@ -7,10 +7,10 @@
 
 use std::ops::Range;
 
-use super::MAX_GENERATED;
 use super::fields::{Fields, number};
 use super::lexer::Token;
 use super::mistake::{Mistake, shown};
+use super::text::MAX_GENERATED;
 
 /// The widest padding: no name is longer.
 const MAX_WIDTH: usize = 255;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::MasterText;
+use super::text::MasterText;
 use crate::control::diagnostic::{Diagnostic, Severity};
 
 /// The most errors, and the most warnings, told of one run. Who has more fixes these first.

@@ -9,18 +9,20 @@ use super::fields::{Fields, Origin, read_name, unescaped};
 use super::generate::Template;
 use super::lexer::{Entry, Lexer, Token};
 use super::mistake::{Mistake, Report, shown};
-use super::{Include, MAX_INCLUDE_DEPTH, MAX_ZONE_BYTES, MasterText, Parsed, ZoneRecord, rdata};
+use super::rdata;
+use super::text::{Include, MAX_INCLUDE_DEPTH, MAX_ZONE_BYTES, MasterText, Parsed, ZoneRecord};
 use crate::control::diagnostic::nearest;
 use crate::model::{Name, Record, RecordType, Ttl};
 
 const DIRECTIVES: [&str; 4] = ["$ORIGIN", "$TTL", "$INCLUDE", "$GENERATE"];
 
-pub(super) fn read(
-    text: &MasterText<'_>,
-    origin: &Name,
-    default_ttl: Option<Ttl>,
-    include: &mut dyn Include,
-) -> Parsed {
+/// Reads the records of a master file, in the order they are written.
+///
+/// A record that states no TTL gets that of `$TTL`, else `default_ttl`, else the last one
+/// stated, else the SOA's minimum. `origin` is what relative names are relative to until
+/// `$ORIGIN` says otherwise.
+pub fn parse(text: MasterText<'_>, origin: &Name, default_ttl: Option<Ttl>, include: &mut dyn Include) -> Parsed {
+    let text = &text;
     let scope = Scope { origin: Origin::new(origin.clone()), ttl: None, last_ttl: None, owner: None };
     let mut reader = Reader {
         scope,

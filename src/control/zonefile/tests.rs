@@ -1,13 +1,14 @@
 //! What master files mean, and what is said of their mistakes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::diagnostic::Severity;
-use crate::model::RecordType;
+use crate::control::diagnostic::{Diagnostic, Severity, SourceFile, Span};
+use crate::model::{Name, Record, RecordType, Ttl};
 
 /// Files by path.
 #[derive(Default)]

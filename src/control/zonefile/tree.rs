@@ -6,7 +6,7 @@
 
 use crate::model::{Name, RecordType};
 
-use super::ZoneRecord;
+use super::text::ZoneRecord;
 
 /// Nodes that hold records, in canonical order; all at or below the origin.
 pub(super) struct Tree<'r> {

@@ -1,0 +1,70 @@
+//! What goes into the parser and what comes out: text, what it includes, records with their places;
+//! and how much of each at most.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::model::Record;
+
+/// The most text one zone may hold: its file, all it includes and all it generates.
+pub const MAX_ZONE_BYTES: usize = 64 << 20;
+/// How deep `$INCLUDE` may nest.
+pub const MAX_INCLUDE_DEPTH: usize = 8;
+/// The most records one `$GENERATE` may make: a /16, or all ports.
+pub const MAX_GENERATED: u64 = 65_536;
+
+/// What [`super::parse`] found. The records are usable only where no diagnostic is an error.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    pub records: Vec<ZoneRecord>,
+    /// In the order of the text. Capped; a last one says so.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A record and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneRecord {
+    pub record: Record,
+    /// From the entry's first token to its last; for `$GENERATE`, its template.
+    pub span: Span,
+    /// Whether the entry itself names the TTL.
+    pub ttl_stated: bool,
+}
+
+/// Text of a master file: a whole file, or a piece of a TOML file.
+#[derive(Clone, Copy)]
+pub struct MasterText<'a> {
+    /// What spans point into.
+    pub file: &'a Arc<SourceFile>,
+    pub text: &'a str,
+    /// From a range in `text` to the range in `file.text`.
+    pub locate: &'a dyn Fn(Range<usize>) -> Range<usize>,
+}
+
+impl<'a> MasterText<'a> {
+    /// All of `file`.
+    pub fn whole(file: &'a Arc<SourceFile>) -> MasterText<'a> {
+        MasterText { file, text: &file.text, locate: &|range| range }
+    }
+
+    pub(super) fn span(&self, range: Range<usize>) -> Span {
+        Span::new(self.file, (self.locate)(range))
+    }
+}
+
+/// Reads an included file.
+pub trait Include {
+    /// `path` as written in `$INCLUDE`, by the file `from`. The file's own `path` tells files
+    /// apart: give the same file the same one. `Err` says why not, and is shown at the directive.
+    fn read(&mut self, path: &str, from: &SourceFile) -> Result<Arc<SourceFile>, String>;
+}
+
+/// Refuses every `$INCLUDE`.
+pub struct NoInclude;
+
+impl Include for NoInclude {
+    fn read(&mut self, _path: &str, _from: &SourceFile) -> Result<Arc<SourceFile>, String> {
+        Err("files cannot be included here".into())
+    }
+}
