@@ -671,6 +671,26 @@ fn warnings_do_not_keep_a_configuration_from_loading() {
 }
 
 #[test]
+fn what_is_odd_about_origins_shares_and_endpoints_is_told() {
+    let spaced = format!("origin = \"gslb. example.com\"\n{RECORDS}");
+    let all = lines(&with_zone(&spaced).load().expect("loads").diagnostics).join("\n");
+    says(&all, &["the origin holds a character that names of hosts do not have (a space)"]);
+    let reverse = format!("origin = \"0/25.2.0.192.in-addr.arpa\"\n{RECORDS}");
+    assert!(with_zone(&reverse).load().expect("loads").diagnostics.iter().all(|d| !d.message.contains("origin")));
+    let tokyo = SEOUL.replace("seoul", "tokyo");
+    let none = "policy = \"weighted\"\nregions = { seoul = 0, tokyo = 0 }";
+    let shares = with_zone(&zone(&format!("{tokyo}[service.s]\n{none}\n"))).load().expect("loads");
+    assert_eq!(lines(&shares.diagnostics).len(), 1, "{:?}", shares.diagnostics);
+    says(&lines(&shares.diagnostics)[0], &["all shares are 0 (all regions get the same share)", "says so plainly"]);
+    let hosts = |www: &str| {
+        let host = SEOUL.replace("address = \"203.0.113.10\"", &format!("host = \"{www}\""));
+        mistake(&with_zone(&format!("origin = \"gslb.example.com\"\n{RECORDS}{host}{WWW}")))
+    };
+    says(&hosts("www"), &["a.toml:7:9", "the service www.gslb.example.com. is an alias of itself (leads nowhere)"]);
+    says(&hosts("gone"), &["the endpoint gone.gslb.example.com. of www.gslb.example.com. does not exist"]);
+}
+
+#[test]
 fn broken_toml_is_told_with_the_mistakes_of_the_parts_that_are_whole() {
     let text =
         format!("origin = \"a\nttl = = 5\n{RECORDS}[region.x]\ncapacity = -1\nlocation = {{ country = \"KR\" }}\n");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use meridian::control::diagnostic::{SourceFile, Span};
-use meridian::control::zonefile::{Include, MasterText, NoInclude, check, parse};
+use meridian::control::zonefile::{Include, MasterText, NoInclude, Strictness, check, parse};
 use meridian::model::{Name, Ttl};
 
 struct Itself<'a>(&'a str);
@@ -36,5 +36,7 @@ fuzz_target!(|text: &str| {
         let again = parse(MasterText::whole(&again), &origin, None, &mut NoInclude);
         assert_eq!(again.records.first().map(|zone_record| &zone_record.record), Some(record));
     }
-    check(&origin, &Span::new(&file, 0..0), &parsed.records, &[]);
+    for strictness in [Strictness::Strict, Strictness::Lenient] {
+        check(&origin, &Span::new(&file, 0..0), &parsed.records, &[], strictness);
+    }
 });

@@ -25,19 +25,25 @@ macro_rules! record_types {
         }
 
         /// Mnemonics this program knows, with their codes.
-        const MNEMONICS: &[(&str, u16)] = &[$((stringify!($name), $code)),*];
+        const MNEMONICS: &[(&str, u16)] = &[("NSAP-PTR", RecordType::NSAP_PTR.0), $((stringify!($name), $code)),*];
     };
 }
 
 record_types! {
-    A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, HINFO = 13, MX = 15, TXT = 16, AAAA = 28, LOC = 29,
-    SRV = 33, NAPTR = 35, DNAME = 39, OPT = 41, DS = 43, SSHFP = 44, RRSIG = 46, NSEC = 47, DNSKEY = 48,
-    NSEC3 = 50, NSEC3PARAM = 51, TLSA = 52, SMIMEA = 53, CDS = 59, CDNSKEY = 60, OPENPGPKEY = 61, CSYNC = 62,
-    ZONEMD = 63, SVCB = 64, HTTPS = 65, SPF = 99, TKEY = 249, TSIG = 250, IXFR = 251, AXFR = 252,
-    MAILB = 253, MAILA = 254, ANY = 255, URI = 256, CAA = 257,
+    A = 1, NS = 2, CNAME = 5, SOA = 6, MB = 7, MG = 8, MR = 9, NULL = 10, WKS = 11, PTR = 12, HINFO = 13, MINFO = 14, MX = 15,
+    TXT = 16, RP = 17, AFSDB = 18, X25 = 19, ISDN = 20, RT = 21, NSAP = 22, KEY = 25, PX = 26, GPOS = 27, AAAA = 28,
+    LOC = 29, EID = 31, NIMLOC = 32, SRV = 33, NAPTR = 35, KX = 36, CERT = 37, DNAME = 39, OPT = 41, APL = 42, DS = 43, SSHFP = 44,
+    IPSECKEY = 45, RRSIG = 46, NSEC = 47, DNSKEY = 48, DHCID = 49, NSEC3 = 50, NSEC3PARAM = 51, TLSA = 52,
+    SMIMEA = 53, HIP = 55, NINFO = 56, RKEY = 57, TALINK = 58, CDS = 59, CDNSKEY = 60, OPENPGPKEY = 61, CSYNC = 62,
+    ZONEMD = 63, SVCB = 64, HTTPS = 65, DSYNC = 66, HHIT = 67, BRID = 68, SPF = 99, NID = 104, L32 = 105, L64 = 106, LP = 107,
+    EUI48 = 108, EUI64 = 109, TKEY = 249, TSIG = 250, IXFR = 251, AXFR = 252, MAILB = 253, MAILA = 254, ANY = 255,
+    URI = 256, CAA = 257, AVC = 258, AMTRELAY = 260, RESINFO = 261, WALLET = 262,
 }
 
 impl RecordType {
+    /// Its mnemonic `NSAP-PTR` (RFC 1706 section 7) is no word of the language.
+    pub const NSAP_PTR: RecordType = RecordType(23);
+
     /// Whether a zone may hold records of this type: not the QTYPEs and meta types
     /// (RFC 6895 section 3.1), and not OPT.
     pub fn is_data(self) -> bool {

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::control::diagnostic::SourceFile;
-use crate::control::zonefile;
+use crate::control::zonefile::{self, Strictness};
 
 /// The largest file that is read, 64 MiB: a zone of about a million records.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -21,6 +21,11 @@ pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 pub trait Files {
     /// The text of a file. `InvalidData` where it is not UTF-8, with the offset in the message.
     fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// The octets of a file, whether they are UTF-8 or not.
+    fn read_octets(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read(path).map(String::into_bytes)
+    }
 
     /// The paths of what a directory holds, in any order, each beginning with `path`.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
@@ -32,6 +37,11 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
+        let octets = self.read_octets(path)?;
+        String::from_utf8(octets).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))
+    }
+
+    fn read_octets(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = open_at_once(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -42,7 +52,7 @@ impl Files for Disk {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(too_large());
         }
-        String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))
+        Ok(bytes)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -88,10 +98,18 @@ impl<'a> Sources<'a> {
 
     /// Reads a file and notes that it was read. The error says why not, in a line.
     pub fn open(&self, path: &Path) -> Result<Arc<SourceFile>, String> {
+        self.open_as(path, Strictness::Strict)
+    }
+
+    fn open_as(&self, path: &Path, strictness: Strictness) -> Result<Arc<SourceFile>, String> {
         // Noted even if it fails: what is watched for changes includes what must appear.
         let next = self.read.borrow().len();
         self.read.borrow_mut().entry(path.to_owned()).or_insert(next);
-        let text = self.files.read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = match strictness {
+            Strictness::Strict => self.files.read(path),
+            Strictness::Lenient => self.files.read_octets(path).map(|octets| escaped(&octets)),
+        };
+        let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(format!("cannot read {}: {}", path.display(), too_large()));
         }
@@ -100,7 +118,12 @@ impl<'a> Sources<'a> {
 
     /// Reads a file named in another one, relative to that one's directory. It must stay below
     /// the configuration's directory.
-    pub fn open_beside(&self, path: &str, from: &SourceFile) -> Result<Arc<SourceFile>, String> {
+    pub fn open_beside(
+        &self,
+        path: &str,
+        from: &SourceFile,
+        strictness: Strictness,
+    ) -> Result<Arc<SourceFile>, String> {
         let path = normal(&beside(path, from));
         if !self.is_inside(&path) {
             return Err(format!(
@@ -109,7 +132,7 @@ impl<'a> Sources<'a> {
                 if self.root.as_os_str().is_empty() { Path::new(".") } else { &self.root }.display()
             ));
         }
-        self.open(&path)
+        self.open_as(&path, strictness)
     }
 
     pub fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -135,10 +158,40 @@ impl<'a> Sources<'a> {
     }
 }
 
-impl zonefile::Include for &Sources<'_> {
-    fn read(&mut self, path: &str, from: &SourceFile) -> Result<Arc<SourceFile>, String> {
-        self.open_beside(path, from)
+/// The files with the records of one zone.
+#[derive(Clone, Copy)]
+pub struct RecordFiles<'s> {
+    pub sources: &'s Sources<'s>,
+    /// [`Strictness::Lenient`]: octets that are no UTF-8 are taken as they are, as if written `\DDD`.
+    pub strictness: Strictness,
+}
+
+impl RecordFiles<'_> {
+    pub fn open(&self, path: &str, from: &SourceFile) -> Result<Arc<SourceFile>, String> {
+        self.sources.open_beside(path, from, self.strictness)
     }
+}
+
+impl zonefile::Include for RecordFiles<'_> {
+    fn read(&mut self, path: &str, from: &SourceFile) -> Result<Arc<SourceFile>, String> {
+        self.open(path, from)
+    }
+}
+
+/// Text of any octets: those that are no UTF-8 as the escapes of RFC 1035 section 5.1, which mean the same
+/// in names and strings, and nothing in comments.
+fn escaped(octets: &[u8]) -> String {
+    let mut text = String::with_capacity(octets.len());
+    for chunk in octets.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for octet in chunk.invalid() {
+            let backslashes = text.bytes().rev().take_while(|&byte| byte == b'\\').count();
+            // Behind a lone backslash the octet is escaped already.
+            text.push_str(if backslashes % 2 == 0 { "\\" } else { "" });
+            text.push_str(&format!("{octet:03}"));
+        }
+    }
+    text
 }
 
 /// A path as written in `from`.

@@ -239,6 +239,10 @@ impl<'a> Reading<'a> {
         if word == Word::Score {
             self.warn_of_unchecked(&children, at.clone());
         }
+        if children.len() > 1 && children.iter().all(|child| child.share == 0.0) {
+            let alike = Diagnostic::warning("all shares are 0").at(at.clone(), "all regions get the same share");
+            table.report().push(alike.help("`regions = [\"a\", \"b\"]` says so plainly"));
+        }
         let names: Vec<&str> = children.iter().map(|child| child.name).collect();
         let weights = || children.iter().filter_map(|child| Weight::new(child.share)).collect();
         let unread = |value: Option<Value<'_>>| {

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::Sources;
+use super::files::{RecordFiles, Sources};
 use super::reader::{Entry, Table, Value, read_document};
 use super::service::{KnownRegion, KnownRegions};
 use super::text::StringPlaces;
 use super::{region, service};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
-use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner};
+use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner, Strictness};
 use crate::model::{EndpointTarget, Name, Region, RegionId, RrSet, Service, Zone, ZoneId};
 
 /// What one zone file holds. Complete only where `diagnostics` has no error.
@@ -45,6 +45,9 @@ fn read_root(
 ) -> ZoneParts {
     let origin_key = root.require("origin", "origin = \"gslb.example.com\"");
     let origin = origin_key.and_then(|v| v.text("the zone's name such as \"gslb.example.com\"", zone_name));
+    if let Some((key, origin)) = origin_key.zip(origin.as_ref()) {
+        warn_of_odd_origin(&key, origin);
+    }
     // Without an origin the rest is still read, so that its own mistakes are told.
     let base = origin.clone().unwrap_or_else(Name::root);
     let region_entries = entries(root.get("region"), "tables: [region.NAME]");
@@ -53,11 +56,14 @@ fn read_root(
     let service_entries = entries(root.get("service"), "tables: [service.NAME]");
     let services: Vec<_> = service_entries.iter().map(|entry| service::read(entry, id, &base, &known)).collect();
     warn_of_unused(root, &known);
-    let owners = owners(&service_entries, &services, &read, first_region);
-    let parsed = records(root, &base, sources);
+    let places: Vec<Span> = region_entries.iter().map(Entry::span).collect();
+    let owners = owners(&service_entries, &services, &read, &places, first_region);
+    let strict = root.or("strict", true, |v| v.boolean());
+    let strictness = if strict { Strictness::Strict } else { Strictness::Lenient };
+    let parsed = records(root, &base, RecordFiles { sources, strictness });
     let zone = match origin.zip(origin_key) {
         Some((origin, key)) => {
-            let nodes = check_records(parsed, &origin, &key, &owners, elsewhere);
+            let nodes = check_records(parsed, &origin, &key, &owners, strictness, elsewhere);
             Some((Zone { origin, nodes }, key.span()))
         }
         None => {
@@ -80,6 +86,21 @@ fn zone_name(text: &str) -> Result<Name, String> {
         return Err("this is a URL: write the name alone".to_owned());
     }
     Name::parse_absolute(text).map_err(|error| error.to_string())
+}
+
+/// Every octet may stand in a name (RFC 2181 section 11), but nobody asks for a space or a comma.
+fn warn_of_odd_origin(key: &Value<'_>, origin: &Name) {
+    // `/` stands in reverse zones of less than a /24 (RFC 2317 section 4).
+    let usual = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'/');
+    if let Some(&octet) = origin.labels().flatten().find(|octet| !usual(octet)) {
+        let label = match octet {
+            b' ' => "a space".to_owned(),
+            b'!'..=b'~' => format!("the character `{}`", char::from(octet)),
+            _ => format!("the octet {octet}"),
+        };
+        let odd = Diagnostic::warning("the origin holds a character that names of hosts do not have");
+        key.report().push(odd.at(key.span(), label));
+    }
 }
 
 fn entries<'a>(value: Option<Value<'a>>, expected: &str) -> Vec<Entry<'a>> {
@@ -120,19 +141,30 @@ fn owners(
     entries: &[Entry<'_>],
     services: &[Option<Service>],
     regions: &[Option<Region>],
+    places: &[Span],
     first_region: usize,
 ) -> Vec<ServiceOwner> {
-    let has_host = |id: &RegionId| {
-        let region = id.index().checked_sub(first_region).and_then(|index| regions.get(index));
-        let endpoints = region.and_then(Option::as_ref).map_or(&[][..], |region| &region.endpoints);
-        endpoints.iter().any(|endpoint| matches!(endpoint.target, EndpointTarget::Host(_)))
+    let region = |id: &RegionId| {
+        let index = id.index().checked_sub(first_region)?;
+        Some((regions.get(index)?.as_ref()?, places.get(index)?))
     };
     let owner = |(entry, service): (&Entry<'_>, &Option<Service>)| {
         let service = service.as_ref()?;
+        let mut has_addresses = false;
+        let mut hosts = Vec::new();
+        for (region, place) in service.regions.iter().filter_map(region) {
+            for endpoint in &region.endpoints {
+                match &endpoint.target {
+                    EndpointTarget::Host(host) => hosts.push((host.clone(), place.clone())),
+                    _ => has_addresses = true,
+                }
+            }
+        }
         Some(ServiceOwner {
             name: service.name.clone(),
             span: entry.span(),
-            has_host_endpoint: service.regions.iter().any(has_host),
+            hosts,
+            has_addresses,
             https: service.https.is_some(),
         })
     };
@@ -140,22 +172,21 @@ fn owners(
 }
 
 /// The static records, from `records` or from `records_file`.
-fn records(root: &Table<'_>, origin: &Name, sources: &Sources<'_>) -> Option<Parsed> {
+fn records(root: &Table<'_>, origin: &Name, mut files: RecordFiles<'_>) -> Option<Parsed> {
     let ttl = root.get("ttl").and_then(|v| v.ttl());
     let key = root.one_of(&["records", "records_file"])?;
     let text = key.string("zone records (RFC 1035)")?;
     if key.is_broken() {
         return None;
     }
-    let mut include = sources;
     if key.name == "records" {
         let file = root.report().file();
         let places = StringPlaces::new(&file.text, key.span().range, text);
         let locate = |range| places.locate(range);
-        return Some(zonefile::parse(MasterText { file, text, locate: &locate }, origin, ttl, &mut include));
+        return Some(zonefile::parse(MasterText { file, text, locate: &locate }, origin, ttl, &mut files));
     }
-    match sources.open_beside(text, root.report().file()) {
-        Ok(file) => Some(zonefile::parse(MasterText::whole(&file), origin, ttl, &mut include)),
+    match files.open(text, root.report().file()) {
+        Ok(file) => Some(zonefile::parse(MasterText::whole(&file), origin, ttl, &mut files)),
         Err(error) => key.error(error, "named here"),
     }
 }
@@ -166,13 +197,14 @@ fn check_records(
     origin: &Name,
     origin_key: &Value<'_>,
     owners: &[ServiceOwner],
+    strictness: Strictness,
     elsewhere: &mut Vec<Diagnostic>,
 ) -> BTreeMap<Name, Vec<RrSet>> {
     let Some(Parsed { records, diagnostics }) = parsed else { return Default::default() };
     let unreadable = origin_key.report().is_broken() || diagnostics.iter().any(Diagnostic::is_error);
     elsewhere.extend(diagnostics);
     let origin_span = origin_key.span();
-    let (nodes, found) = zonefile::check(origin, &origin_span, &records, owners);
+    let (nodes, found) = zonefile::check(origin, &origin_span, &records, owners, strictness);
     // What the zone seems to lack, such as its SOA, may be among what could not be read.
     elsewhere.extend(found.into_iter().filter(|each| !unreadable || each.span.as_ref() != Some(&origin_span)));
     nodes

@@ -4,36 +4,24 @@
 //! out: the nodes of `model::Zone`, and every broken rule with the places that matter.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::mistake;
 use super::mistake::Report;
 use super::rdata::{canonical, first_name};
-use super::text::ZoneRecord;
+use super::size::{MAX_ANSWER, too_long_a_referral, too_long_an_answer};
+use super::targets::{ServiceOwner, Target, Targets};
+use super::text::{Strictness, ZoneRecord};
 use super::tree::{Node, Tree};
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Name, Record, RecordType, RrSet, Ttl};
+use crate::model::{Name, RecordType, RrSet, Ttl};
 
 /// What caches rarely keep anyway (RFC 8767 section 4): longer is mostly a slip.
 const LONG_TTL: Ttl = Ttl::saturating(7 * 86_400);
 
-/// The longest message (RFC 1035 section 4.2.2).
-const MAX_MESSAGE: usize = u16::MAX as usize;
-
-/// A service's name, defined elsewhere in the zone's TOML.
-#[derive(Clone, Debug)]
-pub struct ServiceOwner {
-    /// Absolute.
-    pub name: Name,
-    pub span: Span,
-    /// It answers CNAMEs: nothing may stand beside it.
-    pub has_host_endpoint: bool,
-    /// It answers HTTPS records too.
-    pub https: bool,
-}
-
 /// Checks a zone as a whole. Where a diagnostic is an error, the zone must be refused and the
-/// nodes not be used. They are in canonical order, keyed in lower case, with duplicates dropped.
+/// nodes not be used. They are in canonical order, keyed in lower case, with duplicates dropped, and
+/// without what no answer may hold: records outside the zone, below a delegation or a DNAME.
 ///
 /// `origin_span` is where mistakes are shown that have no record, such as a missing SOA. Records
 /// that [`super::parse`] could not read are missing here: after its errors, some of these follow
@@ -43,49 +31,36 @@ pub fn check(
     origin_span: &Span,
     records: &[ZoneRecord],
     services: &[ServiceOwner],
+    strictness: Strictness,
 ) -> (BTreeMap<Name, Vec<RrSet>>, Vec<Diagnostic>) {
     let (inside, outside): (Vec<_>, Vec<_>) =
         records.iter().partition(|record| record.record.owner.is_at_or_below(origin));
     let tree = Tree::new(origin, inside.into_iter());
     let glue_names = glue_names(&tree);
-    let service_names = services.iter().rev().map(|service| (&service.name, service)).collect();
-    let names_of_services = services.iter().flat_map(|service| names_above(&service.name, origin)).collect();
+    let targets = Targets::new(origin, &tree, services);
     let report = Report::default();
-    let mut check = Check { origin, origin_span, tree: &tree, glue_names, service_names, names_of_services, report };
+    let mut check = Check { origin, origin_span, strictness, tree: &tree, targets, glue_names, report };
     for record in outside {
         check.outside(record);
     }
     check.apex();
-    let nodes = tree.nodes_covered().map(|(node, cover)| (node.name.to_lowercase(), check.node(node, cover))).collect();
     for service in services {
         check.service(service);
     }
+    let nodes = tree.nodes_covered().map(|(node, cover)| (node.name.to_lowercase(), check.node(node, cover)));
+    let nodes = nodes.filter(|(_, sets)| !sets.is_empty()).collect();
     (nodes, mistake::in_order(check.report.into_diagnostics()))
 }
 
 struct Check<'r> {
     origin: &'r Name,
     origin_span: &'r Span,
+    strictness: Strictness,
     tree: &'r Tree<'r>,
+    targets: Targets<'r>,
     /// All names that delegations name as servers.
     glue_names: HashSet<Name>,
-    /// The first service of each name.
-    service_names: HashMap<&'r Name, &'r ServiceOwner>,
-    /// The services' names and all above them, up to the origin.
-    names_of_services: HashSet<Name>,
     report: Report,
-}
-
-/// What a name in RDATA leads to.
-enum Target<'r> {
-    /// Outside the zone: nothing is known.
-    Elsewhere,
-    Addresses,
-    /// An alias (CNAME, DNAME or a service of host names), and where it is made one.
-    Alias(&'r Span),
-    /// Below this delegation, without glue.
-    Delegated(&'r Name),
-    Nothing,
 }
 
 impl<'r> Check<'r> {
@@ -93,14 +68,22 @@ impl<'r> Check<'r> {
         self.report.add(diagnostic);
     }
 
-    fn error(&mut self, record: &ZoneRecord, message: String, label: &str) {
-        self.add(Diagnostic::error(message).at(record.span.clone(), label));
+    /// A broken rule of which other servers make the best.
+    fn fault(&self, message: impl Into<String>) -> Diagnostic {
+        match self.strictness {
+            Strictness::Strict => Diagnostic::error(message),
+            Strictness::Lenient => Diagnostic::warning(message),
+        }
+    }
+
+    fn add_fault(&mut self, record: &ZoneRecord, message: String, label: &str) {
+        let fault = self.fault(message);
+        self.add(fault.at(record.span.clone(), label));
     }
 
     fn outside(&mut self, record: &ZoneRecord) {
-        let message = format!("{} is outside the zone", record.record.owner);
         let label = format!("not at or below {}", self.origin);
-        self.add(Diagnostic::error(message).at(record.span.clone(), label));
+        self.add_fault(record, format!("{} is outside the zone", record.record.owner), &label);
     }
 
     /// One SOA (RFC 1035 section 5.2) and at least one name server, at the apex.
@@ -116,10 +99,8 @@ impl<'r> Check<'r> {
         }
         let servers = count(RecordType::NS);
         if servers == 0 {
-            self.add(
-                Diagnostic::error(format!("the zone {} has no NS record", self.origin))
-                    .at(self.origin_span.clone(), "expected name servers at the apex"),
-            );
+            let fault = self.fault(format!("the zone {} has no NS record", self.origin));
+            self.add(fault.at(self.origin_span.clone(), "expected name servers at the apex"));
         }
         if let (1, Some(only)) = (servers, apex.and_then(|node| node.first(RecordType::NS))) {
             let message = "the zone has one name server";
@@ -130,24 +111,41 @@ impl<'r> Check<'r> {
 
     fn node(&mut self, node: &Node<'r>, cover: Option<&Node<'r>>) -> Vec<RrSet> {
         let sets: Vec<RrSet> = node.sets().map(|set| self.set(set)).collect();
-        self.soa_at_the_apex_only(node);
-        self.alone(node);
+        self.belongs_at_this_name(node);
         self.wildcard(node);
         match cover {
-            Some(cover) if cover.name == node.name => self.delegation(node),
+            Some(cover) if cover.name == node.name => self.delegation(node, &sets),
             Some(cover) => self.covered(node, cover),
-            None => self.authoritative(node),
+            None => {
+                self.alone(node);
+                self.authoritative(node);
+            }
         }
-        sets
+        sets.into_iter().filter(|set| self.is_used(node, cover, set.rtype)).collect()
+    }
+
+    /// Whether answers may hold this set: below a zone cut only glue (RFC 1034 section 4.2.1), below a
+    /// DNAME nothing (RFC 6672 section 2.4).
+    fn is_used(&self, node: &Node<'r>, cover: Option<&Node<'r>>, rtype: RecordType) -> bool {
+        let at_apex = node.name == self.origin;
+        match (cover, rtype) {
+            (Some(cover), _) if !self.tree.is_cut(cover) => false,
+            (Some(_), RecordType::A | RecordType::AAAA) => true,
+            (Some(cover), RecordType::NS) => cover.name == node.name && !node.name.is_wildcard(),
+            (Some(cover), RecordType::DS) => cover.name == node.name,
+            (Some(_), _) => false,
+            (None, RecordType::SOA) => at_apex,
+            (None, RecordType::DS) => !at_apex,
+            (None, _) => true,
+        }
     }
 
     /// One RRset: TTLs, duplicates, and how many records it may hold.
     fn set(&mut self, records: &[&'r ZoneRecord]) -> RrSet {
         let first = records[0]; // chunks are not empty
-        let (rtype, ttl) = (first.record.rtype, first.record.ttl);
-        self.ttls(records);
+        let rtype = first.record.rtype;
+        let ttl = self.ttl(records);
         let rdatas = self.distinct(records);
-        self.fits_a_message(first, &rdatas);
         if rdatas.len() > 1 && matches!(rtype, RecordType::SOA | RecordType::CNAME | RecordType::DNAME) {
             let second = records[1..].iter().find(|r| r.record.rdata != first.record.rdata).unwrap_or(&first);
             self.add(
@@ -156,25 +154,21 @@ impl<'r> Check<'r> {
                     .related(first.span.clone(), "the first"),
             );
         }
-        RrSet { rtype, ttl, rdatas }
+        let set = RrSet { rtype, ttl, rdatas };
+        if let Some(octets) = too_long_an_answer(&first.record.owner, &set) {
+            let what = match set.rdatas.len() {
+                1 => format!("the {rtype} record of {} fits no message", first.record.owner),
+                count => format!("the {count} {rtype} records of {} fit no message", first.record.owner),
+            };
+            self.never_fits(first, what, octets);
+        }
+        set
     }
 
-    /// What is longer than a message would be truncated even over TCP, and never be answered.
-    fn fits_a_message(&mut self, first: &ZoneRecord, rdatas: &[Box<[u8]>]) {
-        let Record { owner, rtype, .. } = &first.record;
-        // Header, question, and each owner as a pointer. Names in RDATA may become pointers, too,
-        // so that only the rest is sure.
-        let name = |rdata: &[u8]| first_name(*rtype, rdata).map_or(0, |name| name.as_wire().len().saturating_sub(2));
-        let records: usize = rdatas.iter().map(|rdata| 12 + rdata.len() - name(rdata)).sum();
-        let octets = 12 + owner.as_wire().len() + 4 + records;
-        if octets <= MAX_MESSAGE {
-            return;
-        }
-        let message = match rdatas.len() {
-            1 => format!("the {rtype} record of {owner} fits no message"),
-            count => format!("the {count} {rtype} records of {owner} fit no message"),
-        };
-        self.error(first, message, &format!("{octets} octets, at most {MAX_MESSAGE} can be answered"));
+    fn never_fits(&mut self, record: &ZoneRecord, message: String, octets: usize) {
+        let label = format!("an answer of {octets} octets, at most {MAX_ANSWER} can be sent");
+        let help = "it would be truncated over TCP too, and never arrive: spread the records over several names";
+        self.add(Diagnostic::error(message).at(record.span.clone(), label).help(help));
     }
 
     /// The RDATA of one RRset, each once.
@@ -201,16 +195,18 @@ impl<'r> Check<'r> {
         rdatas
     }
 
-    /// RFC 2181 section 5.2: "the TTLs of all RRs in an RRSet must be the same".
-    fn ttls(&mut self, records: &[&'r ZoneRecord]) {
+    /// RFC 2181 section 5.2: "the TTLs of all RRs in an RRSet must be the same"; where they are not, "as if all
+    /// TTLs in the RRSet had been set to the value of the lowest TTL".
+    fn ttl(&mut self, records: &[&'r ZoneRecord]) -> Ttl {
         let first = records[0];
         let rtype = first.record.rtype;
         if let Some(other) = records.iter().find(|record| record.record.ttl != first.record.ttl) {
             let told = |record: &ZoneRecord| {
                 format!("{} s{}", record.record.ttl, if record.ttl_stated { "" } else { ", by default" })
             };
+            let fault = self.fault(format!("the TTLs of the {rtype} records of {} differ", first.record.owner));
             self.add(
-                Diagnostic::error(format!("the TTLs of the {rtype} records of {} differ", first.record.owner))
+                fault
                     .at(other.span.clone(), told(other))
                     .related(first.span.clone(), told(first))
                     .help("records of one name and type have one TTL (RFC 2181 section 5.2)"),
@@ -220,18 +216,19 @@ impl<'r> Check<'r> {
             let label = format!("{} s; few caches keep anything that long", first.record.ttl);
             self.add(Diagnostic::warning("a TTL above one week").at(first.span.clone(), label));
         }
+        records.iter().map(|record| record.record.ttl).min().unwrap_or(first.record.ttl)
     }
 
-    fn soa_at_the_apex_only(&mut self, node: &Node<'r>) {
+    fn belongs_at_this_name(&mut self, node: &Node<'r>) {
         if let Some(soa) = node.first(RecordType::SOA).filter(|_| node.name != self.origin) {
-            self.error(soa, format!("an SOA record at {}", node.name), "expected only at the apex");
+            self.add_fault(soa, format!("an SOA record at {}", node.name), "expected only at the apex");
         }
         if let Some(ds) = node.first(RecordType::DS) {
             // RFC 4035 section 2.4: DS "at a delegation point", on the parent's side.
             if node.name == self.origin {
-                self.error(ds, "a DS record at the apex".into(), "belongs into the parent zone");
+                self.add_fault(ds, "a DS record at the apex".into(), "belongs into the parent zone");
             } else if node.first(RecordType::NS).is_none() {
-                self.error(ds, "a DS record without a delegation".into(), "expected NS records beside it");
+                self.add_fault(ds, "a DS record without a delegation".into(), "expected NS records beside it");
             }
         }
     }
@@ -254,7 +251,7 @@ impl<'r> Check<'r> {
             return;
         }
         if let Some(ns) = node.first(RecordType::NS) {
-            self.error(ns, "a wildcard cannot delegate".into(), "undefined by RFC 4592 section 4.2");
+            self.add_fault(ns, "a wildcard cannot delegate".into(), "undefined by RFC 4592 section 4.2");
         }
         if let Some(dname) = node.first(RecordType::DNAME) {
             let warning = Diagnostic::warning("a DNAME record at a wildcard");
@@ -272,6 +269,7 @@ impl<'r> Check<'r> {
                 RecordType::NS => self.name_server(node, record, &name),
                 RecordType::MX | RecordType::SRV if !name.is_root() => self.host(record, &name),
                 RecordType::CNAME => self.alias(record, &name),
+                RecordType::DNAME => self.redirection(record, &name),
                 RecordType::MX if mail > 1 => {
                     let label = "says there is no mail (RFC 7505 section 3)";
                     let warning = Diagnostic::warning("a null MX record beside others");
@@ -283,7 +281,8 @@ impl<'r> Check<'r> {
     }
 
     /// The parent's side of a delegation: name servers, DS, and glue.
-    fn delegation(&mut self, node: &Node<'r>) {
+    fn delegation(&mut self, node: &Node<'r>, sets: &[RrSet]) {
+        self.referral_fits(node, sets);
         for record in &node.records {
             match record.record.rtype {
                 RecordType::NS => {
@@ -297,6 +296,29 @@ impl<'r> Check<'r> {
         }
     }
 
+    fn referral_fits(&mut self, node: &Node<'r>, sets: &[RrSet]) {
+        let (Some(ns), Some(first)) = (sets.iter().find(|set| set.rtype == RecordType::NS), node.first(RecordType::NS))
+        else {
+            return;
+        };
+        let servers: BTreeSet<Name> = ns.rdatas.iter().filter_map(|rdata| first_name(RecordType::NS, rdata)).collect();
+        let found: Vec<&Node<'r>> = servers.iter().filter_map(|server| self.tree.find(server)).collect();
+        let addresses = |node: &&Node<'r>| -> Vec<(&'r Name, RrSet)> {
+            let of_addresses = |set: &&[&'r ZoneRecord]| {
+                set.first().is_some_and(|first| matches!(first.record.rtype, RecordType::A | RecordType::AAAA))
+            };
+            let sets = node.sets().filter(of_addresses);
+            sets.map(|set| (node.name, glue_set(set))).collect()
+        };
+        let glue: Vec<(&Name, RrSet)> = found.iter().flat_map(addresses).collect();
+        if too_long_an_answer(node.name, ns).is_some() {
+            return; // told of the set itself
+        }
+        if let Some(octets) = too_long_a_referral(node.name, ns, &glue) {
+            self.never_fits(first, format!("the referral to {} fits no message with its glue", node.name), octets);
+        }
+    }
+
     fn covered(&mut self, node: &Node<'r>, cover: &Node<'r>) {
         if self.tree.is_cut(cover) {
             for record in &node.records {
@@ -306,8 +328,9 @@ impl<'r> Check<'r> {
         }
         // RFC 6672 section 2.4: "Resource records MUST NOT exist at any subdomain of the owner of a DNAME RR".
         if let (Some(record), Some(dname)) = (node.records.first(), cover.first(RecordType::DNAME)) {
+            let fault = self.fault(format!("{} is below a DNAME record", node.name));
             self.add(
-                Diagnostic::error(format!("{} is below a DNAME record", node.name))
+                fault
                     .at(record.span.clone(), "never answered")
                     .related(dname.span.clone(), "everything below is another name"),
             );
@@ -322,19 +345,25 @@ impl<'r> Check<'r> {
         let diagnostic = match is_address {
             true if self.glue_names.contains(&record.record.owner) => return,
             true => Diagnostic::warning(message).at(record.span.clone(), "never answered: no name server is called so"),
-            false => {
-                Diagnostic::error(message).at(record.span.clone(), "never answered: it belongs into the delegated zone")
-            }
+            false => self.fault(message).at(record.span.clone(), "never answered: it belongs into the delegated zone"),
         };
         self.add(diagnostic.related(ns.span.clone(), "the delegation"));
     }
 
     /// RFC 2181 section 10.3: an NS record's name "must not be an alias", and must have addresses.
     fn name_server(&mut self, node: &Node<'r>, record: &ZoneRecord, name: &Name) {
-        match self.target(name) {
+        match self.targets.of(name) {
             Target::Elsewhere | Target::Addresses => {}
+            Target::Service(service) if node.name == self.origin => {
+                let warning = Diagnostic::warning(format!("the name server {name} is a service"))
+                    .at(record.span.clone(), "its addresses change, glue in the parent zone does not")
+                    .related(service.span.clone(), "the service");
+                self.add(warning.help("name a server with A and AAAA records, which `meridian delegation` prints"));
+            }
+            Target::Service(_) => {}
             Target::Alias(span) => {
-                let error = Diagnostic::error(format!("the name server {name} is an alias"))
+                let error = self
+                    .fault(format!("the name server {name} is an alias"))
                     .at(record.span.clone(), "expected a name with addresses (RFC 2181 section 10.3)");
                 self.add(error.related(span.clone(), "the alias"));
             }
@@ -342,11 +371,8 @@ impl<'r> Check<'r> {
             Target::Delegated(cut) if self.tree.is_cut(node) && cut != node.name => {}
             Target::Delegated(_) | Target::Nothing => {
                 let glue = if self.tree.is_cut(node) { "its glue is missing" } else { "expected in this zone" };
-                self.add(
-                    Diagnostic::error(format!("the name server {name} has no address"))
-                        .at(record.span.clone(), glue)
-                        .help(format!("add A and AAAA records for {name}")),
-                );
+                let fault = self.fault(format!("the name server {name} has no address"));
+                self.add(fault.at(record.span.clone(), glue).help(format!("add A and AAAA records for {name}")));
             }
         }
     }
@@ -355,65 +381,37 @@ impl<'r> Check<'r> {
     fn host(&mut self, record: &ZoneRecord, name: &Name) {
         let rtype = record.record.rtype;
         let warning = |what: &str| Diagnostic::warning(format!("the {rtype} target {name} {what}"));
-        match self.target(name) {
+        match self.targets.of(name) {
             Target::Alias(span) => {
                 let warning = warning("is an alias").at(record.span.clone(), "expected a name with addresses");
                 self.add(warning.related(span.clone(), "the alias"));
             }
             Target::Nothing => self.add(warning("has no address").at(record.span.clone(), "not in this zone")),
-            Target::Elsewhere | Target::Addresses | Target::Delegated(_) => {}
+            Target::Elsewhere | Target::Addresses | Target::Service(_) | Target::Delegated(_) => {}
         }
     }
 
     fn alias(&mut self, record: &ZoneRecord, name: &Name) {
-        let inside = name.is_at_or_below(self.origin);
-        let known = || {
-            self.tree.find(name).is_some()
-                || self.service_answering(name).is_some()
-                || self.tree.cover(name).is_some()
-                || self.tree.answering(name).is_some()
-        };
         if name == &record.record.owner {
-            self.error(record, format!("{name} is an alias of itself"), "leads nowhere");
-        } else if inside && !known() {
+            self.add_fault(record, format!("{name} is an alias of itself"), "leads nowhere");
+        } else if let Some(circle) = self.targets.new_circle(&record.record.owner) {
+            self.add_fault(record, "aliases lead in a circle".into(), &arrows(&circle));
+        } else if name.is_at_or_below(self.origin) && !self.targets.exists(name) {
             let warning = Diagnostic::warning(format!("the target {name} does not exist"));
             self.add(warning.at(record.span.clone(), "not in this zone"));
         }
     }
 
-    fn target(&self, name: &Name) -> Target<'r> {
-        if !name.is_at_or_below(self.origin) {
-            return Target::Elsewhere;
+    /// A DNAME record stands for an alias at every name below it.
+    fn redirection(&mut self, record: &ZoneRecord, target: &Name) {
+        let owner = &record.record.owner;
+        if target.is_at_or_below(owner) {
+            self.add_fault(record, format!("{owner} is redirected to itself, or below"), "leads nowhere");
+        } else if let Ok(below) = owner.prepend(b"x")
+            && let Some(circle) = self.targets.new_circle(&below)
+        {
+            self.add_fault(record, "aliases lead in a circle".into(), &arrows(&circle));
         }
-        if let Some(service) = self.service_answering(name) {
-            return if service.has_host_endpoint { Target::Alias(&service.span) } else { Target::Addresses };
-        }
-        let tree: &'r Tree<'r> = self.tree;
-        if let Some(cover) = tree.cover(name) {
-            return match cover.first(RecordType::DNAME) {
-                Some(dname) if !tree.is_cut(cover) => Target::Alias(&dname.span),
-                _ if tree.find(name).is_some_and(Node::has_addresses) => Target::Addresses,
-                _ => Target::Delegated(cover.name),
-            };
-        }
-        let Some(node) = tree.answering(name) else { return Target::Nothing };
-        match node.first(RecordType::CNAME) {
-            Some(alias) => Target::Alias(&alias.span),
-            None if node.has_addresses() => Target::Addresses,
-            None => Target::Nothing,
-        }
-    }
-
-    /// The service that answers for a name in the zone: at it, or at the wildcard of its closest
-    /// encloser (RFC 4592 section 3.3.1).
-    fn service_answering(&self, name: &Name) -> Option<&'r ServiceOwner> {
-        let exists = |name: &Name| self.tree.contains(name) || self.names_of_services.contains(name);
-        if exists(name) {
-            return self.service_names.get(name).copied();
-        }
-        let encloser = std::iter::successors(name.parent(), Name::parent).find(exists)?;
-        let wildcard = Name::parse("*", &encloser).ok()?;
-        self.service_names.get(&wildcard).copied()
     }
 
     /// A service owns its name: nothing static may answer in its place.
@@ -424,12 +422,12 @@ impl<'r> Check<'r> {
             let label = format!("not at or below {}", self.origin);
             return self.add(refuse(format!("the service {name} is outside the zone"), &label));
         }
-        if let Some(first) = self.service_names.get(name).filter(|first| first.span != service.span) {
+        if let Some(first) = self.targets.service(name).filter(|first| first.span != service.span) {
             let span = first.span.clone();
             return self
                 .add(refuse(format!("two services are called {name}"), "the second").related(span, "the first"));
         }
-        if service.has_host_endpoint && name == self.origin {
+        if service.answers_aliases() && name == self.origin {
             let label = "an endpoint with a host name is answered as a CNAME, which cannot be at the apex";
             return self.add(refuse(format!("the service {name} is at the apex"), label));
         }
@@ -445,19 +443,49 @@ impl<'r> Check<'r> {
             return self.add(error);
         }
         self.beside_service(service);
+        for (host, place) in &service.hosts {
+            self.endpoint(service, host, place);
+        }
+    }
+
+    /// A host name that a service answers with: whoever gets it must get on from there.
+    fn endpoint(&mut self, service: &ServiceOwner, host: &Name, place: &Span) {
+        let (name, related) = (&service.name, (service.span.clone(), "the service"));
+        let told = match self.targets.of(host) {
+            Target::Nothing if !self.targets.exists(host) => {
+                let label = "not in this zone: clients would be sent to a name that is not there";
+                Diagnostic::error(format!("the endpoint {host} of {name} does not exist")).at(place.clone(), label)
+            }
+            Target::Nothing => Diagnostic::warning(format!("the endpoint {host} of {name} has no address"))
+                .at(place.clone(), "in this zone"),
+            Target::Alias(_) if host == name => Diagnostic::error(format!("the service {name} is an alias of itself"))
+                .at(place.clone(), "leads nowhere"),
+            Target::Alias(_) => match self.targets.new_circle(host) {
+                Some(circle) => Diagnostic::error(format!("the endpoint {host} of {name} leads in a circle"))
+                    .at(place.clone(), arrows(&circle)),
+                None if self.targets.is_endless(host) => return, // told where it was found
+                None if self.targets.leads_back(host, service) => {
+                    Diagnostic::warning(format!("the endpoint {host} of {name} may lead in a circle"))
+                        .at(place.clone(), "back to the service, for some clients")
+                }
+                None => return,
+            },
+            _ => return,
+        };
+        self.add(told.related(related.0, related.1));
     }
 
     fn beside_service(&mut self, service: &ServiceOwner) {
         let Some(node) = self.tree.find(&service.name) else { return };
         let collides = |record: &&&ZoneRecord| match record.record.rtype {
-            _ if service.has_host_endpoint => true,
+            _ if service.answers_aliases() => true,
             RecordType::A | RecordType::AAAA | RecordType::CNAME | RecordType::DNAME => true,
             RecordType::HTTPS => service.https,
             _ => false,
         };
         let Some(record) = node.records.iter().find(collides) else { return };
         let rtype = record.record.rtype;
-        let label = match service.has_host_endpoint {
+        let label = match service.answers_aliases() {
             true => "it answers CNAMEs, which stand alone",
             false => "it answers these itself",
         };
@@ -469,9 +497,19 @@ impl<'r> Check<'r> {
     }
 }
 
-/// A name and those above it that are in the zone; none for a name outside.
-fn names_above(name: &Name, origin: &Name) -> impl Iterator<Item = Name> {
-    std::iter::successors(Some(name.clone()), Name::parent).take_while(|name| name.is_at_or_below(origin))
+/// A chain of aliases as messages show it: whole if short, else its beginning.
+fn arrows(chain: &[Name]) -> String {
+    const LONGEST: usize = 8;
+    let mut names: Vec<String> = chain.iter().take(LONGEST).map(ToString::to_string).collect();
+    if chain.len() > LONGEST {
+        names.push("…".into());
+    }
+    names.join(" → ")
+}
+
+fn glue_set(records: &[&ZoneRecord]) -> RrSet {
+    let (rtype, ttl) = records.first().map_or((RecordType::A, Ttl::default()), |r| (r.record.rtype, r.record.ttl));
+    RrSet { rtype, ttl, rdatas: records.iter().map(|record| record.record.rdata.clone()).collect() }
 }
 
 fn glue_names(tree: &Tree<'_>) -> HashSet<Name> {

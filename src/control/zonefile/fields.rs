@@ -19,6 +19,10 @@ use crate::model::{Name, NameError, Ttl};
 /// The longest character-string (RFC 1035 section 3.3).
 const MAX_STRING: usize = u8::MAX as usize;
 
+/// The longest text of a name without escapes: 255 octets (RFC 1035 section 3.1) without the first length and
+/// the root.
+const MAX_NAME_TEXT: usize = 253;
+
 /// The tokens of an entry's RDATA, taken one by one.
 pub(super) struct Fields<'e, 't> {
     tokens: &'e [Token<'t>],
@@ -197,6 +201,16 @@ impl<'e, 't> Fields<'e, 't> {
         Ok(octets)
     }
 
+    /// One name after the other, to the end; there may be none.
+    pub fn names(&mut self, what: &str, wire: &mut Vec<u8>) -> Result<(), Mistake> {
+        // Each may be much longer than its text: what is too much is noticed at once.
+        while self.peek().is_some() && wire.len() <= usize::from(u16::MAX) {
+            wire.extend_from_slice(self.name(what)?.as_wire());
+        }
+        self.at = if wire.len() > usize::from(u16::MAX) { self.tokens.len() } else { self.at };
+        Ok(())
+    }
+
     /// All tokens left, as one base64 text; at least one octet.
     pub fn base64(&mut self, what: &str) -> Result<Vec<u8>, Mistake> {
         let first = self.at;
@@ -212,7 +226,7 @@ impl<'e, 't> Fields<'e, 't> {
 
     pub fn algorithm(&mut self, what: &str) -> Result<u8, Mistake> {
         // IANA "DNS Security Algorithm Numbers".
-        const MNEMONICS: [(&str, u8); 14] = [
+        const MNEMONICS: [(&str, u16); 17] = [
             ("DELETE", 0),
             ("RSAMD5", 1),
             ("DH", 2),
@@ -227,12 +241,23 @@ impl<'e, 't> Fields<'e, 't> {
             ("ECDSAP384SHA384", 14),
             ("ED25519", 15),
             ("ED448", 16),
+            ("INDIRECT", 252),
+            ("PRIVATEDNS", 253),
+            ("PRIVATEOID", 254),
         ];
-        let token = self.expect(what, "an algorithm such as `13`")?;
-        let mnemonic = MNEMONICS.iter().find(|(name, _)| name.eq_ignore_ascii_case(token.text)).map(|(_, code)| *code);
-        mnemonic.or_else(|| number(token.text, 255).map(|code| code as u8)).ok_or_else(|| {
-            let mistake = not_a(token, what, "expected a number from 0 to 255 or a name such as `ECDSAP256SHA256`");
-            match nearest(token.text, MNEMONICS.map(|(name, _)| name)) {
+        self.code(what, &MNEMONICS, u8::MAX.into()).map(|code| code as u8)
+    }
+
+    /// A number up to `max`, or one of these names for it, in any case.
+    pub fn code(&mut self, what: &str, names: &[(&'static str, u16)], max: u16) -> Result<u16, Mistake> {
+        let example = names.last().map_or("", |(name, _)| name);
+        let token = self.expect(what, &format!("a number, or a name such as `{example}`"))?;
+        let named = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(token.text)).map(|(_, code)| *code);
+        let code = named.or_else(|| number(token.text, max.into()).map(|code| code as u16));
+        code.filter(|_| !token.quoted).ok_or_else(|| {
+            let mistake =
+                not_a(token, what, format!("expected a number from 0 to {max} or a name such as `{example}`"));
+            match nearest(token.text, names.iter().map(|(name, _)| *name)) {
                 Some(near) => mistake.help(format!("did you mean `{near}`?")),
                 None => mistake,
             }
@@ -281,6 +306,15 @@ pub(super) fn read_name(token: &Token<'_>, origin: &Origin, warnings: &mut Vec<M
                 .help("resolvers ask for internationalised names in their `xn--` form"),
         );
     }
+    if token.text.contains('\\')
+        && let Some(octets) = too_long_as_text(&name)
+    {
+        let label = format!("{octets} characters with its escapes, more than {MAX_NAME_TEXT}");
+        warnings.push(
+            Mistake::warning(token.range.clone(), "a name is longer as text than names without escapes can be", label)
+                .help("it is answered; tools that expect names of usual length may cut or refuse it"),
+        );
+    }
     if origin.is_repeated_by(token.text) {
         let label = format!("is {name}");
         warnings.push(
@@ -289,6 +323,12 @@ pub(super) fn read_name(token: &Token<'_>, origin: &Origin, warnings: &mut Vec<M
         );
     }
     Ok(name)
+}
+
+/// The length of a name's text, where it is more than [`MAX_NAME_TEXT`]: each octet may take four characters.
+fn too_long_as_text(name: &Name) -> Option<usize> {
+    let length = name.to_string().trim_end_matches('.').len();
+    (length > MAX_NAME_TEXT).then_some(length)
 }
 
 /// "`x` is not a …".

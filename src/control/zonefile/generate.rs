@@ -57,6 +57,11 @@ impl Template {
         Ok(Template { first, last, step, pieces, range })
     }
 
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        u64::from((self.last - self.first) / self.step) + 1
+    }
+
     pub fn values(&self) -> impl Iterator<Item = u32> + use<> {
         (self.first..=self.last).step_by(self.step as usize)
     }

@@ -19,8 +19,9 @@
 //! - [`lexer`]: text → entries of tokens; parentheses, quotes, comments
 //! - [`reader`]: entries → records; directives, includes, owners, TTLs; [`generate`]: `$GENERATE`
 //! - [`fields`]: tokens → numbers, names, strings
-//! - [`rdata`]: one table of all types' fields, for text and for wire; [`svcb`], [`loc`]: the odd ones
-//! - [`check`](mod@check): the zone as a whole; [`tree`]: its names in canonical order, for the check
+//! - [`rdata`]: one table of all types' fields, for text and for wire; [`svcb`], [`loc`], [`special`]: the odd ones
+//! - [`check`](mod@check): the zone as a whole; for it, [`tree`]: its names in canonical order, [`targets`]: where they
+//!   lead, [`size`]: whether answers fit
 
 mod text;
 
@@ -34,14 +35,21 @@ mod reader;
 mod fields;
 mod loc;
 mod rdata;
+mod special;
 mod svcb;
 
 mod check;
+mod size;
+mod targets;
 mod tree;
 
-pub use check::{ServiceOwner, check};
+pub use check::check;
 pub use reader::parse;
-pub use text::{Include, MAX_GENERATED, MAX_INCLUDE_DEPTH, MAX_ZONE_BYTES, MasterText, NoInclude, Parsed, ZoneRecord};
+pub use targets::ServiceOwner;
+pub use text::{
+    Include, MAX_GENERATED, MAX_GENERATED_IN_ALL, MAX_INCLUDE_DEPTH, MAX_RECORDS, MAX_ZONE_BYTES, MAX_ZONE_MEMORY,
+    MasterText, NoInclude, Parsed, Strictness, ZoneRecord,
+};
 
 #[cfg(test)]
 mod tests;

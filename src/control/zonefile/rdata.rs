@@ -2,13 +2,13 @@
 //!
 //! One table, [`layout`], says which fields each type has. Reading text walks it over tokens,
 //! checking the generic form of RFC 3597 (`\# length hex`) walks it over octets: so both accept
-//! the same. Rules that span fields are in [`sense`].
+//! the same. Rules that span fields are in [`sense`], fields of one type alone in [`special`].
 
 use std::borrow::Cow;
 
 use super::fields::Fields;
 use super::mistake::Mistake;
-use super::{loc, svcb};
+use super::{loc, special, svcb};
 use crate::model::name::wire_len;
 use crate::model::{Name, RecordType};
 
@@ -103,6 +103,32 @@ enum Kind {
     Algorithm,
     SvcParams,
     Location,
+    /// One character-string, or nothing.
+    OptionalString,
+    /// As `Base64`, or nothing.
+    OptionalBase64,
+    /// Names to the end; there may be none.
+    Names,
+    /// So many octets, a `-` between each two.
+    Eui(usize),
+    /// 64 bits in four groups.
+    FourGroups,
+    Nsap,
+    CertificateType,
+    /// A record type's number.
+    Type,
+    /// A DSYNC record's scheme.
+    Scheme,
+    /// An IPSECKEY record's gateway type, algorithm and gateway.
+    Gateway,
+    /// An AMTRELAY record's discovery bit, relay type and relay.
+    Relay,
+    /// A HIP record's algorithm, tag and key.
+    HostIdentity,
+    /// APL items to the end.
+    Prefixes,
+    /// A WKS record's protocol and ports, to the end.
+    PortMap,
 }
 
 macro_rules! layout {
@@ -122,7 +148,14 @@ fn layout(rtype: RecordType) -> Option<&'static [Field]> {
             "refresh" Seconds, "retry" Seconds, "expire" Seconds, "minimum" Seconds,
         ],
         RecordType::MX => layout!["preference" U16, "exchange" Name],
-        RecordType::TXT | RecordType::SPF => layout!["text" Strings],
+        RecordType::TXT
+        | RecordType::SPF
+        | RecordType::AVC
+        | RecordType::RESINFO
+        | RecordType::NINFO
+        | RecordType::WALLET => {
+            layout!["text" Strings]
+        }
         RecordType::HINFO => layout!["CPU" String, "operating system" String],
         RecordType::SRV => layout!["priority" U16, "weight" U16, "port" U16, "target" Name],
         RecordType::NAPTR => layout![
@@ -144,6 +177,47 @@ fn layout(rtype: RecordType) -> Option<&'static [Field]> {
         RecordType::ZONEMD => layout!["serial" U32, "scheme" U8, "hash algorithm" U8, "digest" Hex],
         RecordType::LOC => layout!["location" Location],
         RecordType::SVCB | RecordType::HTTPS => layout!["priority" U16, "target" Name, "parameters" SvcParams],
+        _ => seldom_seen_layout(rtype),
+    }
+}
+
+fn seldom_seen_layout(rtype: RecordType) -> Option<&'static [Field]> {
+    use Kind::*;
+    match rtype {
+        RecordType::MB | RecordType::MG | RecordType::MR => layout!["mailbox" Name],
+        RecordType::NSAP_PTR => layout!["target" Name],
+        RecordType::MINFO => layout!["responsible mailbox" Name, "error mailbox" Name],
+        RecordType::RP => layout!["mailbox" Name, "name of the TXT record" Name],
+        RecordType::AFSDB => layout!["subtype" U16, "host" Name],
+        RecordType::RT => layout!["preference" U16, "intermediate host" Name],
+        RecordType::KX => layout!["preference" U16, "exchanger" Name],
+        RecordType::LP => layout!["preference" U16, "locator name" Name],
+        RecordType::PX => layout!["preference" U16, "RFC 822 domain" Name, "X.400 domain" Name],
+        RecordType::TALINK => layout!["previous name" Name, "next name" Name],
+        RecordType::X25 => layout!["PSDN address" String],
+        RecordType::ISDN => layout!["ISDN address" String, "subaddress" OptionalString],
+        RecordType::GPOS => layout!["longitude" String, "latitude" String, "altitude" String],
+        RecordType::NSAP => layout!["NSAP address" Nsap],
+        RecordType::WKS => layout!["address" Ipv4, "ports" PortMap],
+        RecordType::APL => layout!["address prefixes" Prefixes],
+        RecordType::CERT => {
+            layout!["certificate type" CertificateType, "key tag" U16, "algorithm" Algorithm, "certificate" Base64]
+        }
+        RecordType::EID | RecordType::NIMLOC => layout!["address" Hex],
+        RecordType::HHIT | RecordType::BRID => layout!["identity" Base64],
+        RecordType::DHCID => layout!["identifier" Base64],
+        RecordType::IPSECKEY => layout!["precedence" U8, "gateway" Gateway, "public key" OptionalBase64],
+        RecordType::AMTRELAY => layout!["precedence" U8, "relay" Relay],
+        RecordType::HIP => layout!["host identity" HostIdentity, "rendezvous server" Names],
+        RecordType::NID => layout!["preference" U16, "node identifier" FourGroups],
+        RecordType::L32 => layout!["preference" U16, "locator" Ipv4],
+        RecordType::L64 => layout!["preference" U16, "locator" FourGroups],
+        RecordType::EUI48 => layout!["address" Eui(6)],
+        RecordType::EUI64 => layout!["address" Eui(8)],
+        RecordType::DSYNC => layout!["record type" Type, "scheme" Scheme, "port" U16, "target" Name],
+        RecordType::KEY | RecordType::RKEY => {
+            layout!["flags" U16, "protocol" U8, "algorithm" Algorithm, "public key" OptionalBase64]
+        }
         _ => None,
     }
 }
@@ -176,6 +250,22 @@ impl Field {
             Kind::Algorithm => wire.push(fields.algorithm(what)?),
             Kind::SvcParams => svcb::read(fields, wire)?,
             Kind::Location => loc::read(fields, wire)?,
+            Kind::OptionalString if fields.peek().is_none() => {}
+            Kind::OptionalString => fields.string(what, wire)?,
+            Kind::OptionalBase64 if fields.peek().is_none() => {}
+            Kind::OptionalBase64 => wire.extend(fields.base64(what)?),
+            Kind::Names => fields.names(what, wire)?,
+            Kind::Eui(octets) => special::eui(fields, what, octets, wire)?,
+            Kind::FourGroups => special::four_groups(fields, what, wire)?,
+            Kind::Nsap => special::nsap(fields, what, wire)?,
+            Kind::CertificateType => wire.extend(special::certificate_type(fields, what)?.to_be_bytes()),
+            Kind::Type => wire.extend(special::record_type(fields, what)?.to_be_bytes()),
+            Kind::Scheme => wire.push(special::scheme(fields, what)?),
+            Kind::Gateway => special::gateway(fields, wire)?,
+            Kind::Relay => special::relay(fields, wire)?,
+            Kind::HostIdentity => special::host_identity(fields, wire)?,
+            Kind::Prefixes => special::prefixes(fields, wire)?,
+            Kind::PortMap => special::port_map(fields, wire)?,
         }
         Ok(())
     }
@@ -185,8 +275,8 @@ impl Kind {
     /// How many octets of `wire`, from its front, are this field; `None` where it is malformed.
     fn wire_len(&self, wire: &[u8]) -> Option<usize> {
         let len = match self {
-            Kind::U8 | Kind::Algorithm => 1,
-            Kind::U16 => 2,
+            Kind::U8 | Kind::Algorithm | Kind::Scheme => 1,
+            Kind::U16 | Kind::CertificateType | Kind::Type => 2,
             Kind::U32 | Kind::Seconds | Kind::Ipv4 => 4,
             Kind::Ipv6 => 16,
             Kind::Name => wire_len(wire)?,
@@ -203,10 +293,26 @@ impl Kind {
                 let tag = wire.get(1..=len)?;
                 (len > 0 && tag.iter().all(u8::is_ascii_alphanumeric)).then_some(1 + len)?
             }
-            Kind::Hex | Kind::Base64 | Kind::Text(false) if wire.is_empty() => return None,
-            Kind::Hex | Kind::Base64 | Kind::Text(_) => wire.len(),
+            Kind::Hex | Kind::Base64 | Kind::Nsap | Kind::Text(false) if wire.is_empty() => return None,
+            Kind::Hex | Kind::Base64 | Kind::Nsap | Kind::Text(_) => wire.len(),
             Kind::SvcParams => wire.len(), // its rules are in `sense`
             Kind::Location => loc::is_well_made(wire).then_some(wire.len())?,
+            Kind::OptionalString => wire.first().map_or(0, |&len| 1 + usize::from(len)),
+            Kind::OptionalBase64 => wire.len(),
+            Kind::Names => {
+                let mut at = 0;
+                while at < wire.len() {
+                    at += wire_len(wire.get(at..)?)?;
+                }
+                at
+            }
+            Kind::Eui(octets) => *octets,
+            Kind::FourGroups => 8,
+            Kind::Gateway => special::gateway_len(wire)?,
+            Kind::Relay => special::relay_len(wire)?,
+            Kind::HostIdentity => special::host_identity_len(wire)?,
+            Kind::Prefixes => special::prefixes_len(wire)?,
+            Kind::PortMap => special::port_map_len(wire)?,
         };
         (len <= wire.len()).then_some(len)
     }
@@ -238,6 +344,19 @@ fn sense(rtype: RecordType, wire: &[u8]) -> Result<(), Senseless> {
         // RFC 6698 section 2.1.3: SHA-256 and SHA-512.
         RecordType::TLSA | RecordType::SMIMEA => {
             digest(3, 3, [None, Some(32), Some(64)].get(usize::from(byte(2))).copied().flatten())
+        }
+        // RFC 1183 section 3.1: "a DNIC (four digits) plus the PSDN address", digits only.
+        RecordType::X25 if wire.len() < 5 || !wire.iter().skip(1).all(u8::is_ascii_digit) => {
+            Err(Senseless { field: 0, label: "expected four digits or more (RFC 1183 section 3.1)".into() })
+        }
+        // RFC 4025 section 2.4: algorithm 0 says "that no key is present".
+        RecordType::IPSECKEY => {
+            let has_key = wire.get(1..).and_then(special::gateway_len).is_some_and(|len| wire.len() > 1 + len);
+            match (byte(2), has_key) {
+                (0, true) => Err(Senseless { field: 2, label: "algorithm 0 has none (RFC 4025 section 2.4)".into() }),
+                (1.., false) => Err(Senseless { field: 2, label: "missing: only algorithm 0 has none".into() }),
+                _ => Ok(()),
+            }
         }
         // RFC 4034 section 2.1.2: "The Protocol Field MUST have value 3".
         RecordType::DNSKEY | RecordType::CDNSKEY if byte(2) != 3 => {

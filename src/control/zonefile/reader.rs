@@ -10,7 +10,10 @@ use super::generate::Template;
 use super::lexer::{Entry, Lexer, Token};
 use super::mistake::{Mistake, Report, shown};
 use super::rdata;
-use super::text::{Include, MAX_INCLUDE_DEPTH, MAX_ZONE_BYTES, MasterText, Parsed, ZoneRecord};
+use super::text::{
+    Include, MAX_GENERATED_IN_ALL, MAX_INCLUDE_DEPTH, MAX_RECORDS, MAX_ZONE_BYTES, MAX_ZONE_MEMORY, MasterText, Parsed,
+    ZoneRecord,
+};
 use crate::control::diagnostic::nearest;
 use crate::model::{Name, Record, RecordType, Ttl};
 
@@ -30,6 +33,9 @@ pub fn parse(text: MasterText<'_>, origin: &Name, default_ttl: Option<Ttl>, incl
         soa_minimum: None,
         open_files: vec![text.file.path.clone()],
         bytes: 0,
+        generated: 0,
+        memory: 0,
+        stopped: false,
         missing_ttl_told: false,
         include,
         records: Vec::new(),
@@ -61,6 +67,12 @@ struct Reader<'i> {
     open_files: Vec<String>,
     /// Text read and generated so far, all files.
     bytes: usize,
+    /// Records generated so far.
+    generated: u64,
+    /// What the records so far are estimated to take, in octets.
+    memory: usize,
+    /// A limit was met: nothing further is read.
+    stopped: bool,
     /// One missing TTL often means that all are missing.
     missing_ttl_told: bool,
     include: &'i mut dyn Include,
@@ -74,7 +86,7 @@ impl Reader<'_> {
             if let Err(mistake) = entry.and_then(|entry| self.entry(text, &entry)) {
                 self.report.add(mistake.within(text));
             }
-            if self.report.is_full() {
+            if self.stopped || self.report.is_full() {
                 return;
             }
         }
@@ -146,6 +158,12 @@ impl Reader<'_> {
     /// Reads each generated entry as if it were written; stops at the first mistake, which the
     /// others would repeat.
     fn generate(&mut self, text: &MasterText<'_>, template: &Template) -> Result<(), Mistake> {
+        self.generated += template.count();
+        if self.generated > MAX_GENERATED_IN_ALL {
+            self.stopped = true;
+            let label = format!("with this one {}, at most {MAX_GENERATED_IN_ALL}", self.generated);
+            return Err(Mistake::new(template.range.clone(), "the zone generates too many records", label));
+        }
         let owner = self.scope.owner.clone();
         for value in template.values() {
             let line = template.line(value)?;
@@ -175,6 +193,7 @@ impl Reader<'_> {
         let ttl = self.ttl(&head, &wire)?;
         self.warn(text, warnings);
         let record = Record { owner, rtype: head.rtype, ttl, rdata: wire.into() };
+        self.count_record(&record, entry.range())?;
         self.records.push(ZoneRecord { record, span: text.span(entry.range()), ttl_stated: head.ttl.is_some() });
         Ok(())
     }
@@ -228,11 +247,29 @@ impl Reader<'_> {
         }
     }
 
+    /// Before the record is kept. Text alone does not bound them: names are relative to long origins.
+    fn count_record(&mut self, record: &Record, range: std::ops::Range<usize>) -> Result<(), Mistake> {
+        // Measured: what a record costs from here to its snapshot, beside its owner and RDATA.
+        const BESIDE: usize = 400;
+        self.memory += BESIDE + 3 * record.owner.as_wire().len() + 2 * record.rdata.len();
+        let (message, label) = if self.records.len() >= MAX_RECORDS {
+            (format!("the zone has more than {MAX_RECORDS} records"), "the first one too many")
+        } else if self.memory > MAX_ZONE_MEMORY {
+            let message = format!("the zone's records take more than {} MiB of memory", MAX_ZONE_MEMORY >> 20);
+            (message, "from here on")
+        } else {
+            return Ok(());
+        };
+        self.stopped = true;
+        Err(Mistake::new(range, message, label).help("divide it into several zones"))
+    }
+
     fn count_bytes(&mut self, more: usize, range: std::ops::Range<usize>) -> Result<(), Mistake> {
         self.bytes = self.bytes.saturating_add(more);
         if self.bytes <= MAX_ZONE_BYTES {
             return Ok(());
         }
+        self.stopped = true;
         let message = format!("the zone is larger than {} MiB", MAX_ZONE_BYTES >> 20);
         Err(Mistake::new(range, message, "with what is included and generated"))
     }

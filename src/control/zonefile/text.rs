@@ -13,6 +13,13 @@ pub const MAX_ZONE_BYTES: usize = 64 << 20;
 pub const MAX_INCLUDE_DEPTH: usize = 8;
 /// The most records one `$GENERATE` may make: a /16, or all ports.
 pub const MAX_GENERATED: u64 = 65_536;
+/// The most records all `$GENERATE`s of one zone may make: four times that.
+pub const MAX_GENERATED_IN_ALL: u64 = 262_144;
+/// The most records one zone may hold.
+pub const MAX_RECORDS: usize = 2_000_000;
+/// The most memory the records of one zone may take, in octets, as estimated while they are read. Two
+/// million records of usual length take this.
+pub const MAX_ZONE_MEMORY: usize = 1 << 30;
 
 /// What [`super::parse`] found. The records are usable only where no diagnostic is an error.
 #[derive(Debug, Default)]
@@ -51,6 +58,18 @@ impl<'a> MasterText<'a> {
     pub(super) fn span(&self, range: Range<usize>) -> Span {
         Span::new(self.file, (self.locate)(range))
     }
+}
+
+/// What becomes of zones that break rules whose breach other servers put up with: missing glue, TTLs
+/// that differ within an RRset, records that are outside the zone or below a delegation, and the like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// Each breach is an error.
+    #[default]
+    Strict,
+    /// Each is a warning, and the zone is read as the RFCs say it then is: the lowest TTL of an RRset
+    /// (RFC 2181 section 5.2), records that can never be answered left out.
+    Lenient,
 }
 
 /// Reads an included file.

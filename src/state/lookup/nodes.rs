@@ -332,7 +332,8 @@ fn node_sets(sets: &[RrSet]) -> Box<[NodeSet]> {
     sets.iter().map(|set| NodeSet { records: encode(set), additional: Box::default() }).collect()
 }
 
-fn encode(set: &RrSet) -> EncodedSet {
+/// An RRset as messages hold it.
+pub fn encode(set: &RrSet) -> EncodedSet {
     EncodedSet {
         rtype: set.rtype,
         ttl: set.ttl.as_secs(),
