@@ -36,6 +36,7 @@ location = { country = "US" }
 
 const ZONE: &str = r#"
 origin = "gslb.Example"
+strict = false # for its loop of aliases
 records = '''
 @           SOA   NS1 hostmaster 1 1h 10m 1w 60
 @           NS    ns1

@@ -15,7 +15,7 @@ pub const ALL: &[(&str, &str)] = &[
 
 const WIRE: &str = r#"
 origin = "wire.test"
-strict = false
+strict = false # for its loop of aliases
 records = """
 $TTL 1h
 @        SOA   ns1 Host.Master 1 1h 10m 1w 60
