@@ -1,13 +1,17 @@
 //! The atlas on MaxMind's public test databases: real files in the City, Country and ASN layouts.
 //!
 //! Set MERIDIAN_TEST_GEOIP to a folder that holds them (`test-data` of
-//! <https://github.com/maxmind/MaxMind-DB>); without it these tests say so and pass.
+//! <https://github.com/maxmind/MaxMind-DB>); without it these tests are skipped.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use meridian::atlas::{Atlas, Database, Found};
 use meridian::model::{Coordinates, Location};
+
+mod support;
+
+use support::tools::{self, Need};
 
 const CITY: &str = "GeoIP2-City-Test.mmdb";
 const COUNTRY: &str = "GeoLite2-Country-Test.mmdb";
@@ -16,7 +20,7 @@ const ASN: &str = "GeoLite2-ASN-Test.mmdb";
 /// `None`, said aloud, where the files are not there.
 fn database(name: &str) -> Option<Database> {
     let Some(folder) = std::env::var_os("MERIDIAN_TEST_GEOIP").map(PathBuf::from) else {
-        println!("skipped: MERIDIAN_TEST_GEOIP does not say where {name} is");
+        tools::skip(Need::Maxmind, &format!("MERIDIAN_TEST_GEOIP does not say where {name} is"));
         return None;
     };
     Some(Database::read(&folder.join(name)).expect("a readable test database"))

@@ -340,7 +340,7 @@ fn program() -> Option<(Program, KernelMaps)> {
         Err(error) => {
             // Only who may not is excused: a program that the verifier refuses is a mistake.
             assert!(error.to_string().contains("Operation not permitted"), "{error}");
-            support::tools::skip("eBPF programs cannot be loaded here");
+            support::tools::skip(support::tools::Need::Ebpf, "eBPF programs cannot be loaded here");
             return None;
         }
     };

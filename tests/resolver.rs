@@ -2,8 +2,7 @@
 //! client's network along, and shares answers as widely as their scope says.
 //!
 //! A delegation names no port, so both servers listen on port 53 of loopback addresses of their
-//! own: where that takes a right this process has not, or unbound is not installed, the test says
-//! so and passes.
+//! own: where that takes a right this process has not, or unbound is not installed, the test is skipped.
 //!
 //! ```text
 //!   client ─▶ unbound ─┬▶ 127.53.N.1  zone example: gslb.example NS ns1.gslb.example
@@ -22,7 +21,7 @@ mod support;
 
 use support::dns::{self, Ask, Reply};
 use support::server::{Server, wait_until};
-use support::tools::{self, Running};
+use support::tools::{self, Need, Running};
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -75,7 +74,7 @@ impl Lab {
         let third = (std::process::id() % 250 + 1) as u8;
         let [parent, child] = [1, 2].map(|last| Ipv4Addr::new(127, 53, third, last));
         if !may_listen(parent) {
-            println!("skipped: port 53 of loopback addresses takes a right that this process has not");
+            tools::skip(Need::Port53, "port 53 of loopback addresses takes a right that this process has not");
             return None;
         }
         let filled = |zone: &str| zone.replace("PARENT", &parent.to_string()).replace("CHILD", &child.to_string());

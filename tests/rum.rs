@@ -366,7 +366,7 @@ fn the_command_line_imports_and_shows() {
 #[test]
 fn a_real_browser_measures_and_reports() {
     let Some(chromium) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(tools::present) else {
-        return tools::skip("chromium is not installed");
+        return tools::skip(tools::Need::Program, "chromium is not installed");
     };
     let state = state();
     let server = server("", state.path());

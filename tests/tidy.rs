@@ -15,6 +15,10 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::visit::Visit;
 
+#[path = "support/tools.rs"]
+#[allow(dead_code)]
+mod tools;
+
 #[test]
 fn imports_go_one_way() {
     hold(
@@ -87,6 +91,18 @@ fn links_in_the_documents_lead_somewhere() {
     hold(
         "A relative link in a document points at a file that exists: a dead link costs every reader.",
         documents.iter().flat_map(|path| dead_links(path, &fs::read_to_string(path).expect("a readable document"))),
+    );
+}
+
+#[test]
+fn tests_are_skipped_in_one_way() {
+    let root = Path::new(ROOT);
+    let files = files_below(&root.join("tests"), "rs").into_iter().chain(files_below(&root.join("src"), "rs"));
+    hold(
+        "A test that cannot run somewhere says so by `skip` of tests/support/tools.rs, and no test ends early or is ignored in \
+         another way: there MERIDIAN_TEST_REQUIRE_TOOLS makes it fail, and what a machine lacks is named.",
+        files
+            .flat_map(|path| own_skips(&from_root(&path), &fs::read_to_string(&path).expect("a readable source file"))),
     );
 }
 
@@ -643,6 +659,62 @@ fn stale_long_functions(sources: &[Source]) -> Vec<String> {
     stale
 }
 
+/// Skips that do not go through `skip`.
+fn own_skips(path: &str, text: &str) -> Vec<String> {
+    // This file speaks of them, and the other is the one way.
+    if ["tests/tidy.rs", "tests/support/tools.rs"].contains(&path) {
+        return Vec::new();
+    }
+    let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path} is no Rust: {error}"));
+    let mut skips = Skips::default();
+    skips.visit_file(&file);
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        if line.contains("\"skipped") || line.contains("\"MERIDIAN_TEST_REQUIRE_TOOLS\"") {
+            skips.found.push((number + 1, "a skip of its own"));
+        }
+    }
+    skips.found.iter().map(|(line, what)| format!("{path}:{line}: {what}")).collect()
+}
+
+/// Tests that are ignored, or end early but by `let … else { return }`, which whoever has nothing to give
+/// has told, or by `return tools::skip(…)`.
+#[derive(Default)]
+struct Skips {
+    in_test: bool,
+    found: Vec<(usize, &'static str)>,
+}
+
+impl<'ast> Visit<'ast> for Skips {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        let has = |name: &str| {
+            item.attrs.iter().any(|attribute| attribute.path().segments.last().is_some_and(|last| last.ident == name))
+        };
+        if has("ignore") {
+            self.found.push((item.sig.fn_token.span.start().line, "an ignored test"));
+        }
+        let outside = std::mem::replace(&mut self.in_test, has("test"));
+        syn::visit::visit_item_fn(self, item);
+        self.in_test = outside;
+    }
+
+    fn visit_local(&mut self, local: &'ast syn::Local) {
+        if let Some(init) = &local.init {
+            self.visit_expr(&init.expr);
+        }
+    }
+
+    fn visit_expr_return(&mut self, returned: &'ast syn::ExprReturn) {
+        let says = returned.expr.as_ref().is_some_and(|said| said.to_token_stream().to_string().contains("skip"));
+        if self.in_test && !says {
+            self.found.push((returned.return_token.span.start().line, "an early end of a test"));
+        }
+    }
+
+    // What returns there ends no test.
+    fn visit_expr_closure(&mut self, _: &'ast syn::ExprClosure) {}
+    fn visit_expr_async(&mut self, _: &'ast syn::ExprAsync) {}
+}
+
 /// What git tracks at the top; without git, what is there but the build's folders.
 fn top_level_entries() -> BTreeSet<String> {
     let tracked = Command::new("git").args(["ls-files"]).current_dir(ROOT).output();
@@ -778,6 +850,26 @@ fn dead_links_are_seen() {
     let text =
         "[a](Cargo.toml) [b](Cargo.toml#x) [c](https://x/y) [d](#e)\n[f](gone.md)\n```\n[g](gone)\n```\n[h](../x)";
     assert_eq!(dead_links(&document, text), ["docs.md:2: gone.md", "docs.md:6: ../x"]);
+}
+
+#[test]
+fn skips_of_other_kinds_are_seen() {
+    let skips = |text: &str| own_skips("tests/x.rs", text).len();
+    assert_eq!(skips("#[test]\n#[ignore]\nfn f() {}"), 1);
+    assert_eq!(skips("#[tokio::test]\nasync fn f() { if x { return; } }"), 1);
+    assert_eq!(skips("fn f() { println!(\"skipped: {why}\"); }"), 1);
+    assert_eq!(skips("#[test]\nfn f() { let Some(x) = y() else { return }; }"), 0);
+    assert_eq!(skips("#[test]\nfn f() { if x { return tools::skip(Need::Kit, \"why\"); } }"), 0);
+    assert_eq!(skips("fn f() { return; }\n#[test]\nfn g() { h(|| return); }"), 0);
+}
+
+#[test]
+fn only_what_is_named_may_be_lacking_where_tools_are_required() {
+    use tools::{Need, may_skip};
+    assert!(may_skip(Need::Program, false, "") && may_skip(Need::Ebpf, false, ""));
+    assert!(may_skip(Need::Ebpf, true, "kit ebpf") && may_skip(Need::Kit, true, "kit"));
+    assert!(!may_skip(Need::Ebpf, true, "") && !may_skip(Need::Ebpf, true, "ebpfs kit"));
+    assert!(!may_skip(Need::Program, true, "program Program ebpf"));
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl TwoTier {
     fn start() -> Option<TwoTier> {
         let programs = Programs { haproxy: tools::find("haproxy")?, nginx: tools::find("nginx")? };
         if !Path::new(STREAM_MODULE).exists() {
-            tools::skip(&format!("nginx's stream module, {STREAM_MODULE}, is not installed"));
+            tools::skip(tools::Need::Program, &format!("nginx's stream module, {STREAM_MODULE}, is not installed"));
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -8,7 +8,7 @@ use std::process::Command;
 
 mod support;
 
-use support::tools;
+use support::tools::{self, Need};
 
 /// Folders of programs, each with its own `compile` and `digests`.
 const FOLDERS: [&str; 2] = ["src/query/transport/xdp/bpf", "src/query/kernel/bpf"];
@@ -53,8 +53,7 @@ fn objects_are_compiled_from_their_sources() {
 fn matches_sources(sources: &Path, major: &str) {
     let noted = fs::read_to_string(sources.join("digests")).expect("digests");
     if !noted.contains(&format!("# clang {major}\n")) {
-        println!("skipped: clang {major} is here, another compiled the objects");
-        return;
+        return tools::skip(Need::Clang, &format!("clang {major} is here, another compiled the objects"));
     }
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(sources.join("compile")).arg(folder.path()).output().expect("bash");

@@ -2,8 +2,7 @@
 //!
 //! `named-checkzone` (Debian: bind9-utils) reads a torture zone and writes it in its own plain
 //! form; both texts, read by us, must be the same records. hickory-proto must make the same
-//! octets of RDATA wherever it can express it. Without the tool the test says so and passes,
-//! unless `MERIDIAN_TEST_REQUIRE_TOOLS` is set.
+//! octets of RDATA wherever it can express it. Without the tool the test is skipped (`support/tools.rs`).
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -14,6 +13,10 @@ use hickory_proto::serialize::binary::BinEncodable;
 use meridian::control::diagnostic::SourceFile;
 use meridian::control::zonefile::{Include, MasterText, Parsed, ZoneRecord, parse};
 use meridian::model::{Name, Record, Ttl};
+
+mod support;
+
+use support::tools;
 
 const ORIGIN: &str = "example.com";
 
@@ -144,27 +147,20 @@ fn plain(records: &[ZoneRecord]) -> BTreeSet<Plain> {
 
 /// `named-checkzone` on the zone: its plain form, or what it objects to. `None`: not installed.
 fn named_checkzone(zone: &str) -> Option<Result<String, String>> {
+    let program = tools::find("named-checkzone")?;
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("out");
     std::fs::write(directory.path().join("zone"), zone).expect("written");
     std::fs::write(directory.path().join("included.zone"), INCLUDED).expect("written");
-    let mut command = Command::new("named-checkzone");
+    let mut command = Command::new(program);
     command.arg("-w").arg(directory.path());
     command.args(["-i", "none", "-k", "ignore", "-n", "ignore", "-r", "ignore", "-D", "-s", "full", "-o"]);
     command.arg(&out).args([ORIGIN, "zone"]);
-    match command.output() {
-        Ok(output) if output.status.success() => Some(Ok(std::fs::read_to_string(out).expect("its output"))),
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            Some(Err(String::from_utf8_lossy(&said).into_owned()))
-        }
-        Err(why) => {
-            let required = std::env::var_os("MERIDIAN_TEST_REQUIRE_TOOLS").is_some();
-            assert!(!required, "named-checkzone is required: {why}");
-            println!("skipped: named-checkzone does not run ({why}); Debian has it in bind9-utils");
-            None
-        }
-    }
+    let output = command.output().expect("named-checkzone runs");
+    Some(match output.status.success() {
+        true => Ok(std::fs::read_to_string(out).expect("its output")),
+        false => Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
+    })
 }
 
 #[test]
@@ -224,10 +220,8 @@ fn named_checkzone_refuses_what_we_refuse() {
     ] {
         let zone = format!("{apex}{entry}\n");
         assert!(read("zone", &zone).diagnostics.iter().any(|d| d.is_error()), "we take {entry}");
-        match named_checkzone(&zone) {
-            None => return,
-            Some(theirs) => assert!(theirs.is_err(), "named-checkzone takes {entry}"),
-        }
+        let Some(theirs) = named_checkzone(&zone) else { return };
+        assert!(theirs.is_err(), "named-checkzone takes {entry}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use super::tools;
+use super::tools::{self, Need};
 
 /// A server's and a client's machine, cabled: `eth0` on both, with addresses of 10.0.0.0/24 and fd00::/64.
 pub struct Link {
@@ -26,10 +26,12 @@ impl Link {
     pub fn new() -> Option<Link> {
         let (server, client) = match (Machine::new(), Machine::new()) {
             (Ok(server), Ok(client)) => (server, client),
-            (Err(error), _) | (_, Err(error)) => {
-                println!("skipped: no network namespaces here ({error})");
+            // Only who may not is excused.
+            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tools::skip(Need::Namespaces, &format!("no network namespaces here ({error})"));
                 return None;
             }
+            (Err(error), _) | (_, Err(error)) => panic!("no network namespace: {error}"),
         };
         tools::find("ip")?;
         let thread = client.thread.to_string();

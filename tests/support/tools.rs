@@ -1,7 +1,8 @@
 //! Programs that others wrote: found where installed, started on loopback, ended by their id.
 //!
-//! A test that needs one says so and passes where it is missing, unless
-//! `MERIDIAN_TEST_REQUIRE_TOOLS` is set, as it is in CI: then it fails.
+//! A test that needs one, or a right, says so and passes where it is missing, unless
+//! `MERIDIAN_TEST_REQUIRE_TOOLS` is set, as it is in CI: then it fails. What a machine cannot have is
+//! named in `MERIDIAN_TEST_WITHOUT`, words of [`Need`] with spaces between them.
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -12,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 pub fn find(name: &str) -> Option<PathBuf> {
     let found = present(name);
     if found.is_none() {
-        skip(&format!("{name} is not installed"));
+        skip(Need::Program, &format!("{name} is not installed"));
     }
     found
 }
@@ -35,10 +36,51 @@ pub fn dig_short(dig: &Path, client: IpAddr, server: SocketAddr, name: &str, qty
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Says aloud that a test cannot run here; fails where it must.
-pub fn skip(why: &str) {
+/// What a test may need and a machine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A program that is to be installed: nothing excuses it.
+    Program,
+    /// The right to make network namespaces and interfaces.
+    Namespaces,
+    /// The right to load eBPF programs.
+    Ebpf,
+    /// The right to listen on port 53.
+    Port53,
+    /// MaxMind's test databases.
+    Maxmind,
+    /// The clang that compiled the committed objects.
+    Clang,
+    /// A kit of conformance checks.
+    Kit,
+}
+
+impl Need {
+    /// The word for it in `MERIDIAN_TEST_WITHOUT`; `None`: it cannot be excused.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Need::Program => None,
+            Need::Namespaces => Some("namespaces"),
+            Need::Ebpf => Some("ebpf"),
+            Need::Port53 => Some("port53"),
+            Need::Maxmind => Some("maxmind"),
+            Need::Clang => Some("clang"),
+            Need::Kit => Some("kit"),
+        }
+    }
+}
+
+/// Says aloud that a test cannot run here; fails where it must. No test is skipped in another way.
+pub fn skip(need: Need, why: &str) {
     println!("skipped: {why}");
-    assert!(std::env::var_os("MERIDIAN_TEST_REQUIRE_TOOLS").is_none(), "{why}, and tests must not be skipped here");
+    let required = std::env::var_os("MERIDIAN_TEST_REQUIRE_TOOLS").is_some();
+    let without = std::env::var("MERIDIAN_TEST_WITHOUT").unwrap_or_default();
+    assert!(may_skip(need, required, &without), "{why}, and MERIDIAN_TEST_WITHOUT does not name it ({need:?})");
+}
+
+/// `without`: what this machine is known to lack.
+pub fn may_skip(need: Need, required: bool, without: &str) -> bool {
+    !required || need.word().is_some_and(|word| without.split_whitespace().any(|named| named == word))
 }
 
 /// A program under way; killed, by its id, when this goes.
