@@ -1,7 +1,5 @@
 //! Any octets as a browser's report, and any text as a table of measurements: no panic, nothing but
 //! sensible figures, and never more mistakes told than are read by anybody.
-//!
-//! `cargo +nightly fuzz run latency`
 
 #![no_main]
 

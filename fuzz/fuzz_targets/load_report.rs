@@ -1,8 +1,6 @@
 //! Any octets as a load report of every format: no panic, and nothing but finite, sensible figures
 //! that are not of the future.
 //!
-//! `cargo +nightly fuzz run load_report`
-//!
 //! The first octet picks the format, the rest is the report.
 
 #![no_main]
@@ -44,8 +42,11 @@ fn formats() -> Vec<LoadFormat> {
     let envoy = |field| LoadFormat::Envoy { cluster: "web".into(), field };
     let selector = |text: &str| MetricSelector::parse(text).expect("a selector");
     let json = |time| LoadFormat::Json { load: "/load".into(), capacity: Some("/capacity".into()), time };
-    let object =
-        |name: Option<&str>, capacity| LoadFormat::LoadObject { datacenter: None, resource: name.map(str::to_owned), capacity };
+    let object = |name: Option<&str>, capacity| LoadFormat::LoadObject {
+        datacenter: None,
+        resource: name.map(str::to_owned),
+        capacity,
+    };
     vec![
         haproxy(HaproxyField::Sessions),
         haproxy(HaproxyField::SessionRate),

@@ -1,15 +1,16 @@
-//! Any text as a zone: no panic, every diagnostic renders, and what was read reads again.
+//! Any text as a zone: no panic, every diagnostic of reading and checking it renders, and what was read
+//! reads again. A zone without mistakes has a SOA at its origin.
 //!
-//! `cargo +nightly fuzz run zonefile`. The text also serves as the file it may include.
+//! The text also serves as the file it may include.
 
 #![no_main]
 
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use meridian::control::diagnostic::{SourceFile, Span};
-use meridian::control::zonefile::{Include, MasterText, NoInclude, Strictness, check, parse};
-use meridian::model::{Name, Ttl};
+use meridian::control::diagnostic::{Diagnostic, SourceFile, Span};
+use meridian::control::zonefile::{Include, MasterText, NoInclude, ServiceOwner, Strictness, check, parse};
+use meridian::model::{Name, RecordType, Ttl};
 
 struct Itself<'a>(&'a str);
 
@@ -24,9 +25,7 @@ fuzz_target!(|text: &str| {
     let Ok(origin) = Name::parse_absolute("example.com") else { return };
     let ttl = Some(Ttl::saturating(60));
     let parsed = parse(MasterText::whole(&file), &origin, ttl, &mut Itself(text));
-    for diagnostic in &parsed.diagnostics {
-        diagnostic.render(false);
-    }
+    render(&parsed.diagnostics);
     for zone_record in parsed.records.iter().take(100) {
         let record = &zone_record.record;
         let hex: String = record.rdata.iter().map(|octet| format!("{octet:02x}")).collect();
@@ -36,7 +35,26 @@ fuzz_target!(|text: &str| {
         let again = parse(MasterText::whole(&again), &origin, None, &mut NoInclude);
         assert_eq!(again.records.first().map(|zone_record| &zone_record.record), Some(record));
     }
+    let start = Span::new(&file, 0..0);
+    let service = |name: &str, host: Option<&str>| {
+        let name = Name::parse_absolute(name).ok()?;
+        let hosts = host.and_then(|host| Some((Name::parse_absolute(host).ok()?, start.clone())));
+        Some(ServiceOwner { name, span: start.clone(), hosts: hosts.into_iter().collect(), has_addresses: true, https: true })
+    };
+    let aliased = service("*.hosted.example.com", Some("www.example.com"));
+    let services: Vec<ServiceOwner> = [service("www.example.com", None), aliased].into_iter().flatten().collect();
     for strictness in [Strictness::Strict, Strictness::Lenient] {
-        check(&origin, &Span::new(&file, 0..0), &parsed.records, &[], strictness);
+        let (nodes, diagnostics) = check(&origin, &start, &parsed.records, &services, strictness);
+        render(&diagnostics);
+        if !parsed.diagnostics.iter().chain(&diagnostics).any(Diagnostic::is_error) {
+            let apex = nodes.get(&origin).into_iter().flatten();
+            assert!(apex.into_iter().any(|set| set.rtype == RecordType::SOA), "a zone without SOA passed");
+        }
     }
 });
+
+fn render(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        assert!(!diagnostic.render(false).is_empty() && !diagnostic.to_string().is_empty());
+    }
+}

@@ -18,6 +18,7 @@ use meridian::control::config::{self, Files};
 use meridian::query::{Client, Transport};
 use meridian::state::{LoadNews, News, Publisher, Snapshot};
 use meridian::steer::health::effective::Override;
+use meridian::steer::kept::Clock;
 
 use super::dns::{Ask, Opt, subnet_option};
 
@@ -233,16 +234,21 @@ impl Files for Texts {
     }
 }
 
-/// Calm; one region loaded and another withdrawn; nothing left.
-pub fn snapshots() -> Vec<Arc<Snapshot>> {
+/// What makes the snapshots, when nothing has happened yet.
+pub fn publisher(now: Clock) -> Publisher {
     let loaded = config::load_from(&Texts, Path::new("meridian.toml"));
     let model = loaded
         .unwrap_or_else(|mistakes| panic!("{}", mistakes.iter().map(|mistake| mistake.to_string()).collect::<String>()))
         .model;
     let demo = Database { path: "demo.mmdb".into(), bytes: DEMO_DATABASE.to_vec() };
     let atlas = Atlas::build(&[demo], &model.networks).expect("an atlas");
+    Publisher::new(model, atlas, "here", 0, BTreeMap::new(), now)
+}
+
+/// Calm; one region loaded and another withdrawn; nothing left.
+pub fn snapshots() -> Vec<Arc<Snapshot>> {
     let now = clock::read();
-    let mut publisher = Publisher::new(model, atlas, "here", 0, BTreeMap::new(), now);
+    let mut publisher = publisher(now);
     let calm = publisher.shared().load_full();
     publisher.apply(
         News::Load(LoadNews { region: "busan@gslb.example".into(), at: now.now(), outcome: Ok((90.0, None)) }),

@@ -23,7 +23,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -137,6 +138,13 @@ impl Rum {
                     }
                 }
             }
+        }
+    }
+
+    /// Serves one connection, over whatever stream; none where there is no place for it.
+    pub async fn converse(self: &Arc<Rum>, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr) {
+        if let Some(place) = Place::take(self, peer.ip()) {
+            connection(stream, peer, place).await;
         }
     }
 
@@ -376,7 +384,7 @@ impl Drop for Place {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, place: Place) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, place: Place) {
     let rum = &place.rum;
     let service = service_fn(async |request| Ok::<_, std::convert::Infallible>(rum.respond(peer, request).await));
     let serving = http1::Builder::new()

@@ -22,7 +22,7 @@ pub mod listener;
 mod rate;
 mod sketch;
 pub mod store;
-mod token;
+pub mod token;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

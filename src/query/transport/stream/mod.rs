@@ -11,6 +11,6 @@ mod connection;
 mod gate;
 mod limits;
 
-pub(super) use connection::{Connection, Shared};
-pub(super) use gate::Gate;
+pub use connection::{Connection, Shared};
+pub use gate::Gate;
 pub use limits::TcpLimits;
