@@ -21,6 +21,8 @@ fuzz_target!(|data: &[u8]| {
     }
     let Ok(asked) = read(&frame) else { return };
     assert!(asked.message.end <= frame.len() && asked.message.start <= MAX_HEADERS, "{asked:?}");
+    let said = &frame[asked.message.start - 4..asked.message.start - 2];
+    assert_eq!(8 + asked.message.len(), usize::from(u16::from_be_bytes([said[0], said[1]])), "UDP's length");
     let before = frame.clone();
     let from = Ends::of(&before, &asked);
     assert_eq!((asked.client, asked.port), (from.source.ip(), from.source.port()));

@@ -94,6 +94,10 @@ fn warm(folder: &tempfile::TempDir, octets: &[u8]) {
         }
     }
     let snapshot = publisher.shared().load_full();
+    for state in &snapshot.states {
+        let in_range = (0.0..=250.0).contains(&state.price_ms) && (0.0..=1.0).contains(&state.shed);
+        assert!(in_range && (0.1..=1.0).contains(&state.offered), "{state:?}");
+    }
     for name in ["app.gslb.example", "shares.gslb.example", "first.gslb.example"] {
         let (packet, mut out) = (Ask::new(name, "A").wire(), [0; 512]);
         let asker = Client { address: client(1), transport: Transport::Udp };
