@@ -20,11 +20,12 @@ use meridian::query::kernel::image::{ClassImage, NameImage};
 use meridian::query::{Client, Transport, answer, answer_in_full};
 use meridian::state::{News, Publisher, Snapshot};
 use meridian::steer::health::standing::Override;
-use meridian_fuzz::client;
 use meridian_fuzz::dns::Ask;
+use meridian_fuzz::{client, multiplies};
 
-/// More than this is no use: each costs a plan.
-const MOST_SERVICES: usize = 8;
+/// More than this is no use: each costs a plan, or time in the kernel's image.
+const MOST_SERVICES: usize = 16;
+const MOST_NAMES: usize = 1_000;
 
 struct Parts<'a>(BTreeMap<PathBuf, &'a str>);
 
@@ -48,6 +49,9 @@ impl Files for Parts<'_> {
 }
 
 fuzz_target!(|text: &str| {
+    if multiplies(text) {
+        return;
+    }
     match config::load_from(&Parts::of(text), Path::new("meridian.toml")) {
         Err(diagnostics) => {
             assert!(diagnostics.iter().any(Diagnostic::is_error), "refused without a reason");
@@ -68,7 +72,8 @@ fn render(diagnostics: &[Diagnostic]) {
 }
 
 fn serve(Loaded { config, model, .. }: Loaded) {
-    if model.services.len() > MOST_SERVICES {
+    let names: usize = model.zones.iter().map(|zone| zone.nodes.len()).sum();
+    if model.services.len() > MOST_SERVICES || names > MOST_NAMES {
         return;
     }
     let Ok(atlas) = Atlas::build(&[], &model.networks) else { panic!("networks that were read make an atlas") };

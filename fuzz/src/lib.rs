@@ -39,6 +39,14 @@ pub fn client(number: usize) -> IpAddr {
     }
 }
 
+/// Whether zone text may become so much that all of the time goes there: each of these can make 65,536 records, or
+/// repeat a file.
+pub fn multiplies(text: &str) -> bool {
+    let times = |directive: &str| text.to_ascii_uppercase().matches(directive).count();
+    let included = times("$INCLUDE");
+    times("$GENERATE") * (1 + included) > 5 || included > 2
+}
+
 /// A folder for files that come and go with every input: in memory, where the system has such a place.
 pub fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
