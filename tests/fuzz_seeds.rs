@@ -18,7 +18,7 @@ use meridian::control::warm::{VERSION, container};
 use meridian::model::{RegionId, ServiceId};
 use meridian::state::memory::switches::{Switch, Switches};
 use meridian::state::{LoadNews, News};
-use meridian::steer::health::standing::Override;
+use meridian::steer::health::effective::Override;
 use meridian::steer::kept::Clock;
 use meridian::steer::planner::demand::DemandSample;
 
@@ -381,7 +381,7 @@ fn warm_body() -> Vec<u8> {
     publisher.apply(News::Demand(samples.collect()), now);
     let region = "busan@gslb.example";
     publisher.apply(News::Load(LoadNews { region: region.into(), at: now.now(), outcome: Ok((90.0, None)) }), now);
-    publisher.apply(News::said(region, Override::Drain), now);
+    publisher.apply(News::set_override(region, Override::Drain), now);
     publisher.publish(now);
     postcard::to_stdvec(&publisher.kept(&now)).expect("octets")
 }

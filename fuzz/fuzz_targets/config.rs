@@ -19,7 +19,7 @@ use meridian::query::counters::CounterSet;
 use meridian::query::kernel::image::{ClassImage, NameImage};
 use meridian::query::{Client, Transport, answer, answer_in_full};
 use meridian::state::{News, Publisher, Snapshot};
-use meridian::steer::health::standing::Override;
+use meridian::steer::health::effective::Override;
 use meridian_fuzz::dns::Ask;
 use meridian_fuzz::{client, multiplies};
 
