@@ -169,11 +169,11 @@ impl Daemon {
         Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, commands })
     }
 
-    /// Loads everything afresh; on any mistake the old configuration stays, and all are told.
+    /// Loads everything afresh; on any mistake the old configuration stays, and all are told. Never forces.
     pub async fn reload(&self) -> Result<Reloaded, Vec<String>> {
         let (reply, done) = oneshot::channel();
         let stopping = || vec!["the server is stopping".to_owned()];
-        self.reloads.send(ReloadRequest { reply }).await.map_err(|_| stopping())?;
+        self.reloads.send(ReloadRequest { force: false, reply }).await.map_err(|_| stopping())?;
         done.await.map_err(|_| stopping())?
     }
 

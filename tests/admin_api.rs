@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use meridian::admin::client::{AdminClient, ClientError};
@@ -145,7 +145,7 @@ impl Fixture {
         let (reloads, requests) = mpsc::channel(1);
         tokio::spawn(answer_reloads(requests));
         let counters = Arc::new(CounterSet::new());
-        let load_status = Arc::new(ArcSwap::from_pointee(LoadStatus { at: SystemTime::now(), mistakes: Vec::new() }));
+        let load_status = Arc::new(ArcSwap::from_pointee(LoadStatus::now(Vec::new(), Vec::new())));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let probing = Probing {
@@ -208,7 +208,7 @@ const JSON: &str = "Content-Type: application/json\r\n";
 async fn answer_reloads(mut requests: mpsc::Receiver<ReloadRequest>) {
     let taken = Reloaded { zones: 2, regions: 3, services: 3, places: 3, warnings: vec![], needs_restart: vec![] };
     let mut outcome = Ok(taken);
-    while let Some(ReloadRequest { reply }) = requests.recv().await {
+    while let Some(ReloadRequest { reply, .. }) = requests.recv().await {
         let _ = reply.send(outcome);
         outcome = Err(vec!["error: first".to_owned(), "error: second\n  --> zones/a.toml:3:1".to_owned()]);
     }
@@ -538,8 +538,8 @@ async fn pushed_loads_that_cannot_be_are_refused() {
 async fn reloads_are_taken_or_all_mistakes_told() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
-    assert_eq!(client.reload().await.expect("taken")["zones"], 2);
-    let error = client.reload().await.expect_err("mistakes").to_string();
+    assert_eq!(client.reload(false).await.expect("taken")["zones"], 2);
+    let error = client.reload(false).await.expect_err("mistakes").to_string();
     assert!(
         error.contains("still being served") && error.contains("first") && error.contains("zones/a.toml:3:1"),
         "{error}"
@@ -553,7 +553,7 @@ async fn reloads_are_taken_or_all_mistakes_told() {
 async fn health_and_readiness() {
     let fixture = Fixture::start().await;
     assert_eq!(fixture.get("/healthz").await.body, "alive\n");
-    fixture.load_status.store(Arc::new(LoadStatus { at: SystemTime::now(), mistakes: vec!["bad".into()] }));
+    fixture.load_status.store(Arc::new(LoadStatus::now(vec!["bad".into()], Vec::new())));
     let ready = fixture.get("/readyz").await;
     assert_eq!(ready.status, 200, "a failed reload leaves the old configuration served");
     assert_eq!((&ready.json()["ready"], &ready.json()["last_load"]["mistakes"]), (&json!(true), &json!(["bad"])));
@@ -868,7 +868,7 @@ async fn a_whole_daemon_reloads_by_its_api_and_keeps_the_old_on_mistakes() {
     let client = AdminClient::new(daemon.admin.expect("listening"), None).expect("a client");
     std::fs::write(&zone_file, unchecked.replace("weight = 4", "wieght = 4").replace("\"30s\"", "\"30x\""))
         .expect("written");
-    let error = client.reload().await.expect_err("two mistakes");
+    let error = client.reload(false).await.expect_err("two mistakes");
     let ClientError::Refused { status: 422, details, .. } = error else { panic!("{error}") };
     for mistake in ["`wieght`", "`ttl` is not a TTL"] {
         assert!(details.iter().any(|told| told.contains(mistake)), "all at once: {mistake} in {details:?}");
@@ -878,7 +878,7 @@ async fn a_whole_daemon_reloads_by_its_api_and_keeps_the_old_on_mistakes() {
     let explained = client.explain("www.gslb.example", "10.82.0.1", "A", Some("source")).await.expect("still served");
     assert_eq!(explained["answer"]["rcode"], "NOERROR");
     std::fs::write(&zone_file, unchecked.replace("\"30s\"", "\"20s\"")).expect("written");
-    client.reload().await.expect("taken");
+    client.reload(false).await.expect("taken");
     let status = client.status().await.expect("a status");
     assert_eq!((&status["last_load"]["ok"], &status["reloads"]), (&json!(true), &json!(1)));
     assert_eq!(status["services"][0]["ttl_s"], 20);

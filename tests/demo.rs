@@ -212,7 +212,7 @@ async fn a_drain_by_the_admin_api_moves_new_clients_and_reload_keeps_it() {
     assert_eq!((said.region.as_str(), said.effective.as_str()), ("seoul@gslb.example", "drain"));
     let drained = ask(demo.daemon.dns[0], "www.gslb.example", Ipv4Addr::new(127, 82, 0, 1), None).await;
     assert_ne!(drained.addresses, [seoul]);
-    admin.reload().await.expect("the embedded files load again");
+    admin.reload(false).await.expect("the embedded files load again");
     let reloaded = ask(demo.daemon.dns[0], "www.gslb.example", Ipv4Addr::new(127, 82, 0, 1), None).await;
     assert_eq!(reloaded.addresses, drained.addresses);
     admin.set_override("seoul", Override::Auto).await.expect("said");

@@ -81,7 +81,7 @@ fn routes() -> Vec<String> {
         "POST /v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",
         "GET /v1/demand",
         "POST /v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5]}",
-        "POST /v1/reload",
+        "POST /v1/reload [{\"force\": true}]",
         "GET /metrics",
         "GET /healthz",
         "GET /readyz",
@@ -268,10 +268,17 @@ async fn post_load(
     }
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadBody {
+    #[serde(default)]
+    force: bool,
+}
+
 async fn post_reload(State(api): Shared, request: Request) -> Result<Json<Reloaded>, Problem> {
-    let _: serde::de::IgnoredAny = json_or_nothing(request).await?;
+    let ReloadBody { force } = json_or_nothing::<Option<ReloadBody>>(request).await?.unwrap_or_default();
     let (reply, done) = oneshot::channel();
-    let outcome = asked(&api.context.reloads, ReloadRequest { reply }, done, RELOAD).await?;
+    let outcome = asked(&api.context.reloads, ReloadRequest { force, reply }, done, RELOAD).await?;
     outcome.map(Json).map_err(|mistakes| {
         let error = "not reloaded: the old configuration is still being served";
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).details(mistakes)
@@ -337,11 +344,16 @@ struct Ready {
     ready: bool,
     generation: u64,
     last_load: status::LastLoad,
+    /// Those that are bad, and what serves instead.
+    bad_databases: Vec<status::DatabaseStatus>,
 }
 
 /// The API opens after the first probe round, so whoever gets here is being answered. A reload
-/// that failed is told, and leaves the server ready.
+/// that failed or a bad database is told, and leaves the server ready.
 async fn get_ready(State(api): Shared) -> Json<Ready> {
-    let generation = api.context.shared.load().generation;
-    Json(Ready { ready: true, generation, last_load: status::last_load(&api.context) })
+    let snapshot = api.context.shared.load_full();
+    let mut bad_databases = status::databases(&api.context, &snapshot);
+    bad_databases.retain(|database| database.error.is_some());
+    let last_load = status::last_load(&api.context);
+    Json(Ready { ready: true, generation: snapshot.generation, last_load, bad_databases })
 }

@@ -106,9 +106,10 @@ impl AdminClient {
     }
 
     /// Loads everything afresh: [`crate::control::reload::Reloaded`] as JSON. Mistakes come as
-    /// [`ClientError::Refused`].
-    pub async fn reload(&self) -> Result<Value, ClientError> {
-        self.ask(Method::POST, &["v1", "reload"], &[], Some(Value::Object(Default::default()))).await
+    /// [`ClientError::Refused`]. `force`: also what loses all zones, databases, networks or listeners.
+    pub async fn reload(&self, force: bool) -> Result<Value, ClientError> {
+        let body = if force { serde_json::json!({ "force": true }) } else { Value::Object(Default::default()) };
+        self.ask(Method::POST, &["v1", "reload"], &[], Some(body)).await
     }
 
     /// What was measured of round trips: [`super::latency::LatencyReport`] as JSON.

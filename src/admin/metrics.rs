@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+use crate::control::databases::Serves;
 use crate::query::Transport;
 use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWait, Totals};
 use crate::query::demand::DemandTotals;
@@ -30,6 +31,7 @@ use super::latency::counts;
 use super::places::PlaceCounts;
 use super::planning::planning;
 use super::probing::Probing;
+use super::status::{self, DatabaseStatus};
 
 /// What [`text`] is, to be told to whoever gets it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -90,6 +92,7 @@ impl Collector for Scrape {
         plans(&mut out, &regions, &snapshot, Instant::now())?;
         whole(&mut out, &snapshot)?;
         measured(&mut out, &self.0, &snapshot)?;
+        databases(&mut out, &status::databases(&self.0, &snapshot))?;
         process(&mut out, &self.0, &snapshot)
     }
 }
@@ -537,6 +540,37 @@ fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
         "snapshot_generation",
         "The snapshot queries are answered from; grows by one with every change",
         only(snapshot.generation),
+    )
+}
+
+fn databases(out: &mut Out<'_>, databases: &[DatabaseStatus]) -> fmt::Result {
+    let rows = || databases.iter().map(|database| (vec![("database", database.path.as_str())], database));
+    let each = |value: fn(&DatabaseStatus) -> u64| rows().map(move |(labels, database)| (labels, value(database)));
+    out.gauge(
+        "database_ok",
+        "1 where the database's file is read and in use; 0 where it is bad, and something else or nothing serves",
+        each(|database| database.error.is_none().into()),
+    )?;
+    let serves = Serves::ALL.map(Serves::as_str);
+    let words = rows().flat_map(|(labels, database)| {
+        let row = |word| ([labels.clone(), vec![("serves", word)]].concat(), u64::from(database.serves == word));
+        serves.map(row)
+    });
+    out.gauge("database_serves", "1 at what answers go by; 0 at the rest", words)?;
+    out.gauge(
+        "database_built_timestamp_seconds",
+        "When what serves was built, since 1970; 0 where nothing serves",
+        each(|database| database.built_unix_s),
+    )?;
+    out.gauge(
+        "database_generation",
+        "How often the database's file was taken since the start",
+        each(|database| database.generation),
+    )?;
+    out.gauge(
+        "database_failures",
+        "How often in a row the database's file was found bad; it is tried again by itself",
+        each(|database| database.failures.into()),
     )
 }
 

@@ -142,6 +142,13 @@ const TROUBLE = {
   all_withdrawn: "every region is taken down by override; all are answered all the same",
 };
 
+/** What answers go by where a database is bad. */
+const INSTEAD = {
+  copy: "the copy of its last good contents is used",
+  before: "what was read of it before is used",
+  nothing: "answers do without it",
+};
+
 function alarms(status) {
   const found = [];
   if (!status.last_load.ok) {
@@ -155,6 +162,11 @@ function alarms(status) {
       status.overrides_error));
   }
   for (const trouble of status.probing.troubles) found.push(el("div", "alarm", trouble));
+  for (const of of status.atlas.databases) {
+    if (of.error !== null) {
+      found.push(el("div", "alarm", el("strong", "", of.path), ` is bad: ${INSTEAD[of.serves]}.`, el("pre", "", of.error)));
+    }
+  }
   for (const of of status.regions) {
     if (of.held_s !== null) {
       found.push(el("div", "alarm", el("strong", "", of.name),

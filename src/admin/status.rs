@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atlas::DatabaseSummary;
 use crate::model::{Layer, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::explain::HeardRow;
@@ -70,11 +71,33 @@ pub struct AtlasStatus {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DatabaseStatus {
     pub path: String,
-    /// Such as `GeoLite2-City`.
+    /// Such as `GeoLite2-City`; empty where nothing serves.
     pub kind: String,
     pub networks: u64,
-    /// By the wall clock, in seconds since 1970.
+    /// By the wall clock, in seconds since 1970. Of what serves, as the following; 0 where nothing does.
     pub built_unix_s: u64,
+    /// From then to now.
+    #[serde(default)]
+    pub age_s: f64,
+    /// `file`; `copy`, `before` (what was read of the file before it went bad) or `nothing`, where the file is bad;
+    /// `embedded`. Empty from servers of before.
+    #[serde(default)]
+    pub serves: Cow<'static, str>,
+    /// Why its file is not used, or not any more; what serves then stands in `serves`.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Why there is no copy to start with, should its file be bad then.
+    #[serde(default)]
+    pub copy_error: Option<String>,
+    /// How often its file was taken since the start.
+    #[serde(default)]
+    pub generation: u64,
+    /// How often in a row its file was found bad; it is tried again by itself.
+    #[serde(default)]
+    pub failures: u32,
+    /// How long ago its file was last read.
+    #[serde(default)]
+    pub tried_s: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -243,7 +266,7 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
         planning: Some(planning(&snapshot, now)),
         probing: Some(probing(&context.probing, now)),
-        atlas: atlas(&snapshot),
+        atlas: atlas(context, &snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
         services: services
@@ -264,23 +287,61 @@ pub fn last_load(context: &Context) -> LastLoad {
     }
 }
 
-fn atlas(snapshot: &Snapshot) -> AtlasStatus {
+fn atlas(context: &Context, snapshot: &Snapshot) -> AtlasStatus {
     let summary = snapshot.atlas.summary();
     AtlasStatus {
         places: summary.places,
         ranges_ipv4: summary.ranges_v4,
         ranges_ipv6: summary.ranges_v6,
         memory_bytes: snapshot.atlas.memory_bytes(),
-        databases: summary
-            .databases
-            .iter()
-            .map(|database| DatabaseStatus {
-                path: database.path.clone(),
-                kind: database.kind.clone(),
-                networks: database.networks,
-                built_unix_s: database.build_epoch,
-            })
-            .collect(),
+        databases: databases(context, snapshot),
+    }
+}
+
+/// The configured databases in the order of the configuration, and those that are built in.
+pub fn databases(context: &Context, snapshot: &Snapshot) -> Vec<DatabaseStatus> {
+    let read = &snapshot.atlas.summary().databases;
+    let status = context.load_status.load_full();
+    let configured = status.databases.iter().map(|report| {
+        let summary = read.iter().find(|summary| report.read_as.as_ref() == Some(&summary.path));
+        DatabaseStatus {
+            path: report.path.display().to_string(),
+            serves: report.serves.as_str().into(),
+            error: report.error.clone(),
+            copy_error: report.copy_error.clone(),
+            generation: report.generation,
+            failures: report.failures,
+            tried_s: Some(rounded(SystemTime::now().duration_since(report.tried_at).unwrap_or_default())),
+            ..of_contents(summary)
+        }
+    });
+    let of_file = |summary: &DatabaseSummary| {
+        status.databases.iter().any(|report| report.read_as.as_ref() == Some(&summary.path))
+    };
+    let embedded = read.iter().filter(|summary| !of_file(summary)).map(|summary| DatabaseStatus {
+        path: summary.path.clone(),
+        serves: "embedded".into(),
+        ..of_contents(Some(summary))
+    });
+    configured.chain(embedded).collect()
+}
+
+/// Of what is in a database; all else is left empty.
+fn of_contents(summary: Option<&DatabaseSummary>) -> DatabaseStatus {
+    let built_unix_s = summary.map_or(0, |summary| summary.build_epoch);
+    let built = UNIX_EPOCH + Duration::from_secs(built_unix_s.min(u64::from(u32::MAX)));
+    DatabaseStatus {
+        path: String::new(),
+        kind: summary.map_or(String::new(), |summary| summary.kind.clone()),
+        networks: summary.map_or(0, |summary| summary.networks),
+        built_unix_s,
+        age_s: summary.map_or(0.0, |_| rounded(SystemTime::now().duration_since(built).unwrap_or_default())),
+        serves: "".into(),
+        error: None,
+        copy_error: None,
+        generation: 0,
+        failures: 0,
+        tried_s: None,
     }
 }
 

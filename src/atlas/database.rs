@@ -55,6 +55,19 @@ pub enum AtlasError {
     TooLarge { path: String, what: &'static str, limit: u64 },
 }
 
+impl AtlasError {
+    /// The path of the database, as in [`Database::path`].
+    pub fn path(&self) -> &str {
+        match self {
+            AtlasError::Read { path, .. }
+            | AtlasError::NotADatabase { path, .. }
+            | AtlasError::Corrupt { path, .. }
+            | AtlasError::NothingKnown { path, .. }
+            | AtlasError::TooLarge { path, .. } => path,
+        }
+    }
+}
+
 /// Largest file read. The largest sold is below 2 GB.
 const MAX_FILE_BYTES: u64 = 4 << 30;
 

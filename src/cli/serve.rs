@@ -19,7 +19,8 @@ use super::source::FileSource;
 /// Answer DNS queries as the configuration says
 ///
 /// Loads everything, opens the sockets, probes every endpoint once, then answers. With any mistake in the
-/// files it shows them all and ends.
+/// files it shows them all and ends; a bad GeoIP database alone is stood in for by its last good copy, or done
+/// without, unless `geoip_required = true`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -51,7 +52,7 @@ async fn serve(source: FileSource, privileged: Privileged) -> Outcome {
     // First of all: a SIGHUP while large databases are read must not end the process.
     let mut signals = Signals::new()?;
     // Nothing else runs yet that this could hold up.
-    let prepared = source.prepare()?;
+    let prepared = source.prepare_to_serve()?;
     let daemon = tokio::select! {
         started = Daemon::start_with(Arc::new(source), prepared, privileged) => started.map_err(Failure::all)?,
         () = signals.stop() => return Ok(()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::atlas::{Atlas, AtlasSummary, Database};
 use crate::control::config::{self, Loaded};
-use crate::control::reload::{ConfigSource, Prepared, prepare, prepare_whole};
+use crate::control::reload::{ConfigSource, Prepared, prepare, prepare_to_serve, prepare_whole};
 use crate::model::{Location, Prefix};
 
 use super::output::Failure;
@@ -24,7 +24,12 @@ impl FileSource {
         prepare(self).map_err(|mistakes| self.shown(mistakes))
     }
 
-    /// The same, with all that databases say of places, needed or not.
+    /// The same for a start: bad databases are done without where that may be.
+    pub fn prepare_to_serve(&self) -> Result<Prepared, Failure> {
+        prepare_to_serve(self).map_err(|mistakes| self.shown(mistakes))
+    }
+
+    /// As [`FileSource::prepare`], with all that databases say of places, needed or not.
     pub fn prepare_whole(&self) -> Result<Prepared, Failure> {
         prepare_whole(self).map_err(|mistakes| self.shown(mistakes))
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::status::{
-    self as api, AnsweredTtl, EndpointStatus, LoadStatus, RegionStatus, ServiceRegion, ServiceStatus,
+    self as api, AnsweredTtl, DatabaseStatus, EndpointStatus, LoadStatus, RegionStatus, ServiceRegion, ServiceStatus,
 };
 use crate::steer::figure::{percent, rounded};
 
@@ -62,6 +62,10 @@ fn render(status: &api::Status) -> String {
             let _ = writeln!(text, "  {mistake}");
         }
     }
+    for database in &status.atlas.databases {
+        let Some(error) = &database.error else { continue };
+        let _ = writeln!(text, "\nThe database {} is BAD; {}:\n  {error}", database.path, instead(database));
+    }
     if let Some(error) = &status.overrides_error {
         let _ = writeln!(text, "\nWhat operators said of regions could not be read, and does not hold:\n  {error}");
     }
@@ -85,6 +89,16 @@ fn render(status: &api::Status) -> String {
     render_feeds(&mut text, &status.regions);
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text
+}
+
+/// What answers go by where a database is bad.
+fn instead(database: &DatabaseStatus) -> String {
+    let age = duration(database.age_s);
+    match &*database.serves {
+        "copy" => format!("the copy of its last good contents is used, built {age} ago"),
+        "before" => format!("what was read of it before is used, built {age} ago"),
+        _ => "answers do WITHOUT it".to_owned(),
+    }
 }
 
 /// Load reports that are not believed as they stand, or not at all.

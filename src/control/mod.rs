@@ -4,6 +4,7 @@
 //! - [`diagnostic`]: a mistake in a file, with its place
 //! - [`zonefile`]: RFC 1035 master files
 //! - [`config`]: all files together: a model and settings, or every mistake in them
+//! - [`databases`]: where clients are: files read and judged, and copies of the last good ones
 //! - [`geoip`]: database files that are replaced while serving
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
@@ -25,6 +26,7 @@ pub mod atomic_file;
 pub mod clock;
 pub mod config;
 mod damping_log;
+pub mod databases;
 pub mod diagnostic;
 mod feed_log;
 pub mod geoip;

@@ -7,21 +7,25 @@
 //! ```
 //!
 //! A database file that was replaced renews the atlas alone: half-edited zone files beside it
-//! wait for their own reload.
+//! wait for their own reload. One that is bad is tried again, less and less often.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use crate::atlas::{Atlas, Database, Detail};
-use crate::model::{Location, Model, Prefix};
+use crate::atlas::{Atlas, AtlasError, Database, Detail};
+use crate::model::{Location, Model, Name, Prefix};
 use crate::state::Replacement;
 use crate::steer::need;
 
 use super::config::{Config, Loaded};
+use super::databases::{self, Copies, DatabaseReport, Found, Loading, Refused, Serves, StandIns};
 use super::geoip::{self, Seen, Watch};
 use super::load_report::Scraper;
 use super::memory;
@@ -33,15 +37,25 @@ pub trait ConfigSource: Send + Sync + 'static {
     /// Loads everything afresh. The text of every mistake, for people, if there is any.
     fn load(&self) -> Result<Loaded, Vec<String>>;
 
-    /// Reads the databases the configuration names.
-    fn databases(&self, config: &Config) -> Result<Vec<Database>, String> {
-        config.geoip.databases.iter().map(|path| Database::read(path).map_err(|error| error.to_string())).collect()
+    /// Reads a database that the configuration names.
+    ///
+    /// # Errors
+    /// The file is missing, not readable or too large. What is in it is judged later.
+    fn read_database(&self, path: &Path) -> Result<Database, AtlasError> {
+        Database::read(path)
+    }
+
+    /// Databases beside those that the configuration names.
+    fn embedded(&self) -> Vec<Database> {
+        Vec::new()
     }
 }
 
 /// What asks for a reload, and hears how it went.
 #[derive(Debug)]
 pub struct ReloadRequest {
+    /// Takes also what loses all zones, databases, networks or listeners, and goes on without bad databases.
+    pub force: bool,
     pub reply: oneshot::Sender<Result<Reloaded, Vec<String>>>,
 }
 
@@ -63,52 +77,100 @@ pub struct LoadStatus {
     pub at: SystemTime,
     /// Empty: it took. Otherwise the old configuration is being served.
     pub mistakes: Vec<String>,
+    /// One per configured database, in the order of the configuration; renewed also between loads.
+    pub databases: Vec<DatabaseReport>,
+}
+
+impl LoadStatus {
+    /// Of a load just now.
+    pub fn now(mistakes: Vec<String>, databases: Vec<DatabaseReport>) -> LoadStatus {
+        LoadStatus { at: SystemTime::now(), mistakes, databases }
+    }
 }
 
 /// Everything that a loaded configuration becomes.
 pub struct Prepared {
     pub loaded: Loaded,
     pub atlas: Atlas,
-    /// The databases just before they were read.
-    pub databases: Seen,
+    /// The databases, as a [`Reloader`] takes them over.
+    pub databases: PreparedDatabases,
+}
+
+/// Databases that were read, and what is to be done with them yet.
+pub struct PreparedDatabases {
+    /// The files just before they were read.
+    seen: Seen,
+    found: Vec<Found>,
+    /// What copies are to be kept of.
+    taken: Vec<(PathBuf, Database)>,
 }
 
 /// Loads configuration, and of databases what it needs. Blocks: up to a second for large databases.
+///
+/// # Errors
+/// Any mistake in any file, bad databases included.
 pub fn prepare(source: &dyn ConfigSource) -> Result<Prepared, Vec<String>> {
     let loaded = source.load()?;
     let detail = detail_of(&loaded.config, &loaded.model);
-    with_atlas(source, loaded, detail)
+    with_atlas(source, loaded, detail, &NOTHING_ELSE)
 }
 
 /// The same, with all that the databases say, needed or not.
+///
+/// # Errors
+/// As [`prepare`].
 pub fn prepare_whole(source: &dyn ConfigSource) -> Result<Prepared, Vec<String>> {
-    with_atlas(source, source.load()?, Detail::ALL)
+    with_atlas(source, source.load()?, Detail::ALL, &NOTHING_ELSE)
 }
+
+/// [`prepare`] for a start: a bad database is stood in for by the copy of it, or by nothing unless the configuration
+/// requires it. A restart must not be what ends all answers.
+///
+/// # Errors
+/// Any mistake in any other file.
+pub fn prepare_to_serve(source: &dyn ConfigSource) -> Result<Prepared, Vec<String>> {
+    let loaded = source.load()?;
+    let (copies, required) = (Copies::new(&loaded.config.state), loaded.config.geoip.required);
+    let detail = detail_of(&loaded.config, &loaded.model);
+    with_atlas(source, loaded, detail, &StandIns { copies: Some(&copies), may_miss: &|_| !required })
+}
+
+const NOTHING_ELSE: StandIns<'static> = StandIns { copies: None, may_miss: &|_| false };
 
 /// How closely it must be known where clients are: for decisions, and for what browsers measure.
 fn detail_of(config: &Config, model: &Model) -> Detail {
     if config.listen.rum.is_some() { Detail::ALL } else { need::detail_of(model) }
 }
 
-fn with_atlas(source: &dyn ConfigSource, loaded: Loaded, detail: Detail) -> Result<Prepared, Vec<String>> {
-    let databases = Seen::now(&loaded.config.geoip.databases);
-    let atlas = build_atlas(source, &loaded.config, &loaded.model.networks, detail).map_err(|mistake| vec![mistake])?;
-    Ok(Prepared { loaded, atlas, databases })
+fn with_atlas(
+    source: &dyn ConfigSource,
+    loaded: Loaded,
+    detail: Detail,
+    stand_ins: &StandIns<'_>,
+) -> Result<Prepared, Vec<String>> {
+    let seen = Seen::now(&loaded.config.geoip.databases);
+    let loading = read_databases(source, &loaded.config, &loaded.model.networks, detail, stand_ins);
+    let Loading { atlas, found, taken } = loading.map_err(|refused| vec![refused.why])?;
+    Ok(Prepared { loaded, atlas, databases: PreparedDatabases { seen, found, taken } })
 }
 
-fn build_atlas(
+fn read_databases(
     source: &dyn ConfigSource,
     config: &Config,
     networks: &[(Prefix, Location)],
     detail: Detail,
-) -> Result<Atlas, String> {
-    Atlas::build_for(detail, &source.databases(config)?, networks).map_err(|error| error.to_string())
+    stand_ins: &StandIns<'_>,
+) -> Result<Loading, Refused> {
+    let read = |path: &Path| source.read_database(path);
+    databases::load(&config.geoip.databases, &read, source.embedded(), stand_ins, detail, networks)
 }
 
 /// Owns what follows the configuration: probes, load reports, the watch on databases.
 pub struct Reloader {
     source: Arc<dyn ConfigSource>,
     config: Config,
+    /// The origins of the zones that are served.
+    zones: Vec<Name>,
     networks: Vec<(Prefix, Location)>,
     detail: Detail,
     prober: Prober,
@@ -117,6 +179,51 @@ pub struct Reloader {
     status: Arc<ArcSwap<LoadStatus>>,
     /// Kept alive; `None` without databases.
     watch: Option<(Watch, mpsc::Receiver<()>)>,
+    copies: Copies,
+    /// While copies are being written.
+    keeping: Option<Keeping>,
+    retry: Retry,
+}
+
+/// Comes to why there is no copy of a database, for each that was taken.
+type Keeping = JoinHandle<Vec<(PathBuf, Option<String>)>>;
+
+/// When bad databases are tried again: soon, then less and less often.
+#[derive(Debug)]
+struct Retry {
+    /// `None`: all are good.
+    at: Option<Instant>,
+    wait: Duration,
+}
+
+impl Retry {
+    const FIRST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_secs(600);
+
+    fn new() -> Retry {
+        Retry { at: None, wait: Retry::FIRST }
+    }
+
+    /// After something new was seen of the files.
+    fn soon(&mut self) {
+        self.wait = Retry::FIRST;
+    }
+
+    fn after(&mut self, bad: bool) {
+        if !bad {
+            *self = Retry::new();
+            return;
+        }
+        self.at = Some(Instant::now() + self.wait);
+        self.wait = (self.wait * 2).min(Retry::LONGEST);
+    }
+
+    async fn due(&self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Reloader {
@@ -125,18 +232,36 @@ impl Reloader {
         source: Arc<dyn ConfigSource>,
         config: Config,
         model: &Model,
-        databases: Seen,
+        databases: PreparedDatabases,
         mut prober: Prober,
         mut scraper: Scraper,
         commands: mpsc::Sender<Command>,
     ) -> Reloader {
         prober.configure(model);
         scraper.configure(model);
-        let watch = watch_databases(databases);
-        let status = LoadStatus { at: SystemTime::now(), mistakes: Vec::new() };
-        let status = Arc::new(ArcSwap::from_pointee(status));
-        let (networks, detail) = (model.networks.clone(), detail_of(&config, model));
-        Reloader { source, config, networks, detail, prober, scraper, commands, status, watch }
+        let PreparedDatabases { seen, found, taken } = databases;
+        let status = Arc::new(ArcSwap::from_pointee(LoadStatus::now(Vec::new(), Vec::new())));
+        let (zones, networks, detail) = (origins(model), model.networks.clone(), detail_of(&config, model));
+        let copies = Copies::new(&config.state);
+        let (watch, keeping, retry) = (watch_databases(seen), None, Retry::new());
+        let mut reloader = Reloader {
+            source,
+            config,
+            zones,
+            networks,
+            detail,
+            prober,
+            scraper,
+            commands,
+            status,
+            watch,
+            copies,
+            keeping,
+            retry,
+        };
+        reloader.tell_databases(found);
+        reloader.keep_copies(taken);
+        reloader
     }
 
     pub fn status(&self) -> Arc<ArcSwap<LoadStatus>> {
@@ -153,24 +278,43 @@ impl Reloader {
         loop {
             tokio::select! {
                 request = requests.recv() => {
-                    let Some(ReloadRequest { reply }) = request else { return };
-                    let outcome = self.reload().await;
+                    let Some(ReloadRequest { force, reply }) = request else { return };
+                    let outcome = self.reload(force).await;
                     // Whoever asked may have gone; the log has it all the same.
                     let _ = reply.send(outcome);
                     memory::give_back();
                 }
                 () = databases_changed(&mut self.watch) => {
+                    self.retry.soon();
                     self.renew_atlas().await;
+                    memory::give_back();
+                }
+                () = self.retry.due() => {
+                    self.try_again().await;
+                    memory::give_back();
+                }
+                kept = finished(&mut self.keeping) => {
+                    self.tell_kept(kept);
                     memory::give_back();
                 }
             }
         }
     }
 
-    async fn reload(&mut self) -> Result<Reloaded, Vec<String>> {
-        let source = self.source.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(&*source)).await;
-        let outcome = match prepared {
+    async fn reload(&mut self, force: bool) -> Result<Reloaded, Vec<String>> {
+        let (source, copies, missing) = (self.source.clone(), self.copies.clone(), self.missing());
+        let (config, zones, networks) = (self.config.clone(), self.zones.clone(), self.networks.len());
+        let prepared = tokio::task::spawn_blocking(move || {
+            let loaded = source.load()?;
+            if !force {
+                refuse_losses(&config, &zones, networks, &loaded)?;
+            }
+            let required = loaded.config.geoip.required;
+            let may_miss = |path: &Path| !required && (force || missing.iter().any(|missing| missing == path));
+            let detail = detail_of(&loaded.config, &loaded.model);
+            with_atlas(&*source, loaded, detail, &StandIns { copies: Some(&copies), may_miss: &may_miss })
+        });
+        let outcome = match prepared.await {
             Ok(Ok(prepared)) => Ok(self.take(prepared).await),
             Ok(Err(mistakes)) => Err(mistakes),
             Err(panic) => Err(vec![format!("loading failed in a way it should not: {panic}")]),
@@ -184,12 +328,13 @@ impl Reloader {
         } else {
             error!(mistakes = mistakes.len(), "not reloaded: the old configuration is still being served");
         }
-        self.status.store(Arc::new(LoadStatus { at: SystemTime::now(), mistakes }));
+        let databases = self.status.load().databases.clone();
+        self.status.store(Arc::new(LoadStatus::now(mistakes, databases)));
         outcome
     }
 
     async fn take(&mut self, prepared: Prepared) -> Reloaded {
-        let Prepared { loaded, atlas, databases } = prepared;
+        let Prepared { loaded, atlas, databases: PreparedDatabases { seen, found, taken } } = prepared;
         let Loaded { config, model, diagnostics, .. } = loaded;
         let needs_restart = needs_restart(&self.config, &config);
         for setting in &needs_restart {
@@ -200,34 +345,131 @@ impl Reloader {
             regions: model.regions.len(),
             services: model.services.len(),
             places: atlas.place_count(),
-            warnings: diagnostics.iter().map(|diagnostic| diagnostic.to_string()).collect(),
+            warnings: diagnostics
+                .iter()
+                .map(ToString::to_string)
+                .chain(found.iter().filter_map(|found| found.error.clone()))
+                .collect(),
             needs_restart,
         };
         (self.networks, self.detail) = (model.networks.clone(), detail_of(&config, &model));
+        self.zones = origins(&model);
         let nsid = config.nsid.clone().unwrap_or_default();
         let replacement = Replacement { model: model.clone(), atlas, nsid, seed: config.seed };
         self.tell(|reply| Command::Replace { replacement: Box::new(replacement), reply }).await;
         self.prober.configure(&model);
         self.scraper.configure(&model);
         if config.geoip.databases != self.config.geoip.databases {
-            self.watch = watch_databases(databases);
+            self.watch = watch_databases(seen);
         }
         self.config = config;
+        self.retry.soon();
+        self.tell_databases(found);
+        self.keep_copies(taken);
         reloaded
+    }
+
+    /// The databases that are done without now: they go on being so.
+    fn missing(&self) -> Vec<PathBuf> {
+        let status = self.status.load();
+        let missing = status.databases.iter().filter(|report| report.serves == Serves::Nothing);
+        missing.map(|report| report.path.clone()).collect()
     }
 
     async fn renew_atlas(&mut self) {
         let (source, config) = (self.source.clone(), self.config.clone());
         let (networks, detail) = (self.networks.clone(), self.detail);
-        match tokio::task::spawn_blocking(move || build_atlas(&*source, &config, &networks, detail)).await {
-            Ok(Ok(atlas)) => {
+        let (copies, missing) = (self.copies.clone(), self.missing());
+        let reading = tokio::task::spawn_blocking(move || {
+            let may_miss = |path: &Path| missing.iter().any(|missing| missing == path);
+            let stand_ins = StandIns { copies: Some(&copies), may_miss: &may_miss };
+            read_databases(&*source, &config, &networks, detail, &stand_ins)
+        });
+        match reading.await {
+            Ok(Ok(Loading { atlas, found, taken })) => {
                 let places = atlas.place_count();
                 self.tell(|reply| Command::Atlas { atlas: Box::new(atlas), reply }).await;
-                info!(places, "the databases were replaced, and are in use");
+                info!(places, "the databases were read anew, and are in use");
+                self.tell_databases(found);
+                self.keep_copies(taken);
             }
-            Ok(Err(mistake)) => error!("{mistake}; the databases read before are still in use"),
+            Ok(Err(refused)) => {
+                error!("{refused}; the databases read before are still in use");
+                self.note_refused(&[refused]);
+            }
             Err(panic) => error!("reading the databases failed in a way it should not: {panic}"),
         }
+    }
+
+    /// Looks at the bad databases alone; what serves changes only where one of them is good now.
+    async fn try_again(&mut self) {
+        let status = self.status.load_full();
+        let bad = status.databases.iter().filter(|report| report.error.is_some());
+        let bad: Vec<PathBuf> = bad.map(|report| report.path.clone()).collect();
+        let (source, detail) = (self.source.clone(), self.detail);
+        let judging = tokio::task::spawn_blocking(move || {
+            let judged = |path: PathBuf| {
+                let database = source.read_database(&path);
+                let atlas = database.and_then(|database| Atlas::build_for(detail, &[database], &[]));
+                atlas.err().map(|error| Refused { path: Some(path), why: error.to_string() })
+            };
+            bad.into_iter().map(judged).collect::<Option<Vec<_>>>()
+        });
+        match judging.await {
+            Ok(Some(refused)) => self.note_refused(&refused),
+            Ok(None) => self.renew_atlas().await,
+            Err(panic) => {
+                error!("reading the databases failed in a way it should not: {panic}");
+                self.retry.after(true);
+            }
+        }
+    }
+
+    fn tell_databases(&mut self, found: Vec<Found>) {
+        found.iter().for_each(Found::tell);
+        self.retry.after(found.iter().any(|found| found.error.is_some()));
+        self.change_reports(|reports| databases::reports(reports, found.clone(), SystemTime::now()));
+    }
+
+    fn note_refused(&mut self, refused: &[Refused]) {
+        self.retry.after(true);
+        self.change_reports(|reports| {
+            let mut reports = reports.to_vec();
+            refused.iter().for_each(|refused| databases::note_refused(&mut reports, refused, SystemTime::now()));
+            reports
+        });
+    }
+
+    fn change_reports(&self, change: impl Fn(&[DatabaseReport]) -> Vec<DatabaseReport>) {
+        let status = self.status.load();
+        let databases = change(&status.databases);
+        self.status.store(Arc::new(LoadStatus { databases, ..LoadStatus::clone(&status) }));
+    }
+
+    /// Writes copies beside everything else, after those that are under way.
+    fn keep_copies(&mut self, taken: Vec<(PathBuf, Database)>) {
+        let (copies, configured) = (self.copies.clone(), self.config.geoip.databases.clone());
+        let before = self.keeping.take();
+        self.keeping = Some(tokio::spawn(async move {
+            let mut kept = match before {
+                Some(before) => before.await.unwrap_or_default(), // stopped: nothing is known of those
+                None => Vec::new(),
+            };
+            let keeping = tokio::task::spawn_blocking(move || copies.keep(taken, &configured));
+            kept.extend(keeping.await.unwrap_or_default());
+            kept
+        }));
+    }
+
+    fn tell_kept(&self, kept: Vec<(PathBuf, Option<String>)>) {
+        self.change_reports(|reports| {
+            let mut reports = reports.to_vec();
+            for report in &mut reports {
+                let error = kept.iter().rfind(|(path, _)| *path == report.path).map(|(_, error)| error.clone());
+                report.copy_error = error.unwrap_or_else(|| report.copy_error.take());
+            }
+            reports
+        });
     }
 
     async fn tell(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
@@ -252,6 +494,39 @@ async fn databases_changed(watch: &mut Option<(Watch, mpsc::Receiver<()>)>) {
     }
 }
 
+/// What the task under way comes to; for ever under way where there is none.
+async fn finished(keeping: &mut Option<Keeping>) -> Vec<(PathBuf, Option<String>)> {
+    let kept = match keeping {
+        Some(keeping) => keeping.await,
+        None => std::future::pending().await,
+    };
+    *keeping = None;
+    kept.unwrap_or_default() // it panicked or was stopped: nothing is known of copies
+}
+
+fn origins(model: &Model) -> Vec<Name> {
+    model.zones.iter().map(|zone| zone.origin.clone()).collect()
+}
+
+/// Refuses what loses all there is of something: most likely a main file that is empty, half written or another one.
+fn refuse_losses(old: &Config, zones: &[Name], networks: usize, new: &Loaded) -> Result<(), Vec<String>> {
+    let Loaded { config, model, .. } = new;
+    let none_left = |any: bool, left: bool| any && !left;
+    let lost = [
+        ("zone", none_left(!zones.is_empty(), model.zones.iter().any(|zone| zones.contains(&zone.origin)))),
+        ("database", none_left(!old.geoip.databases.is_empty(), !config.geoip.databases.is_empty())),
+        ("network", none_left(networks > 0, !model.networks.is_empty())),
+        ("DNS listener", none_left(true, config.listen.dns.iter().any(|address| old.listen.dns.contains(address)))),
+        ("admin listener", none_left(old.listen.admin.is_some(), config.listen.admin.is_some())),
+        ("RUM listener", none_left(old.listen.rum.is_some(), config.listen.rum.is_some())),
+    ];
+    let say = |(what, _): &(&str, bool)| {
+        format!("every {what} there is would be lost; if that is meant: `meridian reload --force`")
+    };
+    let lost: Vec<String> = lost.iter().filter(|(_, lost)| *lost).map(say).collect();
+    if lost.is_empty() { Ok(()) } else { Err(lost) }
+}
+
 fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let changed = [
         ("listen", old.listen != new.listen),
@@ -264,4 +539,72 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("admin.token_file", old.admin_token_file != new.admin_token_file),
     ];
     changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use crate::atlas::DEMO_DATABASE;
+    use crate::control::config;
+    use crate::control::probe::ProbeLimits;
+
+    /// Cannot read its database for a while, though the file never changes.
+    struct Flaky {
+        main: PathBuf,
+        failures_left: AtomicU32,
+    }
+
+    impl ConfigSource for Flaky {
+        fn load(&self) -> Result<Loaded, Vec<String>> {
+            config::load(&self.main).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+        }
+
+        fn read_database(&self, path: &Path) -> Result<Database, AtlasError> {
+            let fails =
+                self.failures_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            match fails {
+                Ok(_) => {
+                    Err(AtlasError::Read { path: path.display().to_string(), reason: "input/output error".into() })
+                }
+                Err(_) => Database::read(path),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_passes_is_tried_again_less_and_less_often() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, octets: &[u8]| std::fs::write(folder.path().join(name), octets).expect("written");
+        std::fs::create_dir(folder.path().join("zones")).expect("a folder");
+        write("meridian.toml", b"geoip = \"a.mmdb\"");
+        write("a.mmdb", DEMO_DATABASE);
+        write(
+            "zones/a.toml",
+            b"origin = \"a.example\"\nrecords = \"@ SOA ns1 h 1 1h 10m 1w 60\\n@ NS ns.b.example.\"\n",
+        );
+        let source = Arc::new(Flaky { main: folder.path().join("meridian.toml"), failures_left: AtomicU32::new(3) });
+        let Prepared { loaded, databases, .. } = prepare_to_serve(&*source).expect("without the database");
+        let (commands, mut said) = mpsc::channel(4);
+        let prober = Prober::new(mpsc::channel(1).0, ProbeLimits { concurrency: 1 });
+        let scraper = Scraper::new(mpsc::channel(1).0);
+        let reloader = Reloader::new(source, loaded.config, &loaded.model, databases, prober, scraper, commands);
+        let (status, begin) = (reloader.status(), Instant::now());
+        assert_eq!((status.load().databases[0].serves, status.load().databases[0].failures), (Serves::Nothing, 1));
+        let (_requests, taken) = mpsc::channel(1);
+        let running = tokio::spawn(reloader.run(taken));
+        let Some(Command::Atlas { atlas, reply }) = said.recv().await else { panic!("an atlas") };
+        // After 5, 10 and 20 s; the last finds it good.
+        let waited = begin.elapsed();
+        assert!((34..=36).contains(&waited.as_secs()), "{waited:?}");
+        assert!(atlas.place_count() > 1);
+        reply.send(()).expect("awaited");
+        while status.load().databases[0].error.is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let report = status.load().databases[0].clone();
+        assert_eq!((report.serves, report.failures, report.generation), (Serves::File, 0, 1));
+        running.abort();
+    }
 }

@@ -95,8 +95,8 @@ impl ConfigSource for DemoSource {
         Ok(loaded)
     }
 
-    fn databases(&self, _: &Config) -> Result<Vec<Database>, String> {
-        Ok(vec![database()])
+    fn embedded(&self) -> Vec<Database> {
+        vec![database()]
     }
 }
 

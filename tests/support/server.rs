@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use meridian::admin::client::AdminClient;
 use meridian::control::config::{self, Loaded};
-use meridian::control::reload::{ConfigSource, prepare};
+use meridian::control::reload::{ConfigSource, prepare_to_serve};
 use meridian::daemon::Daemon;
 use meridian::query::counters::Event;
 use meridian::query::demand::DemandTotals;
@@ -64,7 +64,7 @@ impl Server {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let source = MainFile(folder.path().join("meridian.toml"));
-        let prepared = prepare(&source).unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
+        let prepared = prepare_to_serve(&source).unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
         let daemon = runtime
             .block_on(Daemon::start(Arc::new(source), prepared))
             .unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));

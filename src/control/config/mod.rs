@@ -139,6 +139,9 @@ impl Default for Udp {
 pub struct Geoip {
     /// MaxMind-format files, in the order of the file. Default none.
     pub databases: Vec<PathBuf>,
+    /// Whether a start without one of them, or a good copy of it, is refused (`geoip_required`). Default false:
+    /// no answers are worse than those that go by less.
+    pub required: bool,
 }
 
 /// What the server lends to strangers at most.

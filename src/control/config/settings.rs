@@ -41,7 +41,10 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         }),
         zones: root.get("zones").and_then(path).unwrap_or_else(|| sources.resolve("zones")),
         state: root.get("state").and_then(path).unwrap_or_else(|| sources.resolve("state")),
-        geoip: Geoip { databases: root.or("geoip", Vec::new(), |v| databases(v, sources)) },
+        geoip: Geoip {
+            databases: root.or("geoip", Vec::new(), |v| databases(v, sources)),
+            required: root.or("geoip_required", false, |v| v.boolean()),
+        },
         admin_token_file: token_file.flatten(),
         threads: root.get("threads").and_then(|v| v.small(1..=1_024)),
         cpus: root.or("cpus", Vec::new(), cpus),
