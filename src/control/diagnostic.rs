@@ -1,25 +1,43 @@
 //! Mistakes in files the operator wrote: where, what was found, what was expected, what to do.
 //!
 //! Loaders collect every [`Diagnostic`] of a run before they give up, so that one `meridian
-//! check` shows all mistakes. Rendering shows file, line, column and the marked excerpt.
+//! check` shows all mistakes. Rendering shows file, line, column and the marked excerpt, without passwords and tokens
+//! that stand in the file.
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::model::shown;
 
 /// A file as it was read: what spans point into.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SourceFile {
     /// As the operator would name it.
     pub path: String,
     pub text: String,
+    /// The text without secrets, where it holds any; worked out when it is first shown.
+    masked: OnceLock<Option<String>>,
 }
+
+impl PartialEq for SourceFile {
+    fn eq(&self, other: &SourceFile) -> bool {
+        self.path == other.path && self.text == other.text
+    }
+}
+
+impl Eq for SourceFile {}
 
 impl SourceFile {
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Arc<SourceFile> {
-        Arc::new(SourceFile { path: path.into(), text: text.into() })
+        Arc::new(SourceFile { path: path.into(), text: text.into(), masked: OnceLock::new() })
+    }
+
+    /// The text as excerpts may show it: as long as it is, octet by octet.
+    fn excerpted(&self) -> &str {
+        self.masked.get_or_init(|| shown::masked(&self.text)).as_deref().unwrap_or(&self.text)
     }
 
     /// Line and column of a byte offset, both from 1; the column counts characters.
@@ -115,46 +133,46 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(self.message.clone()));
+        let mut group = Group::with_title(level.primary_title(shown::shown(&self.message)));
         if let Some(span) = &self.span {
-            let mut snippet = Snippet::source(span.file.text.as_str()).path(span.file.path.as_str());
-            snippet = snippet.annotation(
-                AnnotationKind::Primary.span(char_range(&span.file.text, &span.range)).label(self.label.as_str()),
-            );
+            let mut snippet = source(span).annotation(mark(AnnotationKind::Primary, span, &self.label));
             for (other, label) in self.related.iter().filter(|(other, _)| other.file == span.file) {
-                snippet = snippet.annotation(
-                    AnnotationKind::Context.span(char_range(&other.file.text, &other.range)).label(label.as_str()),
-                );
+                snippet = snippet.annotation(mark(AnnotationKind::Context, other, label));
             }
             group = group.element(snippet);
             for (other, label) in self.related.iter().filter(|(other, _)| other.file != span.file) {
-                let snippet = Snippet::source(other.file.text.as_str()).path(other.file.path.as_str()).annotation(
-                    AnnotationKind::Context.span(char_range(&other.file.text, &other.range)).label(label.as_str()),
-                );
-                group = group.element(snippet);
+                group = group.element(source(other).annotation(mark(AnnotationKind::Context, other, label)));
             }
         }
         if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help.clone()));
+            group = group.element(Level::HELP.message(shown::shown(help)));
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group])
     }
 }
 
-/// `file:line:column: message (label)`, for logs and APIs.
+fn source(span: &Span) -> Snippet<'_, Annotation<'_>> {
+    Snippet::source(span.file.excerpted()).path(shown::printable(&span.file.path))
+}
+
+fn mark<'a>(kind: AnnotationKind, span: &Span, label: &'a str) -> Annotation<'a> {
+    kind.span(char_range(span.file.excerpted(), &span.range)).label(shown::shown(label))
+}
+
+/// `file:line:column: message (label)`, for logs and APIs: a line without secrets.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(span) = &self.span {
             let (line, column) = span.file.line_column(span.range.start);
-            write!(f, "{}:{line}:{column}: ", span.file.path)?;
+            write!(f, "{}:{line}:{column}: ", shown::printable(&span.file.path))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&shown::shown(&self.message))?;
         if !self.label.is_empty() {
-            write!(f, " ({})", self.label)?;
+            write!(f, " ({})", shown::shown(&self.label))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "; {help}")?;
+            write!(f, "; {}", shown::shown(help))?;
         }
         Ok(())
     }
@@ -203,6 +221,19 @@ mod tests {
             diagnostic.to_string(),
             "zones/a.toml:2:1: unknown key `ttll` (not known here); did you mean `ttl`?"
         );
+    }
+
+    #[test]
+    fn no_password_is_shown_and_no_terminal_is_told_anything() {
+        let file = SourceFile::new("x.toml", "\u{1b}[2J\nurl = \"http://u:hunter2@h:84o4/?token=abc\"\n");
+        let diagnostic = Diagnostic::error("bad \u{1b}[2J")
+            .at(Span::new(&file, 11..47), "found the string \"http://u:hunter2@h:84o4/?token=abc\"")
+            .related(Span::new(&file, 0..1), "http://u:hunter2@h")
+            .help("not http://u:hunter2@h");
+        for text in [diagnostic.render(false), diagnostic.to_string()] {
+            assert!(!text.contains("hunter2") && !text.contains("abc") && !text.contains('\u{1b}'), "{text}");
+            assert!(text.contains("@h:84o4"), "{text}");
+        }
     }
 
     #[test]

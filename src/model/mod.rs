@@ -11,6 +11,7 @@
 //! - [`region`], [`load_report`], [`service`], [`policy`]: what is steered, and how
 //! - [`steering`]: what keeps that calm
 //! - [`xdp`]: where queries pass the kernel by
+//! - [`mod@shown`]: text from outside, as it may be shown
 //! - [`zone`]: all of it together, the [`Model`]
 
 pub mod load_report;
@@ -21,6 +22,7 @@ pub mod prefix;
 pub mod record;
 pub mod region;
 pub mod service;
+pub mod shown;
 pub mod steering;
 pub mod ttl;
 pub mod xdp;
