@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::atlas::Atlas;
+use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::load_report::Scraper;
@@ -213,6 +214,10 @@ impl Opened {
         let listening = config.clone();
         let bound = privileged.run(move || Bound::new(&listening)).unwrap_or_else(|error| Err(error.to_string()))?;
         let token = admin_token(config)?;
+        if let Some(warning) = token.as_ref().and_then(|token| token.warning.as_ref()) {
+            warn!("{warning}");
+        }
+        let token = token.map(|token| token.text);
         let store = OverrideStore::new(&config.state);
         let mut publisher = publisher(config, model, atlas, &store);
         let measuring = Measuring::new(config, &mut publisher)?;
@@ -434,13 +439,7 @@ fn tcp_limits(limits: &Limits) -> TcpLimits {
 }
 
 /// The secret that the admin API asks for; `None` where it asks for none. The error says which file is wrong.
-pub fn admin_token(config: &Config) -> Result<Option<String>, String> {
-    let Some(path) = &config.admin_token_file else { return Ok(None) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the admin token in {}: {error}", path.display()))?;
-    let token = text.trim();
-    if token.len() < 16 {
-        return Err(format!("the admin token in {} is shorter than 16 characters", path.display()));
-    }
-    Ok(Some(token.to_owned()))
+pub fn admin_token(config: &Config) -> Result<Option<Secret>, String> {
+    let read = |path| bounded_file::read_secret(path, "the admin token", 16);
+    config.admin_token_file.as_deref().map(read).transpose()
 }

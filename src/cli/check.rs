@@ -6,9 +6,11 @@ use std::path::Path;
 use clap::Args;
 
 use crate::atlas::AtlasSummary;
+use crate::control::bounded_file::{self, Secret};
 use crate::control::config::{self, Config, Loaded};
 use crate::control::diagnostic::Diagnostic;
 use crate::control::overrides::OverrideStore;
+use crate::control::rum::LEAST_KEY;
 use crate::model::Model;
 
 use super::arguments::ConfigFile;
@@ -34,7 +36,7 @@ pub struct Check {
 impl Check {
     pub fn run(&self) -> Outcome {
         let report = report(&self.file.config);
-        output::print(&report.render(output::color_on_stdout()))?;
+        output::print_styled(&report.render(output::color_on_stdout()))?;
         if report.errors() == 0 { Ok(()) } else { Err(Failure::told()) }
     }
 }
@@ -59,8 +61,19 @@ fn report(path: &Path) -> Report {
         diagnostics.push(no_places());
     }
     diagnostics.extend(check_overrides(&config, &model));
-    diagnostics.extend(crate::daemon::admin_token(&config).err().map(Diagnostic::error));
+    diagnostics.extend(check_secrets(&config));
     Report { diagnostics, summary }
+}
+
+/// The files with secrets: what is wrong with them, and which others may read.
+fn check_secrets(config: &Config) -> Vec<Diagnostic> {
+    let key = config.rum.key_file.as_deref().filter(|_| config.listen.rum.is_some());
+    let key = key.map(|path| bounded_file::read_secret(path, "the RUM key", LEAST_KEY)).transpose();
+    let told = |secret: Result<Option<Secret>, String>| match secret {
+        Ok(secret) => secret?.warning.map(Diagnostic::warning),
+        Err(error) => Some(Diagnostic::error(error)),
+    };
+    [crate::daemon::admin_token(config), key].into_iter().filter_map(told).collect()
 }
 
 fn no_places() -> Diagnostic {

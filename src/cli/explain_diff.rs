@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::control::bounded_file;
 use crate::steer::figure::rounded;
 
 use super::output::{Align, Failure, Outcome, Table};
@@ -45,7 +46,7 @@ pub fn kept(path: &Path) -> Outcome<Option<Value>> {
     if !about.is_file() || about.len() > MAX_OCTETS {
         return Err(Failure::new(format!("{} is neither an explanation nor a configuration", path.display())));
     }
-    let text = std::fs::read(path).map_err(unreadable)?;
+    let text = bounded_file::read(path, MAX_OCTETS).map_err(unreadable)?;
     match serde_json::from_slice::<Value>(&text) {
         Ok(report) if report.get("explanation").is_some() && report.get("answer").is_some() => Ok(Some(report)),
         Ok(_) => {

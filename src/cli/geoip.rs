@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::atlas::build::{COLUMNS, build_mmdb};
 use crate::atlas::{Atlas, Database};
+use crate::control::bounded_file;
 use crate::demo::source::database as demo_database;
 use crate::model::Prefix;
 
@@ -175,7 +176,8 @@ const MAX_TABLE_BYTES: u64 = 1 << 30;
 impl Build {
     fn run(&self) -> Outcome {
         let table = self.csv.display();
-        let text = read_table(&self.csv).map_err(|error| Failure::new(format!("cannot read {table}: {error}")))?;
+        let text = bounded_file::read_text(&self.csv, MAX_TABLE_BYTES)
+            .map_err(|error| Failure::new(format!("cannot read {table}: {error}")))?;
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let bytes = build_mmdb(&text, self.build_epoch.unwrap_or_else(now)).map_err(|mistakes| {
             let help = format!("the columns are {}", COLUMNS.join(","));
@@ -191,15 +193,6 @@ impl Build {
         let places = count(atlas.place_count().saturating_sub(1), "place");
         output::print(&format!("{out}: {networks} networks, {places}, {} bytes\n", database.bytes.len()))
     }
-}
-
-fn read_table(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_TABLE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_TABLE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 GiB"));
-    }
-    Ok(text)
 }
 
 /// Writes beside the file, then renames: a server that watches it never reads half of it.

@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::admin::latency::{Count, FigureRow, LatencyReport};
+use crate::control::bounded_file;
+use crate::control::rum::import;
 use crate::steer::figure::rounded;
 
 use super::live::Server;
@@ -87,7 +89,7 @@ impl Import {
             Some("json" | "jsonl" | "ndjson") => true,
             _ => return Err(Failure::new(format!("{shown}: the name must end in .csv, .json or .jsonl"))),
         };
-        let text = std::fs::read_to_string(&self.file)
+        let text = bounded_file::read_text(&self.file, import::MAX_OCTETS as u64)
             .map_err(|error| Failure::new(format!("cannot read {shown}: {error}")))?;
         let imported = server.ask(async |server| server.import_latency(text.clone(), json, self.replace).await)?;
         let (figures, in_all) = (count(imported.figures, "figure"), imported.in_all);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::admin::client::{AdminClient, ClientError};
+use crate::control::bounded_file;
 use crate::demo;
 
 use super::output::{Failure, Outcome};
@@ -44,9 +45,8 @@ impl Server {
 
     fn token(&self) -> Outcome<Option<String>> {
         let Some(path) = &self.token_file else { return Ok(None) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::new(format!("cannot read the admin token in {}: {error}", path.display())))?;
-        Ok(Some(text.trim().to_owned()))
+        let secret = bounded_file::read_secret(path, "the admin token", 1).map_err(Failure::new)?;
+        Ok(Some(secret.text))
     }
 }
 

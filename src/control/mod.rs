@@ -13,6 +13,7 @@
 //! - [`switches`]: which stages they switched services to, kept likewise
 //! - [`state_file`]: the JSON files of both, and of measured round trips: a version, a checksum
 //! - [`atomic_file`]: how files survive a crash
+//! - [`bounded_file`]: files that people name, secrets among them
 //! - [`clock`]: what time it is
 //! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
@@ -23,6 +24,7 @@
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 pub mod atomic_file;
+pub mod bounded_file;
 pub mod clock;
 pub mod config;
 mod damping_log;

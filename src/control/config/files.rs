@@ -6,11 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::control::bounded_file;
 use crate::control::diagnostic::SourceFile;
 use crate::control::zonefile::{self, Strictness};
 
@@ -37,43 +37,16 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let octets = self.read_octets(path)?;
-        String::from_utf8(octets).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))
+        bounded_file::read_text(path, MAX_FILE_BYTES)
     }
 
     fn read_octets(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let file = open_at_once(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let mut bytes = Vec::new();
-        // One more than allowed, so that a file that grows meanwhile is still refused.
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(too_large());
-        }
-        Ok(bytes)
+        bounded_file::read(path, MAX_FILE_BYTES)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect()
     }
-}
-
-/// Opens a file for reading. Never waits: a named pipe nobody writes to would hold up a reload for good.
-fn open_at_once(path: &Path) -> io::Result<std::fs::File> {
-    std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-fn too_large() -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 MiB")
-}
-
-fn not_utf8(bytes: &[u8], offset: usize) -> io::Error {
-    let line = bytes[..offset.min(bytes.len())].iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let found = bytes.get(offset).copied().unwrap_or_default();
-    let message = format!("not UTF-8: byte 0x{found:02x} at offset {offset}, line {line}");
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// The files of one loading.
@@ -111,7 +84,7 @@ impl<'a> Sources<'a> {
         };
         let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         if text.len() as u64 > MAX_FILE_BYTES {
-            return Err(format!("cannot read {}: {}", path.display(), too_large()));
+            return Err(format!("cannot read {}: {}", path.display(), bounded_file::too_large(MAX_FILE_BYTES)));
         }
         Ok(SourceFile::new(path.display().to_string(), text))
     }
@@ -248,28 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_refused_and_not_waited_for() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let pipe = directory.path().join("zone.toml");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
-        let error = Disk.read(&pipe).expect_err("nothing to read").to_string();
-        assert!(error.contains("not a regular file"), "{error}");
-        let error = crate::atlas::Database::read(&pipe).expect_err("nothing to read").to_string();
-        assert!(error.contains("not a regular file"), "{error}");
-    }
-
-    #[test]
-    fn what_is_not_utf8_is_refused_with_its_offset() {
-        let path = tempfile::NamedTempFile::new().expect("file");
-        std::fs::write(path.path(), b"ab\nc\xff").expect("write");
-        let error = Disk.read(path.path()).expect_err("refused").to_string();
-        assert_eq!(error, "not UTF-8: byte 0xff at offset 4, line 2");
-    }
-
-    #[test]
     fn a_file_above_64_mib_is_refused() {
-        let file = tempfile::tempfile().expect("file");
-        drop(file);
         let path = tempfile::NamedTempFile::new().expect("file");
         path.as_file().set_len(MAX_FILE_BYTES + 1).expect("sparse");
         assert_eq!(Disk.read(path.path()).expect_err("refused").kind(), io::ErrorKind::FileTooLarge);

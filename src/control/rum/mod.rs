@@ -24,6 +24,8 @@ mod sketch;
 pub mod store;
 pub mod token;
 
+pub use token::LEAST_KEY;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

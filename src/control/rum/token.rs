@@ -16,6 +16,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
+use tracing::warn;
+
+use crate::control::bounded_file;
 
 use super::store::client_network;
 
@@ -27,7 +30,7 @@ const SKEW_S: u64 = 60;
 /// within [`LIFE_S`] at its default rate.
 const MAX_SPENT: usize = 200_000;
 /// A key that was written by hand has at least this many characters.
-const LEAST_KEY: usize = 32;
+pub const LEAST_KEY: usize = 32;
 
 const EXPIRY: usize = 8;
 const NONCE: usize = 12;
@@ -133,14 +136,11 @@ impl Spent {
 /// # Errors
 /// What is wrong with it, for people.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
-    let text =
-        fs::read_to_string(path).map_err(|error| format!("cannot read the RUM key {}: {error}", path.display()))?;
-    match text.trim() {
-        short if short.len() < LEAST_KEY => {
-            Err(format!("the RUM key in {} is shorter than {LEAST_KEY} characters", path.display()))
-        }
-        secret => Ok(secret.as_bytes().to_vec()),
+    let secret = bounded_file::read_secret(path, "the RUM key", LEAST_KEY)?;
+    if let Some(warning) = &secret.warning {
+        warn!("{warning}");
     }
+    Ok(secret.text.into_bytes())
 }
 
 /// The secret kept in the state directory, made there at first.
