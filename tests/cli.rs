@@ -697,6 +697,49 @@ fn a_named_pipe_is_refused_and_not_waited_for() {
 }
 
 #[test]
+fn a_token_or_key_that_is_no_file_is_refused_and_not_waited_for() {
+    for (main, what) in [
+        ("admin.token_file = \"/dev/zero\"\n", "the admin token in /dev/zero: not a regular file"),
+        (
+            "listen.rum = \"127.0.0.1:0\"\nrum.key_file = \"/dev/zero\"\n",
+            "the RUM key in /dev/zero: not a regular file",
+        ),
+    ] {
+        let files = Files::new(&format!("{ANY_PORT}{main}"), ZONE);
+        run(&["check", "--config", &files.config()]).ends(1, &[what], &[]);
+        run(&["serve", "--config", &files.config()]).ends(1, &[], &[what]);
+    }
+    let asked = run(&["status", "--token-file", "/dev/zero"]);
+    asked.ends(1, &[], &["cannot read the admin token in /dev/zero: not a regular file"]);
+}
+
+#[test]
+fn a_token_file_that_others_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = Files::new("admin.token_file = \"token\"\n", ZONE);
+    files.write("token", "0123456789abcdef\n");
+    let mode = |mode| fs::set_permissions(files.path("token"), fs::Permissions::from_mode(mode)).expect("set");
+    mode(0o644);
+    run(&["check", "--config", &files.config()]).ends(0, &["(mode 0644): chmod 600"], &[]);
+    mode(0o600);
+    let out = run(&["check", "--config", &files.config()]).ends(0, &[], &[]).out;
+    assert!(!out.contains("chmod"), "{out}");
+}
+
+#[test]
+fn no_password_of_a_mistaken_url_is_shown() {
+    let url = "url = \"http://admin:hunter2@10.0.0.1:84o4/\", load = \"/load\"";
+    let zone = ZONE.replace("[region.seoul]", &format!("[region.seoul]\nload_report.json = {{ {url} }}"));
+    assert!(zone.contains("hunter2"));
+    let files = Files::new("", &zone);
+    let ran = run(&["check", "--config", &files.config()]).ends(1, &["@10.0.0.1:84o4/"], &[]);
+    let served = run(&["serve", "--config", &files.config()]).ends(1, &[], &["@10.0.0.1:84o4/"]);
+    for text in [&ran.out, &ran.err, &served.out, &served.err] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_written_is_said_at_the_start() {
     let files = Files::new(&format!("{ANY_PORT}state = \"taken/state\"\n"), ZONE);
     std::os::unix::fs::symlink(files.path("gone/deeper"), files.path("taken")).expect("a link");

@@ -80,7 +80,7 @@ async fn run(options: Options) -> Outcome {
             () = tokio::time::sleep(LOOK) => {
                 let changes = watch.changes(&demo.daemon.shared.load());
                 if !changes.is_empty() {
-                    output::print(&changes)?;
+                    output::print_styled(&changes)?;
                 }
             }
         }

@@ -1,12 +1,15 @@
 //! What commands print: text on standard output, failures on standard error.
 //!
-//! A reader that goes away (`meridian check | head`) ends the printing and is no failure.
+//! A reader that goes away (`meridian check | head`) ends the printing and is no failure. Whatever text of feeds,
+//! endpoints or files is in it, nothing printed does anything to a terminal.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::control::diagnostic::Diagnostic;
+use crate::model::shown::{is_seen, printable, printable_lines, without_secrets};
 
 /// How a command ended.
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -26,7 +29,7 @@ impl Failure {
 
     /// Several mistakes, each said in a line without `error:`.
     pub fn all(messages: impl IntoIterator<Item = String>) -> Failure {
-        let lines = messages.into_iter().map(|message| format!("error: {message}")).collect();
+        let lines = messages.into_iter().map(|message| safe(&format!("error: {message}"))).collect();
         Failure { lines, mistyped: false }
     }
 
@@ -44,7 +47,7 @@ impl Failure {
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl std::fmt::Display) -> Failure {
-        self.lines.push(format!("help: {help}"));
+        self.lines.push(safe(&format!("help: {help}")));
         self
     }
 
@@ -72,8 +75,17 @@ impl Failure {
     }
 }
 
-/// Prints text as it is on standard output.
+fn safe(lines: &str) -> String {
+    printable_lines(&without_secrets(lines)).into_owned()
+}
+
+/// Prints lines on standard output.
 pub fn print(text: &str) -> Outcome {
+    print_styled(&printable_lines(text))
+}
+
+/// Prints text as it is: for colours of our own, around text that was made harmless before.
+pub fn print_styled(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -87,7 +99,26 @@ pub fn print(text: &str) -> Outcome {
 pub fn print_json(value: &impl serde::Serialize) -> Outcome {
     let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))?;
     text.push('\n');
-    print(&text)
+    print_styled(&harmless_json(&text))
+}
+
+/// JSON in which what is not seen is escaped: `serde_json` does so with some control characters alone.
+fn harmless_json(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c != '\n' && !is_seen(c);
+    if !text.chars().any(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if harmful(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}"); // a String takes all
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// See <https://no-color.org>.
@@ -129,7 +160,7 @@ impl Table {
 
     /// A row; cells beyond the columns are left out.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        self.rows.push(cells.map(|cell| printable(&cell).into_owned()).into());
     }
 
     /// The lines, indented by two, each with a line feed.
@@ -188,6 +219,22 @@ mod tests {
         table.row(["seoul".into(), "114.5".into(), "down".into()]);
         let expected = "  region        ms  why\n  são paulo      7\n  seoul      114.5  down\n";
         assert_eq!(table.render(), expected);
+    }
+
+    #[test]
+    fn nothing_printed_does_anything_to_a_terminal() {
+        let harmful = "a\u{1b}[2J\u{9b}2J\u{202e}\u{e0001}b";
+        let mut table = Table::new([("x", Align::Left)]);
+        table.row([format!("{harmful}\nc")]);
+        assert_eq!(table.render().lines().count(), 2, "a line feed in a cell ends no row");
+        let failure = Failure::new(harmful).help("see http://u:hunter2@h/");
+        assert_eq!(failure.lines[1], "help: see http://***@h/");
+        let json = serde_json::to_string(harmful).expect("JSON");
+        let safe = harmless_json(&json);
+        assert_eq!(serde_json::from_str::<String>(&safe).expect("still JSON"), harmful);
+        for text in [table.render(), failure.lines.concat(), safe.into_owned()] {
+            assert!(text.chars().all(|c| c == '\n' || is_seen(c)), "{text:?}");
+        }
     }
 
     #[test]

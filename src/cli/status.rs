@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::admin::status::{
     self as api, AnsweredTtl, DatabaseStatus, EndpointStatus, LoadStatus, RegionStatus, ServiceRegion, ServiceStatus,
 };
+use crate::model::shown::printable;
 use crate::steer::figure::{percent, rounded};
 
 use super::live::Server;
@@ -115,7 +116,7 @@ fn render_feeds(text: &mut String, regions: &[RegionStatus]) {
         text.push_str("\nLoad reports:\n");
     }
     for line in told.iter().take(MOST) {
-        let _ = writeln!(text, "  {line}");
+        let _ = writeln!(text, "  {}", printable(line));
     }
     if told.len() > MOST {
         let _ = writeln!(text, "  and {} more regions: see --json", told.len() - MOST);

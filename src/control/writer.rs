@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
 use crate::model::RegionId;
+use crate::model::shown::shown;
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
@@ -305,13 +306,14 @@ impl Writer {
                 format!("ok in {:.1} ms", timings.total.as_secs_f64() * 1e3),
                 Some(timings.connect.as_secs_f64() * 1e3),
             ),
-            Err(error) => (error.to_string(), None),
+            // Parts of it may come from the endpoint.
+            Err(error) => (shown(&error.to_string()).into_owned(), None),
         };
         let news = EndpointNews {
             region: report.key.region.clone(),
             endpoint: report.key.endpoint.clone(),
             verdict: report.verdict,
-            seen,
+            seen: seen.clone(),
             connect_ms,
         };
         let urgency = self.publisher.apply(News::Probe(news), clock::read());
@@ -319,7 +321,7 @@ impl Writer {
             let (region, endpoint) = (&report.key.region, &report.key.endpoint);
             match &report.outcome {
                 Ok(_) => info!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed"),
-                Err(error) => warn!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed: {error}"),
+                Err(_) => warn!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed: {seen}"),
             }
         }
         urgency
@@ -336,7 +338,9 @@ impl Writer {
 
     fn load(&mut self, update: LoadUpdate) -> Urgency {
         let LoadUpdate { region, at, outcome } = update;
-        let outcome = outcome.map(|sample| (sample.load, sample.capacity)).map_err(|error| error.to_string());
+        let outcome = outcome
+            .map(|sample| (sample.load, sample.capacity))
+            .map_err(|error| shown(&error.to_string()).into_owned());
         // By the wall clock until here, since some reports say a time. A clock set back makes it now.
         let (clock, age) = (clock::read(), SystemTime::now().duration_since(at).unwrap_or_default());
         // So old that this clock cannot say it: nobody can act on that.
@@ -560,7 +564,7 @@ async fn sleep_until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::probe::{EndpointKey, Timings};
+    use crate::control::probe::{EndpointKey, ProbeError, Timings};
     use crate::control::warm::{WarmStart, WarmStore};
     use crate::model::Model;
     use crate::steer::health::verdict::Verdict;
@@ -625,9 +629,13 @@ mod tests {
 
         /// Probes the first endpoint, and waits until that is published.
         async fn probe(&self, verdict: Verdict) {
+            self.probe_with(verdict, Ok(Timings::default())).await;
+        }
+
+        async fn probe_with(&self, verdict: Verdict, outcome: Result<Timings, ProbeError>) {
             let (region, endpoint) = self.first();
             let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
-            let (since, outcome) = (SystemTime::now(), Ok(Timings::default()));
+            let since = SystemTime::now();
             let report = EndpointReport { key, verdict, since, probed_at: since, outcome, streak: 1 };
             let before = self.shared.load().generation;
             self.reports.send(report).await.expect("sent");
@@ -644,6 +652,19 @@ mod tests {
             let id = model.region_ids().find(|&id| model.region(id).check.is_some()).expect("one with a check");
             (model.qualified_region_name(id), model.region(id).endpoints[0].label())
         }
+    }
+
+    #[tokio::test]
+    async fn what_an_endpoint_says_of_itself_is_made_harmless() {
+        let state = tempfile::tempdir().expect("a directory");
+        let writing = start(state.path(), BTreeMap::new(), None);
+        let said = ProbeError::NotJson("\u{1b}[2J\nhttp://u:hunter2@h/\u{202e}".to_owned());
+        writing.probe_with(Verdict::Down, Err(said)).await;
+        let snapshot = writing.shared.load_full();
+        let seen =
+            snapshot.states.iter().flat_map(|state| &state.endpoints).map(|endpoint| endpoint.last_probe.as_str());
+        let seen: Vec<&str> = seen.filter(|seen| !seen.is_empty()).collect();
+        assert_eq!(seen, ["the body is not JSON: \\u{1b}[2J\\nhttp://***@h/\\u{202e}"]);
     }
 
     #[tokio::test]
