@@ -129,6 +129,10 @@ fn what_is_mistyped_ends_with_2_and_a_hint() {
         &["demo", "--admin", "0.0.0.0:8053"],
         &["status", "--admin", "https://127.0.0.1:8053"],
         &["serve", "--log", "loud"],
+        &["what-if", "--demand", "-1"],
+        &["what-if", "--demand", "0"],
+        &["what-if", "--demand", "1001"],
+        &["what-if", "--demand", "nan"],
     ] {
         run(arguments).ends(2, &[], &["error:", "--help"]);
     }
@@ -294,7 +298,7 @@ fn what_if_tells_who_would_move_and_moves_nobody() {
     what_if(&[]).ends(2, &[], &["nothing is asked"]);
     what_if(&["--capacity", "seoul"]).ends(2, &[], &["such as seoul=5000"]);
     what_if(&["--demand", "-1"]).ends(2, &[], &[]);
-    what_if(&["--demand", "0"]).ends(1, &[], &["demand times 0"]);
+    what_if(&["--demand", "0"]).ends(2, &[], &["expected a number above 0"]);
 
     let new = Files::with_demo_database();
     new.write("zones/gslb.example.toml", ZONE.replace("regions = [\"seoul\", \"frankfurt\"]", "regions = [\"seoul\"]"));
@@ -694,6 +698,11 @@ fn a_named_pipe_is_refused_and_not_waited_for() {
     run(&["check", "--config", &files.config()]).ends(1, &["pipe.mmdb: not a regular file"], &[]);
     pipe("zones/pipe.toml");
     run(&["check", "--config", &files.config()]).ends(1, &["pipe.toml: not a regular file"], &[]);
+}
+
+#[test]
+fn a_factor_of_demand_that_cannot_be_is_said_to_be_wrong_and_no_unknown_option() {
+    run(&["what-if", "--demand", "-1"]).ends(2, &[], &["'-1'", "expected a number above 0, 1000 at most"]);
 }
 
 #[test]

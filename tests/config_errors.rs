@@ -699,8 +699,42 @@ fn broken_toml_is_told_with_the_mistakes_of_the_parts_that_are_whole() {
     assert!(!found.contains("missing"), "{found}");
     let escape = zone("").replace("'''", "\"\"\"").replacen("@    NS", "@ TXT \"\\065\"\n@    NS", 1);
     says(&mistakes(&with_zone(&escape))[0], &["a.toml:3:9: this is not TOML", "backslashes stand for themselves"]);
-    let twice = zone("ttl = 1\n[region.seoul]\n");
-    says(&mistakes(&with_zone(&twice)).join("\n"), &["duplicate key"]);
+}
+
+#[test]
+fn a_table_that_is_there_twice_is_one_mistake() {
+    let twice = zone(&format!("{SEOUL}[region.seoul.check]\ntcp.port = 80\n"));
+    let found = mistakes(&with_zone(&twice));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    says(&found[0], &["the table `[region.seoul]` is there twice", "again here"]);
+    let rendered =
+        with_zone(&twice).load().expect_err("a mistake").iter().map(|one| one.render(false)).collect::<String>();
+    says(&rendered, &["first here"]);
+    let thrice = zone(&format!("{SEOUL}{SEOUL}"));
+    assert_eq!(mistakes(&with_zone(&thrice)).len(), 2);
+    let key =
+        mistakes(&with_zone(&zone(&SEOUL.replace("[region.seoul]", "[region.x]\nlocation = { country = \"KR\" }"))));
+    assert_eq!(key.len(), 1, "{key:#?}");
+    says(&key[0], &["the key `location` is there twice"]);
+}
+
+#[test]
+fn an_unknown_policy_is_one_mistake_and_hides_none() {
+    for rest in [
+        "regions = { seoul = 3 }",
+        "regions = [\"seoul\"]\nanswers = 2",
+        "regions = [\"seoul\"]\ngeo = { default = [\"seoul\"] }",
+    ] {
+        let service = format!(
+            "[service.www]\npolicy = \"weightd\"\n{rest}\nbias = {{ seoul = \"5ms\" }}\nweights = {{ load = 2 }}\n"
+        );
+        let text = zone("").replace(WWW, &service);
+        let all = with_zone(&text).load().expect_err("a mistake");
+        let about: Vec<String> =
+            all.iter().map(ToString::to_string).filter(|told| !told.contains("name server")).collect();
+        assert_eq!(about.len(), 1, "{about:#?}");
+        says(&about[0], &["`policy` cannot be \"weightd\"", "did you mean \"weighted\"?"]);
+    }
 }
 
 #[test]

@@ -176,7 +176,7 @@ async fn post_override(
 impl From<OverrideError> for Problem {
     fn from(error: OverrideError) -> Problem {
         let status = match error {
-            OverrideError::Unknown { .. } => StatusCode::NOT_FOUND,
+            OverrideError::Unknown(_) => StatusCode::NOT_FOUND,
             OverrideError::Ambiguous { .. } => StatusCode::CONFLICT,
             OverrideError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use axum::http::StatusCode;
 use serde::Serialize;
 
+use crate::control::find_region::unknown_region;
 use crate::control::load_report::{LoadUpdate, PushedLoad};
 use crate::model::{LoadReport, LoadSource, RegionId};
 use crate::state::Snapshot;
@@ -60,7 +61,7 @@ pub fn take(snapshot: &Snapshot, name: &str, pushed: &PushedLoad) -> Result<(Loa
 fn region_named(snapshot: &Snapshot, name: &str) -> Result<RegionId, Problem> {
     match *snapshot.model.find_regions(name) {
         [id] => Ok(id),
-        [] => Err(Problem::new(StatusCode::NOT_FOUND, format!("no region is called `{name}`"))),
+        [] => Err(Problem::new(StatusCode::NOT_FOUND, unknown_region(&snapshot.model, name))),
         ref several => {
             let names: Vec<_> = several.iter().map(|id| snapshot.model.qualified_region_name(*id)).collect();
             let error = format!("several zones have a region `{name}`: say which of {}", names.join(", "));

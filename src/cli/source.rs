@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use crate::atlas::{Atlas, AtlasSummary, Database};
 use crate::control::config::{self, Loaded};
 use crate::control::reload::{ConfigSource, Prepared, prepare, prepare_to_serve, prepare_whole};
@@ -45,8 +47,11 @@ impl FileSource {
 
 impl ConfigSource for FileSource {
     fn load(&self) -> Result<Loaded, Vec<String>> {
-        config::load(&self.path)
-            .map_err(|diagnostics| diagnostics.iter().map(|diagnostic| diagnostic.to_string()).collect())
+        config::load(&self.path).map_err(|diagnostics| {
+            let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.iter().partition(|diagnostic| diagnostic.is_error());
+            warnings.iter().for_each(|warning| warn!("{warning}"));
+            errors.iter().map(ToString::to_string).collect()
+        })
     }
 }
 
@@ -74,4 +79,24 @@ pub fn check_databases(paths: &[PathBuf], networks: &[(Prefix, Location)]) -> Re
         }
     }
     Err(mistakes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_beside_a_mistake_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("zones")).expect("a folder");
+        let main = folder.path().join("meridian.toml");
+        std::fs::write(&main, "seed = -1").expect("written");
+        let zone = "origin = \"a.example\"\nrecords = \"@ SOA ns1 h 1 1h 10m 1w 60\\n@ NS ns.b.example.\"\n";
+        std::fs::write(folder.path().join("zones/a.toml"), zone).expect("written");
+        let all = config::load(&main).expect_err("a mistake");
+        assert_eq!(all.len(), 2, "one name server alone is warned of: {all:?}");
+        let mistakes = FileSource::new(&main).load().expect_err("a mistake");
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].contains("`seed`"), "{mistakes:?}");
+    }
 }

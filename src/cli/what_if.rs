@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::control::what_if::outcome::{self, RegionMoment, RegionOutcome, Totals};
 use crate::control::what_if::placed::{Counted, Placed};
-use crate::control::what_if::{Change, what_if_moved};
+use crate::control::what_if::{Change, MOST_FACTOR, what_if_moved};
 use crate::steer::figure::{self, rounded};
 use crate::steer::policy::eligible::ServiceCondition;
 
@@ -52,8 +52,8 @@ pub struct WhatIf {
     /// What this region can take, in the unit of its load reports
     #[arg(long, value_name = "REGION=CAPACITY", value_parser = capacity)]
     capacity: Vec<(String, f64)>,
-    /// Demand everywhere is this many times as much
-    #[arg(long, value_name = "TIMES")]
+    /// Demand everywhere is this many times as much: above 0, 1000 at most
+    #[arg(long, value_name = "TIMES", value_parser = demand, allow_negative_numbers = true)]
     demand: Option<f64>,
     /// These files were served instead
     #[arg(long, short, value_name = "FILE")]
@@ -63,6 +63,11 @@ pub struct WhatIf {
     json: bool,
     #[command(flatten)]
     server: Server,
+}
+
+fn demand(text: &str) -> Result<f64, String> {
+    let expected = || format!("expected a number above 0, {MOST_FACTOR} at most, such as 1.5");
+    text.parse().ok().filter(|factor| *factor > 0.0 && *factor <= MOST_FACTOR).ok_or_else(expected)
 }
 
 fn capacity(text: &str) -> Result<(String, f64), String> {

@@ -20,6 +20,7 @@
 //! - [`reload`]: a new configuration, whole or not at all
 //! - `damping_log`: why answers are not what the probes alone would make them
 //! - `feed_log`: why what regions report of their load is not acted on
+//! - [`mod@find_region`]: regions by the names that people type
 //! - [`mod@what_if`]: what would follow from changes nobody has made
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
@@ -31,6 +32,7 @@ mod damping_log;
 pub mod databases;
 pub mod diagnostic;
 mod feed_log;
+pub mod find_region;
 pub mod geoip;
 pub mod load_report;
 pub mod memory;

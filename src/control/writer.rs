@@ -34,6 +34,7 @@ use crate::steer::planner::demand::DemandSample;
 use super::clock;
 use super::damping_log::tell_changes;
 use super::feed_log::FeedLog;
+use super::find_region::unknown_region;
 use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
@@ -120,8 +121,9 @@ pub struct OverrideOutcome {
 /// Why an override did not take.
 #[derive(Debug, thiserror::Error)]
 pub enum OverrideError {
-    #[error("no region is called `{name}`; there are: {known}")]
-    Unknown { name: String, known: String },
+    /// Says which may have been meant.
+    #[error("{0}")]
+    Unknown(String),
     #[error("several zones have a region `{name}`: say which of {choices}")]
     Ambiguous { name: String, choices: String },
     #[error("not said, because it could not be kept over a restart: {0}")]
@@ -514,10 +516,7 @@ impl Writer {
                 let choices = kept.into_iter().cloned().collect::<Vec<_>>().join(", ");
                 Err(OverrideError::Ambiguous { name: name.to_owned(), choices })
             }
-            _ => {
-                let known = model.region_ids().map(|id| qualified(&id)).collect::<Vec<_>>().join(", ");
-                Err(OverrideError::Unknown { name: name.to_owned(), known })
-            }
+            _ => Err(OverrideError::Unknown(unknown_region(model, name))),
         }
     }
 
@@ -672,7 +671,7 @@ mod tests {
         let state = tempfile::tempdir().expect("a directory");
         let kept = ["atlantis@a.example", "mu@a.example", "mu@b.example"].map(|name| (name.to_owned(), Override::Down));
         let writing = start(state.path(), kept.into(), None);
-        assert!(matches!(writing.set_override("atlantis", Override::Drain).await, Err(OverrideError::Unknown { .. })));
+        assert!(matches!(writing.set_override("atlantis", Override::Drain).await, Err(OverrideError::Unknown(_))));
         assert!(matches!(writing.set_override("mu", Override::Auto).await, Err(OverrideError::Ambiguous { .. })));
         for (said, gone) in [("atlantis", "atlantis@a.example"), ("MU@b.example", "mu@b.example")] {
             let outcome = writing.set_override(said, Override::Auto).await.expect("taken back");

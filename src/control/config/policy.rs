@@ -232,10 +232,13 @@ impl<'a> Reading<'a> {
 
     /// A policy and its children.
     fn group(&self, table: &Table<'_>, at: Span, name: Box<str>) -> Option<Group> {
-        let word = table.or("policy", Word::Score, |v| v.choice(&WORDS));
+        // `None`: there is no such policy, and what it would look at is not known.
+        let word = table.get("policy").map_or(Some(Word::Score), |v| v.choice(&WORDS));
         let regions = table.require("regions", "regions = [\"seoul\", \"virginia\"]");
         let (geo, answers) = (table.get("geo"), table.get("answers"));
-        let children = regions.and_then(|v| self.children(v, word))?;
+        let may_share = word.is_none_or(Word::has_shares);
+        let children = regions.and_then(|v| self.children(v, may_share))?;
+        let word = word?;
         if word == Word::Score {
             self.warn_of_unchecked(&children, at.clone());
         }
@@ -275,13 +278,13 @@ impl<'a> Reading<'a> {
     }
 
     /// `regions = ["a", "b"]`, all alike; or, where there are shares, `regions = { a = 3, b = 1 }`.
-    fn children<'v>(&self, value: Value<'v>, word: Word) -> Option<Vec<NamedChild<'v>>> {
+    fn children<'v>(&self, value: Value<'v>, may_share: bool) -> Option<Vec<NamedChild<'v>>> {
         if value.is_empty() {
             return value.error("there must be at least one region", format!("expected {REGIONS}"));
         }
         let mut named = Vec::new();
         if value.is_table() {
-            if !word.has_shares() {
+            if !may_share {
                 let label = format!("found a table, expected {REGIONS}");
                 let which = "`policy = \"weighted\"`, `\"sticky\"` and `\"multi\"`";
                 value.error::<()>(format!("regions have shares only under {which}"), label);

@@ -13,7 +13,7 @@
 //! What the keys mean is left to the modules beside this one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -42,8 +42,10 @@ pub fn read_document<T>(
     what: &str,
     read: impl FnOnce(&Table<'_>) -> T,
 ) -> (T, Vec<Diagnostic>) {
-    let (document, errors) = parse(&file.text);
-    let syntax: Vec<_> = errors.iter().take(MAX_KEPT).map(|error| syntax_error(file, error)).collect();
+    let (document, mut errors) = parse(&file.text);
+    let headers = if errors.is_empty() { Headers::of("") } else { Headers::of(&file.text) };
+    drop_inside_duplicates(&file.text, &headers, &mut errors);
+    let syntax: Vec<_> = errors.iter().take(MAX_KEPT).map(|error| syntax_error(file, &headers, error)).collect();
     let untold = Untold { errors: Cell::new(errors.len() - syntax.len()), ..Untold::default() };
     drop(errors);
     let broken = syntax.iter().filter_map(|error| Some(error.span.as_ref()?.range.clone())).collect();
@@ -498,8 +500,87 @@ fn parse(text: &str) -> (Spanned<DeTable<'_>>, Vec<toml::de::Error>) {
     }
 }
 
-fn syntax_error(file: &Arc<SourceFile>, error: &toml::de::Error) -> Diagnostic {
+/// How the parser calls a key or a table that is there twice.
+const DUPLICATE: &str = "duplicate key";
+/// How it begins where the second of two would add to the first.
+const EXTENDS: &str = "cannot extend";
+
+/// The lines that begin tables, in the order of the file: where each begins, and the table's name.
+struct Headers<'a> {
+    lines: Vec<(usize, &'a str)>,
+    /// By name: the first.
+    first: HashMap<&'a str, usize>,
+}
+
+impl<'a> Headers<'a> {
+    fn of(text: &'a str) -> Headers<'a> {
+        let (mut lines, mut first, mut at) = (Vec::new(), HashMap::new(), 0);
+        for line in text.split_inclusive('\n') {
+            if let Some(name) = header_name(line) {
+                lines.push((at, name));
+                first.entry(name).or_insert(at);
+            }
+            at += line.len();
+        }
+        Headers { lines, first }
+    }
+
+    /// The table that the place is in, or that begins there.
+    fn before(&self, at: usize) -> Option<(usize, &'a str)> {
+        let after = self.lines.partition_point(|(begin, _)| *begin <= at);
+        self.lines[..after].last().copied()
+    }
+}
+
+fn header_name(line: &str) -> Option<&str> {
+    let name = line.trim_start().strip_prefix('[')?;
+    Some(name[..name.find(']')?].trim())
+}
+
+/// Leaves out what is inside a table that is there twice: it is there twice for that reason.
+fn drop_inside_duplicates(text: &str, headers: &Headers<'_>, errors: &mut Vec<toml::de::Error>) {
+    let (mut places, mut names) = (HashSet::new(), HashSet::new());
+    errors.retain(|error| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let follows = error.message() == DUPLICATE || error.message().starts_with(EXTENDS);
+        let Some((header_at, header)) = headers.before(at).filter(|_| follows) else { return true };
+        let above = header.match_indices('.').any(|(end, _)| names.contains(&header[..end]));
+        let is_header = !text[header_at..at].contains('\n');
+        if above || (!is_header && places.contains(&header_at)) {
+            return false;
+        }
+        if is_header {
+            places.insert(header_at);
+            names.insert(header);
+        }
+        true
+    });
+}
+
+/// That a key or a table is there twice, and where it is first.
+fn duplicate(file: &Arc<SourceFile>, headers: &Headers<'_>, range: Range<usize>) -> Diagnostic {
+    let at_header = |(at, _): &(usize, &str)| !file.text[*at..range.start.max(*at)].contains('\n');
+    let Some((begin, name)) = headers.before(range.start).filter(at_header) else {
+        let key = file.text.get(range.clone()).unwrap_or_default();
+        let twice = Diagnostic::error(format!("the key `{key}` is there twice"));
+        return twice.at(Span::new(file, range), "again here");
+    };
+    let twice = Diagnostic::error(format!("the table `[{name}]` is there twice"));
+    let twice = twice.at(Span::new(file, range), "again here");
+    match headers.first.get(name).filter(|first| **first < begin) {
+        Some(&first) => {
+            let line = file.text[first..].lines().next().unwrap_or_default();
+            twice.related(Span::new(file, first..first + line.len()), "first here")
+        }
+        None => twice,
+    }
+}
+
+fn syntax_error(file: &Arc<SourceFile>, headers: &Headers<'_>, error: &toml::de::Error) -> Diagnostic {
     let range = error.span().unwrap_or(0..0);
+    if error.message() == DUPLICATE {
+        return duplicate(file, headers, range);
+    }
     let mut diagnostic = Diagnostic::error("this is not TOML").at(Span::new(file, range), error.message());
     if error.message().contains("escape") {
         diagnostic =

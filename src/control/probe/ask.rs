@@ -132,7 +132,8 @@ impl Question {
                     let connector = TlsConnector::from(config.clone());
                     let handshake = connector.connect(server_name(check, &host)?, stream);
                     let stream = clock.within(Phase::Tls, handshake).await?;
-                    let stream = stream.map_err(|error| own_or(&error, |error| ProbeError::Tls(chain(error))))?;
+                    let stream =
+                        stream.map_err(|error| own_or(&error, |error| ProbeError::Tls(with_cure(chain(error)))))?;
                     timings.tls = Some(began.elapsed());
                     timings.first_byte = Some(exchange(stream, check, &host, clock).await?);
                 }
@@ -282,6 +283,17 @@ fn not_resolved(error: io::Error) -> ProbeError {
         return ProbeError::Own(fault);
     }
     own_or(&error, |error| ProbeError::Dns(chain(error)))
+}
+
+/// What to do about it, where the error alone does not tell: `openssl req -x509` makes certificates that are
+/// authorities, and those are not taken from servers (RFC 5280 section 4.2.1.9), though `ca_file` names them.
+fn with_cure(error: String) -> String {
+    if !error.contains("CaUsedAsEndEntity") {
+        return error;
+    }
+    "the server's certificate is an authority's own, which no server may show, even if `ca_file` names it: make it anew with \
+     `-addext basicConstraints=critical,CA:FALSE`, or sign another one with it"
+        .to_owned()
 }
 
 fn not_connected(error: io::Error) -> ProbeError {

@@ -275,7 +275,7 @@ mod tls_checks {
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use rustls::HandshakeKind;
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
     use tokio_rustls::TlsAcceptor;
 
     /// A server whose certificate is for `www.example.com`, by a private authority; with the
@@ -295,13 +295,21 @@ mod tls_checks {
         let key = KeyPair::generate().expect("a key");
         let leaf = CertificateParams::new(vec!["www.example.com".into()]).expect("parameters");
         let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
+        let (address, handshakes) = serve_certificate(leaf.der().clone(), &key).await;
+        (address, ca_pem, handshakes)
+    }
+
+    async fn serve_certificate(
+        certificate: CertificateDer<'static>,
+        key: &KeyPair,
+    ) -> (SocketAddr, mpsc::Receiver<Option<HandshakeKind>>) {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
+            .with_single_cert(vec![certificate], key)
             .expect("a usable certificate");
         let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("bound");
@@ -318,7 +326,7 @@ mod tls_checks {
                 });
             }
         });
-        (address, ca_pem, handshakes)
+        (address, handshakes)
     }
 
     fn https(port: u16, server_name: Option<&str>, verify: bool, ca_pem: Option<&str>) -> Check {
@@ -353,6 +361,22 @@ mod tls_checks {
         assert!(matches!(bare, ProbeError::Tls(_)), "{bare}");
         let untrusted = ask_local(https(port, Some("www.example.com"), true, None)).await.expect_err("unknown");
         assert!(untrusted.to_string().contains("UnknownIssuer"), "{untrusted}");
+    }
+
+    #[tokio::test]
+    async fn a_self_signed_certificate_that_is_an_authority_names_the_cure() {
+        for (is_ca, good) in [(IsCa::Ca(BasicConstraints::Unconstrained), false), (IsCa::ExplicitNoCa, true)] {
+            let mut params = CertificateParams::new(vec!["www.example.com".into()]).expect("parameters");
+            params.is_ca = is_ca;
+            let key = KeyPair::generate().expect("a key");
+            let certificate = params.self_signed(&key).expect("a certificate");
+            let (server, _) = serve_certificate(certificate.der().clone(), &key).await;
+            let check = https(server.port(), Some("www.example.com"), true, Some(&certificate.pem()));
+            match ask_local(check).await {
+                Ok(_) => assert!(good),
+                Err(error) => assert!(!good && error.to_string().contains("CA:FALSE"), "{error}"),
+            }
+        }
     }
 
     #[tokio::test]

@@ -31,13 +31,13 @@ use crate::steer::plan::{Inputs, Plan, plan};
 use crate::steer::planner::demand::Demand;
 use crate::steer::planner::{PlanError, Planned, Situation, make};
 
-use super::diagnostic::nearest;
+use super::find_region::find_region;
 
 use outcome::{Outcome, compare};
 use placed::{Counted, Placed, PlacedRegion, Spots};
 
 /// Demand is taken times this at most.
-const MOST_FACTOR: f64 = 1000.0;
+pub const MOST_FACTOR: f64 = 1000.0;
 
 /// What is asked about. Regions by bare or qualified name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -408,29 +408,6 @@ fn set_standing(state: &mut RegionState, word: &str) {
     state.stability.held_until = None;
     if word == "up" {
         (state.shed, state.over_limit, state.offered) = (0.0, false, 1.0);
-    }
-}
-
-fn find_region(model: &Model, name: &str) -> Result<RegionId, String> {
-    /// So many names are listed to choose from.
-    const MOST_NAMED: usize = 12;
-    let known: Vec<String> = model.region_ids().map(|id| model.qualified_region_name(id)).collect();
-    match *model.find_regions(name) {
-        [id] => Ok(id),
-        [] => {
-            let bare = model.region_ids().map(|id| &*model.region(id).name);
-            Err(match nearest(name, bare.chain(known.iter().map(String::as_str))) {
-                Some(meant) => format!("no region is called `{name}`: did you mean `{meant}`?"),
-                None if known.len() <= MOST_NAMED => {
-                    format!("no region is called `{name}`; there are: {}", known.join(", "))
-                }
-                None => format!("no region is called `{name}`, of {} that there are", known.len()),
-            })
-        }
-        ref several => {
-            let choices: Vec<&str> = several.iter().map(|id| known[id.index()].as_str()).collect();
-            Err(format!("several zones have a region `{name}`: say which of {}", choices.join(", ")))
-        }
     }
 }
 
