@@ -124,7 +124,7 @@ impl Daemon {
         prepared: Prepared,
         privileged: Privileged,
     ) -> Result<Daemon, Vec<String>> {
-        let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, databases } = prepared;
+        let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
         let Opened { bound, token, store, publisher, measuring } = opened;
@@ -143,7 +143,7 @@ impl Daemon {
         let (mut prober, scraper) = (Prober::new(reports, probe_limits(&config)), Scraper::new(updates.clone()));
         let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
         prober.resume(&shared.load(), Instant::now());
-        let reloader = Reloader::new(source, config.clone(), &model, databases, prober, scraper, commands.clone());
+        let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),

@@ -712,8 +712,8 @@ fn a_table_that_is_there_twice_is_one_mistake() {
     says(&rendered, &["first here"]);
     let thrice = zone(&format!("{SEOUL}{SEOUL}"));
     assert_eq!(mistakes(&with_zone(&thrice)).len(), 2);
-    let key =
-        mistakes(&with_zone(&zone(&SEOUL.replace("[region.seoul]", "[region.x]\nlocation = { country = \"KR\" }"))));
+    let key = SEOUL.replacen("location", "location = { country = \"KR\" }\nlocation", 1);
+    let key = mistakes(&with_zone(&zone("").replace(SEOUL, &key)));
     assert_eq!(key.len(), 1, "{key:#?}");
     says(&key[0], &["the key `location` is there twice"]);
 }

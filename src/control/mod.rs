@@ -5,7 +5,7 @@
 //! - [`zonefile`]: RFC 1035 master files
 //! - [`config`]: all files together: a model and settings, or every mistake in them
 //! - [`databases`]: where clients are: files read and judged, and copies of the last good ones
-//! - [`geoip`]: database files that are replaced while serving
+//! - [`watch`]: files that are replaced or changed while serving
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
 //! - [`rum`]: round trips that were measured, by real users and by the operator
@@ -33,7 +33,6 @@ pub mod databases;
 pub mod diagnostic;
 mod feed_log;
 pub mod find_region;
-pub mod geoip;
 pub mod load_report;
 pub mod memory;
 pub mod overrides;
@@ -43,6 +42,7 @@ pub mod rum;
 pub mod state_file;
 pub mod switches;
 pub mod warm;
+pub mod watch;
 pub mod what_if;
 pub mod writer;
 pub mod zonefile;

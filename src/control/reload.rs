@@ -3,7 +3,7 @@
 //! ```text
 //!   SIGHUP ────────▶┐
 //!   meridian reload ▶├─▶ Reloader: load beside (blocking) ─▶ writer ─▶ probes, load reports
-//!   databases ─────▶┘      └─ any mistake: said, and the old configuration stays
+//!   files, databases ▶┘      └─ any mistake: said, and the old configuration stays
 //! ```
 //!
 //! A database file that was replaced renews the atlas alone: half-edited zone files beside it
@@ -24,12 +24,12 @@ use crate::model::{Location, Model, Name, Prefix};
 use crate::state::Replacement;
 use crate::steer::need;
 
-use super::config::{Config, Loaded};
+use super::config::{Config, Loaded, ReloadWhen};
 use super::databases::{self, Copies, DatabaseReport, Found, Loading, Refused, Serves, StandIns};
-use super::geoip::{self, Seen, Watch};
 use super::load_report::Scraper;
 use super::memory;
 use super::probe::Prober;
+use super::watch::{self, Seen, Watch};
 use super::writer::Command;
 
 /// Where a configuration comes from: files, or what the demo has built in.
@@ -92,12 +92,19 @@ impl LoadStatus {
 pub struct Prepared {
     pub loaded: Loaded,
     pub atlas: Atlas,
-    /// The databases, as a [`Reloader`] takes them over.
-    pub databases: PreparedDatabases,
+    /// What a [`Reloader`] takes over.
+    pub following: Following,
 }
 
-/// Databases that were read, and what is to be done with them yet.
-pub struct PreparedDatabases {
+/// Files as they were read, and what is to be done with them yet.
+pub struct Following {
+    /// The configuration's files, and the directory of zones.
+    files: Seen,
+    databases: PreparedDatabases,
+}
+
+/// Databases that were read.
+struct PreparedDatabases {
     /// The files just before they were read.
     seen: Seen,
     found: Vec<Found>,
@@ -148,10 +155,12 @@ fn with_atlas(
     detail: Detail,
     stand_ins: &StandIns<'_>,
 ) -> Result<Prepared, Vec<String>> {
+    let files = Seen::now(&read_by(&loaded));
     let seen = Seen::now(&loaded.config.geoip.databases);
     let loading = read_databases(source, &loaded.config, &loaded.model.networks, detail, stand_ins);
     let Loading { atlas, found, taken } = loading.map_err(|refused| vec![refused.why])?;
-    Ok(Prepared { loaded, atlas, databases: PreparedDatabases { seen, found, taken } })
+    let following = Following { files, databases: PreparedDatabases { seen, found, taken } };
+    Ok(Prepared { loaded, atlas, following })
 }
 
 fn read_databases(
@@ -179,6 +188,9 @@ pub struct Reloader {
     status: Arc<ArcSwap<LoadStatus>>,
     /// Kept alive; `None` without databases.
     watch: Option<(Watch, mpsc::Receiver<()>)>,
+    /// The configuration's files, watched where that is wanted, and all that were read last.
+    files: Option<(Watch, mpsc::Receiver<()>)>,
+    read: Vec<PathBuf>,
     copies: Copies,
     /// While copies are being written.
     keeping: Option<Keeping>,
@@ -232,18 +244,19 @@ impl Reloader {
         source: Arc<dyn ConfigSource>,
         config: Config,
         model: &Model,
-        databases: PreparedDatabases,
+        following: Following,
         mut prober: Prober,
         mut scraper: Scraper,
         commands: mpsc::Sender<Command>,
     ) -> Reloader {
         prober.configure(model);
         scraper.configure(model);
-        let PreparedDatabases { seen, found, taken } = databases;
+        let Following { files, databases: PreparedDatabases { seen, found, taken } } = following;
+        let (read, files) = (files.paths().to_vec(), watch_where_wanted(&config, files));
         let status = Arc::new(ArcSwap::from_pointee(LoadStatus::now(Vec::new(), Vec::new())));
         let (zones, networks, detail) = (origins(model), model.networks.clone(), detail_of(&config, model));
         let copies = Copies::new(&config.state);
-        let (watch, keeping, retry) = (watch_databases(seen), None, Retry::new());
+        let (watch, keeping, retry) = (watch_for(seen), None, Retry::new());
         let mut reloader = Reloader {
             source,
             config,
@@ -255,6 +268,8 @@ impl Reloader {
             commands,
             status,
             watch,
+            files,
+            read,
             copies,
             keeping,
             retry,
@@ -284,7 +299,13 @@ impl Reloader {
                     let _ = reply.send(outcome);
                     memory::give_back();
                 }
-                () = databases_changed(&mut self.watch) => {
+                () = changed(&mut self.files) => {
+                    info!("files have changed: loading them afresh");
+                    // How it went is in the log and the status.
+                    let _ = self.reload(false).await;
+                    memory::give_back();
+                }
+                () = changed(&mut self.watch) => {
                     self.retry.soon();
                     self.renew_atlas().await;
                     memory::give_back();
@@ -304,7 +325,9 @@ impl Reloader {
     async fn reload(&mut self, force: bool) -> Result<Reloaded, Vec<String>> {
         let (source, copies, missing) = (self.source.clone(), self.copies.clone(), self.missing());
         let (config, zones, networks) = (self.config.clone(), self.zones.clone(), self.networks.len());
+        let read = self.read.clone();
         let prepared = tokio::task::spawn_blocking(move || {
+            let before = Seen::now(&read);
             let loaded = source.load()?;
             if !force {
                 refuse_losses(&config, &zones, networks, &loaded)?;
@@ -312,7 +335,11 @@ impl Reloader {
             let required = loaded.config.geoip.required;
             let may_miss = |path: &Path| !required && (force || missing.iter().any(|missing| missing == path));
             let detail = detail_of(&loaded.config, &loaded.model);
-            with_atlas(&*source, loaded, detail, &StandIns { copies: Some(&copies), may_miss: &may_miss })
+            let stand_ins = StandIns { copies: Some(&copies), may_miss: &may_miss };
+            let mut prepared = with_atlas(&*source, loaded, detail, &stand_ins)?;
+            // What was written while it was read is read again.
+            prepared.following.files = prepared.following.files.since(&before);
+            Ok(prepared)
         });
         let outcome = match prepared.await {
             Ok(Ok(prepared)) => Ok(self.take(prepared).await),
@@ -334,7 +361,8 @@ impl Reloader {
     }
 
     async fn take(&mut self, prepared: Prepared) -> Reloaded {
-        let Prepared { loaded, atlas, databases: PreparedDatabases { seen, found, taken } } = prepared;
+        let Prepared { loaded, atlas, following } = prepared;
+        let Following { files, databases: PreparedDatabases { seen, found, taken } } = following;
         let Loaded { config, model, diagnostics, .. } = loaded;
         let needs_restart = needs_restart(&self.config, &config);
         for setting in &needs_restart {
@@ -360,8 +388,10 @@ impl Reloader {
         self.prober.configure(&model);
         self.scraper.configure(&model);
         if config.geoip.databases != self.config.geoip.databases {
-            self.watch = watch_databases(seen);
+            self.watch = watch_for(seen);
         }
+        self.read = files.paths().to_vec();
+        self.files = watch_where_wanted(&config, files);
         self.config = config;
         self.retry.soon();
         self.tell_databases(found);
@@ -480,11 +510,23 @@ impl Reloader {
     }
 }
 
-fn watch_databases(seen: Seen) -> Option<(Watch, mpsc::Receiver<()>)> {
-    (!seen.is_empty()).then(|| geoip::watch(seen))
+fn watch_for(seen: Seen) -> Option<(Watch, mpsc::Receiver<()>)> {
+    (!seen.is_empty()).then(|| watch::watch(seen))
 }
 
-async fn databases_changed(watch: &mut Option<(Watch, mpsc::Receiver<()>)>) {
+fn watch_where_wanted(config: &Config, files: Seen) -> Option<(Watch, mpsc::Receiver<()>)> {
+    match config.reload {
+        ReloadWhen::Asked => None,
+        ReloadWhen::Watch => watch_for(files),
+    }
+}
+
+/// What a change of may make it another configuration.
+fn read_by(loaded: &Loaded) -> Vec<PathBuf> {
+    loaded.files.iter().cloned().chain([loaded.config.zones.clone()]).collect()
+}
+
+async fn changed(watch: &mut Option<(Watch, mpsc::Receiver<()>)>) {
     let told = match watch {
         Some((_, changed)) => changed.recv().await.is_some(),
         None => false,
@@ -585,11 +627,11 @@ mod tests {
             b"origin = \"a.example\"\nrecords = \"@ SOA ns1 h 1 1h 10m 1w 60\\n@ NS ns.b.example.\"\n",
         );
         let source = Arc::new(Flaky { main: folder.path().join("meridian.toml"), failures_left: AtomicU32::new(3) });
-        let Prepared { loaded, databases, .. } = prepare_to_serve(&*source).expect("without the database");
+        let Prepared { loaded, following, .. } = prepare_to_serve(&*source).expect("without the database");
         let (commands, mut said) = mpsc::channel(4);
         let prober = Prober::new(mpsc::channel(1).0, ProbeLimits { concurrency: 1 });
         let scraper = Scraper::new(mpsc::channel(1).0);
-        let reloader = Reloader::new(source, loaded.config, &loaded.model, databases, prober, scraper, commands);
+        let reloader = Reloader::new(source, loaded.config, &loaded.model, following, prober, scraper, commands);
         let (status, begin) = (reloader.status(), Instant::now());
         assert_eq!((status.load().databases[0].serves, status.load().databases[0].failures), (Serves::Nothing, 1));
         let (_requests, taken) = mpsc::channel(1);

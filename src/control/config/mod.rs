@@ -49,6 +49,7 @@ use crate::model::{Model, Name, Service, ZoneId};
 use files::Sources;
 use settings::Settings;
 use zone::ZoneParts;
+pub use zone::is_zone_file;
 
 /// Regions of all zones together at most; a [`crate::model::RegionId`] has 16 bits.
 pub const MAX_REGIONS: usize = 1_024;
@@ -72,6 +73,8 @@ pub struct Config {
     /// The directory for what must survive a restart. Default `state`.
     pub state: PathBuf,
     pub geoip: Geoip,
+    /// When files are loaded afresh without being asked. Default [`ReloadWhen::Asked`].
+    pub reload: ReloadWhen,
     /// A file with the secret that the admin API asks for (`admin.token_file`). Default none,
     /// which is refused where the admin address is no loopback address.
     pub admin_token_file: Option<PathBuf>,
@@ -142,6 +145,16 @@ pub struct Geoip {
     /// Whether a start without one of them, or a good copy of it, is refused (`geoip_required`). Default false:
     /// no answers are worse than those that go by less.
     pub required: bool,
+}
+
+/// When the configuration is loaded afresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReloadWhen {
+    /// On SIGHUP, or through the admin API.
+    #[default]
+    Asked,
+    /// Also when its files have changed, and were then left alone for half a second.
+    Watch,
 }
 
 /// What the server lends to strangers at most.

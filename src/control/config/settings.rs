@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::files::Sources;
 use super::reader::{Table, Value};
-use super::{Config, Geoip, Limits, Listen, RumSettings, Udp};
+use super::{Config, Geoip, Limits, Listen, ReloadWhen, RumSettings, Udp};
 use super::{location, rum, steering, xdp};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Location, Prefix, Steering};
@@ -45,6 +45,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
             databases: root.or("geoip", Vec::new(), |v| databases(v, sources)),
             required: root.or("geoip_required", false, |v| v.boolean()),
         },
+        reload: root.or("reload", ReloadWhen::default(), |v| v.choice(&RELOAD)),
         admin_token_file: token_file.flatten(),
         threads: root.get("threads").and_then(|v| v.small(1..=1_024)),
         cpus: root.or("cpus", Vec::new(), cpus),
@@ -63,6 +64,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
 }
 
 const LISTEN: &str = "keys of it: `listen.dns = [\"192.0.2.1:53\"]` and `listen.admin = \"127.0.0.1:8053\"`";
+const RELOAD: [(&str, ReloadWhen); 2] = [("asked", ReloadWhen::Asked), ("watch", ReloadWhen::Watch)];
 const TOKEN_FILE: &str = "token_file = \"admin.token\"";
 
 /// A path, relative to the main file's directory.

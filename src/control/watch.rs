@@ -1,4 +1,4 @@
-//! Tells when a GeoIP database file was replaced, so that the caller can load it anew.
+//! Tells when a file was replaced or changed, so that the caller can load it anew.
 //!
 //! ```text
 //!   directories ─ events ─▶ wait until quiet ─┐
@@ -9,10 +9,12 @@
 //! The directories are watched, not the files: a file renamed into place is a new one. Events
 //! only hurry what the look every 30 s finds anyway, so that a missed event, a network file
 //! system without events, or a directory that vanished and came back delays a reload and loses
-//! none. Reading and judging the files is left to the caller.
+//! none. A directory among the files stands for the names of the zone files in it. Reading and judging the files is
+//! left to the caller.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,6 +25,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
+
+use super::config::is_zone_file;
 
 /// Keeps watching until it is dropped.
 pub struct Watch {
@@ -46,6 +50,22 @@ impl Seen {
     /// Take this *before* reading the files: what changes while they are read is then told.
     pub fn now(paths: &[PathBuf]) -> Seen {
         Seen { paths: paths.to_vec(), stamps: paths.iter().map(|path| Stamp::of(path)).collect() }
+    }
+
+    /// The same files, those that `before` knows too as they were then.
+    #[must_use]
+    pub fn since(mut self, before: &Seen) -> Seen {
+        let known: BTreeMap<&PathBuf, &Option<Stamp>> = before.paths.iter().zip(&before.stamps).collect();
+        for (path, stamp) in self.paths.iter().zip(&mut self.stamps) {
+            if let Some(then) = known.get(path) {
+                stamp.clone_from(then);
+            }
+        }
+        self
+    }
+
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     pub fn is_empty(&self) -> bool {
@@ -142,8 +162,21 @@ impl Stamp {
     /// `None` where there is no such file. Follows symbolic links.
     fn of(path: &Path) -> Option<Stamp> {
         let metadata = std::fs::metadata(path).ok()?;
+        if metadata.is_dir() {
+            return Some(Stamp { modified: None, bytes: names_in(path), identity: identity(&metadata) });
+        }
         Some(Stamp { modified: metadata.modified().ok(), bytes: metadata.len(), identity: identity(&metadata) })
     }
+}
+
+/// A mark of the names of the zone files in a directory: they come and go, whatever else is written there.
+fn names_in(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut names: Vec<PathBuf> = entries.filter(|path| is_zone_file(path)).collect();
+    names.sort();
+    let mut hasher = DefaultHasher::new();
+    names.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Device and inode.
@@ -175,9 +208,12 @@ impl Directories {
             }
         });
         if let Err(error) = &watcher {
-            warn!(%error, "cannot watch the directories of GeoIP databases; looking every 30 s instead");
+            warn!(%error, "cannot watch directories for files that change; looking every 30 s instead");
         }
-        Directories { watcher: watcher.ok(), watched: paths.iter().map(|path| (directory_of(path), None)).collect() }
+        let own = paths.iter().filter(|path| path.is_dir()).cloned();
+        let watched =
+            paths.iter().map(|path| directory_of(path)).chain(own).map(|directory| (directory, None)).collect();
+        Directories { watcher: watcher.ok(), watched }
     }
 
     /// Watches the directories that are there and not watched yet, or not the same any more.
@@ -258,6 +294,40 @@ mod tests {
         fs::write(directory.path().join("other"), "x").expect("written");
         fs::read(&paths[0]).expect("read");
         assert!(silent(&mut receiver).await);
+    }
+
+    #[tokio::test]
+    async fn zone_files_that_come_and_go_are_told_and_others_are_not() {
+        let (directory, paths) = directory_with(&["a.toml"]);
+        let watched = [paths[0].clone(), directory.path().to_owned()];
+        let (_watch, mut receiver) = watch_with(Seen::now(&watched), BY_EVENTS);
+        for other in [".a.toml.swp", "4913", "notes.txt"] {
+            fs::write(directory.path().join(other), "x").expect("written");
+        }
+        assert!(silent(&mut receiver).await);
+        fs::write(directory.path().join("b.toml"), "x").expect("written");
+        assert!(told(&mut receiver).await);
+        fs::remove_file(directory.path().join("b.toml")).expect("gone");
+        assert!(told(&mut receiver).await);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_swapped_above_a_file_is_told() {
+        // As Kubernetes mounts configuration: a.toml → ..data/a.toml, ..data → a directory of its own for each version.
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        for version in ["..1", "..2"] {
+            fs::create_dir(at(version)).expect("made");
+            fs::write(at(version).join("a.toml"), "same length").expect("written");
+        }
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, at(name)).expect("linked");
+        link("..1", "..data");
+        link("..data/a.toml", "a.toml");
+        let (_watch, mut receiver) = watch_with(Seen::now(&[at("a.toml")]), BY_EVENTS);
+        assert!(silent(&mut receiver).await);
+        link("..2", "..data_tmp");
+        fs::rename(at("..data_tmp"), at("..data")).expect("swapped");
+        assert!(told(&mut receiver).await);
     }
 
     #[tokio::test]

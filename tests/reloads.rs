@@ -1,5 +1,5 @@
-//! Databases that go bad while serving or before a start, and reloads that would lose everything: what is answered, and
-//! what `/readyz`, the status and the metrics say of it.
+//! Databases that go bad while serving or before a start, reloads that would lose everything, and files that are
+//! watched: what is answered, and what `/readyz`, the status and the metrics say of it.
 
 mod support;
 
@@ -230,6 +230,53 @@ async fn a_reload_that_loses_everything_is_refused_unless_forced() {
     assert!(lost.iter().any(|lost| lost.contains("every zone there is")), "{lost:?}");
     assert_eq!(server.client.reload(true).await.expect("forced")["zones"], 1);
     assert_eq!(server.client.status().await.expect("a status")["zones"][0], "other.example.");
+    server.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watched_files_that_change_are_loaded_and_bad_ones_change_nothing() {
+    let place = Place::new("reload = \"watch\"\ngeoip = \"a.mmdb\"");
+    let zone = ZONE.replace("ns1  A    198.51.100.53", "ns1  A    198.51.100.53\n$INCLUDE more.zone");
+    place.write("zones/more.zone", "www2 A 192.0.2.7\n");
+    place.write("zones/gslb.example.toml", &zone);
+    let server = place.start().await;
+    let reloads = async || server.client.status().await.expect("a status")["reloads"].as_u64().expect("a number");
+    // By rename, as editors do.
+    place.write("zones/fresh", zone.replace("192.0.2.49", "192.0.2.50"));
+    std::fs::rename(place.path("zones/fresh"), place.path("zones/gslb.example.toml")).expect("renamed");
+    until("the zone is loaded", async || server.answer_to_a_german().await.contains("192.0.2.50")).await;
+    // A mistake is told, and the old zone served.
+    place.write("zones/gslb.example.toml", zone.replace("192.0.2.49", "no address"));
+    until("the mistake is told", async || {
+        server.client.status().await.expect("a status")["last_load"]["mistakes"]
+            .to_string()
+            .contains("gslb.example.toml:")
+    })
+    .await;
+    assert!(server.answer_to_a_german().await.contains("192.0.2.50"));
+    place.write("zones/gslb.example.toml", &zone);
+    until("the zone is loaded", async || server.answer_to_a_german().await.contains("192.0.2.49")).await;
+    // What a zone includes, and zones that come and go.
+    let before = reloads().await;
+    place.write("zones/more.zone", "www2 A 192.0.2.8\nwww3 A 192.0.2.9\n");
+    until("the included file is loaded", async || reloads().await > before).await;
+    let zones = async || server.client.status().await.expect("a status")["zones"].as_array().map_or(0, Vec::len);
+    place.write("zones/other.toml", ZONE.replace("gslb.example", "other.example"));
+    until("the new zone is there", async || zones().await == 2).await;
+    std::fs::remove_file(place.path("zones/other.toml")).expect("gone");
+    until("the zone is gone", async || zones().await == 1).await;
+    // An empty main file is refused, as ever; and so is watching, once that is taken back.
+    place.write("meridian.toml", "");
+    until("the loss is told", async || {
+        server.client.status().await.expect("a status")["last_load"]["mistakes"].to_string().contains("would be lost")
+    })
+    .await;
+    place.configure("geoip = \"a.mmdb\"");
+    until("that is loaded", async || server.client.status().await.expect("a status")["last_load"]["ok"] == true).await;
+    let before = reloads().await;
+    place.write("zones/gslb.example.toml", zone.replace("192.0.2.49", "192.0.2.51"));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(reloads().await, before, "off unless it is wanted");
     server.daemon.stop().await;
 }
 
