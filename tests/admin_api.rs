@@ -431,7 +431,7 @@ async fn overrides_that_cannot_be_are_refused() {
     assert!(status == 404 && error.contains("frankfurt@gslb.example"), "{status} {error}");
     let (status, error) = status_of(client.set_override("seoul", Override::Up).await.expect_err("ambiguous"));
     assert!(status == 409 && error.contains("seoul@other.example"), "{status} {error}");
-    let error = client.say("seol", Override::Drain).await.expect_err("unknown").to_string();
+    let error = client.set_override("seol", Override::Drain).await.expect_err("unknown").to_string();
     assert!(error.contains("no region is called `seol`: did you mean `seoul`?"), "{error}");
     // A name from outside is one path segment, whatever is in it.
     let (status, _) = status_of(client.set_override("../../v1/reload?x#y", Override::Up).await.expect_err("unknown"));

@@ -26,6 +26,7 @@ use support::server::Server;
 
 const ZONE: &str = r#"
 origin = "oracle.test"
+strict = false
 records = '''
 $TTL 1h
 @         SOA   ns1 hostmaster 1 1h 10m 1w 60

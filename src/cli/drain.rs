@@ -4,6 +4,7 @@
 //!   say `drain` ─▶ status, once a second ─▶ a line now and then ─▶ safe: 0, too late: 1
 //! ```
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -50,7 +51,7 @@ pub fn run(server: &Server, region: &str, waiting: &Waiting) -> Outcome {
     let done = server.ask(async |server| server.set_override(region, Override::Drain).await)?;
     match waiting.json {
         true => print_line(&json!(done))?,
-        false => output::print(&super::region::in_words(&done))?,
+        false => output::print(&led_to(&done))?,
     }
     if !waiting.wait {
         return Ok(());
@@ -126,6 +127,15 @@ fn tell(done: &OverrideReply, json: &Value, drain: &DrainStatus, as_json: bool) 
 
 fn print_line(json: &Value) -> Outcome {
     output::print(&format!("{json}\n"))
+}
+
+/// What an override has led to, in lines.
+pub fn led_to(done: &OverrideReply) -> String {
+    let mut text = format!("{}: override {}, now {}\n", done.region, done.operator_override.as_str(), done.effective);
+    for sentence in &done.follows {
+        let _ = writeln!(text, "  {sentence}"); // a String takes all
+    }
+    text
 }
 
 /// Who may still come decides that it is safe; what is left of the load tells who is still connected.

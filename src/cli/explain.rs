@@ -17,25 +17,18 @@ use serde_json::Value;
 
 use crate::admin::explain::{Answer, AskedBy, ExplainError, explain_client};
 use crate::admin::planning::{KeptNearStatus, PlanningStatus};
-use crate::control::clock;
-use crate::control::config::Loaded;
-use crate::control::config::RumSettings;
-use crate::control::overrides::OverrideStore;
-use crate::control::reload::{Prepared, prepare};
-use crate::control::rum;
-use crate::control::switches::SwitchStore;
+use crate::control::reload::prepare;
 use crate::control::what_if::{Change, World};
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
-use crate::state::{News, Publisher, Snapshot};
+use crate::state::Snapshot;
 use crate::steer::explain::HeardRow;
 use crate::steer::figure::{percent, rounded, signed};
-use crate::steer::latency::rtt::Measured;
 
 use super::arguments::ConfigFile;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
-use super::source::FileSource;
+use super::source::{self, FileSource};
 use super::{explain_diff, what_if};
 
 /// Show why a client gets the answer it gets
@@ -112,7 +105,7 @@ impl Explain {
         let (before, after) = match explain_diff::kept(diff)? {
             Some(before) => (before, self.report(name, client)?),
             None => {
-                let other = snapshot(FileSource::new(diff).prepare()?)?;
+                let other = source::snapshot(FileSource::new(diff).prepare()?)?;
                 (self.report(name, client)?, self.report_from(&other, name, client)?)
             }
         };
@@ -176,29 +169,12 @@ impl Explain {
             let prepared = FileSource::new(&self.file.config).prepare();
             prepared.map_err(|failure| failure.help("or explain another source: --config FILE, --live, --demo"))?
         };
-        snapshot(prepared)
+        source::snapshot(prepared)
     }
 }
 
 /// A state directory that is not there: the demo keeps no overrides beyond its run.
 const NOWHERE: &str = "/nonexistent";
-
-/// What would be served from these files, if every region were up.
-pub fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
-    let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
-    let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
-    let (nsid, now) = (config.nsid.unwrap_or_default(), clock::read());
-    let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
-    let switches = SwitchStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
-    publisher.apply(News::Switches(switches), now);
-    publisher.apply(News::Measured(Arc::new(measurements(&config.rum, &config.state)?)), now);
-    publisher.assume_up(now);
-    Ok(publisher.shared().load_full())
-}
-
-fn measurements(settings: &RumSettings, state: &Path) -> Outcome<Measured> {
-    rum::kept_measurements(settings, state, rum::unix_now()).map_err(Failure::new)
-}
 
 fn not_explained(error: ExplainError) -> Failure {
     let failure = Failure::new(error.to_string());

@@ -1,10 +1,7 @@
 //! `meridian region`: what the operator says of regions, to a running server.
 
-use std::fmt::Write as _;
-
 use clap::{Args, Subcommand};
 
-use crate::admin::api::OverrideReply;
 use crate::steer::health::effective::Override;
 
 use super::drain::{self, Waiting};
@@ -67,19 +64,10 @@ impl Region {
             Action::Auto(target) => (&target.region, Override::Auto),
         };
         let done = self.server.ask(async |server| server.set_override(region, said).await)?;
-        output::print(&in_words(&done))
+        output::print(&drain::led_to(&done))
     }
 
     fn list(&self) -> Outcome {
         output::print(&status::region_table(&status::of(&self.server)?.1.regions))
     }
-}
-
-/// What an override has led to, in lines.
-pub fn in_words(done: &OverrideReply) -> String {
-    let mut text = format!("{}: override {}, now {}\n", done.region, done.operator_override.as_str(), done.effective);
-    for sentence in &done.follows {
-        let _ = writeln!(text, "  {sentence}"); // a String takes all
-    }
-    text
 }

@@ -1,15 +1,22 @@
 //! The user's files as a source of configuration, and their mistakes as people read them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tracing::warn;
 
 use crate::atlas::{Atlas, AtlasSummary, Database};
-use crate::control::config::{self, Loaded};
+use crate::control::clock;
+use crate::control::config::{self, Loaded, RumSettings};
+use crate::control::overrides::OverrideStore;
 use crate::control::reload::{ConfigSource, Prepared, prepare, prepare_to_serve, prepare_whole};
+use crate::control::rum;
+use crate::control::switches::SwitchStore;
 use crate::model::{Location, Prefix};
+use crate::state::{News, Publisher, Snapshot};
+use crate::steer::latency::rtt::Measured;
 
-use super::output::Failure;
+use super::output::{Failure, Outcome};
 
 /// Files from a main file on. Its mistakes are lines, fit for the log.
 pub struct FileSource {
@@ -53,6 +60,23 @@ impl ConfigSource for FileSource {
             errors.iter().map(ToString::to_string).collect()
         })
     }
+}
+
+/// What would be served from these files, if every region were up.
+pub fn snapshot(prepared: Prepared) -> Outcome<Arc<Snapshot>> {
+    let Prepared { loaded: Loaded { config, model, .. }, atlas, .. } = prepared;
+    let kept = OverrideStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
+    let (nsid, now) = (config.nsid.unwrap_or_default(), clock::read());
+    let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, kept.overrides, now);
+    let switches = SwitchStore::new(&config.state).load().map_err(|error| Failure::new(error.to_string()))?;
+    publisher.apply(News::Switches(switches), now);
+    publisher.apply(News::Measured(Arc::new(measurements(&config.rum, &config.state)?)), now);
+    publisher.assume_up(now);
+    Ok(publisher.shared().load_full())
+}
+
+fn measurements(settings: &RumSettings, state: &Path) -> Outcome<Measured> {
+    rum::kept_measurements(settings, state, rum::unix_now()).map_err(Failure::new)
 }
 
 /// What the databases hold together, or what is wrong with each of them.

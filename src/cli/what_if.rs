@@ -19,10 +19,9 @@ use crate::control::what_if::{Change, MOST_FACTOR, what_if_moved};
 use crate::steer::figure::{self, rounded};
 use crate::steer::policy::eligible::ServiceCondition;
 
-use super::explain;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
-use super::source::FileSource;
+use super::source::{FileSource, snapshot};
 
 /// Show what would follow if regions, demand or the files were other than they are
 ///
@@ -103,7 +102,7 @@ impl WhatIf {
 
 /// What would follow for those whom `live` tells of, with these files.
 pub fn moved(live: &Placed, config: &Path, change: &Change) -> Outcome<outcome::Outcome> {
-    let snapshot = explain::snapshot(FileSource::new(config).prepare()?)?;
+    let snapshot = snapshot(FileSource::new(config).prepare()?)?;
     what_if_moved(live, snapshot, change, Instant::now()).map_err(Failure::all)
 }
 

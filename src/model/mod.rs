@@ -7,6 +7,7 @@
 //! In the order data meets them:
 //!
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
+//! - [`id`]: what the parts of a model name each other by
 //! - [`prefix`], [`location`]: who a client is
 //! - [`region`], [`load_report`], [`service`], [`policy`]: what is steered, and how
 //! - [`steering`]: what keeps that calm
@@ -14,6 +15,7 @@
 //! - [`mod@shown`]: text from outside, as it may be shown
 //! - [`zone`]: all of it together, the [`Model`]
 
+pub mod id;
 pub mod load_report;
 pub mod location;
 pub mod name;
@@ -28,6 +30,7 @@ pub mod ttl;
 pub mod xdp;
 pub mod zone;
 
+pub use id::{RegionId, ServiceId, ZoneId};
 pub use load_report::{
     EnvoyField, HaproxyField, JsonTime, LabelMatch, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource,
     MetricSelector, NginxField, NginxPlusField, NginxPlusPart, Scrape, ScrapeAddress, quoted,
@@ -38,9 +41,9 @@ pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, 
 pub use prefix::Prefix;
 pub use record::{Record, RecordType};
 pub use region::{
-    Check, CheckKind, Endpoint, EndpointTarget, HttpCheck, Layer, LoadLimits, Region, RegionId, TlsCheck, Watermarks,
+    Check, CheckKind, Endpoint, EndpointTarget, HttpCheck, Layer, LoadLimits, Region, TlsCheck, Watermarks,
 };
-pub use service::{HttpsHint, Service, ServiceId, Weights};
+pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};
 pub use ttl::Ttl;
-pub use zone::{Model, RrSet, Zone, ZoneId};
+pub use zone::{Model, RrSet, Zone};

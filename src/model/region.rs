@@ -5,16 +5,6 @@ use std::time::Duration;
 
 use super::{Coordinates, LoadReport, Location, Name, ZoneId};
 
-/// Indexes `Model::regions` of the model (and the snapshot) it came from, and no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RegionId(pub u16);
-
-impl RegionId {
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
 /// A place where the service runs: location, capacity, cost, endpoints, checks, load report.
 #[derive(Clone, Debug)]
 pub struct Region {

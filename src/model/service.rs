@@ -5,16 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{GroupId, Name, Policy, PolicyTree, RegionId, Ttl, ZoneId};
 
-/// Indexes `Model::services` of the model (and the snapshot) it came from, and no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceId(pub u32);
-
-impl ServiceId {
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
 /// A name whose A, AAAA and HTTPS answers are chosen per client.
 #[derive(Clone, Debug)]
 pub struct Service {

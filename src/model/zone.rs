@@ -2,17 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Steering, Ttl};
-
-/// Indexes `Model::zones` of the model (and the snapshot) it came from, and no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ZoneId(pub u32);
-
-impl ZoneId {
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
+use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Steering, Ttl, ZoneId};
 
 /// Everything configured that answers depend on. Ids index the vectors; names are resolved.
 #[derive(Clone, Debug, Default)]

@@ -53,6 +53,8 @@ pub enum Need {
     Clang,
     /// A kit of conformance checks.
     Kit,
+    /// NSD's zone checker: its package starts a server, so it is never installed.
+    Nsd,
 }
 
 impl Need {
@@ -66,6 +68,7 @@ impl Need {
             Need::Maxmind => Some("maxmind"),
             Need::Clang => Some("clang"),
             Need::Kit => Some("kit"),
+            Need::Nsd => Some("nsd"),
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::steer::planner::{PlanError, Planned, Situation, make};
 use super::find_region::find_region;
 
 use outcome::{Outcome, compare};
-use placed::{Counted, Placed, PlacedRegion, Spots};
+use placed::{Asking, Counted, Placed, PlacedRegion, Spots};
 
 /// Demand is taken times this at most.
 pub const MOST_FACTOR: f64 = 1000.0;
@@ -73,18 +73,6 @@ pub struct World {
     /// Services whose places were not counted, for their number.
     left_out: usize,
     notes: Vec<String>,
-}
-
-/// Clients of one service at one spot.
-#[derive(Clone, Debug)]
-pub struct Asking {
-    /// `None`: there is no such service here.
-    pub service: Option<ServiceId>,
-    /// `None`: nothing here is where they are.
-    pub spot: Option<usize>,
-    pub amount: f64,
-    /// Where they have been sent, as parts.
-    pub on: Vec<(RegionId, f64)>,
 }
 
 /// What would follow from `change`, for those whom this snapshot answers.

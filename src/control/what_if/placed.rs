@@ -20,8 +20,6 @@ use crate::steer::latency::sites::Sites;
 use crate::steer::plan::Plan;
 use crate::steer::policy::eligible::ServiceCondition;
 
-use super::Asking;
-
 /// Places counted for services, at most: some 20 MB as JSON.
 const MOST_ASKING: usize = 200_000;
 
@@ -222,6 +220,18 @@ impl Finder {
 fn cell(at: Option<Coordinates>, degrees: f64) -> Option<(u64, u64)> {
     let part = |angle: f64| if degrees > 0.0 { (angle / degrees).floor() as i64 as u64 } else { angle.to_bits() };
     at.map(|at| (part(at.latitude()), part(at.longitude())))
+}
+
+/// Clients of one service at one spot.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// `None`: there is no such service here.
+    pub service: Option<ServiceId>,
+    /// `None`: nothing here is where they are.
+    pub spot: Option<usize>,
+    pub amount: f64,
+    /// Where they have been sent, as parts.
+    pub on: Vec<(RegionId, f64)>,
 }
 
 /// Each place as one, for every service; and how many services there was no room for.
