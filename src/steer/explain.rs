@@ -25,7 +25,7 @@ use super::planner::Planned;
 use super::planner::score_group::ScoreGroup;
 use super::policy::eligible::{Eligible, ServiceCondition};
 use super::policy::tiers;
-use super::policy::{Ground, Picker, Step};
+use super::policy::{Picker, PlanInputs, Step};
 
 /// Why this client gets this region.
 #[derive(Clone, Debug, Serialize)]
@@ -279,9 +279,9 @@ fn walk(
     let identities: Vec<Identity> = view.endpoint_sets.iter().map(|endpoint_set| endpoint_set.identity).collect();
     let sites = view.plan.sites.as_deref();
     let (model, planned) = (view.model, view.plan.planned.as_deref());
-    let ground = Ground { model, states, identities: &identities, sites, planned, seed: view.plan.seed };
+    let inputs = PlanInputs { model, states, identities: &identities, sites, planned, seed: view.plan.seed };
     let service = model.services.get(id.index())?;
-    let picker = Picker::of(ground, service, view.plan.services.get(id.index())?.switched_to);
+    let picker = Picker::of(inputs, service, view.plan.services.get(id.index())?.switched_to);
     let site = sites.and_then(|sites| sites.of_place(place)).unwrap_or(0);
     let route = picker.router.route(view.atlas, place);
     let fence = picker.fence_of(&route).map(|rule| service.policies.rule_name(rule));

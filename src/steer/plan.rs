@@ -27,7 +27,7 @@ use super::planner::Planned;
 use super::planner::score_group_parts::{ScoreGroupParts, ScoreGroupPartsBySite};
 use super::policy::eligible::{FenceOut, ServiceCondition};
 use super::policy::route::Route;
-use super::policy::{Ground, Picker};
+use super::policy::{Picker, PlanInputs};
 
 /// After a region of a service went down, began to drain or came back, answers stay short-lived
 /// for this long.
@@ -125,7 +125,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     });
     let identities = region_identities(model, seed);
     let (sited, planned_now) = (sites.as_deref(), planned.map(|planned| &**planned));
-    let ground = Ground { model, states, identities: &identities, sites: sited, planned: planned_now, seed };
+    let plan_inputs = PlanInputs { model, states, identities: &identities, sites: sited, planned: planned_now, seed };
     let mut made: HashMap<Recipe<'_>, Made> = HashMap::new();
     let services = model.service_ids().map(|id| {
         let service = model.service(id);
@@ -139,7 +139,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             Some(before) => before.made(),
             None => {
                 let recipe = Recipe::of(service, switched_to);
-                made.entry(recipe).or_insert_with(|| Made::of(atlas, ground, service, switched_to)).clone()
+                made.entry(recipe).or_insert_with(|| Made::of(atlas, plan_inputs, service, switched_to)).clone()
             }
         };
         let regions = service.regions_in_use(switched_to);
@@ -278,9 +278,9 @@ struct Made {
 }
 
 impl Made {
-    fn of(atlas: &Atlas, ground: Ground<'_>, service: &Service, switched_to: Option<GroupId>) -> Made {
-        let picker = Picker::of(ground, service, switched_to);
-        let sites = ground.sites.filter(|_| service.policies.measures());
+    fn of(atlas: &Atlas, plan_inputs: PlanInputs<'_>, service: &Service, switched_to: Option<GroupId>) -> Made {
+        let picker = Picker::of(plan_inputs, service, switched_to);
+        let sites = plan_inputs.sites.filter(|_| service.policies.measures());
         let (cells, reached) = match (sites, service.policies.locates() || picker.splits_leaves()) {
             (sites, true) => by_route(atlas, sites, &picker),
             (Some(sites), false) => by_site(sites, &picker),

@@ -42,7 +42,7 @@ const ALIKE_MS: f64 = 1e-6;
 
 /// What every service's picks are made from.
 #[derive(Clone, Copy)]
-pub struct Ground<'a> {
+pub struct PlanInputs<'a> {
     pub model: &'a Model,
     /// Indexed by [`RegionId`].
     pub states: &'a [RegionState],
@@ -57,7 +57,7 @@ pub struct Ground<'a> {
 
 /// One service, ready to pick for places.
 pub struct Picker<'a> {
-    ground: Ground<'a>,
+    inputs: PlanInputs<'a>,
     service: &'a Service,
     pub router: Router<'a>,
     /// The stage an operator switched to.
@@ -88,12 +88,12 @@ struct At<'a> {
 
 impl<'a> Picker<'a> {
     /// `stage`: the one an operator switched to; `None`: as the file says.
-    pub fn of(ground: Ground<'a>, service: &'a Service, stage: Option<GroupId>) -> Picker<'a> {
+    pub fn of(inputs: PlanInputs<'a>, service: &'a Service, stage: Option<GroupId>) -> Picker<'a> {
         let tree = &service.policies;
         let groups = || (0..tree.groups.len()).map(|index| GroupId(index as u16)); // as many groups as ids
         let below = |id| tree.regions_below(id, stage);
         let mut picker = Picker {
-            ground,
+            inputs,
             service,
             router: Router::of(tree),
             stage,
@@ -101,7 +101,7 @@ impl<'a> Picker<'a> {
             names: tree
                 .groups
                 .iter()
-                .map(|group| Identity::of(ground.seed, &format!("group/{}", group.name)))
+                .map(|group| Identity::of(inputs.seed, &format!("group/{}", group.name)))
                 .collect(),
             leaves: groups().map(|id| ScoreGroup::of(service, tree.group(id))).collect(),
             entries: Vec::new(),
@@ -117,7 +117,7 @@ impl<'a> Picker<'a> {
 
     fn entry(&self, groups: Vec<GroupId>) -> Entry {
         let regions: Vec<RegionId> = groups.iter().flat_map(|id| &self.below[id.index()]).copied().collect();
-        Entry { groups, eligible: Eligible::of(&regions, self.ground.states) }
+        Entry { groups, eligible: Eligible::of(&regions, self.inputs.states) }
     }
 
     /// What clients that no rule is for are on.
@@ -222,11 +222,11 @@ impl<'a> Picker<'a> {
     }
 
     fn region(&self, region: RegionId, eligible: &Eligible) -> Pick {
-        let shed = self.ground.states.get(region.index()).map_or(0.0, |state| state.shed);
+        let shed = self.inputs.states.get(region.index()).map_or(0.0, |state| state.shed);
         match Weight::new(shed) {
             // With nothing better left, there is nowhere to shed to.
             Some(shed) if eligible.condition == ServiceCondition::Normal && shed.get() > 0.0 => {
-                let salt = self.identity(region).within(Identity::of(self.ground.seed, "shed"));
+                let salt = self.identity(region).within(Identity::of(self.inputs.seed, "shed"));
                 Pick::Shedding { region, shed, salt }
             }
             _ => Pick::One(region),
@@ -272,10 +272,10 @@ impl<'a> Picker<'a> {
 
     /// How far a region is, in milliseconds, as this policy counts it.
     fn far_ms(&self, policy: &Policy, site: usize, region: RegionId) -> f64 {
-        let Some(sites) = self.ground.sites else { return 0.0 };
+        let Some(sites) = self.inputs.sites else { return 0.0 };
         match policy {
-            Policy::Nearest => model_rtt(sites.position(site), self.ground.model.region(region).coordinates).ms,
-            _ => sites.rtt_ms(self.ground.model, site, region),
+            Policy::Nearest => model_rtt(sites.position(site), self.inputs.model.region(region).coordinates).ms,
+            _ => sites.rtt_ms(self.inputs.model, site, region),
         }
     }
 
@@ -328,14 +328,14 @@ impl<'a> Picker<'a> {
     /// The planner's shares, of the regions that are still eligible; `None` where none of them is.
     fn planned(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
         let leaf = self.leaves.get(id.index())?.as_ref()?;
-        let shares = self.ground.planned?.shares(leaf, at.site)?;
+        let shares = self.inputs.planned?.shares(leaf, at.site)?;
         let branch =
             |&Share { region, weight }: &Share| self.branch(&Child::Region(region), Weight::new(weight)?, at, outer);
         split(SplitBy::Key, shares.iter().filter_map(branch).collect())
     }
 
     fn total_ms(&self, site: usize, region: RegionId) -> f64 {
-        let Ground { model, states, sites, .. } = self.ground;
+        let PlanInputs { model, states, sites, .. } = self.inputs;
         let rtt_ms = sites.map_or(0.0, |sites| sites.rtt_ms(model, site, region)) + self.service.bias_ms(region);
         let price_ms = states.get(region.index()).map_or(0.0, |state| state.price_ms);
         total_ms(self.service.weights, rtt_ms, price_ms, model.region(region).cost)
@@ -349,7 +349,7 @@ impl<'a> Picker<'a> {
     }
 
     fn identity(&self, region: RegionId) -> Identity {
-        self.ground.identities.get(region.index()).copied().unwrap_or_default()
+        self.inputs.identities.get(region.index()).copied().unwrap_or_default()
     }
 
     fn has_any(&self, id: GroupId, at: &At<'_>) -> bool {

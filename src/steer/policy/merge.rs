@@ -70,7 +70,7 @@ impl Alike<'_, '_> {
     /// Whether the planner has shares for the site: then scores come second.
     fn is_planned(&self, site: usize) -> bool {
         let leaf = self.picker.leaves.get(self.picker.service.policies.root.index()).and_then(Option::as_ref);
-        let planned = self.picker.ground.planned;
+        let planned = self.picker.inputs.planned;
         leaf.zip(planned).is_some_and(|(leaf, planned)| planned.shares(leaf, site).is_some())
     }
 
@@ -110,7 +110,7 @@ mod tests {
     use crate::model::{Coordinates, Policy};
     use crate::steer::choice::pick::Identity;
     use crate::steer::health::effective::Override;
-    use crate::steer::policy::Ground;
+    use crate::steer::policy::PlanInputs;
     use crate::steer::testing::{World, at};
 
     fn anywhere(rng: &mut fastrand::Rng) -> Coordinates {
@@ -162,8 +162,8 @@ mod tests {
             let identity = |id| Identity::of(0, &world.model.qualified_region_name(id));
             let identities: Vec<Identity> = world.model.region_ids().map(identity).collect();
             let (model, states) = (&world.model, &world.states[..]);
-            let ground = Ground { model, states, identities: &identities, sites, planned: None, seed: 0 };
-            let picker = Picker::of(ground, &world.model.services[0], None);
+            let inputs = PlanInputs { model, states, identities: &identities, sites, planned: None, seed: 0 };
+            let picker = Picker::of(inputs, &world.model.services[0], None);
             assert!(picker.alike().is_some());
             let route = picker.router.route_of_all();
             for place in world.atlas.places() {

@@ -68,7 +68,7 @@ impl Picker<'_> {
         let group = self.service.policies.group(id);
         let judged = self.judge(id, at, outer, client);
         let name = |child: &Child| match child {
-            Child::Region(region) => self.ground.model.region(*region).name.to_string(),
+            Child::Region(region) => self.inputs.model.region(*region).name.to_string(),
             Child::Group(inner) => in_words(&self.service.policies.group(*inner).name),
         };
         let passed = group.children.iter().zip(&judged);
