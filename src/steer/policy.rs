@@ -80,7 +80,7 @@ struct Entry {
 }
 
 /// Whom a pick is made for.
-struct At<'a> {
+struct Client<'a> {
     site: usize,
     route: &'a Route,
     eligible: &'a Eligible,
@@ -151,8 +151,8 @@ impl<'a> Picker<'a> {
     /// What clients at a site that are sent this way get.
     pub fn cell(&self, site: usize, route: &Route) -> Cell {
         let entry = self.entry_of(route);
-        let at = At { site, route, eligible: &entry.eligible };
-        let picks = entry.groups.iter().filter_map(|&group| self.pick(group, &at, None));
+        let client = Client { site, route, eligible: &entry.eligible };
+        let picks = entry.groups.iter().filter_map(|&group| self.pick(group, &client, None));
         // Every entry has regions, and of them some are eligible.
         let pick = Pick::first_of(picks).unwrap_or(Pick::One(self.service.regions[0]));
         Cell { pick, condition: entry.eligible.condition }
@@ -162,10 +162,10 @@ impl<'a> Picker<'a> {
     /// to 1 at most. The others are sent somewhere without one.
     pub fn leaves(&self, site: usize, route: &Route) -> Vec<(&ScoreGroup, f64)> {
         let entry = self.entry_of(route);
-        let at = At { site, route, eligible: &entry.eligible };
+        let client = Client { site, route, eligible: &entry.eligible };
         let mut found = Vec::new();
-        if let Some(&group) = entry.groups.iter().find(|group| self.has_any(**group, &at)) {
-            self.add_leaves(group, &at, 1.0, &mut found);
+        if let Some(&group) = entry.groups.iter().find(|group| self.has_any(**group, &client)) {
+            self.add_leaves(group, &client, 1.0, &mut found);
         }
         found
     }
@@ -183,19 +183,19 @@ impl<'a> Picker<'a> {
     }
 
     /// `None`: nothing below is eligible. `outer`: the group whose clients were hashed to get here.
-    fn pick(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn pick(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
         let group = self.service.policies.group(id);
-        let child = |child: &Child| self.child(child, at, outer);
+        let child = |child: &Child| self.child(child, client, outer);
         match &group.policy {
-            Policy::Score => self.by_score(id, at, outer),
-            Policy::Nearest | Policy::Latency => self.by_nearness(group, at, outer),
+            Policy::Score => self.by_score(id, client, outer),
+            Policy::Nearest | Policy::Latency => self.by_nearness(group, client, outer),
             Policy::Failover => Pick::first_of(group.children.iter().filter_map(child)),
-            Policy::Geo(_) => Pick::first_of(self.in_order(id, at).filter_map(child)),
-            Policy::Stage { .. } => self.pick(self.service.policies.active_child(group, self.stage)?, at, outer),
-            Policy::Weighted(weights) => split(SplitBy::Key, self.branches(&group.children, weights, at, outer)),
-            Policy::Sticky(weights) => split(SplitBy::Network, self.branches(&group.children, weights, at, outer)),
+            Policy::Geo(_) => Pick::first_of(self.in_order(id, client).filter_map(child)),
+            Policy::Stage { .. } => self.pick(self.service.policies.active_child(group, self.stage)?, client, outer),
+            Policy::Weighted(weights) => split(SplitBy::Key, self.branches(&group.children, weights, client, outer)),
+            Policy::Sticky(weights) => split(SplitBy::Network, self.branches(&group.children, weights, client, outer)),
             Policy::Multi { answers, weights } => {
-                let mut branches = weighed(self.branches(&group.children, weights, at, outer));
+                let mut branches = weighed(self.branches(&group.children, weights, client, outer));
                 match branches.len() {
                     0 | 1 => branches.pop().map(|branch| branch.pick),
                     _ => Some(Pick::Many { answers: *answers, branches: branches.into() }),
@@ -214,10 +214,10 @@ impl<'a> Picker<'a> {
         }
     }
 
-    fn child(&self, child: &Child, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn child(&self, child: &Child, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
         match *child {
-            Child::Region(region) => at.eligible.has(region).then(|| self.region(region, at.eligible)),
-            Child::Group(group) => self.pick(group, at, outer),
+            Child::Region(region) => client.eligible.has(region).then(|| self.region(region, client.eligible)),
+            Child::Group(group) => self.pick(group, client, outer),
         }
     }
 
@@ -234,18 +234,24 @@ impl<'a> Picker<'a> {
     }
 
     /// Those of the children that have something, with their weights.
-    fn branches(&self, children: &[Child], weights: &[Weight], at: &At<'_>, outer: Option<Identity>) -> Vec<Branch> {
+    fn branches(
+        &self,
+        children: &[Child],
+        weights: &[Weight],
+        client: &Client<'_>,
+        outer: Option<Identity>,
+    ) -> Vec<Branch> {
         let branch = |(index, child): (usize, &Child)| {
             let weight = weights.get(index).copied().unwrap_or(Weight::ONE);
-            self.branch(child, weight, at, outer)
+            self.branch(child, weight, client, outer)
         };
         children.iter().enumerate().filter_map(branch).collect()
     }
 
     /// A child among others that clients are hashed to. Inside of it they are hashed anew.
-    fn branch(&self, child: &Child, weight: Weight, at: &At<'_>, outer: Option<Identity>) -> Option<Branch> {
+    fn branch(&self, child: &Child, weight: Weight, client: &Client<'_>, outer: Option<Identity>) -> Option<Branch> {
         let identity = self.among(child, outer);
-        Some(Branch { identity, weight, pick: self.child(child, at, Some(identity))? })
+        Some(Branch { identity, weight, pick: self.child(child, client, Some(identity))? })
     }
 
     /// Who a child is among those that clients are hashed to.
@@ -258,14 +264,14 @@ impl<'a> Picker<'a> {
     }
 
     /// The nearest child; those equally near share clients alike.
-    fn by_nearness(&self, group: &Group, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
-        let far = |region| self.far_ms(&group.policy, at.site, region) + self.service.bias_ms(region);
+    fn by_nearness(&self, group: &Group, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
+        let far = |region| self.far_ms(&group.policy, client.site, region) + self.service.bias_ms(region);
         let mut children: Vec<(f64, &Child)> =
-            group.children.iter().map(|child| (self.best_of(child, at, far), child)).collect();
+            group.children.iter().map(|child| (self.best_of(child, client, far), child)).collect();
         children.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let alike = children.chunk_by(|(a, _), (b, _)| b - a <= ALIKE_MS);
         Pick::first_of(alike.filter_map(|alike| {
-            let branches = alike.iter().filter_map(|(_, child)| self.branch(child, Weight::ONE, at, outer));
+            let branches = alike.iter().filter_map(|(_, child)| self.branch(child, Weight::ONE, client, outer));
             split(SplitBy::Key, branches.collect())
         }))
     }
@@ -280,32 +286,32 @@ impl<'a> Picker<'a> {
     }
 
     /// The least that `count` says of a region, or of the eligible ones in a group.
-    fn best_of(&self, child: &Child, at: &At<'_>, count: impl Fn(RegionId) -> f64) -> f64 {
+    fn best_of(&self, child: &Child, client: &Client<'_>, count: impl Fn(RegionId) -> f64) -> f64 {
         match *child {
             Child::Region(region) => count(region),
             Child::Group(group) => {
-                let eligible = self.below[group.index()].iter().filter(|region| at.eligible.has(**region));
+                let eligible = self.below[group.index()].iter().filter(|region| client.eligible.has(**region));
                 eligible.map(|&region| count(region)).fold(f64::INFINITY, f64::min)
             }
         }
     }
 
     /// The planner's shares where there are any; then tier by tier.
-    fn by_score(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn by_score(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
         let group = self.service.policies.group(id);
-        let planned = self.planned(id, at, outer);
+        let planned = self.planned(id, client, outer);
         if planned.as_ref().is_some_and(Pick::is_sure) {
             return planned;
         }
         let totals: Vec<f64> = group
             .children
             .iter()
-            .map(|child| self.best_of(child, at, |region| self.total_ms(at.site, region)))
+            .map(|child| self.best_of(child, client, |region| self.total_ms(client.site, region)))
             .collect();
-        Pick::first_of(planned.into_iter().chain(self.tier_picks(group, &totals, at, outer)))
+        Pick::first_of(planned.into_iter().chain(self.tier_picks(group, &totals, client, outer)))
     }
 
-    fn tier_picks(&self, group: &Group, totals: &[f64], at: &At<'_>, outer: Option<Identity>) -> Vec<Pick> {
+    fn tier_picks(&self, group: &Group, totals: &[f64], client: &Client<'_>, outer: Option<Identity>) -> Vec<Pick> {
         let mut tiers = vec![NO_TIER; totals.len()];
         let mut tier = 0;
         let mut picks: Vec<Pick> = Vec::new();
@@ -314,7 +320,7 @@ impl<'a> Picker<'a> {
             let branches = inside.filter_map(|index| {
                 let behind_ms = steps_behind(totals[index], best) * SHARE_STEP_MS;
                 let weight = Weight::new((-behind_ms / SOFTNESS_MS).exp())?;
-                self.branch(&group.children[index], weight, at, outer)
+                self.branch(&group.children[index], weight, client, outer)
             });
             picks.extend(split(SplitBy::Key, branches.collect()));
             if picks.last().is_some_and(Pick::is_sure) {
@@ -326,11 +332,12 @@ impl<'a> Picker<'a> {
     }
 
     /// The planner's shares, of the regions that are still eligible; `None` where none of them is.
-    fn planned(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn planned(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
         let leaf = self.leaves.get(id.index())?.as_ref()?;
-        let shares = self.inputs.planned?.shares(leaf, at.site)?;
-        let branch =
-            |&Share { region, weight }: &Share| self.branch(&Child::Region(region), Weight::new(weight)?, at, outer);
+        let shares = self.inputs.planned?.shares(leaf, client.site)?;
+        let branch = |&Share { region, weight }: &Share| {
+            self.branch(&Child::Region(region), Weight::new(weight)?, client, outer)
+        };
         split(SplitBy::Key, shares.iter().filter_map(branch).collect())
     }
 
@@ -342,9 +349,9 @@ impl<'a> Picker<'a> {
     }
 
     /// The children of a `geo` group as they are tried: the lists for the place, then in order.
-    fn in_order<'s>(&'s self, id: GroupId, at: &At<'_>) -> impl Iterator<Item = &'s Child> + use<'s, 'a> {
+    fn in_order<'s>(&'s self, id: GroupId, client: &Client<'_>) -> impl Iterator<Item = &'s Child> + use<'s, 'a> {
         let children = &self.service.policies.group(id).children;
-        let listed: Vec<u16> = self.router.preferred(id, at.route).collect();
+        let listed: Vec<u16> = self.router.preferred(id, client.route).collect();
         listed.into_iter().filter_map(|index| children.get(usize::from(index))).chain(children)
     }
 
@@ -352,11 +359,11 @@ impl<'a> Picker<'a> {
         self.inputs.identities.get(region.index()).copied().unwrap_or_default()
     }
 
-    fn has_any(&self, id: GroupId, at: &At<'_>) -> bool {
-        self.below[id.index()].iter().any(|region| at.eligible.has(*region))
+    fn has_any(&self, id: GroupId, client: &Client<'_>) -> bool {
+        self.below[id.index()].iter().any(|region| client.eligible.has(*region))
     }
 
-    fn add_leaves<'s>(&'s self, id: GroupId, at: &At<'_>, of: f64, found: &mut Vec<(&'s ScoreGroup, f64)>) {
+    fn add_leaves<'s>(&'s self, id: GroupId, client: &Client<'_>, of: f64, found: &mut Vec<(&'s ScoreGroup, f64)>) {
         if let Some(leaf) = self.leaves.get(id.index()).and_then(Option::as_ref) {
             match found.iter_mut().find(|(known, _)| *known == leaf) {
                 Some((_, part)) => *part += of,
@@ -364,47 +371,46 @@ impl<'a> Picker<'a> {
             }
             return;
         }
-        for (child, part) in self.parts(id, at) {
-            self.add_leaves(child, at, of * part, found);
+        for (child, part) in self.parts(id, client) {
+            self.add_leaves(child, client, of * part, found);
         }
     }
 
     /// The groups among a group's children that clients go on to, with the part of each.
-    fn parts(&self, id: GroupId, at: &At<'_>) -> Vec<(GroupId, f64)> {
+    fn parts(&self, id: GroupId, client: &Client<'_>) -> Vec<(GroupId, f64)> {
         let group = self.service.policies.group(id);
         let has = |child: &Child| match *child {
-            Child::Region(region) => at.eligible.has(region),
-            Child::Group(group) => self.has_any(group, at),
+            Child::Region(region) => client.eligible.has(region),
+            Child::Group(group) => self.has_any(group, client),
         };
         fn only(child: Option<&Child>) -> Vec<(&Child, f64)> {
             child.map(|child| vec![(child, 1.0)]).unwrap_or_default()
         }
-        let parts: Vec<(&Child, f64)> =
-            match &group.policy {
-                Policy::Failover => only(group.children.iter().find(|child| has(child))),
-                Policy::Geo(_) => only(self.in_order(id, at).find(|child| has(child))),
-                Policy::Stage { .. } => {
-                    let stage = self.service.policies.active_child(group, self.stage);
-                    return stage.map(|stage| (stage, 1.0)).into_iter().collect();
+        let parts: Vec<(&Child, f64)> = match &group.policy {
+            Policy::Failover => only(group.children.iter().find(|child| has(child))),
+            Policy::Geo(_) => only(self.in_order(id, client).find(|child| has(child))),
+            Policy::Stage { .. } => {
+                let stage = self.service.policies.active_child(group, self.stage);
+                return stage.map(|stage| (stage, 1.0)).into_iter().collect();
+            }
+            Policy::Score => only(self.least(group, client, |region| self.total_ms(client.site, region))),
+            Policy::Nearest | Policy::Latency => only(self.least(group, client, |region| {
+                self.far_ms(&group.policy, client.site, region) + self.service.bias_ms(region)
+            })),
+            Policy::Weighted(weights) | Policy::Sticky(weights) | Policy::Multi { weights, .. } => {
+                let weight = |index: usize| weights.get(index).map_or(1.0, |weight| weight.get());
+                let open = || group.children.iter().enumerate().filter(|(_, child)| has(child));
+                let sum: f64 = open().map(|(index, _)| weight(index)).sum();
+                let count = open().count() as f64;
+                open().map(|(at, child)| (child, if sum > 0.0 { weight(at) / sum } else { 1.0 / count })).collect()
+            }
+            Policy::Canary { share } => match (group.children.first(), group.children.get(1)) {
+                (Some(inside), Some(outside)) if has(inside) && has(outside) => {
+                    vec![(inside, share.get()), (outside, 1.0 - share.get())]
                 }
-                Policy::Score => only(self.least(group, at, |region| self.total_ms(at.site, region))),
-                Policy::Nearest | Policy::Latency => only(self.least(group, at, |region| {
-                    self.far_ms(&group.policy, at.site, region) + self.service.bias_ms(region)
-                })),
-                Policy::Weighted(weights) | Policy::Sticky(weights) | Policy::Multi { weights, .. } => {
-                    let weight = |index: usize| weights.get(index).map_or(1.0, |weight| weight.get());
-                    let open = || group.children.iter().enumerate().filter(|(_, child)| has(child));
-                    let sum: f64 = open().map(|(index, _)| weight(index)).sum();
-                    let count = open().count() as f64;
-                    open().map(|(at, child)| (child, if sum > 0.0 { weight(at) / sum } else { 1.0 / count })).collect()
-                }
-                Policy::Canary { share } => match (group.children.first(), group.children.get(1)) {
-                    (Some(inside), Some(outside)) if has(inside) && has(outside) => {
-                        vec![(inside, share.get()), (outside, 1.0 - share.get())]
-                    }
-                    (inside, outside) => only(inside.filter(|child| has(child)).or(outside)),
-                },
-            };
+                (inside, outside) => only(inside.filter(|child| has(child)).or(outside)),
+            },
+        };
         let groups = parts.into_iter().filter_map(|(child, part)| match child {
             Child::Group(group) => Some((*group, part)),
             Child::Region(_) => None,
@@ -412,10 +418,15 @@ impl<'a> Picker<'a> {
         groups.collect()
     }
 
-    fn least<'s>(&'s self, group: &'s Group, at: &At<'_>, count: impl Fn(RegionId) -> f64) -> Option<&'s Child> {
+    fn least<'s>(
+        &'s self,
+        group: &'s Group,
+        client: &Client<'_>,
+        count: impl Fn(RegionId) -> f64,
+    ) -> Option<&'s Child> {
         let of_eligible = |child: &Child| match *child {
-            Child::Region(region) if !at.eligible.has(region) => f64::INFINITY,
-            _ => self.best_of(child, at, &count),
+            Child::Region(region) if !client.eligible.has(region) => f64::INFINITY,
+            _ => self.best_of(child, client, &count),
         };
         group.children.iter().min_by(|a, b| of_eligible(a).total_cmp(&of_eligible(b)))
     }

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::route::Route;
-use super::{At, Picker};
+use super::{Client, Picker};
 use crate::model::{Child, Group, GroupId, Policy, RegionId, Weight};
 use crate::steer::choice::cell::{Asker, Pick, Regions, Shed, SplitBy};
 use crate::steer::choice::pick::{Claim, Identity};
@@ -38,14 +38,14 @@ impl Picker<'_> {
     /// The groups a client at a site, sent this way, came through.
     pub fn walk(&self, site: usize, route: &Route, asker: &Asker) -> Vec<Step> {
         let entry = self.entry_of(route);
-        let at = At { site, route, eligible: &entry.eligible };
-        let all = Pick::first_of(entry.groups.iter().filter_map(|&group| self.pick(group, &at, None)));
+        let client = Client { site, route, eligible: &entry.eligible };
+        let all = Pick::first_of(entry.groups.iter().filter_map(|&group| self.pick(group, &client, None)));
         let heeded = all.is_none_or(|all| all.regions_as(asker, Shed::Heeded).is_some());
-        let client = &Client { asker, shed: if heeded { Shed::Heeded } else { Shed::Ignored } };
+        let asking = &Asking { asker, shed: if heeded { Shed::Heeded } else { Shed::Ignored } };
         let mut steps = Vec::new();
         let mut because = route.rule.map(|rule| self.rule_in_words(usize::from(rule)));
         for &group in &entry.groups {
-            if self.step(group, 0, because, &at, None, client, &mut steps) {
+            if self.step(group, 0, because, &client, None, asking, &mut steps) {
                 break;
             }
             because = Some("the rule has nothing for this client".to_owned());
@@ -60,13 +60,13 @@ impl Picker<'_> {
         id: GroupId,
         depth: usize,
         because: Option<String>,
-        at: &At<'_>,
-        outer: Option<Identity>,
         client: &Client<'_>,
+        outer: Option<Identity>,
+        asking: &Asking<'_>,
         steps: &mut Vec<Step>,
     ) -> bool {
         let group = self.service.policies.group(id);
-        let judged = self.judge(id, at, outer, client);
+        let judged = self.judge(id, client, outer, asking);
         let name = |child: &Child| match child {
             Child::Region(region) => self.inputs.model.region(*region).name.to_string(),
             Child::Group(inner) => in_words(&self.service.policies.group(*inner).name),
@@ -83,28 +83,28 @@ impl Picker<'_> {
         for (child, _) in taken() {
             if let Child::Group(inner) = child {
                 let outer = if hashes(&group.policy) { Some(self.among(child, outer)) } else { outer };
-                self.step(*inner, depth + 1, None, at, outer, client, steps);
+                self.step(*inner, depth + 1, None, client, outer, asking, steps);
             }
         }
         taken().next().is_some()
     }
 
     /// What became of each child.
-    fn judge(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>, client: &Client<'_>) -> Vec<Verdict> {
+    fn judge(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>, asking: &Asking<'_>) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
         match &group.policy {
-            Policy::Failover => self.judge_in_order(group, (0..group.children.len()).collect(), at, outer, client),
+            Policy::Failover => self.judge_in_order(group, (0..group.children.len()).collect(), client, outer, asking),
             Policy::Geo(_) => {
-                let listed = self.router.preferred(id, at.route).map(usize::from);
+                let listed = self.router.preferred(id, client.route).map(usize::from);
                 let order = listed.chain(0..group.children.len()).collect();
-                self.judge_in_order(group, order, at, outer, client)
+                self.judge_in_order(group, order, client, outer, asking)
             }
             Policy::Weighted(weights) | Policy::Multi { weights, .. } => {
-                self.judge_hashed(id, weights, SplitBy::Key, at, outer, client)
+                self.judge_hashed(id, weights, SplitBy::Key, client, outer, asking)
             }
-            Policy::Sticky(weights) => self.judge_hashed(id, weights, SplitBy::Network, at, outer, client),
-            Policy::Score | Policy::Nearest | Policy::Latency => self.judge_by_outcome(id, at, outer, client),
-            Policy::Canary { share } => self.judge_canary(id, *share, at, outer, client),
+            Policy::Sticky(weights) => self.judge_hashed(id, weights, SplitBy::Network, client, outer, asking),
+            Policy::Score | Policy::Nearest | Policy::Latency => self.judge_by_outcome(id, client, outer, asking),
+            Policy::Canary { share } => self.judge_canary(id, *share, client, outer, asking),
             Policy::Stage { .. } => {
                 let active = self.service.policies.active_child(group, self.stage);
                 let said = if self.stage.is_some() { "an operator switched to it" } else { "active in the file" };
@@ -122,18 +122,18 @@ impl Picker<'_> {
         &self,
         group: &Group,
         order: Vec<usize>,
-        at: &At<'_>,
-        outer: Option<Identity>,
         client: &Client<'_>,
+        outer: Option<Identity>,
+        asking: &Asking<'_>,
     ) -> Vec<Verdict> {
-        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, at, outer)).collect();
-        let keeps = |index: &usize| picks[*index].as_ref().is_some_and(|pick| client.regions(pick).is_some());
+        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, outer)).collect();
+        let keeps = |index: &usize| picks[*index].as_ref().is_some_and(|pick| asking.regions(pick).is_some());
         let taken = order.iter().find(|index| keeps(index)).copied();
         let place = |index: usize| order.iter().position(|&other| other == index);
         let reached = |index: usize| taken.is_none_or(|taken| place(index) < place(taken));
         let of = |(index, pick): (usize, &Option<Pick>)| match pick {
             None => Verdict::passed(NOTHING),
-            Some(_) if taken == Some(index) => Verdict::taken(match client.shed {
+            Some(_) if taken == Some(index) => Verdict::taken(match asking.shed {
                 Shed::Heeded => "the first that has something",
                 Shed::Ignored => "the first that has something; all that have shed this client",
             }),
@@ -148,14 +148,14 @@ impl Picker<'_> {
         id: GroupId,
         weights: &[Weight],
         by: SplitBy,
-        at: &At<'_>,
-        outer: Option<Identity>,
         client: &Client<'_>,
+        outer: Option<Identity>,
+        asking: &Asking<'_>,
     ) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
-        let chosen = self.pick(id, at, outer).and_then(|pick| client.regions(&pick));
+        let chosen = self.pick(id, client, outer).and_then(|pick| asking.regions(&pick));
         let several = chosen.as_ref().is_some_and(|regions| regions.as_slice().len() > 1);
-        let none_weighs = !self.branches(&group.children, weights, at, outer).iter().any(|b| b.weight.get() > 0.0);
+        let none_weighs = !self.branches(&group.children, weights, client, outer).iter().any(|b| b.weight.get() > 0.0);
         let weight = |index: usize| match weights.get(index) {
             Some(weight) if !none_weighs => weight.get(),
             _ => 1.0,
@@ -163,9 +163,9 @@ impl Picker<'_> {
         // Of children that lead to the same region, the one that reaches furthest is the one.
         let claim = |index: usize| -> Option<(f64, RegionId)> {
             let child = &group.children[index];
-            let pick = self.child(child, at, Some(self.among(child, outer)))?;
-            let region = client.regions(&pick)?.first();
-            Some((Claim::of(by.key(client.asker), self.among(child, outer), weight(index)).reach(), region))
+            let pick = self.child(child, client, Some(self.among(child, outer)))?;
+            let region = asking.regions(&pick)?.first();
+            Some((Claim::of(by.key(asking.asker), self.among(child, outer), weight(index)).reach(), region))
         };
         let claims: Vec<Option<(f64, RegionId)>> = (0..group.children.len()).map(claim).collect();
         let sum: f64 = (0..claims.len()).filter(|&index| claims[index].is_some()).map(weight).sum();
@@ -190,10 +190,16 @@ impl Picker<'_> {
     }
 
     /// What is worked out for all clients here together: told from the outcome.
-    fn judge_by_outcome(&self, id: GroupId, at: &At<'_>, outer: Option<Identity>, client: &Client<'_>) -> Vec<Verdict> {
+    fn judge_by_outcome(
+        &self,
+        id: GroupId,
+        client: &Client<'_>,
+        outer: Option<Identity>,
+        asking: &Asking<'_>,
+    ) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
-        let pick = self.pick(id, at, outer);
-        let chosen = pick.as_ref().and_then(|pick| client.regions(pick)).map(|regions| regions.first());
+        let pick = self.pick(id, client, outer);
+        let chosen = pick.as_ref().and_then(|pick| asking.regions(pick)).map(|regions| regions.first());
         let parts = pick.as_ref().map(Pick::fractions).unwrap_or_default();
         let regions = |child: &Child| match child {
             Child::Region(region) => vec![*region],
@@ -201,14 +207,14 @@ impl Picker<'_> {
         };
         let ms = |child: &Child| {
             let count = |region| match group.policy {
-                Policy::Score => self.total_ms(at.site, region),
-                _ => self.far_ms(&group.policy, at.site, region) + self.service.bias_ms(region),
+                Policy::Score => self.total_ms(client.site, region),
+                _ => self.far_ms(&group.policy, client.site, region) + self.service.bias_ms(region),
             };
-            self.best_of(child, at, count)
+            self.best_of(child, client, count)
         };
         let of = |child: &Child| {
             let regions = regions(child);
-            if !regions.iter().any(|region| at.eligible.has(*region)) {
+            if !regions.iter().any(|region| client.eligible.has(*region)) {
                 return Verdict::passed(NOTHING);
             }
             let part: f64 = parts.iter().filter(|(region, _)| regions.contains(region)).map(|(_, part)| part).sum();
@@ -225,17 +231,17 @@ impl Picker<'_> {
         &self,
         id: GroupId,
         share: Weight,
-        at: &At<'_>,
-        outer: Option<Identity>,
         client: &Client<'_>,
+        outer: Option<Identity>,
+        asking: &Asking<'_>,
     ) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
-        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, at, outer)).collect();
-        let is_inside = client.asker.key.is_in_cohort(self.names[id.index()], share.get());
+        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, outer)).collect();
+        let is_inside = asking.asker.key.is_in_cohort(self.names[id.index()], share.get());
         let percent = 100.0 * share.get();
         let cohort = if is_inside { "is" } else { "is not" };
         let cohort = format!("this client {cohort} among the {percent} % of the canary");
-        let keeps = |pick: &Pick| client.regions(pick).is_some();
+        let keeps = |pick: &Pick| asking.regions(pick).is_some();
         let of_main = |pick: &Pick, why: &str| if keeps(pick) { Verdict::taken(why) } else { Verdict::passed(SHEDS) };
         match &picks[..] {
             [Some(canary), Some(_)] if is_inside && keeps(canary) => {
@@ -259,12 +265,12 @@ impl Picker<'_> {
 }
 
 /// Who is being led, and whether regions may shed it.
-struct Client<'a> {
+struct Asking<'a> {
     asker: &'a Asker,
     shed: Shed,
 }
 
-impl Client<'_> {
+impl Asking<'_> {
     /// The regions it gets of these; `None`: all of them shed it.
     fn regions(&self, pick: &Pick) -> Option<Regions> {
         pick.regions_as(self.asker, self.shed)
