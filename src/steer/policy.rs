@@ -182,20 +182,20 @@ impl<'a> Picker<'a> {
         of_rule.unwrap_or(&self.entries[0])
     }
 
-    /// `None`: nothing below is eligible. `outer`: the group whose clients were hashed to get here.
-    fn pick(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
+    /// `None`: nothing below is eligible. `parent`: the identity of the group that clients were hashed to before this one.
+    fn pick(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
         let group = self.service.policies.group(id);
-        let child = |child: &Child| self.child(child, client, outer);
+        let child = |child: &Child| self.child(child, client, parent);
         match &group.policy {
-            Policy::Score => self.by_score(id, client, outer),
-            Policy::Nearest | Policy::Latency => self.by_nearness(group, client, outer),
+            Policy::Score => self.by_score(id, client, parent),
+            Policy::Nearest | Policy::Latency => self.by_nearness(group, client, parent),
             Policy::Failover => Pick::first_of(group.children.iter().filter_map(child)),
             Policy::Geo(_) => Pick::first_of(self.in_order(id, client).filter_map(child)),
-            Policy::Stage { .. } => self.pick(self.service.policies.active_child(group, self.stage)?, client, outer),
-            Policy::Weighted(weights) => split(SplitBy::Key, self.branches(&group.children, weights, client, outer)),
-            Policy::Sticky(weights) => split(SplitBy::Network, self.branches(&group.children, weights, client, outer)),
+            Policy::Stage { .. } => self.pick(self.service.policies.active_child(group, self.stage)?, client, parent),
+            Policy::Weighted(weights) => split(SplitBy::Key, self.branches(&group.children, weights, client, parent)),
+            Policy::Sticky(weights) => split(SplitBy::Network, self.branches(&group.children, weights, client, parent)),
             Policy::Multi { answers, weights } => {
-                let mut branches = weighed(self.branches(&group.children, weights, client, outer));
+                let mut branches = weighed(self.branches(&group.children, weights, client, parent));
                 match branches.len() {
                     0 | 1 => branches.pop().map(|branch| branch.pick),
                     _ => Some(Pick::Many { answers: *answers, branches: branches.into() }),
@@ -214,10 +214,10 @@ impl<'a> Picker<'a> {
         }
     }
 
-    fn child(&self, child: &Child, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn child(&self, child: &Child, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
         match *child {
             Child::Region(region) => client.eligible.has(region).then(|| self.region(region, client.eligible)),
-            Child::Group(group) => self.pick(group, client, outer),
+            Child::Group(group) => self.pick(group, client, parent),
         }
     }
 
@@ -239,39 +239,39 @@ impl<'a> Picker<'a> {
         children: &[Child],
         weights: &[Weight],
         client: &Client<'_>,
-        outer: Option<Identity>,
+        parent: Option<Identity>,
     ) -> Vec<Branch> {
         let branch = |(index, child): (usize, &Child)| {
             let weight = weights.get(index).copied().unwrap_or(Weight::ONE);
-            self.branch(child, weight, client, outer)
+            self.branch(child, weight, client, parent)
         };
         children.iter().enumerate().filter_map(branch).collect()
     }
 
     /// A child among others that clients are hashed to. Inside of it they are hashed anew.
-    fn branch(&self, child: &Child, weight: Weight, client: &Client<'_>, outer: Option<Identity>) -> Option<Branch> {
-        let identity = self.among(child, outer);
+    fn branch(&self, child: &Child, weight: Weight, client: &Client<'_>, parent: Option<Identity>) -> Option<Branch> {
+        let identity = self.among(child, parent);
         Some(Branch { identity, weight, pick: self.child(child, client, Some(identity))? })
     }
 
     /// Who a child is among those that clients are hashed to.
-    fn among(&self, child: &Child, outer: Option<Identity>) -> Identity {
+    fn among(&self, child: &Child, parent: Option<Identity>) -> Identity {
         let own = match *child {
             Child::Region(region) => self.identity(region),
             Child::Group(group) => self.names[group.index()],
         };
-        outer.map_or(own, |outer| own.within(outer))
+        parent.map_or(own, |parent| own.within(parent))
     }
 
     /// The nearest child; those equally near share clients alike.
-    fn by_nearness(&self, group: &Group, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn by_nearness(&self, group: &Group, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
         let far = |region| self.far_ms(&group.policy, client.site, region) + self.service.bias_ms(region);
         let mut children: Vec<(f64, &Child)> =
             group.children.iter().map(|child| (self.best_of(child, client, far), child)).collect();
         children.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let alike = children.chunk_by(|(a, _), (b, _)| b - a <= ALIKE_MS);
         Pick::first_of(alike.filter_map(|alike| {
-            let branches = alike.iter().filter_map(|(_, child)| self.branch(child, Weight::ONE, client, outer));
+            let branches = alike.iter().filter_map(|(_, child)| self.branch(child, Weight::ONE, client, parent));
             split(SplitBy::Key, branches.collect())
         }))
     }
@@ -297,9 +297,9 @@ impl<'a> Picker<'a> {
     }
 
     /// The planner's shares where there are any; then tier by tier.
-    fn by_score(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn by_score(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
         let group = self.service.policies.group(id);
-        let planned = self.planned(id, client, outer);
+        let planned = self.planned(id, client, parent);
         if planned.as_ref().is_some_and(Pick::is_sure) {
             return planned;
         }
@@ -308,10 +308,10 @@ impl<'a> Picker<'a> {
             .iter()
             .map(|child| self.best_of(child, client, |region| self.total_ms(client.site, region)))
             .collect();
-        Pick::first_of(planned.into_iter().chain(self.tier_picks(group, &totals, client, outer)))
+        Pick::first_of(planned.into_iter().chain(self.tier_picks(group, &totals, client, parent)))
     }
 
-    fn tier_picks(&self, group: &Group, totals: &[f64], client: &Client<'_>, outer: Option<Identity>) -> Vec<Pick> {
+    fn tier_picks(&self, group: &Group, totals: &[f64], client: &Client<'_>, parent: Option<Identity>) -> Vec<Pick> {
         let mut tiers = vec![NO_TIER; totals.len()];
         let mut tier = 0;
         let mut picks: Vec<Pick> = Vec::new();
@@ -320,7 +320,7 @@ impl<'a> Picker<'a> {
             let branches = inside.filter_map(|index| {
                 let behind_ms = steps_behind(totals[index], best) * SHARE_STEP_MS;
                 let weight = Weight::new((-behind_ms / SOFTNESS_MS).exp())?;
-                self.branch(&group.children[index], weight, client, outer)
+                self.branch(&group.children[index], weight, client, parent)
             });
             picks.extend(split(SplitBy::Key, branches.collect()));
             if picks.last().is_some_and(Pick::is_sure) {
@@ -332,11 +332,11 @@ impl<'a> Picker<'a> {
     }
 
     /// The planner's shares, of the regions that are still eligible; `None` where none of them is.
-    fn planned(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>) -> Option<Pick> {
+    fn planned(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
         let leaf = self.leaves.get(id.index())?.as_ref()?;
         let shares = self.inputs.planned?.shares(leaf, client.site)?;
         let branch = |&Share { region, weight }: &Share| {
-            self.branch(&Child::Region(region), Weight::new(weight)?, client, outer)
+            self.branch(&Child::Region(region), Weight::new(weight)?, client, parent)
         };
         split(SplitBy::Key, shares.iter().filter_map(branch).collect())
     }

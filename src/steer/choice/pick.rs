@@ -21,10 +21,10 @@ impl Identity {
         Identity(mix(hash))
     }
 
-    /// Who this is inside of `outer`. A choice there is made anew: who wins it does not follow from
-    /// who won among the outer ones.
-    pub fn within(self, outer: Identity) -> Identity {
-        Identity(mix(self.0 ^ mix(outer.0)))
+    /// Who this is inside of the group `parent`. A choice there is made anew: who wins it does not follow from
+    /// who won among the groups beside `parent`.
+    pub fn within(self, parent: Identity) -> Identity {
+        Identity(mix(self.0 ^ mix(parent.0)))
     }
 }
 

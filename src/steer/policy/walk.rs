@@ -61,12 +61,12 @@ impl Picker<'_> {
         depth: usize,
         because: Option<String>,
         client: &Client<'_>,
-        outer: Option<Identity>,
+        parent: Option<Identity>,
         asking: &Asking<'_>,
         steps: &mut Vec<Step>,
     ) -> bool {
         let group = self.service.policies.group(id);
-        let judged = self.judge(id, client, outer, asking);
+        let judged = self.judge(id, client, parent, asking);
         let name = |child: &Child| match child {
             Child::Region(region) => self.inputs.model.region(*region).name.to_string(),
             Child::Group(inner) => in_words(&self.service.policies.group(*inner).name),
@@ -82,29 +82,29 @@ impl Picker<'_> {
         let taken = || group.children.iter().zip(&judged).filter(|(_, verdict)| verdict.taken);
         for (child, _) in taken() {
             if let Child::Group(inner) = child {
-                let outer = if hashes(&group.policy) { Some(self.among(child, outer)) } else { outer };
-                self.step(*inner, depth + 1, None, client, outer, asking, steps);
+                let parent = if hashes(&group.policy) { Some(self.among(child, parent)) } else { parent };
+                self.step(*inner, depth + 1, None, client, parent, asking, steps);
             }
         }
         taken().next().is_some()
     }
 
     /// What became of each child.
-    fn judge(&self, id: GroupId, client: &Client<'_>, outer: Option<Identity>, asking: &Asking<'_>) -> Vec<Verdict> {
+    fn judge(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>, asking: &Asking<'_>) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
         match &group.policy {
-            Policy::Failover => self.judge_in_order(group, (0..group.children.len()).collect(), client, outer, asking),
+            Policy::Failover => self.judge_in_order(group, (0..group.children.len()).collect(), client, parent, asking),
             Policy::Geo(_) => {
                 let listed = self.router.preferred(id, client.route).map(usize::from);
                 let order = listed.chain(0..group.children.len()).collect();
-                self.judge_in_order(group, order, client, outer, asking)
+                self.judge_in_order(group, order, client, parent, asking)
             }
             Policy::Weighted(weights) | Policy::Multi { weights, .. } => {
-                self.judge_hashed(id, weights, SplitBy::Key, client, outer, asking)
+                self.judge_hashed(id, weights, SplitBy::Key, client, parent, asking)
             }
-            Policy::Sticky(weights) => self.judge_hashed(id, weights, SplitBy::Network, client, outer, asking),
-            Policy::Score | Policy::Nearest | Policy::Latency => self.judge_by_outcome(id, client, outer, asking),
-            Policy::Canary { share } => self.judge_canary(id, *share, client, outer, asking),
+            Policy::Sticky(weights) => self.judge_hashed(id, weights, SplitBy::Network, client, parent, asking),
+            Policy::Score | Policy::Nearest | Policy::Latency => self.judge_by_outcome(id, client, parent, asking),
+            Policy::Canary { share } => self.judge_canary(id, *share, client, parent, asking),
             Policy::Stage { .. } => {
                 let active = self.service.policies.active_child(group, self.stage);
                 let said = if self.stage.is_some() { "an operator switched to it" } else { "active in the file" };
@@ -123,10 +123,10 @@ impl Picker<'_> {
         group: &Group,
         order: Vec<usize>,
         client: &Client<'_>,
-        outer: Option<Identity>,
+        parent: Option<Identity>,
         asking: &Asking<'_>,
     ) -> Vec<Verdict> {
-        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, outer)).collect();
+        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, parent)).collect();
         let keeps = |index: &usize| picks[*index].as_ref().is_some_and(|pick| asking.regions(pick).is_some());
         let taken = order.iter().find(|index| keeps(index)).copied();
         let place = |index: usize| order.iter().position(|&other| other == index);
@@ -149,13 +149,13 @@ impl Picker<'_> {
         weights: &[Weight],
         by: SplitBy,
         client: &Client<'_>,
-        outer: Option<Identity>,
+        parent: Option<Identity>,
         asking: &Asking<'_>,
     ) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
-        let chosen = self.pick(id, client, outer).and_then(|pick| asking.regions(&pick));
+        let chosen = self.pick(id, client, parent).and_then(|pick| asking.regions(&pick));
         let several = chosen.as_ref().is_some_and(|regions| regions.as_slice().len() > 1);
-        let none_weighs = !self.branches(&group.children, weights, client, outer).iter().any(|b| b.weight.get() > 0.0);
+        let none_weighs = !self.branches(&group.children, weights, client, parent).iter().any(|b| b.weight.get() > 0.0);
         let weight = |index: usize| match weights.get(index) {
             Some(weight) if !none_weighs => weight.get(),
             _ => 1.0,
@@ -163,9 +163,9 @@ impl Picker<'_> {
         // Of children that lead to the same region, the one that reaches furthest is the one.
         let claim = |index: usize| -> Option<(f64, RegionId)> {
             let child = &group.children[index];
-            let pick = self.child(child, client, Some(self.among(child, outer)))?;
+            let pick = self.child(child, client, Some(self.among(child, parent)))?;
             let region = asking.regions(&pick)?.first();
-            Some((Claim::of(by.key(asking.asker), self.among(child, outer), weight(index)).reach(), region))
+            Some((Claim::of(by.key(asking.asker), self.among(child, parent), weight(index)).reach(), region))
         };
         let claims: Vec<Option<(f64, RegionId)>> = (0..group.children.len()).map(claim).collect();
         let sum: f64 = (0..claims.len()).filter(|&index| claims[index].is_some()).map(weight).sum();
@@ -194,11 +194,11 @@ impl Picker<'_> {
         &self,
         id: GroupId,
         client: &Client<'_>,
-        outer: Option<Identity>,
+        parent: Option<Identity>,
         asking: &Asking<'_>,
     ) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
-        let pick = self.pick(id, client, outer);
+        let pick = self.pick(id, client, parent);
         let chosen = pick.as_ref().and_then(|pick| asking.regions(pick)).map(|regions| regions.first());
         let parts = pick.as_ref().map(Pick::fractions).unwrap_or_default();
         let regions = |child: &Child| match child {
@@ -232,11 +232,11 @@ impl Picker<'_> {
         id: GroupId,
         share: Weight,
         client: &Client<'_>,
-        outer: Option<Identity>,
+        parent: Option<Identity>,
         asking: &Asking<'_>,
     ) -> Vec<Verdict> {
         let group = self.service.policies.group(id);
-        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, outer)).collect();
+        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, parent)).collect();
         let is_inside = asking.asker.key.is_in_cohort(self.names[id.index()], share.get());
         let percent = 100.0 * share.get();
         let cohort = if is_inside { "is" } else { "is not" };
