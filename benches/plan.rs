@@ -55,7 +55,7 @@ fn measure_planner(locations: u32) {
         now,
     };
     let first = plan(&inputs);
-    let reached: Vec<_> = first.services.iter().map(|service| service.reached.clone()).collect();
+    let parts: Vec<_> = first.services.iter().map(|service| service.parts.clone()).collect();
     let sites = first.sites.expect("sites");
     let places = Arc::new(Locations::of(&sites, &model, MOST_LOCATIONS, None));
     let mut rng = fastrand::Rng::with_seed(9);
@@ -81,7 +81,7 @@ fn measure_planner(locations: u32) {
             model,
             locations,
             demand: &demand,
-            reached: &reached,
+            parts: &parts,
             eligible: &eligible,
             capacities: &capacities,
             evidence: &[true; 16],

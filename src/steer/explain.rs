@@ -263,7 +263,7 @@ fn region_rows(
 
 fn kept_near(view: &View<'_>, service: &Service, place: PlaceId) -> Option<KeptNearRow> {
     let ahead = Ahead::of(view, service, place)?;
-    let region = ahead.planned.kept_near(&ahead.leaf, ahead.site)?;
+    let region = ahead.planned.kept_near(&ahead.score_group, ahead.site)?;
     let max_detour_ms = view.model.steering.max_detour?.as_secs_f64() * 1e3;
     Some(KeptNearRow { region: view.model.region(region).name.to_string(), max_detour_ms })
 }
@@ -296,33 +296,33 @@ fn weighed(service: &Service, rtt_ms: f64) -> f64 {
 /// What the planner has decided for clients of one site, of a service whose main group it plans for.
 struct Ahead<'a> {
     planned: &'a Planned,
-    leaf: ScoreGroup,
+    score_group: ScoreGroup,
     site: usize,
 }
 
 impl<'a> Ahead<'a> {
     fn of(view: &View<'a>, service: &Service, place: PlaceId) -> Option<Ahead<'a>> {
-        let leaf = ScoreGroup::of(service, service.policies.main())?;
+        let score_group = ScoreGroup::of(service, service.policies.main())?;
         let site = view.plan.sites.as_ref()?.of_place(place)?;
-        Some(Ahead { planned: view.plan.planned()?, leaf, site })
+        Some(Ahead { planned: view.plan.planned()?, score_group, site })
     }
 
     fn share(&self, region: RegionId) -> Option<f64> {
-        let shares = self.planned.shares(&self.leaf, self.site)?;
+        let shares = self.planned.shares(&self.score_group, self.site)?;
         let all: f64 = shares.iter().map(|share| share.weight).sum();
         Some(shares.iter().find(|share| share.region == region).map_or(0.0, |share| share.weight / all))
     }
 
     /// How many regions share the site's clients by the plan and are eligible; 0: others decide.
     fn eligible(&self, eligible: &Eligible) -> usize {
-        let shares = self.planned.shares(&self.leaf, self.site).unwrap_or_default();
+        let shares = self.planned.shares(&self.score_group, self.site).unwrap_or_default();
         shares.iter().filter(|share| eligible.has(share.region)).count()
     }
 
     fn stays_ms(&self, region: RegionId, now: Instant) -> f64 {
         // In the service's own scale, as the planner weighs it.
-        let scale = self.leaf.weights().load / Weights::default().load;
-        self.planned.stays_ms(&self.leaf, self.site, region, now) * scale
+        let scale = self.score_group.weights().load / Weights::default().load;
+        self.planned.stays_ms(&self.score_group, self.site, region, now) * scale
     }
 }
 

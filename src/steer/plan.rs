@@ -81,7 +81,7 @@ pub struct ServicePlan {
     /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
     pub last_resort: Vec<RegionId>,
     /// What the planner should know of its clients; empty under policies without a score.
-    pub reached: Arc<ScoreGroupParts>,
+    pub parts: Arc<ScoreGroupParts>,
     /// The stage an operator switched to; `None`: as the file says.
     pub switched_to: Option<GroupId>,
     /// A region of the service changed within [`AFTERMATH`].
@@ -98,7 +98,7 @@ impl ServicePlan {
             condition: self.condition,
             fences_out: self.fences_out.clone(),
             last_resort: self.last_resort.clone(),
-            reached: self.reached.clone(),
+            parts: self.parts.clone(),
         }
     }
 }
@@ -135,7 +135,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
             (same && (same_planned || !service.policies.measures())).then_some(before)
         });
-        let Made { cells, condition, fences_out, last_resort, reached } = match reusable {
+        let Made { cells, condition, fences_out, last_resort, parts } = match reusable {
             Some(before) => before.made(),
             None => {
                 let recipe = Recipe::of(service, switched_to);
@@ -148,7 +148,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             condition,
             fences_out,
             last_resort,
-            reached,
+            parts,
             switched_to,
             aftermath: aftermath(&regions, states, now),
             reduced: reduced(&regions, states),
@@ -274,14 +274,14 @@ struct Made {
     condition: ServiceCondition,
     fences_out: Vec<FenceOut>,
     last_resort: Vec<RegionId>,
-    reached: Arc<ScoreGroupParts>,
+    parts: Arc<ScoreGroupParts>,
 }
 
 impl Made {
     fn of(atlas: &Atlas, plan_inputs: PlanInputs<'_>, service: &Service, switched_to: Option<GroupId>) -> Made {
         let picker = Picker::of(plan_inputs, service, switched_to);
         let sites = plan_inputs.sites.filter(|_| service.policies.measures());
-        let (cells, reached) = match (sites, service.policies.locates() || picker.splits_leaves()) {
+        let (cells, parts) = match (sites, service.policies.locates() || picker.splits_score_groups()) {
             (sites, true) => by_route(atlas, sites, &picker),
             (Some(sites), false) => by_site(sites, &picker),
             (None, false) => {
@@ -294,7 +294,7 @@ impl Made {
             condition: picker.condition(),
             fences_out: picker.fences_out(),
             last_resort: picker.last_resort(),
-            reached: Arc::new(reached),
+            parts: Arc::new(parts),
         }
     }
 }
@@ -313,7 +313,7 @@ fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, ScoreGroupParts) {
     });
     let by_site: Vec<u32> = by_site.collect();
     let table = CellTable::new(cells.into_list(), sites.of_places().map(|site| by_site[site]).collect());
-    (table, ScoreGroupParts::everywhere(picker.leaves(0, &route)))
+    (table, ScoreGroupParts::everywhere(picker.score_groups(0, &route)))
 }
 
 /// A cell's number, and the decisions by score that its clients come to, with their parts.
@@ -321,25 +321,25 @@ type Answered = (u32, Vec<(u32, f64)>);
 
 /// Many places are at one site and sent the same way: each such pair is looked at once.
 fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> (CellTable, ScoreGroupParts) {
-    let (mut cells, mut reached) = (Cells::default(), ScoreGroupPartsBySite::default());
+    let (mut cells, mut parts) = (Cells::default(), ScoreGroupPartsBySite::default());
     let mut known: HashMap<Route, HashMap<usize, Answered>> = HashMap::new();
     let mut of_place = |place, site| {
         let route = picker.router.route(atlas, place);
-        if let Some((cell, leaves)) = known.get(&route).and_then(|sites| sites.get(&site)) {
-            reached.add(site, leaves);
+        if let Some((cell, score_groups)) = known.get(&route).and_then(|sites| sites.get(&site)) {
+            parts.add(site, score_groups);
             return *cell;
         }
         let cell = cells.number(picker.cell(site, &route));
-        let leaves = reached.number(picker.leaves(site, &route));
-        reached.add(site, &leaves);
-        known.entry(route).or_default().insert(site, (cell, leaves));
+        let score_groups = parts.number(picker.score_groups(site, &route));
+        parts.add(site, &score_groups);
+        known.entry(route).or_default().insert(site, (cell, score_groups));
         cell
     };
     let by_place = match sites {
         Some(sites) => atlas.places().zip(sites.of_places()).map(|(place, site)| of_place(place, site)).collect(),
         None => atlas.places().map(|place| of_place(place, 0)).collect(),
     };
-    (CellTable::new(cells.into_list(), by_place), reached.finish())
+    (CellTable::new(cells.into_list(), by_place), parts.finish())
 }
 
 #[cfg(test)]

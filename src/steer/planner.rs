@@ -1,4 +1,4 @@
-//! What the planner decides: for each leaf of a service that goes by score, and each location,
+//! The planner's decisions: for each score group of a service that goes by score, and each location,
 //! the regions that share its clients.
 //!
 //! ```text
@@ -53,14 +53,14 @@ const SLIVER: f64 = 0.02;
 const SLACK: f64 = 0.005;
 /// Amounts are counted in this part of the whole demand.
 const UNITS: f64 = 1e10;
-/// Leaves times locations planned for at most; beyond it, only those with demand.
+/// Score groups times locations planned for at most; beyond it, only those with demand.
 const MOST_SOURCES: usize = 400_000;
 
-/// Shares by leaf and location.
+/// Shares by score group and location.
 #[derive(Debug)]
 pub struct Planned {
     pub locations: Arc<Locations>,
-    leaves: HashMap<ScoreGroup, Vec<Place>>,
+    score_groups: HashMap<ScoreGroup, Vec<Place>>,
     /// By region, in milliseconds, 0 or more: what one client more would cost there.
     pub prices_ms: Vec<f64>,
     /// By region, in the unit of its load reports: what it should have under this plan.
@@ -81,7 +81,7 @@ pub struct KeptNear {
     pub regions: Vec<RegionId>,
 }
 
-/// One location under one leaf.
+/// One location under one score group.
 #[derive(Debug, Default)]
 struct Place {
     /// Empty where nothing was planned.
@@ -113,25 +113,25 @@ impl Planned {
     }
 
     /// The regions that share the clients of a site, and how: at least one, weights above 0.
-    pub fn shares(&self, leaf: &ScoreGroup, site: usize) -> Option<&[Share]> {
-        let place = self.place(leaf, self.locations.of_site(site)?)?;
+    pub fn shares(&self, group: &ScoreGroup, site: usize) -> Option<&[Share]> {
+        let place = self.place(group, self.locations.of_site(site)?)?;
         (!place.shares.is_empty()).then_some(&*place.shares)
     }
 
     /// How much worse a region may be, in the milliseconds that prices are in, before a site's clients are
     /// sent elsewhere by the next plan; 0 where it has none of them.
-    pub fn stays_ms(&self, leaf: &ScoreGroup, site: usize, region: RegionId, now: Instant) -> f64 {
-        let place = self.locations.of_site(site).and_then(|location| self.place(leaf, location));
+    pub fn stays_ms(&self, group: &ScoreGroup, site: usize, region: RegionId, now: Instant) -> f64 {
+        let place = self.locations.of_site(site).and_then(|location| self.place(group, location));
         place.filter(|place| place.has(region)).map_or(0.0, |place| place.stays_ms(now))
     }
 
     /// The region whose load is not believed, where that alone keeps a site's clients from being sent farther.
-    pub fn kept_near(&self, leaf: &ScoreGroup, site: usize) -> Option<RegionId> {
-        self.place(leaf, self.locations.of_site(site)?)?.kept_near
+    pub fn kept_near(&self, group: &ScoreGroup, site: usize) -> Option<RegionId> {
+        self.place(group, self.locations.of_site(site)?)?.kept_near
     }
 
-    fn place(&self, leaf: &ScoreGroup, location: usize) -> Option<&Place> {
-        self.leaves.get(leaf)?.get(location)
+    fn place(&self, group: &ScoreGroup, location: usize) -> Option<&Place> {
+        self.score_groups.get(group)?.get(location)
     }
 }
 
@@ -140,8 +140,8 @@ pub struct Situation<'a> {
     pub model: &'a Model,
     pub locations: &'a Arc<Locations>,
     pub demand: &'a Demand,
-    /// By service: which leaves its clients come to.
-    pub reached: &'a [Arc<ScoreGroupParts>],
+    /// By service: the score groups its clients come to, and the part of them that do.
+    pub parts: &'a [Arc<ScoreGroupParts>],
     /// By region: whether it may be sent new clients.
     pub eligible: &'a [bool],
     /// By region, in the unit of the demand: what it can take now; `None`: no limit known.
@@ -158,7 +158,7 @@ pub enum PlanError {
     #[error("no demand is known yet")]
     NoDemand,
     #[error("no service goes by score")]
-    NoLeaves,
+    NoScoreGroups,
     #[error("the flow problem was not solved: {0}")]
     Unsolved(#[from] FlowError),
     #[error("the solution did not prove right: {0}")]
@@ -174,12 +174,12 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
     let unit = (asked.total() / UNITS).max(f64::MIN_POSITIVE);
     let mut problem = Problem::new(tiers(situation, &asked.others, unit));
     let sources = asked.sources();
-    for &(leaf, location) in &sources {
-        let costs = costs(situation, &asked.leaves[leaf], location);
+    for &(group, location) in &sources {
+        let costs = costs(situation, &asked.score_groups[group], location);
         if costs.iter().all(|&cost| cost == FORBIDDEN) {
             problem.source(0, costs); // none of its regions is eligible: others decide then
         } else {
-            problem.source(((asked.demand[leaf][location] / unit) as u64).max(1), costs);
+            problem.source(((asked.demand[group][location] / unit) as u64).max(1), costs);
         }
     }
     let mut flow = problem.solve()?;
@@ -187,10 +187,10 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
     let proven = flow.loads.clone();
     drop_slivers(&mut flow, situation, unit);
     let none = || std::iter::repeat_with(Place::default).take(situation.locations.len()).collect();
-    let mut places: Vec<Vec<Place>> = asked.leaves.iter().map(|_| none()).collect();
-    for (&(leaf, location), shares) in sources.iter().zip(&flow.shares) {
-        let kept_near = kept_near(situation, &asked.leaves[leaf], location, &flow.prices);
-        places[leaf][location] = Place { kept_near, ..place(situation, &asked.leaves[leaf], location, shares) };
+    let mut places: Vec<Vec<Place>> = asked.score_groups.iter().map(|_| none()).collect();
+    for (&(group, location), shares) in sources.iter().zip(&flow.shares) {
+        let kept_near = kept_near(situation, &asked.score_groups[group], location, &flow.prices);
+        places[group][location] = Place { kept_near, ..place(situation, &asked.score_groups[group], location, shares) };
     }
     let loads = asked.loads(&places);
     let slack = |region: usize| SLACK * room(situation, region).unwrap_or(f64::INFINITY) + 1e-6 * asked.total();
@@ -203,7 +203,7 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
     Ok(Planned {
         locations: situation.locations.clone(),
         kept_near: asked.kept_near(&places),
-        leaves: asked.leaves.into_iter().zip(places).collect(),
+        score_groups: asked.score_groups.into_iter().zip(places).collect(),
         prices_ms: flow.prices.iter().map(|&price| price as f64 / 1000.0).collect(),
         loads,
         made_at: situation.now,
@@ -241,8 +241,8 @@ fn drop_slivers(flow: &mut Flow, situation: &Situation<'_>, unit: f64) {
 
 /// Who wants what, where.
 struct Asked {
-    leaves: Vec<ScoreGroup>,
-    /// By leaf, then by location, in the unit of the load reports.
+    score_groups: Vec<ScoreGroup>,
+    /// By score group, then by location, in the unit of the load reports.
     demand: Vec<Vec<f64>>,
     /// By region: what services of other policies put there.
     others: Vec<f64>,
@@ -250,28 +250,28 @@ struct Asked {
 
 impl Asked {
     fn gather(situation: &Situation<'_>) -> Result<Asked, PlanError> {
-        let Situation { model, locations, reached, .. } = situation;
+        let Situation { model, locations, parts, .. } = situation;
         let mut numbers: HashMap<ScoreGroup, usize> = HashMap::new();
-        let mut leaves = Vec::new();
-        let mut number = |leaf: &ScoreGroup| {
-            *numbers.entry(leaf.clone()).or_insert_with(|| {
-                leaves.push(leaf.clone());
-                leaves.len() - 1
+        let mut score_groups = Vec::new();
+        let mut number = |group: &ScoreGroup| {
+            *numbers.entry(group.clone()).or_insert_with(|| {
+                score_groups.push(group.clone());
+                score_groups.len() - 1
             })
         };
-        let numbered = reached.iter().map(|reached| reached.leaves().iter().map(&mut number).collect());
+        let numbered = parts.iter().map(|parts| parts.score_groups().iter().map(&mut number).collect());
         let of_service: Vec<Vec<usize>> = numbered.collect();
-        if leaves.is_empty() {
-            return Err(PlanError::NoLeaves);
+        if score_groups.is_empty() {
+            return Err(PlanError::NoScoreGroups);
         }
-        let mut demand = vec![vec![0.0; locations.len()]; leaves.len()];
+        let mut demand = vec![vec![0.0; locations.len()]; score_groups.len()];
         let mut others = vec![0.0; model.regions.len()];
         for (flow, amount) in situation.demand.flows() {
             let (service, site) = (flow.service.index(), flow.site as usize);
             let mut elsewhere = 1.0;
             if let (Some(numbers), Some(location)) = (of_service.get(service), locations.of_site(site)) {
-                for &(leaf, part) in reached[service].at(site) {
-                    demand[numbers[leaf as usize]][location] += amount * part;
+                for &(group, part) in parts[service].at(site) {
+                    demand[numbers[group as usize]][location] += amount * part;
                     elsewhere -= part;
                 }
             }
@@ -284,7 +284,7 @@ impl Asked {
                 }
             }
         }
-        let asked = Asked { leaves, demand, others };
+        let asked = Asked { score_groups, demand, others };
         if asked.total() > 0.0 { Ok(asked) } else { Err(PlanError::NoDemand) }
     }
 
@@ -317,17 +317,17 @@ impl Asked {
         kept
     }
 
-    /// The leaves and locations to plan for: all of them, that whoever asks next finds a plan,
+    /// The score groups and locations to plan for: all of them, that whoever asks next finds a plan,
     /// or, should they be too many, those with demand.
     fn sources(&self) -> Vec<(usize, usize)> {
         let locations = self.demand.first().map_or(0, Vec::len);
-        let all = (0..self.leaves.len()).flat_map(|leaf| (0..locations).map(move |location| (leaf, location)));
-        if self.leaves.len() * locations <= MOST_SOURCES {
+        let all = (0..self.score_groups.len()).flat_map(|group| (0..locations).map(move |location| (group, location)));
+        if self.score_groups.len() * locations <= MOST_SOURCES {
             return all.collect();
         }
-        let mut asking: Vec<_> = all.filter(|&(leaf, location)| self.demand[leaf][location] > 0.0).collect();
+        let mut asking: Vec<_> = all.filter(|&(group, location)| self.demand[group][location] > 0.0).collect();
         if asking.len() > MOST_SOURCES {
-            let demand = |&(leaf, location): &(usize, usize)| self.demand[leaf][location];
+            let demand = |&(group, location): &(usize, usize)| self.demand[group][location];
             asking.sort_by(|one, other| demand(other).total_cmp(&demand(one)));
             asking.truncate(MOST_SOURCES);
         }
@@ -354,10 +354,10 @@ fn tiers(situation: &Situation<'_>, others: &[f64], unit: f64) -> Vec<Vec<Tier>>
 }
 
 /// What a location's clients cost in each region, in the milliseconds that prices are in.
-fn costs(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize) -> Vec<i32> {
+fn costs(situation: &Situation<'_>, group: &ScoreGroup, location: usize) -> Vec<i32> {
     let mut costs = vec![FORBIDDEN; situation.model.regions.len()];
-    let farthest_ms = guard(situation, leaf, location).map(|guard| guard.farthest_ms);
-    for (id, rtt_ms, cost) in ways(situation, leaf, location) {
+    let farthest_ms = guard(situation, group, location).map(|guard| guard.farthest_ms);
+    for (id, rtt_ms, cost) in ways(situation, group, location) {
         if farthest_ms.is_none_or(|farthest_ms| rtt_ms <= farthest_ms) {
             costs[id.index()] = cost;
         }
@@ -369,18 +369,18 @@ fn costs(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize) -> Vec<i
 /// and what they cost.
 fn ways<'a>(
     situation: &'a Situation<'_>,
-    leaf: &'a ScoreGroup,
+    group: &'a ScoreGroup,
     location: usize,
 ) -> impl Iterator<Item = (RegionId, f64, i32)> + 'a {
     let Situation { model, locations, .. } = situation;
-    let weights = leaf.weights();
+    let weights = group.weights();
     // Prices are in the tiers: all else is brought to the weight that they have by default.
     let scale = Weights::default().load / weights.load;
-    let before = before(situation, leaf, location);
+    let before = before(situation, group, location);
     let stays_ms = before.map_or(0.0, |place| place.stays_ms(situation.now));
-    let eligible = leaf.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
+    let eligible = group.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
     eligible.map(move |(index, &id)| {
-        let rtt_ms = locations.rtt_ms(location, id) + leaf.bias_ms(index);
+        let rtt_ms = locations.rtt_ms(location, id) + group.bias_ms(index);
         let score_ms = total_ms(weights, rtt_ms, 0.0, model.region(id).cost) * scale;
         let has = before.is_some_and(|place| place.has(id));
         (id, rtt_ms, micro(score_ms - if has { stays_ms } else { 0.0 }))
@@ -396,21 +396,21 @@ struct Guard {
 /// `None`: anywhere.
 ///
 /// To go past the nearest region by more than `steering.max_detour` takes believed evidence of what that has.
-fn guard(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize) -> Option<Guard> {
+fn guard(situation: &Situation<'_>, group: &ScoreGroup, location: usize) -> Option<Guard> {
     let Situation { model, locations, .. } = situation;
     let detour_ms = model.steering.max_detour?.as_secs_f64() * 1000.0;
-    let eligible = leaf.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
-    let far = |(index, &id): (usize, &RegionId)| (locations.rtt_ms(location, id) + leaf.bias_ms(index), id);
+    let eligible = group.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
+    let far = |(index, &id): (usize, &RegionId)| (locations.rtt_ms(location, id) + group.bias_ms(index), id);
     let (nearest_ms, nearest) = eligible.map(far).min_by(|a, b| a.0.total_cmp(&b.0))?;
     (!is(situation.evidence, nearest)).then_some(Guard { farthest_ms: nearest_ms + detour_ms, nearest })
 }
 
 /// The region for want of whose load a location's clients are kept nearer than the plan's prices would send them:
 /// each is where cost and price sum to the least, so whoever has less elsewhere would be there.
-fn kept_near(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize, prices: &[i64]) -> Option<RegionId> {
-    let Guard { farthest_ms, nearest } = guard(situation, leaf, location)?;
+fn kept_near(situation: &Situation<'_>, group: &ScoreGroup, location: usize, prices: &[i64]) -> Option<RegionId> {
+    let Guard { farthest_ms, nearest } = guard(situation, group, location)?;
     let (mut near, mut far) = (i64::MAX, i64::MAX);
-    for (id, rtt_ms, cost) in ways(situation, leaf, location) {
+    for (id, rtt_ms, cost) in ways(situation, group, location) {
         let sum = i64::from(cost) + prices.get(id.index()).copied().unwrap_or(0);
         let least = if rtt_ms <= farthest_ms { &mut near } else { &mut far };
         *least = sum.min(*least);
@@ -422,9 +422,9 @@ fn is(flags: &[bool], id: RegionId) -> bool {
     flags.get(id.index()).copied().unwrap_or(false)
 }
 
-fn before<'a>(situation: &Situation<'a>, leaf: &ScoreGroup, location: usize) -> Option<&'a Place> {
+fn before<'a>(situation: &Situation<'a>, group: &ScoreGroup, location: usize) -> Option<&'a Place> {
     let previous = situation.previous.filter(|previous| previous.locations.same_as(situation.locations));
-    previous?.place(leaf, location)
+    previous?.place(group, location)
 }
 
 fn micro(ms: f64) -> i32 {
@@ -432,13 +432,13 @@ fn micro(ms: f64) -> i32 {
     (ms * 1000.0).round().clamp(-most, most) as i32
 }
 
-fn place(situation: &Situation<'_>, leaf: &ScoreGroup, location: usize, shares: &[(u16, u64)]) -> Place {
+fn place(situation: &Situation<'_>, group: &ScoreGroup, location: usize, shares: &[(u16, u64)]) -> Place {
     let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
     let share =
         |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
     let mut shares: Vec<Share> = shares.iter().map(share).collect();
     shares.sort_by_key(|share| share.region);
-    let before = before(situation, leaf, location);
+    let before = before(situation, group, location);
     let left = |share: &Share| {
         let eligible = situation.eligible.get(share.region.index()).copied().unwrap_or(false);
         eligible && !shares.iter().any(|now| now.region == share.region)
@@ -513,7 +513,7 @@ mod tests {
                 model: &self.world.model,
                 locations: &self.locations,
                 demand: &self.demand,
-                reached: &services.into_iter().map(|service| service.reached).collect::<Vec<_>>(),
+                parts: &services.into_iter().map(|service| service.parts).collect::<Vec<_>>(),
                 eligible: &self.eligible,
                 capacities: &self.capacities,
                 evidence: &[true; 3],
@@ -522,16 +522,16 @@ mod tests {
             })
         }
 
-        fn leaf(&self) -> ScoreGroup {
+        fn group(&self) -> ScoreGroup {
             let service = &self.world.model.services[0];
-            ScoreGroup::of(service, service.policies.main()).expect("a leaf")
+            ScoreGroup::of(service, service.policies.main()).expect("a score group")
         }
 
         /// The part of a place's clients that each region gets.
         fn parts(&self, planned: &Planned, place: usize) -> [f64; 3] {
             let mut parts = [0.0; 3];
-            let leaf = self.leaf();
-            let shares = planned.shares(&leaf, self.site(place)).unwrap_or_default();
+            let group = self.group();
+            let shares = planned.shares(&group, self.site(place)).unwrap_or_default();
             shares.iter().for_each(|share| parts[share.region.index()] = share.weight);
             parts
         }
@@ -626,25 +626,25 @@ mod tests {
         let mut line = Line::new([5.0; 10]);
         line.eligible = vec![false; 3];
         let planned = line.plan(None).expect("a plan of nothing");
-        assert!(planned.shares(&line.leaf(), 0).is_none());
+        assert!(planned.shares(&line.group(), 0).is_none());
         line.demand = Demand::default();
         assert_eq!(line.plan(None).err(), Some(PlanError::NoDemand));
         line.world.service().weights.load = 0.0;
-        assert_eq!(line.plan(None).err(), Some(PlanError::NoLeaves));
+        assert_eq!(line.plan(None).err(), Some(PlanError::NoScoreGroups));
     }
 
     #[test]
     fn shares_that_are_worth_having_are_kept_and_slivers_only_where_they_must() {
         let line = Line::new([5.0; 10]);
         let services = line.world.plan(line.now).plan.services;
-        let reached: Vec<_> = services.into_iter().map(|service| service.reached).collect();
+        let parts: Vec<_> = services.into_iter().map(|service| service.parts).collect();
         let dropped = |shares: &[(u16, u64)], room: f64| {
             let capacities = vec![Some(room); 3];
             let situation = Situation {
                 model: &line.world.model,
                 locations: &line.locations,
                 demand: &line.demand,
-                reached: &reached,
+                parts: &parts,
                 eligible: &line.eligible,
                 capacities: &capacities,
                 evidence: &[true; 3],
@@ -686,7 +686,7 @@ mod tests {
             model: &world.model,
             locations: &locations,
             demand: &demand,
-            reached: &plan.services.into_iter().map(|service| service.reached).collect::<Vec<_>>(),
+            parts: &plan.services.into_iter().map(|service| service.parts).collect::<Vec<_>>(),
             eligible: &vec![true; capacities.len()],
             capacities: &capacities,
             evidence: &vec![true; capacities.len()],
@@ -696,10 +696,10 @@ mod tests {
         let planned = planned.expect("a plan");
         // What is published is what counts: loads by the shares that clients are hashed by.
         let service = &world.model.services[0];
-        let leaf = ScoreGroup::of(service, service.policies.main()).expect("a leaf");
+        let group = ScoreGroup::of(service, service.policies.main()).expect("a score group");
         let mut implied = vec![0.0; capacities.len()];
         for (n, load) in loads.iter().enumerate() {
-            let shares = planned.shares(&leaf, of_place(n) as usize).expect("planned");
+            let shares = planned.shares(&group, of_place(n) as usize).expect("planned");
             assert!((shares.iter().map(|share| share.weight).sum::<f64>() - 1.0).abs() < 1e-9);
             shares.iter().for_each(|share| implied[share.region.index()] += load * share.weight);
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   tree + states ─▶ Picker ─┬─▶ pick(site, route) ─▶ Cell     what clients there get
-//!   (one service)              └─▶ leaves(site, route)           which decisions by score they reach
+//!   (one service)              └─▶ score_groups(site, route)     which decisions by score they reach
 //! ```
 //!
 //! Each group either has something for a place, or nothing: no eligible region below it. Then the
@@ -67,7 +67,7 @@ pub struct Picker<'a> {
     /// By group: who it is among others that clients are hashed to.
     names: Vec<Identity>,
     /// By group: what the planner knows it as; `None` where it does not plan it.
-    leaves: Vec<Option<ScoreGroup>>,
+    score_groups: Vec<Option<ScoreGroup>>,
     /// For clients that no rule is for; then for those of each rule.
     entries: Vec<Entry>,
 }
@@ -103,7 +103,7 @@ impl<'a> Picker<'a> {
                 .iter()
                 .map(|group| Identity::of(inputs.seed, &format!("group/{}", group.name)))
                 .collect(),
-            leaves: groups().map(|id| ScoreGroup::of(service, tree.group(id))).collect(),
+            score_groups: groups().map(|id| ScoreGroup::of(service, tree.group(id))).collect(),
             entries: Vec::new(),
         };
         let root = std::iter::once(vec![tree.root]);
@@ -160,21 +160,21 @@ impl<'a> Picker<'a> {
 
     /// Which decisions by score these clients come to, and which part of them each: 0 to 1, summing
     /// to 1 at most. The others are sent somewhere without one.
-    pub fn leaves(&self, site: usize, route: &Route) -> Vec<(&ScoreGroup, f64)> {
+    pub fn score_groups(&self, site: usize, route: &Route) -> Vec<(&ScoreGroup, f64)> {
         let entry = self.entry_of(route);
         let client = Client { site, route, eligible: &entry.eligible };
         let mut found = Vec::new();
         if let Some(&group) = entry.groups.iter().find(|group| self.has_any(**group, &client)) {
-            self.add_leaves(group, &client, 1.0, &mut found);
+            self.add_score_groups(group, &client, 1.0, &mut found);
         }
         found
     }
 
     /// Whether clients of one site may come to different decisions by score, or clients of some sites
     /// to none.
-    pub fn splits_leaves(&self) -> bool {
-        let below_others = |id: GroupId| self.leaves.get(id.index()).is_none_or(Option::is_none);
-        self.leaves.iter().any(Option::is_some) && self.service.policies.entries().any(below_others)
+    pub fn splits_score_groups(&self) -> bool {
+        let below_others = |id: GroupId| self.score_groups.get(id.index()).is_none_or(Option::is_none);
+        self.score_groups.iter().any(Option::is_some) && self.service.policies.entries().any(below_others)
     }
 
     fn entry_of(&self, route: &Route) -> &Entry {
@@ -333,8 +333,8 @@ impl<'a> Picker<'a> {
 
     /// The planner's shares, of the regions that are still eligible; `None` where none of them is.
     fn planned(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
-        let leaf = self.leaves.get(id.index())?.as_ref()?;
-        let shares = self.inputs.planned?.shares(leaf, client.site)?;
+        let score_group = self.score_groups.get(id.index())?.as_ref()?;
+        let shares = self.inputs.planned?.shares(score_group, client.site)?;
         let branch = |&Share { region, weight }: &Share| {
             self.branch(&Child::Region(region), Weight::new(weight)?, client, parent)
         };
@@ -363,16 +363,22 @@ impl<'a> Picker<'a> {
         self.below[id.index()].iter().any(|region| client.eligible.has(*region))
     }
 
-    fn add_leaves<'s>(&'s self, id: GroupId, client: &Client<'_>, of: f64, found: &mut Vec<(&'s ScoreGroup, f64)>) {
-        if let Some(leaf) = self.leaves.get(id.index()).and_then(Option::as_ref) {
-            match found.iter_mut().find(|(known, _)| *known == leaf) {
+    fn add_score_groups<'s>(
+        &'s self,
+        id: GroupId,
+        client: &Client<'_>,
+        of: f64,
+        found: &mut Vec<(&'s ScoreGroup, f64)>,
+    ) {
+        if let Some(score_group) = self.score_groups.get(id.index()).and_then(Option::as_ref) {
+            match found.iter_mut().find(|(known, _)| *known == score_group) {
                 Some((_, part)) => *part += of,
-                None => found.push((leaf, of)),
+                None => found.push((score_group, of)),
             }
             return;
         }
         for (child, part) in self.parts(id, client) {
-            self.add_leaves(child, client, of * part, found);
+            self.add_score_groups(child, client, of * part, found);
         }
     }
 

@@ -298,7 +298,7 @@ impl World {
             model,
             locations: &locations,
             demand: &demand,
-            reached: &plan.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
+            parts: &plan.services.iter().map(|service| service.parts.clone()).collect::<Vec<_>>(),
             eligible: &eligible,
             capacities: &capacities,
             evidence: &self.evidence,

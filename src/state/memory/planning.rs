@@ -244,7 +244,7 @@ impl Planning {
             model,
             locations: &locations,
             demand: &self.demand,
-            reached: &before.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
+            parts: &before.services.iter().map(|service| service.parts.clone()).collect::<Vec<_>>(),
             eligible: &self.eligible,
             capacities: &rooms,
             evidence: &evidence,

@@ -18,7 +18,7 @@ use super::{Place, Planned};
 /// See [`Planned::kept`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptPlan {
-    leaves: Vec<KeptLeaf>,
+    score_groups: Vec<KeptScoreGroup>,
     /// A site of each location.
     locations: Vec<SiteKey>,
     prices_ms: Vec<f64>,
@@ -27,7 +27,7 @@ pub struct KeptPlan {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct KeptLeaf {
+struct KeptScoreGroup {
     regions: Vec<u16>,
     weights: [u64; 3],
     bias: Vec<u64>,
@@ -62,14 +62,14 @@ impl Planned {
             shares: place.shares.iter().map(|share| (share.region.0, share.weight)).collect(),
             moved_at_ms: place.moved_at.map(|at| clock.kept(at)),
         };
-        let leaf = |(leaf, places): (&ScoreGroup, &Vec<Place>)| KeptLeaf {
-            regions: leaf.regions.iter().map(|region| region.0).collect(),
-            weights: leaf.weights,
-            bias: leaf.bias.to_vec(),
+        let group = |(group, places): (&ScoreGroup, &Vec<Place>)| KeptScoreGroup {
+            regions: group.regions.iter().map(|region| region.0).collect(),
+            weights: group.weights,
+            bias: group.bias.to_vec(),
             places: places.iter().map(place).collect(),
         };
         KeptPlan {
-            leaves: self.leaves.iter().map(leaf).collect(),
+            score_groups: self.score_groups.iter().map(group).collect(),
             // A location is made of sites: there is one in each.
             locations: locations.into_iter().flatten().collect(),
             prices_ms: self.prices_ms.clone(),
@@ -89,18 +89,18 @@ impl Planned {
         clock: &Clock,
     ) -> Option<Planned> {
         let from = sources(kept, locations, finder);
-        let known: HashMap<Likeness, &KeptLeaf> =
-            kept.leaves.iter().filter_map(|leaf| Some((leaf.likeness(ids)?, leaf))).collect();
-        let mut leaves: HashMap<ScoreGroup, Vec<Place>> = HashMap::new();
-        for leaf in leaves_of(model) {
-            let Some(kept) = found(&leaf, &known, ids) else { continue };
-            let place = |from: &Option<u32>| Some(kept.places.get((*from)? as usize)?.place(&leaf, ids, clock));
+        let known: HashMap<Likeness, &KeptScoreGroup> =
+            kept.score_groups.iter().filter_map(|group| Some((group.likeness(ids)?, group))).collect();
+        let mut score_groups: HashMap<ScoreGroup, Vec<Place>> = HashMap::new();
+        for group in score_groups_of(model) {
+            let Some(kept) = found(&group, &known, ids) else { continue };
+            let place = |from: &Option<u32>| Some(kept.places.get((*from)? as usize)?.place(&group, ids, clock));
             let places = from.iter().map(|from| place(from).unwrap_or_default()).collect();
-            leaves.insert(leaf, places);
+            score_groups.insert(group, places);
         }
         let planned = Planned {
             locations: locations.clone(),
-            leaves,
+            score_groups,
             prices_ms: ids
                 .by_region(&kept.prices_ms, model, 0.0)
                 .into_iter()
@@ -113,9 +113,9 @@ impl Planned {
         (planned.places() > 0).then_some(planned)
     }
 
-    /// How many leaves and locations have shares.
+    /// How many score groups and locations have shares.
     pub fn places(&self) -> usize {
-        self.leaves.values().flatten().filter(|place| !place.shares.is_empty()).count()
+        self.score_groups.values().flatten().filter(|place| !place.shares.is_empty()).count()
     }
 }
 
@@ -135,12 +135,12 @@ fn or_none(amount: f64, most: f64) -> f64 {
     sound(amount, 0.0..=most).unwrap_or(0.0)
 }
 
-/// What makes two leaves the same decision, in whatever order they name their regions: the weights, and each region
+/// What makes two score groups the same decision, in whatever order they name their regions: the weights, and each region
 /// with its bias.
 type Likeness = ([u64; 3], Vec<(RegionId, u64)>);
 
 /// All decisions by score that clients of the model's services may come to.
-fn leaves_of(model: &Model) -> HashSet<ScoreGroup> {
+fn score_groups_of(model: &Model) -> HashSet<ScoreGroup> {
     let of_service = |service: &Service| {
         let groups = service.policies.groups.iter();
         groups.filter_map(|group| ScoreGroup::of(service, group)).collect::<Vec<_>>()
@@ -148,21 +148,25 @@ fn leaves_of(model: &Model) -> HashSet<ScoreGroup> {
     model.services.iter().flat_map(of_service).collect()
 }
 
-/// What was planned for the leaf; where there was no such leaf, for the same without regions that are new: they get
+/// What was planned for the score group; where there was none such, for the same without regions that are new: they get
 /// their part with the next plan.
-fn found<'a>(leaf: &ScoreGroup, known: &HashMap<Likeness, &'a KeptLeaf>, ids: &Ids) -> Option<&'a KeptLeaf> {
-    let regions = leaf.regions.iter().enumerate();
-    let regions = regions.map(|(index, &region)| (region, leaf.bias.get(index).copied().unwrap_or(0)));
+fn found<'a>(
+    group: &ScoreGroup,
+    known: &HashMap<Likeness, &'a KeptScoreGroup>,
+    ids: &Ids,
+) -> Option<&'a KeptScoreGroup> {
+    let regions = group.regions.iter().enumerate();
+    let regions = regions.map(|(index, &region)| (region, group.bias.get(index).copied().unwrap_or(0)));
     let likeness = |regions: &mut dyn Iterator<Item = (RegionId, u64)>| {
         let mut regions: Vec<_> = regions.collect();
         regions.sort_unstable();
-        (leaf.weights, regions)
+        (group.weights, regions)
     };
     let whole = known.get(&likeness(&mut regions.clone()));
     whole.or_else(|| known.get(&likeness(&mut regions.filter(|(region, _)| ids.has(*region))))).copied()
 }
 
-impl KeptLeaf {
+impl KeptScoreGroup {
     /// Of its regions that are left; `None`: none is.
     fn likeness(&self, ids: &Ids) -> Option<Likeness> {
         let regions = self.regions.iter().enumerate();
@@ -175,9 +179,9 @@ impl KeptLeaf {
 }
 
 impl KeptPlace {
-    fn place(&self, leaf: &ScoreGroup, ids: &Ids, clock: &Clock) -> Place {
+    fn place(&self, group: &ScoreGroup, ids: &Ids, clock: &Clock) -> Place {
         let share = |&(old, weight): &(u16, f64)| {
-            let region = ids.region(old).filter(|region| leaf.regions.contains(region))?;
+            let region = ids.region(old).filter(|region| group.regions.contains(region))?;
             Some(Share { region, weight: sound(weight, f64::MIN_POSITIVE..=MOST_WEIGHT)? })
         };
         let mut shares: Vec<Share> = self.shares.iter().filter_map(share).collect();
@@ -200,9 +204,9 @@ impl KeptPlan {
     /// One with a value in every place.
     pub fn sample() -> KeptPlan {
         let place = KeptPlace { shares: vec![(0, 0.5)], moved_at_ms: Some(1) };
-        let leaf = KeptLeaf { regions: vec![0], weights: [2, 3, 4], bias: vec![5], places: vec![place] };
+        let group = KeptScoreGroup { regions: vec![0], weights: [2, 3, 4], bias: vec![5], places: vec![place] };
         let locations = vec![SiteKey::sample()];
-        KeptPlan { leaves: vec![leaf], locations, prices_ms: vec![6.0], loads: vec![7.0], made_at_ms: 8 }
+        KeptPlan { score_groups: vec![group], locations, prices_ms: vec![6.0], loads: vec![7.0], made_at_ms: 8 }
     }
 
     /// As much as there may be, one place in ten on three regions.
@@ -212,8 +216,9 @@ impl KeptPlan {
             if location.is_multiple_of(10) { vec![(0, 0.1), (200, 0.2), (1000, 0.7)] } else { vec![(7, 1.0)] }
         };
         let place = |location| KeptPlace { shares: split(location), moved_at_ms: Some(1 << 41) };
-        let leaf = KeptLeaf { places: (0..MOST_LOCATIONS).map(place).collect(), ..largest.leaves[0].clone() };
-        largest.leaves = vec![leaf; super::MOST_SOURCES / MOST_LOCATIONS];
+        let group =
+            KeptScoreGroup { places: (0..MOST_LOCATIONS).map(place).collect(), ..largest.score_groups[0].clone() };
+        largest.score_groups = vec![group; super::MOST_SOURCES / MOST_LOCATIONS];
         largest.locations = vec![SiteKey::sample(); MOST_LOCATIONS];
         largest
     }
@@ -245,9 +250,9 @@ mod tests {
         (world, sites, locations)
     }
 
-    fn leaf(world: &World) -> ScoreGroup {
+    fn group(world: &World) -> ScoreGroup {
         let service = &world.model.services[0];
-        ScoreGroup::of(service, service.policies.main()).expect("a leaf")
+        ScoreGroup::of(service, service.policies.main()).expect("a score group")
     }
 
     /// By place: the regions' names and shares.
@@ -255,7 +260,7 @@ mod tests {
         let of_place = |n: usize| {
             let address = format!("10.{n}.0.0").parse().expect("an address");
             let site = sites.of_place(world.atlas.locate(address).place).expect("a site");
-            let shares = planned.shares(&leaf(world), site).unwrap_or_default();
+            let shares = planned.shares(&group(world), site).unwrap_or_default();
             let mut named: Vec<(String, f64)> =
                 shares.iter().map(|share| (world.model.region(share.region).name.to_string(), share.weight)).collect();
             named.sort_by(|one, other| one.0.cmp(&other.0));
@@ -280,12 +285,12 @@ mod tests {
         let now = Instant::now();
         let flow = |site| (ServiceId(0), site as u32, if site < 5 { 40.0 } else { 4.0 }, &[(RegionId(0), 1.0)][..]);
         let demand = Demand::of_flows(sites.ids().map(flow));
-        let reached: Vec<_> = world.plan(now).plan.services.into_iter().map(|service| service.reached).collect();
+        let parts: Vec<_> = world.plan(now).plan.services.into_iter().map(|service| service.parts).collect();
         let planned = make(&Situation {
             model: &world.model,
             locations: &locations,
             demand: &demand,
-            reached: &reached,
+            parts: &parts,
             eligible: &[true; 3],
             capacities: &[Some(80.0), Some(80.0), Some(100.0)],
             evidence: &[true; 3],
@@ -355,7 +360,7 @@ mod tests {
     #[test]
     fn numbers_that_make_no_sense_are_left_out() {
         let mut before = before();
-        for place in before.plan.leaves.iter_mut().flat_map(|leaf| &mut leaf.places) {
+        for place in before.plan.score_groups.iter_mut().flat_map(|group| &mut group.places) {
             for (weight, wrong) in place.shares.iter_mut().zip([f64::NAN, -1.0, 1e9]) {
                 weight.1 = wrong;
             }
@@ -365,7 +370,7 @@ mod tests {
         before.plan.made_at_ms = u64::MAX;
         assert!(after(&before, &BEFORE).planned.is_none(), "nothing is left");
         before.plan.locations.clear();
-        before.plan.leaves.iter_mut().for_each(|leaf| leaf.bias = vec![1]);
+        before.plan.score_groups.iter_mut().for_each(|group| group.bias = vec![1]);
         assert!(after(&before, &BEFORE).planned.is_none());
     }
 }

@@ -19,7 +19,7 @@ fn planned(demand: f64, believed: bool, max_detour: Option<Duration>) -> (Planne
         model: &world.model,
         locations: &Arc::new(Locations::of(&sites, &world.model, 100, None)),
         demand: &Demand::of_flows([(flow.0, flow.1, flow.2, &flow.3[..])]),
-        reached: &moment.plan.services.iter().map(|service| service.reached.clone()).collect::<Vec<_>>(),
+        parts: &moment.plan.services.iter().map(|service| service.parts.clone()).collect::<Vec<_>>(),
         eligible: &[true, true],
         capacities: &[Some(100.0), Some(100.0)],
         evidence: &[believed, true],
@@ -27,17 +27,17 @@ fn planned(demand: f64, believed: bool, max_detour: Option<Duration>) -> (Planne
         now,
     });
     let service = &world.model.services[0];
-    (made.expect("a plan"), ScoreGroup::of(service, service.policies.main()).expect("a leaf"), site)
+    (made.expect("a plan"), ScoreGroup::of(service, service.policies.main()).expect("a score group"), site)
 }
 
 const OCEAN: Option<Duration> = Some(Duration::from_millis(60));
 
 #[test]
 fn who_would_be_sent_over_an_ocean_for_a_load_that_is_not_believed_is_kept_and_counted() {
-    let (planned, leaf, site) = planned(150.0, false, OCEAN);
+    let (planned, group, site) = planned(150.0, false, OCEAN);
     assert_eq!(planned.kept_near, KeptNear { places: 1, part: 1.0, regions: vec![RegionId(0)] });
-    assert_eq!(planned.kept_near(&leaf, site), Some(RegionId(0)));
-    assert_eq!(planned.shares(&leaf, site).map(<[Share]>::len), Some(1), "all stay");
+    assert_eq!(planned.kept_near(&group, site), Some(RegionId(0)));
+    assert_eq!(planned.shares(&group, site).map(<[Share]>::len), Some(1), "all stay");
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn who_would_stay_or_may_go_is_not_kept() {
     for (demand, believed, max_detour, regions) in
         [(50.0, false, OCEAN, 1), (150.0, true, OCEAN, 2), (150.0, false, None, 2)]
     {
-        let (planned, leaf, site) = planned(demand, believed, max_detour);
-        let found = (planned.kept_near.clone(), planned.kept_near(&leaf, site));
+        let (planned, group, site) = planned(demand, believed, max_detour);
+        let found = (planned.kept_near.clone(), planned.kept_near(&group, site));
         assert_eq!(found, (KeptNear::default(), None), "{demand} {believed}");
-        assert_eq!(planned.shares(&leaf, site).map(<[Share]>::len), Some(regions), "{demand} {believed}");
+        assert_eq!(planned.shares(&group, site).map(<[Share]>::len), Some(regions), "{demand} {believed}");
     }
 }

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 
 use super::score_group::ScoreGroup;
 
-/// By site: leaves, and the part of the site's clients that come to each.
+/// By site: score groups, and the part of the site's clients that come to each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoreGroupParts {
-    leaves: Vec<ScoreGroup>,
-    /// Into `leaves`, with the part of clients: above 0, summing to 1 at most.
+    score_groups: Vec<ScoreGroup>,
+    /// Into `score_groups`, with the part of clients: above 0, summing to 1 at most.
     parts: Vec<Vec<(u32, f64)>>,
     /// By site, into `parts`; empty where all sites are alike: then there is one of `parts`.
     by_site: Vec<u32>,
@@ -21,21 +21,21 @@ pub struct ScoreGroupParts {
 
 impl ScoreGroupParts {
     /// The same everywhere.
-    pub fn everywhere(leaves: Vec<(&ScoreGroup, f64)>) -> ScoreGroupParts {
-        let parts = (0u32..).zip(&leaves).map(|(leaf, (_, part))| (leaf, *part)).collect();
-        let leaves = leaves.into_iter().map(|(leaf, _)| leaf.clone()).collect();
-        ScoreGroupParts { leaves, parts: vec![parts], by_site: Vec::new() }
+    pub fn everywhere(score_groups: Vec<(&ScoreGroup, f64)>) -> ScoreGroupParts {
+        let parts = (0u32..).zip(&score_groups).map(|(group, (_, part))| (group, *part)).collect();
+        let score_groups = score_groups.into_iter().map(|(group, _)| group.clone()).collect();
+        ScoreGroupParts { score_groups, parts: vec![parts], by_site: Vec::new() }
     }
 
-    /// The leaves that clients of a site come to, by their place in [`ScoreGroupParts::leaves`], each with
+    /// The score groups that clients of a site come to, by their place in [`ScoreGroupParts::score_groups`], each with
     /// the part of clients. The rest is sent somewhere without a score.
     pub fn at(&self, site: usize) -> &[(u32, f64)] {
         let number = self.by_site.get(site).map_or(0, |&number| number as usize);
         self.parts.get(number).map(Vec::as_slice).unwrap_or_default()
     }
 
-    pub fn leaves(&self) -> &[ScoreGroup] {
-        &self.leaves
+    pub fn score_groups(&self) -> &[ScoreGroup] {
+        &self.score_groups
     }
 }
 
@@ -43,18 +43,18 @@ impl ScoreGroupParts {
 #[derive(Default)]
 pub struct ScoreGroupPartsBySite {
     numbers: HashMap<ScoreGroup, u32>,
-    /// By site: places seen, and the sum of their parts by leaf.
+    /// By site: places seen, and the sum of their parts by score group.
     sites: Vec<(u32, Vec<(u32, f64)>)>,
 }
 
 impl ScoreGroupPartsBySite {
-    /// Numbers leaves, for [`ScoreGroupPartsBySite::add`].
-    pub fn number(&mut self, leaves: Vec<(&ScoreGroup, f64)>) -> Vec<(u32, f64)> {
-        let mut number = |leaf: &ScoreGroup| {
+    /// Numbers score groups, for [`ScoreGroupPartsBySite::add`].
+    pub fn number(&mut self, score_groups: Vec<(&ScoreGroup, f64)>) -> Vec<(u32, f64)> {
+        let mut number = |group: &ScoreGroup| {
             let next = self.numbers.len() as u32; // at most one per group of a service
-            *self.numbers.entry(leaf.clone()).or_insert(next)
+            *self.numbers.entry(group.clone()).or_insert(next)
         };
-        leaves.into_iter().map(|(leaf, part)| (number(leaf), part)).collect()
+        score_groups.into_iter().map(|(group, part)| (number(group), part)).collect()
     }
 
     /// A place of this site, whose clients come to these.
@@ -64,30 +64,30 @@ impl ScoreGroupPartsBySite {
         }
         let (places, sums) = &mut self.sites[site];
         *places += 1;
-        for (leaf, part) in parts {
-            match sums.iter_mut().find(|(of, _)| of == leaf) {
+        for (group, part) in parts {
+            match sums.iter_mut().find(|(of, _)| of == group) {
                 Some((_, sum)) => *sum += part,
-                None => sums.push((*leaf, *part)),
+                None => sums.push((*group, *part)),
             }
         }
     }
 
     pub fn finish(self) -> ScoreGroupParts {
-        let mut leaves: Vec<(ScoreGroup, u32)> = self.numbers.into_iter().collect();
-        leaves.sort_by_key(|(_, number)| *number);
+        let mut score_groups: Vec<(ScoreGroup, u32)> = self.numbers.into_iter().collect();
+        score_groups.sort_by_key(|(_, number)| *number);
         let mut known: HashMap<Vec<(u32, u64)>, u32> = HashMap::new();
         let mut parts = Vec::new();
         let by_site = self.sites.into_iter().map(|(places, sums)| {
             let mean: Vec<(u32, f64)> =
-                sums.into_iter().map(|(leaf, sum)| (leaf, sum / f64::from(places.max(1)))).collect();
-            let bits = mean.iter().map(|(leaf, part)| (*leaf, part.to_bits())).collect();
+                sums.into_iter().map(|(group, sum)| (group, sum / f64::from(places.max(1)))).collect();
+            let bits = mean.iter().map(|(group, part)| (*group, part.to_bits())).collect();
             *known.entry(bits).or_insert_with(|| {
                 parts.push(mean);
                 parts.len() as u32 - 1 // at most one per site, and those are u32
             })
         });
         let by_site = by_site.collect();
-        ScoreGroupParts { leaves: leaves.into_iter().map(|(leaf, _)| leaf).collect(), parts, by_site }
+        ScoreGroupParts { score_groups: score_groups.into_iter().map(|(group, _)| group).collect(), parts, by_site }
     }
 }
 
@@ -98,18 +98,18 @@ mod tests {
 
     #[test]
     fn places_of_a_site_are_averaged() {
-        let leaf = |region| ScoreGroup::new(&[RegionId(region)], Weights::default(), &[]);
-        let (one, other) = (leaf(0), leaf(1));
+        let group = |region| ScoreGroup::new(&[RegionId(region)], Weights::default(), &[]);
+        let (one, other) = (group(0), group(1));
         let mut by_site = ScoreGroupPartsBySite::default();
         let (all, half) = (by_site.number(vec![(&one, 1.0)]), by_site.number(vec![(&one, 0.5), (&other, 0.5)]));
         by_site.add(2, &all);
         by_site.add(2, &half);
         by_site.add(0, &all);
-        let reached = by_site.finish();
-        assert_eq!(reached.leaves(), [one.clone(), other]);
-        assert_eq!(reached.at(0), [(0, 1.0)]);
-        assert_eq!(reached.at(1), []);
-        assert_eq!(reached.at(2), [(0, 0.75), (1, 0.25)]);
+        let parts = by_site.finish();
+        assert_eq!(parts.score_groups(), [one.clone(), other]);
+        assert_eq!(parts.at(0), [(0, 1.0)]);
+        assert_eq!(parts.at(1), []);
+        assert_eq!(parts.at(2), [(0, 0.75), (1, 0.25)]);
         assert_eq!(ScoreGroupParts::everywhere(vec![(&one, 1.0)]).at(77), [(0, 1.0)]);
         assert_eq!(ScoreGroupParts::default().at(0), []);
     }

@@ -69,9 +69,10 @@ impl Alike<'_, '_> {
 
     /// Whether the planner has shares for the site: then scores come second.
     fn is_planned(&self, site: usize) -> bool {
-        let leaf = self.picker.leaves.get(self.picker.service.policies.root.index()).and_then(Option::as_ref);
+        let score_group =
+            self.picker.score_groups.get(self.picker.service.policies.root.index()).and_then(Option::as_ref);
         let planned = self.picker.inputs.planned;
-        leaf.zip(planned).is_some_and(|(leaf, planned)| planned.shares(leaf, site).is_some())
+        score_group.zip(planned).is_some_and(|(score_group, planned)| planned.shares(score_group, site).is_some())
     }
 
     /// Tier by tier the eligible regions, each with its distance from the best, down to the tier in

@@ -462,20 +462,22 @@ fn the_planner_hears_which_decisions_by_score_clients_come_to() {
     policies.rules = vec![rule(&["10.82.0.0/17"], 0, true)];
     let mut world = world(policies);
     world.atlas = world.atlas.refined(&world.model.named_networks());
-    let reached = |world: &World, address: [u8; 4]| -> HashMap<Vec<u16>, f64> {
+    let parts = |world: &World, address: [u8; 4]| -> HashMap<Vec<u16>, f64> {
         let plan = world.plan(Instant::now()).plan;
         let place = world.atlas.locate(address.into()).place;
         let site = plan.sites.as_ref().and_then(|sites| sites.of_place(place)).expect("a site");
-        let reached = &plan.services[0].reached;
-        let leaf = |leaf: u32| reached.leaves()[leaf as usize].regions.iter().map(|region| region.0).collect();
-        reached.at(site).iter().map(|&(of, part)| (leaf(of), part)).collect()
+        let parts = &plan.services[0].parts;
+        let score_group = |score_group: u32| {
+            parts.score_groups()[score_group as usize].regions.iter().map(|region| region.0).collect()
+        };
+        parts.at(site).iter().map(|&(of, part)| (score_group(of), part)).collect()
     };
     // Two places are in Seoul: one of them comes to the first alone.
-    assert_eq!(reached(&world, [10, 82, 0, 0]), HashMap::from([(vec![0, 1], 0.625), (vec![2, 3], 0.375)]));
-    assert_eq!(reached(&world, [10, 49, 0, 0]), HashMap::from([(vec![0, 1], 0.25), (vec![2, 3], 0.75)]));
+    assert_eq!(parts(&world, [10, 82, 0, 0]), HashMap::from([(vec![0, 1], 0.625), (vec![2, 3], 0.375)]));
+    assert_eq!(parts(&world, [10, 49, 0, 0]), HashMap::from([(vec![0, 1], 0.25), (vec![2, 3], 0.75)]));
     world.down(FRANKFURT.into());
     world.down(VIRGINIA.into());
-    assert_eq!(reached(&world, [10, 49, 0, 0]), HashMap::from([(vec![0, 1], 1.0)]));
+    assert_eq!(parts(&world, [10, 49, 0, 0]), HashMap::from([(vec![0, 1], 1.0)]));
 }
 
 /// Six policies that move nobody but a lost region's clients, and three that look at distance.
