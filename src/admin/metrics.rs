@@ -87,7 +87,7 @@ impl Collector for Scrape {
         past_the_sockets(&mut out, &self.0.xdp)?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
-        calm(&mut out, &regions, &snapshot, Instant::now())?;
+        stability(&mut out, &regions, &snapshot, Instant::now())?;
         loads(&mut out, &regions, Instant::now())?;
         plans(&mut out, &regions, &snapshot, Instant::now())?;
         whole(&mut out, &snapshot)?;
@@ -347,7 +347,7 @@ fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
 const UNPROBED: &str = "unprobed";
 
 /// Why answers are not what the probes alone would make them.
-fn calm(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Instant) -> fmt::Result {
+fn stability(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Instant) -> fmt::Result {
     out.gauge(
         "region_offered_ratio",
         "The part of its capacity the region offers; less than 1 during a slow start",

@@ -438,7 +438,7 @@ fn region_table(regions: &[Region]) -> String {
         let said = if region.operator_override == "auto" { String::new() } else { " (override)".to_owned() };
         table.row([
             region.region.clone(),
-            format!("{}{said}{}", region.effective, calm(region)),
+            format!("{}{said}{}", region.effective, stability(region)),
             match score.bias_ms {
                 0.0 => rounded(score.rtt.ms, 1),
                 bias => format!("{} {}", rounded(score.rtt.ms, 1), signed(bias, 0)),
@@ -460,7 +460,7 @@ fn region_table(regions: &[Region]) -> String {
     table.render()
 }
 
-fn calm(region: &Region) -> String {
+fn stability(region: &Region) -> String {
     let held = if region.held_s.is_some() { " (held)" } else { "" };
     let offered = region.offered.filter(|&offered| offered < 1.0);
     let offered = offered.map_or(String::new(), |offered| format!(" at {}", percent(offered, 0)));

@@ -10,7 +10,7 @@
 //! - [`id`]: what the parts of a model name each other by
 //! - [`prefix`], [`location`]: who a client is
 //! - [`region`], [`load_report`], [`service`], [`policy`]: what is steered, and how
-//! - [`steering`]: what keeps that calm
+//! - [`steering`]: the settings that keep it stable
 //! - [`xdp`]: where queries pass the kernel by
 //! - [`mod@shown`]: text from outside, as it may be shown
 //! - [`zone`]: all of it together, the [`Model`]

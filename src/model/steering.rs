@@ -1,5 +1,5 @@
-//! What keeps steering calm: how soon a flapping region is believed again, how much of a zone automation may
-//! withdraw at once, how long drained clients are waited for. One setting for all zones.
+//! The settings that keep steering stable: how soon a flapping region is believed again, how much of a zone
+//! automation may withdraw at once, how long drained clients are waited for. One setting for all zones.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The single writer: takes what was observed and said, and makes the next snapshot of it.
 //!
 //! ```text
-//!   News ─▶ apply ─▶ facts, calm, planning, overrides ─▶ publish ─▶ Snapshot
+//!   News ─▶ apply ─▶ facts, damping, planning, overrides ─▶ publish ─▶ Snapshot
 //!             └─▶ Urgency: when whoever brings the news publishes
 //! ```
 //!
@@ -55,7 +55,7 @@ pub struct Publisher {
     /// By qualified region name.
     regions: HashMap<String, RegionFacts>,
     /// By qualified region name too.
-    calm: Damping,
+    damping: Damping,
     planning: Planning,
     overrides: BTreeMap<String, Override>,
     switches: Switches,
@@ -97,7 +97,7 @@ impl Publisher {
             atlas,
             measured,
             regions: HashMap::new(),
-            calm: Damping::default(),
+            damping: Damping::default(),
             planning: Planning::new(),
             overrides,
             switches: Switches::new(),
@@ -127,7 +127,7 @@ impl Publisher {
             News::Override { region, operator_override, drain } => self.take_override(region, operator_override, drain),
             News::Overrides { overrides, drains } => {
                 (self.overrides, self.overrides_error) = (overrides, None);
-                self.calm.restore_drains(drains, &now);
+                self.damping.restore_drains(drains, &now);
             }
             News::OverridesLost(why) => self.overrides_error = Some(why.into()),
             News::Switches(switches) => {
@@ -146,7 +146,7 @@ impl Publisher {
         let (before, clock, now) = (self.shared.load_full(), now, now.now());
         let Configured { model, seed, .. } = &*self.configured.clone();
         let mut states: Vec<RegionState> = model.region_ids().map(|id| self.state_of(id, now)).collect();
-        self.calm.settle(model, &before, &mut states, &clock);
+        self.damping.settle(model, &before, &mut states, &clock);
         let comparable = Arc::ptr_eq(&before.model, model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
         self.planning.advance(model, previous.map(|(plan, _)| plan), &states, now);
@@ -189,13 +189,13 @@ impl Publisher {
             let at = self.stale_at(id)?;
             (at > now).then_some(at)
         });
-        let calm = damping::next_change(model, &current.states, now);
+        let damped = damping::next_change(model, &current.states, now);
         // What the planner has to do may be due already: first what was lost is done without.
         let planning = self.planning.next();
         let fades =
             self.planning.planned_for(model).is_none() && self.regions.values().any(|facts| facts.reported.fades());
         let fading = fades.then(|| current.made_at + FADING_STEP);
-        next_expiry(&current.states, now).into_iter().chain(stale).chain(calm).chain(planning).chain(fading).min()
+        next_expiry(&current.states, now).into_iter().chain(stale).chain(damped).chain(planning).chain(fading).min()
     }
 
     /// Takes every endpoint as up, and publishes that: for answers worked out from files alone.
@@ -234,7 +234,7 @@ impl Publisher {
     /// All drains under way, and one of `also` that begins now, by qualified region name: what must survive a
     /// restart beside the overrides.
     pub fn drains(&self, also: Option<&str>, now: Clock) -> BTreeMap<String, DrainBegin> {
-        self.calm.drains(also, &self.shared.load(), &now)
+        self.damping.drains(also, &self.shared.load(), &now)
     }
 
     fn take_probe(&mut self, news: EndpointNews, now: Instant) -> Urgency {
@@ -270,9 +270,9 @@ impl Publisher {
     }
 
     fn take_override(&mut self, region: String, operator_override: Override, drain: Option<DrainBegin>) {
-        self.calm.operator_override(&region, operator_override);
+        self.damping.operator_override(&region, operator_override);
         if let Some(begin) = drain {
-            self.calm.began(&region, &begin);
+            self.damping.began(&region, &begin);
         }
         match operator_override {
             Override::Auto => self.overrides.remove(&region),
@@ -300,7 +300,7 @@ impl Publisher {
             facts.fit(configured.model.region(id));
             true
         });
-        self.calm.retain(|name| configured.region_id(name).is_some());
+        self.damping.retain(|name| configured.region_id(name).is_some());
     }
 
     fn state_of(&mut self, id: RegionId, now: Instant) -> RegionState {

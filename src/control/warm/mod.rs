@@ -194,7 +194,7 @@ mod tests {
             published_price_ms: 2.0,
             over_limit: true,
             shed: 0.25,
-            calm: KeptDamping::sample(),
+            damping: KeptDamping::sample(),
         };
         Kept { regions: vec![region], planning: Some(KeptPlanning::sample()) }
     }

@@ -1,4 +1,4 @@
-//! What must be remembered of regions to keep steering calm: how often each fell, when it came back, when it was
+//! The memory that stability of steering needs of each region: how often each fell, when it came back, when it was
 //! withdrawn, how long answers that name it live.
 //!
 //! ```text

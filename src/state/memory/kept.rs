@@ -35,7 +35,7 @@ pub struct KeptRegion {
     pub published_price_ms: f64,
     pub over_limit: bool,
     pub shed: f64,
-    pub calm: KeptDamping,
+    pub damping: KeptDamping,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -23,8 +23,8 @@ impl Publisher {
     pub fn kept(&self, clock: &Clock) -> Kept {
         let region = |id: RegionId| {
             let name = self.configured.model.qualified_region_name(id);
-            let calm = self.calm.kept(&name, clock);
-            Some(self.regions.get(&name)?.kept(name, calm, clock))
+            let damping = self.damping.kept(&name, clock);
+            Some(self.regions.get(&name)?.kept(name, damping, clock))
         };
         Kept {
             regions: self.configured.model.region_ids().filter_map(region).collect(),
@@ -45,7 +45,7 @@ impl Publisher {
             let known = |endpoint: &Endpoint| facts.endpoints.contains_key(&endpoint.label());
             let proven = region.check.is_none() || region.endpoints.iter().all(known);
             self.regions.insert(kept.name.clone(), facts);
-            self.calm.restore(&kept.name, &kept.calm, proven, clock);
+            self.damping.restore(&kept.name, &kept.damping, proven, clock);
             restored.regions += 1;
         }
         let before = self.shared.load_full();
@@ -77,7 +77,12 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
 }
 
 impl RegionFacts {
-    fn kept(&self, name: String, calm: crate::state::memory::damping::kept::KeptDamping, clock: &Clock) -> KeptRegion {
+    fn kept(
+        &self,
+        name: String,
+        damping: crate::state::memory::damping::kept::KeptDamping,
+        clock: &Clock,
+    ) -> KeptRegion {
         let endpoint = |(label, state): (&String, &EndpointState)| {
             Some(KeptEndpoint {
                 label: label.clone(),
@@ -103,7 +108,7 @@ impl RegionFacts {
             published_price_ms,
             over_limit: self.over_limit,
             shed: self.shed,
-            calm,
+            damping,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`verdict`]: the verdict on an endpoint, from its probes
 //! - [`effective`]: the effective state of a region: override, else verdict
-//! - [`stability`]: what keeps that calm: damping, slow start, drains
+//! - [`stability`]: stability of steering: damping, slow start, drains
 //! - [`shed`]: how much of its clients a busy region sheds
 
 pub mod effective;

@@ -1,7 +1,7 @@
-//! What keeps steering calm: damping of regions that flap, a slow start for those that come back, a bound on how
+//! Stability of steering: damping of regions that flap, a slow start for those that come back, a bound on how
 //! many probes may withdraw at once, and how far a drain has come.
 //!
-//! Pure: who remembers all this from one snapshot to the next is `state::calm`. A region goes through it so:
+//! Pure: who remembers all this from one snapshot to the next is `state::memory::damping`. A region goes through it so:
 //!
 //! ```text
 //!   verdict, override ─▶ damped? ─▶ held? ─▶ effective ─▶ offered: a tenth of its capacity, then more

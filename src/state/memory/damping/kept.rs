@@ -1,4 +1,4 @@
-//! What is remembered of a region to keep steering calm, as it is kept over a restart, and back. Times are in
+//! The memory that stability needs of a region, as it is kept over a restart, and back. Times are in
 //! milliseconds since 1970.
 
 use std::time::{Duration, Instant};

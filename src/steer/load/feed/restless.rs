@@ -1,7 +1,7 @@
 //! Feeds that swing: a counter that is reset, a sum over balancers that come and go, a saw.
 //!
 //! One rise and fall is a crowd's. Once there have been several turns within an hour that answers do not explain, what
-//! the feed says counts in the mean of twenty minutes only, until it has been calm for about as long.
+//! the feed says counts in the mean of twenty minutes only, until it has been steady for about as long.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 const TURN: f64 = 0.3;
 /// Turns are forgotten by and by, within so many seconds.
 const FORGOTTEN_S: f64 = 3600.0;
-/// So many turns lately make a feed restless, and with so few it is calm again.
+/// So many turns lately make a feed restless, and with so few it is steady again.
 const MANY: f64 = 2.5;
 const FEW: f64 = 1.0;
 /// What a restless feed says counts in the mean of so many seconds.
