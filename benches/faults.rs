@@ -11,7 +11,7 @@ use meridian::simulate::day::{Course, Record, Second, Steering, play};
 use meridian::simulate::globe::Globe;
 use meridian::simulate::incident::{Feed, Incident, What};
 use meridian::simulate::summary::Summary;
-use meridian::simulate::{Answer, Simulation};
+use meridian::simulate::{SimulatedAnswer, Simulation};
 
 #[path = "support/globe.rs"]
 mod world;
@@ -112,7 +112,7 @@ struct Half {
 }
 
 impl Steering for Half {
-    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<Answer>) -> std::io::Result<()> {
+    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> std::io::Result<()> {
         let (own, other): (Vec<_>, Vec<_>) = second.queries.iter().partition(|query| self.is_own[query.location]);
         let (mut of_own, mut of_other) = (Vec::new(), Vec::new());
         self.own.second(&Second { queries: &own, ..*second }, &mut of_own)?;

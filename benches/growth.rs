@@ -34,7 +34,7 @@ use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::transport::Responder;
 use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
-use meridian::state::{News, Publisher, Replacement, Shared, Snapshot};
+use meridian::state::{News, Publisher, Replacement, SharedSnapshot, Snapshot};
 use meridian::steer::health::effective::Override;
 
 #[allow(dead_code)] // the other benchmarks need more of it
@@ -155,7 +155,7 @@ impl ConfigSource for MainFile {
 struct Point {
     source: MainFile,
     publisher: Publisher,
-    shared: Shared,
+    shared: SharedSnapshot,
     counters: CounterSet,
     own: Arc<Counters>,
     questions: Questions,
@@ -345,7 +345,7 @@ fn prepared(source: &MainFile) -> (Model, Atlas) {
 }
 
 /// Answers from whatever snapshot is current when a batch begins, as the server does.
-struct FromShared(Shared);
+struct FromShared(SharedSnapshot);
 
 impl Responder for FromShared {
     type Batch<'a> = arc_swap::Guard<Arc<Snapshot>>;

@@ -26,7 +26,7 @@ use meridian::simulate::day::{Course, Minute, Record, Second, Steering, play};
 use meridian::simulate::globe::Globe;
 use meridian::simulate::incident::{Feed, Incident, What};
 use meridian::simulate::summary::{OfLoss, Summary};
-use meridian::simulate::{Answer, report};
+use meridian::simulate::{SimulatedAnswer, report};
 
 #[path = "support/globe.rs"]
 mod world;
@@ -370,7 +370,7 @@ impl Process {
         Ok(Process { child, input, output, text: Vec::new(), line: Vec::new() })
     }
 
-    fn answer(&mut self) -> io::Result<Answer> {
+    fn answer(&mut self) -> io::Result<SimulatedAnswer> {
         self.line.clear();
         self.output.read_until(b'\n', &mut self.line)?;
         let mut words = self.line.trim_ascii_end().split(|byte| *byte == b' ');
@@ -380,7 +380,7 @@ impl Process {
             words.next().map(|word| word.iter().fold(0, digit))
         };
         match (word, number(), number()) {
-            (Some(b"A"), Some(region), Some(ttl_s)) => Ok(Answer { region: region as usize, ttl_s }),
+            (Some(b"A"), Some(region), Some(ttl_s)) => Ok(SimulatedAnswer { region: region as usize, ttl_s }),
             _ => Err(io::Error::other(format!("not an answer: {:?}", String::from_utf8_lossy(&self.line)))),
         }
     }
@@ -404,7 +404,7 @@ fn opening(globe: &Globe) -> io::Result<Vec<u8>> {
 }
 
 impl Steering for Process {
-    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<Answer>) -> io::Result<()> {
+    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()> {
         self.text.clear();
         writeln!(self.text, "T {}", second.t)?;
         for (region, alive) in second.alive.iter().enumerate() {

@@ -46,7 +46,7 @@ use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
 use crate::query::transport::xdp::{self, XdpServer};
 use crate::state::memory::followers::Followers;
-use crate::state::{News, Publisher, Shared, Snapshot};
+use crate::state::{News, Publisher, SharedSnapshot, Snapshot};
 
 use listening::{advice, stopped};
 use privileged::Privileged;
@@ -67,7 +67,7 @@ pub struct Daemon {
     pub dns: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub rum: Option<SocketAddr>,
-    pub shared: Shared,
+    pub shared: SharedSnapshot,
     pub counters: Arc<CounterSet>,
     pub xdp: xdp::Statistics,
     measurements: Arc<Measurements>,
@@ -252,7 +252,7 @@ impl Bound {
     fn start(
         self,
         config: &Config,
-        (shared, followers): (&Shared, &Followers),
+        (shared, followers): (&SharedSnapshot, &Followers),
         counters: &Arc<CounterSet>,
         context: admin::Context,
         stopping: &watch::Receiver<bool>,
@@ -361,7 +361,7 @@ fn bind_dns(addresses: &[SocketAddr], settings: &UdpSettings) -> io::Result<(Udp
 }
 
 /// Answers from whatever snapshot is current when a batch begins.
-struct SnapshotResponder(Shared);
+struct SnapshotResponder(SharedSnapshot);
 
 impl Responder for SnapshotResponder {
     type Batch<'a> = arc_swap::Guard<Arc<Snapshot>>;

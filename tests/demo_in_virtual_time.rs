@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use meridian::model::Coordinates;
-use meridian::simulate::{Place, Simulation, Site, World};
+use meridian::simulate::{ClientLocation, Simulation, Site, World};
 
 const REGIONS: [(&str, f64, f64, f64, f64); 5] = [
     ("seoul", 37.57, 126.98, 0.9, 20_000.0),
@@ -45,7 +45,7 @@ impl Demo {
             cost,
             capacity,
         };
-        let place = |&(country, latitude, longitude, _): &(&str, f64, f64, usize)| Place {
+        let place = |&(country, latitude, longitude, _): &(&str, f64, f64, usize)| ClientLocation {
             country: country.parse().ok(),
             at: at(latitude, longitude),
             name: country.into(),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use meridian::atlas::{Atlas, Database, Found};
+use meridian::atlas::{Atlas, Database, Located};
 use meridian::model::{Coordinates, Location};
 
 mod support;
@@ -31,7 +31,7 @@ fn atlas(names: &[&str]) -> Option<Atlas> {
     Some(Atlas::build(&databases, &[]).expect("an atlas"))
 }
 
-fn located(atlas: &Atlas, address: &str) -> (Location, Found) {
+fn located(atlas: &Atlas, address: &str) -> (Location, Located) {
     let found = atlas.locate(address.parse().expect("an address"));
     (atlas.location(found.place), found)
 }

@@ -12,14 +12,14 @@ use crate::control::rum::Measurements;
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::query::transport::xdp;
-use crate::state::Shared;
+use crate::state::SharedSnapshot;
 
 use super::places::Places;
 use super::probing::Probing;
 
 /// What the admin API reads, and whom it tells.
 pub struct Context {
-    pub shared: Shared,
+    pub shared: SharedSnapshot,
     pub counters: Arc<CounterSet>,
     pub commands: mpsc::Sender<Command>,
     /// Where load reports go that come by themselves: with those that are fetched.

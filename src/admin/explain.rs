@@ -20,7 +20,7 @@ use crate::query::counters::CounterSet;
 use crate::query::transport::MAX_UDP_RESPONSE;
 use crate::query::{Client, Transport, answer};
 use crate::state::Snapshot;
-use crate::state::lookup::names::Found;
+use crate::state::lookup::names::NameMatch;
 use crate::steer::decide::Seen;
 use crate::steer::explain::{Explanation, explain};
 use crate::wire::name::LowerName;
@@ -41,12 +41,12 @@ pub struct ExplainReport {
     pub planning: PlanningStatus,
     /// `None` for names that answer everybody alike.
     pub explanation: Option<Explanation>,
-    pub answer: Answer,
+    pub answer: DecodedAnswer,
 }
 
 /// The response, as `dig` would show it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub struct DecodedAnswer {
     /// Such as `NOERROR`.
     pub rcode: String,
     pub authoritative: bool,
@@ -96,7 +96,7 @@ pub fn explain_client(
     client: AskedBy,
     now: Instant,
 ) -> Result<ExplainReport, ExplainError> {
-    if matches!(snapshot.names.find(&LowerName::of(name)), Found::Outside) {
+    if matches!(snapshot.names.find(&LowerName::of(name)), NameMatch::Outside) {
         return Err(unknown(snapshot, name, "is in none of the zones served here"));
     }
     let (message, octets) = ask(snapshot, name, qtype, client)?;
@@ -230,10 +230,10 @@ fn ecs_note(snapshot: &Snapshot, id: ServiceId, client: AskedBy) -> Option<Strin
     }
 }
 
-fn decoded(message: &Message, octets: usize) -> Answer {
+fn decoded(message: &Message, octets: usize) -> DecodedAnswer {
     let lines = |records: &[hickory_proto::rr::Record]| records.iter().map(|record| record.to_string()).collect();
     let subnet = message.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Subnet));
-    Answer {
+    DecodedAnswer {
         rcode: rcode_name(message.metadata.response_code),
         authoritative: message.metadata.authoritative,
         truncated: message.metadata.truncation,

@@ -80,7 +80,7 @@ const MAPPED_RANGE: (u128, u128) = (0xffff << 32, 0xffff_ffff_ffff);
 
 /// Where an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Located {
     pub place: PlaceId,
     /// The widest prefix length around the address within which every address has this same
     /// place: 0 to 32 for IPv4, 0 to 128 for IPv6.
@@ -143,7 +143,7 @@ impl Atlas {
     ///
     /// An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) is looked up as IPv4; its scope
     /// still counts the bits of IPv6, 96 and up.
-    pub fn locate(&self, address: IpAddr) -> Found {
+    pub fn locate(&self, address: IpAddr) -> Located {
         let (place, scope) = match address {
             IpAddr::V4(address) => self.v4.find(address.into()),
             IpAddr::V6(address) => {
@@ -157,7 +157,7 @@ impl Atlas {
                 }
             }
         };
-        Found { place: PlaceId(place), scope }
+        Located { place: PlaceId(place), scope }
     }
 
     /// The same addresses, told apart only by the group their place is in: what decides alike is
@@ -235,7 +235,7 @@ impl Groups {
     /// The group of an address, and the widest prefix length around it within which every address
     /// is in that group. Touches a few cache lines; treats mapped addresses as [`Atlas::locate`] does.
     pub fn find(&self, address: IpAddr) -> (u32, u8) {
-        let Found { place, scope } = find(&self.v4, &self.v6, address);
+        let Located { place, scope } = find(&self.v4, &self.v6, address);
         (place.0, scope)
     }
 
@@ -267,7 +267,7 @@ impl fmt::Debug for Groups {
     }
 }
 
-fn find(v4: &table::Table4, v6: &table::Table6, address: IpAddr) -> Found {
+fn find(v4: &table::Table4, v6: &table::Table6, address: IpAddr) -> Located {
     match address {
         IpAddr::V4(address) => v4.find(address.into()),
         IpAddr::V6(address) => {
@@ -275,7 +275,7 @@ fn find(v4: &table::Table4, v6: &table::Table6, address: IpAddr) -> Found {
             let found = v6.find(address);
             if found.place == MAPPED {
                 let found = v4.find(address as u32);
-                return Found { scope: 96 + found.scope, ..found };
+                return Located { scope: 96 + found.scope, ..found };
             }
             found
         }

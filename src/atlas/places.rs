@@ -14,7 +14,7 @@ const MAX_NAME_BYTES: usize = 256;
 
 /// All that is known of the places of an atlas.
 pub struct Places {
-    table: Box<[Place]>,
+    table: Box<[PlaceRow]>,
     names: Names,
 }
 
@@ -47,15 +47,15 @@ impl Places {
 
 /// Gathers places; equal ones get the same number.
 pub struct Collector {
-    table: Vec<Place>,
-    numbers: HashMap<Place, u32>,
+    table: Vec<PlaceRow>,
+    numbers: HashMap<PlaceRow, u32>,
     names: Names,
     name_numbers: HashMap<Box<str>, u32>,
 }
 
 impl Collector {
     pub fn new() -> Collector {
-        let unknown = Place::default();
+        let unknown = PlaceRow::default();
         Collector {
             table: vec![unknown],
             numbers: HashMap::from([(unknown, 0)]),
@@ -66,13 +66,13 @@ impl Collector {
 
     /// The number of this location. A country without a continent gets the continent it is in.
     pub fn add(&mut self, location: &Location) -> u32 {
-        let place = Place {
+        let place = PlaceRow {
             city: self.name(location.city.as_deref()),
             subdivision: self.name(location.subdivision.as_deref()),
             asn: location.asn.unwrap_or(0),
             country: location.country,
             continent: location.continent.or_else(|| continent_of(location.country?)),
-            ..Place::at(location.coordinates)
+            ..PlaceRow::at(location.coordinates)
         };
         self.number(place)
     }
@@ -80,13 +80,13 @@ impl Collector {
     /// The number of what a record says.
     pub fn add_record(&mut self, record: &Record<'_>) -> u32 {
         let country = record.country();
-        let place = Place {
+        let place = PlaceRow {
             city: self.name(record.city),
             subdivision: self.name(record.subdivision),
             asn: record.asn.unwrap_or(0),
             country,
             continent: record.continent.or_else(|| continent_of(country?)),
-            ..Place::at(record.coordinates())
+            ..PlaceRow::at(record.coordinates())
         };
         self.number(place)
     }
@@ -132,7 +132,7 @@ impl Collector {
         Places { table, names: Names { text, ends } }
     }
 
-    fn number(&mut self, place: Place) -> u32 {
+    fn number(&mut self, place: PlaceRow) -> u32 {
         let next = self.table.len() as u32;
         let number = *self.numbers.entry(place).or_insert(next);
         if number == next {
@@ -161,7 +161,7 @@ impl Collector {
 
 /// One place. Numbers of names; 0 for none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Place {
+struct PlaceRow {
     city: u32,
     subdivision: u32,
     /// Millionths of a degree (11 cm); [`NOWHERE`] for none.
@@ -175,17 +175,25 @@ struct Place {
 
 const NOWHERE: i32 = i32::MIN;
 
-impl Default for Place {
-    fn default() -> Place {
-        Place { city: 0, subdivision: 0, latitude: NOWHERE, longitude: NOWHERE, asn: 0, country: None, continent: None }
+impl Default for PlaceRow {
+    fn default() -> PlaceRow {
+        PlaceRow {
+            city: 0,
+            subdivision: 0,
+            latitude: NOWHERE,
+            longitude: NOWHERE,
+            asn: 0,
+            country: None,
+            continent: None,
+        }
     }
 }
 
-impl Place {
+impl PlaceRow {
     /// Known by its coordinates alone, if by anything.
-    fn at(coordinates: Option<Coordinates>) -> Place {
-        let Some(at) = coordinates else { return Place::default() };
-        Place { latitude: to_micro(at.latitude()), longitude: to_micro(at.longitude()), ..Place::default() }
+    fn at(coordinates: Option<Coordinates>) -> PlaceRow {
+        let Some(at) = coordinates else { return PlaceRow::default() };
+        PlaceRow { latitude: to_micro(at.latitude()), longitude: to_micro(at.longitude()), ..PlaceRow::default() }
     }
 
     fn to_location(self, names: &Names) -> Location {
@@ -275,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_place_takes_24_bytes_and_a_long_name_is_cut() {
-        assert_eq!(size_of::<Place>(), 24);
+        assert_eq!(size_of::<PlaceRow>(), 24);
         let mut collector = Collector::new();
         let number = collector.add(&place("DE", Some(&"é".repeat(1000)), None));
         let city = collector.finish(&[number]).location(0).city.expect("a city");

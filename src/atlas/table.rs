@@ -22,7 +22,7 @@
 //! ranges fit in a block.
 
 use super::steps::Steps;
-use super::{Found, PlaceId};
+use super::{Located, PlaceId};
 
 /// Marks a place of [`Table6`] as the number of a fine /64.
 const FINE: u32 = 1 << 31;
@@ -42,9 +42,9 @@ impl Table4 {
         Table4 { ranges: Fitted::new(&starts, &places) }
     }
 
-    pub fn find(&self, address: u32) -> Found {
+    pub fn find(&self, address: u32) -> Located {
         let (place, scope) = self.ranges.find(address);
-        Found { place: PlaceId(place), scope }
+        Located { place: PlaceId(place), scope }
     }
 
     pub fn ranges(&self) -> usize {
@@ -92,20 +92,20 @@ impl Table6 {
         build.finish()
     }
 
-    pub fn find(&self, address: u128) -> Found {
+    pub fn find(&self, address: u128) -> Located {
         let (place, scope) = self.ranges.find((address >> 64) as u64);
         if place & FINE != 0 {
             return self.find_fine((place & !FINE) as usize, address as u64);
         }
-        Found { place: PlaceId(place), scope }
+        Located { place: PlaceId(place), scope }
     }
 
-    fn find_fine(&self, number: usize, lower: u64) -> Found {
+    fn find_fine(&self, number: usize, lower: u64) -> Located {
         let (first, last) = (self.fine[number] as usize, self.fine[number + 1] as usize);
         let starts = &self.fine_starts[first..last];
         let at = last_up_to(starts, lower);
         let scope = 64 + scope_within(lower, starts[at], starts.get(at + 1));
-        Found { place: PlaceId(self.fine_places[first + at]), scope }
+        Located { place: PlaceId(self.fine_places[first + at]), scope }
     }
 
     pub fn ranges(&self) -> usize {
@@ -192,7 +192,7 @@ enum Fitted<K, const ONE: usize, const TWO: usize, const FOUR: usize> {
 /// for IPv4.
 struct Rare<K>(Box<[(K, u32)]>);
 
-impl<K: Key, const ONE: usize, const TWO: usize, const FOUR: usize> Fitted<K, ONE, TWO, FOUR> {
+impl<K: AddressKey, const ONE: usize, const TWO: usize, const FOUR: usize> Fitted<K, ONE, TWO, FOUR> {
     /// Starts ascend from 0; as many places. At least one.
     fn new(starts: &[K], places: &[u32]) -> Self {
         let most = places.iter().filter(|&&place| place < MAX_PLACES).max().copied().unwrap_or(0);
@@ -240,7 +240,7 @@ impl<K: Key, const ONE: usize, const TWO: usize, const FOUR: usize> Fitted<K, ON
     }
 }
 
-impl<K: Key> Rare<K> {
+impl<K: AddressKey> Rare<K> {
     fn of<V: Short>(starts: &[K], places: &[u32]) -> Rare<K> {
         let all = starts.iter().copied().zip(places.iter().copied());
         Rare(all.filter(|&(_, place)| V::of(place) == V::ELSEWHERE).collect())
@@ -308,7 +308,7 @@ struct Block<K, V, const N: usize> {
     places: [V; N],
 }
 
-impl<K: Key, V: Short, const N: usize> Ranges<K, V, N> {
+impl<K: AddressKey, V: Short, const N: usize> Ranges<K, V, N> {
     /// Starts ascend from 0; as many places. At least one.
     fn new(starts: &[K], places: &[u32]) -> Ranges<K, V, N> {
         let firsts: Vec<K> = starts.iter().copied().step_by(N).collect();
@@ -376,7 +376,7 @@ impl<K: Copy, V: Short, const N: usize> Block<K, V, N> {
 }
 
 /// See [`Ranges::index`].
-fn index_of<K: Key>(firsts: &[K], bucket_bits: u32) -> Box<[u32]> {
+fn index_of<K: AddressKey>(firsts: &[K], bucket_bits: u32) -> Box<[u32]> {
     let mut block = 0;
     let holds = |bucket: u64| {
         while firsts.get(block + 1).is_some_and(|&first| first.into() <= K::INDEXED_FROM + (bucket << bucket_bits)) {
@@ -391,7 +391,7 @@ fn index_of<K: Key>(firsts: &[K], bucket_bits: u32) -> Box<[u32]> {
 const MAX_INDEX_BITS: u32 = 18;
 
 /// What ranges are kept by.
-trait Key: Copy + Ord + Into<u64> {
+trait AddressKey: Copy + Ord + Into<u64> {
     /// The index begins at this key,
     const INDEXED_FROM: u64;
     /// and holds two to the power of this many.
@@ -415,7 +415,7 @@ enum Bucket {
 }
 
 /// IPv4 addresses: all are indexed.
-impl Key for u32 {
+impl AddressKey for u32 {
     const INDEXED_FROM: u64 = 0;
     const INDEXED_BITS: u32 = 32;
 
@@ -434,7 +434,7 @@ impl Key for u32 {
 
 /// Upper halves of IPv6 addresses: the unicast 2000::/3 is indexed, where nearly all lie (RFC
 /// 4291 section 2.4).
-impl Key for u64 {
+impl AddressKey for u64 {
     const INDEXED_FROM: u64 = 1 << 61;
     const INDEXED_BITS: u32 = 61;
 
@@ -456,7 +456,7 @@ impl Key for u64 {
 }
 
 /// Where the last start at or below `key` is; 0 if there is none.
-fn last_up_to<K: Key>(starts: &[K], key: K) -> usize {
+fn last_up_to<K: AddressKey>(starts: &[K], key: K) -> usize {
     starts.partition_point(|&start| start <= key).saturating_sub(1)
 }
 
@@ -465,7 +465,7 @@ fn last_up_to<K: Key>(starts: &[K], key: K) -> usize {
 ///
 /// A block of addresses around `key` lies inside the range exactly if it reaches neither the
 /// address before the range nor the one after it.
-fn scope_within<K: Key>(key: K, start: K, next: Option<&K>) -> u8 {
+fn scope_within<K: AddressKey>(key: K, start: K, next: Option<&K>) -> u8 {
     let before = start.before().map_or(0, |outside| key.common_bits(outside) + 1);
     let after = next.map_or(0, |&outside| key.common_bits(outside) + 1);
     before.max(after)
@@ -479,16 +479,16 @@ mod tests {
     #[test]
     fn the_first_and_the_last_address_are_found() {
         let table = Table4::new(&Steps::of_prefixes(vec![(0u32, 0, 1), (u32::MAX, u32::MAX, 2)], 0));
-        assert_eq!(table.find(0), Found { place: PlaceId(1), scope: 32 });
-        assert_eq!(table.find(1), Found { place: PlaceId(0), scope: 32 });
-        assert_eq!(table.find(1 << 31), Found { place: PlaceId(0), scope: 2 });
-        assert_eq!(table.find(u32::MAX), Found { place: PlaceId(2), scope: 32 });
+        assert_eq!(table.find(0), Located { place: PlaceId(1), scope: 32 });
+        assert_eq!(table.find(1), Located { place: PlaceId(0), scope: 32 });
+        assert_eq!(table.find(1 << 31), Located { place: PlaceId(0), scope: 2 });
+        assert_eq!(table.find(u32::MAX), Located { place: PlaceId(2), scope: 32 });
 
         let table = Table6::new(&Steps::of_prefixes(vec![(0u128, 0, 1), (u128::MAX, u128::MAX, 2)], 0));
-        assert_eq!(table.find(0), Found { place: PlaceId(1), scope: 128 });
-        assert_eq!(table.find(1), Found { place: PlaceId(0), scope: 128 });
-        assert_eq!(table.find(1 << 64), Found { place: PlaceId(0), scope: 64 });
-        assert_eq!(table.find(u128::MAX), Found { place: PlaceId(2), scope: 128 });
+        assert_eq!(table.find(0), Located { place: PlaceId(1), scope: 128 });
+        assert_eq!(table.find(1), Located { place: PlaceId(0), scope: 128 });
+        assert_eq!(table.find(1 << 64), Located { place: PlaceId(0), scope: 64 });
+        assert_eq!(table.find(u128::MAX), Located { place: PlaceId(2), scope: 128 });
     }
 
     #[test]
@@ -497,10 +497,10 @@ mod tests {
         let first = net("2001:db8::8000:0:0:0");
         // Half of one /64 and all of the next: the second /64's scope is its own.
         let table = Table6::new(&Steps::of_prefixes(vec![(first, net("2001:db8:0:1:ffff:ffff:ffff:ffff"), 1)], 0));
-        assert_eq!(table.find(first), Found { place: PlaceId(1), scope: 65 });
-        assert_eq!(table.find(first - 1), Found { place: PlaceId(0), scope: 65 });
-        assert_eq!(table.find(net("2001:db8:0:1::")), Found { place: PlaceId(1), scope: 64 });
-        assert_eq!(table.find(net("2001:db8:0:2::")), Found { place: PlaceId(0), scope: 63 });
+        assert_eq!(table.find(first), Located { place: PlaceId(1), scope: 65 });
+        assert_eq!(table.find(first - 1), Located { place: PlaceId(0), scope: 65 });
+        assert_eq!(table.find(net("2001:db8:0:1::")), Located { place: PlaceId(1), scope: 64 });
+        assert_eq!(table.find(net("2001:db8:0:2::")), Located { place: PlaceId(0), scope: 63 });
     }
 
     /// Against the other table, which keeps everything alike.
@@ -520,7 +520,7 @@ mod tests {
             table4.for_each(|start, place| ranges.push((start, place)));
             assert_eq!(ranges, v4.ranges());
             let (packed4, packed6) = (Packed::new(&v4), Packed::new(&v6));
-            let expected = |(place, scope)| Found { place: PlaceId(place), scope };
+            let expected = |(place, scope)| Located { place: PlaceId(place), scope };
             for address in v6.ranges().iter().flat_map(|range| [range.0, range.0.wrapping_sub(1)]) {
                 assert_eq!(table6.find(address), expected(packed6.find(address)), "{address:x} of {most}");
             }
@@ -532,7 +532,7 @@ mod tests {
 
     #[test]
     fn without_any_range_the_scope_is_everything() {
-        assert_eq!(Table4::new(&Steps::constant(3)).find(77), Found { place: PlaceId(3), scope: 0 });
-        assert_eq!(Table6::new(&Steps::constant(3)).find(77), Found { place: PlaceId(3), scope: 0 });
+        assert_eq!(Table4::new(&Steps::constant(3)).find(77), Located { place: PlaceId(3), scope: 0 });
+        assert_eq!(Table6::new(&Steps::constant(3)).find(77), Located { place: PlaceId(3), scope: 0 });
     }
 }

@@ -51,7 +51,7 @@ fn naive(networks: &[(Prefix, Location)], address: IpAddr) -> Location {
 fn an_empty_atlas_knows_nothing_of_everyone() {
     for atlas in [Atlas::empty(), of_networks(&[])] {
         for address in ["0.0.0.0", "255.255.255.255", "::", "::ffff:192.0.2.1", "2001:db8::1"] {
-            assert_eq!(atlas.locate(ip(address)), Found { place: PlaceId::UNKNOWN, scope: 0 }, "{address}");
+            assert_eq!(atlas.locate(ip(address)), Located { place: PlaceId::UNKNOWN, scope: 0 }, "{address}");
         }
         assert_eq!(atlas.places().collect::<Vec<_>>(), [PlaceId::UNKNOWN]);
         assert_eq!(atlas.location(PlaceId::UNKNOWN), Location::default());

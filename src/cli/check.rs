@@ -41,16 +41,16 @@ impl Check {
     }
 }
 
-struct Report {
+struct CheckReport {
     diagnostics: Vec<Diagnostic>,
     /// What was loaded, in a line, where it could be.
     summary: String,
 }
 
-fn report(path: &Path) -> Report {
+fn report(path: &Path) -> CheckReport {
     let Loaded { config, model, mut diagnostics, .. } = match config::load(path) {
         Ok(loaded) => loaded,
-        Err(diagnostics) => return Report { diagnostics, summary: String::new() },
+        Err(diagnostics) => return CheckReport { diagnostics, summary: String::new() },
     };
     let mut summary = String::new();
     match check_databases(&config.geoip.databases, &model.networks) {
@@ -62,7 +62,7 @@ fn report(path: &Path) -> Report {
     }
     diagnostics.extend(check_overrides(&config, &model));
     diagnostics.extend(check_secrets(&config));
-    Report { diagnostics, summary }
+    CheckReport { diagnostics, summary }
 }
 
 /// The files with secrets: what is wrong with them, and which others may read.
@@ -111,7 +111,7 @@ fn what_is_there(model: &Model, atlas: &AtlasSummary) -> String {
     .join(", ")
 }
 
-impl Report {
+impl CheckReport {
     fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
     }

@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::explain::{Answer, AskedBy, ExplainError, explain_client};
+use crate::admin::explain::{AskedBy, DecodedAnswer, ExplainError, explain_client};
 use crate::admin::planning::{KeptNearStatus, PlanningStatus};
 use crate::control::reload::prepare;
 use crate::control::what_if::{Change, World};
@@ -196,7 +196,7 @@ struct Report {
     // Left out by servers from before there was such a thing.
     planning: Option<PlanningStatus>,
     explanation: Option<Reasons>,
-    answer: Answer,
+    answer: DecodedAnswer,
 }
 
 impl PlanningStatus {
@@ -534,7 +534,7 @@ fn scope_in_words(reason: &str) -> &str {
     }
 }
 
-fn render_answer(text: &mut String, answer: &Answer) {
+fn render_answer(text: &mut String, answer: &DecodedAnswer) {
     let authority = if answer.authoritative { "authoritative" } else { "not authoritative" };
     let truncated = if answer.truncated { ", truncated" } else { "" };
     let _ = writeln!(text, "  answer     {}, {authority}{truncated}, {} octets\n", answer.rcode, answer.octets);

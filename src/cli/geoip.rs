@@ -70,7 +70,7 @@ struct Lookup {
 
 /// Where one address is.
 #[derive(Serialize)]
-struct Found {
+struct AddressLocation {
     address: IpAddr,
     /// The widest network around the address that has this same place throughout.
     network: String,
@@ -88,7 +88,7 @@ struct Found {
 impl Lookup {
     fn run(&self) -> Outcome {
         let atlas = self.atlas()?;
-        let found: Vec<Found> = self.addresses.iter().map(|&address| find(&atlas, address)).collect();
+        let found: Vec<AddressLocation> = self.addresses.iter().map(|&address| find(&atlas, address)).collect();
         if self.json {
             return output::print_json(&found);
         }
@@ -111,11 +111,11 @@ impl Lookup {
     }
 }
 
-fn find(atlas: &Atlas, address: IpAddr) -> Found {
+fn find(atlas: &Atlas, address: IpAddr) -> AddressLocation {
     let found = atlas.locate(address);
     let location = atlas.location(found.place);
     let coordinates = atlas.coordinates(found.place);
-    Found {
+    AddressLocation {
         address,
         network: Prefix::containing(address, found.scope).to_string(),
         continent: location.continent.map(|continent| continent.code()),
@@ -129,7 +129,7 @@ fn find(atlas: &Atlas, address: IpAddr) -> Found {
     }
 }
 
-fn render(found: &Found) -> String {
+fn render(found: &AddressLocation) -> String {
     let mut text = format!("{}\n  network      {}\n", found.address, found.network);
     let words = [found.continent, found.country.as_deref(), found.subdivision.as_deref(), found.city.as_deref()];
     let place = words.into_iter().flatten().collect::<Vec<_>>().join(" ");

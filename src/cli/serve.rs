@@ -58,7 +58,7 @@ async fn serve(source: FileSource, privileged: Privileged) -> Outcome {
         () = signals.stop() => return Ok(()),
     };
     loop {
-        if signals.next().await == Told::Stop {
+        if signals.next().await == Signalled::Stop {
             break;
         }
         tokio::select! {
@@ -98,18 +98,18 @@ impl Signals {
     }
 
     /// Completes at any of the three.
-    pub async fn next(&mut self) -> Told {
+    pub async fn next(&mut self) -> Signalled {
         tokio::select! {
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.terminate.recv() => Told::Stop,
+            _ = self.hangup.recv() => Signalled::Reload,
+            _ = self.interrupt.recv() => Signalled::Stop,
+            _ = self.terminate.recv() => Signalled::Stop,
         }
     }
 }
 
 /// What a signal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Signalled {
     Reload,
     Stop,
 }

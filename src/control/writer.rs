@@ -575,7 +575,7 @@ mod tests {
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
 
     struct Writing {
-        shared: crate::state::Shared,
+        shared: crate::state::SharedSnapshot,
         reports: mpsc::Sender<EndpointReport>,
         commands: mpsc::Sender<Command>,
         _updates: mpsc::Sender<LoadUpdate>,

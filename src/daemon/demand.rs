@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::query::demand::Sample;
-use crate::state::{Shared, Snapshot};
+use crate::state::{SharedSnapshot, Snapshot};
 use crate::steer::planner::demand::DemandSample;
 
 /// How often: well before a ring that was empty can be full again.
@@ -31,7 +31,7 @@ const MOST_HOLDERS: usize = 1 << 16;
 const HELD_PART: f64 = 0.8;
 
 /// Carries samples until the writer has gone.
-pub async fn carry(shared: Shared, counters: Arc<CounterSet>, commands: mpsc::Sender<Command>) {
+pub async fn carry(shared: SharedSnapshot, counters: Arc<CounterSet>, commands: mpsc::Sender<Command>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut holders = Holders::new();

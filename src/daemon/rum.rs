@@ -13,7 +13,7 @@ use crate::control::config::Config;
 use crate::control::rum::listener::Rum;
 use crate::control::rum::{Measurements, unix_now};
 use crate::control::writer::Command;
-use crate::state::{News, Publisher, Shared};
+use crate::state::{News, Publisher, SharedSnapshot};
 
 use super::listening::{advice, stopped};
 
@@ -52,7 +52,7 @@ impl Measuring {
 
     pub fn start(
         self,
-        shared: &Shared,
+        shared: &SharedSnapshot,
         commands: &mpsc::Sender<Command>,
         stopping: &watch::Receiver<bool>,
         tasks: &mut Vec<JoinHandle<()>>,

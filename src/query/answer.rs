@@ -7,7 +7,7 @@
 
 use crate::model::RecordType;
 use crate::state::Snapshot;
-use crate::state::lookup::names::Found;
+use crate::state::lookup::names::NameMatch;
 use crate::state::lookup::prebuilt::NameEntry;
 use crate::wire::edns::{Edns, ResponseOpt};
 use crate::wire::name::LowerName;
@@ -84,7 +84,7 @@ fn answer_question(paths: Paths, question: Question<'_>, packet: &[u8], name: &m
 fn write_in_full(
     question: Question<'_>,
     name: &mut LowerName,
-    found: Found<NameEntry<'_>>,
+    found: NameMatch<NameEntry<'_>>,
     opt: Option<ResponseOpt<'_>>,
     out: &mut [u8],
     room: usize,

@@ -5,11 +5,10 @@
 
 use crate::model::{RecordType, ServiceId};
 use crate::state::lookup::endpoints::{A_OCTETS, AAAA_OCTETS, Part, RDLENGTH_AT, RECORD_HEAD, TTL_AT};
-use crate::state::lookup::names::Found;
+use crate::state::lookup::names::NameMatch;
 use crate::state::lookup::prebuilt::{AtType, Flags, NameEntry, Template};
 use crate::steer::decide::{Seen, decide_for};
-use crate::steer::plan::precomputed;
-use crate::steer::plan::precomputed::{FixedChoice, PrecomputedService};
+use crate::steer::plan::precomputed::{FixedChoice, PrecomputedChoice, PrecomputedService};
 use crate::wire::Rcode;
 use crate::wire::name::LowerName;
 use crate::wire::response::Body;
@@ -22,7 +21,7 @@ use super::question::Question;
 pub fn answer(
     question: &Question<'_>,
     name: &LowerName,
-    found: Found<NameEntry<'_>>,
+    found: NameMatch<NameEntry<'_>>,
     out: &mut [u8],
     room: usize,
 ) -> Option<Body> {
@@ -77,17 +76,17 @@ pub struct FastQuery<'a> {
 impl<'a> FastQuery<'a> {
     /// The records to write, for a name that was found so.
     #[inline(always)]
-    pub fn reply(&self, found: Found<NameEntry<'a>>) -> Option<Reply<'a>> {
+    pub fn reply(&self, found: NameMatch<NameEntry<'a>>) -> Option<Reply<'a>> {
         let (entry, is_its_name, rcode) = match found {
-            Found::Exact(entry) => (entry, true, Rcode::NoError),
-            Found::Below { encloser, .. } if encloser.flags().has(Flags::CUT) => (encloser, false, Rcode::NoError),
-            Found::Below { encloser, .. } if encloser.flags().has(Flags::DNAME) => return None,
-            Found::Below { encloser, .. } => match self.question.snapshot.names.prebuilt().wildcard(&encloser) {
+            NameMatch::Exact(entry) => (entry, true, Rcode::NoError),
+            NameMatch::Below { encloser, .. } if encloser.flags().has(Flags::CUT) => (encloser, false, Rcode::NoError),
+            NameMatch::Below { encloser, .. } if encloser.flags().has(Flags::DNAME) => return None,
+            NameMatch::Below { encloser, .. } => match self.question.snapshot.names.prebuilt().wildcard(&encloser) {
                 Some(wildcard) if wildcard.flags().has(Flags::CUT) => return None,
                 Some(wildcard) => (wildcard, false, Rcode::NoError),
                 None => (encloser, false, Rcode::NxDomain),
             },
-            Found::Outside => return None,
+            NameMatch::Outside => return None,
         };
         let is_ours = !entry.flags().has(Flags::CUT);
         if is_ours && rcode == Rcode::NoError {
@@ -142,8 +141,8 @@ impl<'a> FastQuery<'a> {
         let seen = self.question.seen(service.ecs);
         let (choice, scope, is_settled) =
             match self.question.snapshot.precomputed.find(&view, service, seen.address())? {
-                precomputed::Found::Fixed(choice, scope) => (choice, scope, true),
-                precomputed::Found::Open(place, widest) => {
+                PrecomputedChoice::Fixed(choice, scope) => (choice, scope, true),
+                PrecomputedChoice::Open(place, widest) => {
                     let decision = decide_for(&view, id, seen, (place, widest))?;
                     let [region] = *decision.regions.as_slice() else { return None };
                     (

@@ -5,7 +5,7 @@
 
 use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
-use crate::state::lookup::names::Found;
+use crate::state::lookup::names::NameMatch;
 use crate::state::lookup::nodes::{Node, NodeId, Nodes};
 use crate::state::lookup::prebuilt::NameEntry;
 use crate::state::lookup::sections;
@@ -31,7 +31,7 @@ const BESIDE_CNAME: [RecordType; 5] =
 pub fn answer(
     question: &Question<'_>,
     name: &mut LowerName,
-    found: Found<NameEntry<'_>>,
+    found: NameMatch<NameEntry<'_>>,
     out: &mut [u8],
     room: usize,
 ) -> Option<Body> {
@@ -46,7 +46,7 @@ pub fn answer(
 fn respond(
     question: &Question<'_>,
     name: &mut LowerName,
-    found: Found<NameEntry<'_>>,
+    found: NameMatch<NameEntry<'_>>,
     response: &mut Records<'_>,
 ) -> (Rcode, bool, u8) {
     let mut found = found.map(|entry| entry.node());
@@ -99,15 +99,17 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn step(&mut self, found: Found<NodeId>, response: &mut Records<'_>) -> Result<Step, Full> {
+    fn step(&mut self, found: NameMatch<NodeId>, response: &mut Records<'_>) -> Result<Step, Full> {
         match found {
-            Found::Outside if self.aliases > 0 => Ok(Step::Done(Rcode::NoError)),
-            Found::Outside => {
+            NameMatch::Outside if self.aliases > 0 => Ok(Step::Done(Rcode::NoError)),
+            NameMatch::Outside => {
                 self.authoritative = false;
                 Ok(Step::Done(Rcode::Refused))
             }
-            Found::Exact(id) => self.at_name(id, response),
-            Found::Below { encloser, prefix_octets } => self.below(self.nodes.node(encloser), prefix_octets, response),
+            NameMatch::Exact(id) => self.at_name(id, response),
+            NameMatch::Below { encloser, prefix_octets } => {
+                self.below(self.nodes.node(encloser), prefix_octets, response)
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::steer::health::verdict::Verdict;
 use crate::steer::latency::rtt::model_rtt;
 use crate::steer::latency::score::LAMBDA_MS_PER_DOLLAR;
 
-use super::Answer;
+use super::SimulatedAnswer;
 use super::day::{Second, Steering};
 use super::globe::Globe;
 use super::probes::Watch;
@@ -72,7 +72,7 @@ impl Baseline {
 }
 
 impl Steering for Baseline {
-    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<Answer>) -> io::Result<()> {
+    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()> {
         let now = Duration::from_secs(second.t);
         for (region, watch) in self.watches.iter_mut().enumerate() {
             if let Some(verdict) = watch.look(now, second.alive[region], &mut self.chance) {
@@ -85,7 +85,7 @@ impl Steering for Baseline {
         for query in second.queries {
             let score = |region: &usize| self.score(query.location, *region);
             let region = (0..self.up.len()).min_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or(0);
-            answers.push(Answer { region, ttl_s: self.ttl_s });
+            answers.push(SimulatedAnswer { region, ttl_s: self.ttl_s });
         }
         Ok(())
     }

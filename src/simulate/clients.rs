@@ -6,7 +6,7 @@
 //!                                                             └─▶ its clients' demand goes there
 //! ```
 
-use super::Answer;
+use super::SimulatedAnswer;
 use super::globe::{Cache, Clientele, Globe};
 
 /// Lookups per second of the whole world at its peak.
@@ -83,7 +83,7 @@ impl<'a> Clients<'a> {
     }
 
     /// The answers to what was asked in this second, in order. `demand`: by city.
-    pub fn take(&mut self, t: u64, answers: &[Answer], demand: &[f64]) {
+    pub fn take(&mut self, t: u64, answers: &[SimulatedAnswer], demand: &[f64]) {
         for (index, answer) in answers.iter().enumerate().take(self.asking.len()) {
             let cache = self.asking[index] as usize;
             self.move_to(cache, answer.region);
@@ -170,7 +170,7 @@ mod tests {
         let play = |clients: &mut Clients<'_>, seconds: std::ops::Range<u64>, region: usize| {
             for t in seconds {
                 let asked = clients.ask(t).len();
-                clients.take(t, &vec![Answer { region, ttl_s: 30 }; asked], &demand);
+                clients.take(t, &vec![SimulatedAnswer { region, ttl_s: 30 }; asked], &demand);
             }
         };
         play(&mut clients, 0..40, 0);
@@ -194,7 +194,7 @@ mod tests {
         for t in 0..600 {
             let queries = clients.ask(t).len();
             asked += queries;
-            clients.take(t, &vec![Answer { region: 0, ttl_s: 30 }; queries], &globe.city_peaks);
+            clients.take(t, &vec![SimulatedAnswer { region: 0, ttl_s: 30 }; queries], &globe.city_peaks);
         }
         let once_per_ttl = globe.caches.len() * 20;
         assert!((once_per_ttl * 7 / 10..=once_per_ttl * 21 / 20).contains(&asked), "{asked} of {once_per_ttl}");

@@ -19,12 +19,12 @@ use super::clients::{Clients, NOWHERE, Query};
 use super::globe::Globe;
 use super::incident::{Feed, Incident, What};
 use super::optimum::{FAILED_MS, Optimum};
-use super::{Answer, Simulation};
+use super::{SimulatedAnswer, Simulation};
 
 /// Something that answers queries.
 pub trait Steering {
     /// What happens in one second; the answers to its queries are added, in order.
-    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<Answer>) -> io::Result<()>;
+    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()>;
 }
 
 /// What steering learns of in one second.
@@ -33,13 +33,13 @@ pub struct Second<'a> {
     pub t: u64,
     /// By region: what a probe finds.
     pub alive: &'a [bool],
-    pub reports: &'a [Report],
+    pub reports: &'a [SimulatedReport],
     pub queries: &'a [Query],
 }
 
 /// A load report.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Report {
+pub struct SimulatedReport {
     pub region: usize,
     /// NaN: the scrape failed.
     pub load: f64,
@@ -181,7 +181,7 @@ struct Day<'a> {
     capacity: Vec<f64>,
     alive: Vec<bool>,
     loads: Vec<f64>,
-    reports: Vec<Report>,
+    reports: Vec<SimulatedReport>,
     feeds: Vec<Gauge>,
     minute: Sums,
     marked: Vec<u8>,
@@ -198,7 +198,7 @@ struct Gauge {
     /// Since the last report.
     sum: f64,
     /// The latest reports, as they should have come, with their times.
-    past: VecDeque<(u64, Report)>,
+    past: VecDeque<(u64, SimulatedReport)>,
 }
 
 /// What a minute is made of.
@@ -272,12 +272,12 @@ impl<'a> Day<'a> {
                 true => (mean, self.capacity[region]),
                 false => (f64::NAN, f64::NAN),
             };
-            gauge.past.push_back((t, Report { region, load, capacity }));
+            gauge.past.push_back((t, SimulatedReport { region, load, capacity }));
             let trouble = |incident: &Incident| Some((incident.feed(region, t)?, incident.from_s));
             let feed = self.course.incidents.iter().find_map(trouble);
             let unit = self.course.units.get(region).copied().unwrap_or(1.0);
-            let Report { load, capacity, .. } = gauge.told(region, t, feed);
-            self.reports.push(Report { region, load: load * unit, capacity: capacity * unit });
+            let SimulatedReport { load, capacity, .. } = gauge.told(region, t, feed);
+            self.reports.push(SimulatedReport { region, load: load * unit, capacity: capacity * unit });
         }
     }
 
@@ -312,7 +312,7 @@ impl<'a> Day<'a> {
         (0..regions).all(|region| added[region] < 1e-6 * self.loads[region] || has_room(region))
     }
 
-    fn note_answers(&mut self, t: u64, answers: &[Answer]) {
+    fn note_answers(&mut self, t: u64, answers: &[SimulatedAnswer]) {
         for loss in self.record.losses.iter_mut().filter(|loss| t < loss.until_s) {
             if answers.iter().any(|answer| answer.region == loss.region) {
                 loss.last_answer_s = Some(t - loss.at_s);
@@ -444,8 +444,8 @@ const MOST_PAST: usize = 360;
 
 impl Gauge {
     /// What a scrape gives, as the feed is.
-    fn told(&mut self, region: usize, t: u64, feed: Option<(Feed, u64)>) -> Report {
-        let failed = Report { region, load: f64::NAN, capacity: f64::NAN };
+    fn told(&mut self, region: usize, t: u64, feed: Option<(Feed, u64)>) -> SimulatedReport {
+        let failed = SimulatedReport { region, load: f64::NAN, capacity: f64::NAN };
         let newest = self.past.back().map_or(failed, |(_, report)| *report);
         let told = match feed {
             None => newest,
@@ -453,7 +453,7 @@ impl Gauge {
             Some((Feed::Late { late_s }, _)) => self.at(t.saturating_sub(late_s)).unwrap_or(failed),
             Some((trouble, _)) => {
                 let (load, capacity) = trouble.told(newest.load, newest.capacity, region, t);
-                Report { region, load, capacity }
+                SimulatedReport { region, load, capacity }
             }
         };
         let frozen = matches!(feed, Some((Feed::Frozen, _)));
@@ -467,13 +467,13 @@ impl Gauge {
         told
     }
 
-    fn at(&self, t: u64) -> Option<Report> {
+    fn at(&self, t: u64) -> Option<SimulatedReport> {
         self.past.iter().rev().find(|(at, _)| *at <= t).map(|(_, report)| *report)
     }
 }
 
 impl Steering for Simulation {
-    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<Answer>) -> io::Result<()> {
+    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()> {
         self.set_time(Duration::from_secs(second.t));
         second.alive.iter().enumerate().for_each(|(region, &alive)| self.set_alive(region, alive));
         for report in second.reports {

@@ -10,7 +10,7 @@ use crate::model::{Coordinates, Ttl};
 use crate::steer::latency::rtt::model_rtt;
 
 use super::cities::CITIES;
-use super::{Place, Site, World};
+use super::{ClientLocation, Site, World};
 
 /// How a world is drawn.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ const PEAK_HOUR: f64 = 20.0;
 impl Globe {
     pub fn draw(drawing: &Drawing) -> Globe {
         let mut chance = fastrand::Rng::with_seed(drawing.seed ^ 0x67_6c6f_6265);
-        let locations: Vec<Place> = CITIES.iter().take(drawing.cities).filter_map(place).collect();
+        let locations: Vec<ClientLocation> = CITIES.iter().take(drawing.cities).filter_map(place).collect();
         let rtt_ms = true_rtts(&locations, &drawing.regions, &mut chance);
         let estimates_ms = match drawing.estimate_error {
             Some(error) => rtt_ms.iter().map(|ms| ms * (1.0 + error * (2.0 * chance.f64() - 1.0))).collect(),
@@ -132,13 +132,13 @@ impl Globe {
     }
 }
 
-fn place(city: &super::cities::City) -> Option<Place> {
+fn place(city: &super::cities::City) -> Option<ClientLocation> {
     let at = Coordinates::new(city.latitude, city.longitude)?;
-    Some(Place { country: city.country.parse().ok(), at, name: city.name.to_owned() })
+    Some(ClientLocation { country: city.country.parse().ok(), at, name: city.name.to_owned() })
 }
 
 /// The distance model, off by -15 to +30 % per pair, and each city's access network.
-fn true_rtts(locations: &[Place], regions: &[Site], chance: &mut fastrand::Rng) -> Vec<f64> {
+fn true_rtts(locations: &[ClientLocation], regions: &[Site], chance: &mut fastrand::Rng) -> Vec<f64> {
     let mut rtts = Vec::with_capacity(locations.len() * regions.len());
     for place in locations {
         let access_ms = 2.0 + 10.0 * chance.f64();
@@ -152,7 +152,7 @@ fn true_rtts(locations: &[Place], regions: &[Site], chance: &mut fastrand::Rng) 
 
 /// Resolvers as they are drawn.
 struct Resolvers<'a> {
-    locations: &'a [Place],
+    locations: &'a [ClientLocation],
     skew: f64,
     caches: Vec<Cache>,
     clients: Vec<Clientele>,
@@ -161,7 +161,11 @@ struct Resolvers<'a> {
 impl Resolvers<'_> {
     /// Each city has resolvers by its size, of very different clienteles; some clients use public
     /// ones, whose sites serve the cities around, every other by ECS.
-    fn draw(locations: &[Place], drawing: &Drawing, chance: &mut fastrand::Rng) -> (Vec<Cache>, Vec<Clientele>) {
+    fn draw(
+        locations: &[ClientLocation],
+        drawing: &Drawing,
+        chance: &mut fastrand::Rng,
+    ) -> (Vec<Cache>, Vec<Clientele>) {
         let Drawing { resolvers, skew, .. } = *drawing;
         let mut drawn = Resolvers { locations, skew, caches: Vec::new(), clients: Vec::new() };
         let people: f64 = CITIES.iter().take(locations.len()).map(|city| city.millions).sum();

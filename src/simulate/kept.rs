@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
     use crate::model::Coordinates;
-    use crate::simulate::{Place, Simulation, Site, World};
+    use crate::simulate::{ClientLocation, Simulation, Site, World};
 
     const LOCATIONS: usize = 24;
     const RESOLVERS: u64 = 25;
@@ -77,7 +77,7 @@ mod tests {
         };
         let place = |n: usize| {
             let longitude = if n < 20 { 80.0 + 4.0 * n as f64 } else { n as f64 };
-            Place { country: None, at: at(30.0, longitude), name: format!("place {n}") }
+            ClientLocation { country: None, at: at(30.0, longitude), name: format!("place {n}") }
         };
         let locations = (0..LOCATIONS).map(place).collect();
         World { regions: names.map(region).into(), locations, seed: 3, ..World::default() }

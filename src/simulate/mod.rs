@@ -46,5 +46,5 @@ pub mod world;
 mod kept;
 mod probes;
 
-pub use run::{Answer, Simulation};
-pub use world::{Deployment, Place, Site, World, WorldError};
+pub use run::{SimulatedAnswer, Simulation};
+pub use world::{ClientLocation, Deployment, Site, World, WorldError};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::atlas::PlaceId;
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Snapshot, Urgency};
-use crate::steer::choice::pick::Key;
+use crate::steer::choice::pick::ClientKey;
 use crate::steer::decide::{Seen, decide_by_key};
 use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::{ClientGroup, Estimate, Measured};
@@ -71,7 +71,7 @@ struct Observed {
 
 /// What a client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct SimulatedAnswer {
     /// Into `World::regions`.
     pub region: usize,
     pub ttl_s: u32,
@@ -168,25 +168,25 @@ impl Simulation {
 
     /// Answers a client of a location, hashed by `key` (of its prefix, or of its resolver).
     /// `None`: there is no such location.
-    pub fn query(&mut self, location: usize, key: u64, by_subnet: bool) -> Option<Answer> {
+    pub fn query(&mut self, location: usize, key: u64, by_subnet: bool) -> Option<SimulatedAnswer> {
         let place = *self.places.get(location)?;
         if self.unsettled {
             self.settle();
         }
         let address = address_of(location);
         let seen = if by_subnet { Seen::Subnet(address) } else { Seen::Source(address) };
-        let decision = decide_by_key(&self.snapshot.view(), self.service, seen, Key::from_bits(key))?;
+        let decision = decide_by_key(&self.snapshot.view(), self.service, seen, ClientKey::from_bits(key))?;
         let ttl_s = decision.ttl.as_secs();
         // A resolver asks again after a second at the earliest here.
         let weight = ttl_s.max(1) as f32;
         self.demand.push(DemandSample { service: self.service, place, region: decision.region, weight, ttl_s: weight });
         let region = self.regions.iter().position(|region| region.id == decision.region)?;
-        Some(Answer { region, ttl_s })
+        Some(SimulatedAnswer { region, ttl_s })
     }
 
     /// The same for whoever looks on: the answer is given to nobody, and no demand.
     #[cfg(test)]
-    pub(super) fn glance(&mut self, location: usize, key: u64, by_subnet: bool) -> Option<Answer> {
+    pub(super) fn glance(&mut self, location: usize, key: u64, by_subnet: bool) -> Option<SimulatedAnswer> {
         let answer = self.query(location, key, by_subnet)?;
         self.demand.pop();
         Some(answer)
@@ -346,7 +346,7 @@ const MOST: f64 = 1e15;
 mod tests {
     use super::*;
     use crate::model::Coordinates;
-    use crate::simulate::{Place, Site};
+    use crate::simulate::{ClientLocation, Site};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -357,7 +357,7 @@ mod tests {
     /// Seoul and Virginia, with a location beside each.
     fn two() -> Simulation {
         let region = |name: &str, at| Site { name: name.into(), at, cost: 0.5, capacity: 100.0 };
-        let place = |name: &str, at| Place { country: None, at, name: name.into() };
+        let place = |name: &str, at| ClientLocation { country: None, at, name: name.into() };
         let (east, west) = (at(37.5, 127.0), at(38.0, -78.0));
         let regions = vec![region("seoul", east), region("virginia", west)];
         let locations = vec![place("Seoul", east), place("Washington", west)];
@@ -372,8 +372,8 @@ mod tests {
     #[test]
     fn clients_go_to_the_region_beside_them() {
         let mut simulation = two();
-        assert_eq!(simulation.query(0, 1, true), Some(Answer { region: 0, ttl_s: 30 }));
-        assert_eq!(simulation.query(1, 1, false), Some(Answer { region: 1, ttl_s: 30 }));
+        assert_eq!(simulation.query(0, 1, true), Some(SimulatedAnswer { region: 0, ttl_s: 30 }));
+        assert_eq!(simulation.query(1, 1, false), Some(SimulatedAnswer { region: 1, ttl_s: 30 }));
         assert_eq!(simulation.query(2, 1, true), None);
     }
 
@@ -386,11 +386,11 @@ mod tests {
             second(&mut simulation, t);
             simulation.query(0, 7, true).expect("an answer")
         });
-        let answers: Vec<Answer> = answers.collect();
+        let answers: Vec<SimulatedAnswer> = answers.collect();
         let last = answers.iter().rposition(|answer| answer.region == 0).expect("one before it is noticed");
         assert!(last <= 6, "{answers:?}");
         assert_eq!(answers[last].ttl_s, 5, "suspect by then");
-        assert_eq!(answers[19], Answer { region: 1, ttl_s: 5 });
+        assert_eq!(answers[19], SimulatedAnswer { region: 1, ttl_s: 5 });
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::model::{Coordinates, Ttl};
 
 use super::lines::{LineError, Lines, Words, shown};
 use super::world::{MAX_LOCATIONS, MAX_REGIONS};
-use super::{Place, Simulation, Site, World, WorldError};
+use super::{ClientLocation, Simulation, Site, World, WorldError};
 
 /// Why a simulation ended before its input did.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +142,7 @@ impl Opening {
             code => Some(code.parse().map_err(|error| format!("`{}`: {error}", shown(code.as_bytes())))?),
         };
         let at = coordinates(words)?;
-        self.world.locations.push(Place { country, at, name: words.rest() });
+        self.world.locations.push(ClientLocation { country, at, name: words.rest() });
         Ok(())
     }
 

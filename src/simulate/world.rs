@@ -39,7 +39,7 @@ pub struct Site {
 
 /// A place clients are in.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct ClientLocation {
     pub country: Option<CountryCode>,
     pub at: Coordinates,
     pub name: String,
@@ -49,7 +49,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct World {
     pub regions: Vec<Site>,
-    pub locations: Vec<Place>,
+    pub locations: Vec<ClientLocation>,
     /// When calm.
     pub ttl: Ttl,
     /// Near a verdict change and after one; cut to `ttl`.
@@ -135,7 +135,7 @@ impl World {
 
     /// Every location in a network of its own, and nothing else anywhere.
     pub(super) fn atlas(&self) -> Result<Atlas, AtlasError> {
-        let network = |(index, place): (usize, &Place)| (network_of(index), location_of(index, place));
+        let network = |(index, place): (usize, &ClientLocation)| (network_of(index), location_of(index, place));
         let networks: Vec<(Prefix, Location)> = self.locations.iter().enumerate().map(network).collect();
         // Each is told apart as a measured network is.
         let prefixes: Vec<Prefix> = networks.iter().map(|(prefix, _)| *prefix).collect();
@@ -153,7 +153,7 @@ pub(super) fn network_of(location: usize) -> Prefix {
     Prefix::containing(address_of(location), 48)
 }
 
-fn location_of(index: usize, place: &Place) -> Location {
+fn location_of(index: usize, place: &ClientLocation) -> Location {
     Location {
         country: place.country,
         city: Some(place.name.as_str().into()),
@@ -186,7 +186,7 @@ mod tests {
     fn world(locations: usize) -> World {
         let at = Coordinates::new(1.0, 2.0).expect("coordinates");
         let region = Site { name: "a".into(), at, cost: 0.5, capacity: 10.0 };
-        let place = Place { country: "KR".parse().ok(), at, name: "Seoul".into() };
+        let place = ClientLocation { country: "KR".parse().ok(), at, name: "Seoul".into() };
         World { regions: vec![region.clone(), region], locations: vec![place; locations], ..World::default() }
     }
 

@@ -18,4 +18,4 @@ pub use lookup::names::NameTable;
 pub use lookup::nodes::{Node, NodeId};
 pub use news::{EndpointNews, LoadNews, News, Replacement, Urgency};
 pub use publisher::Publisher;
-pub use snapshot::{Shared, Snapshot};
+pub use snapshot::{SharedSnapshot, Snapshot};

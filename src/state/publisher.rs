@@ -42,12 +42,12 @@ use super::memory::planning::Planning;
 use super::memory::reported::FADING_STEP;
 use super::memory::switches::{Switches, in_force};
 use super::news::{EndpointNews, LoadNews, News, Replacement, Urgency};
-use super::{Shared, Snapshot};
+use super::{SharedSnapshot, Snapshot};
 use facts::RegionFacts;
 
 /// The state behind the snapshots.
 pub struct Publisher {
-    shared: Shared,
+    shared: SharedSnapshot,
     followers: Arc<Followers>,
     configured: Arc<Configured>,
     atlas: Arc<Atlas>,
@@ -109,7 +109,7 @@ impl Publisher {
     }
 
     /// The pointer this publisher swaps.
-    pub fn shared(&self) -> Shared {
+    pub fn shared(&self) -> SharedSnapshot {
         self.shared.clone()
     }
 

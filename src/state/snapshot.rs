@@ -58,4 +58,4 @@ impl Deref for Snapshot {
 }
 
 /// The pointer queries load and the publisher swaps.
-pub type Shared = Arc<ArcSwap<Snapshot>>;
+pub type SharedSnapshot = Arc<ArcSwap<Snapshot>>;

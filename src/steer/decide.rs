@@ -10,7 +10,7 @@ use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
 use super::choice::cell::{Asker, Pick, Regions};
 use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
-use super::choice::pick::{Key, rendezvous};
+use super::choice::pick::{ClientKey, rendezvous};
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::ServiceCondition;
 
@@ -53,7 +53,7 @@ pub struct Decision {
     pub regions: Regions,
     /// Into the region's endpoints: the one its clients are shared out to by weight.
     pub endpoint: u16,
-    pub key: Key,
+    pub key: ClientKey,
     pub ttl: Ttl,
     pub ttl_reason: TtlReason,
     /// SCOPE PREFIX-LENGTH (RFC 7871): inside it every address gets this answer.
@@ -101,11 +101,11 @@ pub enum Family {
 
 /// Decides for one client. `None` only for a service the view does not have.
 pub fn decide(view: &View<'_>, service: ServiceId, seen: Seen) -> Option<Decision> {
-    decide_by_key(view, service, seen, Key::of(seen.address(), key_bits(seen)))
+    decide_by_key(view, service, seen, ClientKey::of(seen.address(), key_bits(seen)))
 }
 
 /// As [`decide`], for a client whose key is not that of its address: a simulated one.
-pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) -> Option<Decision> {
+pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: ClientKey) -> Option<Decision> {
     let (place, widest) = view.plan.classes.as_ref()?.find(seen.address());
     decide_at(view, service, seen, key, (place, widest))
 }
@@ -113,14 +113,14 @@ pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: Key) 
 /// As [`decide`], of a client of whom it is known what
 /// [`Classes::find`](super::plan::classes::Classes::find) says.
 pub fn decide_for(view: &View<'_>, service: ServiceId, seen: Seen, found: (PlaceId, u8)) -> Option<Decision> {
-    decide_at(view, service, seen, Key::of(seen.address(), key_bits(seen)), found)
+    decide_at(view, service, seen, ClientKey::of(seen.address(), key_bits(seen)), found)
 }
 
 fn decide_at(
     view: &View<'_>,
     service: ServiceId,
     seen: Seen,
-    key: Key,
+    key: ClientKey,
     (place, widest): (PlaceId, u8),
 ) -> Option<Decision> {
     let configured = view.model.services.get(service.index())?;
@@ -171,7 +171,7 @@ pub fn endpoint_in(view: &View<'_>, decision: &Decision, region: RegionId, famil
 
 fn pick_endpoint(
     endpoint_set: &EndpointSet,
-    key: Key,
+    key: ClientKey,
     fits: impl Fn(&EndpointChoice) -> bool,
 ) -> Option<&EndpointChoice> {
     if let [only] = &*endpoint_set.endpoints {
@@ -192,16 +192,16 @@ fn key_bits(seen: Seen) -> u8 {
 
 /// Who asks, as choices see it.
 pub fn asker(seen: Seen) -> Asker {
-    let key = Key::of(seen.address(), key_bits(seen));
+    let key = ClientKey::of(seen.address(), key_bits(seen));
     Asker { key, network: network_key(seen, key) }
 }
 
 /// The network's key: of a resolver too, whose own address tells more.
-fn network_key(seen: Seen, key: Key) -> Key {
+fn network_key(seen: Seen, key: ClientKey) -> ClientKey {
     match seen {
         Seen::Subnet(_) => key,
-        Seen::Source(address @ IpAddr::V4(_)) => Key::of(address, KEY_BITS_IPV4),
-        Seen::Source(address @ IpAddr::V6(_)) => Key::of(address, KEY_BITS_IPV6),
+        Seen::Source(address @ IpAddr::V4(_)) => ClientKey::of(address, KEY_BITS_IPV4),
+        Seen::Source(address @ IpAddr::V6(_)) => ClientKey::of(address, KEY_BITS_IPV6),
     }
 }
 

@@ -60,7 +60,7 @@ const MOST_SOURCES: usize = 400_000;
 #[derive(Debug)]
 pub struct Planned {
     pub locations: Arc<Locations>,
-    score_groups: HashMap<ScoreGroup, Vec<Place>>,
+    score_groups: HashMap<ScoreGroup, Vec<LocationPlan>>,
     /// By region, in milliseconds, 0 or more: what one client more would cost there.
     pub prices_ms: Vec<f64>,
     /// By region, in the unit of its load reports: what it should have under this plan.
@@ -83,7 +83,7 @@ pub struct KeptNear {
 
 /// One location under one score group.
 #[derive(Debug, Default)]
-struct Place {
+struct LocationPlan {
     /// Empty where nothing was planned.
     shares: Box<[Share]>,
     /// When its clients were last sent elsewhere, though where they were could have served them.
@@ -92,7 +92,7 @@ struct Place {
     kept_near: Option<RegionId>,
 }
 
-impl Place {
+impl LocationPlan {
     fn has(&self, region: RegionId) -> bool {
         self.shares.iter().any(|share| share.region == region)
     }
@@ -130,7 +130,7 @@ impl Planned {
         self.place(group, self.locations.of_site(site)?)?.kept_near
     }
 
-    fn place(&self, group: &ScoreGroup, location: usize) -> Option<&Place> {
+    fn place(&self, group: &ScoreGroup, location: usize) -> Option<&LocationPlan> {
         self.score_groups.get(group)?.get(location)
     }
 }
@@ -170,7 +170,7 @@ pub enum PlanError {
 /// # Errors
 /// See [`PlanError`]; the plan before, or prices, should then go on.
 pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
-    let asked = Asked::gather(situation)?;
+    let asked = GroupDemand::gather(situation)?;
     let unit = (asked.total() / UNITS).max(f64::MIN_POSITIVE);
     let mut problem = Problem::new(tiers(situation, &asked.others, unit));
     let sources = asked.sources();
@@ -186,11 +186,12 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
     flow.verify(&problem).map_err(PlanError::Unproven)?;
     let proven = flow.loads.clone();
     drop_slivers(&mut flow, situation, unit);
-    let none = || std::iter::repeat_with(Place::default).take(situation.locations.len()).collect();
-    let mut places: Vec<Vec<Place>> = asked.score_groups.iter().map(|_| none()).collect();
+    let none = || std::iter::repeat_with(LocationPlan::default).take(situation.locations.len()).collect();
+    let mut places: Vec<Vec<LocationPlan>> = asked.score_groups.iter().map(|_| none()).collect();
     for (&(group, location), shares) in sources.iter().zip(&flow.shares) {
         let kept_near = kept_near(situation, &asked.score_groups[group], location, &flow.prices);
-        places[group][location] = Place { kept_near, ..place(situation, &asked.score_groups[group], location, shares) };
+        places[group][location] =
+            LocationPlan { kept_near, ..place(situation, &asked.score_groups[group], location, shares) };
     }
     let loads = asked.loads(&places);
     let slack = |region: usize| SLACK * room(situation, region).unwrap_or(f64::INFINITY) + 1e-6 * asked.total();
@@ -240,7 +241,7 @@ fn drop_slivers(flow: &mut Flow, situation: &Situation<'_>, unit: f64) {
 }
 
 /// Who wants what, where.
-struct Asked {
+struct GroupDemand {
     score_groups: Vec<ScoreGroup>,
     /// By score group, then by location, in the unit of the load reports.
     demand: Vec<Vec<f64>>,
@@ -248,8 +249,8 @@ struct Asked {
     others: Vec<f64>,
 }
 
-impl Asked {
-    fn gather(situation: &Situation<'_>) -> Result<Asked, PlanError> {
+impl GroupDemand {
+    fn gather(situation: &Situation<'_>) -> Result<GroupDemand, PlanError> {
         let Situation { model, locations, parts, .. } = situation;
         let mut numbers: HashMap<ScoreGroup, usize> = HashMap::new();
         let mut score_groups = Vec::new();
@@ -284,7 +285,7 @@ impl Asked {
                 }
             }
         }
-        let asked = Asked { score_groups, demand, others };
+        let asked = GroupDemand { score_groups, demand, others };
         if asked.total() > 0.0 { Ok(asked) } else { Err(PlanError::NoDemand) }
     }
 
@@ -293,7 +294,7 @@ impl Asked {
     }
 
     /// By region: what it has if clients go by these shares.
-    fn loads(&self, places: &[Vec<Place>]) -> Vec<f64> {
+    fn loads(&self, places: &[Vec<LocationPlan>]) -> Vec<f64> {
         let mut loads = self.others.clone();
         for (demand, place) in self.demand.iter().zip(places).flat_map(|(demand, places)| demand.iter().zip(places)) {
             for share in &place.shares {
@@ -303,7 +304,7 @@ impl Asked {
         loads
     }
 
-    fn kept_near(&self, places: &[Vec<Place>]) -> KeptNear {
+    fn kept_near(&self, places: &[Vec<LocationPlan>]) -> KeptNear {
         let (mut kept, total) = (KeptNear::default(), self.total());
         for (demand, place) in self.demand.iter().zip(places).flat_map(|(demand, places)| demand.iter().zip(places)) {
             if let Some(region) = place.kept_near.filter(|_| *demand > 0.0) {
@@ -422,7 +423,7 @@ fn is(flags: &[bool], id: RegionId) -> bool {
     flags.get(id.index()).copied().unwrap_or(false)
 }
 
-fn before<'a>(situation: &Situation<'a>, group: &ScoreGroup, location: usize) -> Option<&'a Place> {
+fn before<'a>(situation: &Situation<'a>, group: &ScoreGroup, location: usize) -> Option<&'a LocationPlan> {
     let previous = situation.previous.filter(|previous| previous.locations.same_as(situation.locations));
     previous?.place(group, location)
 }
@@ -432,7 +433,7 @@ fn micro(ms: f64) -> i32 {
     (ms * 1000.0).round().clamp(-most, most) as i32
 }
 
-fn place(situation: &Situation<'_>, group: &ScoreGroup, location: usize, shares: &[(u16, u64)]) -> Place {
+fn place(situation: &Situation<'_>, group: &ScoreGroup, location: usize, shares: &[(u16, u64)]) -> LocationPlan {
     let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
     let share =
         |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
@@ -445,7 +446,7 @@ fn place(situation: &Situation<'_>, group: &ScoreGroup, location: usize, shares:
     };
     let moved = before.is_some_and(|place| place.shares.iter().any(left));
     let moved_at = if moved { Some(situation.now) } else { before.and_then(|place| place.moved_at) };
-    Place { shares: shares.into(), moved_at, kept_near: None }
+    LocationPlan { shares: shares.into(), moved_at, kept_near: None }
 }
 
 #[cfg(test)]

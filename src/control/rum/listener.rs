@@ -30,7 +30,7 @@ use tracing::{debug, warn};
 
 use crate::control::config::RumSettings;
 use crate::model::{Coordinates, Prefix, RegionId};
-use crate::state::{Shared, Snapshot};
+use crate::state::{SharedSnapshot, Snapshot};
 
 use super::beacon::{self, Beacon};
 use super::rate::Rates;
@@ -70,7 +70,7 @@ const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x0
 
 /// What answers browsers.
 pub struct Rum {
-    shared: Shared,
+    shared: SharedSnapshot,
     measurements: Arc<Measurements>,
     signer: Signer,
     trusted_proxies: Vec<Prefix>,
@@ -91,7 +91,7 @@ impl Rum {
     pub fn new(
         settings: &RumSettings,
         state: &std::path::Path,
-        shared: Shared,
+        shared: SharedSnapshot,
         measurements: Arc<Measurements>,
     ) -> Result<Rum, String> {
         let secret = match &settings.key_file {

@@ -35,7 +35,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::model::Model;
-use crate::state::Shared;
+use crate::state::SharedSnapshot;
 use crate::steer::latency::rtt::Measured;
 
 use super::config::RumSettings;
@@ -214,7 +214,7 @@ impl Measurements {
     }
 
     /// Tells the writer of news and keeps it, every minute, until the writer is gone.
-    pub async fn run(self: Arc<Measurements>, shared: Shared, commands: mpsc::Sender<Command>) {
+    pub async fn run(self: Arc<Measurements>, shared: SharedSnapshot, commands: mpsc::Sender<Command>) {
         let mut rest = Duration::ZERO;
         loop {
             tokio::select! {

@@ -22,7 +22,7 @@ use crate::query::client::Transport;
 use crate::query::counters::{Counters, Event, QueryTypeGroup};
 use crate::query::demand::SAMPLES_PER_SECOND;
 use crate::state::memory::followers::{Follower, Followers};
-use crate::state::{Shared, Snapshot};
+use crate::state::{SharedSnapshot, Snapshot};
 use crate::wire::Rcode;
 
 use super::image::{ClassImage, NameImage, Passed};
@@ -48,7 +48,7 @@ impl KernelAnswers {
     /// Lets programs answer from whatever snapshot is current. `counters`: of the thread this starts.
     pub fn start(
         kernel: Kernel,
-        shared: Shared,
+        shared: SharedSnapshot,
         followers: &Followers,
         counters: Arc<Counters>,
     ) -> io::Result<KernelAnswers> {
@@ -137,7 +137,7 @@ impl Keeper {
     }
 
     /// Makes images of the current snapshot if there are none, and fetches what was counted if it is time.
-    pub fn step(&mut self, shared: &Shared) {
+    pub fn step(&mut self, shared: &SharedSnapshot) {
         let snapshot = shared.load_full();
         if self.generation != Some(snapshot.generation) {
             self.renew(&snapshot);

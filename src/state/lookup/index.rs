@@ -69,12 +69,12 @@ impl NameHash {
 #[derive(Debug)]
 pub struct Index {
     /// Ascending by tag, but for those that had to move on; at least one is free.
-    slots: Box<[Slot]>,
+    slots: Box<[IndexSlot]>,
     len: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct IndexSlot {
     tag: u32,
     /// [`FREE`]: nothing is here.
     number: u32,
@@ -85,7 +85,7 @@ const FREE: u32 = u32::MAX;
 
 impl Index {
     pub fn new() -> Index {
-        Index { slots: Box::new([Slot { tag: 0, number: FREE }; 8]), len: 0 }
+        Index { slots: Box::new([IndexSlot { tag: 0, number: FREE }; 8]), len: 0 }
     }
 
     /// What `of` makes of the first number kept for this hash of which it makes something. Numbers are
@@ -121,7 +121,7 @@ impl Index {
         if (self.len + 1) * 2 > self.slots.len() {
             self.resize(self.slots.len() * 2);
         }
-        self.put(Slot { tag: hash.tag(), number });
+        self.put(IndexSlot { tag: hash.tag(), number });
     }
 
     /// Gives every number another, and gives back memory that was kept for growth.
@@ -138,7 +138,7 @@ impl Index {
     }
 
     fn resize(&mut self, slots: usize) {
-        let empty = vec![Slot { tag: 0, number: FREE }; slots].into_boxed_slice();
+        let empty = vec![IndexSlot { tag: 0, number: FREE }; slots].into_boxed_slice();
         let old = std::mem::replace(&mut self.slots, empty);
         self.len = 0;
         for slot in old.iter().filter(|slot| slot.number != FREE) {
@@ -146,7 +146,7 @@ impl Index {
         }
     }
 
-    fn put(&mut self, slot: Slot) {
+    fn put(&mut self, slot: IndexSlot) {
         let mut at = self.home(slot.tag);
         while self.slots[at].number != FREE {
             at = (at + 1) % self.slots.len();

@@ -25,7 +25,7 @@ pub struct NameTable {
 
 /// The place where a name was found.
 #[derive(Clone, Copy, Debug)]
-pub enum Found<T> {
+pub enum NameMatch<T> {
     /// The name itself is in the table.
     Exact(T),
     /// It is not; the closest encloser is, and this is how many of the name's octets are in front.
@@ -34,14 +34,14 @@ pub enum Found<T> {
     Outside,
 }
 
-impl<T> Found<T> {
+impl<T> NameMatch<T> {
     /// The same of what is made of the name that was found.
     #[inline(always)]
-    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Found<U> {
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> NameMatch<U> {
         match self {
-            Found::Exact(name) => Found::Exact(of(name)),
-            Found::Below { encloser, prefix_octets } => Found::Below { encloser: of(encloser), prefix_octets },
-            Found::Outside => Found::Outside,
+            NameMatch::Exact(name) => NameMatch::Exact(of(name)),
+            NameMatch::Below { encloser, prefix_octets } => NameMatch::Below { encloser: of(encloser), prefix_octets },
+            NameMatch::Outside => NameMatch::Outside,
         }
     }
 }
@@ -68,7 +68,7 @@ impl NameTable {
     pub fn iter(&self) -> impl Iterator<Item = (Box<[u8]>, NodeId)> {
         // The parent's half of a delegation has the name of another node, which is the one that is found.
         let is_found =
-            |id, node: &Node| matches!(self.find(&LowerName::of(node.name())), Found::Exact(found) if found == id);
+            |id, node: &Node| matches!(self.find(&LowerName::of(node.name())), NameMatch::Exact(found) if found == id);
         let found = self.nodes.iter().filter(move |(id, node)| is_found(*id, node));
         found.map(|(id, node)| (node.name().to_lowercase().as_wire().into(), id))
     }
@@ -83,37 +83,37 @@ impl NameTable {
     }
 
     /// Finds a name.
-    pub fn find(&self, name: &LowerName) -> Found<NodeId> {
+    pub fn find(&self, name: &LowerName) -> NameMatch<NodeId> {
         self.find_entry(name).map(|entry| entry.node())
     }
 
     /// Finds a name, with what is prebuilt for it.
     #[inline]
-    pub fn find_entry(&self, name: &LowerName) -> Found<NameEntry<'_>> {
+    pub fn find_entry(&self, name: &LowerName) -> NameMatch<NameEntry<'_>> {
         let labels = name.labels();
         if labels <= self.deepest
             && let Some(entry) = self.entry_of(name.as_wire(), NameHash::new(name))
         {
-            return Found::Exact(entry);
+            return NameMatch::Exact(entry);
         }
         self.find_encloser(name)
     }
 
     /// From the top down: below an origin every name exists down to the closest encloser, so the first
     /// that is missing ends the search. Nobody's many labels cost more than the deepest name has.
-    fn find_encloser(&self, name: &LowerName) -> Found<NameEntry<'_>> {
+    fn find_encloser(&self, name: &LowerName) -> NameMatch<NameEntry<'_>> {
         let (fewest, most) = self.origins;
         let above = name.labels().min(self.deepest + 1);
         if fewest >= above {
-            return Found::Outside;
+            return NameMatch::Outside;
         }
-        let mut found = Found::Outside;
+        let mut found = NameMatch::Outside;
         let mut hashing = Hashing::new(name);
         for labels in fewest..above {
             let prefix_octets = name.start_of_last(labels);
             match self.entry_of(name.last(labels), hashing.from(prefix_octets)) {
-                Some(encloser) => found = Found::Below { encloser, prefix_octets },
-                None if labels < most && matches!(found, Found::Outside) => {}
+                Some(encloser) => found = NameMatch::Below { encloser, prefix_octets },
+                None if labels < most && matches!(found, NameMatch::Outside) => {}
                 None => break,
             }
         }
@@ -155,9 +155,9 @@ impl NameTable {
     /// The service at a name, for tools that know it by text.
     pub fn service_at(&self, name: &Name) -> Option<ServiceId> {
         match self.find(&LowerName::of(name)) {
-            Found::Exact(id) => self.node(id).service(),
-            Found::Below { encloser, .. } => self.node(self.node(encloser).wildcard()?).service(),
-            Found::Outside => None,
+            NameMatch::Exact(id) => self.node(id).service(),
+            NameMatch::Below { encloser, .. } => self.node(self.node(encloser).wildcard()?).service(),
+            NameMatch::Outside => None,
         }
     }
 }

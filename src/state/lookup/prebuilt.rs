@@ -55,7 +55,7 @@ const ANSWER_HEAD: usize = 8;
 
 /// The records that answer a question, in one piece.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'t> {
+pub struct PrebuiltAnswer<'t> {
     pub octets: &'t [u8],
     /// How many there are in the answer and in the additional section.
     pub answers: u16,
@@ -64,7 +64,7 @@ pub struct Answer<'t> {
     pub is_case_sensitive: bool,
 }
 
-/// Marks [`Answer::is_case_sensitive`] in the length of an answer.
+/// Marks [`PrebuiltAnswer::is_case_sensitive`] in the length of an answer.
 const CASE_SENSITIVE: u16 = 1 << 15;
 
 /// Properties of a name besides its answers.
@@ -128,7 +128,7 @@ impl<'t> NameEntry<'t> {
                 if answers == 0 {
                     return AtType::Unbuilt;
                 }
-                return AtType::Prebuilt(Answer {
+                return AtType::Prebuilt(PrebuiltAnswer {
                     octets,
                     answers,
                     additional,
@@ -150,7 +150,7 @@ impl<'t> NameEntry<'t> {
 /// The records of a type at a name.
 #[derive(Clone, Copy, Debug)]
 pub enum AtType<'t> {
-    Prebuilt(Answer<'t>),
+    Prebuilt(PrebuiltAnswer<'t>),
     /// Records that have to be written.
     Unbuilt,
     Nothing,

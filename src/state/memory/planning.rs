@@ -20,7 +20,7 @@ use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::latency::sites::Sites;
 use crate::steer::load::common_mode::CommonMode;
 use crate::steer::load::feed;
-use crate::steer::load::feed::{Credit, Feed, FirstSight, Implausible, Report};
+use crate::steer::load::feed::{Credit, Feed, FeedReport, FirstSight, Implausible};
 use crate::steer::plan::Plan;
 use crate::steer::planner::demand::{Demand, DemandSample, OnRegion, STEP};
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
@@ -350,7 +350,7 @@ impl Planning {
             } else if let Some(figure) = figure.filter(|_| !state.load.stale) {
                 self.first_report.get_or_insert(now);
                 let OnRegion { demand, resolvers, .. } = on[id];
-                let report = Report { load: figure.load, capacity: figure.capacity, demand, resolvers, now };
+                let report = FeedReport { load: figure.load, capacity: figure.capacity, demand, resolvers, now };
                 credits[id] = feed.hear(&report);
                 if let (Some(credit), Some(utilisation), Some(trim)) =
                     (credits[id].filter(|credit| !credit.restless), figure.utilisation(), self.trims.get_mut(id))

@@ -19,7 +19,7 @@ use crate::model::policy::MAX_ANSWERS;
 use crate::model::{RegionId, Weight};
 
 use super::endpoint_set::EndpointSet;
-use super::pick::{Claim, Identity, Key};
+use super::pick::{Claim, ClientKey, Identity};
 use crate::steer::policy::eligible::ServiceCondition;
 
 /// Which cell each place is in.
@@ -95,9 +95,9 @@ pub struct Share {
 /// Who asks, as far as choices go by it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
-    pub key: Key,
+    pub key: ClientKey,
     /// As `key` where the client's network is known.
-    pub network: Key,
+    pub network: ClientKey,
 }
 
 /// The regions of one answer, each once, the foremost first; at most [`MAX_ANSWERS`].
@@ -247,7 +247,7 @@ fn add(region: RegionId, part: f64, into: &mut Vec<(RegionId, f64)>) {
 }
 
 /// The branch of the greatest reach that does not shed the client.
-fn split(branches: &[Branch], key: Key, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
+fn split(branches: &[Branch], key: ClientKey, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
     let mut best: Option<Claim> = None;
     let mut regions = Regions::NONE;
     for branch in branches {
@@ -297,7 +297,7 @@ fn many(branches: &[Branch], answers: u8, asker: &Asker, shed: Shed, into: &mut 
 
 impl SplitBy {
     /// What it is that is hashed.
-    pub fn key(self, asker: &Asker) -> Key {
+    pub fn key(self, asker: &Asker) -> ClientKey {
         match self {
             SplitBy::Key => asker.key,
             SplitBy::Network => asker.network,

@@ -30,17 +30,17 @@ impl Identity {
 
 /// What a client is hashed by: a prefix (with ECS) or a resolver's address (without).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(u64);
+pub struct ClientKey(u64);
 
-impl Key {
+impl ClientKey {
     /// The key of the first `len` bits of `address`.
-    pub fn of(address: IpAddr, len: u8) -> Key {
+    pub fn of(address: IpAddr, len: u8) -> ClientKey {
         let bits = match crate::model::Prefix::containing(address, len).address() {
             IpAddr::V4(v4) => u128::from(u32::from(v4)) | 0xffff << 32, // as IPv4-mapped IPv6
             IpAddr::V6(v6) => u128::from(v6),
         };
         let folded = mix(bits as u64) ^ mix((bits >> 64) as u64 ^ 0x9e37_79b9_7f4a_7c15).rotate_left(32);
-        Key(mix(folded))
+        ClientKey(mix(folded))
     }
 
     /// Whether this is among the part `share`, 0 to 1, of keys. Who is in a smaller part is in every
@@ -50,14 +50,14 @@ impl Key {
     }
 
     /// A key from raw bits, for simulations and tests.
-    pub fn from_bits(bits: u64) -> Key {
-        Key(bits)
+    pub fn from_bits(bits: u64) -> ClientKey {
+        ClientKey(bits)
     }
 }
 
 /// The winner's index among `candidates` (identity and weight). `None` where there is none
 /// with a weight above zero.
-pub fn rendezvous(key: Key, candidates: impl IntoIterator<Item = (Identity, f64)>) -> Option<usize> {
+pub fn rendezvous(key: ClientKey, candidates: impl IntoIterator<Item = (Identity, f64)>) -> Option<usize> {
     let mut best: Option<(Claim, usize)> = None;
     for (index, (identity, weight)) in candidates.into_iter().enumerate() {
         if weight.is_nan() || weight <= 0.0 {
@@ -81,7 +81,7 @@ pub struct Claim {
 
 impl Claim {
     /// A candidate's claim to a client. The weight is above 0.
-    pub fn of(key: Key, identity: Identity, weight: f64) -> Claim {
+    pub fn of(key: ClientKey, identity: Identity, weight: f64) -> Claim {
         Claim { weight, chance: uniform(key, identity), identity }
     }
 
@@ -103,7 +103,7 @@ impl Claim {
 }
 
 /// A number strictly between 0 and 1 from a key and an identity.
-fn uniform(key: Key, identity: Identity) -> f64 {
+fn uniform(key: ClientKey, identity: Identity) -> f64 {
     let bits = mix(key.0 ^ identity.0.rotate_left(17)) >> 11; // 53 bits
     (bits as f64 + 0.5) / (1u64 << 53) as f64
 }
@@ -125,7 +125,7 @@ mod tests {
         (0..count).map(|i| Identity::of(0, &format!("region{i}"))).collect()
     }
 
-    fn winner(key: Key, candidates: &[(Identity, f64)]) -> Option<Identity> {
+    fn winner(key: ClientKey, candidates: &[(Identity, f64)]) -> Option<Identity> {
         rendezvous(key, candidates.iter().copied()).map(|index| candidates[index].0)
     }
 
@@ -134,7 +134,7 @@ mod tests {
         let candidates: Vec<_> = regions(3).into_iter().zip([5.0, 3.0, 2.0]).collect();
         let mut won = [0u32; 3];
         for bits in 0..100_000u32 {
-            let key = Key::of(IpAddr::V4((bits << 8).into()), 24);
+            let key = ClientKey::of(IpAddr::V4((bits << 8).into()), 24);
             won[rendezvous(key, candidates.iter().copied()).expect("a winner")] += 1;
         }
         for (won, share) in won.into_iter().zip([0.5, 0.3, 0.2]) {
@@ -145,13 +145,13 @@ mod tests {
     #[test]
     fn nothing_wins_without_weight() {
         let candidates: Vec<_> = regions(3).into_iter().zip([0.0, -1.0, f64::NAN]).collect();
-        assert_eq!(rendezvous(Key::from_bits(1), candidates), None);
-        assert_eq!(rendezvous(Key::from_bits(1), []), None);
+        assert_eq!(rendezvous(ClientKey::from_bits(1), candidates), None);
+        assert_eq!(rendezvous(ClientKey::from_bits(1), []), None);
     }
 
     #[test]
     fn keys_know_only_the_prefix() {
-        let of = |text: &str, len| Key::of(text.parse().expect("ip"), len);
+        let of = |text: &str, len| ClientKey::of(text.parse().expect("ip"), len);
         assert_eq!(of("192.0.2.1", 24), of("192.0.2.254", 24));
         assert_ne!(of("192.0.2.1", 24), of("192.0.3.1", 24));
         assert_ne!(of("192.0.2.1", 32), of("192.0.2.2", 32));
@@ -163,7 +163,7 @@ mod tests {
         #[test]
         fn who_wins_without_logarithms_wins_by_them(bits: u64, weights in prop::array::uniform2(0.001f64..10.0), alike: bool) {
             let ids = regions(2);
-            let claim = |at: usize| Claim::of(Key::from_bits(bits), ids[at], weights[if alike { 0 } else { at }]);
+            let claim = |at: usize| Claim::of(ClientKey::from_bits(bits), ids[at], weights[if alike { 0 } else { at }]);
             let (one, other) = (claim(0), claim(1));
             prop_assert_eq!(one.beats(&other), (one.reach(), ids[0]) > (other.reach(), ids[1]));
             prop_assert_eq!(one.beats(&other), !other.beats(&one));
@@ -181,9 +181,9 @@ mod tests {
             turned.rotate_left(turn % candidates.len());
             let mut reversed = candidates.clone();
             reversed.reverse();
-            let first = winner(Key::from_bits(bits), &candidates);
-            prop_assert_eq!(first, winner(Key::from_bits(bits), &turned));
-            prop_assert_eq!(first, winner(Key::from_bits(bits), &reversed));
+            let first = winner(ClientKey::from_bits(bits), &candidates);
+            prop_assert_eq!(first, winner(ClientKey::from_bits(bits), &turned));
+            prop_assert_eq!(first, winner(ClientKey::from_bits(bits), &reversed));
         }
 
         #[test]
@@ -196,8 +196,8 @@ mod tests {
             let lost = lost % candidates.len();
             let mut left = candidates.clone();
             left.remove(lost);
-            let before = winner(Key::from_bits(bits), &candidates);
-            let after = winner(Key::from_bits(bits), &left);
+            let before = winner(ClientKey::from_bits(bits), &candidates);
+            let after = winner(ClientKey::from_bits(bits), &left);
             prop_assert!(before == after || before == Some(candidates[lost].0));
         }
     }

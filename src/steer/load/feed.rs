@@ -238,7 +238,7 @@ struct Before {
 
 /// One report, and what was expected.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+pub struct FeedReport {
     /// 0 or more, finite.
     pub load: f64,
     /// Above 0, finite.
@@ -292,8 +292,8 @@ impl Default for Feed {
 
 impl Feed {
     /// Takes a report; what it says of the clients there, where it is believed.
-    pub fn hear(&mut self, report: &Report) -> Option<Credit> {
-        let report = &Report { load: report.load / self.common, ..*report };
+    pub fn hear(&mut self, report: &FeedReport) -> Option<Credit> {
+        let report = &FeedReport { load: report.load / self.common, ..*report };
         let elapsed_s = self.note(report);
         let capacity_leaps = !self.capacity.hear(report.capacity, report.load);
         self.leaps += LEAPS_PART * (f64::from(u8::from(capacity_leaps || self.alike == 0)) - self.leaps);
@@ -349,7 +349,7 @@ impl Feed {
     }
 
     /// What a feed that jumps time and again says: no jump means anything, and all of it little.
-    fn hear_restless(&mut self, report: &Report, elapsed_s: f64) -> Credit {
+    fn hear_restless(&mut self, report: &FeedReport, elapsed_s: f64) -> Credit {
         (self.gain, self.before, self.doubt, self.usual, self.surprise) = (1.0, None, None, 0.0, 0.0);
         self.believed = None;
         let (_, difference) = self.compare(report.load, report.capacity);
@@ -484,7 +484,7 @@ impl Feed {
     }
 
     /// Remembers the report; the seconds since the one before.
-    fn note(&mut self, report: &Report) -> f64 {
+    fn note(&mut self, report: &FeedReport) -> f64 {
         let heard = Heard { at: report.now, load: report.load };
         let before = self.last.replace(heard);
         let apart = before.map(|before| ((report.load + 1.0) / (before.load + 1.0)).ln().abs());
@@ -522,7 +522,7 @@ impl Feed {
     }
 
     /// Whether it says again what it said before a jump. Then all is as it was.
-    fn returns(&mut self, report: &Report, slack: f64) -> bool {
+    fn returns(&mut self, report: &FeedReport, slack: f64) -> bool {
         let Some(before) = self.before else { return false };
         if report.now.saturating_duration_since(before.at) > REMEMBERED {
             self.before = None;
@@ -549,7 +549,7 @@ impl Feed {
 
     /// Whether the load came or went with those who were sent there or away: then their weight here was wrong, and
     /// so was what was taken for others.
-    fn follows_movers(&mut self, report: &Report) -> bool {
+    fn follows_movers(&mut self, report: &FeedReport) -> bool {
         let Some((load, demand)) = self.believed else { return false };
         let (more_load, more_demand) = (report.load / self.gain - load, report.demand - demand);
         if more_demand.abs() < LEAST_MOVED * demand.max(report.demand) {
@@ -565,7 +565,7 @@ impl Feed {
         false
     }
 
-    fn is_beyond_reason(&mut self, report: &Report) -> bool {
+    fn is_beyond_reason(&mut self, report: &FeedReport) -> bool {
         let is = report.capacity.is_some_and(|capacity| report.load >= MOST_UTILISATION * capacity);
         if !is {
             self.unreasonable_since = None;
@@ -580,7 +580,7 @@ impl Feed {
 
     /// Where it says far too much for long, and many resolvers are there, others do not account for it: it is the feed's
     /// own way of counting, which sends few away.
-    fn note_exaggeration(&mut self, report: &Report) {
+    fn note_exaggeration(&mut self, report: &FeedReport) {
         let own = self.unit * report.demand;
         let much = report.capacity.is_some_and(|capacity| report.load > self.gain * MOST_WITH_OTHERS * capacity);
         if !much || report.resolvers < MANY_RESOLVERS || own <= 0.0 || self.others < own {
@@ -594,7 +594,7 @@ impl Feed {
         }
     }
 
-    fn hold_back(&mut self, why: Implausible, report: &Report) {
+    fn hold_back(&mut self, why: Implausible, report: &FeedReport) {
         let level = report.load.max(1e-300).ln();
         let doubted = match self.doubt {
             Some(doubt) if doubt.why == why && (level - doubt.level).abs() <= AGREEMENT => {
@@ -611,7 +611,7 @@ impl Feed {
 
     /// The jump is here to stay: others came or went, as far as others make up the load; the rest is the feed's
     /// own way of counting.
-    fn bear_out(&mut self, report: &Report) {
+    fn bear_out(&mut self, report: &FeedReport) {
         let there = self.load_of(report.demand);
         let own = self.own_part(report.demand);
         let others = (self.others + (1.0 - own) * (report.load / self.gain - there)).max(0.0);
@@ -772,7 +772,7 @@ mod tests {
         fn says_of(&mut self, load: f64, capacity: f64) -> Option<Credit> {
             self.now += self.every;
             let report =
-                Report { load, capacity: Some(capacity), demand: self.demand, resolvers: 100.0, now: self.now };
+                FeedReport { load, capacity: Some(capacity), demand: self.demand, resolvers: 100.0, now: self.now };
             let credit = self.feed.hear(&report);
             // Whoever is credited is as heavy as was told from then on.
             if let Some(credit) = credit {
@@ -962,7 +962,7 @@ mod tests {
         let mut feeds = vec![Feed::default(); 3];
         let now = Instant::now();
         for _ in 0..3 {
-            feeds[2].hear(&Report { load: 5.0, capacity: Some(1000.0), demand: 0.0, resolvers: 0.0, now });
+            feeds[2].hear(&FeedReport { load: 5.0, capacity: Some(1000.0), demand: 0.0, resolvers: 0.0, now });
         }
         let sights = [&usual[..], &[sight(5.0, 1000.0, 500.0)]].concat();
         let mut pairs: Vec<(&mut Feed, FirstSight)> = feeds.iter_mut().zip(sights).collect();

@@ -84,22 +84,22 @@ impl Precomputed {
 
     /// What is answered to an address. `None` only for what is not of this view.
     #[inline]
-    pub fn find(&self, view: &View<'_>, service: &PrecomputedService, address: IpAddr) -> Option<Found> {
+    pub fn find(&self, view: &View<'_>, service: &PrecomputedService, address: IpAddr) -> Option<PrecomputedChoice> {
         let (place, widest) = match service.table.depends_on_place() {
             true => view.plan.classes.as_ref()?.find(address),
             false => (PlaceId::UNKNOWN, 0),
         };
         let cell = self.cells.get((service.first + service.table.cell_index(place)) as usize)?;
         Some(match *cell {
-            Some(choice) => Found::Fixed(choice, widest),
-            None => Found::Open(place, widest),
+            Some(choice) => PrecomputedChoice::Fixed(choice, widest),
+            None => PrecomputedChoice::Open(place, widest),
         })
     }
 }
 
 /// What there is for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum PrecomputedChoice {
     /// The choice, and the widest prefix length within which it is the same: the SCOPE PREFIX-LENGTH
     /// of RFC 7871.
     Fixed(FixedChoice, u8),
@@ -135,7 +135,7 @@ mod tests {
             let settled = Precomputed::of(&view);
             let service = settled.service(ServiceId(0)).expect("a service");
             let found = settled.find(&view, service, address.parse().expect("an address")).expect("a service's");
-            matches!(found, Found::Fixed(..))
+            matches!(found, PrecomputedChoice::Fixed(..))
         };
         let mut near = World::two_coasts(Policy::Score);
         assert!(settled(&near, "10.0.0.0") && settled(&near, "10.200.0.0"));
@@ -172,12 +172,12 @@ mod tests {
                 let address = IpAddr::V4((10 << 24 | u32::from(bits) << 8).into());
                 let decision = decide(&view, ServiceId(0), Seen::Subnet(address)).expect("a decision");
                 match settled.find(&view, service, address).expect("a service's") {
-                    Found::Fixed(choice, scope) => {
+                    PrecomputedChoice::Fixed(choice, scope) => {
                         prop_assert_eq!((choice.region, choice.endpoint), (decision.region, decision.endpoint));
                         prop_assert_eq!((choice.ttl, scope), (decision.ttl.as_secs(), decision.scope));
                         prop_assert_eq!(decision.regions.as_slice(), [choice.region]);
                     }
-                    Found::Open(place, widest) => {
+                    PrecomputedChoice::Open(place, widest) => {
                         let later = decide_for(&view, ServiceId(0), Seen::Subnet(address), (place, widest));
                         prop_assert_eq!(later, Some(decision));
                     }

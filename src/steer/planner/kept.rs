@@ -13,7 +13,7 @@ use crate::steer::latency::locations::Locations;
 use crate::steer::latency::sites::SiteKey;
 
 use super::score_group::ScoreGroup;
-use super::{Place, Planned};
+use super::{LocationPlan, Planned};
 
 /// See [`Planned::kept`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,11 +32,11 @@ struct KeptScoreGroup {
     weights: [u64; 3],
     bias: Vec<u64>,
     /// By location.
-    places: Vec<KeptPlace>,
+    places: Vec<KeptLocationPlan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct KeptPlace {
+struct KeptLocationPlan {
     shares: Vec<(u16, f64)>,
     moved_at_ms: Option<u64>,
 }
@@ -58,11 +58,11 @@ impl Planned {
                 first.get_or_insert_with(|| sites.key(site, 0.0));
             }
         }
-        let place = |place: &Place| KeptPlace {
+        let place = |place: &LocationPlan| KeptLocationPlan {
             shares: place.shares.iter().map(|share| (share.region.0, share.weight)).collect(),
             moved_at_ms: place.moved_at.map(|at| clock.kept(at)),
         };
-        let group = |(group, places): (&ScoreGroup, &Vec<Place>)| KeptScoreGroup {
+        let group = |(group, places): (&ScoreGroup, &Vec<LocationPlan>)| KeptScoreGroup {
             regions: group.regions.iter().map(|region| region.0).collect(),
             weights: group.weights,
             bias: group.bias.to_vec(),
@@ -91,7 +91,7 @@ impl Planned {
         let from = sources(kept, locations, finder);
         let known: HashMap<Likeness, &KeptScoreGroup> =
             kept.score_groups.iter().filter_map(|group| Some((group.likeness(ids)?, group))).collect();
-        let mut score_groups: HashMap<ScoreGroup, Vec<Place>> = HashMap::new();
+        let mut score_groups: HashMap<ScoreGroup, Vec<LocationPlan>> = HashMap::new();
         for group in score_groups_of(model) {
             let Some(kept) = found(&group, &known, ids) else { continue };
             let place = |from: &Option<u32>| Some(kept.places.get((*from)? as usize)?.place(&group, ids, clock));
@@ -178,8 +178,8 @@ impl KeptScoreGroup {
     }
 }
 
-impl KeptPlace {
-    fn place(&self, group: &ScoreGroup, ids: &Ids, clock: &Clock) -> Place {
+impl KeptLocationPlan {
+    fn place(&self, group: &ScoreGroup, ids: &Ids, clock: &Clock) -> LocationPlan {
         let share = |&(old, weight): &(u16, f64)| {
             let region = ids.region(old).filter(|region| group.regions.contains(region))?;
             Some(Share { region, weight: sound(weight, f64::MIN_POSITIVE..=MOST_WEIGHT)? })
@@ -192,7 +192,7 @@ impl KeptPlace {
             shares.iter_mut().for_each(|share| share.weight /= whole);
         }
         let moved_at = self.moved_at_ms.and_then(|ms| clock.instant(ms)).map(|at| at.min(clock.now()));
-        Place { shares: shares.into(), moved_at, kept_near: None }
+        LocationPlan { shares: shares.into(), moved_at, kept_near: None }
     }
 }
 
@@ -203,7 +203,7 @@ use crate::steer::latency::locations::MOST_LOCATIONS;
 impl KeptPlan {
     /// One with a value in every place.
     pub fn sample() -> KeptPlan {
-        let place = KeptPlace { shares: vec![(0, 0.5)], moved_at_ms: Some(1) };
+        let place = KeptLocationPlan { shares: vec![(0, 0.5)], moved_at_ms: Some(1) };
         let group = KeptScoreGroup { regions: vec![0], weights: [2, 3, 4], bias: vec![5], places: vec![place] };
         let locations = vec![SiteKey::sample()];
         KeptPlan { score_groups: vec![group], locations, prices_ms: vec![6.0], loads: vec![7.0], made_at_ms: 8 }
@@ -215,7 +215,7 @@ impl KeptPlan {
         let split = |location: usize| {
             if location.is_multiple_of(10) { vec![(0, 0.1), (200, 0.2), (1000, 0.7)] } else { vec![(7, 1.0)] }
         };
-        let place = |location| KeptPlace { shares: split(location), moved_at_ms: Some(1 << 41) };
+        let place = |location| KeptLocationPlan { shares: split(location), moved_at_ms: Some(1 << 41) };
         let group =
             KeptScoreGroup { places: (0..MOST_LOCATIONS).map(place).collect(), ..largest.score_groups[0].clone() };
         largest.score_groups = vec![group; super::MOST_SOURCES / MOST_LOCATIONS];

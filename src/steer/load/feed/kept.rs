@@ -157,7 +157,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::steer::load::feed::Report;
+    use crate::steer::load::feed::FeedReport;
 
     const S: Duration = Duration::from_secs(1);
     const NOW_MS: u64 = 1_790_000_000_000;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn hear(feed: &mut Feed, load: f64, now: Instant) {
-        feed.hear(&Report { load, capacity: Some(1e3), demand: 100.0, resolvers: 100.0, now });
+        feed.hear(&FeedReport { load, capacity: Some(1e3), demand: 100.0, resolvers: 100.0, now });
     }
 
     /// In the next process, so much later.

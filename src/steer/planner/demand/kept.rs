@@ -212,17 +212,17 @@ mod tests {
     const TTL_S: f64 = 300.0;
 
     /// Clients of one site, and regions in this order.
-    struct Place {
+    struct SitedWorld {
         world: World,
         sites: Arc<Sites>,
     }
 
-    impl Place {
-        fn new(regions: [&str; 2]) -> Place {
+    impl SitedWorld {
+        fn new(regions: [&str; 2]) -> SitedWorld {
             let regions = regions.map(|name| (name, at(0.0, if name == "west" { -90.0 } else { 90.0 })));
             let world = World::new(Policy::Score, &regions).clients(&[("10.0.0.0/16", at(0.0, 0.0))]);
             let sites = world.plan(Instant::now()).plan.sites.expect("sites");
-            Place { world, sites }
+            SitedWorld { world, sites }
         }
 
         fn site(&self) -> u32 {
@@ -247,7 +247,7 @@ mod tests {
             demand.count(ServiceId(0), self.site(), RegionId(1), 0.5 * TTL_S, TTL_S);
         }
 
-        fn restarted(&self, demand: &Demand, to: &Place, elapsed: Duration) -> Demand {
+        fn restarted(&self, demand: &Demand, to: &SitedWorld, elapsed: Duration) -> Demand {
             let kept = demand.kept(&self.sites);
             let ids = Names::of(&self.world.model).ids(&to.world.model);
             Demand::restored(&kept, &ids, &SiteFinder::of(&to.sites), elapsed)
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn clients_are_where_they_were_however_long_it_took() {
-        let (place, other) = (Place::new(["west", "east"]), Place::new(["east", "west"]));
+        let (place, other) = (SitedWorld::new(["west", "east"]), SitedWorld::new(["east", "west"]));
         let before = place.known();
         let on = before.on_regions(2);
         assert!(near(on[0].demand, 900.0) && near(on[1].demand, 300.0), "{on:?}");
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn answers_run_out_meanwhile_by_half_at_most_and_not_what_may_have_been_given_since_the_save() {
-        let place = Place::new(["west", "east"]);
+        let place = SitedWorld::new(["west", "east"]);
         let before = place.known();
         let left = |elapsed| alive(&place.restarted(&before, &place, elapsed)) / alive(&before);
         assert!(near(left(S), 1.0) && near(left(30 * S), 1.0), "{} {}", left(S), left(30 * S));
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn those_who_ask_again_at_once_or_bit_by_bit_are_as_many_as_there_were() {
-        let place = Place::new(["west", "east"]);
+        let place = SitedWorld::new(["west", "east"]);
         let before = place.known();
         let all = |demand: &Demand| demand.on_regions(2).iter().map(|on| on.demand).sum::<f64>();
         for (at_once, elapsed) in [(1, 2 * S), (1, 31 * S), (300, 900 * S)] {
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_left_out() {
-        let place = Place::new(["west", "east"]);
+        let place = SitedWorld::new(["west", "east"]);
         let mut kept = place.known().kept(&place.sites);
         let ids = Names::of(&place.world.model).ids(&place.world.model);
         let restored = |kept: &KeptDemand| Demand::restored(kept, &ids, &SiteFinder::of(&place.sites), S);
