@@ -14,7 +14,7 @@ use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 
 use super::choice::cell::Cell;
 use super::choice::pick::Identity;
-use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide, endpoint_of_family};
+use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide_for, endpoint_of_family};
 use super::health::effective::{EffectiveState, Override, RegionState};
 use super::latency::rtt::coordinates;
 use super::latency::score::{Score, total_ms};
@@ -197,7 +197,10 @@ pub fn explain(
 ) -> Option<Explanation> {
     let service = view.model.services.get(id.index())?;
     let plan = view.plan.services.get(id.index())?;
-    let decision = decide(view, id, seen)?;
+    let found = view.plan.classes.as_ref()?.find(seen.address());
+    let decision = decide_for(view, id, seen, found)?;
+    // The cell that the decision was made from; what is known of the client is known of its own place.
+    let cell = plan.cells.cell(found.0)?;
     let place = view.atlas.locate(seen.address()).place;
     let cell = plan.cells.cell(place)?;
     let (walk, fence) = walk(view, states, id, place, seen)?;

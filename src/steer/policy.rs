@@ -9,15 +9,19 @@
 //! group above takes its next child. What is left to each client, such as shares, becomes a
 //! [`Pick`]; all else is settled here, once per site and route.
 
+mod alternative;
 pub mod eligible;
 mod merge;
 pub mod route;
 mod walk;
 
+use std::iter::{from_fn, once, once_with};
+
 use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weight};
 
 pub use walk::{Passed, Step};
 
+use self::alternative::Alternative;
 use self::eligible::{Eligible, FenceOut, ServiceCondition};
 use self::route::{Route, Router};
 use super::choice::cell::{Branch, Cell, Pick, Share, SplitBy};
@@ -184,32 +188,36 @@ impl<'a> Picker<'a> {
 
     /// `None`: nothing below is eligible. `parent`: the identity of the group that clients were hashed to before this one.
     fn pick(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
+        Pick::first_of(self.alternatives(id, client, parent).filter_map(Alternative::into_pick))
+    }
+
+    /// The alternatives a group has for a client, in the order it is tried; made one by one, as they are asked for.
+    fn alternatives<'s>(
+        &'s self,
+        id: GroupId,
+        client: &'s Client<'_>,
+        parent: Option<Identity>,
+    ) -> Box<dyn Iterator<Item = Alternative> + 's> {
         let group = self.service.policies.group(id);
-        let child = |child: &Child| self.child(child, client, parent);
+        let child = move |child: &Child| self.child(child, client, parent);
+        let one = move |of: &Child| Some(Alternative::One(*of, child(of)?));
+        let weighed = |weights: &[Weight]| weighed(self.branches(&group.children, weights, client, parent));
         match &group.policy {
-            Policy::Score => self.by_score(id, client, parent),
-            Policy::Nearest | Policy::Latency => self.by_nearness(group, client, parent),
-            Policy::Failover => Pick::first_of(group.children.iter().filter_map(child)),
-            Policy::Geo(_) => Pick::first_of(self.in_order(id, client).filter_map(child)),
-            Policy::Stage { .. } => self.pick(self.service.policies.active_child(group, self.stage)?, client, parent),
-            Policy::Weighted(weights) => split(SplitBy::Key, self.branches(&group.children, weights, client, parent)),
-            Policy::Sticky(weights) => split(SplitBy::Network, self.branches(&group.children, weights, client, parent)),
-            Policy::Multi { answers, weights } => {
-                let mut branches = weighed(self.branches(&group.children, weights, client, parent));
-                match branches.len() {
-                    0 | 1 => branches.pop().map(|branch| branch.pick),
-                    _ => Some(Pick::Many { answers: *answers, branches: branches.into() }),
-                }
+            Policy::Score => Box::new(self.by_score(id, client, parent)),
+            Policy::Nearest | Policy::Latency => Box::new(self.by_nearness(group, client, parent)),
+            Policy::Failover => Box::new(group.children.iter().filter_map(one)),
+            Policy::Geo(_) => Box::new(self.in_order(id, client).filter_map(one)),
+            Policy::Stage { .. } => {
+                let active = self.service.policies.active_child(group, self.stage).map(Child::Group);
+                Box::new(active.into_iter().filter_map(move |active| one(&active)))
             }
+            Policy::Weighted(weights) => Box::new(once(Alternative::Split(SplitBy::Key, weighed(weights)))),
+            Policy::Sticky(weights) => Box::new(once(Alternative::Split(SplitBy::Network, weighed(weights)))),
+            Policy::Multi { answers, weights } => Box::new(once(Alternative::Many(*answers, weighed(weights)))),
             Policy::Canary { share } => {
                 let mut halves = group.children.iter().map(child);
-                match (halves.next().flatten(), halves.next().flatten()) {
-                    (Some(inside), Some(outside)) => {
-                        let salt = self.names[id.index()];
-                        Some(Pick::Cohort { share: *share, salt, of: Box::new([inside, outside]) })
-                    }
-                    (inside, outside) => inside.or(outside),
-                }
+                let of = [halves.next().flatten(), halves.next().flatten()];
+                Box::new(once(Alternative::Cohort { share: *share, salt: self.names[id.index()], of }))
             }
         }
     }
@@ -263,20 +271,38 @@ impl<'a> Picker<'a> {
         parent.map_or(own, |parent| own.within(parent))
     }
 
-    /// The nearest child; those equally near share clients alike.
-    fn by_nearness(&self, group: &Group, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
-        let far = |region| self.far_ms(&group.policy, client.site, region) + self.service.bias_ms(region);
+    /// The nearest children, then those farther; those equally near share clients alike.
+    fn by_nearness<'s>(
+        &'s self,
+        group: &'s Group,
+        client: &'s Client<'_>,
+        parent: Option<Identity>,
+    ) -> impl Iterator<Item = Alternative> {
         let mut children: Vec<(f64, &Child)> =
-            group.children.iter().map(|child| (self.best_of(child, client, far), child)).collect();
+            group.children.iter().map(|child| (self.figure_ms(group, child, client), child)).collect();
         children.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let alike = children.chunk_by(|(a, _), (b, _)| b - a <= ALIKE_MS);
-        Pick::first_of(alike.filter_map(|alike| {
-            let branches = alike.iter().filter_map(|(_, child)| self.branch(child, Weight::ONE, client, parent));
-            split(SplitBy::Key, branches.collect())
-        }))
+        let mut left = children.into_iter().peekable();
+        from_fn(move || {
+            let (mut last_ms, nearest) = left.next()?;
+            let mut branches = Vec::from_iter(self.branch(nearest, Weight::ONE, client, parent));
+            while let Some((ms, alike)) = left.next_if(|(ms, _)| ms - last_ms <= ALIKE_MS) {
+                branches.extend(self.branch(alike, Weight::ONE, client, parent));
+                last_ms = ms;
+            }
+            Some(Alternative::Split(SplitBy::Key, branches))
+        })
     }
 
-    /// How far a region is, in milliseconds, as this policy counts it.
+    /// The figure that a group compares its children by, in milliseconds: of a region, or of the best
+    /// eligible one in a group.
+    fn figure_ms(&self, group: &Group, child: &Child, client: &Client<'_>) -> f64 {
+        self.best_of(child, client, |region| match &group.policy {
+            Policy::Score => self.total_ms(client.site, region),
+            policy => self.far_ms(policy, client.site, region) + self.service.bias_ms(region),
+        })
+    }
+
+    /// The distance of a region, in milliseconds, as this policy counts it.
     fn far_ms(&self, policy: &Policy, site: usize, region: RegionId) -> f64 {
         let Some(sites) = self.inputs.sites else { return 0.0 };
         match policy {
@@ -297,48 +323,45 @@ impl<'a> Picker<'a> {
     }
 
     /// The planner's shares where there are any; then tier by tier.
-    fn by_score(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
-        let group = self.service.policies.group(id);
+    fn by_score<'s>(
+        &'s self,
+        id: GroupId,
+        client: &'s Client<'_>,
+        parent: Option<Identity>,
+    ) -> impl Iterator<Item = Alternative> {
         let planned = self.planned(id, client, parent);
-        if planned.as_ref().is_some_and(Pick::is_sure) {
-            return planned;
-        }
-        let totals: Vec<f64> = group
-            .children
-            .iter()
-            .map(|child| self.best_of(child, client, |region| self.total_ms(client.site, region)))
-            .collect();
-        Pick::first_of(planned.into_iter().chain(self.tier_picks(group, &totals, client, parent)))
+        planned.into_iter().chain(once_with(move || self.by_tier(id, client, parent)).flatten())
     }
 
-    fn tier_picks(&self, group: &Group, totals: &[f64], client: &Client<'_>, parent: Option<Identity>) -> Vec<Pick> {
+    fn by_tier<'s>(
+        &'s self,
+        id: GroupId,
+        client: &'s Client<'_>,
+        parent: Option<Identity>,
+    ) -> impl Iterator<Item = Alternative> {
+        let group = self.service.policies.group(id);
+        let totals: Vec<f64> = group.children.iter().map(|child| self.figure_ms(group, child, client)).collect();
         let mut tiers = vec![NO_TIER; totals.len()];
-        let mut tier = 0;
-        let mut picks: Vec<Pick> = Vec::new();
-        while let Some(best) = take_tier(totals, &mut tiers, tier) {
+        (0..).map_while(move |tier| {
+            let best = take_tier(&totals, &mut tiers, tier)?;
             let inside = (0..totals.len()).filter(|&index| tiers[index] == tier);
             let branches = inside.filter_map(|index| {
                 let behind_ms = steps_behind(totals[index], best) * SHARE_STEP_MS;
                 let weight = Weight::new((-behind_ms / SOFTNESS_MS).exp())?;
                 self.branch(&group.children[index], weight, client, parent)
             });
-            picks.extend(split(SplitBy::Key, branches.collect()));
-            if picks.last().is_some_and(Pick::is_sure) {
-                break;
-            }
-            tier += 1;
-        }
-        picks
+            Some(Alternative::Split(SplitBy::Key, weighed(branches.collect())))
+        })
     }
 
-    /// The planner's shares, of the regions that are still eligible; `None` where none of them is.
-    fn planned(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
+    /// The planner's shares, of the regions that are still eligible; `None` where nothing is planned.
+    fn planned(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Alternative> {
         let score_group = self.score_groups.get(id.index())?.as_ref()?;
         let shares = self.inputs.planned?.shares(score_group, client.site)?;
         let branch = |&Share { region, weight }: &Share| {
             self.branch(&Child::Region(region), Weight::new(weight)?, client, parent)
         };
-        split(SplitBy::Key, shares.iter().filter_map(branch).collect())
+        Some(Alternative::Split(SplitBy::Key, weighed(shares.iter().filter_map(branch).collect())))
     }
 
     fn total_ms(&self, site: usize, region: RegionId) -> f64 {
@@ -357,6 +380,14 @@ impl<'a> Picker<'a> {
 
     fn identity(&self, region: RegionId) -> Identity {
         self.inputs.identities.get(region.index()).copied().unwrap_or_default()
+    }
+
+    /// Tells whether a child has anything eligible.
+    fn has(&self, child: &Child, client: &Client<'_>) -> bool {
+        match *child {
+            Child::Region(region) => client.eligible.has(region),
+            Child::Group(group) => self.has_any(group, client),
+        }
     }
 
     fn has_any(&self, id: GroupId, client: &Client<'_>) -> bool {
@@ -385,10 +416,7 @@ impl<'a> Picker<'a> {
     /// The groups among a group's children that clients go on to, with the part of each.
     fn parts(&self, id: GroupId, client: &Client<'_>) -> Vec<(GroupId, f64)> {
         let group = self.service.policies.group(id);
-        let has = |child: &Child| match *child {
-            Child::Region(region) => client.eligible.has(region),
-            Child::Group(group) => self.has_any(group, client),
-        };
+        let has = |child: &Child| self.has(child, client);
         fn only(child: Option<&Child>) -> Vec<(&Child, f64)> {
             child.map(|child| vec![(child, 1.0)]).unwrap_or_default()
         }
@@ -399,10 +427,7 @@ impl<'a> Picker<'a> {
                 let stage = self.service.policies.active_child(group, self.stage);
                 return stage.map(|stage| (stage, 1.0)).into_iter().collect();
             }
-            Policy::Score => only(self.least(group, client, |region| self.total_ms(client.site, region))),
-            Policy::Nearest | Policy::Latency => only(self.least(group, client, |region| {
-                self.far_ms(&group.policy, client.site, region) + self.service.bias_ms(region)
-            })),
+            Policy::Score | Policy::Nearest | Policy::Latency => only(self.least(group, client)),
             Policy::Weighted(weights) | Policy::Sticky(weights) | Policy::Multi { weights, .. } => {
                 let weight = |index: usize| weights.get(index).map_or(1.0, |weight| weight.get());
                 let open = || group.children.iter().enumerate().filter(|(_, child)| has(child));
@@ -424,16 +449,9 @@ impl<'a> Picker<'a> {
         groups.collect()
     }
 
-    fn least<'s>(
-        &'s self,
-        group: &'s Group,
-        client: &Client<'_>,
-        count: impl Fn(RegionId) -> f64,
-    ) -> Option<&'s Child> {
-        let of_eligible = |child: &Child| match *child {
-            Child::Region(region) if !client.eligible.has(region) => f64::INFINITY,
-            _ => self.best_of(child, client, &count),
-        };
+    fn least<'s>(&self, group: &'s Group, client: &Client<'_>) -> Option<&'s Child> {
+        let of_eligible =
+            |child: &Child| if self.has(child, client) { self.figure_ms(group, child, client) } else { f64::INFINITY };
         group.children.iter().min_by(|a, b| of_eligible(a).total_cmp(&of_eligible(b)))
     }
 }
@@ -446,15 +464,6 @@ fn weighed(mut branches: Vec<Branch>) -> Vec<Branch> {
         branches.iter_mut().for_each(|branch| branch.weight = Weight::ONE);
     }
     branches
-}
-
-/// Clients shared out by weight. `None` where there is no branch.
-fn split(by: SplitBy, branches: Vec<Branch>) -> Option<Pick> {
-    let mut branches = weighed(branches);
-    match branches.len() {
-        0 | 1 => branches.pop().map(|branch| branch.pick),
-        _ => Some(Pick::Split { by, branches: branches.into() }),
-    }
 }
 
 /// Each child's tier, from 0, in the order of `totals`: the best and all within [`TIER_MS`] of it,

@@ -127,12 +127,15 @@ impl Pick {
                 !sheds && into.only(*region)
             }
             Pick::First(picks) => picks.iter().any(|pick| pick.fill(asker, shed, into)),
-            Pick::Split { by, branches } => split(branches, by.key(asker), asker, shed, into),
-            Pick::Many { answers, branches } => many(branches, *answers, asker, shed, into),
+            Pick::Split { by, branches } => split(branches, *by, asker, shed, into).is_some(),
+            Pick::Many { answers, branches } => {
+                let foremost = Foremost::of(branches, *answers, asker, shed);
+                foremost.fill(into);
+                foremost.count > 0
+            }
             Pick::Cohort { share, salt, of } => {
-                let [inside, outside] = &**of;
                 let is_inside = asker.key.is_in_cohort(*salt, share.get());
-                (is_inside && inside.fill(asker, shed, into)) || outside.fill(asker, shed, into)
+                half(of.each_ref().map(Some), is_inside, asker, shed, into).is_some()
             }
         }
     }
@@ -179,10 +182,11 @@ impl Pick {
     pub fn first_of(picks: impl IntoIterator<Item = Pick>) -> Option<Pick> {
         let mut kept: Vec<Pick> = Vec::new();
         for pick in picks {
-            if kept.last().is_some_and(Pick::is_sure) {
-                break;
-            }
+            let is_sure = pick.is_sure();
             kept.push(pick);
+            if is_sure {
+                break; // those that come after it are not even made
+            }
         }
         if kept.len() > 1 { Some(Pick::First(kept.into())) } else { kept.pop() }
     }
@@ -246,53 +250,84 @@ fn add(region: RegionId, part: f64, into: &mut Vec<(RegionId, f64)>) {
     }
 }
 
-/// The branch of the greatest reach that does not shed the client.
-fn split(branches: &[Branch], key: ClientKey, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
-    let mut best: Option<Claim> = None;
+/// The place of the branch of the greatest reach that does not shed the client; its regions go into `into`.
+pub fn split(branches: &[Branch], by: SplitBy, asker: &Asker, shed: Shed, into: &mut Regions) -> Option<usize> {
+    let key = by.key(asker);
+    let mut best: Option<(Claim, usize)> = None;
     let mut regions = Regions::NONE;
-    for branch in branches {
+    for (index, branch) in branches.iter().enumerate() {
         let claim = Claim::of(key, branch.identity, branch.weight.get());
-        if best.is_none_or(|best| claim.beats(&best)) && branch.pick.fill(asker, shed, &mut regions) {
-            best = Some(claim);
+        if best.is_none_or(|(best, _)| claim.beats(&best)) && branch.pick.fill(asker, shed, &mut regions) {
+            best = Some((claim, index));
             *into = regions;
         }
     }
-    best.is_some()
+    best.map(|(_, index)| index)
 }
 
-/// The foremost regions of the branches of the greatest reach.
-fn many(branches: &[Branch], answers: u8, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
-    let mut claims = [(f64::NEG_INFINITY, Identity::default(), RegionId(0)); MAX_ANSWERS];
-    let most = usize::from(answers).clamp(1, MAX_ANSWERS);
-    let mut count = 0;
-    let mut regions = Regions::NONE;
-    for branch in branches {
-        if !branch.pick.fill(asker, shed, &mut regions) {
-            continue;
-        }
-        let claim =
-            (Claim::of(asker.key, branch.identity, branch.weight.get()).reach(), branch.identity, regions.first());
-        // A region that several branches lead to stands for its best claim.
-        let mut at = match claims[..count].iter().position(|other| other.2 == claim.2) {
-            Some(same) if claim > claims[same] => same,
-            None if count < most => {
-                count += 1;
-                count - 1
+/// The half that a client gets, 0 or 1: the first is for those inside of a cohort, and for all where there is no other.
+pub fn half(
+    [first, second]: [Option<&Pick>; 2],
+    is_inside: bool,
+    asker: &Asker,
+    shed: Shed,
+    into: &mut Regions,
+) -> Option<usize> {
+    let mut keeps = |half: Option<&Pick>| half.is_some_and(|half| half.fill(asker, shed, into));
+    if (is_inside || second.is_none()) && keeps(first) {
+        return Some(0);
+    }
+    keeps(second).then_some(1)
+}
+
+/// The branches of the greatest reach, the foremost first. Each stands for its foremost region.
+pub struct Foremost {
+    claims: [(f64, Identity, RegionId); MAX_ANSWERS],
+    count: usize,
+}
+
+impl Foremost {
+    /// Of the branches that do not shed the client, `answers` at most.
+    pub fn of(branches: &[Branch], answers: u8, asker: &Asker, shed: Shed) -> Foremost {
+        let mut claims = [(f64::NEG_INFINITY, Identity::default(), RegionId(0)); MAX_ANSWERS];
+        let most = usize::from(answers).clamp(1, MAX_ANSWERS);
+        let mut count = 0;
+        let mut regions = Regions::NONE;
+        for branch in branches {
+            if !branch.pick.fill(asker, shed, &mut regions) {
+                continue;
             }
-            None if claim > claims[most - 1] => most - 1,
-            _ => continue,
-        };
-        claims[at] = claim;
-        while at > 0 && claims[at] > claims[at - 1] {
-            claims.swap(at, at - 1);
-            at -= 1;
+            let claim =
+                (Claim::of(asker.key, branch.identity, branch.weight.get()).reach(), branch.identity, regions.first());
+            // A region that several branches lead to stands for its best claim.
+            let mut at = match claims[..count].iter().position(|other| other.2 == claim.2) {
+                Some(same) if claim > claims[same] => same,
+                None if count < most => {
+                    count += 1;
+                    count - 1
+                }
+                None if claim > claims[most - 1] => most - 1,
+                _ => continue,
+            };
+            claims[at] = claim;
+            while at > 0 && claims[at] > claims[at - 1] {
+                claims.swap(at, at - 1);
+                at -= 1;
+            }
+        }
+        Foremost { claims, count }
+    }
+
+    pub fn identities(&self) -> impl Iterator<Item = Identity> {
+        self.claims.iter().take(self.count).map(|claim| claim.1)
+    }
+
+    fn fill(&self, into: &mut Regions) {
+        into.len = self.count as u8; // at most MAX_ANSWERS
+        for (place, claim) in into.list.iter_mut().zip(self.claims) {
+            *place = claim.2;
         }
     }
-    into.len = count as u8; // at most MAX_ANSWERS
-    for (place, claim) in into.list.iter_mut().zip(claims) {
-        *place = claim.2;
-    }
-    count > 0
 }
 
 impl SplitBy {
@@ -307,6 +342,11 @@ impl SplitBy {
 
 impl Regions {
     const NONE: Regions = Regions { list: [RegionId(0); MAX_ANSWERS], len: 0 };
+
+    /// To be filled.
+    pub fn none() -> Regions {
+        Regions::NONE
+    }
 
     pub fn one(region: RegionId) -> Regions {
         let mut regions = Regions::NONE;

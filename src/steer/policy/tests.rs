@@ -9,9 +9,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::atlas::Atlas;
 use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId};
-use crate::steer::decide::Seen;
+use crate::steer::decide::{Seen, decide_for};
 use crate::steer::health::effective::{EffectiveState, Override};
-use crate::steer::testing::{Moment, World, at};
+use crate::steer::plan::precomputed::{Precomputed, PrecomputedChoice};
+use crate::steer::testing::{Moment, SERVICE, World, at};
 
 const SEOUL: u16 = 0;
 const TOKYO: u16 = 1;
@@ -531,6 +532,21 @@ fn six(policies: PolicyTree) -> World {
     world
 }
 
+/// The regions that the packet path answers with: what is precomputed, else what is decided then.
+fn answered<'w>(world: &'w World, moment: &Moment<'_>, seen: Seen) -> Vec<&'w str> {
+    let view = moment.view();
+    let precomputed = Precomputed::of(&view);
+    let service = precomputed.service(SERVICE).expect("a service");
+    let regions = match precomputed.find(&view, service, seen.address()).expect("a choice") {
+        PrecomputedChoice::Fixed(choice, _) => vec![choice.region],
+        PrecomputedChoice::Open(place, widest) => {
+            let decision = decide_for(&view, SERVICE, seen, (place, widest)).expect("a decision");
+            decision.regions.as_slice().to_vec()
+        }
+    };
+    regions.into_iter().map(|region| &*world.model.region(region).name).collect()
+}
+
 proptest! {
     /// Never nothing, never a region twice, and none that the operator withdrew while others are up.
     #[test]
@@ -591,8 +607,9 @@ proptest! {
         for bits in clients {
             for seen in [Seen::Subnet(IpAddr::V4(bits.into())), Seen::Source(IpAddr::V4(bits.into()))] {
                 let explanation = moment.explain(seen);
-                let chosen: BTreeSet<String> =
-                    explanation.chosen.others.iter().chain([&explanation.chosen.region]).cloned().collect();
+                let chosen = [&explanation.chosen.region].into_iter().chain(&explanation.chosen.others);
+                prop_assert_eq!(chosen.clone().map(String::as_str).collect::<Vec<_>>(), answered(&world, &moment, seen));
+                let chosen: BTreeSet<String> = chosen.cloned().collect();
                 let passed = explanation.walk.iter().flat_map(|step| &step.children);
                 let taken = passed.filter(|passed| passed.taken && passed.name.starts_with("region"));
                 let taken: BTreeSet<String> = taken.map(|passed| passed.name.clone()).collect();

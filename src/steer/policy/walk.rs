@@ -1,33 +1,37 @@
-//! How a client came to its regions, group by group: for people.
+//! The way a client came to its regions, group by group: for people.
 //!
-//! Goes the way of [`Picker::pick`] once more, for one client, and says at each group who was passed
-//! over and why. What is taken is worked out by the same functions; the words are all that is new.
+//! The alternatives of each group come from [`Picker::alternatives`], and what the client takes of them from
+//! [`choice::cell`](crate::steer::choice::cell): the functions that answers are made with. The words are all that is
+//! new.
 
-use serde::Serialize;
+use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
+use super::alternative::Alternative;
 use super::route::Route;
 use super::{Client, Picker};
 use crate::model::{Child, Group, GroupId, Policy, RegionId, Weight};
-use crate::steer::choice::cell::{Asker, Pick, Regions, Shed, SplitBy};
-use crate::steer::choice::pick::{Claim, Identity};
+use crate::steer::choice::cell::{Asker, Branch, Foremost, Pick, Regions, Shed, half, split};
+use crate::steer::choice::pick::Identity;
 use crate::steer::figure::{percent, rounded};
 
 /// One group that a client came through.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// How many groups are above it. From 0.
+    /// The number of groups above it. From 0.
     pub depth: usize,
     /// Its name; `None`: the service itself.
     pub group: Option<String>,
-    pub policy: &'static str,
-    /// What brought the client here, where it is not simply that all clients begin here.
+    pub policy: Cow<'static, str>,
+    /// The reason that brought the client here, where it is not simply that all clients begin here.
     pub because: Option<String>,
     /// In the order of the file.
     pub children: Vec<Passed>,
 }
 
 /// A region or group that was taken or passed over.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Passed {
     pub name: String,
     pub taken: bool,
@@ -39,222 +43,17 @@ impl Picker<'_> {
     pub fn walk(&self, site: usize, route: &Route, asker: &Asker) -> Vec<Step> {
         let entry = self.entry_of(route);
         let client = Client { site, route, eligible: &entry.eligible };
-        let all = Pick::first_of(entry.groups.iter().filter_map(|&group| self.pick(group, &client, None)));
-        let heeded = all.is_none_or(|all| all.regions_as(asker, Shed::Heeded).is_some());
-        let asking = &Asking { asker, shed: if heeded { Shed::Heeded } else { Shed::Ignored } };
-        let mut steps = Vec::new();
+        let is_kept = self.cell(site, route).pick.regions_as(asker, Shed::Heeded).is_some();
+        let shed = if is_kept { Shed::Heeded } else { Shed::Ignored };
+        let mut walk = Walk { picker: self, client, asker, shed, steps: Vec::new() };
         let mut because = route.rule.map(|rule| self.rule_in_words(usize::from(rule)));
         for &group in &entry.groups {
-            if self.step(group, 0, because, &client, None, asking, &mut steps) {
+            if walk.step(group, 0, because, None) {
                 break;
             }
             because = Some("the rule has nothing for this client".to_owned());
         }
-        steps
-    }
-
-    /// False where nothing below the group is eligible, or all of it sheds the client.
-    #[allow(clippy::too_many_arguments)] // a recursion carries where it is
-    fn step(
-        &self,
-        id: GroupId,
-        depth: usize,
-        because: Option<String>,
-        client: &Client<'_>,
-        parent: Option<Identity>,
-        asking: &Asking<'_>,
-        steps: &mut Vec<Step>,
-    ) -> bool {
-        let group = self.service.policies.group(id);
-        let judged = self.judge(id, client, parent, asking);
-        let name = |child: &Child| match child {
-            Child::Region(region) => self.inputs.model.region(*region).name.to_string(),
-            Child::Group(inner) => in_words(&self.service.policies.group(*inner).name),
-        };
-        let passed = group.children.iter().zip(&judged);
-        let children = passed.map(|(child, Verdict { taken, why })| {
-            let (name, why) = (name(child), why.clone());
-            Passed { name, taken: *taken, why }
-        });
-        let policy = group.policy.as_str();
-        let own = Some(&*group.name).filter(|name| !name.is_empty()).map(in_words);
-        steps.push(Step { depth, group: own, policy, because, children: children.collect() });
-        let taken = || group.children.iter().zip(&judged).filter(|(_, verdict)| verdict.taken);
-        for (child, _) in taken() {
-            if let Child::Group(inner) = child {
-                let parent = if hashes(&group.policy) { Some(self.among(child, parent)) } else { parent };
-                self.step(*inner, depth + 1, None, client, parent, asking, steps);
-            }
-        }
-        taken().next().is_some()
-    }
-
-    /// What became of each child.
-    fn judge(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>, asking: &Asking<'_>) -> Vec<Verdict> {
-        let group = self.service.policies.group(id);
-        match &group.policy {
-            Policy::Failover => self.judge_in_order(group, (0..group.children.len()).collect(), client, parent, asking),
-            Policy::Geo(_) => {
-                let listed = self.router.preferred(id, client.route).map(usize::from);
-                let order = listed.chain(0..group.children.len()).collect();
-                self.judge_in_order(group, order, client, parent, asking)
-            }
-            Policy::Weighted(weights) | Policy::Multi { weights, .. } => {
-                self.judge_hashed(id, weights, SplitBy::Key, client, parent, asking)
-            }
-            Policy::Sticky(weights) => self.judge_hashed(id, weights, SplitBy::Network, client, parent, asking),
-            Policy::Score | Policy::Nearest | Policy::Latency => self.judge_by_outcome(id, client, parent, asking),
-            Policy::Canary { share } => self.judge_canary(id, *share, client, parent, asking),
-            Policy::Stage { .. } => {
-                let active = self.service.policies.active_child(group, self.stage);
-                let said = if self.stage.is_some() { "an operator switched to it" } else { "active in the file" };
-                let of = |child: &Child| match active {
-                    Some(active) if *child == Child::Group(active) => Verdict::taken(said),
-                    _ => Verdict::passed("not active"),
-                };
-                group.children.iter().map(of).collect()
-            }
-        }
-    }
-
-    /// The first that has something, in this order; children may be there twice.
-    fn judge_in_order(
-        &self,
-        group: &Group,
-        order: Vec<usize>,
-        client: &Client<'_>,
-        parent: Option<Identity>,
-        asking: &Asking<'_>,
-    ) -> Vec<Verdict> {
-        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, parent)).collect();
-        let keeps = |index: &usize| picks[*index].as_ref().is_some_and(|pick| asking.regions(pick).is_some());
-        let taken = order.iter().find(|index| keeps(index)).copied();
-        let place = |index: usize| order.iter().position(|&other| other == index);
-        let reached = |index: usize| taken.is_none_or(|taken| place(index) < place(taken));
-        let of = |(index, pick): (usize, &Option<Pick>)| match pick {
-            None => Verdict::passed(NOTHING),
-            Some(_) if taken == Some(index) => Verdict::taken(match asking.shed {
-                Shed::Heeded => "the first that has something",
-                Shed::Ignored => "the first that has something; all that have shed this client",
-            }),
-            Some(_) if reached(index) => Verdict::passed(SHEDS),
-            Some(_) => Verdict::passed("not needed: one before it has something"),
-        };
-        picks.iter().enumerate().map(of).collect()
-    }
-
-    fn judge_hashed(
-        &self,
-        id: GroupId,
-        weights: &[Weight],
-        by: SplitBy,
-        client: &Client<'_>,
-        parent: Option<Identity>,
-        asking: &Asking<'_>,
-    ) -> Vec<Verdict> {
-        let group = self.service.policies.group(id);
-        let chosen = self.pick(id, client, parent).and_then(|pick| asking.regions(&pick));
-        let several = chosen.as_ref().is_some_and(|regions| regions.as_slice().len() > 1);
-        let none_weighs = !self.branches(&group.children, weights, client, parent).iter().any(|b| b.weight.get() > 0.0);
-        let weight = |index: usize| match weights.get(index) {
-            Some(weight) if !none_weighs => weight.get(),
-            _ => 1.0,
-        };
-        // Of children that lead to the same region, the one that reaches furthest is the one.
-        let claim = |index: usize| -> Option<(f64, RegionId)> {
-            let child = &group.children[index];
-            let pick = self.child(child, client, Some(self.among(child, parent)))?;
-            let region = asking.regions(&pick)?.first();
-            Some((Claim::of(by.key(asking.asker), self.among(child, parent), weight(index)).reach(), region))
-        };
-        let claims: Vec<Option<(f64, RegionId)>> = (0..group.children.len()).map(claim).collect();
-        let sum: f64 = (0..claims.len()).filter(|&index| claims[index].is_some()).map(weight).sum();
-        let best = |region: RegionId| {
-            let of_region = claims.iter().flatten().filter(|(_, of)| *of == region);
-            of_region.map(|(reach, _)| *reach).fold(0.0, f64::max)
-        };
-        let of = |index: usize| match claims[index] {
-            None => Verdict::passed(NOTHING),
-            Some(_) if weight(index) == 0.0 => Verdict::passed("its weight is 0"),
-            Some((reach, region)) => {
-                let share = format!("{} of clients", percent(weight(index) / sum, 0));
-                let regions = chosen.as_ref().map(|regions| regions.as_slice()).unwrap_or_default();
-                match regions.contains(&region) && reach >= best(region) {
-                    true if several => Verdict::taken(&format!("among the {} this client hashes to", regions.len())),
-                    true => Verdict::taken(&format!("this client hashes to it, as {share} do")),
-                    false => Verdict::passed(&format!("{share} hash to it; this one does not, or is shed")),
-                }
-            }
-        };
-        (0..claims.len()).map(of).collect()
-    }
-
-    /// What is worked out for all clients here together: told from the outcome.
-    fn judge_by_outcome(
-        &self,
-        id: GroupId,
-        client: &Client<'_>,
-        parent: Option<Identity>,
-        asking: &Asking<'_>,
-    ) -> Vec<Verdict> {
-        let group = self.service.policies.group(id);
-        let pick = self.pick(id, client, parent);
-        let chosen = pick.as_ref().and_then(|pick| asking.regions(pick)).map(|regions| regions.first());
-        let parts = pick.as_ref().map(Pick::fractions).unwrap_or_default();
-        let regions = |child: &Child| match child {
-            Child::Region(region) => vec![*region],
-            Child::Group(inner) => self.below[inner.index()].clone(),
-        };
-        let ms = |child: &Child| {
-            let count = |region| match group.policy {
-                Policy::Score => self.total_ms(client.site, region),
-                _ => self.far_ms(&group.policy, client.site, region) + self.service.bias_ms(region),
-            };
-            self.best_of(child, client, count)
-        };
-        let of = |child: &Child| {
-            let regions = regions(child);
-            if !regions.iter().any(|region| client.eligible.has(*region)) {
-                return Verdict::passed(NOTHING);
-            }
-            let part: f64 = parts.iter().filter(|(region, _)| regions.contains(region)).map(|(_, part)| part).sum();
-            let why = format!("{} ms; {} of clients here", rounded(ms(child), 1), percent(part, 0));
-            match chosen.is_some_and(|chosen| regions.contains(&chosen)) {
-                true => Verdict::taken(&why),
-                false => Verdict::passed(&why),
-            }
-        };
-        group.children.iter().map(of).collect()
-    }
-
-    fn judge_canary(
-        &self,
-        id: GroupId,
-        share: Weight,
-        client: &Client<'_>,
-        parent: Option<Identity>,
-        asking: &Asking<'_>,
-    ) -> Vec<Verdict> {
-        let group = self.service.policies.group(id);
-        let picks: Vec<Option<Pick>> = group.children.iter().map(|child| self.child(child, client, parent)).collect();
-        let is_inside = asking.asker.key.is_in_cohort(self.names[id.index()], share.get());
-        let percent = 100.0 * share.get();
-        let cohort = if is_inside { "is" } else { "is not" };
-        let cohort = format!("this client {cohort} among the {percent} % of the canary");
-        let keeps = |pick: &Pick| asking.regions(pick).is_some();
-        let of_main = |pick: &Pick, why: &str| if keeps(pick) { Verdict::taken(why) } else { Verdict::passed(SHEDS) };
-        match &picks[..] {
-            [Some(canary), Some(_)] if is_inside && keeps(canary) => {
-                vec![Verdict::taken(&cohort), Verdict::passed("the canary has this client")]
-            }
-            [Some(_), Some(main)] if is_inside => {
-                vec![Verdict::passed(SHEDS), of_main(main, "the canary sheds this client")]
-            }
-            [Some(_), Some(main)] => vec![Verdict::passed(&cohort), of_main(main, "all but the canary's clients")],
-            [Some(canary), None] => vec![of_main(canary, "nothing else is eligible"), Verdict::passed(NOTHING)],
-            [None, Some(main)] => vec![Verdict::passed(NOTHING), of_main(main, "the canary has nothing eligible")],
-            _ => picks.iter().map(|_| Verdict::passed(NOTHING)).collect(),
-        }
+        walk.steps
     }
 
     fn rule_in_words(&self, index: usize) -> String {
@@ -264,41 +63,203 @@ impl Picker<'_> {
     }
 }
 
-/// Who is being led, and whether regions may shed it.
-struct Asking<'a> {
-    asker: &'a Asker,
+/// One client on its way.
+struct Walk<'w, 'a> {
+    picker: &'w Picker<'a>,
+    client: Client<'w>,
+    asker: &'w Asker,
+    /// True where regions may shed the client.
     shed: Shed,
+    steps: Vec<Step>,
 }
 
-impl Asking<'_> {
-    /// The regions it gets of these; `None`: all of them shed it.
-    fn regions(&self, pick: &Pick) -> Option<Regions> {
-        pick.regions_as(self.asker, self.shed)
-    }
-}
-
-struct Verdict {
-    taken: bool,
-    why: String,
+/// A group as the client finds it.
+struct Visit<'v> {
+    id: GroupId,
+    group: &'v Group,
+    parent: Option<Identity>,
+    alternatives: Vec<Alternative>,
+    /// The alternative that the client takes; `None`: there is none, or all of them shed the client.
+    taken: Option<usize>,
+    /// By child: whether the client takes it.
+    takes: Vec<bool>,
 }
 
 const NOTHING: &str = "nothing eligible";
 const SHEDS: &str = "sheds this client for its load";
 
-impl Verdict {
-    fn taken(why: &str) -> Verdict {
-        Verdict { taken: true, why: why.to_owned() }
+impl<'w> Walk<'w, '_> {
+    /// False where nothing below the group is eligible, or all of it sheds the client.
+    fn step(&mut self, id: GroupId, depth: usize, because: Option<String>, parent: Option<Identity>) -> bool {
+        let visit = self.visit(id, parent);
+        let group = visit.group;
+        let passed = |(child, &taken): ((usize, &Child), &bool)| {
+            let why = self.why(&visit, child);
+            Passed { name: self.name(child.1), taken, why }
+        };
+        let children = group.children.iter().enumerate().zip(&visit.takes).map(passed).collect();
+        let own = Some(&*group.name).filter(|name| !name.is_empty()).map(in_words);
+        self.steps.push(Step { depth, group: own, policy: group.policy.as_str().into(), because, children });
+        let taken = group.children.iter().zip(&visit.takes).filter(|(_, taken)| **taken);
+        for (child, _) in taken {
+            if let Child::Group(inner) = child {
+                let parent = if visit.hashes() { Some(self.picker.among(child, parent)) } else { parent };
+                self.step(*inner, depth + 1, None, parent);
+            }
+        }
+        visit.taken.is_some()
     }
 
-    fn passed(why: &str) -> Verdict {
-        Verdict { taken: false, why: why.to_owned() }
+    fn visit(&self, id: GroupId, parent: Option<Identity>) -> Visit<'w> {
+        let group = self.picker.service.policies.group(id);
+        let alternatives: Vec<Alternative> = self.picker.alternatives(id, &self.client, parent).collect();
+        let takes = alternatives.iter().map(|alternative| self.takes(alternative, group, parent));
+        let (taken, takes) = match takes.enumerate().find(|(_, takes)| takes.contains(&true)) {
+            Some((taken, takes)) => (Some(taken), takes),
+            None => (None, vec![false; group.children.len()]),
+        };
+        Visit { id, group, parent, alternatives, taken, takes }
+    }
+
+    /// By child of the group: whether the client takes it of this alternative.
+    fn takes(&self, alternative: &Alternative, group: &Group, parent: Option<Identity>) -> Vec<bool> {
+        let children = group.children.iter();
+        let hashed = |to: &[Identity]| {
+            let is_hashed_to = |child: &Child| to.contains(&self.picker.among(child, parent));
+            group.children.iter().map(is_hashed_to).collect()
+        };
+        let (asker, shed) = (self.asker, self.shed);
+        match alternative {
+            Alternative::One(one, pick) => {
+                let is_kept = self.is_kept(pick);
+                children.map(|child| is_kept && child == one).collect()
+            }
+            Alternative::Split(by, branches) => {
+                let taken = split(branches, *by, asker, shed, &mut Regions::none());
+                hashed(taken.map(|taken| branches[taken].identity).as_slice())
+            }
+            Alternative::Many(answers, branches) => {
+                hashed(&Foremost::of(branches, *answers, asker, shed).identities().collect::<Vec<_>>())
+            }
+            Alternative::Cohort { share, salt, of } => {
+                let is_inside = asker.key.is_in_cohort(*salt, share.get());
+                let of = of.each_ref().map(Option::as_ref);
+                let taken = half(of, is_inside, asker, shed, &mut Regions::none());
+                (0..children.len()).map(|index| taken == Some(index)).collect()
+            }
+        }
+    }
+
+    /// Tells whether some region of these does not shed the client.
+    fn is_kept(&self, pick: &Pick) -> bool {
+        pick.regions_as(self.asker, self.shed).is_some()
+    }
+
+    fn name(&self, child: &Child) -> String {
+        match child {
+            Child::Region(region) => self.picker.inputs.model.region(*region).name.to_string(),
+            Child::Group(inner) => in_words(&self.picker.service.policies.group(*inner).name),
+        }
+    }
+
+    /// The reason why a child was taken, or passed over.
+    fn why(&self, visit: &Visit<'_>, (index, child): (usize, &Child)) -> String {
+        if !self.picker.has(child, &self.client) {
+            return NOTHING.to_owned();
+        }
+        let is_taken = visit.takes.get(index) == Some(&true);
+        match &visit.group.policy {
+            Policy::Failover | Policy::Geo(_) => self.why_in_order(visit, child, is_taken).to_owned(),
+            Policy::Weighted(_) | Policy::Sticky(_) | Policy::Multi { .. } => self.why_hashed(visit, child, is_taken),
+            Policy::Score | Policy::Nearest | Policy::Latency => self.why_by_figure(visit, child),
+            Policy::Canary { share } => self.why_canary(visit, index, *share),
+            Policy::Stage { .. } => self.why_stage(visit, child, is_taken).to_owned(),
+        }
+    }
+
+    fn why_in_order(&self, visit: &Visit<'_>, child: &Child, is_taken: bool) -> &'static str {
+        let at = visit.alternatives.iter().position(|one| matches!(one, Alternative::One(of, _) if of == child));
+        match (is_taken, self.shed) {
+            (true, Shed::Heeded) => "the first that has something",
+            (true, Shed::Ignored) => "the first that has something; all that have shed this client",
+            (false, _) if visit.taken.is_none_or(|taken| at < Some(taken)) => SHEDS,
+            (false, _) => "not needed: one before it has something",
+        }
+    }
+
+    fn why_hashed(&self, visit: &Visit<'_>, child: &Child, is_taken: bool) -> String {
+        let branches = visit.branches();
+        let identity = self.picker.among(child, visit.parent);
+        let Some(branch) = branches.iter().find(|branch| branch.identity == identity) else {
+            return "its weight is 0".to_owned();
+        };
+        let sum: f64 = branches.iter().map(|branch| branch.weight.get()).sum();
+        let share = format!("{} of clients", percent(branch.weight.get() / sum, 0));
+        match visit.takes.iter().filter(|taken| **taken).count() {
+            several @ 2.. if is_taken => format!("among the {several} this client hashes to"),
+            _ if is_taken => format!("this client hashes to it, as {share} do"),
+            _ if self.is_kept(&branch.pick) => format!("{share} hash to it; this one does not"),
+            _ => SHEDS.to_owned(),
+        }
+    }
+
+    fn why_by_figure(&self, visit: &Visit<'_>, child: &Child) -> String {
+        let pick = self.picker.pick(visit.id, &self.client, visit.parent);
+        let is_below = |region: &RegionId| match child {
+            Child::Region(own) => own == region,
+            Child::Group(inner) => self.picker.below[inner.index()].contains(region),
+        };
+        let fractions = pick.as_ref().map(Pick::fractions).unwrap_or_default();
+        let part: f64 = fractions.iter().filter(|(region, _)| is_below(region)).map(|(_, part)| part).sum();
+        let ms = self.picker.figure_ms(visit.group, child, &self.client);
+        format!("{} ms; {} of clients here", rounded(ms, 1), percent(part, 0))
+    }
+
+    fn why_canary(&self, visit: &Visit<'_>, index: usize, share: Weight) -> String {
+        let is_inside = self.asker.key.is_in_cohort(self.picker.names[visit.id.index()], share.get());
+        let has_both = visit.group.children.iter().all(|child| self.picker.has(child, &self.client));
+        let cohort = || {
+            let is = if is_inside { "is" } else { "is not" };
+            format!("this client {is} among the {} % of the canary", 100.0 * share.get())
+        };
+        let why = match (&visit.takes[..], index) {
+            ([true, _], 0) if has_both => return cohort(),
+            ([false, _], 0) if has_both && !is_inside => return cohort(),
+            ([true, _], 0) => "nothing else is eligible",
+            ([true, _], _) => "the canary has this client",
+            ([_, true], 1) if !has_both => "the canary has nothing eligible",
+            ([_, true], 1) if is_inside => "the canary sheds this client",
+            ([_, true], 1) => "all but the canary's clients",
+            _ => SHEDS,
+        };
+        why.to_owned()
+    }
+
+    fn why_stage(&self, visit: &Visit<'_>, child: &Child, is_taken: bool) -> &'static str {
+        let active = self.picker.service.policies.active_child(visit.group, self.picker.stage);
+        match active {
+            Some(active) if *child != Child::Group(active) => "not active",
+            Some(_) if !is_taken => SHEDS,
+            _ if self.picker.stage.is_some() => "an operator switched to it",
+            _ => "active in the file",
+        }
     }
 }
 
-/// Whether clients are hashed to its children, so that they are hashed anew within.
-fn hashes(policy: &Policy) -> bool {
-    use Policy::{Latency, Multi, Nearest, Score, Sticky, Weighted};
-    matches!(policy, Weighted(_) | Sticky(_) | Multi { .. } | Score | Nearest | Latency)
+impl Visit<'_> {
+    /// Those that the client is hashed to one of, or some of.
+    fn branches(&self) -> &[Branch] {
+        match self.alternatives.first() {
+            Some(Alternative::Split(_, branches) | Alternative::Many(_, branches)) => branches,
+            _ => &[],
+        }
+    }
+
+    /// Tells whether the client was hashed to the children it takes, so that it is hashed anew within them.
+    fn hashes(&self) -> bool {
+        let taken = self.taken.and_then(|taken| self.alternatives.get(taken));
+        matches!(taken, Some(Alternative::Split(..) | Alternative::Many(..)))
+    }
 }
 
 /// The service's own policy, beneath a canary, has no name.
