@@ -28,7 +28,7 @@ use crate::wire::name::LowerName;
 use super::planning::{PlanningStatus, planning};
 
 /// Why a client gets the answer it gets.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExplainReport {
     /// As asked, absolute.
     pub name: String,
@@ -292,9 +292,13 @@ mod tests {
         let (publisher, now) = planned();
         let explanation = explained(&publisher.shared().load(), now);
         let [west, others @ ..] = &explanation.regions[..] else { panic!("{explanation:#?}") };
-        assert_eq!((west.planned_share, west.share, west.excluded), (Some(1.0), 1.0, None));
+        assert_eq!((west.planned_share, west.share, west.excluded.as_deref()), (Some(1.0), 1.0, None));
         for region in others {
-            assert_eq!(region.excluded, Some("the plan sends this place's clients to another"), "{region:#?}");
+            assert_eq!(
+                region.excluded.as_deref(),
+                Some("the plan sends this place's clients to another"),
+                "{region:#?}"
+            );
             assert_eq!(region.tier, None, "tiers decide nothing then");
         }
     }
@@ -305,7 +309,7 @@ mod tests {
         publisher.apply(News::set_override("west@gslb.example", Override::Down), moment(now));
         publisher.publish(moment(now));
         let explanation = explained(&publisher.shared().load(), now);
-        let excluded: Vec<_> = explanation.regions.iter().map(|region| region.excluded).collect();
+        let excluded: Vec<_> = explanation.regions.iter().map(|region| region.excluded.as_deref()).collect();
         assert_eq!(excluded, [Some("down by override"), None, Some("a better tier has eligible regions")]);
         assert!(explanation.regions.iter().all(|region| region.tier.is_some()), "{explanation:#?}");
     }

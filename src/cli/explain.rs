@@ -12,18 +12,22 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::explain::{AskedBy, DecodedAnswer, ExplainError, explain_client};
+use crate::admin::explain::{AskedBy, DecodedAnswer, ExplainError, ExplainReport, explain_client};
 use crate::admin::planning::{KeptNearStatus, PlanningStatus};
 use crate::control::reload::prepare;
 use crate::control::what_if::{Change, World};
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
-use crate::state::Snapshot;
-use crate::steer::explain::HeardRow;
+use crate::state::{News, Publisher, Snapshot};
+use crate::steer::decide::{ScopeReason, TtlReason};
+use crate::steer::explain::{Explanation, KeptNearRow, LoadRow, RegionRow};
 use crate::steer::figure::{percent, rounded, signed};
+use crate::steer::health::effective::Override;
+use crate::steer::latency::rtt::{Measured, MeasuredBy, RttSource};
+use crate::steer::policy::eligible::ServiceCondition;
+use crate::steer::policy::{Passed, Step};
 
 use super::arguments::ConfigFile;
 use super::live::Server;
@@ -186,19 +190,6 @@ fn not_explained(error: ExplainError) -> Failure {
     }
 }
 
-// What is shown of the JSON that `ExplainReport` becomes.
-
-#[derive(Deserialize)]
-struct Report {
-    name: String,
-    qtype: String,
-    note: Option<String>,
-    // Left out by servers from before there was such a thing.
-    planning: Option<PlanningStatus>,
-    explanation: Option<Reasons>,
-    answer: DecodedAnswer,
-}
-
 impl PlanningStatus {
     /// Who is kept near for want of believed loads, in words.
     pub fn kept_near(&self) -> Option<String> {
@@ -222,128 +213,14 @@ impl PlanningStatus {
     }
 }
 
-#[derive(Deserialize)]
-struct Reasons {
-    service: String,
-    policy: String,
-    client: Client,
-    // Left out by servers from before policies could nest.
-    #[serde(default)]
-    walk: Vec<Step>,
-    regions: Vec<Region>,
-    condition: String,
-    // Left out by servers from before there was such a thing.
-    fence: Option<String>,
-    // Left out by servers from before there was such a thing.
-    kept_near: Option<KeptHere>,
-    chosen: Chosen,
-}
-
-#[derive(Deserialize)]
-struct KeptHere {
-    region: String,
-    max_detour_ms: f64,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    depth: usize,
-    group: Option<String>,
-    policy: String,
-    because: Option<String>,
-    children: Vec<Passed>,
-}
-
-#[derive(Deserialize)]
-struct Passed {
-    name: String,
-    taken: bool,
-    why: String,
-}
-
-#[derive(Deserialize)]
-struct Client {
-    address: String,
-    seen_by: String,
-    location: String,
-}
-
-#[derive(Deserialize)]
-struct Region {
-    region: String,
-    #[serde(rename = "state")]
-    effective: String,
-    #[serde(rename = "override")]
-    operator_override: String,
-    score: Score,
-    tier: Option<u32>,
-    load: Option<Load>,
-    share: f64,
-    excluded: Option<String>,
-    // Left out by servers from before there was such a thing.
-    offered: Option<f64>,
-    held_s: Option<f64>,
-    #[serde(default)]
-    bias_ms: f64,
-    #[serde(default)]
-    stays_ms: f64,
-    total_ms: Option<f64>,
-    planned_share: Option<f64>,
-    #[serde(default)]
-    shed: f64,
-}
-
-#[derive(Deserialize)]
-struct Score {
-    rtt: Rtt,
-    #[serde(default)]
-    bias_ms: f64,
-    latency_ms: f64,
-    load_ms: f64,
-    cost_ms: f64,
-    total_ms: f64,
-}
-
-#[derive(Deserialize)]
-struct Rtt {
-    ms: f64,
-    /// A word, or a word with its details.
-    source: Value,
-}
-
-#[derive(Deserialize)]
-struct Load {
-    load: Option<f64>,
-    capacity: Option<f64>,
-    utilisation: Option<f64>,
-    age_s: f64,
-    stale: bool,
-    #[serde(flatten)]
-    heard: HeardRow,
-}
-
-#[derive(Deserialize)]
-struct Chosen {
-    region: String,
-    #[serde(default)]
-    others: Vec<String>,
-    endpoint: String,
-    ipv4_endpoint: Option<String>,
-    ipv6_endpoint: Option<String>,
-    ttl_s: u32,
-    ttl_reason: String,
-    scope: Option<u8>,
-    scope_reason: String,
-}
-
 fn render(report: Value, live: bool) -> Outcome<String> {
-    let Report { name, qtype, note, planning, explanation, answer } = serde_json::from_value(report)
+    let ExplainReport { name, qtype, note, planning, explanation, answer, .. } = serde_json::from_value(report)
         .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
     let mut text = format!("{name} {qtype}\n");
     if let Some(note) = note {
         let _ = writeln!(text, "  note       {note}");
     }
-    if let Some(planning) = planning.filter(|_| explanation.is_some() && live) {
+    if explanation.is_some() && live {
         let _ = writeln!(text, "  shared out {}", planning.told());
     }
     if let Some(reasons) = &explanation {
@@ -355,19 +232,19 @@ fn render(report: Value, live: bool) -> Outcome<String> {
 
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
-fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
-    let Reasons { service, policy, client, walk, regions, condition, fence, kept_near, chosen } = reasons;
+fn render_reasons(text: &mut String, reasons: &Explanation, live: bool) {
+    let Explanation { service, policy, client, walk, regions, condition, fence, kept_near, chosen } = reasons;
     let seen_by = if client.seen_by == "ecs" { "told by EDNS Client Subnet" } else { "the query's source" };
     let _ = writeln!(text, "  client     {} ({seen_by}), at {}", client.address, client.location);
     let _ = writeln!(text, "  service    {service}, policy {policy}");
     if !live {
         text.push_str("  evidence   files alone: regions are taken as up, loads as not reported\n");
     }
-    if let Some(meaning) = condition_in_words(condition) {
+    if let Some(meaning) = condition_in_words(*condition) {
         let whose = fence.as_ref().map_or(String::new(), |rule| format!("of the fence of {rule}, "));
-        let _ = writeln!(text, "  condition    {condition}: {whose}{meaning}");
+        let _ = writeln!(text, "  condition  {}: {whose}{meaning}", condition.as_str());
     }
-    if let Some(KeptHere { region, max_detour_ms }) = kept_near {
+    if let Some(KeptNearRow { region, max_detour_ms }) = kept_near {
         let far = rounded(*max_detour_ms, 0);
         let _ = writeln!(
             text,
@@ -376,9 +253,9 @@ fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
     }
     render_walk(text, walk);
     let _ = write!(text, "\n{}\n", region_table(regions));
-    let told = |region: &Region| {
+    let told = |region: &RegionRow| {
         let load = region.load.as_ref()?;
-        Some((region.region.clone(), load.heard.told(load.load, load.capacity)?))
+        Some((region.region.clone(), load.heard.told(Some(load.load), load.capacity)?))
     };
     for (region, told) in regions.iter().filter_map(told) {
         let _ = writeln!(text, "  load       {region}: {told}");
@@ -392,9 +269,9 @@ fn render_reasons(text: &mut String, reasons: &Reasons, live: bool) {
             let _ = write!(text, "; for {family} {endpoint}");
         }
     }
-    let _ = writeln!(text, "\n  TTL        {} s: {}", chosen.ttl_s, ttl_in_words(&chosen.ttl_reason));
+    let _ = writeln!(text, "\n  TTL        {} s: {}", chosen.ttl_s, ttl_in_words(chosen.ttl_reason));
     let scope = chosen.scope.map_or("not said".to_owned(), |scope| format!("/{scope}"));
-    let _ = writeln!(text, "  scope      {scope}: {}", scope_in_words(&chosen.scope_reason));
+    let _ = writeln!(text, "  scope      {scope}: {}", scope_in_words(chosen.scope_reason));
 }
 
 /// The groups a client came through, where there are any but the service itself.
@@ -415,7 +292,7 @@ fn render_walk(text: &mut String, walk: &[Step]) {
     }
 }
 
-fn region_table(regions: &[Region]) -> String {
+fn region_table(regions: &[RegionRow]) -> String {
     let mut table = Table::new([
         ("region", Align::Left),
         ("state", Align::Left),
@@ -435,10 +312,10 @@ fn region_table(regions: &[Region]) -> String {
     ]);
     for region in regions {
         let score = &region.score;
-        let said = if region.operator_override == "auto" { String::new() } else { " (override)".to_owned() };
+        let said = if region.operator_override == Override::Auto { "" } else { " (override)" };
         table.row([
             region.region.clone(),
-            format!("{}{said}{}", region.effective, stability(region)),
+            format!("{}{said}{}", region.effective.as_str(), stability(region)),
             match score.bias_ms {
                 0.0 => rounded(score.rtt.ms, 1),
                 bias => format!("{} {}", rounded(score.rtt.ms, 1), signed(bias, 0)),
@@ -450,25 +327,24 @@ fn region_table(regions: &[Region]) -> String {
             rounded(score.cost_ms, 1),
             rounded(region.bias_ms, 1),
             rounded(region.stays_ms, 1),
-            rounded(region.total_ms.unwrap_or(score.total_ms), 1),
+            rounded(region.total_ms, 1),
             region.tier.map_or("-".into(), |tier| tier.to_string()),
             region.planned_share.map_or("-".into(), |share| percent(share, 1)),
             percent(region.share, 1),
-            region.excluded.clone().unwrap_or_default(),
+            region.excluded.as_deref().unwrap_or_default().to_owned(),
         ]);
     }
     table.render()
 }
 
-fn stability(region: &Region) -> String {
+fn stability(region: &RegionRow) -> String {
     let held = if region.held_s.is_some() { " (held)" } else { "" };
-    let offered = region.offered.filter(|&offered| offered < 1.0);
-    let offered = offered.map_or(String::new(), |offered| format!(" at {}", percent(offered, 0)));
+    let offered = if region.offered < 1.0 { format!(" at {}", percent(region.offered, 0)) } else { String::new() };
     let shed = if region.shed > 0.0 { format!(", sheds {}", percent(region.shed, 0)) } else { String::new() };
     format!("{held}{offered}{shed}")
 }
 
-fn used(load: &Load) -> String {
+fn used(load: &LoadRow) -> String {
     let used = load.utilisation.map_or("?".to_owned(), |used| percent(used, 0));
     match load.heard.word() {
         _ if load.stale => format!("{used} {:.0} s ago", load.age_s),
@@ -477,60 +353,57 @@ fn used(load: &Load) -> String {
     }
 }
 
-fn rtt_source(source: &Value) -> String {
-    if let Some(measured) = source.get("measured") {
-        return measured_source(measured);
-    }
-    match (source["distance"]["km"].as_f64(), source.as_str()) {
-        (Some(km), _) => format!("{km:.0} km"),
-        (None, Some("unknown")) => "place unknown".to_owned(),
-        (None, _) => source.to_string(),
+fn rtt_source(source: &RttSource) -> String {
+    match *source {
+        RttSource::Distance { km } => format!("{km:.0} km"),
+        RttSource::Unknown => "place unknown".to_owned(),
+        RttSource::Measured { group, by, samples, measured_at, .. } => {
+            let by = if by == MeasuredBy::Import { " (imported)" } else { "" };
+            format!("{group}{by}{}{}", samples_in_words(samples), age_in_words(measured_at))
+        }
     }
 }
 
-/// `192.0.2.0/24, 3 h ago`: whose clients measured it, and when last.
-fn measured_source(measured: &Value) -> String {
-    let group = measured["group"].as_str().unwrap_or("?");
-    let by = if measured["by"] == "import" { " (imported)" } else { "" };
+/// `, 12 samples`; nothing where it is not known how many.
+fn samples_in_words(samples: u32) -> String {
+    if samples == 0 { String::new() } else { format!(", {}", output::count(samples as usize, "sample")) }
+}
+
+/// `, 3 h ago`, of seconds since 1970; nothing of 0.
+fn age_in_words(measured_at: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let age = match measured["measured_at"].as_u64() {
-        None | Some(0) => String::new(),
-        Some(at) => format!(", {} ago", output::age(now.saturating_sub(at))),
-    };
-    let samples = measured["samples"].as_u64().filter(|&samples| samples > 0);
-    let samples = samples.map_or(String::new(), |samples| format!(", {}", output::count(samples as usize, "sample")));
-    format!("{group}{by}{samples}{age}")
+    if measured_at == 0 { String::new() } else { format!(", {} ago", output::age(now.saturating_sub(measured_at))) }
 }
 
-fn condition_in_words(condition: &str) -> Option<&'static str> {
+fn condition_in_words(condition: ServiceCondition) -> Option<&'static str> {
     match condition {
-        "full" => Some("all regions that are up are above their limits; these are not heeded"),
-        "panic" => Some("all regions are down by their probes; all are answered as if up"),
-        "only_draining" => Some("all regions are draining or down; those draining still serve"),
-        "all_withdrawn" => Some("all regions were taken down by override; they are answered all the same"),
-        _ => None,
+        ServiceCondition::Normal => None,
+        ServiceCondition::Full => Some("all regions that are up are above their limits; these are not heeded"),
+        ServiceCondition::Panic => Some("all regions are down by their probes; all are answered as if up"),
+        ServiceCondition::OnlyDraining => Some("all regions are draining or down; those draining still serve"),
+        ServiceCondition::AllWithdrawn => {
+            Some("all regions were taken down by override; they are answered all the same")
+        }
     }
 }
 
-fn ttl_in_words(reason: &str) -> &str {
+fn ttl_in_words(reason: TtlReason) -> &'static str {
     match reason {
-        "calm" => "all is calm",
-        "suspect" => "the chosen region may be about to go down",
-        "aftermath" => "a region went down, began to drain or came back in the last 300 s",
-        "panic" => "all regions there are for this client are down or withdrawn",
-        "full" => "the chosen region is above 95 % of its capacity",
-        "busy" => "the chosen region is above 85 % of its capacity",
-        "reduced" => "another region is down or draining",
-        other => other,
+        TtlReason::Calm => "all is calm",
+        TtlReason::Suspect => "the chosen region may be about to go down",
+        TtlReason::Aftermath => "a region went down, began to drain or came back in the last 300 s",
+        TtlReason::Panic => "all regions there are for this client are down or withdrawn",
+        TtlReason::Full => "the chosen region is above 95 % of its capacity",
+        TtlReason::Busy => "the chosen region is above 85 % of its capacity",
+        TtlReason::Reduced => "another region is down or draining",
     }
 }
 
-fn scope_in_words(reason: &str) -> &str {
+fn scope_in_words(reason: ScopeReason) -> &'static str {
     match reason {
-        "ignores_location" => "all clients are answered alike",
-        "place" => "the widest network that is all answered alike",
-        "split" => "clients of this place are shared out among regions or endpoints",
-        other => other,
+        ScopeReason::IgnoresLocation => "all clients are answered alike",
+        ScopeReason::Place => "the widest network that is all answered alike",
+        ScopeReason::Split => "clients of this place are shared out among regions or endpoints",
     }
 }
 

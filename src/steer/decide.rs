@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
@@ -61,8 +61,8 @@ pub struct Decision {
     pub scope_reason: ScopeReason,
 }
 
-/// Why an answer lives as long as it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The reason why an answer lives as long as it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TtlReason {
     Calm,
@@ -80,8 +80,8 @@ pub enum TtlReason {
     Reduced,
 }
 
-/// Why an answer may be shared as widely as it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The reason why an answer may be shared as widely as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScopeReason {
     /// The service answers all places alike.

@@ -27,11 +27,11 @@ use super::policy::eligible::{Eligible, ServiceCondition};
 use super::policy::tiers;
 use super::policy::{Picker, PlanInputs, Step};
 
-/// Why this client gets this region.
-#[derive(Clone, Debug, Serialize)]
+/// The reason why this client gets this region.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
     pub service: String,
-    pub policy: &'static str,
+    pub policy: Cow<'static, str>,
     pub client: ClientSeen,
     /// The groups of regions this client came through, the outermost first.
     pub walk: Vec<Step>,
@@ -46,7 +46,7 @@ pub struct Explanation {
     pub chosen: Chosen,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeptNearRow {
     /// The nearest region, whose load is not believed.
     pub region: String,
@@ -54,18 +54,18 @@ pub struct KeptNearRow {
     pub max_detour_ms: f64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientSeen {
     pub address: String,
     /// `ecs` or `source`.
-    pub seen_by: &'static str,
+    pub seen_by: Cow<'static, str>,
     pub location: String,
     pub latitude: Option<f64>,
     pub longitude: Option<f64>,
 }
 
 /// One region's case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RegionRow {
     pub region: String,
     #[serde(rename = "state")]
@@ -92,8 +92,8 @@ pub struct RegionRow {
     pub over_limit: bool,
     /// 0 to 1: the part of this place's clients it gets.
     pub share: f64,
-    /// Why the share is 0; `None` where it is not.
-    pub excluded: Option<&'static str>,
+    /// The reason why the share is 0; `None` where it is not.
+    pub excluded: Option<Cow<'static, str>>,
     /// Seconds since the last probe of any of its endpoints.
     pub probe_age_s: Option<f64>,
     /// 0.1 to 1: the part of its capacity it offers, less than 1 during a slow start.
@@ -104,7 +104,7 @@ pub struct RegionRow {
     pub held_s: Option<f64>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoadRow {
     pub load: f64,
     pub capacity: Option<f64>,
@@ -170,7 +170,7 @@ impl HeardRow {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Chosen {
     pub region: String,
     /// The other regions in the answer, under `multi`.
@@ -202,11 +202,10 @@ pub fn explain(
     // The cell that the decision was made from; what is known of the client is known of its own place.
     let cell = plan.cells.cell(found.0)?;
     let place = view.atlas.locate(seen.address()).place;
-    let cell = plan.cells.cell(place)?;
     let (walk, fence) = walk(view, states, id, place, seen)?;
     Some(Explanation {
         service: service.name.to_string(),
-        policy: service.policies.main().policy.as_str(),
+        policy: service.policies.main().policy.as_str().into(),
         client: client_seen(view, place, seen),
         walk,
         regions: region_rows(view, states, service, (place, cell), now),
@@ -254,7 +253,7 @@ fn region_rows(
             shed: state.map_or(0.0, |state| state.shed),
             over_limit: state.is_some_and(|state| state.over_limit),
             share,
-            excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region), by_plan)),
+            excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region), by_plan).into()),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
             offered: state.map_or(1.0, |state| state.offered),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
@@ -334,8 +333,8 @@ fn client_seen(view: &View<'_>, place: PlaceId, seen: Seen) -> ClientSeen {
     ClientSeen {
         address: seen.address().to_string(),
         seen_by: match seen {
-            Seen::Source(_) => "source",
-            Seen::Subnet(_) => "ecs",
+            Seen::Source(_) => "source".into(),
+            Seen::Subnet(_) => "ecs".into(),
         },
         location: match (&view.model.default_location, view.atlas.coordinates(place)) {
             (Some(default), None) => format!("unknown, taken to be at {default}"),

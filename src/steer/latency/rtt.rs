@@ -44,7 +44,7 @@ const LEAST_MS: f64 = 1.0;
 pub const MAX_ESTIMATES: usize = 1 << 20;
 
 /// A round-trip time and what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rtt {
     pub ms: f64,
     /// How much of it was added to what the source says, since the client's own group measured
@@ -53,7 +53,7 @@ pub struct Rtt {
     pub source: RttSource,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RttSource {
     /// By clients of this group: see [`ClientGroup`].
@@ -131,8 +131,8 @@ impl Estimate {
     }
 }
 
-/// Who took an estimate's timings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The origin of an estimate's timings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MeasuredBy {
     /// Real users' browsers.

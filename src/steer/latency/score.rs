@@ -3,7 +3,7 @@
 //! `S = 200 · (w_latency · RTT/100 ms + w_load · π/60 ms + w_cost · λ·cost/40 ms)`. With the
 //! default weights 0.5, 0.3 and 0.2 that is exactly `RTT + π + λ·cost`: plain milliseconds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Weights;
 
@@ -17,7 +17,7 @@ pub const LAMBDA_MS_PER_DOLLAR: f64 = 5.0;
 const RTT_STEP_MS: f64 = 0.25;
 
 /// The three terms of a score and their sum, all in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     pub rtt: Rtt,
     /// What the operator adds to the round-trip time; in `latency_ms`.
