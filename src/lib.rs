@@ -14,6 +14,19 @@
 //!    admin: API, metrics, status page, CLI: read the snapshot; may only say an override to the writer
 //! ```
 //!
+//! In the order a packet meets them, then those that packets do not meet:
+//!
+//! - [`query`]: a packet in, a packet out; sockets under `query::transport`
+//! - [`wire`]: DNS messages as octets: names, queries, records, EDNS, TSIG, read and written
+//! - [`state`]: the snapshot that queries are answered from; the single publisher, which plans ahead
+//! - [`atlas`]: the place of a client's address
+//! - [`steer`]: the region that client should use; pure functions
+//! - [`model`]: the configuration all of them share: validated, immutable
+//! - [`control`]: all that is slow or can fail
+//! - [`admin`]: API, metrics, page
+//! - [`simulate`]: steering under a virtual clock
+//! - [`daemon`], [`demo`], [`cli`]: where the planes meet; the demo; one file per subcommand
+//!
 //! Imports go one way: `model ← {wire, atlas} ← steer ← state ← {query, control} ← {admin, simulate} ← daemon ← cli`.
 //! `tests/tidy.rs` holds that rule.
 
