@@ -199,7 +199,7 @@ impl Daemon {
         let _ = tokio::time::timeout(LAST_WORK, saving).await;
     }
 
-    /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on
+    /// The tasks that have to be waited for; the rest is dropped here, and with it the daemon's own hold on
     /// the writer.
     fn into_running(self) -> (Threads, Vec<JoinHandle<()>>) {
         (self.threads, self.tasks)

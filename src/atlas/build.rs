@@ -32,7 +32,7 @@ pub struct CsvMistake {
     pub line: u64,
     /// One of [`COLUMNS`]; `None` where it is the whole line.
     pub column: Option<&'static str>,
-    /// What was found and what was expected.
+    /// The finding, and what was expected.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where countries are: the middle of each, for databases that know no more.
+//! The positions of countries: the middle of each, for databases that know no more.
 
 use crate::model::Continent::{self, Africa, Antarctica, Asia, Europe, NorthAmerica, Oceania, SouthAmerica};
 use crate::model::{Coordinates, CountryCode};

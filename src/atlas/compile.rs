@@ -55,7 +55,7 @@ fn summary_of(path: &str, contents: &Contents) -> DatabaseSummary {
     }
 }
 
-/// What `first` says, filled where it is silent by what `second` says.
+/// The values of `first`, filled where it is silent by what `second` says.
 fn fill<A: Address>(first: Steps<A>, second: Steps<A>, collector: &mut Collector) -> Steps<A> {
     if first == Steps::constant(0) {
         return second;

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-/// Why a value cannot be read.
+/// The reason why a value cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
     pub reason: &'static str,
@@ -45,11 +45,11 @@ pub enum Value<'a> {
     Other,
 }
 
-/// What is in a map or list: handed to [`Data::next_entry`] or [`Data::next_item`] until it is empty.
+/// The entries of a map or list: handed to [`Data::next_entry`] or [`Data::next_item`] until it is empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Entries {
     left: usize,
-    /// Where the next key or item stands.
+    /// The offset of the next key or item.
     at: usize,
     /// Where that is a value which was asked for and may be a map: only then is its end looked for.
     passed: bool,
@@ -94,7 +94,7 @@ impl<'a> Data<'a> {
         Ok(Some((self.octets(text.payload, text.size)?, map.at)))
     }
 
-    /// Where the next of a list stands; `None` after the last.
+    /// The offset of the next item of a list; `None` after the last.
     pub fn next_item(&mut self, list: &mut Entries) -> Result<Option<usize>, Damage> {
         if !self.step(list)? {
             return Ok(None);
@@ -134,7 +134,7 @@ impl<'a> Data<'a> {
         })
     }
 
-    /// Where the value at an offset ends; what a pointer leads to is elsewhere.
+    /// The end of the value at an offset; what a pointer leads to is elsewhere.
     fn after(&mut self, at: usize) -> Result<usize, Damage> {
         let (mut at, mut values) = (at, 1_u64);
         while values > 0 {
@@ -210,7 +210,7 @@ struct Head {
     kind: u8,
     /// Octets of the payload; of maps and lists, entries; of a pointer, where it leads to.
     size: usize,
-    /// Where the payload begins.
+    /// The offset where the payload begins.
     payload: usize,
 }
 
@@ -224,7 +224,7 @@ impl Head {
         }
     }
 
-    /// Where it ends, or what is inside it begins.
+    /// The offset where it ends, or what is inside it begins.
     fn end(&self) -> usize {
         match self.kind {
             MAP | LIST | BOOLEAN | POINTER => self.payload,

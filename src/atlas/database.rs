@@ -35,7 +35,7 @@ pub struct Database {
     pub bytes: Vec<u8>,
 }
 
-/// Why a database was refused. Each says which file and what to do.
+/// The reason why a database was refused. Each says which file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AtlasError {
     /// It is missing, not readable, or not a file.
@@ -112,7 +112,7 @@ impl Database {
     }
 }
 
-/// What one database says, in numbers of a [`Collector`].
+/// The content of one database, in numbers of a [`Collector`].
 pub struct Contents {
     pub v4: Steps<u32>,
     pub v6: Steps<u128>,
@@ -125,7 +125,7 @@ pub struct Contents {
     pub networks: u64,
 }
 
-/// How closely a database tells where a network is; the closer comes first.
+/// The closeness with which a database tells where a network is; the closer comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Closeness {
     City,
@@ -314,7 +314,7 @@ fn closeness_of(record: &Record) -> Option<Closeness> {
     }
 }
 
-/// What went wrong, without the words that [`AtlasError`] says itself.
+/// The reason of a failure, without the words that [`AtlasError`] says itself.
 fn reason(error: MaxMindDbError) -> String {
     match error {
         MaxMindDbError::InvalidDatabase { message, offset: Some(offset) } => format!("{message} (at byte {offset})"),

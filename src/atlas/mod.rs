@@ -1,4 +1,4 @@
-//! Where a client is: an address in; a place, and the widest prefix that shares it, out.
+//! The place of a client: an address in; a place, and the widest prefix that shares it, out.
 //!
 //! ```text
 //!   mmdb files ─▶ database ─▶ tree, record ─┐
@@ -47,7 +47,7 @@ pub const DEMO_DATABASE: &[u8] = include_bytes!("../../geoip/demo.mmdb");
 /// The build time written in [`DEMO_DATABASE`], in seconds since 1970.
 pub const DEMO_EPOCH: u64 = 1_767_225_600;
 
-/// Where every address is.
+/// The place of every address.
 pub struct Atlas {
     v4: packed::Packed<u32>,
     /// Where addresses stand for IPv4: the number after all places, unless all of IPv4 is one place.
@@ -78,7 +78,7 @@ const MAPPED: PlaceId = PlaceId(table::MAX_PLACES);
 /// First and last of the addresses that stand for IPv4 (RFC 4291 section 2.5.5.2).
 const MAPPED_RANGE: (u128, u128) = (0xffff << 32, 0xffff_ffff_ffff);
 
-/// Where an address is.
+/// The place of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
     pub place: PlaceId,
@@ -198,7 +198,7 @@ impl Atlas {
         self.places.len() + self.refined.len()
     }
 
-    /// What the atlas holds in memory, in bytes.
+    /// The memory that the atlas holds, in bytes.
     pub fn memory_bytes(&self) -> usize {
         let tables = self.v4.memory_bytes() + self.v6.memory_bytes();
         tables + self.places.memory_bytes() + size_of_val(&*self.refined)
@@ -250,12 +250,12 @@ impl Groups {
         self.v6.for_each(visit);
     }
 
-    /// What the tables hold in memory, in bytes.
+    /// The memory that the tables hold, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.v4.memory_bytes() + self.v6.memory_bytes()
     }
 
-    /// How many ranges of addresses there are, of both families.
+    /// The number of ranges of addresses, of both families.
     pub fn ranges(&self) -> usize {
         self.v4.ranges() + self.v6.ranges()
     }
@@ -282,7 +282,7 @@ fn find(v4: &table::Table4, v6: &table::Table6, address: IpAddr) -> Located {
     }
 }
 
-/// How closely an atlas tells where clients are. Continents and countries are always told.
+/// The detail in which an atlas tells where clients are. Continents and countries are always told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detail {
     /// States, provinces.
@@ -306,10 +306,10 @@ impl Default for Detail {
     }
 }
 
-/// What an atlas was made of.
+/// The sources that an atlas was made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AtlasSummary {
-    /// How closely the databases were read.
+    /// The detail in which the databases were read.
     pub detail: Detail,
     /// In the order they were named; may be empty.
     pub databases: Vec<DatabaseSummary>,
@@ -327,7 +327,7 @@ pub struct DatabaseSummary {
     pub path: String,
     /// Such as `GeoLite2-City`.
     pub kind: String,
-    /// When it was built, in seconds since 1970.
+    /// The time when it was built, in seconds since 1970.
     pub build_epoch: u64,
     /// Networks with a record.
     pub networks: u64,

@@ -19,7 +19,7 @@ pub struct Packed<A> {
     width: usize,
     /// The first start of each block, ascending from 0.
     firsts: Box<[A]>,
-    /// Where each block begins in `bytes`.
+    /// The offsets where the blocks begin in `bytes`.
     offsets: Box<[usize]>,
     /// Ranges, and last [`PADDING`].
     bytes: Box<[u8]>,
@@ -82,12 +82,12 @@ impl<A: Address> Packed<A> {
         }
     }
 
-    /// How many ranges there are.
+    /// The number of ranges.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// What this is a table of, with values given by place.
+    /// The steps that this is a table of, with values given by place.
     pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<A> {
         let mut steps = Steps::constant(0);
         for block in 0..self.firsts.len() {

@@ -118,7 +118,7 @@ impl Collector {
         self.table.len()
     }
 
-    /// How much text the names take, in bytes.
+    /// The size of the names' text, in bytes.
     pub fn text_bytes(&self) -> usize {
         self.names.text.len()
     }

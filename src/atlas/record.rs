@@ -11,12 +11,12 @@ use super::Detail;
 use super::data::{Damage, Data, Value};
 use crate::model::{Continent, Coordinates, CountryCode};
 
-/// What a record says of a place, as it is read.
+/// The content of a record on a place, as it is read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record<'a> {
     pub continent: Option<Continent>,
     country: Option<CountryCode>,
-    /// Where the network was registered: used where the country is not said.
+    /// The country where the network was registered: used where the country is not said.
     registered: Option<CountryCode>,
     /// An ISO 3166-2 code's part after the country.
     pub subdivision: Option<&'a str>,
@@ -58,7 +58,7 @@ impl<'a> Record<'a> {
         self.latitude.zip(self.longitude).and_then(|(latitude, longitude)| Coordinates::new(latitude, longitude))
     }
 
-    /// Whether nothing can follow that is wanted and not said.
+    /// Tells whether nothing can follow that is wanted and not said.
     fn says_all(&self, wanted: Detail) -> bool {
         let place = self.city.is_some() && self.latitude.is_some() && self.longitude.is_some();
         self.country.is_some()
@@ -168,7 +168,7 @@ fn title<'a>(data: &mut Data<'a>, at: usize) -> Result<Option<&'a str>, Damage> 
     Ok(name.map(str::trim).filter(|name| !name.is_empty() && *name != "-"))
 }
 
-/// Where the value of the first of these keys stands, if this is a map that has one.
+/// The offset of the value of the first of these keys, if this is a map that has one.
 fn find(data: &mut Data<'_>, at: usize, keys: &[&[u8]]) -> Result<Option<usize>, Damage> {
     if let Value::Map(mut map) = data.value(at)? {
         while let Some((key, at)) = data.next_entry(&mut map)? {

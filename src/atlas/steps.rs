@@ -124,7 +124,7 @@ impl<A: Address> Steps<A> {
         self.ranges.splice(kept..to, tail.ranges);
     }
 
-    /// What `combine` makes of the values of both, everywhere.
+    /// The values that `combine` makes of those of both, everywhere.
     pub fn zip(&self, other: &Steps<A>, mut combine: impl FnMut(u32, u32) -> u32) -> Steps<A> {
         let mut zipped = Steps { ranges: Vec::with_capacity(self.ranges.len().max(other.ranges.len())) };
         let (mut left, mut right) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());

@@ -65,7 +65,7 @@ impl Table4 {
 pub struct Table6 {
     /// By the upper 64 bits; places may be [`FINE`].
     ranges: Fitted<u64, 7, 6, 5>,
-    /// Where each fine /64 begins in `fine_starts`, and last its length.
+    /// The offsets where the fine /64s begin in `fine_starts`, and last its length.
     fine: Box<[u32]>,
     /// Lower 64 bits; the first of each fine /64 is 0.
     fine_starts: Box<[u64]>,
@@ -246,7 +246,7 @@ impl<K: AddressKey> Rare<K> {
         Rare(all.filter(|&(_, place)| V::of(place) == V::ELSEWHERE).collect())
     }
 
-    /// What was found for a key, with the place it stands for.
+    /// The value found for a key, with the place it stands for.
     fn or<V: Short>(&self, (found, scope): (V, u8), key: K) -> (u32, u8) {
         if found != V::ELSEWHERE {
             return (found.into(), scope);
@@ -390,18 +390,18 @@ fn index_of<K: AddressKey>(firsts: &[K], bucket_bits: u32) -> Box<[u32]> {
 /// Most bits of a key that an index goes by: 1 MB.
 const MAX_INDEX_BITS: u32 = 18;
 
-/// What ranges are kept by.
+/// The key that ranges are kept by.
 trait AddressKey: Copy + Ord + Into<u64> {
     /// The index begins at this key,
     const INDEXED_FROM: u64;
     /// and holds two to the power of this many.
     const INDEXED_BITS: u32;
 
-    /// Where the index keeps this key. Of the number of a bucket only as many bits count as the
+    /// The bucket where the index keeps this key. Of the number of a bucket only as many bits count as the
     /// index has.
     fn bucket(self, bucket_bits: u32) -> Bucket;
 
-    /// How many leading bits two keys have in common.
+    /// The number of leading bits that two keys have in common.
     fn common_bits(self, other: Self) -> u8;
 
     /// The key before; `None` before 0.
@@ -455,7 +455,7 @@ impl AddressKey for u64 {
     }
 }
 
-/// Where the last start at or below `key` is; 0 if there is none.
+/// The index of the last start at or below `key`; 0 if there is none.
 fn last_up_to<K: AddressKey>(starts: &[K], key: K) -> usize {
     starts.partition_point(|&start| start <= key).saturating_sub(1)
 }

@@ -185,7 +185,7 @@ fn refining_again_starts_from_the_base() {
     }
 }
 
-/// What of a location an atlas of this detail keeps.
+/// The part of a location that an atlas of this detail keeps.
 fn limited(location: Location, detail: Detail) -> Location {
     Location {
         subdivision: location.subdivision.filter(|_| detail.subdivisions),

@@ -43,7 +43,7 @@ impl Check {
 
 struct CheckReport {
     diagnostics: Vec<Diagnostic>,
-    /// What was loaded, in a line, where it could be.
+    /// The summary of what was loaded, in a line, where it could be.
     summary: String,
 }
 

@@ -89,7 +89,7 @@ async fn run(options: Options) -> Outcome {
     output::print("\nStopped.\n")
 }
 
-/// How often changes are looked for.
+/// The time between two looks for changes.
 const LOOK: Duration = Duration::from_millis(100);
 
 const OTHER_PORTS: &str = "if another demo or program holds a port, stop it, or choose other ports: \
@@ -141,12 +141,12 @@ struct Watch {
     seen: Vec<Seeing>,
 }
 
-/// What is told of a region when it changes.
+/// The facts told of a region when it changes.
 #[derive(Clone, Copy, PartialEq)]
 struct Seeing {
     effective: EffectiveState,
     operator_override: Override,
-    /// Which region a client in its country gets.
+    /// The region that a client in its country gets.
     neighbour_gets: Option<RegionId>,
 }
 
@@ -184,7 +184,7 @@ fn look(snapshot: &Snapshot) -> Vec<Seeing> {
     snapshot.model.region_ids().zip(&snapshot.states).map(look).collect()
 }
 
-/// What a region is now, why, and what its neighbours are answered.
+/// A region's state now, the reason, and what its neighbours are answered.
 fn change(snapshot: &Snapshot, id: RegionId) -> String {
     let Some(state) = snapshot.states.get(id.index()) else { return String::new() };
     let probe = state.endpoints.first().map(|endpoint| endpoint.last_probe.clone()).unwrap_or_default();

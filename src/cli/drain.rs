@@ -21,7 +21,7 @@ use super::live::Server;
 use super::output::{self, Failure, Outcome};
 use super::status;
 
-/// How often the server is asked.
+/// The time between two questions to the server.
 const POLL: Duration = Duration::from_secs(1);
 /// A line at least so often, so that nobody takes a wait for a hang.
 const LINE: Duration = Duration::from_secs(10);

@@ -122,7 +122,7 @@ impl Explain {
         if differences.is_empty() { Ok(()) } else { Err(Failure::told()) }
     }
 
-    /// How many clients of the service would change region with other files.
+    /// The number of clients of the service that would change region with other files.
     fn diff_everywhere(&self, name: &Name, config: &Path) -> Outcome {
         if explain_diff::kept(config)?.is_some() {
             return Err(Failure::new("a kept explanation is of one client: say which with --client ADDRESS").mistyped());
@@ -191,7 +191,7 @@ fn not_explained(error: ExplainError) -> Failure {
 }
 
 impl PlanningStatus {
-    /// Who is kept near for want of believed loads, in words.
+    /// The clients kept near for want of believed loads, in words.
     pub fn kept_near(&self) -> Option<String> {
         let KeptNearStatus { places, part, regions } = self.kept_near.as_ref()?;
         let (places, part) = (output::count(*places, "place"), percent(*part, 1));

@@ -25,7 +25,7 @@ pub struct Difference {
 
 /// A larger file is no explanation, in octets.
 const MAX_OCTETS: u64 = 16 << 20;
-/// What changes by itself from one moment to the next.
+/// The terms that change by themselves from one moment to the next.
 const PASSING: [&str; 10] = [
     "generation",
     "age_s",

@@ -68,7 +68,7 @@ struct Lookup {
     json: bool,
 }
 
-/// Where one address is.
+/// The location of one address.
 #[derive(Serialize)]
 struct AddressLocation {
     address: IpAddr,

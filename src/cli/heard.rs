@@ -1,4 +1,4 @@
-//! How a region's load reports stand, in words: what `status` and `explain` say where it is worth a line.
+//! The standing of a region's load reports, in words: what `status` and `explain` say where it is worth a line.
 
 use crate::steer::explain::{HeardRow, ReadingRow};
 use crate::steer::figure::rounded;

@@ -1,4 +1,4 @@
-//! What commands print: text on standard output, failures on standard error.
+//! The output of commands: text on standard output, failures on standard error.
 //!
 //! A reader that goes away (`meridian check | head`) ends the printing and is no failure. Whatever text of feeds,
 //! endpoints or files is in it, nothing printed does anything to a terminal.
@@ -11,10 +11,10 @@ use std::process::ExitCode;
 use crate::control::diagnostic::Diagnostic;
 use crate::model::shown::{is_seen, printable, printable_lines, without_secrets};
 
-/// How a command ended.
+/// The outcome of a command.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
-/// Why a command failed, in whole lines for people.
+/// The reason why a command failed, in whole lines for people.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     lines: Vec<String>,
@@ -51,7 +51,7 @@ impl Failure {
         self
     }
 
-    /// What was typed is wrong, rather than that it failed.
+    /// Marks the failure as one of typing: what was typed is wrong, rather than that it failed.
     #[must_use]
     pub fn mistyped(mut self) -> Failure {
         self.mistyped = true;

@@ -72,7 +72,7 @@ async fn serve(source: FileSource, privileged: Privileged) -> Outcome {
     Ok(())
 }
 
-/// What the system tells this process.
+/// The signals that the system sends this process.
 pub struct Signals {
     hangup: Signal,
     interrupt: Signal,
@@ -107,14 +107,14 @@ impl Signals {
     }
 }
 
-/// What a signal means.
+/// The meaning of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signalled {
     Reload,
     Stop,
 }
 
-/// How long work that is still under way may take after the command has ended.
+/// The time that work still under way may take after the command has ended.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// Runs a server's future on a runtime of its own.

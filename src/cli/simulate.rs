@@ -87,7 +87,7 @@ impl Simulate {
     }
 }
 
-/// What `--json` prints.
+/// The content that `--json` prints.
 #[derive(serde::Serialize)]
 struct Played<'a> {
     title: &'a str,

@@ -100,7 +100,7 @@ impl WhatIf {
     }
 }
 
-/// What would follow for those whom `live` tells of, with these files.
+/// The outcome for those whom `live` tells of, with these files.
 pub fn moved(live: &Placed, config: &Path, change: &Change) -> Outcome<outcome::Outcome> {
     let snapshot = snapshot(FileSource::new(config).prepare()?)?;
     what_if_moved(live, snapshot, change, Instant::now()).map_err(Failure::all)

@@ -21,7 +21,7 @@ use crate::query::demand::Sample;
 use crate::state::{SharedSnapshot, Snapshot};
 use crate::steer::planner::demand::DemandSample;
 
-/// How often: well before a ring that was empty can be full again.
+/// The time between two looks: far shorter than an empty ring takes to fill.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Addresses and services whose answers are remembered, at most: 12 octets each.
@@ -63,7 +63,7 @@ struct Holder {
     tag: u32,
     region: u16,
     reloads: u16,
-    /// When its answer is over, in tenths of a second since the start; 0: there is none.
+    /// The time when its answer is over, in tenths of a second since the start; 0: there is none.
     until: u32,
 }
 
@@ -87,7 +87,7 @@ impl Holders {
     }
 }
 
-/// What was answered since the last time, in the order of services, places and regions; only what `counts`. Answers
+/// The answers since the last time, in the order of services, places and regions; only what `counts`. Answers
 /// from before the snapshot's last reload are left out: their ids mean something else now.
 fn located(
     snapshot: &Snapshot,

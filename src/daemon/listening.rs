@@ -1,10 +1,10 @@
-//! What all of the daemon's listeners need: advice where a socket cannot be had, and the word to stop.
+//! The needs of all of the daemon's listeners: advice where a socket cannot be had, and the word to stop.
 
 use std::io;
 
 use tokio::sync::watch;
 
-/// What to do about a socket that could not be had.
+/// The advice about a socket that could not be had.
 pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another program has that port, `ss -lnptu` shows which",

@@ -1,5 +1,5 @@
-//! What may be done only at the start: a thread of its own keeps the privileges that opening sockets and attaching
-//! eBPF programs takes, does that, and ends. No other thread ever has them.
+//! The steps that may be done only at the start: a thread of its own keeps the privileges that opening sockets and
+//! attaching eBPF programs takes, does that, and ends. No other thread ever has them.
 //!
 //! ```text
 //!    before any other thread: apart() ─┬─ this thread and all it starts: without
@@ -60,7 +60,8 @@ impl Privileged {
     }
 }
 
-/// What a server goes on to need: files of another user, as far as root reads and writes them (reloads, state).
+/// The capabilities that a server goes on to need: files of another user, as far as root reads and writes them
+/// (reloads, state).
 const KEPT: u64 = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH;
 const CAP_DAC_OVERRIDE: u64 = 1;
 const CAP_DAC_READ_SEARCH: u64 = 2;

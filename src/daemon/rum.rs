@@ -17,7 +17,7 @@ use crate::state::{News, Publisher, SharedSnapshot};
 
 use super::listening::{advice, stopped};
 
-/// What measures, not yet started.
+/// The tasks that measure, not yet started.
 pub struct Measuring {
     pub measurements: Arc<Measurements>,
     listener: Option<(TcpListener, Arc<Rum>)>,

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a region's balancer says how loaded it is.
+/// The source that says how loaded a region is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadReport {
     pub source: LoadSource,
@@ -57,7 +57,7 @@ pub enum ScrapeAddress {
     Unix(PathBuf),
 }
 
-/// What the report is written in, and which of its figures count.
+/// The format of the report, and which of its figures count.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LoadFormat {
     /// HAProxy's statistics as CSV; `proxy` is the frontend or backend to read (`pxname`).
@@ -79,7 +79,7 @@ pub enum LoadFormat {
 }
 
 impl LoadFormat {
-    /// Whether the load read is a count that only grows: two scrapes make a figure.
+    /// Tells whether the load read is a count that only grows: two scrapes make a figure.
     pub fn is_counter(&self) -> bool {
         match self {
             LoadFormat::Nginx { field } => *field == NginxField::RequestRate,
@@ -90,7 +90,7 @@ impl LoadFormat {
     }
 }
 
-/// Which of HAProxy's figures is the load.
+/// The figure of HAProxy's that is the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HaproxyField {
     /// `scur`: current sessions, with `slim` as the capacity.
@@ -102,7 +102,7 @@ pub enum HaproxyField {
     RequestRate,
 }
 
-/// Which figure of `stub_status` is the load. None of them has a capacity beside it.
+/// The figure of `stub_status` that is the load. None of them has a capacity beside it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NginxField {
     /// `Active connections`, idle ones included.
@@ -110,11 +110,11 @@ pub enum NginxField {
     Connections,
     /// `Reading` and `Writing`: connections at work.
     Busy,
-    /// What `requests` grows by in a second.
+    /// The growth of `requests` in a second.
     RequestRate,
 }
 
-/// Which object of nginx Plus' API is read.
+/// The object of nginx Plus' API that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NginxPlusPart {
     /// Client connections of all of nginx.
@@ -125,15 +125,15 @@ pub enum NginxPlusPart {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NginxPlusField {
-    /// What is under way: `active` connections, or `processing` requests of a server zone. The
+    /// The work under way: `active` connections, or `processing` requests of a server zone. The
     /// capacity of an upstream is the sum of `max_conns` of the peers that are up.
     #[default]
     Active,
-    /// What `requests` grows by in a second.
+    /// The growth of `requests` in a second.
     RequestRate,
 }
 
-/// Which figure of an Envoy cluster is the load; the capacity is the circuit breaker's limit of it.
+/// The figure of an Envoy cluster that is the load; the capacity is the circuit breaker's limit of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EnvoyField {
     /// Active requests, with `max_requests` as the capacity.
@@ -143,7 +143,7 @@ pub enum EnvoyField {
     Connections,
 }
 
-/// Where a JSON document says of when its figures are.
+/// The place where a JSON document says of when its figures are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JsonTime {
     /// Pointer to an age in seconds.
@@ -152,7 +152,7 @@ pub enum JsonTime {
     Timestamp(String),
 }
 
-/// Which of a load object's two limits is the capacity.
+/// The one of a load object's two limits that is the capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoadObjectCapacity {
     /// `max-load` (or `capacity`): what it can bear. Load is priced from 80 % of it.
@@ -169,7 +169,7 @@ pub struct MetricSelector {
     pub labels: Vec<LabelMatch>,
 }
 
-/// What a label must be, or must not be. A label that is not there is empty.
+/// The value that a label must have, or must not have. A label that is not there is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelMatch {
     pub label: String,
@@ -195,7 +195,7 @@ impl MetricSelector {
         Ok(MetricSelector { metric: metric.to_owned(), labels })
     }
 
-    /// Whether a sample with these labels is meant.
+    /// Tells whether a sample with these labels is meant.
     pub fn matches(&self, labels: &[(&str, String)]) -> bool {
         self.labels.iter().all(|wanted| {
             let found = labels.iter().find(|(label, _)| *label == wanted.label);
@@ -204,7 +204,7 @@ impl MetricSelector {
     }
 }
 
-/// What stands after `{`: matchers with commas between, then `}` and nothing more.
+/// Reads what stands after `{`: matchers with commas between, then `}` and nothing more.
 fn label_matches(mut rest: &str) -> Result<Vec<LabelMatch>, &'static str> {
     let mut matches = Vec::new();
     loop {

@@ -1,9 +1,9 @@
-//! Where a client or a region is.
+//! The location of a client or a region.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What is known of a place. Every part may be missing: databases differ in what they say.
+/// The knowledge of a place. Every part may be missing: databases differ in what they say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Location {
     pub continent: Option<Continent>,

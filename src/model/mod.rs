@@ -1,4 +1,4 @@
-//! What is configured: validated, immutable, free of I/O, clocks and async.
+//! The configuration: validated, immutable, free of I/O, clocks and async.
 //!
 //! Text from zone files and the configuration becomes these types once, at the edge
 //! (`control::config`, `control::zonefile`). After that nobody checks again: a [`Ttl`] is in

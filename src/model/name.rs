@@ -15,7 +15,7 @@ pub const MAX_LABEL_OCTETS: usize = 63;
 #[derive(Clone)]
 pub struct Name(Box<[u8]>);
 
-/// Why a text or a run of octets is not a domain name.
+/// The reason why a text or a run of octets is not a domain name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error("the name is empty")]
@@ -148,7 +148,7 @@ impl Name {
         (len != 0).then(|| Name(self.0[1 + len..].into()))
     }
 
-    /// Whether `self` is `ancestor` or below it, ignoring case.
+    /// Tells whether `self` is `ancestor` or below it, ignoring case.
     pub fn is_at_or_below(&self, ancestor: &Name) -> bool {
         let Some(cut) = self.0.len().checked_sub(ancestor.0.len()) else { return false };
         self.0[cut..].eq_ignore_ascii_case(&ancestor.0) && self.label_boundary(cut)
@@ -286,7 +286,7 @@ impl Ord for Name {
     }
 }
 
-/// Where each label of a name begins, without allocating: names are compared by the million.
+/// The offsets where the labels of a name begin, without allocating: names are compared by the million.
 struct LabelStarts {
     starts: [u8; MAX_LABELS],
     count: usize,

@@ -23,7 +23,7 @@ pub const MAX_ANSWERS: usize = 8;
 pub struct PolicyTree {
     /// Indexed by [`GroupId`]. No group is below itself; each path ends at regions.
     pub groups: Vec<Group>,
-    /// Where clients begin that no rule is for.
+    /// The group where clients begin that no rule is for.
     pub root: GroupId,
     /// In the order they are tried: the first that a client fits decides.
     pub rules: Vec<Rule>,
@@ -56,7 +56,7 @@ pub enum Child {
     Group(GroupId),
 }
 
-/// How a group picks among its children, of those that have an eligible region.
+/// The way a group picks among its children, of those that have an eligible region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// Lowest sum of latency, priced load and cost, in milliseconds.
@@ -97,7 +97,7 @@ impl Policy {
         }
     }
 
-    /// Whether it asks how far regions are.
+    /// Tells whether it asks how far regions are.
     pub fn measures(&self) -> bool {
         matches!(self, Policy::Score | Policy::Nearest | Policy::Latency)
     }
@@ -112,7 +112,7 @@ pub struct GeoRules {
     pub default: Vec<u16>,
 }
 
-/// What rules can name of a client, the closest first.
+/// The places that rules can name of a client, the closest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GeoPlace {
     Network(Prefix),
@@ -260,12 +260,12 @@ impl PolicyTree {
         if group.is_empty() || group == name { name } else { format!("{name} ({group})") }
     }
 
-    /// Whether some policy of it asks how far regions are.
+    /// Tells whether some policy of it asks how far regions are.
     pub fn measures(&self) -> bool {
         self.groups.iter().any(|group| group.policy.measures())
     }
 
-    /// Whether some rule or list of it asks where clients are.
+    /// Tells whether some rule or list of it asks where clients are.
     pub fn locates(&self) -> bool {
         !self.rules.is_empty() || self.groups.iter().any(|group| matches!(group.policy, Policy::Geo(_)))
     }

@@ -11,7 +11,7 @@ pub struct Prefix {
     len: u8,
 }
 
-/// Why a text is not a prefix.
+/// The reason why a text is not a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
     #[error("not ADDRESS/LENGTH")]

@@ -21,15 +21,15 @@ pub struct Region {
     pub cost: f64,
     /// At least one.
     pub endpoints: Vec<Endpoint>,
-    /// How each endpoint is probed; `None`: always up.
+    /// The way each endpoint is probed; `None`: always up.
     pub check: Option<Check>,
     pub load_report: Option<LoadReport>,
     pub load_limits: LoadLimits,
-    /// What browsers fetch to measure how far it is; an http or https URL. `None`: they do not.
+    /// The URL that browsers fetch to measure how far it is; an http or https URL. `None`: they do not.
     pub rum_url: Option<String>,
     /// The region is up while at least this many endpoints are; 1 to the number of endpoints.
     pub min_healthy: usize,
-    /// How long it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to
+    /// The time it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to
     /// 1 h.
     pub slow_start: Duration,
 }
@@ -108,7 +108,7 @@ impl Endpoint {
         Endpoint { target: EndpointTarget::Addresses(vec![address]), weight: 1, layer: Layer::default() }
     }
 
-    /// What to call this endpoint in reports: its first address or its host name.
+    /// The name of this endpoint in reports: its first address or its host name.
     pub fn label(&self) -> String {
         match &self.target {
             EndpointTarget::Addresses(addresses) => addresses.first().map_or_else(String::new, IpAddr::to_string),
@@ -117,7 +117,7 @@ impl Endpoint {
     }
 }
 
-/// What kind of balancer answers at an endpoint. Meridian hands out both alike and reports it.
+/// The kind of balancer that answers at an endpoint. Meridian hands out both alike and reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layer {
     L4,
@@ -125,7 +125,7 @@ pub enum Layer {
     L7,
 }
 
-/// What is asked of each endpoint, how often, and how many answers make a verdict.
+/// The question asked of each endpoint, how often, and how many answers make a verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     pub kind: CheckKind,
@@ -193,7 +193,7 @@ impl HttpCheck {
 pub struct TlsCheck {
     /// SNI and the name the certificate must be valid for. `None`: the Host, else the address.
     pub server_name: Option<String>,
-    /// Whether the certificate is verified. Default true.
+    /// True where the certificate is verified. Default true.
     pub verify: bool,
     /// PEM text of certificates to trust instead of the system's; read when the model is built.
     pub ca_pem: Option<String>,

@@ -10,7 +10,7 @@ use super::{GroupId, Name, Policy, PolicyTree, RegionId, Ttl, ZoneId};
 pub struct Service {
     pub name: Name,
     pub zone: ZoneId,
-    /// How it picks among its regions.
+    /// The way it picks among its regions.
     pub policies: PolicyTree,
     /// Every region that some client may be answered with, as ordered in the file; at least one,
     /// none twice.
@@ -23,7 +23,7 @@ pub struct Service {
     pub ttl: Ttl,
     /// Near a verdict change and after one; at most `ttl`. Default 5 s.
     pub failover_ttl: Ttl,
-    /// Whether EDNS Client Subnet is believed (RFC 7871). Default true.
+    /// True where EDNS Client Subnet is believed (RFC 7871). Default true.
     pub ecs: bool,
     /// Present where HTTPS records (RFC 9460) are answered besides addresses.
     pub https: Option<HttpsHint>,
@@ -56,13 +56,13 @@ impl Service {
         Cow::Owned(self.regions.iter().copied().filter(|region| used.contains(region)).collect())
     }
 
-    /// What counts as added to the round-trip time of a region, in milliseconds.
+    /// The milliseconds that count as added to the round-trip time of a region, in milliseconds.
     pub fn bias_ms(&self, region: RegionId) -> f64 {
         self.bias_ms.get(&region).map_or(0.0, |&ms| f64::from(ms))
     }
 }
 
-/// What the three terms of a score count for. With the defaults a score is in plain
+/// The weights of the three terms of a score. With the defaults a score is in plain
 /// milliseconds of round-trip time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
@@ -80,7 +80,7 @@ impl Default for Weights {
     }
 }
 
-/// What a service's HTTPS records say besides the chosen region's addresses (RFC 9460).
+/// The parameters a service's HTTPS records say besides the chosen region's addresses (RFC 9460).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpsHint {
     /// ALPN protocol ids, such as `h2` and `h3`; 1 to 255 octets each; may be empty.

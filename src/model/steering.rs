@@ -10,11 +10,11 @@ pub struct Steering {
     pub damping: Option<Damping>,
     /// `None`: automation may withdraw any number of regions at once.
     pub max_withdrawn: Option<MaxWithdrawn>,
-    /// How much longer than the TTL says resolvers and clients are taken to keep an answer, where a drain is
+    /// The time beyond the TTL for which resolvers and clients are taken to keep an answer, where a drain is
     /// waited for. 0 to 1 h. Default 60 s: what browsers and some resolvers keep as a minimum.
     pub drain_allowance: Duration,
-    /// How much farther than the nearest region clients may be sent without believed evidence that this is full. 0 to
-    /// 10 s of round-trip time. Default 60 ms: an ocean. `None`: any distance.
+    /// The round-trip time farther than the nearest region that clients may be sent without believed evidence that this
+    /// is full. 0 to 10 s of round-trip time. Default 60 ms: an ocean. `None`: any distance.
     pub max_detour: Option<Duration>,
 }
 
@@ -30,8 +30,8 @@ pub struct Damping {
     pub limit: f64,
 }
 
-/// How many regions of a zone probes may withdraw within `window` and not have back: more than that is likelier
-/// the prober's failure than the regions'.
+/// The number of regions of a zone that probes may withdraw within `window` and not have back: more than that is
+/// likelier the prober's failure than the regions'.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MaxWithdrawn {
     pub regions: Most,
@@ -49,7 +49,7 @@ pub enum Most {
 }
 
 impl Most {
-    /// How many of `regions`: at least 1, so that a single failure is never held up.
+    /// The number of `regions` that is: at least 1, so that a single failure is never held up.
     pub fn of(self, regions: usize) -> usize {
         match self {
             Most::Regions(most) => (most as usize).max(1),

@@ -6,11 +6,11 @@ pub struct XdpInterface {
     /// 1 to 15 octets.
     pub name: String,
     pub queues: Queues,
-    /// Whether plain questions are answered in the kernel, before they come to a queue.
+    /// True where plain questions are answered in the kernel, before they come to a queue.
     pub kernel_answers: bool,
 }
 
-/// Which receive queues are served. Packets of the others go to the sockets.
+/// The receive queues that are served. Packets of the others go to the sockets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Queues {
     #[default]

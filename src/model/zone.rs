@@ -13,7 +13,7 @@ pub struct Model {
     pub services: Vec<Service>,
     /// The operator's own networks; these win over databases, longest prefix first.
     pub networks: Vec<(Prefix, Location)>,
-    /// Where clients count as being whose own location is not known; has coordinates. `None`:
+    /// The location where clients count as being whose own location is not known; has coordinates. `None`:
     /// equally far from all regions.
     pub default_location: Option<Location>,
     pub steering: Steering,
@@ -77,7 +77,7 @@ impl Model {
         region.qualified_name(&self.zone(region.zone).origin)
     }
 
-    /// What finds this service whatever other zones hold: its name in lower case, without a dot at
+    /// The key that finds this service whatever other zones hold: its name in lower case, without a dot at
     /// the end. Switches are stored under it.
     pub fn service_key(&self, id: ServiceId) -> String {
         let name = self.service(id).name.to_lowercase().to_string();

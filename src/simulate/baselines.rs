@@ -13,7 +13,7 @@ use super::globe::Globe;
 use super::probes::Watch;
 use super::world;
 
-/// How it picks.
+/// The way it picks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// The nearest region that is up.
@@ -37,7 +37,7 @@ pub struct Baseline {
     chance: fastrand::Rng,
 }
 
-/// What a full region adds to its score: 0.3 of the sum, as 60 ms are.
+/// The milliseconds that a full region adds to its score: 0.3 of the sum, as 60 ms are.
 const FULL_MS: f64 = 60.0;
 
 impl Baseline {

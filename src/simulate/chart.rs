@@ -6,7 +6,7 @@ use std::ops::Range;
 /// One chart.
 pub struct Chart<'a> {
     pub title: &'a str,
-    /// What stands behind figures: ` %`, ` ms`.
+    /// The unit that stands behind figures: ` %`, ` ms`.
     pub unit: &'a str,
     pub series: Vec<Series<'a>>,
     /// A line to hold against, with its name.

@@ -68,7 +68,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// Who asks in this second; each second comes once, in order.
+    /// The queries of this second; each second comes once, in order.
     pub fn ask(&mut self, t: u64) -> &[Query] {
         let slot = t as usize % self.wheel.len();
         self.asking.clear();

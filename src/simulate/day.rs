@@ -23,11 +23,11 @@ use super::{SimulatedAnswer, Simulation};
 
 /// Something that answers queries.
 pub trait Steering {
-    /// What happens in one second; the answers to its queries are added, in order.
+    /// Plays one second; the answers to its queries are added, in order.
     fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()>;
 }
 
-/// What steering learns of in one second.
+/// The facts that steering learns of in one second.
 #[derive(Clone, Copy, Debug)]
 pub struct Second<'a> {
     pub t: u64,
@@ -46,17 +46,17 @@ pub struct SimulatedReport {
     pub capacity: f64,
 }
 
-/// How long, and what is counted.
+/// The length of a run, and the part that is counted.
 #[derive(Clone, Debug)]
 pub struct Course {
     /// Not counted: in which caches fill and steering finds its feet.
     pub warm_up_s: u64,
     /// Counted.
     pub length_s: u64,
-    /// When it begins, in hours of the day (UTC).
+    /// The time when it begins, in hours of the day (UTC).
     pub begins_h: f64,
     pub incidents: Vec<Incident>,
-    /// Whether a region that is overloaded reports no more than its capacity, as a balancer does
+    /// True where a region that is overloaded reports no more than its capacity, as a balancer does
     /// that counts what it has taken.
     pub capped_reports: bool,
     /// From report to report of each region, in seconds; 1 or more.
@@ -67,7 +67,7 @@ pub struct Course {
     pub counted: Vec<bool>,
     /// From then on [`Minute::away`] is counted against where clients are now, in seconds.
     pub mark_s: Option<u64>,
-    /// Whether the optimum is worked out too.
+    /// True where the optimum is worked out too.
     pub optimum: bool,
 }
 
@@ -91,7 +91,7 @@ impl Default for Course {
 /// One minute, by all demand in it.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Minute {
-    /// When it began, in seconds since the simulation did.
+    /// The time when it began, in seconds since the simulation did.
     pub at_s: u64,
     /// Mean.
     pub demand: f64,
@@ -123,7 +123,7 @@ pub struct Minute {
 pub struct Loss {
     pub region: usize,
     pub at_s: u64,
-    /// When it comes back.
+    /// The time when it comes back.
     pub until_s: u64,
     /// The last answer that named it while it was dead, in seconds after its death; `None`: none did.
     pub last_answer_s: Option<u64>,
@@ -144,7 +144,7 @@ pub struct Record {
 
 /// After an incident, before hours count as steady again.
 pub const SETTLING_S: u64 = 1800;
-/// How long after a loss its movers are counted.
+/// The time after a loss in which its movers are counted.
 const AFTER_LOSS_S: u64 = 120;
 /// Room a region must have left for a loss to count as one that capacity is ample for.
 const AMPLE: f64 = 0.9;
@@ -185,7 +185,7 @@ struct Day<'a> {
     feeds: Vec<Gauge>,
     minute: Sums,
     marked: Vec<u8>,
-    /// Where clients were at [`Course::mark_s`]; empty before.
+    /// The regions that clients were in at [`Course::mark_s`]; empty before.
     reference: Vec<u8>,
     /// Losses whose movers are still to be counted: which, and where clients were.
     pending: Vec<(usize, Vec<u8>)>,
@@ -201,7 +201,7 @@ struct Gauge {
     past: VecDeque<(u64, SimulatedReport)>,
 }
 
-/// What a minute is made of.
+/// The sums that a minute is made of.
 #[derive(Default)]
 struct Sums {
     demand: f64,
@@ -296,7 +296,7 @@ impl<'a> Day<'a> {
         }
     }
 
-    /// Whether each of the region's clients could go where it costs least after it, and there would
+    /// Tells whether each of the region's clients could go where it costs least after it, and there would
     /// still be some room there.
     fn is_ample_without(&self, lost: usize) -> bool {
         let regions = self.alive.len();
@@ -320,7 +320,7 @@ impl<'a> Day<'a> {
         }
     }
 
-    /// What this second's demand met.
+    /// Counts how this second's demand fared.
     fn count(&mut self, t: u64, queries: u64) {
         let regions = self.alive.len();
         self.loads.fill(0.0);
@@ -417,12 +417,12 @@ impl<'a> Day<'a> {
     }
 }
 
-/// Whether this second's demand differs from the one before by more than the waves.
+/// Tells whether this second's demand differs from the one before by more than the waves.
 fn crowd(incident: &Incident, t: u64) -> bool {
     matches!(incident.what, What::FlashCrowd { .. }) && (incident.from_s..=incident.over_s()).contains(&t)
 }
 
-/// What a request from each city costs in each region, failures apart.
+/// The cost of a request from each city in each region, failures apart.
 fn costs(globe: &Globe) -> Vec<f64> {
     let dollars = globe.world.regions.iter().map(|region| region.cost).cycle();
     globe.rtt_ms.iter().zip(dollars).map(|(rtt_ms, dollars)| rtt_ms + LAMBDA_MS_PER_DOLLAR * dollars).collect()
@@ -443,7 +443,7 @@ impl Sums {
 const MOST_PAST: usize = 360;
 
 impl Gauge {
-    /// What a scrape gives, as the feed is.
+    /// The report that a scrape gives, as the feed is.
     fn told(&mut self, region: usize, t: u64, feed: Option<(Feed, u64)>) -> SimulatedReport {
         let failed = SimulatedReport { region, load: f64::NAN, capacity: f64::NAN };
         let newest = self.past.back().map_or(failed, |(_, report)| *report);

@@ -1,4 +1,4 @@
-//! Who asks and what it truly costs to serve them: cities, their resolvers, the regions, and the
+//! The clients who ask, and the true cost to serve them: cities, their resolvers, the regions, and the
 //! round-trip times between them, drawn from a seed.
 //!
 //! What steering is told of it (locations, estimates, configured capacity) is a [`World`]; the rest
@@ -12,7 +12,7 @@ use crate::steer::latency::rtt::model_rtt;
 use super::cities::CITIES;
 use super::{ClientLocation, Site, World};
 
-/// How a world is drawn.
+/// The parameters that a world is drawn by.
 #[derive(Clone, Debug)]
 pub struct Drawing {
     pub seed: u64,
@@ -24,9 +24,9 @@ pub struct Drawing {
     pub peak_demand: f64,
     /// Demand of a place at its trough, as a part of its peak; 0 to 1.
     pub trough: f64,
-    /// How far RTT estimates are off, as a part: 0.1 is ±10 %. `None`: there are no estimates.
+    /// The error of RTT estimates, as a part: 0.1 is ±10 %. `None`: there are no estimates.
     pub estimate_error: Option<f64>,
-    /// How unlike resolvers' clienteles are: the standard deviation of the logarithm of their size.
+    /// The unlikeness of resolvers' clienteles: the standard deviation of the logarithm of their size.
     pub skew: f64,
     pub ttl_s: u32,
 }
@@ -52,13 +52,13 @@ pub struct Globe {
 /// One cached answer: a resolver's, or with ECS its answer for one network.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// Where it appears to be.
+    /// The location where it appears to be.
     pub location: usize,
     pub key: u64,
     pub by_subnet: bool,
     /// Answers are kept at least this long, whatever their TTL.
     pub least_ttl_s: u32,
-    /// Who gets the answer: into [`Globe::clients`].
+    /// The clients who get the answer: into [`Globe::clients`].
     pub clients: std::ops::Range<usize>,
 }
 
@@ -70,11 +70,11 @@ pub struct Clientele {
     pub share: f64,
 }
 
-/// How much of a city's demand comes by public resolvers.
+/// The part of a city's demand that comes by public resolvers.
 const PUBLIC_PART: f64 = 0.15;
 /// Sites of public resolvers.
 const PUBLIC_SITES: usize = 40;
-/// Where demand peaks, in hours of local solar time.
+/// The time when demand peaks, in hours of local solar time.
 const PEAK_HOUR: f64 = 20.0;
 
 impl Globe {

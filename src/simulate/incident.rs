@@ -1,4 +1,4 @@
-//! What goes wrong in a simulated world, and when: pure functions of the time.
+//! The incidents of a simulated world, and when: pure functions of the time.
 
 /// Something that goes wrong for a while.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub struct Incident {
     pub what: What,
 }
 
-/// What it is that goes wrong. Regions and cities by their numbers.
+/// The thing that goes wrong. Regions and cities by their numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// Serves nothing. Comes back cold: at a tenth of its capacity, at all of it `cold_s` later.
@@ -29,7 +29,7 @@ pub enum What {
 const COLD: f64 = 0.1;
 
 impl Incident {
-    /// When the world is as it was.
+    /// The time when the world is as it was.
     pub fn over_s(&self) -> u64 {
         match self.what {
             What::Dead { cold_s, .. } => self.until_s + cold_s,
@@ -38,7 +38,7 @@ impl Incident {
         }
     }
 
-    /// Whether it troubles the region itself, rather than what is known of it.
+    /// Tells whether it troubles the region itself, rather than what is known of it.
     pub fn region(&self) -> Option<usize> {
         match self.what {
             What::Dead { region, .. } | What::BrownOut { region, .. } | What::Flapping { region, .. } => Some(region),
@@ -50,7 +50,7 @@ impl Incident {
         (self.from_s..self.until_s).contains(&t)
     }
 
-    /// Whether the region lives, as far as this goes.
+    /// Tells whether the region lives, as far as this goes.
     pub fn alive(&self, region: usize, t: u64) -> bool {
         match self.what {
             What::Dead { region: dead, .. } => dead != region || !self.lasts(t),
@@ -72,7 +72,7 @@ impl Incident {
         }
     }
 
-    /// What multiplies a city's demand.
+    /// The factor that multiplies a city's demand.
     pub fn demand(&self, city: usize, t: u64) -> f64 {
         match &self.what {
             What::FlashCrowd { cities, factor, ramp_s } if t >= self.from_s && cities.contains(&city) => {
@@ -85,7 +85,7 @@ impl Incident {
         }
     }
 
-    /// What it does to a region's load reports now.
+    /// The trouble it makes for a region's load reports now.
     pub fn feed(&self, region: usize, t: u64) -> Option<Feed> {
         match self.what {
             What::Feed { region: of, trouble } if of.is_none_or(|of| of == region) => self.lasts(t).then_some(trouble),
@@ -94,7 +94,7 @@ impl Incident {
     }
 }
 
-/// What is wrong with a load report.
+/// The trouble with a load report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Feed {
     /// Every scrape fails.
@@ -103,7 +103,7 @@ pub enum Feed {
     Lies { factor: f64 },
     /// It says the same as at the beginning, over and over.
     Frozen,
-    /// What it says is so old, and it does not say so.
+    /// Its figures are so old, and it does not say so.
     Late { late_s: u64 },
     /// No more load than the capacity is said, as by a balancer that counts what it took.
     Capped,
@@ -124,7 +124,7 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// What it makes of a true figure, where that needs no memory of earlier ones.
+    /// The figure it makes of a true one, where that needs no memory of earlier ones.
     pub fn told(self, load: f64, capacity: f64, region: usize, t: u64) -> (f64, f64) {
         match self {
             Feed::Silent => (f64::NAN, f64::NAN),

@@ -1,4 +1,5 @@
-//! What a simulated server keeps for a warm restart: the server's own file, through the server's own code, by virtual time.
+//! The state that a simulated server keeps for a warm restart: the server's own file, through the server's own code, by
+//! virtual time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use crate::control::warm::{PERIOD, WarmStart, WarmStore};
 use crate::state::Publisher;
 use crate::steer::kept::Clock;
 
-/// When it is kept, and where.
+/// The time when it is kept, and where.
 pub(super) struct Keeping {
     store: WarmStore,
     next: Option<Duration>,
@@ -21,7 +22,7 @@ impl Keeping {
         Keeping { store: WarmStore::new(state), next: None, failing: false, notices: Vec::new() }
     }
 
-    /// Whether what was kept is still to be taken up.
+    /// Tells whether what was kept is still to be taken up.
     pub(super) fn is_to_start(&self) -> bool {
         self.next.is_none()
     }
@@ -65,7 +66,7 @@ mod tests {
 
     const LOCATIONS: usize = 24;
     const RESOLVERS: u64 = 25;
-    /// What the wall clock says at first, in seconds since 1970.
+    /// The wall clock at first, in seconds since 1970.
     const BEGAN: u64 = 1_790_000_000;
 
     /// Two regions of 1,000 each, one beside most clients, and 1,500 of demand.

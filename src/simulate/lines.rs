@@ -9,13 +9,13 @@ pub const MAX_LINE_BYTES: usize = 64 * 1024;
 pub struct Lines<R> {
     input: R,
     buffer: Box<[u8]>,
-    /// What was read and not yet handed out.
+    /// The octets that were read and not yet handed out.
     unread: std::ops::Range<usize>,
     ended: bool,
     number: u64,
 }
 
-/// Why there is no next line.
+/// The reason why there is no next line.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
     #[error("longer than {MAX_LINE_BYTES} octets")]
@@ -51,7 +51,7 @@ impl<R: Read> Lines<R> {
         Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
-    /// Which line was handed out last, from 1; 0: none.
+    /// The number of the line handed out last, from 1; 0: none.
     pub fn number(&self) -> u64 {
         self.number
     }

@@ -6,7 +6,7 @@
 //! stays and fails where that is cheaper. Chains are cheapest paths of the residual graph, so what
 //! comes out is a minimum-cost flow (successive shortest paths).
 
-/// What a failed request costs, in the milliseconds that all else is counted in.
+/// The cost of a failed request, in the milliseconds that all else is counted in.
 pub const FAILED_MS: f64 = 1000.0;
 
 /// Less demand than this part of all is not worth a move.
@@ -25,7 +25,7 @@ pub struct Optimum {
     moves: Vec<(f64, usize)>,
 }
 
-/// What the best costs.
+/// The cost of the best.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Best {
     /// Sum over all demand, in milliseconds times demand; failures included.
@@ -60,7 +60,7 @@ impl Optimum {
         Best { cost: served + failed * FAILED_MS, failed }
     }
 
-    /// What one unit of a city's demand costs in a region, failures apart.
+    /// The cost of one unit of a city's demand in a region, failures apart.
     pub fn cost(&self, city: usize, region: usize) -> f64 {
         self.costs.get(city * self.regions + region).copied().unwrap_or(f64::INFINITY)
     }
@@ -120,7 +120,7 @@ impl Optimum {
         }
     }
 
-    /// What moving one unit from here to each region adds, and over which region before it.
+    /// The cost that moving one unit from here to each region adds, and over which region before it.
     /// Bellman-Ford: moves may cost less than nothing, but no circle of them does.
     fn cheapest_chains(&self, from: usize) -> (Vec<f64>, Vec<usize>) {
         let mut cost = vec![f64::INFINITY; self.regions];

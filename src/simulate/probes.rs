@@ -1,4 +1,4 @@
-//! When each region is looked at, and what that makes of it: the probers' own schedule and
+//! The times when each region is looked at, and what that makes of it: the probers' own schedule and
 //! history, with probes that are answered at once.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct Watch {
     history: History,
     interval: Duration,
     fall: u32,
-    /// When the next probe starts.
+    /// The time when the next probe starts.
     due: Option<Duration>,
 }
 

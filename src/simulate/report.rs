@@ -72,7 +72,7 @@ fn incidents(world: &World, course: &Course, summary: &Summary) -> String {
     format!("<h2>What happened</h2>\n<table>\n{text}</table>\n")
 }
 
-/// What an incident is, in words.
+/// An incident in words.
 pub fn told(world: &World, incident: &Incident) -> String {
     let name = |region: &usize| world.regions.get(*region).map_or("?", |site| site.name.as_str());
     match &incident.what {

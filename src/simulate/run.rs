@@ -34,25 +34,25 @@ pub struct Simulation {
     chance: fastrand::Rng,
     /// Virtual time 0.
     base: Instant,
-    /// What the virtual wall clock says then, since 1970.
+    /// The virtual wall clock then, since 1970.
     wall: Duration,
     now: Duration,
     /// Something was observed, or time passed, since the last answer.
     unsettled: bool,
     /// News waits for the next snapshot.
     pending: bool,
-    /// When what was published changes by the passing of time alone.
+    /// The time when what was published changes by the passing of time alone.
     due: Option<Instant>,
     /// Answers of this second.
     demand: Vec<DemandSample>,
     places: Vec<PlaceId>,
-    /// What was measured, by location and region.
+    /// The round trips that were measured, by location and region.
     rtts: BTreeMap<(usize, usize), f64>,
     /// Something was measured since it was last published.
     measured: bool,
     /// `None`: nothing outlives this.
     keeping: Option<Keeping>,
-    /// What was reported before that was taken up, the last of each region: it is newer.
+    /// The reports that came before that was taken up, the last of each region: it is newer.
     early: Vec<LoadNews>,
 }
 
@@ -69,7 +69,7 @@ struct Observed {
     watch: Option<Watch>,
 }
 
-/// What a client is told.
+/// The answer that a client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimulatedAnswer {
     /// Into `World::regions`.
@@ -121,7 +121,7 @@ impl Simulation {
         (self.keeping, self.wall) = (Some(Keeping::new(state)), wall);
     }
 
-    /// What there is to tell of that since the last call: how the start went, a save that failed.
+    /// The notices there are of that since the last call: how the start went, a save that failed.
     pub fn take_notices(&mut self) -> Vec<String> {
         self.keeping.as_mut().map(Keeping::take_notices).unwrap_or_default()
     }
@@ -132,7 +132,7 @@ impl Simulation {
         self.unsettled = true;
     }
 
-    /// What a probe of this region sent now, or later, would find.
+    /// Sets what a probe of this region sent now, or later, would find.
     pub fn set_alive(&mut self, region: usize, alive: bool) {
         if let Some(region) = self.regions.get_mut(region) {
             region.alive = alive;
@@ -210,17 +210,17 @@ impl Simulation {
         self.now
     }
 
-    /// How many regions there are.
+    /// The number of regions.
     pub fn regions(&self) -> usize {
         self.regions.len()
     }
 
-    /// How many locations there are.
+    /// The number of locations.
     pub fn locations(&self) -> usize {
         self.places.len()
     }
 
-    /// What is answered from, for those who look on.
+    /// The snapshot that is answered from, for those who look on.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }

@@ -31,7 +31,7 @@ use super::lines::{LineError, Lines, Words, shown};
 use super::world::{MAX_LOCATIONS, MAX_REGIONS};
 use super::{ClientLocation, Simulation, Site, World, WorldError};
 
-/// Why a simulation ended before its input did.
+/// The reason why a simulation ended before its input did.
 #[derive(Debug, thiserror::Error)]
 pub enum StdioError {
     #[error("line {line}: {what}")]
@@ -49,7 +49,7 @@ pub fn run(input: impl Read, output: impl Write) -> Result<(), StdioError> {
     run_with(input, output, None)
 }
 
-/// What a simulation keeps, and for whom.
+/// The state that a simulation keeps, and for whom.
 pub struct State<'a> {
     pub directory: &'a Path,
     /// Is told how the start went, and of a save that failed.
@@ -94,7 +94,7 @@ fn take<T>(
     outcome.map(Some).map_err(|what| StdioError::Line { line: lines.number(), what })
 }
 
-/// What comes before `START`.
+/// The lines before `START`.
 #[derive(Default)]
 struct Opening {
     world: World,
@@ -155,7 +155,7 @@ impl Opening {
     }
 }
 
-/// What comes after `START`.
+/// The lines after `START`.
 struct Play<'a, W> {
     simulation: Simulation,
     /// The first `T`: virtual time counts from there.
@@ -165,7 +165,7 @@ struct Play<'a, W> {
     state: Option<State<'a>>,
 }
 
-/// What to do after a line.
+/// The step after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Go,

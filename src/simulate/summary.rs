@@ -1,4 +1,4 @@
-//! What came of a simulation, in figures.
+//! The outcome of a simulation, in figures.
 
 use serde::Serialize;
 
@@ -50,7 +50,7 @@ pub struct OfLoss {
     pub last_answer_s: Option<u64>,
     /// Demand that changed its region within two minutes, over the demand that was there.
     pub moved: f64,
-    /// Whether the others had room for all who were lost.
+    /// True where the others had room for all who were lost.
     pub ample: bool,
 }
 
@@ -80,7 +80,7 @@ impl Summary {
         }
     }
 
-    /// What it cost over the least it could have.
+    /// The cost over the least it could have been.
     pub fn ratio(&self) -> f64 {
         self.cost_ms / self.best_ms.max(f64::MIN_POSITIVE)
     }

@@ -16,7 +16,7 @@ pub const MAX_REGIONS: usize = 64;
 /// Locations of one world, at most.
 pub const MAX_LOCATIONS: usize = 100_000;
 
-/// What is simulated: a service of a model. Its regions are the world's, in the service's order.
+/// The subject of a simulation: a service of a model. Its regions are the world's, in the service's order.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     pub model: Model,
@@ -45,7 +45,7 @@ pub struct ClientLocation {
     pub name: String,
 }
 
-/// What is known before the clock starts.
+/// The facts known before the clock starts.
 #[derive(Clone, Debug)]
 pub struct World {
     pub regions: Vec<Site>,

@@ -1,4 +1,4 @@
-//! What only a reload changes, as one: the model, and all that is made of it once.
+//! The part that only a reload changes, as one: the model, and all that is made of it once.
 //!
 //! In: a model that was validated, and the settings queries need. Out: names and endpoints as they are
 //! answered, and the ids of regions by name. Atlas and measurements have reloads of their own and are
@@ -18,9 +18,9 @@ pub struct Configured {
     /// Shared: who has the same pointer has the same numbers.
     pub model: Arc<Model>,
     pub names: NameTable,
-    /// What endpoints are answered with.
+    /// The records that endpoints are answered with.
     pub endpoints: EndpointRecords,
-    /// What NSID asks for (RFC 5001); empty: not answered.
+    /// The identifier that NSID asks for (RFC 5001); empty: not answered.
     pub nsid: Box<[u8]>,
     /// Servers with the same seed make the same choices.
     pub seed: u64,

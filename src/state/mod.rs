@@ -1,4 +1,4 @@
-//! What queries are answered from: one immutable [`Snapshot`], swapped as one.
+//! The state that queries are answered from: one immutable [`Snapshot`], swapped as one.
 //!
 //! - [`lookup`]: the tables queries read
 //! - [`memory`]: what the writer remembers from one snapshot to the next

@@ -1,4 +1,4 @@
-//! What the publisher is told, and how soon that has to show: the one way in.
+//! The news that the publisher is told, and how soon that has to show: the one way in.
 //!
 //! In: probes, load reports, answers, operators' words, files. Out: nothing by itself; whoever brings the
 //! news publishes as soon as its [`Urgency`] says.
@@ -30,7 +30,7 @@ pub enum News {
     Override {
         region: String,
         operator_override: Override,
-        /// How its drain began, where that was kept before it was said: both tell the same then.
+        /// The beginning of its drain, where that was kept before it was said: both tell the same then.
         drain: Option<DrainBegin>,
     },
     /// Operators' words of before a restart, and how drains began, by qualified region name: in place of all that
@@ -56,7 +56,7 @@ impl News {
     }
 }
 
-/// What a probe found out about one endpoint.
+/// The finding of a probe about one endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointNews {
     /// Qualified name.
@@ -69,7 +69,7 @@ pub struct EndpointNews {
     pub connect_ms: Option<f64>,
 }
 
-/// What a load report says of one region.
+/// The word of a load report on one region.
 ///
 /// A report moves the region's price and trim, unless it is doubted; a failed one moves nothing, nor does one that is
 /// stale already. A figure older than the one that is known tells nothing.
@@ -77,7 +77,7 @@ pub struct EndpointNews {
 pub struct LoadNews {
     /// Qualified name.
     pub region: Arc<str>,
-    /// What its figure is as of; of a failed one, when it failed.
+    /// The time its figure is as of; of a failed one, when it failed.
     pub at: Instant,
     /// Load (0 or more, finite) and, where it was said, capacity (above 0, finite); or why not.
     pub outcome: Result<(f64, Option<f64>), String>,
@@ -93,10 +93,11 @@ pub struct Replacement {
     pub seed: u64,
 }
 
-/// How soon news has to be published.
+/// The urgency of publishing news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Not for its own sake. What follows from it falls due by time ([`Publisher::next_change`](super::Publisher::next_change)).
+    /// Not for its own sake. What follows from it falls due by time
+    /// ([`Publisher::next_change`](super::Publisher::next_change)).
     None,
     /// With other news of the same burst: it moves figures that people read, or prices by a little.
     Soon,

@@ -61,7 +61,7 @@ pub struct Publisher {
     switches: Switches,
     /// Of the model: the stages that follow from them.
     switched: BTreeMap<ServiceId, GroupId>,
-    /// Why what operators said before could not be read.
+    /// The reason why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
 }
 
@@ -113,7 +113,7 @@ impl Publisher {
         self.shared.clone()
     }
 
-    /// Who is told of every swap.
+    /// The followers that are told of every swap.
     pub fn followers(&self) -> Arc<Followers> {
         self.followers.clone()
     }
@@ -181,8 +181,8 @@ impl Publisher {
         self.followers.tell(next.generation, || self.shared.store(next.clone()));
     }
 
-    /// When something changes after `now` by the passing of time alone: a TTL calms down, a report goes stale, a
-    /// price fades.
+    /// The time when something changes after `now` by the passing of time alone: a TTL calms down, a report goes stale,
+    /// a price fades.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let (current, model) = (self.shared.load(), &self.configured.model);
         let stale = model.region_ids().filter_map(|id| {
@@ -216,7 +216,7 @@ impl Publisher {
         self.publish(now);
     }
 
-    /// What operators switched: what must survive a restart.
+    /// The switches of operators: what must survive a restart.
     pub fn switches(&self) -> &Switches {
         &self.switches
     }
@@ -226,7 +226,7 @@ impl Publisher {
         &self.overrides
     }
 
-    /// Why what operators said before could not be read, if so.
+    /// The reason why what operators said before could not be read, if so.
     pub fn overrides_error(&self) -> Option<&str> {
         self.overrides_error.as_deref()
     }
@@ -280,7 +280,8 @@ impl Publisher {
         };
     }
 
-    /// Where other networks have estimates than before, the atlas is renewed to tell those apart.
+    /// Takes round trips as measured. Where other networks have estimates than before, the atlas is renewed to tell
+    /// those apart.
     fn take_measured(&mut self, measured: Arc<Measured>) {
         let renews = measured.networks() != self.measured.networks();
         self.measured = measured;

@@ -30,20 +30,20 @@ pub struct Snapshot {
     /// Indexed by `RegionId`.
     pub endpoint_sets: Vec<EndpointSet>,
     pub plan: Plan,
-    /// What follows from the plan and the endpoint_sets whoever asks.
+    /// The choices that follow from the plan and the endpoint_sets whoever asks.
     pub precomputed: Precomputed,
     /// Round trips from clients to regions that were measured: those the plan was made with.
     pub measured: Arc<Measured>,
-    /// Why what operators said before could not be read; none of it holds until it can.
+    /// The reason why what operators said before could not be read; none of it holds until it can.
     pub overrides_error: Option<Arc<str>>,
-    /// What the planner last planned from; `None` before it did.
+    /// The facts the planner last planned from; `None` before it did.
     pub planning: Option<Arc<Basis>>,
-    /// When it was made, to tell ages from.
+    /// The time when it was made, to tell ages from.
     pub made_at: Instant,
 }
 
 impl Snapshot {
-    /// What a decision reads.
+    /// The data that a decision reads.
     pub fn view(&self) -> View<'_> {
         View { model: &self.model, atlas: &self.atlas, endpoint_sets: &self.endpoint_sets, plan: &self.plan }
     }

@@ -19,7 +19,7 @@ const KEY_BITS_IPV4: u8 = 24;
 /// As [`KEY_BITS_IPV4`], for IPv6.
 const KEY_BITS_IPV6: u8 = 48;
 
-/// What a decision reads: parts of one snapshot, whose ids match.
+/// The data that a decision reads: parts of one snapshot, whose ids match.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     pub model: &'a Model,
@@ -92,7 +92,7 @@ pub enum ScopeReason {
     Split,
 }
 
-/// Which addresses are asked for.
+/// The family of addresses that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Ipv4,
@@ -190,7 +190,7 @@ fn key_bits(seen: Seen) -> u8 {
     }
 }
 
-/// Who asks, as choices see it.
+/// The asking client, as choices see it.
 pub fn asker(seen: Seen) -> Asker {
     let key = ClientKey::of(seen.address(), key_bits(seen));
     Asker { key, network: network_key(seen, key) }
@@ -205,7 +205,7 @@ fn network_key(seen: Seen, key: ClientKey) -> ClientKey {
     }
 }
 
-/// How long an answer lives, and why.
+/// The lifetime of an answer, and its reason.
 #[derive(Clone, Copy)]
 pub(super) struct Life {
     pub(super) ttl: Ttl,

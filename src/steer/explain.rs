@@ -1,7 +1,7 @@
 //! The whole reasoning behind one client's answer, as data: what `meridian explain`, the API and
 //! the status page show.
 //!
-//! The decision in it is made by [`decide`], the function that answers packets; the table around
+//! The decision in it is made by [`decide_for`], the function that answers packets; the table around
 //! it by the functions the plan was made with.
 
 use std::borrow::Cow;
@@ -37,11 +37,11 @@ pub struct Explanation {
     pub walk: Vec<Step>,
     /// In the order of the service's configuration.
     pub regions: Vec<RegionRow>,
-    /// What this client is on.
+    /// The condition that this client's regions are in.
     pub condition: ServiceCondition,
     /// The rule whose regions this client never leaves, such as `rule 2 (asia)`: then `condition` is of those alone.
     pub fence: Option<String>,
-    /// Where the plan would send these clients farther, were a load believed.
+    /// The case that the plan would send these clients farther, were a load believed.
     pub kept_near: Option<KeptNearRow>,
     pub chosen: Chosen,
 }
@@ -74,9 +74,9 @@ pub struct RegionRow {
     pub operator_override: Override,
     /// All terms in milliseconds. Under other policies than `score` for information only.
     pub score: Score,
-    /// What the operator adds to its round trips, weighed as these are; below 0: it is favoured.
+    /// The milliseconds that the operator adds to its round trips, weighed as these are; below 0: it is favoured.
     pub bias_ms: f64,
-    /// How much worse it may be before the planner sends elsewhere those of these clients it has; 0 where it
+    /// The milliseconds it may be worse by before the planner sends elsewhere those of these clients it has; 0 where it
     /// has none, or nothing is planned.
     pub stays_ms: f64,
     /// The score with bias, less what stays.
@@ -88,7 +88,7 @@ pub struct RegionRow {
     pub load: Option<LoadRow>,
     /// 0 to 1: the part of its new clients it sheds for its load.
     pub shed: f64,
-    /// Whether its load is at its hard limit.
+    /// True where its load is at its hard limit.
     pub over_limit: bool,
     /// 0 to 1: the part of this place's clients it gets.
     pub share: f64,
@@ -116,25 +116,25 @@ pub struct LoadRow {
     pub heard: HeardRow,
 }
 
-/// How a region's load reports stand, and how its figures are read. The command line reads it back; all of it is left
-/// out by servers from before there was such a thing.
+/// The standing of a region's load reports, and the reading of its figures. The command line reads it back; all of it
+/// is left out by servers from before there was such a thing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HeardRow {
     /// `believed`, `doubted`, `stale`, `failing`, `new`: not made sense of yet, or `never`.
     pub heard: Option<Cow<'static, str>>,
     /// For how long that has been so.
     pub since_s: Option<f64>,
-    /// Why its figures are not believed.
+    /// The reason why its figures are not believed.
     pub doubt: Option<String>,
-    /// What to look for then, where that is known.
+    /// The thing to look for then, where that is known.
     pub cure: Option<Cow<'static, str>>,
-    /// Why the last report gave nothing, or not all that it says.
+    /// The reason why the last report gave nothing, or not all that it says.
     pub error: Option<String>,
     /// `None`: not made sense of yet.
     pub reading: Option<ReadingRow>,
 }
 
-/// How a region's figures are read.
+/// The reading of a region's figures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReadingRow {
     /// Load, as the region counts it, per unit of demand: 1 where it counts as most regions do.
@@ -295,7 +295,7 @@ fn weighed(service: &Service, rtt_ms: f64) -> f64 {
     total_ms(service.weights, rtt_ms, 0.0, 0.0)
 }
 
-/// What the planner has decided for clients of one site, of a service whose main group it plans for.
+/// The planner's decision for clients of one site, of a service whose main group it plans for.
 struct Ahead<'a> {
     planned: &'a Planned,
     score_group: ScoreGroup,
@@ -315,7 +315,7 @@ impl<'a> Ahead<'a> {
         Some(shares.iter().find(|share| share.region == region).map_or(0.0, |share| share.weight / all))
     }
 
-    /// How many regions share the site's clients by the plan and are eligible; 0: others decide.
+    /// The number of regions that share the site's clients by the plan and are eligible; 0: others decide.
     fn eligible(&self, eligible: &Eligible) -> usize {
         let shares = self.planned.shares(&self.score_group, self.site).unwrap_or_default();
         shares.iter().filter(|share| eligible.has(share.region)).count()

@@ -1,4 +1,4 @@
-//! What survives a restart goes by names and by the wall clock: ids, and this process's own clock, end with it.
+//! State that survives a restart goes by names and by the wall clock: ids, and this process's own clock, end with it.
 //!
 //! Comes from those who know ids and instants; goes, as plain data, to whoever keeps it, and back. Nothing read
 //! back is trusted: a name that is gone, a number out of range, a time nobody can have meant is left out.
@@ -96,7 +96,7 @@ impl Names {
     }
 }
 
-/// What ids of old are now.
+/// The present ids for those of old.
 #[derive(Clone, Debug)]
 pub struct Ids {
     regions: Vec<Option<RegionId>>,
@@ -114,12 +114,12 @@ impl Ids {
         self.services.get(old as usize).copied().flatten()
     }
 
-    /// Whether the region was there of old.
+    /// Tells whether the region was there of old.
     pub fn has(&self, now: RegionId) -> bool {
         self.regions.contains(&Some(now))
     }
 
-    /// What was known by region, in the order of old, by the ids of now; for new regions, `unknown`.
+    /// The knowledge by region, in the order of old, by the ids of now; for new regions, `unknown`.
     pub fn by_region<T: Clone>(&self, known: &[T], model: &Model, unknown: T) -> Vec<T> {
         let mut now = vec![unknown; model.regions.len()];
         for (id, known) in self.regions.iter().zip(known) {

@@ -1,4 +1,4 @@
-//! Which region a client should use now. Pure functions: time and chance are arguments, so that
+//! The region that a client should use now. Pure functions: time and chance are arguments, so that
 //! `explain` is true because it runs the very code that answers packets.
 //!
 //! Rooms, in the order a decision is made; each imports those before it:

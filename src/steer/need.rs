@@ -1,4 +1,4 @@
-//! How closely decisions need to know where clients are.
+//! The detail in which decisions need to know where clients are.
 //!
 //! A model comes in; a [`Detail`] goes out, for the atlas to be built by. What no policy asks for is
 //! not kept: an atlas of countries is a hundredth of one of cities, and answers the same.
@@ -6,7 +6,7 @@
 use crate::atlas::Detail;
 use crate::model::{GeoPlace, Model, Policy, PolicyTree};
 
-/// What any policy, rule or list of the model's services may ask of a client's place.
+/// The details that any policy, rule or list of the model's services may ask of a client's place.
 pub fn detail_of(model: &Model) -> Detail {
     model.services.iter().fold(Detail::COUNTRIES, |known, service| {
         let asked = asked_by(&service.policies);

@@ -36,20 +36,20 @@ pub const AFTERMATH: Duration = Duration::from_secs(300);
 /// Shares of every service, indexed by [`ServiceId`].
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Whom all services answer alike; `None` only before anything was planned.
+    /// The clients that all services answer alike, by class; `None` only before anything was planned.
     pub classes: Option<Arc<Classes>>,
     pub services: Vec<ServicePlan>,
     /// Lent to the next plan; `None` where no service goes by score.
     pub sites: Option<Arc<Sites>>,
-    /// How far regions are from clients, as this plan takes it.
+    /// The distance of regions from clients, as this plan takes it.
     pub latency: Arc<Latency>,
-    /// What choices were seeded with.
+    /// The seed of choices.
     pub seed: u64,
-    /// What the planner had decided when this was made.
+    /// The planner's decisions as of the time when this was made.
     pub planned: Option<Arc<Planned>>,
 }
 
-/// What a plan is made from.
+/// The inputs that a plan is made from.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     pub model: &'a Model,
@@ -62,7 +62,7 @@ pub struct Inputs<'a> {
     pub switched: &'a BTreeMap<ServiceId, GroupId>,
     /// Seeds choices: the same on all nodes, so that they agree.
     pub seed: u64,
-    /// What the planner decided last; `None`: clients are shared out by price.
+    /// The planner's last decisions; `None`: clients are shared out by price.
     pub planned: Option<&'a Arc<Planned>>,
     /// The plan before, of the same model and atlas, and the states it was made for: lends what
     /// need not be computed again.
@@ -74,13 +74,13 @@ pub struct Inputs<'a> {
 pub struct ServicePlan {
     /// Shared with earlier plans while nothing that decides them has changed.
     pub cells: Arc<CellTable>,
-    /// What clients that no rule is for are on.
+    /// The condition for clients that no rule is for.
     pub condition: ServiceCondition,
     /// The fences whose own clients are on anything but [`ServiceCondition::Normal`], in the order of the rules.
     pub fences_out: Vec<FenceOut>,
     /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
     pub last_resort: Vec<RegionId>,
-    /// What the planner should know of its clients; empty under policies without a score.
+    /// The parts of its clients that the planner should know of; empty under policies without a score.
     pub parts: Arc<ScoreGroupParts>,
     /// The stage an operator switched to; `None`: as the file says.
     pub switched_to: Option<GroupId>,
@@ -103,7 +103,7 @@ impl ServicePlan {
     }
 }
 
-/// What the regions of a service, taken together, can be answered with, whatever their health:
+/// The kinds of answers that the regions of a service, taken together, can give, whatever their health:
 /// what a client may be told once it is sent elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
@@ -170,7 +170,7 @@ fn latency(inputs: &Inputs<'_>) -> Arc<Latency> {
     }
 }
 
-/// Who each region is among others that clients are hashed to, by [`RegionId`].
+/// The identity of each region among others that clients are hashed to, by [`RegionId`].
 fn region_identities(model: &Model, seed: u64) -> Vec<Identity> {
     model.region_ids().map(|id| Identity::of(seed, &model.qualified_region_name(id))).collect()
 }
@@ -182,7 +182,7 @@ fn tables_by_place(services: &[ServicePlan]) -> Vec<Arc<CellTable>> {
     by_place.filter(|table| seen.insert(Arc::as_ptr(table))).cloned().collect()
 }
 
-/// What a service's cells follow from, besides the regions' states. Services alike in it share
+/// The facts that a service's cells follow from, besides the regions' states. Services alike in it share
 /// their cells: a hundred names with one policy cost what one does.
 #[derive(PartialEq, Eq, Hash)]
 struct Recipe<'a> {
@@ -202,18 +202,18 @@ impl Recipe<'_> {
 }
 
 impl Plan {
-    /// What the planner had decided when this was made, where it is heeded.
+    /// The planner's decisions as of the time when this was made, where it is heeded.
     pub fn planned(&self) -> Option<&Arc<Planned>> {
         self.planned.as_ref()
     }
 
-    /// Whether some client of some service is answered with the region.
+    /// Tells whether some client of some service is answered with the region.
     pub fn answers(&self, region: RegionId) -> bool {
         self.services.iter().flat_map(|service| service.cells.cells()).any(|cell| cell.pick.names(region))
     }
 }
 
-/// When the plan's TTLs next change by the passing of time alone.
+/// The time when the plan's TTLs next change by the passing of time alone.
 pub fn next_expiry(states: &[RegionState], now: Instant) -> Option<Instant> {
     states.iter().filter_map(|state| Some(state.changed_at? + AFTERMATH)).filter(|&at| at > now).min()
 }
@@ -267,7 +267,7 @@ fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
     states.get(id.index()).map_or(0.0, |state| state.price_ms)
 }
 
-/// What is made for a service of which no earlier plan has the cells.
+/// The parts that are made for a service of which no earlier plan has the cells.
 #[derive(Clone)]
 struct Made {
     cells: Arc<CellTable>,

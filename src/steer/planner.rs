@@ -36,20 +36,20 @@ use flow::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Tier};
 
 /// From one plan to the next. Beyond 60 s plans lag behind the demand they move.
 pub const PERIOD: Duration = Duration::from_secs(30);
-/// How much worse a region may be before the clients it has are sent elsewhere.
+/// The milliseconds that a region may be worse by before the clients it has are sent elsewhere.
 pub const STICKINESS_MS: f64 = 10.0;
 /// The same for a location whose clients were moved within [`DWELL`].
 const DWELL_MS: f64 = 20.0;
-/// Who was moved is not moved back for a trifle within this time.
+/// The time within which clients who were moved are not moved back for a trifle.
 const DWELL: Duration = Duration::from_secs(120);
 /// The parts of a region's capacity, and what a client in each costs on top, in milliseconds.
 const TIERS: [(f64, f64); 4] = [(0.85, 0.0), (0.06, 6.0), (0.05, 20.0), (0.02, 60.0)];
-/// What a client beyond all tiers costs: it may well be turned away.
+/// The cost of a client beyond all tiers: it may well be turned away.
 const BEYOND_MS: f64 = 1000.0;
 /// Shares below this part of a location's clients are not worth splitting it for, as long as regions can do
 /// without: see [`SLACK`].
 const SLIVER: f64 = 0.02;
-/// What dropping slivers may add to a region's load, as a part of its room.
+/// The most that dropping slivers may add to a region's load, as a part of its room.
 const SLACK: f64 = 0.005;
 /// Amounts are counted in this part of the whole demand.
 const UNITS: f64 = 1e10;
@@ -77,7 +77,7 @@ pub struct KeptNear {
     pub places: usize,
     /// 0 to 1: of all that is planned for.
     pub part: f64,
-    /// Whose load it is, ascending.
+    /// The regions whose load it is, ascending.
     pub regions: Vec<RegionId>,
 }
 
@@ -86,7 +86,7 @@ pub struct KeptNear {
 struct LocationPlan {
     /// Empty where nothing was planned.
     shares: Box<[Share]>,
-    /// When its clients were last sent elsewhere, though where they were could have served them.
+    /// The time when its clients were last sent elsewhere, though where they were could have served them.
     moved_at: Option<Instant>,
     /// The region whose load would have to be believed to send them farther.
     kept_near: Option<RegionId>,
@@ -97,7 +97,7 @@ impl LocationPlan {
         self.shares.iter().any(|share| share.region == region)
     }
 
-    /// What its clients' regions are let to be worse by.
+    /// The milliseconds that its clients' regions are let to be worse by.
     fn stays_ms(&self, now: Instant) -> f64 {
         match self.moved_at {
             Some(at) if now.saturating_duration_since(at) < DWELL => DWELL_MS,
@@ -107,7 +107,7 @@ impl LocationPlan {
 }
 
 impl Planned {
-    /// Whether it was made for these sites.
+    /// Tells whether it was made for these sites.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
         self.locations.numbered_as(sites)
     }
@@ -118,7 +118,7 @@ impl Planned {
         (!place.shares.is_empty()).then_some(&*place.shares)
     }
 
-    /// How much worse a region may be, in the milliseconds that prices are in, before a site's clients are
+    /// The amount that a region may be worse by, in the milliseconds that prices are in, before a site's clients are
     /// sent elsewhere by the next plan; 0 where it has none of them.
     pub fn stays_ms(&self, group: &ScoreGroup, site: usize, region: RegionId, now: Instant) -> f64 {
         let place = self.locations.of_site(site).and_then(|location| self.place(group, location));
@@ -135,7 +135,7 @@ impl Planned {
     }
 }
 
-/// What a plan is made from.
+/// The facts that a plan is made from.
 pub struct Situation<'a> {
     pub model: &'a Model,
     pub locations: &'a Arc<Locations>,
@@ -152,7 +152,7 @@ pub struct Situation<'a> {
     pub now: Instant,
 }
 
-/// Why there is no new plan.
+/// The reason why there is no new plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("no demand is known yet")]
@@ -240,7 +240,7 @@ fn drop_slivers(flow: &mut Flow, situation: &Situation<'_>, unit: f64) {
     }
 }
 
-/// Who wants what, where.
+/// The demand of each score group, by location.
 struct GroupDemand {
     score_groups: Vec<ScoreGroup>,
     /// By score group, then by location, in the unit of the load reports.
@@ -354,7 +354,7 @@ fn tiers(situation: &Situation<'_>, others: &[f64], unit: f64) -> Vec<Vec<Tier>>
     situation.capacities.iter().zip(others).map(of_region).collect()
 }
 
-/// What a location's clients cost in each region, in the milliseconds that prices are in.
+/// The cost of a location's clients in each region, in the milliseconds that prices are in.
 fn costs(situation: &Situation<'_>, group: &ScoreGroup, location: usize) -> Vec<i32> {
     let mut costs = vec![FORBIDDEN; situation.model.regions.len()];
     let farthest_ms = guard(situation, group, location).map(|guard| guard.farthest_ms);
@@ -388,7 +388,7 @@ fn ways<'a>(
     })
 }
 
-/// How far away a location's clients may be sent, and for want of whose load.
+/// The distance that a location's clients may be sent, and the region whose load is wanting.
 struct Guard {
     farthest_ms: f64,
     nearest: RegionId,

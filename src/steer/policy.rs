@@ -1,8 +1,9 @@
 //! Policies at work: what a service's tree of groups makes of a place and of the regions' states.
 //!
 //! ```text
-//!   tree + states ─▶ Picker ─┬─▶ pick(site, route) ─▶ Cell     what clients there get
-//!   (one service)              └─▶ score_groups(site, route)     which decisions by score they reach
+//!   tree + states ─▶ Picker ─┬─▶ cell(site, route)           what clients there get
+//!   (one service)            ├─▶ walk(site, route, client)   how one client came to it, for people
+//!                            └─▶ score_groups(site, route)   the decisions by score that clients there come to
 //! ```
 //!
 //! Each group either has something for a place, or nothing: no eligible region below it. Then the
@@ -36,7 +37,7 @@ use super::planner::score_group::ScoreGroup;
 /// Regions whose scores are further apart than this do not share a place's clients: the share
 /// of the worse would be below e^-4, 1.8 %.
 pub const TIER_MS: f64 = 20.0;
-/// How soft the choice within a tier is: a region this much worse gets 1/e of the share.
+/// The softness of the choice within a tier: a region this much worse gets 1/e of the share.
 const SOFTNESS_MS: f64 = 5.0;
 /// Differences of scores are told apart in these steps: too fine to matter, and equal differences
 /// stay equal whatever was added up to get there.
@@ -44,7 +45,7 @@ const SHARE_STEP_MS: f64 = 1.0 / 1024.0;
 /// Children this near one another are equally near, and share clients alike.
 const ALIKE_MS: f64 = 1e-6;
 
-/// What every service's picks are made from.
+/// The inputs that every service's picks are made from.
 #[derive(Clone, Copy)]
 pub struct PlanInputs<'a> {
     pub model: &'a Model,
@@ -76,14 +77,14 @@ pub struct Picker<'a> {
     entries: Vec<Entry>,
 }
 
-/// Where some clients begin.
+/// The groups where some clients begin.
 struct Entry {
     /// Tried in this order.
     groups: Vec<GroupId>,
     eligible: Eligible,
 }
 
-/// Whom a pick is made for.
+/// The clients that a pick is made for.
 struct Client<'a> {
     site: usize,
     route: &'a Route,
@@ -124,7 +125,7 @@ impl<'a> Picker<'a> {
         Entry { groups, eligible: Eligible::of(&regions, self.inputs.states) }
     }
 
-    /// What clients that no rule is for are on.
+    /// The condition for clients that no rule is for.
     pub fn condition(&self) -> ServiceCondition {
         self.entries.first().map_or(ServiceCondition::Normal, |entry| entry.eligible.condition)
     }
@@ -152,7 +153,7 @@ impl<'a> Picker<'a> {
         route.rule.filter(is_fence)
     }
 
-    /// What clients at a site that are sent this way get.
+    /// The cell of clients at a site that are sent this way.
     pub fn cell(&self, site: usize, route: &Route) -> Cell {
         let entry = self.entry_of(route);
         let client = Client { site, route, eligible: &entry.eligible };
@@ -162,7 +163,7 @@ impl<'a> Picker<'a> {
         Cell { pick, condition: entry.eligible.condition }
     }
 
-    /// Which decisions by score these clients come to, and which part of them each: 0 to 1, summing
+    /// The decisions by score these clients come to, and the part of them each: 0 to 1, summing
     /// to 1 at most. The others are sent somewhere without one.
     pub fn score_groups(&self, site: usize, route: &Route) -> Vec<(&ScoreGroup, f64)> {
         let entry = self.entry_of(route);
@@ -174,7 +175,7 @@ impl<'a> Picker<'a> {
         found
     }
 
-    /// Whether clients of one site may come to different decisions by score, or clients of some sites
+    /// Tells whether clients of one site may come to different decisions by score, or clients of some sites
     /// to none.
     pub fn splits_score_groups(&self) -> bool {
         let below_others = |id: GroupId| self.score_groups.get(id.index()).is_none_or(Option::is_none);
@@ -186,7 +187,8 @@ impl<'a> Picker<'a> {
         of_rule.unwrap_or(&self.entries[0])
     }
 
-    /// `None`: nothing below is eligible. `parent`: the identity of the group that clients were hashed to before this one.
+    /// `None`: nothing below is eligible. `parent`: the identity of the group that clients were hashed to before this
+    /// one.
     fn pick(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Pick> {
         Pick::first_of(self.alternatives(id, client, parent).filter_map(Alternative::into_pick))
     }
@@ -262,7 +264,7 @@ impl<'a> Picker<'a> {
         Some(Branch { identity, weight, pick: self.child(child, client, Some(identity))? })
     }
 
-    /// Who a child is among those that clients are hashed to.
+    /// The identity of a child among those that clients are hashed to.
     fn among(&self, child: &Child, parent: Option<Identity>) -> Identity {
         let own = match *child {
             Child::Region(region) => self.identity(region),
@@ -496,7 +498,7 @@ fn take_tier(totals: &[f64], tiers: &mut [u32], tier: u32) -> Option<f64> {
 /// No tier has this number: there are at most as many as regions.
 const NO_TIER: u32 = u32::MAX;
 
-/// How many [`SHARE_STEP_MS`] a total is behind the best of its tier.
+/// The number of [`SHARE_STEP_MS`] that a total is behind the best of its tier.
 fn steps_behind(total: f64, best: f64) -> f64 {
     ((total - best) / SHARE_STEP_MS).round()
 }

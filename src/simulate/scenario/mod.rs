@@ -24,7 +24,7 @@ use super::incident::Incident;
 use super::world::MAX_REGIONS;
 use super::{Deployment, Simulation, Site, WorldError};
 
-/// What a file describes.
+/// The simulation that a file describes.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub title: String,
@@ -169,7 +169,7 @@ fn demand(value: Value<'_>) -> Option<Demand> {
     })
 }
 
-/// How far estimates are off; `None`: there are none.
+/// The error of estimates; `None`: there are none.
 fn rtt(value: Value<'_>) -> Option<Option<f64>> {
     value.table("`rtt`", |table| {
         let measured = table.or("measured", true, |v| v.boolean());
@@ -267,7 +267,7 @@ fn unknown_service<T>(value: Value<'_>, wanted: &Name, model: &Model) -> Option<
     None
 }
 
-/// What the configuration says of a region; where it says no capacity, nothing can be simulated.
+/// The site that the configuration makes of a region; where it says no capacity, nothing can be simulated.
 fn configured_site(model: &Model, id: crate::model::RegionId, value: Value<'_>) -> Option<Site> {
     let region = model.region(id);
     let name = region.name.to_string();

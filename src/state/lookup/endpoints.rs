@@ -1,4 +1,4 @@
-//! What endpoints are answered with, as it stands in messages: address records, and the hints of HTTPS
+//! The records that endpoints are answered with, as they stand in messages: address records, and the hints of HTTPS
 //! records.
 //!
 //! Comes from the model, once per load. Whoever answers copies it and fills in the TTL; which endpoint
@@ -22,7 +22,7 @@ pub struct EndpointRecords {
     https: Box<[Option<Box<[u8]>>]>,
 }
 
-/// What there is of an endpoint.
+/// The parts of an endpoint's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// All its A records, [`A_OCTETS`] each.

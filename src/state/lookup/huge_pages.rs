@@ -3,7 +3,7 @@
 //!
 //! Advice to the kernel and no more: where it cannot, all stays as it is.
 
-/// What x86-64 and most others call huge, in octets.
+/// The size that x86-64 and most others call huge, in octets.
 const HUGE: usize = 2 << 20;
 
 /// Moves what of this memory fills whole huge pages into such ones. Takes about as long as copying it.

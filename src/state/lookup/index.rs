@@ -88,7 +88,7 @@ impl Index {
         Index { slots: Box::new([IndexSlot { tag: 0, number: FREE }; 8]), len: 0 }
     }
 
-    /// What `of` makes of the first number kept for this hash of which it makes something. Numbers are
+    /// The result that `of` makes of the first number kept for this hash of which it makes something. Numbers are
     /// below `u32::MAX`.
     #[inline]
     pub fn find<T>(&self, hash: NameHash, mut of: impl FnMut(u32) -> Option<T>) -> Option<T> {
@@ -155,7 +155,7 @@ impl Index {
         self.len += 1;
     }
 
-    /// Where the search for a tag begins: tags are spread evenly over any number of slots.
+    /// The slot where the search for a tag begins: tags are spread evenly over any number of slots.
     #[inline]
     fn home(&self, tag: u32) -> usize {
         ((u64::from(tag) * self.slots.len() as u64) >> 32) as usize

@@ -17,9 +17,9 @@ pub struct NameTable {
     /// Names to entries.
     index: Index,
     prebuilt: Prebuilt,
-    /// How many labels the longest name has.
+    /// The number of labels of the longest name.
     deepest: usize,
-    /// How many labels origins have: the fewest, and the most.
+    /// The numbers of labels of origins: the fewest, and the most.
     origins: (usize, usize),
 }
 
@@ -73,7 +73,7 @@ impl NameTable {
         found.map(|(id, node)| (node.name().to_lowercase().as_wire().into(), id))
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -126,7 +126,7 @@ impl NameTable {
         self.index.find(hash, |at| self.prebuilt.entry(at).filter(|entry| entry.name() == wire))
     }
 
-    /// Whether names are so many that most of what is asked lies in no cache of a core.
+    /// Tells whether names are so many that most of what is asked lies in no cache of a core.
     pub fn outgrows_caches(&self) -> bool {
         const CACHE: usize = 2 << 20;
         self.index.memory_bytes() + self.prebuilt.memory_bytes_of_entries() > CACHE

@@ -23,7 +23,7 @@ pub struct Nodes {
     zones: Vec<ZoneTop>,
 }
 
-/// What a query needs of a zone besides its nodes.
+/// The facts that a query needs of a zone besides its nodes.
 #[derive(Debug)]
 struct ZoneTop {
     origin: Box<[u8]>,
@@ -59,9 +59,9 @@ pub(super) struct Built {
     pub nodes: Nodes,
     /// Names to nodes.
     pub index: Index,
-    /// How many labels the longest name has.
+    /// The number of labels of the longest name.
     pub deepest: usize,
-    /// How many labels origins have: the fewest, and the most.
+    /// The numbers of labels of origins: the fewest, and the most.
     pub origins: (usize, usize),
 }
 
@@ -277,7 +277,7 @@ impl Node {
         &self.name
     }
 
-    /// Which of the model's zones it is in.
+    /// The index of its zone among the model's.
     pub(super) fn zone(&self) -> usize {
         self.zone as usize
     }
@@ -290,7 +290,7 @@ impl Node {
         self.sets.iter().find(|set| set.records.rtype == rtype)
     }
 
-    /// Whether there are no static records here.
+    /// Tells whether there are no static records here.
     pub fn is_bare(&self) -> bool {
         self.sets.is_empty()
     }
@@ -345,7 +345,7 @@ pub fn encode(set: &RrSet) -> EncodedSet {
     }
 }
 
-/// Where names begin in the RDATA of the types of RFC 1035, the only ones whose names may be
+/// The offsets where names begin in the RDATA of the types of RFC 1035, the only ones whose names may be
 /// compressed (RFC 3597 section 4).
 fn compressible_names(rtype: RecordType, rdata: &[u8]) -> Vec<u16> {
     match rtype {

@@ -57,7 +57,7 @@ const ANSWER_HEAD: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct PrebuiltAnswer<'t> {
     pub octets: &'t [u8],
-    /// How many there are in the answer and in the additional section.
+    /// The number of records in the answer and in the additional section.
     pub answers: u16,
     pub additional: u16,
     /// Holds names, whose compression depends on the spelling: only for this very question in lower case.
@@ -307,14 +307,14 @@ impl Build<'_> {
 pub struct Template {
     /// As they stand behind a question for the name itself.
     pub octets: Box<[u8]>,
-    /// Where pointers are in `octets`: they move with the length of the question.
+    /// The offsets of pointers in `octets`: they move with the length of the question.
     pub pointers: Box<[u16]>,
     /// Records by [`Section`](crate::wire::records::Section).
     pub counts: [u16; 3],
-    /// How many labels and octets the name has.
+    /// The numbers of labels and octets of the name.
     labels: usize,
     name_octets: usize,
-    /// How many ends of names writing these records remembers besides the question's.
+    /// The number of ends of names that writing these records remembers besides the question's.
     suffixes: usize,
     /// Labels next below the name that the records mention, with their lengths: a question that is at
     /// or below one would be pointed at.
@@ -347,7 +347,7 @@ impl Template {
         })
     }
 
-    /// Whether the records are those of a question for this name, which is in lower case, and at or
+    /// Tells whether the records are those of a question for this name, which is in lower case, and at or
     /// below the template's.
     #[inline(always)]
     pub fn fits(&self, question: &LowerName) -> bool {
@@ -364,7 +364,7 @@ impl Template {
         question.labels() + self.suffixes <= MAX_SUFFIXES
     }
 
-    /// How much further than in `octets` pointers lead for a question for a name of so many octets.
+    /// The octets by which pointers lead further than in `octets` for a question for a name of so many octets.
     #[inline]
     pub fn moved_by(&self, name_octets: usize) -> u16 {
         name_octets.saturating_sub(self.name_octets) as u16
@@ -401,7 +401,7 @@ fn composed(name: &[u8], write: impl Fn(&mut Records<'_>) -> Result<(), Full>) -
     Some(Composed { octets, counts: written.counts, suffixes: written.suffixes })
 }
 
-/// Where the pointers are that lead so much further in `after` than in `before`. `None` where anything
+/// The offsets of the pointers that lead so much further in `after` than in `before`. `None` where anything
 /// else differs.
 fn pointers_moved_by(octets: u16, before: &[u8], after: &[u8]) -> Option<Vec<u16>> {
     let mut pointers = Vec::new();

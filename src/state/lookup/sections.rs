@@ -1,4 +1,4 @@
-//! Which records make up an answer: data with the addresses that go with it, a referral, or the SOA of
+//! The records that make up an answer: data with the addresses that go with it, a referral, or the SOA of
 //! a negative answer.
 
 use crate::model::RecordType;

@@ -5,8 +5,8 @@
 //!   states by override and verdict ─▶ fallen? ─▶ damp ─▶ hold ─▶ conclude ─▶ states as they are published
 //! ```
 //!
-//! The rules themselves are pure and in [`crate::steer::health::stability`]. Facts are kept by qualified region name, as the
-//! publisher's are, and for the same reason.
+//! The rules themselves are pure and in [`crate::steer::health::stability`]. Facts are kept by qualified region name,
+//! as the publisher's are, and for the same reason.
 
 pub mod kept;
 
@@ -29,7 +29,7 @@ pub struct Damping {
 
 #[derive(Clone, Debug, Default)]
 struct Facts {
-    /// Whether its probes said that it serves, once all endpoints were probed.
+    /// True where its probes said that it serves, once all endpoints were probed.
     serves: Option<bool>,
     flaps: Flaps,
     /// As last published, once all endpoints were probed.
@@ -38,7 +38,7 @@ struct Facts {
     back_since: Option<Instant>,
     /// While it is out.
     out: Option<Out>,
-    /// When automation took it out; `None` once it is back.
+    /// The time when automation took it out; `None` once it is back.
     withdrawn_at: Option<Instant>,
     /// The operator said to believe its probes: it is not held, until it serves again.
     released: bool,
@@ -58,9 +58,9 @@ struct Out {
 /// Answers that name a region.
 #[derive(Clone, Copy, Debug)]
 struct Named {
-    /// When the last was given.
+    /// The time when the last was given.
     until: Instant,
-    /// When the last one runs out by its TTL.
+    /// The time when the last one runs out by its TTL.
     cached_until: Instant,
 }
 
@@ -71,10 +71,10 @@ struct Begin {
     load: Option<f64>,
 }
 
-/// What a round of [`Damping::settle`] looks at.
+/// The facts that a round of [`Damping::settle`] looks at.
 struct Round<'a> {
     model: &'a Model,
-    /// What was published last.
+    /// The snapshot that was published last.
     before: &'a Snapshot,
     now: Instant,
     /// The same by the wall clock, in milliseconds since 1970.
@@ -151,7 +151,7 @@ impl Damping {
     }
 }
 
-/// When what was published changes by the passing of time alone.
+/// The time when what was published changes by the passing of time alone.
 pub fn next_change(model: &Model, states: &[RegionState], now: Instant) -> Option<Instant> {
     let of_region = |(id, state): (RegionId, &RegionState)| {
         let stability = &state.stability;
@@ -233,8 +233,8 @@ impl Round<'_> {
         self.has_a_healthy_neighbour(index, states).then_some(until)
     }
 
-    /// Whether some service of the region has another one that answers its probes. Where none has, all of them are
-    /// about to be answered in panic: holding this one would send it the others' clients.
+    /// Tells whether some service of the region has another one that answers its probes. Where none has, all of them
+    /// are about to be answered in panic: holding this one would send it the others' clients.
     fn has_a_healthy_neighbour(&self, index: usize, states: &[RegionState]) -> bool {
         let healthy = |r: &RegionId| {
             let state = &states[r.index()];
@@ -321,7 +321,7 @@ impl Round<'_> {
         });
     }
 
-    /// Whether a region that was not eligible was answered all the same, for want of others.
+    /// Tells whether a region that was not eligible was answered all the same, for want of others.
     fn was_needed(&self, id: RegionId) -> bool {
         self.state_before(id).is_some_and(|state| !eligible(state))
             && self.before.plan.services.iter().any(|service| service.last_resort.contains(&id))
@@ -342,7 +342,7 @@ impl Round<'_> {
         names.iter().map(|name| ids.get(name).copied()).collect()
     }
 
-    /// Whether all of the region's endpoints have been probed that are to be.
+    /// Tells whether all of the region's endpoints have been probed that are to be.
     fn is_proven(&self, id: RegionId, state: &RegionState) -> bool {
         self.model.region(id).check.is_none() || state.endpoints.iter().all(|endpoint| endpoint.verdict.is_some())
     }
@@ -356,7 +356,7 @@ fn fresh_load(load: &LoadState) -> Option<f64> {
     load.last.filter(|_| !load.stale).map(|figure| figure.load)
 }
 
-/// How long answers that name the region live at most.
+/// The longest lifetime of answers that name the region.
 fn longest_ttl(model: &Model, id: RegionId) -> Duration {
     let of_region = model.services.iter().filter(|service| service.regions.contains(&id));
     Duration::from_secs(of_region.map(|service| u64::from(service.ttl.as_secs())).max().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! Who has to know of a swap at the moment it happens: copies of the snapshot kept elsewhere, which must
+//! Followers that have to know of a swap at the moment it happens: copies of the snapshot kept elsewhere, which must
 //! not be used any longer than the snapshot itself.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,8 +4,8 @@
 //!   Publisher::kept ─▶ Kept ─▶ control::warm, a file ─▶ Kept ─▶ Publisher::restore
 //! ```
 //!
-//! By names and by the wall clock throughout ([`crate::steer::kept`]). Its form is that of the file: who changes a field
-//! here or in what is nested here takes the next `control::warm::VERSION`.
+//! By names and by the wall clock throughout ([`crate::steer::kept`]). Its form is that of the file: who changes a
+//! field here or in what is nested here takes the next `control::warm::VERSION`.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Kept {
     pub planning: Option<KeptPlanning>,
 }
 
-/// What was observed of a region, and what followed from it. Times are in milliseconds since 1970.
+/// The observations of a region, and what followed from it. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptRegion {
     /// Qualified: `seoul@gslb.example`.
@@ -57,7 +57,7 @@ pub struct KeptLoad {
     pub at_ms: u64,
 }
 
-/// How much was taken up.
+/// The amounts that were taken up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Of the configured regions.

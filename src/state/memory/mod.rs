@@ -1,4 +1,4 @@
-//! What the writer remembers from one snapshot to the next.
+//! The writer's memory from one snapshot to the next.
 //!
 //! - [`damping`]: what keeps answers from changing more often than they must
 //! - [`switches`]: which stages operators switched services to

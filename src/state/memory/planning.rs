@@ -1,4 +1,4 @@
-//! When the planner plans, and what it plans from: the part of the publisher that looks ahead.
+//! The times when the planner plans, and what it plans from: the part of the publisher that looks ahead.
 //!
 //! In: what was answered and what regions report, as it comes. Out: the plan in force, if any. A
 //! plan is made every [`PERIOD`], and at once when regions come, go, change what they can take or
@@ -43,7 +43,7 @@ const LEAST_PERIOD: Duration = Duration::from_secs(5);
 /// by the time that clients have followed a plan: so much less is planned with.
 const CHANCE: f64 = 0.02;
 const MOST_AHEAD: f64 = 0.3;
-/// What is planned with, of the capacity of a region that reports and was never believed yet.
+/// The part that is planned with, of the capacity of a region that reports and was never believed yet.
 const NEVER_HEARD: f64 = 0.65;
 /// The same of one whose reports have stopped or are doubted: less by and by, then by the hour, and at least.
 const UNHEARD: f64 = 0.85;
@@ -64,7 +64,7 @@ const LAST_FIRST_SIGHT: Duration = Duration::from_secs(100);
 const DEGREES_PER_HOUR: f64 = 15.0;
 /// The utilisation from which a region is trimmed, that is given less than it says it can take.
 const TRIM_ABOVE: f64 = 0.95;
-/// How fast: per second and unit of utilisation above it; and back, per second.
+/// The speed of that: per second and unit of utilisation above it; and back, per second.
 const TRIM_PER_S: f64 = 0.05;
 const TRIM_BACK_PER_S: f64 = 0.001;
 const USUAL_LIFE_S: f64 = 30.0;
@@ -74,23 +74,23 @@ const LEAST_TRIM: f64 = 0.6;
 #[derive(Default)]
 pub struct Planning {
     demand: Demand,
-    /// What services, sites and regions of `demand` and `trims` are numbered by.
+    /// The model and sites that services, sites and regions of `demand` and `trims` are numbered by.
     numbered_by: Option<(Arc<Model>, Arc<Sites>)>,
     locations: Option<Arc<Locations>>,
     /// By region: the part of its capacity that is used, [`LEAST_TRIM`] to 1.
     trims: Vec<f64>,
     planned: Option<Arc<Planned>>,
-    /// What the plan in force, or the last attempt, was made from.
+    /// The facts that the plan in force, or the last attempt, was made from.
     eligible: Vec<bool>,
     capacities: Vec<Option<f64>>,
     /// By region.
     feeds: Vec<Feed>,
     common: CommonMode,
-    /// When the first report came.
+    /// The time when the first report came.
     first_report: Option<Instant>,
-    /// When the past last faded.
+    /// The time when the past last faded.
     faded: Option<Instant>,
-    /// When demand was first known: the sun is told from there.
+    /// The time when demand was first known: the sun is told from there.
     began: Option<Instant>,
     /// Regions that reported since the last [`Planning::advance`].
     reporting: Vec<RegionId>,
@@ -105,7 +105,7 @@ pub struct Planning {
     basis: Option<Arc<Basis>>,
 }
 
-/// What the last plan was made from, for those who ask what would follow from other regions.
+/// The facts that the last plan was made from, for those who ask what would follow from other regions.
 #[derive(Debug)]
 pub struct Basis {
     pub demand: Demand,
@@ -121,7 +121,7 @@ pub struct Basis {
     pub feeds: Vec<Feed>,
     /// By region: whether clients may be sent far away for what is known of its load.
     pub evidence: Vec<bool>,
-    /// Why this attempt at a plan came to nothing, if so.
+    /// The reason why this attempt at a plan came to nothing, if so.
     pub error: Option<PlanError>,
     pub made_at: Instant,
 }
@@ -204,7 +204,7 @@ impl Planning {
         self.planned.as_ref().filter(|_| self.is_numbered_by(model))
     }
 
-    /// What is made of a region's load reports; `None`: nothing was weighed yet under this model's numbers.
+    /// The feed made of a region's load reports; `None`: nothing was weighed yet under this model's numbers.
     pub fn feed(&self, model: &Arc<Model>, region: RegionId) -> Option<&Feed> {
         self.feeds.get(region.index()).filter(|_| self.is_numbered_by(model))
     }
@@ -213,12 +213,12 @@ impl Planning {
         self.numbered_by.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, model))
     }
 
-    /// What it was made from; also where the last attempt came to nothing.
+    /// The facts it was made from; also where the last attempt came to nothing.
     pub fn basis(&self) -> Option<&Arc<Basis>> {
         self.basis.as_ref()
     }
 
-    /// When there is something to do next.
+    /// The time when there is something to do next.
     pub fn next(&self) -> Option<Instant> {
         self.next_step.into_iter().chain(self.next_plan).min()
     }
@@ -280,7 +280,7 @@ impl Planning {
         }));
     }
 
-    /// What a region's capacity is taken for, in the unit of its reports.
+    /// The capacity that a region is taken to have, in the unit of its reports.
     fn planned_with(&self, model: &Model, id: RegionId, now: Instant) -> Option<f64> {
         let capacity = self.capacities.get(id.index()).copied().flatten()?;
         let trim = self.trims.get(id.index()).copied().unwrap_or(1.0).min(HEADROOM);
@@ -310,15 +310,16 @@ impl Planning {
         model.regions.iter().zip(&self.feeds).map(of).collect()
     }
 
-    /// What most feeds say over what there is, 1 or more: a jump that all of them made is none of one region's.
+    /// The quotient of what most feeds say and what there is, 1 or more: a jump that all of them made is none of one
+    /// region's.
     fn usual_gain(&self) -> f64 {
         let mut gains: Vec<f64> = self.feeds.iter().filter(|feed| feed.is_calibrated()).map(Feed::gain).collect();
         gains.sort_by(f64::total_cmp);
         gains.get(gains.len() / 3).copied().unwrap_or(1.0).max(1.0)
     }
 
-    /// Where all rooms together are too small, more is made of each: to spread clients over the globe for want of
-    /// room that nobody has helps none of them.
+    /// Widens rooms: where all together are too small, more is made of each: to spread clients over the globe for want
+    /// of room that nobody has helps none of them.
     fn widen(&self, rooms: &mut [Option<f64>]) {
         if rooms.iter().zip(&self.eligible).any(|(room, eligible)| *eligible && room.is_none()) {
             return;
@@ -464,7 +465,7 @@ impl Planning {
         }
     }
 
-    /// Whether a region that has just reported has far more than planned, and little room for it.
+    /// Tells whether a region that has just reported has far more than planned, and little room for it.
     fn surprises(&self, region: RegionId, states: &[RegionState]) -> bool {
         let planned = self.planned.as_ref().and_then(|planned| planned.loads.get(region.index()));
         let Some((planned, state)) = planned.zip(states.get(region.index())) else { return false };
@@ -480,7 +481,8 @@ impl Planning {
         !state.load.stale && (beyond_plan || utilisation > FULL)
     }
 
-    /// What each region can take now: as reported and not doubted, else as configured; less while it starts slowly.
+    /// The demand each region can take now: as reported and not doubted, else as configured; less while it starts
+    /// slowly.
     fn capacities_now(&self, model: &Model, states: &[RegionState]) -> Vec<Option<f64>> {
         let of = |(id, (region, state)): (usize, (&Region, &RegionState))| {
             let whole = match (state.load.last, self.feeds.get(id).and_then(Feed::capacity)) {
@@ -492,7 +494,7 @@ impl Planning {
         model.regions.iter().zip(states).enumerate().map(of).collect()
     }
 
-    /// Whether regions have come, gone or changed what they can take since the last plan.
+    /// Tells whether regions have come, gone or changed what they can take since the last plan.
     fn has_news(&self, model: &Model, states: &[RegionState]) -> bool {
         let changed = |(old, new): (&Option<f64>, &Option<f64>)| match (old, new) {
             (Some(old), Some(new)) => (new - old).abs() > old * CAPACITY_STEP,
@@ -526,7 +528,7 @@ impl Planning {
     }
 }
 
-/// What is used of a capacity after a report of this utilisation, `elapsed_s` after the one before.
+/// The part that is used of a capacity after a report of this utilisation, `elapsed_s` after the one before.
 fn trimmed(trim: f64, utilisation: f64, elapsed_s: f64) -> f64 {
     let step = match utilisation > TRIM_ABOVE {
         true => -TRIM_PER_S * (utilisation - TRIM_ABOVE),
@@ -548,7 +550,7 @@ fn eligible(states: &[RegionState]) -> Vec<bool> {
     states.iter().map(|state| state.effective.is_eligible()).collect()
 }
 
-/// Whether its load says something of where clients are: not while they come back to it.
+/// Tells whether its load says something of where clients are: not while they come back to it.
 fn is_settled(state: &RegionState, now: Instant) -> bool {
     let settled = state.changed_at.is_none_or(|at| now.saturating_duration_since(at) >= SETTLED);
     settled && state.effective != EffectiveState::Down

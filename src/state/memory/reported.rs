@@ -1,4 +1,4 @@
-//! What is remembered of one region's load reports: the last figure, how often they come, what is made of them,
+//! The memory of one region's load reports: the last figure, how often they come, what is made of them,
 //! and the price that follows from them.
 //!
 //! ```text
@@ -22,7 +22,7 @@ use crate::steer::load::state::{LoadFigure, LoadState};
 const PRICE_STEP_MS: f64 = 0.5;
 /// A price that fades is published so often.
 pub const FADING_STEP: Duration = Duration::from_secs(10);
-/// What a gap between reports counts in their mean: the last ten tell.
+/// The weight of a gap between reports in their mean: the last ten tell.
 const GAP_PART: f64 = 0.2;
 /// A longer gap is an outage, and tells nothing of how often reports come.
 const MOST_GAP: Duration = Duration::from_secs(600);
@@ -33,7 +33,7 @@ const MOST_STALE_AFTER: Duration = Duration::from_secs(600);
 #[derive(Default)]
 pub struct Reported {
     pub load: LoadState,
-    /// When the last report came, which may be well after its figure.
+    /// The time when the last report came, which may be well after its figure.
     came_at: Option<Instant>,
     /// From report to report, as observed, in seconds; `None`: not more than one has come.
     interval_s: Option<f64>,
@@ -43,7 +43,7 @@ pub struct Reported {
     unsure: bool,
     /// More was said than [`MAX_UTILISATION`] times the capacity.
     is_beyond: bool,
-    /// How it was heard when that was last looked at.
+    /// The way it was heard when that was last looked at.
     noted: Option<&'static str>,
     /// The last report, which has moved no price yet.
     unpriced: Option<Unpriced>,
@@ -112,7 +112,7 @@ impl Reported {
         self.load.error = Some(why);
     }
 
-    /// When the last figure goes stale; `None` before the first.
+    /// The time when the last figure goes stale; `None` before the first.
     pub fn stale_at(&self, report: &LoadReport) -> Option<Instant> {
         Some(self.load.last?.at + self.stale_after(report))
     }
@@ -159,7 +159,7 @@ impl Reported {
         self.published_price_ms
     }
 
-    /// Whether its price changes by the passing of time, where no plan is in force.
+    /// Tells whether its price changes by the passing of time, where no plan is in force.
     pub fn fades(&self) -> bool {
         self.rests() && self.price_ms > 0.0
     }
@@ -206,7 +206,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// When a feed that reports at these seconds and is looked at every second was stale, up to `until`.
+    /// The time when a feed that reports at these seconds and is looked at every second was stale, up to `until`.
     fn stale_at(report: &LoadReport, reports: &[u64], until: u64) -> Vec<u64> {
         let began = Instant::now();
         let mut reported = Reported::default();

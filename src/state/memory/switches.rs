@@ -1,4 +1,4 @@
-//! Which stage a service is on, where an operator switched it: what is asked for and what was before
+//! The stage a service is on, where an operator switched it: what is asked for and what was before
 //! come in, what holds from now on goes out. Keeping it is left to `control::switches`.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{GroupId, Model, Service, ServiceId};
 use crate::steer::health::effective::RegionState;
 
-/// What operators switched, by [`Model::service_key`].
+/// The switches of operators, by [`Model::service_key`].
 pub type Switches = BTreeMap<String, Switch>;
 
 /// A service that is on another stage than its file says, or was.
@@ -21,7 +21,7 @@ pub struct Switch {
     pub before: String,
 }
 
-/// What an operator may ask for.
+/// The switch an operator may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SwitchTo {
     Stage(String),
@@ -31,7 +31,7 @@ pub enum SwitchTo {
     File,
 }
 
-/// Why a service stays on its stage.
+/// The reason why a service stays on its stage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("`{service}` has no stages to switch between")]
@@ -44,7 +44,7 @@ pub enum Refusal {
     NothingUp { stage: String, regions: String },
 }
 
-/// What holds for a service once this was done; `None`: what the file says. Refuses a stage without
+/// The switch that holds for a service once this was done; `None`: what the file says. Refuses a stage without
 /// any region that is up, unless it is forced.
 pub fn next(
     model: &Model,

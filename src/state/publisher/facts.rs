@@ -1,4 +1,4 @@
-//! What is known of one region by its probes and load reports, and the state that follows from that alone.
+//! The facts known of one region by its probes and load reports, and the state that follows from that alone.
 //!
 //! Facts are kept by name (endpoint `203.0.113.10`), so that they outlive a reload that renumbers regions.
 
@@ -59,8 +59,8 @@ impl RegionFacts {
         true
     }
 
-    /// The region's state by what is observed and said alone: [`Damping`](crate::state::memory::damping::Damping) has the last word on
-    /// the effective, and the price follows once its reports are weighed.
+    /// The region's state by what is observed and said alone: [`Damping`](crate::state::memory::damping::Damping) has
+    /// the last word on the effective, and the price follows once its reports are weighed.
     pub fn state(&mut self, region: &Region, operator_override: Override, now: Instant) -> RegionState {
         let checked = region.check.is_some();
         let known = |endpoint: &Endpoint| match checked {

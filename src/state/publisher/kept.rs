@@ -1,4 +1,4 @@
-//! What the publisher knows as it is kept over a restart, and back.
+//! The publisher's knowledge as it is kept over a restart, and back.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the plan says of a place's clients: which regions share them, and how one client finds its
+//! The plan's word on a place's clients: the regions that share them, and how one client finds its
 //! own.
 //!
 //! ```text
@@ -22,7 +22,7 @@ use super::endpoint_set::EndpointSet;
 use super::pick::{Claim, ClientKey, Identity};
 use crate::steer::policy::eligible::ServiceCondition;
 
-/// Which cell each place is in.
+/// The cell of each place.
 #[derive(Debug, Default)]
 pub struct CellTable {
     cells: Vec<Cell>,
@@ -30,11 +30,11 @@ pub struct CellTable {
     by_place: Vec<u32>,
 }
 
-/// How the clients of some places are answered.
+/// The answer to the clients of some places, as far as they share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
     pub pick: Pick,
-    /// What these clients' regions stand on.
+    /// The condition that these clients' regions are in.
     pub condition: ServiceCondition,
 }
 
@@ -68,10 +68,10 @@ pub enum Pick {
     },
 }
 
-/// What a client's choice is made by.
+/// The property of a client that its choice is made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SplitBy {
-    /// What the answer is for: the client's network, or the resolver's address.
+    /// The client that the answer is for: its network, or the resolver's address.
     Key,
     /// The network, of the client or of the resolver.
     Network,
@@ -92,7 +92,7 @@ pub struct Share {
     pub weight: f64,
 }
 
-/// Who asks, as far as choices go by it.
+/// The asking client, as far as choices go by it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
     pub key: ClientKey,
@@ -155,7 +155,7 @@ impl Pick {
         fractions
     }
 
-    /// Whether some client may get the region.
+    /// Tells whether some client may get the region.
     pub fn names(&self, region: RegionId) -> bool {
         match self {
             Pick::One(only) | Pick::Shedding { region: only, .. } => *only == region,
@@ -167,7 +167,7 @@ impl Pick {
         }
     }
 
-    /// Whether every client is answered without shedding being ignored.
+    /// Tells whether every client is answered without shedding being ignored.
     pub fn is_sure(&self) -> bool {
         match self {
             Pick::One(_) => true,
@@ -236,7 +236,7 @@ impl Pick {
     }
 }
 
-/// Whether regions may shed a client. First they may; where that leaves nothing, they may not.
+/// The choice whether regions may shed a client. First they may; where that leaves nothing, they may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shed {
     Heeded,
@@ -331,7 +331,7 @@ impl Foremost {
 }
 
 impl SplitBy {
-    /// What it is that is hashed.
+    /// The key that is hashed.
     pub fn key(self, asker: &Asker) -> ClientKey {
         match self {
             SplitBy::Key => asker.key,
@@ -374,7 +374,7 @@ impl Cell {
         self.pick.fractions().into_iter()
     }
 
-    /// Whether which client asks can matter: for its region, or for the endpoint within it.
+    /// Tells whether which client asks can matter: for its region, or for the endpoint within it.
     pub fn is_keyed(&self, endpoint_sets: &[EndpointSet]) -> bool {
         match &self.pick {
             Pick::One(only) => {
@@ -416,7 +416,7 @@ impl CellTable {
         self.cells.get(self.cell_index(place) as usize)
     }
 
-    /// Which of the table's cells a place is in.
+    /// The index of a place's cell in the table.
     pub fn cell_index(&self, place: PlaceId) -> u32 {
         self.by_place.get(place.index()).copied().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! What each region hands out now: its eligible endpoints, in the compact form a query reads.
+//! The endpoints each region hands out now: the eligible ones, in the compact form a query reads.
 
 use crate::model::{Endpoint, EndpointTarget, Model, RegionId};
 

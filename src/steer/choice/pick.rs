@@ -21,14 +21,14 @@ impl Identity {
         Identity(mix(hash))
     }
 
-    /// Who this is inside of the group `parent`. A choice there is made anew: who wins it does not follow from
+    /// The same identity inside of the group `parent`. A choice there is made anew: who wins it does not follow from
     /// who won among the groups beside `parent`.
     pub fn within(self, parent: Identity) -> Identity {
         Identity(mix(self.0 ^ mix(parent.0)))
     }
 }
 
-/// What a client is hashed by: a prefix (with ECS) or a resolver's address (without).
+/// The bits a client is hashed by: a prefix (with ECS) or a resolver's address (without).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientKey(u64);
 
@@ -43,7 +43,7 @@ impl ClientKey {
         ClientKey(mix(folded))
     }
 
-    /// Whether this is among the part `share`, 0 to 1, of keys. Who is in a smaller part is in every
+    /// Tells whether this is among the part `share`, 0 to 1, of keys. Who is in a smaller part is in every
     /// larger one of the same salt.
     pub fn is_in_cohort(self, salt: Identity, share: f64) -> bool {
         uniform(self, salt) < share
@@ -71,7 +71,7 @@ pub fn rendezvous(key: ClientKey, candidates: impl IntoIterator<Item = (Identity
     best.map(|(_, index)| index)
 }
 
-/// What a candidate sets against the others: the one that reaches furthest wins.
+/// A candidate's claim against the others: the one that reaches furthest wins.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     weight: f64,

@@ -1,4 +1,4 @@
-//! Where demand is planned for: sites that lie close together count as one location.
+//! Locations that demand is planned for: sites that lie close together count as one location.
 //!
 //! Comes from the sites of an atlas, tens of thousands; goes to the planner, a few thousand. The
 //! grid they are gathered on is as fine as the number allows.
@@ -51,22 +51,22 @@ impl Locations {
         Locations { sites: sites.clone(), of_site, count, rtts_ms, regions }
     }
 
-    /// What they are of.
+    /// The sites that these are the locations of.
     pub fn sites(&self) -> &Arc<Sites> {
         &self.sites
     }
 
-    /// Whether they are of these very sites, distances and all.
+    /// Tells whether they are of these very sites, distances and all.
     pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
         Arc::ptr_eq(&self.sites, sites)
     }
 
-    /// Whether they number these sites, whatever the distances.
+    /// Tells whether they number these sites, whatever the distances.
     pub fn numbered_as(&self, sites: &Sites) -> bool {
         self.sites.numbered_as(sites)
     }
 
-    /// Whether both number the same sites alike.
+    /// Tells whether both number the same sites alike.
     pub fn same_as(&self, other: &Locations) -> bool {
         Arc::ptr_eq(&self.of_site, &other.of_site)
     }

@@ -1,4 +1,4 @@
-//! How far regions are from clients, and the score that follows from it.
+//! The distance of regions from clients, and the score that follows from it.
 //!
 //! - [`rtt`]: round trips, measured or else by distance
 //! - [`score`]: latency + priced load + cost, in milliseconds

@@ -1,4 +1,4 @@
-//! How far clients are from regions: as measured where there are measurements, else by distance.
+//! The distance of clients from regions: as measured where there are measurements, else by distance.
 //!
 //! ```text
 //!   real users ─┐                         Model ─┐
@@ -33,7 +33,7 @@ use crate::model::{Coordinates, CountryCode, Model, Prefix, RegionId};
 const BASE_RTT_MS: f64 = 13.0;
 /// Round-trip time per kilometre of great circle: light in fibre, there and back, with detours.
 const RTT_MS_PER_KM: f64 = 0.0172;
-/// What a client without any location counts as: half way round the usual world, alike for all
+/// The round trip of a client without any location: half way round the usual world, alike for all
 /// regions, so that load and cost decide.
 const UNKNOWN_RTT_MS: f64 = 100.0;
 /// Regions a group must have measured for the others to be shifted.
@@ -47,7 +47,7 @@ pub const MAX_ESTIMATES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rtt {
     pub ms: f64,
-    /// How much of it was added to what the source says, since the client's own group measured
+    /// The part of it that was added to what the source says, since the client's own group measured
     /// other regions that much further away than the source does. Mostly 0.
     pub shift_ms: f64,
     pub source: RttSource,
@@ -83,7 +83,7 @@ pub fn model_rtt(client: Option<Coordinates>, region: Coordinates) -> Rtt {
     }
 }
 
-/// Where clients of a place count as being: there, else at the model's default location.
+/// The point where clients of a place count as being: there, else at the model's default location.
 pub fn coordinates(model: &Model, atlas: &Atlas, place: PlaceId) -> Option<Coordinates> {
     atlas.coordinates(place).or_else(|| model.default_location.as_ref()?.coordinates)
 }
@@ -110,16 +110,16 @@ impl ClientGroup {
     }
 }
 
-/// How long a round trip from a group of clients to a region takes.
+/// The duration of a round trip from a group of clients to a region.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The median. Above 0, finite.
     pub ms: f64,
-    /// How far off it may well be (one standard error); 0 where nothing is known of that.
+    /// The error it may well have (one standard error); 0 where nothing is known of that.
     pub uncertainty_ms: f64,
     /// Single timings behind it, at least 1.
     pub samples: u32,
-    /// When the last of them was taken, in seconds since 1970.
+    /// The time when the last of them was taken, in seconds since 1970.
     pub measured_at: u64,
     pub by: MeasuredBy,
 }
@@ -178,7 +178,7 @@ impl Measured {
         Some(column)
     }
 
-    /// Whether anything is known of a group.
+    /// Tells whether anything is known of a group.
     pub fn has(&self, group: &ClientGroup) -> bool {
         self.groups.contains_key(group)
     }
@@ -203,7 +203,7 @@ impl Measured {
         networks
     }
 
-    /// Whether the same groups have estimates, whatever those are.
+    /// Tells whether the same groups have estimates, whatever those are.
     pub fn same_groups(&self, other: &Measured) -> bool {
         self.groups.len() == other.groups.len() && self.groups.keys().all(|group| other.has(group))
     }
@@ -219,7 +219,7 @@ impl Measured {
     }
 }
 
-/// What measurements know a client by: where it is, and the measured groups it is in.
+/// The keys that measurements know a client by: where it is, and the measured groups it is in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClientPlace {
     pub at: Option<Coordinates>,

@@ -20,7 +20,7 @@ const RTT_STEP_MS: f64 = 0.25;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     pub rtt: Rtt,
-    /// What the operator adds to the round-trip time; in `latency_ms`.
+    /// The milliseconds that the operator adds to the round-trip time; in `latency_ms`.
     pub bias_ms: f64,
     pub latency_ms: f64,
     pub load_ms: f64,
@@ -28,8 +28,8 @@ pub struct Score {
     pub total_ms: f64,
 }
 
-/// The score of a region that is `rtt` away and `bias_ms` more by the operator's word, charges `price_ms` for its load and costs
-/// `cost` dollars per million requests.
+/// The score of a region that is `rtt` away and `bias_ms` more by the operator's word, charges `price_ms` for its load
+/// and costs `cost` dollars per million requests.
 pub fn score(weights: Weights, rtt: Rtt, bias_ms: f64, price_ms: f64, cost: f64) -> Score {
     let [latency_ms, load_ms, cost_ms] = terms(weights, rtt.ms + bias_ms, price_ms, cost);
     Score { rtt, bias_ms, latency_ms, load_ms, cost_ms, total_ms: latency_ms + load_ms + cost_ms }

@@ -1,4 +1,4 @@
-//! Where the places of an atlas are, each site once, and how far the regions are from there.
+//! The sites of an atlas' places, each once, and how far the regions are from there.
 //!
 //! Comes from a model, its atlas and the measurements; read by every plan made of them. Places
 //! number hundreds of thousands, since each network operator in a city makes one; the positions are
@@ -45,7 +45,7 @@ impl SiteKey {
     }
 }
 
-/// Which site each place is.
+/// The site of each place.
 #[derive(Debug, Default)]
 struct Numbering {
     sites: Vec<ClientPlace>,
@@ -94,7 +94,7 @@ impl Sites {
         }
     }
 
-    /// Whether both number the same sites of the same places: what is known by site in one holds in
+    /// Tells whether both number the same sites of the same places: what is known by site in one holds in
     /// the other, though regions may be nearer or further there.
     pub fn numbered_as(&self, other: &Sites) -> bool {
         Arc::ptr_eq(&self.numbering, &other.numbering)
@@ -105,7 +105,7 @@ impl Sites {
         0..self.numbering.sites.len()
     }
 
-    /// What two sites share that lie in one cell of a grid of this many degrees, above 0; at 0,
+    /// A key that two sites share which lie in one cell of a grid of this many degrees, above 0; at 0,
     /// no two sites do. On a coarse grid, measured groups are not told apart.
     pub fn key(&self, site: usize, degrees: f64) -> SiteKey {
         const COARSE: f64 = 1.0;
@@ -118,7 +118,7 @@ impl Sites {
         SiteKey { at, groups: if degrees < COARSE { client.groups } else { [None; 3] } }
     }
 
-    /// How far east a site is, in degrees; `None`: not known.
+    /// The longitude of a site, in degrees east; `None`: not known.
     pub fn longitude(&self, site: usize) -> Option<f64> {
         Some(self.numbering.sites.get(site)?.at?.longitude())
     }
@@ -133,7 +133,7 @@ impl Sites {
         self.numbering.by_place.iter().map(|&site| site as usize)
     }
 
-    /// Where a site is; `None`: not known.
+    /// The position of a site; `None`: not known.
     pub fn position(&self, site: usize) -> Option<Coordinates> {
         self.numbering.sites.get(site)?.at
     }

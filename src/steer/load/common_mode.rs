@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 const COMPARED_OVER_S: f64 = 100.0;
 /// Shared changes of this part are the day's.
 const USUAL: f64 = 0.02;
-/// What is held back becomes demand within about so long, in seconds.
+/// The time in which what is held back becomes demand, about, in seconds.
 const BELIEVED_AFTER_S: f64 = 3600.0;
 /// A common rise is doubted for so long after a common fall, in seconds.
 const DOUBTED_S: f64 = 1800.0;
@@ -32,16 +32,16 @@ const MOST_HELD: f64 = 2.0;
 pub struct CommonMode {
     /// By region: what its clients' demand has gained lately by reports.
     gained: Vec<f64>,
-    /// What all feeds say more than is believed.
+    /// The excess of what all feeds say over what is believed.
     held: f64,
     /// Since the last common fall or jump, in seconds.
     unsure_s: Option<f64>,
-    /// What has fallen together of late.
+    /// The fall that feeds had together of late.
     fallen: f64,
 }
 
 impl CommonMode {
-    /// What all feeds say over what there is, as a factor.
+    /// The quotient of what all feeds say and what there is.
     pub fn factor(&self) -> f64 {
         self.held.exp()
     }
@@ -107,8 +107,8 @@ impl CommonMode {
     }
 }
 
-/// What two thirds of them have gained or lost at least, beyond what is usual; 0 where they do not agree, or there is
-/// but one.
+/// The change that two thirds of them have gained or lost at least, beyond what is usual; 0 where they do not agree, or
+/// there is but one.
 fn shared(gained: impl Iterator<Item = f64>) -> f64 {
     let mut gained: Vec<f64> = gained.collect();
     if gained.len() < 2 {

@@ -23,11 +23,11 @@ use serde::{Deserialize, Serialize};
 
 use restless::Restless;
 
-/// How long a load that jumped must stay where it is before it is taken for more than a slip.
+/// The time for which a load that jumped must stay where it is before it is taken for more than a slip.
 pub const BORNE_OUT: Duration = Duration::from_secs(75);
 /// Reports that must agree for it, at least.
 const AGREEING: u32 = 3;
-/// How far those may lie apart, as a logarithm: 20 %.
+/// The distance that those may lie apart, as a logarithm: 20 %.
 const AGREEMENT: f64 = 0.18;
 /// A report may differ from what was expected by so much, as a logarithm: 8 %; and more for each second since
 /// the last one.
@@ -57,7 +57,7 @@ const LIKE_BEFORE: f64 = 0.4;
 const REMEMBERED: Duration = Duration::from_secs(6 * 3600);
 /// A feed that says less than this part of what was expected, while its clients stay, says nothing.
 const LEAST_GAIN: f64 = 0.05;
-/// How much of its clients one feed can send away by a jump that nothing else explains.
+/// The part of its clients that one feed can send away by a jump that nothing else explains.
 pub const MOST_SENT_AWAY: f64 = 0.2;
 /// Resolvers whose clients are taken for half of a region's load, where nothing else is known.
 const HALF_BELIEVED: f64 = 4.0;
@@ -92,7 +92,7 @@ const FEW_RESOLVERS: f64 = 10.0;
 /// Load over capacity that no region has for longer than [`BORNE_OUT`].
 const MOST_UTILISATION: f64 = 3.9;
 
-/// Why a region is not believed.
+/// The reason why a region is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Implausible {
     #[error("not believed: its load fell though its clients stayed")]
@@ -120,7 +120,7 @@ impl Implausible {
         }
     }
 
-    /// What an operator may look for, where that is known.
+    /// The thing that an operator may look for, where that is known.
     pub fn cure(self) -> Option<&'static str> {
         (self == Implausible::Units).then_some("is its load in per cent and its capacity in connections?")
     }
@@ -143,26 +143,26 @@ pub struct Feed {
     unit: f64,
     /// Load that did not come by answers given here, in the region's unit.
     others: f64,
-    /// What the feed says, over what there is.
+    /// The quotient of what the feed says and what there is.
     gain: f64,
-    /// What all feeds say over what is believed of them, as a factor: see [`super::common_mode`].
+    /// The quotient of what all feeds say and what is believed of them: see [`super::common_mode`].
     common: f64,
     calibrated: bool,
     last: Option<Heard>,
     doubt: Option<Doubted>,
     /// Load and demand of the last report that was believed.
     believed: Option<(f64, f64)>,
-    /// When it was first made sense of.
+    /// The time when it was first made sense of.
     since: Option<Instant>,
-    /// What the last report that was believed said, over what was expected, as a logarithm.
+    /// The last report that was believed over what was expected, as a logarithm.
     usual: f64,
-    /// How much more the last report said than the one before it, as a logarithm, where a growing crowd does so; else 0.
+    /// The rise of the last report over the one before it, as a logarithm, where a growing crowd does so; else 0.
     rise: f64,
-    /// What held before a jump was borne out.
+    /// The state that held before a jump was borne out.
     before: Option<Before>,
     /// Demand expected on it, with its time: the oldest first.
     past: VecDeque<(Instant, f64)>,
-    /// How much more the last report said than was expected, as a part of that.
+    /// The excess of the last report over what was expected, as a part of that.
     surprise: f64,
     /// Load was beyond reason, compared with capacity, since then.
     unreasonable_since: Option<Instant>,
@@ -173,7 +173,7 @@ pub struct Feed {
 /// The capacity a feed says, with leaps held back until they are said twice.
 #[derive(Clone, Copy, Debug, Default)]
 struct Capacity {
-    /// What is acted on; `None`: none was said.
+    /// The capacity that is acted on; `None`: none was said.
     held: Option<f64>,
     /// The last that leapt.
     leapt: Option<f64>,
@@ -195,16 +195,16 @@ impl Capacity {
     }
 }
 
-/// How a region's figures are read, for people.
+/// The reading of a region's figures, for people.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
     /// Load, as the region counts it, per unit of demand.
     pub unit: f64,
     /// Load that did not come by answers given here, in the region's unit.
     pub others: f64,
-    /// How much more the feed says than there is, as a factor.
+    /// The factor by which the feed says more than there is.
     pub gain: f64,
-    /// When the jump was borne out that `gain` is of, where it is remembered.
+    /// The time when the jump was borne out that `gain` is of, where it is remembered.
     pub jumped_at: Option<Instant>,
     /// The capacity that is acted on; `None`: none was said.
     pub capacity: Option<f64>,
@@ -222,7 +222,7 @@ struct Heard {
 struct Doubted {
     why: Implausible,
     since: Instant,
-    /// What it says, as a logarithm.
+    /// The level it says, as a logarithm.
     level: f64,
     reports: u32,
 }
@@ -231,7 +231,7 @@ struct Doubted {
 struct Before {
     others: f64,
     gain: f64,
-    /// What the feed said then.
+    /// The load that the feed said then.
     load: f64,
     at: Instant,
 }
@@ -250,7 +250,7 @@ pub struct FeedReport {
     pub now: Instant,
 }
 
-/// What a believed report says of the clients who were sent there.
+/// The credit that a believed report gives the clients who were sent there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Credit {
     /// Load over what was expected.
@@ -348,7 +348,7 @@ impl Feed {
         Some(Credit { ratio, elapsed_s, restless: false })
     }
 
-    /// What a feed that jumps time and again says: no jump means anything, and all of it little.
+    /// Takes a report of a feed that jumps time and again: no jump means anything, and all of it little.
     fn hear_restless(&mut self, report: &FeedReport, elapsed_s: f64) -> Credit {
         (self.gain, self.before, self.doubt, self.usual, self.surprise) = (1.0, None, None, 0.0, 0.0);
         self.believed = None;
@@ -404,43 +404,43 @@ impl Feed {
         self.capacity.held
     }
 
-    /// Whether its figures leap too often to say anything.
+    /// Tells whether its figures leap too often to say anything.
     fn is_erratic(&self) -> bool {
         let limit = if self.doubt() == Some(Implausible::Erratic) { ERRATIC / 2.0 } else { ERRATIC };
         self.leaps > limit
     }
 
-    /// Whether what is known of its load may be acted on: it was believed, and its unit is not in question.
+    /// Tells whether what is known of its load may be acted on: it was believed, and its unit is not in question.
     pub fn is_evidence(&self) -> bool {
         self.calibrated && self.doubt() != Some(Implausible::Units)
     }
 
-    /// Whether it says about the same from report to report, so that it can be made sense of.
+    /// Tells whether it says about the same from report to report, so that it can be made sense of.
     pub fn is_steady(&self) -> bool {
         self.alike >= FIRST_ALIKE && self.capacity.leapt.is_none() && self.leaps < ERRATIC / 2.0
     }
 
-    /// Whether what it says is known well enough to be acted on.
+    /// Tells whether what it says is known well enough to be acted on.
     pub fn is_calibrated(&self) -> bool {
         self.calibrated
     }
 
-    /// Whether its last report came as expected.
+    /// Tells whether its last report came as expected.
     pub fn is_believed(&self) -> bool {
         self.calibrated && self.doubt.is_none()
     }
 
-    /// Whether it jumps time and again, so that it counts in the mean only.
+    /// Tells whether it jumps time and again, so that it counts in the mean only.
     pub fn is_restless(&self) -> bool {
         self.restless.is()
     }
 
-    /// How much more its last report said than was expected, as a part of that; below 0, less.
+    /// The excess of its last report over what was expected, as a part of that; below 0, less.
     pub fn surprise(&self) -> f64 {
         self.surprise
     }
 
-    /// What of a capacity is left for clients who are sent there, as demand; `demand`: that of those
+    /// The rest of a capacity for clients who are sent there, as demand; `demand`: that of those
     /// who are there. A feed that jumped for no known reason takes no more than [`MOST_SENT_AWAY`] of them away, and
     /// none at all where others jumped alike: `usual_gain` is that of most.
     pub fn room(&self, capacity: f64, demand: f64, usual_gain: f64) -> f64 {
@@ -460,7 +460,7 @@ impl Feed {
         self.others
     }
 
-    /// What the feed says, over what there is.
+    /// The quotient of what the feed says and what there is.
     pub fn gain(&self) -> f64 {
         self.gain * self.common
     }
@@ -470,7 +470,7 @@ impl Feed {
         self.unit
     }
 
-    /// How its figures are read; `None`: they were not made sense of yet.
+    /// The reading of its figures; `None`: they were not made sense of yet.
     pub fn reading(&self) -> Option<Reading> {
         let (unit, others, gain) = (self.unit, self.others, self.gain());
         let jumped_at = self.before.map(|before| before.at).filter(|_| self.gain != 1.0);
@@ -499,7 +499,7 @@ impl Feed {
         elapsed_s
     }
 
-    /// What was expected, of all that was within [`MOST_DELAY`] the likeliest; and by how much the load
+    /// The expectation, of all that was within [`MOST_DELAY`] the likeliest; and by how much the load
     /// differs, as a logarithm.
     fn compare(&self, load: f64, capacity: Option<f64>) -> (f64, f64) {
         let (low, high) = self.loads_expected();
@@ -515,13 +515,13 @@ impl Feed {
         all.fold((f64::INFINITY, 0.0f64), |(low, high), load| (low.min(load), high.max(load)))
     }
 
-    /// How much demand there has come or gone lately, as a logarithm.
+    /// The demand that has come there or gone lately, as a logarithm.
     fn moved(&self) -> f64 {
         let (low, high) = self.loads_expected();
         if low > 0.0 && low.is_finite() { (high / low).ln() } else { 0.0 }
     }
 
-    /// Whether it says again what it said before a jump. Then all is as it was.
+    /// Tells whether it says again what it said before a jump. Then all is as it was.
     fn returns(&mut self, report: &FeedReport, slack: f64) -> bool {
         let Some(before) = self.before else { return false };
         if report.now.saturating_duration_since(before.at) > REMEMBERED {
@@ -547,8 +547,8 @@ impl Feed {
         false
     }
 
-    /// Whether the load came or went with those who were sent there or away: then their weight here was wrong, and
-    /// so was what was taken for others.
+    /// Tells whether the load came or went with those who were sent there or away: then their weight here was wrong,
+    /// and so was what was taken for others.
     fn follows_movers(&mut self, report: &FeedReport) -> bool {
         let Some((load, demand)) = self.believed else { return false };
         let (more_load, more_demand) = (report.load / self.gain - load, report.demand - demand);
@@ -578,8 +578,8 @@ impl Feed {
         report.now.saturating_duration_since(since) >= BORNE_OUT && self.own_part(report.demand) > 0.5
     }
 
-    /// Where it says far too much for long, and many resolvers are there, others do not account for it: it is the feed's
-    /// own way of counting, which sends few away.
+    /// Notes a feed that exaggerates. Where it says far too much for long, and many resolvers are there, others do not
+    /// account for it: it is the feed's own way of counting, which sends few away.
     fn note_exaggeration(&mut self, report: &FeedReport) {
         let own = self.unit * report.demand;
         let much = report.capacity.is_some_and(|capacity| report.load > self.gain * MOST_WITH_OTHERS * capacity);
@@ -630,7 +630,7 @@ impl Feed {
     }
 }
 
-/// How far a correction goes towards what a report says, 0 to 1.
+/// The part of the way that a correction goes towards what a report says, 0 to 1.
 ///
 /// A third of the way in ten seconds, since reports and answers are both a little late; nearly all of it where
 /// there is 5 % more than expected: a crowd does not wait to be believed.

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const TARGET_UTILISATION: f64 = 0.85;
 /// Milliseconds a price rises per second and unit of utilisation above the target: 12 in ten seconds.
 const GAIN_MS_PER_S: f64 = 1.2;
-/// How much slower a price falls than it rises.
+/// The speed of a falling price, as a part of that of a rising one.
 const FALLING: f64 = 0.4;
 /// A figure speaks for so much of the time before it, in seconds: whoever was silent longer was not heard.
 const MOST_ELAPSED_S: f64 = 60.0;
@@ -41,7 +41,7 @@ pub fn next_price(price_ms: f64, utilisation: f64, elapsed_s: f64) -> f64 {
     (price_ms + step).clamp(0.0, MAX_PRICE_MS)
 }
 
-/// What is left of a price for whose region nothing was heard that can be believed. Regions that were dear long ago
+/// The rest of a price for whose region nothing was heard that can be believed. Regions that were dear long ago
 /// must not stay so.
 pub fn faded(price_ms: f64, passed: Duration) -> f64 {
     let left = price_ms * 0.5f64.powf(passed.as_secs_f64() / HALF_LIFE.as_secs_f64());

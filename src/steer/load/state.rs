@@ -4,26 +4,26 @@ use std::time::{Duration, Instant};
 
 use super::feed::{Implausible, Reading};
 
-/// What is known of a region's load. A silent feed is stale, never idle.
+/// The knowledge of a region's load. A silent feed is stale, never idle.
 #[derive(Clone, Debug, Default)]
 pub struct LoadState {
     /// The last report that made sense; kept when later ones do not come.
     pub last: Option<LoadFigure>,
-    /// Whether `last` is too old to act on.
+    /// True where `last` is too old to act on.
     pub stale: bool,
     /// The age at which it is; `None`: no report is asked for.
     pub stale_after: Option<Duration>,
-    /// Why the last report gave nothing, or not all that it says.
+    /// The reason why the last report gave nothing, or not all that it says.
     pub error: Option<String>,
-    /// Why its figures are not believed, as they are weighed against what was answered.
+    /// The reason why its figures are not believed, as they are weighed against what was answered.
     pub doubt: Option<Implausible>,
-    /// How its figures are read; `None`: they were not made sense of yet.
+    /// The reading of its figures; `None`: they were not made sense of yet.
     pub reading: Option<Reading>,
-    /// When it began to be as [`LoadState::heard`] says.
+    /// The time when it began to be as [`LoadState::heard`] says.
     pub since: Option<Instant>,
 }
 
-/// How a region's load reports stand: one thing at a time, the gravest first.
+/// The standing of a region's load reports: one thing at a time, the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// No report has made sense yet, and the last attempt has failed if there was one.
@@ -75,7 +75,7 @@ pub struct LoadFigure {
     pub load: f64,
     /// As reported, else as configured; above 0.
     pub capacity: Option<f64>,
-    /// When load and capacity are of, which may be well before they were heard of.
+    /// The time when load and capacity are of, which may be well before they were heard of.
     pub at: Instant,
 }
 

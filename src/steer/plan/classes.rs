@@ -79,7 +79,7 @@ impl Classes {
         self.examples.is_empty()
     }
 
-    /// How many ranges of addresses there are.
+    /// The number of ranges of addresses.
     pub fn ranges(&self) -> usize {
         self.groups.ranges()
     }

@@ -1,4 +1,4 @@
-//! How long a service's answers live now, over all its clients: for people who look at the service as a whole.
+//! The lifetimes of a service's answers now, over all its clients: for people who look at the service as a whole.
 //!
 //! A plan comes in; for each service the least and the greatest TTL go out, worked out by the function that answers
 //! packets. Which of them one client gets, `explain` tells.

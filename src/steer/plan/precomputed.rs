@@ -24,17 +24,17 @@ pub struct Precomputed {
     cells: Box<[Option<FixedChoice>]>,
 }
 
-/// What a query has to know of a service at first.
+/// The facts of a service that a query has to know at first.
 #[derive(Debug)]
 pub struct PrecomputedService {
     table: Arc<CellTable>,
     /// Of its table in [`Precomputed::cells`].
     first: u32,
-    /// Whether EDNS Client Subnet is believed.
+    /// True where EDNS Client Subnet is believed.
     pub ecs: bool,
-    /// Whether HTTPS records are answered.
+    /// True where HTTPS records are answered.
     pub https: bool,
-    /// Whether some client is answered with a host name, whatever the type.
+    /// True where some client is answered with a host name, whatever the type.
     pub hosts: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct FixedChoice {
     pub ttl: u32,
 }
 
-/// What a service's choices and their TTLs follow from besides the regions: those alike in it share them.
+/// The facts that a service's choices and their TTLs follow from besides the regions: those alike in it share them.
 type Recipe = (*const CellTable, u32, u32, bool, bool);
 
 pub(super) fn recipe(service: &Service, plan: &ServicePlan) -> Recipe {
@@ -82,7 +82,7 @@ impl Precomputed {
         self.services.get(id.index())
     }
 
-    /// What is answered to an address. `None` only for what is not of this view.
+    /// The choice for an address. `None` only for what is not of this view.
     #[inline]
     pub fn find(&self, view: &View<'_>, service: &PrecomputedService, address: IpAddr) -> Option<PrecomputedChoice> {
         let (place, widest) = match service.table.depends_on_place() {
@@ -97,7 +97,7 @@ impl Precomputed {
     }
 }
 
-/// What there is for an address.
+/// The choice for an address: made, or left to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrecomputedChoice {
     /// The choice, and the widest prefix length within which it is the same: the SCOPE PREFIX-LENGTH

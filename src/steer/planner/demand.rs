@@ -1,4 +1,4 @@
-//! How many clients are where: from what was answered, corrected by what regions report.
+//! The number of clients in each place: from what was answered, corrected by what regions report.
 //!
 //! Answers alone mislead: a resolver asks once per TTL whether ten clients stand behind it or ten
 //! thousand. Load reports alone say how much, but not from where. Together they say both: answers
@@ -35,7 +35,7 @@ pub struct DemandSample {
     pub region: RegionId,
     /// Answers times the seconds they live: how much of the clients' time they cover. Above 0.
     pub weight: f32,
-    /// How long one of these answers lives, in seconds. Above 0.
+    /// The lifetime of one of these answers, in seconds. Above 0.
     pub ttl_s: f32,
 }
 
@@ -49,7 +49,7 @@ const MEAN_OVER_S: f64 = 330.0;
 const MOST_WEIGHT: f64 = 1000.0;
 /// Services and sites kept at most; the idlest go first. 96 octets each, with their regions.
 const MOST_FLOWS: usize = 200_000;
-/// What has less than this part of all resolvers is forgotten.
+/// The part of all resolvers below which a flow is forgotten.
 const NEGLIGIBLE: f64 = 1e-9;
 /// So many resolvers are taken for half of all clients, where no report tells.
 const FEW: f64 = 100.0;
@@ -85,7 +85,7 @@ pub struct Flow {
     counted: f64,
     /// Demand per resolver; `None`: nothing was heard of its clients yet.
     weight: Option<f64>,
-    /// What the profile said of its hour when it was last looked at; 0: nothing yet.
+    /// The profile's figure for its hour when it was last looked at; 0: nothing yet.
     usual: f64,
     answered: Vec<Answered>,
 }
@@ -97,7 +97,7 @@ struct Answered {
     /// Answers, by the part of their lives they are in. A part ends by chance: together they are nearly as sharp
     /// as a TTL.
     parts: [f64; LIFE_PARTS],
-    /// How long each lives, in seconds.
+    /// The lifetime of each, in seconds.
     life_s: f64,
 }
 
@@ -106,14 +106,14 @@ const LIFE_PARTS: usize = 4;
 /// Lives that differ by less than this factor are about as long.
 const ALIKE_LIFE: f64 = 2.0;
 
-/// What is on one region.
+/// The demand on one region.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OnRegion {
     /// Resolvers that hold an answer with it.
     pub resolvers: f64,
     /// Their demand.
     pub demand: f64,
-    /// How long their answers live, in seconds; 0: there are none.
+    /// The lifetime of their answers, in seconds; 0: there are none.
     pub life_s: f64,
 }
 
@@ -219,7 +219,7 @@ impl Demand {
         self.flows.iter().filter_map(|flow| Some((flow, flow.resolvers() * flow.weight.or(self.assumed)?)))
     }
 
-    /// What each region has now, by this estimate.
+    /// The demand on each region now, by this estimate.
     pub fn on_regions(&self, regions: usize) -> Vec<OnRegion> {
         let mut sums = vec![OnRegion::default(); regions];
         for flow in &self.flows {
@@ -316,7 +316,7 @@ impl Flow {
         self.answered.iter().map(move |answered| (answered.region, answered.alive() / sum))
     }
 
-    /// How many resolvers hold an answer, in the mean of the last minutes.
+    /// The number of resolvers that hold an answer, in the mean of the last minutes.
     fn resolvers(&self) -> f64 {
         if self.counted > 0.0 { self.lived / self.counted } else { self.alive() }
     }
@@ -325,7 +325,7 @@ impl Flow {
         self.answered.iter().map(Answered::alive).sum()
     }
 
-    /// How long its answers live, on average.
+    /// The lifetime of its answers, on average.
     fn life_s(&self) -> f64 {
         let (alive, lives) = self.answered.iter().fold((0.0, 0.0), |(alive, lives), answered| {
             (alive + answered.alive(), lives + answered.alive() * answered.life_s)

@@ -23,7 +23,7 @@ pub const FORBIDDEN: i32 = i32::MAX;
 /// The dearest a source may be in a region, and a tier; keeps sums of them far from overflow.
 pub const MAX_COST: i32 = 1 << 29;
 
-/// What is to be solved.
+/// The problem to be solved.
 #[derive(Clone, Debug)]
 pub struct Problem {
     regions: usize,
@@ -38,13 +38,13 @@ pub struct Problem {
 /// A part of a region's capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tier {
-    /// How much fits; `None`: no end.
+    /// The amount that fits; `None`: no end.
     pub room: Option<u64>,
-    /// What each unit in it costs on top; not below that of the tier before it.
+    /// The cost of each unit in it on top; not below that of the tier before it.
     pub cost: i32,
 }
 
-/// Why a problem has no solution here.
+/// The reason why a problem has no solution here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FlowError {
     #[error("a source may use no region")]
@@ -57,7 +57,7 @@ pub enum FlowError {
     OutOfRange,
 }
 
-/// Who goes where.
+/// The flow from sources to regions.
 #[derive(Clone, Debug)]
 pub struct Flow {
     /// By source: regions and amounts above 0, summing to its supply; empty where that is 0.
@@ -124,7 +124,7 @@ impl Problem {
 }
 
 impl Flow {
-    /// Whether this is a flow of the problem, and none is cheaper: by complementary slackness,
+    /// Tells whether this is a flow of the problem, and none is cheaper: by complementary slackness,
     /// from shares and prices alone. The error says what is wrong.
     pub fn verify(&self, problem: &Problem) -> Result<(), String> {
         let mut loads = vec![0u64; problem.regions];
@@ -218,7 +218,7 @@ struct Search<'a> {
 /// By region moved to: sources, packed with what the move costs.
 type Moves = Vec<BinaryHeap<Reverse<u64>>>;
 
-/// How a search got to a node.
+/// The way a search got to a node.
 #[derive(Clone, Copy)]
 struct Reached {
     distance: i64,
@@ -309,7 +309,7 @@ impl<'a> Search<'a> {
         self.problem.tiers[region].get(self.filled[region].0).copied()
     }
 
-    /// What the cheapest move of a source from one region to another costs, and the source.
+    /// The cost of the cheapest move of a source from one region to another, and the source.
     fn cheapest_move(&mut self, from: usize, to: usize) -> Option<(i64, usize)> {
         if self.moves[from].is_none() {
             self.moves[from] = Some(self.moves_out_of(from));

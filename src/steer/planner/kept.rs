@@ -113,7 +113,7 @@ impl Planned {
         (planned.places() > 0).then_some(planned)
     }
 
-    /// How many score groups and locations have shares.
+    /// The number of score groups and locations with shares.
     pub fn places(&self) -> usize {
         self.score_groups.values().flatten().filter(|place| !place.shares.is_empty()).count()
     }
@@ -135,8 +135,8 @@ fn or_none(amount: f64, most: f64) -> f64 {
     sound(amount, 0.0..=most).unwrap_or(0.0)
 }
 
-/// What makes two score groups the same decision, in whatever order they name their regions: the weights, and each region
-/// with its bias.
+/// The key that makes two score groups the same decision, in whatever order they name their regions: the weights, and
+/// each region with its bias.
 type Likeness = ([u64; 3], Vec<(RegionId, u64)>);
 
 /// All decisions by score that clients of the model's services may come to.
@@ -148,7 +148,7 @@ fn score_groups_of(model: &Model) -> HashSet<ScoreGroup> {
     model.services.iter().flat_map(of_service).collect()
 }
 
-/// What was planned for the score group; where there was none such, for the same without regions that are new: they get
+/// The plan for the score group; where there was none such, for the same without regions that are new: they get
 /// their part with the next plan.
 fn found<'a>(
     group: &ScoreGroup,

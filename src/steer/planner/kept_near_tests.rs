@@ -1,4 +1,4 @@
-//! Who is kept near by `steering.max_detour`, and said to be.
+//! The clients kept near by `steering.max_detour`, and said to be.
 
 use super::*;
 use crate::model::{Policy, ServiceId};

@@ -1,4 +1,4 @@
-//! How much demand stands behind a resolver at each hour of the day, told from those who are heard of.
+//! The demand that stands behind a resolver at each hour of the day, told from those who are heard of.
 //!
 //! Around the globe it is every hour at once: what is heard of at one place tells of others at the same local
 //! time, now or later. So regions that report nothing are followed by the sun.
@@ -6,7 +6,7 @@
 pub mod kept;
 
 const HOURS: usize = 24;
-/// What an hour is known from fades by half in ten minutes, where it is heard of; otherwise it stays.
+/// The evidence that an hour is known from fades by half in ten minutes, where it is heard of; otherwise it stays.
 const HALF_LIFE_S: f64 = 600.0;
 /// Neighbouring hours count for each other: as a bell of this width, in hours.
 const WIDTH_H: f64 = 1.2;

@@ -1,4 +1,4 @@
-//! Which decisions by score a service's clients come to, and which part of them: what the planner
+//! The decisions by score that a service's clients come to, and the part of them: what the planner
 //! plans for.
 //!
 //! Comes from a service's policies at work; goes to the planner, which wants it by site. Where a

@@ -1,4 +1,4 @@
-//! Which of some regions may be answered now, and the condition that leaves their service in.
+//! The regions of a set that may be answered now, and the condition that leaves their service in.
 //!
 //! Regions and their states come in; never nothing goes out. What is best has a tier of its own:
 //! the first tier that holds any region is taken.
@@ -9,7 +9,7 @@ use crate::model::RegionId;
 
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 
-/// How well a service has regions to answer with. The greater the worse.
+/// The condition that a service's regions leave it in. The greater the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceCondition {
@@ -38,7 +38,7 @@ impl ServiceCondition {
         }
     }
 
-    /// Whether regions are answered that are withdrawn, for want of others.
+    /// Tells whether regions are answered that are withdrawn, for want of others.
     pub fn is_last_resort(self) -> bool {
         match self {
             ServiceCondition::Normal | ServiceCondition::Full => false,
@@ -90,7 +90,7 @@ impl Eligible {
     }
 }
 
-/// How eligible a region is, the best first. The first tier that holds any region is answered.
+/// The eligibility of a region, the best first. The first tier that holds any region is answered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum EligibilityTier {
     Eligible,

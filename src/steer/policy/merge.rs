@@ -12,7 +12,7 @@ use super::{NO_TIER, Picker, steps_behind, take_tier};
 use crate::model::{Child, Policy, RegionId};
 use crate::steer::choice::cell::Pick;
 
-/// What ends a tier in a key; no region of a service has this place.
+/// The mark that ends a tier in a key; no region of a service has this place.
 const END: u16 = u16::MAX;
 
 /// The cells that sites got so far.
@@ -67,7 +67,7 @@ impl Alike<'_, '_> {
         number
     }
 
-    /// Whether the planner has shares for the site: then scores come second.
+    /// Tells whether the planner has shares for the site: then scores come second.
     fn is_planned(&self, site: usize) -> bool {
         let score_group =
             self.picker.score_groups.get(self.picker.service.policies.root.index()).and_then(Option::as_ref);
@@ -76,7 +76,7 @@ impl Alike<'_, '_> {
     }
 
     /// Tier by tier the eligible regions, each with its distance from the best, down to the tier in
-    /// which somebody is answered for sure: all that [`Picker::tier_picks`] looks at.
+    /// which somebody is answered for sure: all that [`Picker::by_tier`] looks at.
     fn find_key(&mut self, site: usize) {
         let picker = self.picker;
         self.key.clear();

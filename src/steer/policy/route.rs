@@ -1,4 +1,4 @@
-//! What rules and lists say of a place: which rule its clients fit, and which list of each `geo`
+//! The word of rules and lists on a place: which rule its clients fit, and which list of each `geo`
 //! policy is theirs.
 //!
 //! A service's policies and what is known of places come in. A [`Route`] goes out: a few numbers,
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{GeoPlace, GeoRules, GroupId, Location, Policy, PolicyTree, Prefix};
 
-/// Where a place's clients are sent.
+/// The way that a place's clients are sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Into the tree's rules; `None`: no rule is for them.
@@ -42,7 +42,7 @@ impl<'a> Router<'a> {
         Router { rules, geo: geo.collect(), names_networks: tree.networks().next().is_some() }
     }
 
-    /// Where the clients of a place are sent.
+    /// The way that the clients of a place are sent.
     pub fn route(&self, atlas: &Atlas, place: PlaceId) -> Route {
         if self.rules.is_empty() && self.geo.is_empty() {
             return self.route_of_all();
@@ -51,7 +51,7 @@ impl<'a> Router<'a> {
         self.of_location(&atlas.location(place), network)
     }
 
-    /// Where all clients are sent, where neither rules nor lists look at them.
+    /// The way that all clients are sent, where neither rules nor lists look at them.
     pub fn route_of_all(&self) -> Route {
         self.of_location(&Location::default(), None)
     }
@@ -78,7 +78,7 @@ impl<'a> Router<'a> {
     }
 }
 
-/// What a rule may name of a client, the closest first.
+/// The places that a rule may name of a client, the closest first.
 pub fn places_of(location: &Location, network: Option<Prefix>) -> impl Iterator<Item = GeoPlace> + '_ {
     let around = network.into_iter().flat_map(|network| {
         (0..=network.len()).rev().map(move |len| GeoPlace::Network(Prefix::containing(network.address(), len)))

@@ -1,4 +1,4 @@
-//! What each policy does, alone and nested; and what all of them hold to, whatever the tree.
+//! The behaviour of each policy, alone and nested; and what all of them hold to, whatever the tree.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -588,7 +588,7 @@ proptest! {
         }
     }
 
-    /// What people are shown is what was decided.
+    /// People are shown what packets are answered with.
     #[test]
     fn the_way_that_is_explained_leads_to_the_regions_that_are_answered(
         policies in any_tree(ALL_KINDS),

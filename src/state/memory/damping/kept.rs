@@ -23,9 +23,9 @@ pub struct KeptDamping {
     out: Option<KeptOut>,
     withdrawn_at_ms: Option<u64>,
     released: bool,
-    /// When an answer last named it, and when the last of those runs out.
+    /// The time when an answer last named it, and when the last of those runs out.
     named_ms: Option<(u64, u64)>,
-    /// When its drain began; the drain itself is kept with the overrides.
+    /// The time when its drain began; the drain itself is kept with the overrides.
     drained_since_ms: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ struct KeptOut {
 }
 
 impl Damping {
-    /// What is remembered of the region.
+    /// The memory of the region.
     pub fn kept(&self, region: &str, clock: &Clock) -> KeptDamping {
         let Some(facts) = self.regions.get(region) else { return KeptDamping::default() };
         let ms = |at: Option<Instant>| at.map(|at| clock.kept(at));

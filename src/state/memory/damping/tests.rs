@@ -508,7 +508,7 @@ fn regions_that_were_never_up_are_not_withdrawn() {
 // ---------------------------------------------------------------------------------------------
 // Drains
 
-/// When it is safe, which part of clients may still come, and its load as a part of that at the begin.
+/// The time when it is safe, which part of clients may still come, and its load as a part of that at the begin.
 fn progress(story: &Story, region: usize, seconds: f64) -> (Option<f64>, f64, Option<f64>) {
     let state = story.state(region);
     let drain = state.stability.drain.expect("a drain");

@@ -22,7 +22,7 @@ use super::{Basis, LEAST_TRIM, Planning};
 /// See [`Planning::kept`]. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptPlanning {
-    /// What all the rest numbers regions and services by.
+    /// The names that all the rest numbers regions and services by.
     names: Names,
     demand: KeptDemand,
     plan: Option<KeptPlan>,
@@ -30,7 +30,8 @@ pub struct KeptPlanning {
     regions: Vec<KeptPlanned>,
     common: CommonMode,
     first_report_ms: Option<u64>,
-    /// What the hours of the demand's profile count from: by the wall clock they mean the same after a restart.
+    /// The time that the hours of the demand's profile count from: by the wall clock they mean the same after a
+    /// restart.
     began_ms: Option<u64>,
     faded_ms: Option<u64>,
     last_plan_ms: Option<u64>,
@@ -39,7 +40,7 @@ pub struct KeptPlanning {
 /// So long after a start plans are as they were, whatever regions say: most report every 10 s.
 const HEARD_AFTER: Duration = Duration::from_secs(10);
 
-/// What planning knows of a region.
+/// The knowledge that planning has of a region.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct KeptPlanned {
     trim: Option<f64>,
@@ -76,9 +77,9 @@ impl Planning {
         })
     }
 
-    /// Takes that up, under the numbers of this model and these sites. The next plan is made a whole period from now, or
-    /// as soon as most were heard where regions have come or gone meanwhile: not before they have reported, since a plan that knows of
-    /// no load leaves more room than is needed. How many flows and places it tells of.
+    /// Takes that up, under the numbers of this model and these sites. The next plan is made a whole period from now,
+    /// or as soon as most were heard where regions have come or gone meanwhile: not before they have reported, since a
+    /// plan that knows of no load leaves more room than is needed. How many flows and places it tells of.
     pub fn restore(
         &mut self,
         kept: &KeptPlanning,
@@ -124,7 +125,8 @@ impl Planning {
         self.feeds = regions.iter().map(|region| feed(region).unwrap_or_default()).collect();
     }
 
-    /// For those who ask before the next plan. The demand is not quite what the plan was made from, but what it has become.
+    /// For those who ask before the next plan. The demand is not quite what the plan was made from, but what it has
+    /// become.
     fn basis_of_restored(&self, clock: &Clock) -> Option<Arc<Basis>> {
         let (model, _) = self.numbered_by.as_ref()?;
         Some(Arc::new(Basis {

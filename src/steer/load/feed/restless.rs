@@ -12,15 +12,16 @@ const FORGOTTEN_S: f64 = 3600.0;
 /// So many turns lately make a feed restless, and with so few it is steady again.
 const MANY: f64 = 2.5;
 const FEW: f64 = 1.0;
-/// What a restless feed says counts in the mean of so many seconds.
+/// The seconds over whose mean a restless feed counts.
 const MEAN_OVER_S: f64 = 1200.0;
 
-/// How often a feed has turned lately.
+/// The turns of a feed lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Restless {
     turns: f64,
     is: bool,
-    /// Where it has been since it last turned, as a logarithm of load per resolver; `None`: nothing was heard yet.
+    /// The range it has been in since it last turned, as a logarithm of load per resolver; `None`: nothing was heard
+    /// yet.
     range: Option<Range>,
 }
 
@@ -48,7 +49,7 @@ impl Restless {
         self.is = self.turns > if self.is { FEW } else { MANY };
     }
 
-    /// Whether the feed counts in the mean only.
+    /// Tells whether the feed counts in the mean only.
     pub fn is(self) -> bool {
         self.is
     }
@@ -64,7 +65,7 @@ impl Restless {
     }
 }
 
-/// How far a correction goes towards what a restless feed says, 0 to 1.
+/// The part of the way that a correction goes towards what a restless feed says, 0 to 1.
 pub fn reach(elapsed_s: f64) -> f64 {
     1.0 - (-elapsed_s / MEAN_OVER_S).exp()
 }
@@ -73,7 +74,7 @@ pub fn reach(elapsed_s: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// When it was restless, of reports every 10 s that say this, in seconds.
+    /// The time when it was restless, of reports every 10 s that say this, in seconds.
     fn restless(level: impl Fn(u64) -> f64, seconds: u64) -> Vec<u64> {
         let mut feed = Restless::default();
         let note = |second: &u64| {

@@ -17,7 +17,7 @@ use super::{Answered, Demand, Flow, LEAST_ALIVE, LIFE_PARTS, MOST_FLOWS};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeptDemand {
     flows: Vec<KeptFlow>,
-    /// What flows number their sites by.
+    /// The sites by which flows number theirs.
     sites: Vec<SiteKey>,
     profile: KeptProfile,
     assumed: Option<f64>,
@@ -105,7 +105,7 @@ impl Demand {
         demand
     }
 
-    /// Where sites of old have become one, so do their clients.
+    /// Adds a flow. Where sites of old have become one, so do their clients.
     fn add(&mut self, flow: Flow) {
         let next = self.flows.len();
         let at = *self.index.entry((flow.service, flow.site)).or_insert(next);
@@ -120,7 +120,7 @@ impl Demand {
 }
 
 impl KeptDemand {
-    /// How many services' clients at how many sites it tells of.
+    /// The number of flows it tells of: of a service's clients at a site.
     pub fn len(&self) -> usize {
         self.flows.len()
     }

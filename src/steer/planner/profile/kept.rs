@@ -17,7 +17,7 @@ const MOST: f64 = 1e18;
 const LEAST_RESOLVERS: f64 = 1e-9;
 
 impl Profile {
-    /// What it was told from, as plain data.
+    /// The evidence it was told from, as plain data.
     pub fn kept(&self) -> KeptProfile {
         KeptProfile(self.heard)
     }
