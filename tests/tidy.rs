@@ -178,11 +178,7 @@ const PANICS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders in which files still import each other, and how many of them; elsewhere none do.
-const CIRCLES: &[(&str, usize)] = &[
-    ("atlas", 8),
-    ("control::config", 8),
-    ("control::load_report", 12),
-];
+const CIRCLES: &[(&str, usize)] = &[("atlas", 8), ("control::config", 8), ("control::load_report", 12)];
 
 /// Files that may hold one of [`PANICS`] this many times: (path, word, times, why it cannot happen).
 const MAY_PANIC: &[(&str, &str, usize, &str)] = &[];

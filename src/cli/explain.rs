@@ -20,12 +20,12 @@ use crate::control::reload::prepare;
 use crate::control::what_if::{Change, World};
 use crate::demo::DemoSource;
 use crate::model::{Name, RecordType};
-use crate::state::{News, Publisher, Snapshot};
+use crate::state::Snapshot;
 use crate::steer::decide::{ScopeReason, TtlReason};
 use crate::steer::explain::{Explanation, KeptNearRow, LoadRow, RegionRow};
 use crate::steer::figure::{percent, rounded, signed};
 use crate::steer::health::effective::Override;
-use crate::steer::latency::rtt::{Measured, MeasuredBy, RttSource};
+use crate::steer::latency::rtt::{MeasuredBy, RttSource};
 use crate::steer::policy::eligible::ServiceCondition;
 use crate::steer::policy::{Passed, Step};
 
