@@ -4,8 +4,8 @@
 //!   load ─▶ bind ─▶ first probe round ─▶ answer ─▶ … reloads … ─▶ stop
 //! ```
 //!
-//! Everything that can be wrong with files or sockets shows before the first packet is read, and
-//! no packet is answered before every endpoint has been probed once.
+//! Everything that can be wrong with files or sockets shows before the first packet is read. What endpoints were before
+//! a restart is known at once; those of which nothing is known are waited for, a second at most.
 
 mod demand;
 mod listening;
@@ -55,9 +55,11 @@ use rum::Measuring;
 /// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
 /// at their side, so this only smooths.
 const QUEUE: usize = 1024;
-/// The longest wait for the first probe round. Timeouts are at most 60 s; should the round take
-/// longer, answering on partial evidence beats not answering.
-const FIRST_ROUND: Duration = Duration::from_secs(65);
+/// The longest wait for the first probe round, where nothing is known of any endpoint: a resolver that is not answered
+/// asks again after a second or so, and most endpoints are heard by then. The others are answered where nothing is up.
+const FIRST_ROUND: Duration = Duration::from_secs(1);
+/// The same where the others are known from before a restart: answers by these must not wait for long.
+const NEW_ENDPOINTS: Duration = Duration::from_millis(150);
 
 /// The longest wait for each task when stopping.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -138,7 +140,7 @@ impl Daemon {
         let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let followers = publisher.followers();
         let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now());
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).keeping(keeper);
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).keeping(keeper).until_settled();
         let writer = writer.run(Sources { endpoints, loads, commands: said });
         let (mut prober, scraper) = (Prober::new(reports, probe_limits(&config)), Scraper::new(updates.clone()));
         let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
@@ -159,7 +161,7 @@ impl Daemon {
             places: Default::default(),
         };
         let writer = spawn_writer(writer);
-        first_round(&reloader, &commands).await;
+        first_round(&reloader, &commands, &shared.load_full()).await;
         let demand = tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone()));
         let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand];
         measuring.start(&shared, &commands, &stopping, &mut tasks);
@@ -393,9 +395,11 @@ async fn keep(commands: mpsc::Sender<Command>) {
     }
 }
 
-async fn first_round(reloader: &Reloader, commands: &mpsc::Sender<Command>) {
-    if tokio::time::timeout(FIRST_ROUND, reloader.first_round()).await.is_err() {
-        warn!("some endpoints were not probed within {} s: answering without them", FIRST_ROUND.as_secs());
+async fn first_round(reloader: &Reloader, commands: &mpsc::Sender<Command>, before: &Snapshot) {
+    let mut endpoints = before.states.iter().flat_map(|state| &state.endpoints);
+    let most = if endpoints.any(|endpoint| endpoint.restored) { NEW_ENDPOINTS } else { FIRST_ROUND };
+    if tokio::time::timeout(most, reloader.first_round()).await.is_err() {
+        warn!("some endpoints have not answered their first probe: where others are up, answering without them");
     }
     let (reply, settled) = oneshot::channel();
     if commands.send(Command::Settle { reply }).await.is_ok() {

@@ -568,6 +568,7 @@ fn what_was_known_survives_kill_9_and_an_orderly_stop() {
     fs::write(&kept, octets).expect("written");
     let mut server = Server::launch(&files);
     let told = server.log_until("start");
+    // No region has a check: nothing has changed that had to be kept at once.
     assert!(told.contains("WARN") && told.contains("a cold start") && told.contains("checksum"), "{told}");
     server.ready();
 }

@@ -216,6 +216,9 @@ fn in_words(effective: EffectiveState, operator_override: Override, longest: u32
         (EffectiveState::Up | EffectiveState::Suspect, Override::Auto) => {
             "clients are sent there as its probes say".into()
         }
+        (EffectiveState::Unknown, _) => {
+            "its probes have not proven it yet: clients are sent there where no other region is up".into()
+        }
         (EffectiveState::Down, Override::Auto) => "its probes say it is down: no clients are sent there".into(),
         (EffectiveState::Up | EffectiveState::Suspect, _) => "clients are sent there whatever its probes say".into(),
         (EffectiveState::Drain, _) => {
@@ -243,6 +246,7 @@ fn condition_follows(condition: ServiceCondition) -> Option<&'static str> {
     match condition {
         ServiceCondition::Normal => None,
         ServiceCondition::Full => Some("all regions are above their limits, so these are not heeded"),
+        ServiceCondition::Unproven => Some("no region is proven up yet, so those that may be are answered"),
         ServiceCondition::Panic => Some("all regions are down by their probes, so all are answered"),
         ServiceCondition::OnlyDraining => Some("only draining regions are left, so these are answered"),
         ServiceCondition::AllWithdrawn => {

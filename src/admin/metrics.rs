@@ -315,8 +315,14 @@ impl<'a> Regions<'a> {
 }
 
 fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
-    let effective_states = [EffectiveState::Up, EffectiveState::Suspect, EffectiveState::Drain, EffectiveState::Down]
-        .map(EffectiveState::as_str);
+    let effective_states = [
+        EffectiveState::Up,
+        EffectiveState::Suspect,
+        EffectiveState::Unknown,
+        EffectiveState::Drain,
+        EffectiveState::Down,
+    ]
+    .map(EffectiveState::as_str);
     out.gauge(
         "region_state",
         "1 at what the region is good for now: the override, else what the probes say; 0 at the rest",
@@ -328,7 +334,9 @@ fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
         "1 at what the operator says of the region; 0 at the rest",
         regions.each_word("override", &overrides, |state, word| u32::from(state.operator_override.as_str() == word)),
     )?;
-    let verdicts = [Verdict::Up.as_str(), Verdict::Suspect.as_str(), Verdict::Down.as_str(), UNPROBED];
+    let [up, suspect, unknown, down] =
+        [Verdict::Up, Verdict::Suspect, Verdict::Unknown, Verdict::Down].map(Verdict::as_str);
+    let verdicts = [up, suspect, unknown, down, UNPROBED];
     out.gauge(
         "region_endpoints",
         "Endpoints of the region, by what their probes say",
@@ -514,6 +522,7 @@ fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
     let conditions = [
         ("normal", ServiceCondition::Normal),
         ("full", ServiceCondition::Full),
+        ("unproven", ServiceCondition::Unproven),
         ("panic", ServiceCondition::Panic),
         ("only_draining", ServiceCondition::OnlyDraining),
         ("all_withdrawn", ServiceCondition::AllWithdrawn),

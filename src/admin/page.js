@@ -16,8 +16,8 @@ function el(tag, kind, ...children) {
 
 // What to think of a word, beside the word itself: never the colour alone.
 const MOOD = {
-  up: "good", suspect: "warn", down: "bad", drain: "calm",
-  normal: "good", full: "warn", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
+  up: "good", suspect: "warn", down: "bad", drain: "calm", unknown: "warn",
+  normal: "good", full: "warn", unproven: "warn", panic: "bad", only_draining: "warn", all_withdrawn: "bad",
 };
 const word = (text, mood) => el("span", `word ${mood ?? MOOD[text] ?? "none"}`, text.replaceAll("_", " "));
 
@@ -83,7 +83,7 @@ function readings({ unit, others, gain, jumped_s, restless }, load) {
 
 function endpoint(of) {
   const verdict = of.verdict === null ? word("not probed", "none") : word(of.verdict);
-  const since = of.since_s === null ? "" : ` for ${age(of.since_s)}`;
+  const since = of.restored ? ` as of ${age(of.probe_age_s)} ago, before the restart` : of.since_s === null ? "" : ` for ${age(of.since_s)}`;
   const probe = of.last_probe === "" ? null
     : el("div", "faint text", `probed ${age(of.probe_age_s)} ago: ${of.last_probe}`);
   return el("li", "",
@@ -138,6 +138,7 @@ function service(of) {
 
 const TROUBLE = {
   panic: "all its regions are down by their probes, so all are answered as if up",
+  unproven: "none of its regions is proven up yet, so those that may be are answered",
   only_draining: "only draining regions are left, so these are answered",
   all_withdrawn: "every region is taken down by override; all are answered all the same",
 };

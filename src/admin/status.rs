@@ -168,6 +168,9 @@ pub struct EndpointStatus {
     pub last_probe: String,
     pub probe_age_s: Option<f64>,
     pub connect_ms: Option<f64>,
+    /// Whether all of this is from before a restart, and no probe has confirmed it since.
+    #[serde(default)]
+    pub restored: bool,
 }
 
 /// What a region says of its load. `None` figures were never reported: that is not a load of 0.
@@ -415,6 +418,7 @@ fn endpoint_status(
         last_probe: seen.last_probe,
         probe_age_s: seen.probed_at.map(|at| since(now, at)),
         connect_ms: seen.connect_ms,
+        restored: seen.restored,
     }
 }
 

@@ -221,7 +221,7 @@ fn paint(effective: EffectiveState) -> String {
     let word = effective.as_str();
     let color = match effective {
         EffectiveState::Up => 32,
-        EffectiveState::Suspect | EffectiveState::Drain => 33,
+        EffectiveState::Suspect | EffectiveState::Unknown | EffectiveState::Drain => 33,
         EffectiveState::Down => 31,
     };
     if output::color_on_stdout() { format!("\x1b[{color}m{word}\x1b[0m") } else { word.to_owned() }

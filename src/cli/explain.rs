@@ -341,7 +341,8 @@ fn stability(region: &RegionRow) -> String {
     let held = if region.held_s.is_some() { " (held)" } else { "" };
     let offered = if region.offered < 1.0 { format!(" at {}", percent(region.offered, 0)) } else { String::new() };
     let shed = if region.shed > 0.0 { format!(", sheds {}", percent(region.shed, 0)) } else { String::new() };
-    format!("{held}{offered}{shed}")
+    let restored = if region.restored { ", by probes of before the restart" } else { "" };
+    format!("{held}{offered}{shed}{restored}")
 }
 
 fn used(load: &LoadRow) -> String {

@@ -183,6 +183,10 @@ fn used(load: &LoadStatus) -> String {
 
 fn endpoint(endpoint: &EndpointStatus) -> String {
     match &endpoint.verdict {
+        Some(verdict) if endpoint.restored => {
+            let age = duration(endpoint.probe_age_s.unwrap_or_default());
+            format!("{} {verdict} as of {age} ago, {}", endpoint.label, endpoint.last_probe)
+        }
         Some(verdict) => format!("{} {verdict}: {}", endpoint.label, endpoint.last_probe),
         None => format!("{} not probed", endpoint.label),
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::{error, info, warn};
 
-use crate::model::{RegionId, ServiceId};
+use crate::model::ServiceId;
 use crate::state::Snapshot;
 use crate::steer::health::effective::RegionState;
 use crate::steer::policy::eligible::ServiceCondition;
@@ -35,7 +35,7 @@ struct FootingChange {
     service: String,
     /// The fence they are in; `None`: clients that no rule is for.
     fence: Option<String>,
-    /// `None`: some region was eligible, or not all of them were probed.
+    /// `None`: some region was eligible, or not proven yet.
     before: Option<ServiceCondition>,
     after: Option<ServiceCondition>,
 }
@@ -63,17 +63,9 @@ fn footing_changes(before: &Snapshot, after: &Snapshot) -> Vec<FootingChange> {
 fn last_resorts(snapshot: &Snapshot, id: ServiceId) -> BTreeMap<Option<u16>, ServiceCondition> {
     let Some(plan) = snapshot.plan.services.get(id.index()) else { return BTreeMap::new() };
     let fences = plan.fences_out.iter().map(|fence| (Some(fence.rule), fence.condition));
-    let out = fences.chain([(None, plan.condition)]).filter(|(_, condition)| condition.is_last_resort());
-    // Before the first round of probes every region counts as down, which is nobody's trouble.
-    let is_unproven = |region: &RegionId| {
-        let endpoints = snapshot.states.get(region.index()).map(|state| state.endpoints.as_slice()).unwrap_or_default();
-        snapshot.model.region(*region).check.is_some() && endpoints.iter().any(|seen| seen.verdict.is_none())
-    };
-    let found: BTreeMap<Option<u16>, ServiceCondition> = out.collect();
-    match !found.is_empty() && snapshot.model.service(id).regions.iter().any(is_unproven) {
-        true => BTreeMap::new(),
-        false => found,
-    }
+    // That nothing is proven yet is nobody's trouble: it passes with the first probes.
+    let is_told = |condition: ServiceCondition| condition.is_last_resort() && condition != ServiceCondition::Unproven;
+    fences.chain([(None, plan.condition)]).filter(|(_, condition)| is_told(*condition)).collect()
 }
 
 /// So many services are told of at once, and of the others how many they are.
@@ -136,7 +128,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Model, Policy, Rule};
+    use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Model, Policy, RegionId, Rule};
     use crate::state::{EndpointNews, News, Publisher};
     use crate::steer::health::effective::Override;
     use crate::steer::health::verdict::Verdict;

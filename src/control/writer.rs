@@ -7,7 +7,7 @@
 //!   answers ─────▶│                        │
 //!   operators ───▶├─▶ Writer: one at a time┤
 //!   reloads ─────▶│   coalesced            ├─▶ overrides.json
-//!   time ────────▶┘                        └─▶ steering.kept
+//!   time ────────▶┘                        └─▶ steering.kept, health.kept
 //! ```
 //!
 //! How soon news is published is the publisher's word ([`Urgency`]): what changes an answer at once,
@@ -27,7 +27,7 @@ use crate::model::shown::shown;
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
-use crate::steer::health::effective::{EffectiveState, Override};
+use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
@@ -39,6 +39,7 @@ use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
 use super::switches::{SwitchStore, SwitchStoreError};
+use super::warm::Part;
 use super::warm::keeper::Keeper;
 
 /// How long news that changes no answer may wait, so that a thousand probes make one snapshot.
@@ -157,6 +158,8 @@ pub struct Writer {
     /// When to look after them next.
     burial: Option<Instant>,
     feed_log: FeedLog,
+    /// Nobody is answered yet: news is taken, and published with [`Command::Settle`].
+    starting: bool,
 }
 
 impl Writer {
@@ -177,6 +180,7 @@ impl Writer {
             retired: Vec::new(),
             burial: None,
             feed_log: FeedLog::default(),
+            starting: false,
         };
         if let Err(error) = writer.restore_switches() {
             error!("{error}; services are on the stages that their files say");
@@ -187,6 +191,12 @@ impl Writer {
     /// Has what is known kept for the next start.
     pub fn keeping(self, keeper: Keeper) -> Writer {
         Writer { keeper: Some(keeper), ..self }
+    }
+
+    /// Holds back all news until [`Command::Settle`]: nobody is answered before, and what the first probes say is judged
+    /// together, not by which came first.
+    pub fn until_settled(self) -> Writer {
+        Writer { starting: true, ..self }
     }
 
     /// Writes until all commands have gone: their senders are dropped last.
@@ -228,7 +238,8 @@ impl Writer {
 
     fn follow(&mut self, urgency: Urgency) {
         match urgency {
-            Urgency::Now => self.publish(),
+            Urgency::Now if !self.starting => self.publish(),
+            Urgency::Now => {}
             Urgency::Soon => _ = self.pending_since.get_or_insert_with(Instant::now),
             // Such news puts nothing off that is due already.
             Urgency::None => self.due = self.due.into_iter().chain(self.publisher.next_change(Instant::now())).min(),
@@ -242,14 +253,24 @@ impl Writer {
         if let Ok(update) = sources.loads.try_recv() {
             self.drain_loads(update, &mut sources.loads);
         }
+        self.starting = false;
         self.publish();
     }
 
-    /// Begins to save what is known, unless that is under way.
+    /// Begins to save what is due, unless a save is under way.
     fn keep(&mut self) {
+        let part = self.keeper.as_ref().map_or(Part::Whole, |keeper| keeper.part(Instant::now()));
+        self.keep_part(part);
+    }
+
+    fn keep_part(&mut self, part: Part) {
         if let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_saving()) {
             let clock = clock::read();
-            keeper.begin(self.publisher.kept(&clock), clock.unix_ms(), clock.now());
+            let kept = match part {
+                Part::Whole => self.publisher.kept(&clock),
+                Part::Health => self.publisher.kept_health(&clock),
+            };
+            keeper.begin(part, kept, clock.unix_ms(), clock.now());
         }
     }
 
@@ -257,7 +278,7 @@ impl Writer {
     async fn keep_all(&mut self, sources: &mut Sources) {
         for begin in [false, true] {
             if begin {
-                self.keep();
+                self.keep_part(Part::Whole);
             }
             while self.keeper.as_ref().is_some_and(Keeper::is_saving) {
                 self.attend(&mut sources.endpoints, &mut sources.loads).await;
@@ -266,6 +287,9 @@ impl Writer {
     }
 
     fn wake_at(&self) -> Option<Instant> {
+        if self.starting {
+            return None;
+        }
         let calm = self.pending_since.map(|since| since + self.calm);
         calm.into_iter().chain(self.due).min()
     }
@@ -277,6 +301,9 @@ impl Writer {
         let after = self.publisher.shared().load_full();
         tell_changes(&before, &after, began);
         self.feed_log.tell(&after, began);
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| health_differs(&before, &after)) {
+            keeper.hurry();
+        }
         drop(after);
         // What falls due while the snapshot is being made is due at once.
         self.due = self.publisher.next_change(began);
@@ -545,6 +572,15 @@ impl Writer {
     }
 }
 
+/// Whether some region or endpoint is better or worse than before, or there are others.
+fn health_differs(before: &Snapshot, after: &Snapshot) -> bool {
+    let alike = |(old, new): (&RegionState, &RegionState)| {
+        let same = old.endpoints.iter().zip(&new.endpoints).all(|(old, new)| old.verdict == new.verdict);
+        same && old.effective == new.effective && old.verdict == new.verdict
+    };
+    !Arc::ptr_eq(&before.model, &after.model) || !before.states.iter().zip(&after.states).all(alike)
+}
+
 /// Waits for the end of a save that is under way.
 async fn saved(keeper: &mut Option<Keeper>) {
     match keeper {
@@ -758,6 +794,61 @@ mod tests {
         };
         assert_eq!(verdicts(&before), verdicts(&after));
         assert!(verdicts(&after).contains(&Some(Verdict::Up)));
+    }
+
+    #[tokio::test]
+    async fn what_changed_just_before_a_kill_is_known_at_the_next_start() {
+        let state = tempfile::tempdir().expect("a directory");
+        let writing = start(state.path(), BTreeMap::new(), None);
+        let (region, _) = writing.first();
+        for verdict in [Verdict::Up, Verdict::Down, Verdict::Up, Verdict::Down] {
+            writing.probe(verdict).await;
+            // It is written within moments, and nobody has asked for it.
+            let known = async {
+                loop {
+                    let mut next = Publisher::new(example(), Atlas::empty(), "", 0, BTreeMap::new(), clock::read());
+                    WarmStore::new(state.path()).restore(&mut next, clock::read());
+                    let snapshot = next.shared().load_full();
+                    let id = *snapshot.model.find_regions(&region).first().expect("a region");
+                    if snapshot.states[id.index()].endpoints[0].verdict == Some(verdict) {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), known).await.expect("kept long before the next whole save");
+        }
+    }
+
+    #[tokio::test]
+    async fn until_it_is_settled_nothing_is_published() {
+        let state = tempfile::tempdir().expect("a directory");
+        let publisher = Publisher::new(example(), Atlas::empty(), "", 0, BTreeMap::new(), clock::read());
+        let shared = publisher.shared();
+        let (reports, endpoints) = mpsc::channel(16);
+        let (_updates, loads) = mpsc::channel(16);
+        let (commands, said) = mpsc::channel(16);
+        let writer = Writer::new(publisher, OverrideStore::new(state.path()), SwitchStore::new(state.path()));
+        tokio::spawn(writer.until_settled().run(Sources { endpoints, loads, commands: said }));
+        let writing = Writing { shared: shared.clone(), reports, commands, _updates };
+        let (region, endpoint) = writing.first();
+        let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
+        let (since, outcome) = (SystemTime::now(), Ok(Timings::default()));
+        let report = EndpointReport { key, verdict: Verdict::Up, since, probed_at: since, outcome, streak: 1 };
+        let before = shared.load().generation;
+        writing.reports.send(report).await.expect("sent");
+        while writing.reports.capacity() < 16 {
+            tokio::task::yield_now().await; // until it is taken
+        }
+        assert_eq!(shared.load().generation, before);
+        let (reply, settled) = oneshot::channel();
+        writing.commands.send(Command::Settle { reply }).await.expect("sent");
+        settled.await.expect("settled");
+        let snapshot = shared.load_full();
+        assert_eq!(snapshot.generation, before + 1);
+        assert!(
+            snapshot.states.iter().any(|state| state.endpoints.iter().any(|seen| seen.verdict == Some(Verdict::Up)))
+        );
     }
 
     #[tokio::test]

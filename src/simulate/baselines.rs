@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use crate::steer::health::verdict::Verdict;
 use crate::steer::latency::rtt::model_rtt;
 use crate::steer::latency::score::LAMBDA_MS_PER_DOLLAR;
 
@@ -76,7 +75,7 @@ impl Steering for Baseline {
         let now = Duration::from_secs(second.t);
         for (region, watch) in self.watches.iter_mut().enumerate() {
             if let Some(verdict) = watch.look(now, second.alive[region], &mut self.chance) {
-                self.up[region] = verdict != Verdict::Down;
+                self.up[region] = verdict.serves();
             }
         }
         for report in second.reports.iter().filter(|report| report.load.is_finite() && report.capacity > 0.0) {

@@ -29,13 +29,13 @@ impl Watch {
     }
 
     /// Goes on, before its first look, from what was found before a restart, so long ago.
-    pub(super) fn resume(&mut self, check: &Check, verdict: Verdict, age: Duration) {
-        self.history = resumed(check, verdict, age);
+    pub(super) fn resume(&mut self, check: &Check, verdict: Verdict, failures: u32, age: Duration) {
+        self.history = resumed(check, verdict, failures, age);
     }
 
     /// Probes as often as has fallen due since the last call, each finding what is there now.
-    /// The verdict, where there was a look. The first call looks in any case: nothing unproven is
-    /// served.
+    /// The verdict, where there was a look. The first call looks in any case: what is not
+    /// proven is answered only where nothing is up.
     pub(super) fn look(&mut self, now: Duration, alive: bool, chance: &mut fastrand::Rng) -> Option<Verdict> {
         let first = now + FIRST_SPREAD.mul_f64(chance.f64());
         let earliest = now.saturating_sub(self.interval * MOST_MISSED);
@@ -82,10 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_look_is_at_once_and_decides() {
+    fn the_first_look_is_at_once_and_a_success_decides() {
         for alive in [true, false] {
             let verdict = watch().look(second(7), alive, &mut fastrand::Rng::with_seed(1));
-            assert_eq!(verdict, Some(if alive { Verdict::Up } else { Verdict::Down }));
+            assert_eq!(verdict, Some(if alive { Verdict::Up } else { Verdict::Unknown }));
         }
     }
 

@@ -313,10 +313,10 @@ impl Observed {
     /// Goes on from what was found of it before a restart.
     fn resume(&mut self, snapshot: &Snapshot, now: Instant) {
         let known = snapshot.states.get(self.id.index()).and_then(|state| state.endpoints.first());
-        let known = known.and_then(|endpoint| endpoint.verdict.zip(endpoint.probed_at));
+        let known = known.and_then(|seen| Some((seen.verdict?, seen.failures, seen.probed_at?)));
         let check = &snapshot.model.region(self.id).check;
-        if let (Some(watch), Some(check), Some((verdict, probed_at))) = (&mut self.watch, check, known) {
-            watch.resume(check, verdict, now.saturating_duration_since(probed_at));
+        if let (Some(watch), Some(check), Some((verdict, failures, probed_at))) = (&mut self.watch, check, known) {
+            watch.resume(check, verdict, failures, now.saturating_duration_since(probed_at));
         }
     }
 

@@ -96,6 +96,8 @@ pub struct RegionRow {
     pub excluded: Option<Cow<'static, str>>,
     /// Seconds since the last probe of any of its endpoints.
     pub probe_age_s: Option<f64>,
+    /// Whether what probes say of some endpoint of it is from before a restart, and none has confirmed that since.
+    pub restored: bool,
     /// 0.1 to 1: the part of its capacity it offers, less than 1 during a slow start.
     pub offered: f64,
     /// Seconds it stays out though its probes say up, for having gone down too often.
@@ -255,6 +257,7 @@ fn region_rows(
             share,
             excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region), by_plan).into()),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
+            restored: state.is_some_and(|state| state.endpoints.iter().any(|seen| seen.restored)),
             offered: state.map_or(1.0, |state| state.offered),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
             held_s: state.and_then(|state| seconds_to(state.stability.held_until, now)),
@@ -372,6 +375,7 @@ fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: 
         (Some((Override::Down, _)), _) => "down by override",
         (Some((Override::Drain, _)), _) => "draining by override",
         (Some((_, EffectiveState::Down)), _) if !eligible => "down by its probes",
+        (Some((_, EffectiveState::Unknown)), _) if !eligible => "not proven up by its probes yet",
         _ if state.is_some_and(|state| state.over_limit) => "at its hard limit",
         _ if state.is_some_and(|state| state.shed >= 1.0) => "above its high watermark",
         (_, Some(Policy::Score)) => match by_plan {

@@ -547,7 +547,8 @@ mod tests {
             match rng.u8(..3) {
                 0 => world.states[region].price_ms = f64::from(rng.u8(..3)) * 30.0,
                 1 => {
-                    world.states[region].verdict = [Verdict::Up, Verdict::Suspect, Verdict::Down][rng.usize(..3)];
+                    world.states[region].verdict =
+                        [Verdict::Up, Verdict::Suspect, Verdict::Down, Verdict::Unknown][rng.usize(..4)];
                     world.say(region, world.states[region].operator_override);
                 }
                 _ => world.say(region, [Override::Auto, Override::Up, Override::Down, Override::Drain][rng.usize(..4)]),

@@ -72,8 +72,7 @@ impl Default for ProbeLimits {
     }
 }
 
-/// The first probes of new endpoints are spread over this long and no longer: nothing is served
-/// before they are done.
+/// The first probes of new endpoints are spread over this long and no longer: a start waits for them.
 const FIRST_SPREAD: Duration = Duration::from_millis(200);
 
 /// Probes the endpoints of a model. Dropping it stops all probes.
@@ -147,8 +146,8 @@ impl Prober {
         self.before = HashMap::new();
     }
 
-    /// Resolves when every endpoint configured now has been probed once, or is probed no more, or could not be asked
-    /// twice in a row for a fault of this machine.
+    /// Resolves when every endpoint configured now has been probed once, is probed no more, or could not be asked twice in
+    /// a row for a fault of this machine. Of one that is known from before a restart, no probe is awaited.
     ///
     /// The report of that probe is in the sink by then, unless the sink was full. Bounded by the
     /// longest timeout as long as no more connections are needed than the limit allows.
@@ -163,13 +162,12 @@ impl Prober {
     }
 
     fn start(&self, key: EndpointKey, endpoint: &Endpoint, check: &Check, kept: Option<Arc<Mutex<Memory>>>) -> Slot {
-        // A verdict of before a restart is no probe of this process.
-        let watched = kept.is_some();
+        let watched = kept.is_some() || self.before.contains_key(&key);
         let memory = kept.unwrap_or_else(|| Arc::new(Mutex::new(self.memory(&key, check))));
         let known = {
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.history.set_thresholds(check.rise, check.fall);
-            watched && memory.history.verdict().is_some()
+            watched && (memory.history.verdict().is_some() || self.before.contains_key(&key))
         };
         let (probed_sender, probed) = tokio::sync::watch::channel(known);
         let question = Arc::new(Question::new(endpoint.target.clone(), check, self.resolver.clone()));
@@ -190,7 +188,10 @@ impl Prober {
 
     fn memory(&self, key: &EndpointKey, check: &Check) -> Memory {
         match self.before.get(key) {
-            Some(before) => Memory::since(resumed(check, before.verdict, before.probed_ago), before.since),
+            Some(before) => {
+                let history = resumed(check, before.verdict, before.failures, before.probed_ago);
+                Memory::since(history, before.since)
+            }
             None => Memory::new(History::new(check.rise, check.fall)),
         }
     }
@@ -199,17 +200,20 @@ impl Prober {
 /// The history of an endpoint that was last probed `age` ago, with this verdict, and by nobody since.
 ///
 /// One that is down stays down until its probes say otherwise. One that served does so as long as its next probes could
-/// still prove it dead in time; after a longer break the next probe decides, as the first ever does.
-pub fn resumed(check: &Check, verdict: Verdict, age: Duration) -> History {
+/// still prove it dead in time; after a longer break it has to prove itself anew. `failures`: so many probes in a row
+/// had failed.
+pub fn resumed(check: &Check, verdict: Verdict, failures: u32, age: Duration) -> History {
     if verdict.serves() && age > check.interval.saturating_mul(check.fall.max(1)) {
         return History::new(check.rise, check.fall);
     }
-    History::after(check.rise, check.fall, verdict)
+    History::after(check.rise, check.fall, verdict, failures)
 }
 
 /// What was known of an endpoint before a restart.
 struct Before {
     verdict: Verdict,
+    /// How many probes in a row had failed.
+    failures: u32,
     /// When the verdict became this one.
     since: SystemTime,
     probed_ago: Duration,
@@ -225,7 +229,8 @@ fn verdicts(snapshot: &Snapshot, now: Instant) -> impl Iterator<Item = (Endpoint
         endpoints.filter_map(move |(endpoint, state)| {
             let key = EndpointKey { region: name.clone(), endpoint: endpoint.label().into() };
             let probed_ago = now.saturating_duration_since(state.probed_at?);
-            Some((key, Before { verdict: state.verdict?, since: since(state.since?), probed_ago }))
+            let (verdict, since) = (state.verdict?, since(state.since?));
+            Some((key, Before { verdict, failures: state.failures, since, probed_ago }))
         })
     })
 }

@@ -83,7 +83,7 @@ impl Recent {
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     pub interval: Duration,
-    /// `None` before the first answer.
+    /// `None` before the first answer or failure.
     pub verdict: Option<Verdict>,
     /// Probes started and not yet answered.
     pub in_flight: usize,
@@ -106,8 +106,8 @@ pub fn next_start(facts: &Facts) -> Option<Duration> {
     let calm = facts.interval.mul_f64(SHORTEST + (1.0 - SHORTEST) * facts.chance.clamp(0.0, 1.0));
     Some(match (facts.verdict, facts.unanswered) {
         (Some(Verdict::Down), _) | (Some(Verdict::Up) | None, false) => calm,
-        (Some(Verdict::Up | Verdict::Suspect) | None, true) => calm.min(FAST).min(facts.late_after),
-        (Some(Verdict::Suspect), false) => calm.min(FAST),
+        (Some(Verdict::Up | Verdict::Suspect | Verdict::Unknown) | None, true) => calm.min(FAST).min(facts.late_after),
+        (Some(Verdict::Suspect | Verdict::Unknown), false) => calm.min(FAST),
     })
 }
 
@@ -137,6 +137,7 @@ mod tests {
     fn doubt_quickens_the_pace() {
         let suspect = Facts { verdict: Some(Verdict::Suspect), ..CALM };
         assert_eq!(next_start(&suspect), Some(FAST));
+        assert_eq!(next_start(&Facts { verdict: Some(Verdict::Unknown), ..CALM }), Some(FAST));
         let late = Facts { in_flight: 1, unanswered: true, ..CALM };
         assert_eq!(next_start(&late), Some(FAST));
         assert_eq!(next_start(&Facts { verdict: None, ..late }), Some(FAST));

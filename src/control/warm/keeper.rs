@@ -1,5 +1,5 @@
-//! When what is known is written: every [`PERIOD`](super::PERIOD), on another thread, one at a time. While the disk
-//! hangs nobody waits for it, and nothing piles up.
+//! When what is known is written: all of it every [`PERIOD`](super::PERIOD), regions' health as soon as it has changed; on
+//! another thread, one at a time. While the disk hangs nobody waits for it, and nothing piles up.
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -9,17 +9,27 @@ use tracing::{info, warn};
 
 use crate::state::memory::kept::Kept;
 
-use super::{WarmError, WarmStore};
+use super::{Part, WarmError, WarmStore};
 
 /// From the start to the first save: soon, so that a directory nobody may write to is known, and a server that is killed
 /// over and over does not end with what is too old.
 const FIRST: Duration = Duration::from_secs(1);
+
+/// Between saves of regions' health: a burst of changes makes few.
+const REST: Duration = Duration::from_millis(100);
+/// And at least this many times as long as the last save took: a slow disk is not kept busy.
+const REST_FACTOR: u32 = 4;
 
 /// Writes what it is given, now and then.
 pub struct Keeper {
     store: WarmStore,
     period: Duration,
     next: Instant,
+    /// Regions' health has changed since it was last saved.
+    changed: bool,
+    /// No earlier than this is it saved for a change alone.
+    rested: Instant,
+    began: Instant,
     saving: Option<JoinHandle<Result<(), WarmError>>>,
     /// The last save failed, and that was told.
     failing: bool,
@@ -27,29 +37,44 @@ pub struct Keeper {
 
 impl Keeper {
     pub fn new(store: WarmStore, period: Duration, now: Instant) -> Keeper {
-        Keeper { store, period, next: now + FIRST.min(period), saving: None, failing: false }
+        let next = now + FIRST.min(period);
+        Keeper { store, period, next, changed: false, rested: now, began: now, saving: None, failing: false }
     }
 
     /// When it wants to be given something; `None`: not before the save that is under way has ended.
     pub fn due(&self) -> Option<Instant> {
-        (!self.is_saving()).then_some(self.next)
+        let health = self.changed.then_some(self.rested);
+        (!self.is_saving()).then(|| health.map_or(self.next, |at| at.min(self.next)))
+    }
+
+    /// What it wants to be given.
+    pub fn part(&self, now: Instant) -> Part {
+        if self.changed && now < self.next { Part::Health } else { Part::Whole }
+    }
+
+    /// Regions' health has changed: that must not be lost with a crash.
+    pub fn hurry(&mut self) {
+        self.changed = true;
     }
 
     pub fn is_saving(&self) -> bool {
         self.saving.is_some()
     }
 
-    /// Begins to save this, as of `unix_ms`. Does nothing while another save is under way.
+    /// Begins to save this, as of `unix_ms`, in its file. Does nothing while another save is under way.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn begin(&mut self, kept: Kept, unix_ms: u64, now: Instant) {
+    pub fn begin(&mut self, part: Part, kept: Kept, unix_ms: u64, now: Instant) {
         if self.is_saving() {
             return;
         }
-        self.next = now + self.period;
+        if part == Part::Whole {
+            self.next = now + self.period;
+        }
+        (self.changed, self.began) = (false, now);
         let store = self.store.clone();
-        self.saving = Some(tokio::task::spawn_blocking(move || store.save(&kept, unix_ms)));
+        self.saving = Some(tokio::task::spawn_blocking(move || store.save(part, &kept, unix_ms)));
     }
 
     /// Waits for the end of the save that is under way, for ever where there is none. Tells when saves begin to fail,
@@ -58,6 +83,7 @@ impl Keeper {
         let Some(saving) = &mut self.saving else { return pending().await };
         let outcome = saving.await.unwrap_or_else(|error| Err(WarmError::Stopped(error.to_string())));
         self.saving = None;
+        self.rested = Instant::now() + REST.max(self.began.elapsed() * REST_FACTOR);
         let failed = outcome.is_err();
         match outcome {
             Err(error) if !self.failing => warn!("a restart would be a cold one: {error}"),
@@ -84,12 +110,33 @@ mod tests {
             if works && state.is_file() {
                 std::fs::remove_file(&state).expect("out of the way");
             }
-            keeper.begin(Kept::default(), 5, now);
+            keeper.begin(Part::Whole, Kept::default(), 5, now);
             assert!(keeper.due().is_none() && keeper.is_saving(), "not another one");
-            keeper.begin(Kept::default(), 6, now);
+            keeper.begin(Part::Whole, Kept::default(), 6, now);
             keeper.end().await;
             assert_eq!((keeper.failing, keeper.due()), (failing, Some(now + 10 * FIRST)));
         }
-        assert!(WarmStore::new(&state).load(5).expect("kept").is_some());
+        assert!(WarmStore::new(&state).load(Part::Whole, 5).expect("kept").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_change_of_health_is_saved_at_once_and_the_next_after_a_rest() {
+        let state = tempfile::tempdir().expect("a directory");
+        let now = Instant::now();
+        let mut keeper = Keeper::new(WarmStore::new(state.path()), 100 * FIRST, now);
+        assert_eq!(keeper.part(now), Part::Whole);
+        keeper.hurry();
+        assert_eq!((keeper.due(), keeper.part(now)), (Some(now), Part::Health));
+        keeper.begin(Part::Health, Kept::default(), 5, now);
+        keeper.hurry();
+        assert_eq!(keeper.due(), None, "one at a time");
+        keeper.end().await;
+        let next = keeper.due().expect("the change that came meanwhile");
+        assert!(next >= now + REST && next < now + FIRST, "{:?}", next - now);
+        assert_eq!(keeper.part(now + FIRST), Part::Whole, "which has everything");
+        let store = WarmStore::new(state.path());
+        assert!(
+            store.load(Part::Health, 5).expect("kept").is_some() && store.load(Part::Whole, 5).expect("no").is_none()
+        );
     }
 }

@@ -2,18 +2,22 @@
 //! changes no answers.
 //!
 //! ```text
-//!   Publisher ─▶ Kept ─▶ postcard ─▶ container ─▶ steering.kept, beside the overrides
-//!       ▲                                              │ at the next start: whole, right, of this version, young
-//!       └──────────────────────────────────────────────┘ else a cold start, and the reason
+//!   Publisher ─▶ Kept ─▶ postcard ─▶ container ─▶ steering.kept: all of it, every half a minute
+//!       ▲                                  │  └─▶ health.kept: regions alone, with every change of their health
+//!       │                                  │ at the next start: whole, right, of a version that is known, young
+//!       └──────────────────────────────────┘ else a cold start, and the reason
 //! ```
 //!
-//! Its own age decides whether it is used: what was known longer ago than [`MAX_AGE`] misleads. Nothing else depends on
-//! this file; operators' words have files of their own.
+//! Its own age decides whether a file is used: what was known longer ago than [`MAX_AGE`] misleads. Regions are taken
+//! from the younger of the two, so that a crash right after a region went down does not bring it back. Nothing else
+//! depends on these files; operators' words have files of their own.
 //!
-//! - [`container`]: the file from outside
-//! - [`keeper`]: when it is written, on another thread
+//! - [`container`]: a file from outside
+//! - [`earlier`]: what earlier versions wrote
+//! - [`keeper`]: when they are written, on another thread
 
 pub mod container;
+pub mod earlier;
 pub mod keeper;
 
 use std::path::{Path, PathBuf};
@@ -27,9 +31,12 @@ use crate::steer::kept::Clock;
 
 use super::atomic_file::{AtomicFile, FileError};
 use container::Unusable;
+use earlier::Kept2;
 
 /// Of [`Kept`] as it is written: anything that is changed in it takes the next number.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
+/// The oldest that is still read; see [`earlier`].
+const OLDEST: u32 = 2;
 /// From one save to the next.
 pub const PERIOD: Duration = Duration::from_secs(30);
 /// What is older is not taken up. Within it clients are about where they were, and plans about right; beyond it
@@ -39,10 +46,21 @@ pub const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 /// places and 1,024 regions take (39 MB).
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The file in a state directory.
+/// The files in a state directory.
 #[derive(Clone, Debug)]
 pub struct WarmStore {
-    file: AtomicFile,
+    whole: AtomicFile,
+    /// Of the same form, without a plan.
+    health: AtomicFile,
+}
+
+/// Which of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All that is known.
+    Whole,
+    /// Regions alone.
+    Health,
 }
 
 /// Why nothing is taken up, or kept.
@@ -75,66 +93,93 @@ pub enum WarmStart {
         /// From the save to now.
         age: Duration,
         restored: Restored,
+        /// Why one of the two files was of no use.
+        lost: Option<WarmError>,
     },
 }
 
 impl WarmStore {
     /// In this state directory, which is made when something is first kept.
     pub fn new(state_directory: &Path) -> WarmStore {
-        WarmStore { file: AtomicFile::new(state_directory.join("steering.kept"), MAX_BYTES) }
+        let file = |name| AtomicFile::new(state_directory.join(name), MAX_BYTES);
+        WarmStore { whole: file("steering.kept"), health: file("health.kept") }
     }
 
     /// Keeps exactly this, as of a time by the wall clock. When it returns, all of it survives a crash of the machine.
     ///
     /// # Errors
     /// The disk's, or there is too much of it; what was kept before is still there.
-    pub fn save(&self, kept: &Kept, unix_ms: u64) -> Result<(), WarmError> {
+    pub fn save(&self, part: Part, kept: &Kept, unix_ms: u64) -> Result<(), WarmError> {
         let body = postcard::to_stdvec(kept).map_err(WarmError::Unwritable)?;
-        Ok(self.file.replace(&container::seal(VERSION, unix_ms, &body))?)
+        Ok(self.file(part).replace(&container::seal(VERSION, unix_ms, &body))?)
     }
 
     /// What was kept, and when; `None` where nothing was.
     ///
     /// # Errors
     /// Why it cannot be used; the file stays as it is.
-    pub fn load(&self, unix_ms: u64) -> Result<Option<(Kept, u64)>, WarmError> {
-        let Some(octets) = self.file.read()? else { return Ok(None) };
-        let opened = container::open(&octets, VERSION);
-        let opened = opened.map_err(|error| WarmError::Unusable { path: self.path(), error })?;
-        self.check_age(opened.saved_at_ms, unix_ms)?;
-        let kept = postcard::from_bytes(opened.body);
-        let kept = kept.map_err(|error| WarmError::Senseless { path: self.path(), error })?;
+    pub fn load(&self, part: Part, unix_ms: u64) -> Result<Option<(Kept, u64)>, WarmError> {
+        let file = self.file(part);
+        let path = || file.path().to_owned();
+        let Some(octets) = file.read()? else { return Ok(None) };
+        let opened = container::open(&octets, OLDEST..=VERSION);
+        let opened = opened.map_err(|error| WarmError::Unusable { path: path(), error })?;
+        check_age(file.path(), opened.saved_at_ms, unix_ms)?;
+        let kept = match opened.version {
+            OLDEST => postcard::from_bytes::<Kept2>(opened.body).map(Kept::from),
+            _ => postcard::from_bytes(opened.body),
+        };
+        let kept = kept.map_err(|error| WarmError::Senseless { path: path(), error })?;
         Ok(Some((kept, opened.saved_at_ms)))
     }
 
     /// Takes up what was kept, where it is young enough and right. See [`Publisher::restore`] for when to call it.
     pub fn restore(&self, publisher: &mut Publisher, clock: Clock) -> WarmStart {
-        match self.load(clock.unix_ms()) {
-            Ok(None) => WarmStart::First,
-            Err(error) => WarmStart::Cold(error),
-            Ok(Some((kept, saved_at_ms))) => {
-                let age = Duration::from_millis(clock.unix_ms().saturating_sub(saved_at_ms));
-                WarmStart::Warm { age, restored: publisher.restore(&kept, &clock.not_before(saved_at_ms)) }
-            }
-        }
+        let load = |part| match self.load(part, clock.unix_ms()) {
+            Ok(found) => (found, None),
+            Err(error) => (None, Some(error)),
+        };
+        let ((whole, whole_lost), (health, health_lost)) = (load(Part::Whole), load(Part::Health));
+        let lost = whole_lost.or(health_lost);
+        let ((kept, saved_at_ms), lost) = match (whole, health, lost) {
+            (None, None, None) => return WarmStart::First,
+            (None, None, Some(error)) => return WarmStart::Cold(error),
+            (whole, health, lost) => (younger(whole, health), lost),
+        };
+        let age = Duration::from_millis(clock.unix_ms().saturating_sub(saved_at_ms));
+        WarmStart::Warm { age, restored: publisher.restore(&kept, &clock.not_before(saved_at_ms)), lost }
     }
 
-    fn check_age(&self, saved_at_ms: u64, unix_ms: u64) -> Result<(), WarmError> {
-        let (age, ahead) = (unix_ms.saturating_sub(saved_at_ms), saved_at_ms.saturating_sub(unix_ms));
-        let most = MAX_AGE.as_millis() as u64;
-        if age > most {
-            return Err(WarmError::TooOld { path: self.path(), age_s: age / 1000 });
+    fn file(&self, part: Part) -> &AtomicFile {
+        match part {
+            Part::Whole => &self.whole,
+            Part::Health => &self.health,
         }
-        // A clock that was set back by a little is forgiven, and counts as having stood still.
-        if ahead > most {
-            return Err(WarmError::FromTheFuture { path: self.path(), ahead_s: ahead / 1000 });
-        }
-        Ok(())
     }
+}
 
-    fn path(&self) -> PathBuf {
-        self.file.path().to_owned()
+/// The regions of the younger, with what else there is, and when it was saved.
+fn younger(whole: Option<(Kept, u64)>, health: Option<(Kept, u64)>) -> (Kept, u64) {
+    match (whole, health) {
+        (Some((whole, whole_at)), Some((health, health_at))) if health_at >= whole_at => {
+            (Kept { planning: whole.planning, ..health }, health_at)
+        }
+        (Some(kept), _) | (None, Some(kept)) => kept,
+        (None, None) => (Kept::default(), 0),
     }
+}
+
+fn check_age(path: &Path, saved_at_ms: u64, unix_ms: u64) -> Result<(), WarmError> {
+    let (age, ahead) = (unix_ms.saturating_sub(saved_at_ms), saved_at_ms.saturating_sub(unix_ms));
+    let most = MAX_AGE.as_millis() as u64;
+    if age > most {
+        return Err(WarmError::TooOld { path: path.to_owned(), age_s: age / 1000 });
+    }
+    // A clock that was set back by a little is forgiven, and counts as having stood still.
+    if ahead > most {
+        return Err(WarmError::FromTheFuture { path: path.to_owned(), ahead_s: ahead / 1000 });
+    }
+    Ok(())
 }
 
 impl WarmStart {
@@ -142,7 +187,7 @@ impl WarmStart {
     pub fn tell(&self) {
         match self {
             WarmStart::First => {}
-            WarmStart::Cold(_) => warn!("{self}"),
+            WarmStart::Cold(_) | WarmStart::Warm { lost: Some(_), .. } => warn!("{self}"),
             WarmStart::Warm { .. } => info!("{self}"),
         }
     }
@@ -153,12 +198,15 @@ impl std::fmt::Display for WarmStart {
         match self {
             WarmStart::First => f.write_str("a first start: nothing was kept"),
             WarmStart::Cold(error) => write!(f, "a cold start: {error}"),
-            WarmStart::Warm { age, restored: Restored { regions, flows, places } } => write!(
-                f,
-                "a warm start: took up {regions} regions, demand from {flows} sites and a plan for {places} locations, \
-                 kept {} s ago",
-                age.as_secs()
-            ),
+            WarmStart::Warm { age, restored: Restored { regions, flows, places }, lost } => {
+                let age_s = age.as_secs();
+                write!(
+                    f,
+                    "a warm start: took up {regions} regions, demand from {flows} sites and a plan for {places} \
+                     locations, kept {age_s} s ago"
+                )?;
+                lost.iter().try_for_each(|lost| write!(f, "; but {lost}"))
+            }
         }
     }
 }
@@ -184,6 +232,8 @@ mod tests {
             probed_at_ms: None,
             last_probe: "refused".into(),
             connect_ms: Some(0.5),
+            failures: 2,
+            check: Some(7),
         };
         let region = KeptRegion {
             name: "seoul@gslb.example".into(),
@@ -203,22 +253,22 @@ mod tests {
     fn what_was_kept_comes_back_with_its_time() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = WarmStore::new(&directory.path().join("made/when/needed"));
-        assert!(store.load(NOW_MS).expect("nothing yet").is_none());
-        store.save(&kept(), NOW_MS).expect("kept");
-        assert_eq!(store.load(NOW_MS + 5).expect("back"), Some((kept(), NOW_MS)));
+        assert!(store.load(Part::Whole, NOW_MS).expect("nothing yet").is_none());
+        store.save(Part::Whole, &kept(), NOW_MS).expect("kept");
+        assert_eq!(store.load(Part::Whole, NOW_MS + 5).expect("back"), Some((kept(), NOW_MS)));
         fs::write(directory.path().join("made/when/needed/steering.kept.new"), "half").expect("a leftover of a crash");
-        assert!(store.load(NOW_MS).expect("the old one").is_some());
+        assert!(store.load(Part::Whole, NOW_MS).expect("the old one").is_some());
     }
 
     #[test]
     fn what_is_too_old_or_from_the_future_is_told() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = WarmStore::new(directory.path());
-        store.save(&kept(), NOW_MS).expect("kept");
+        store.save(Part::Whole, &kept(), NOW_MS).expect("kept");
         for good in [NOW_MS, NOW_MS + 900 * SECOND, NOW_MS - 900 * SECOND] {
-            assert!(store.load(good).expect("good").is_some());
+            assert!(store.load(Part::Whole, good).expect("good").is_some());
         }
-        let told = |now| store.load(now).expect_err("refused").to_string();
+        let told = |now| store.load(Part::Whole, now).expect_err("refused").to_string();
         assert!(told(NOW_MS + 901 * SECOND).contains("is 901 s old, and nothing older than 900 s"));
         assert!(told(NOW_MS - 901 * SECOND).contains("901 s from now, so one of the clocks was wrong"));
         assert!(told(0).contains("from now") && told(u64::MAX).contains("s old"));
@@ -237,13 +287,13 @@ mod tests {
             container::seal(VERSION, NOW_MS, &[0xff; 100]),
         ] {
             fs::write(&file, octets).expect("written");
-            let error = store.load(NOW_MS).expect_err("refused").to_string();
+            let error = store.load(Part::Whole, NOW_MS).expect_err("refused").to_string();
             assert!(error.contains("steering.kept cannot be used"), "{error}");
         }
         fs::remove_file(&file).expect("removed");
         fs::create_dir(&file).expect("a directory in its place");
-        assert!(matches!(store.load(NOW_MS), Err(WarmError::File(FileError::NotAFile { .. }))));
-        assert!(matches!(store.save(&kept(), NOW_MS), Err(WarmError::File(FileError::Io { .. }))));
+        assert!(matches!(store.load(Part::Whole, NOW_MS), Err(WarmError::File(FileError::NotAFile { .. }))));
+        assert!(matches!(store.save(Part::Whole, &kept(), NOW_MS), Err(WarmError::File(FileError::Io { .. }))));
     }
 
     #[test]
@@ -252,8 +302,8 @@ mod tests {
         let store = WarmStore::new(directory.path());
         let mut large = kept();
         large.regions[0].name = "x".repeat(MAX_BYTES as usize);
-        assert!(matches!(store.save(&large, NOW_MS), Err(WarmError::File(FileError::TooLarge { .. }))));
-        assert!(store.load(NOW_MS).expect("nothing").is_none());
+        assert!(matches!(store.save(Part::Whole, &large, NOW_MS), Err(WarmError::File(FileError::TooLarge { .. }))));
+        assert!(store.load(Part::Whole, NOW_MS).expect("nothing").is_none());
     }
 
     #[test]
@@ -262,19 +312,53 @@ mod tests {
         let store = WarmStore::new(directory.path());
         let mut largest = Kept { planning: Some(KeptPlanning::largest()), ..kept() };
         largest.regions = vec![largest.regions[0].clone(); 1024];
-        store.save(&largest, NOW_MS).expect("it fits");
+        store.save(Part::Whole, &largest, NOW_MS).expect("it fits");
         let bytes = fs::metadata(directory.path().join("steering.kept")).expect("kept").len();
         assert!(bytes < MAX_BYTES * 3 / 4, "{bytes}");
-        assert!(store.load(NOW_MS).expect("back").is_some_and(|(kept, _)| kept == largest));
+        assert!(store.load(Part::Whole, NOW_MS).expect("back").is_some_and(|(kept, _)| kept == largest));
     }
 
-    /// The octets of version 2. Whoever finds this failing has changed what is written: take the next `VERSION`, so that
-    /// the file of the program before is refused instead of misread.
+    /// As the program of version 2 wrote it.
+    #[test]
+    fn the_file_of_the_version_before_is_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("steering.kept"), include_bytes!("version_2.kept")).expect("written");
+        let mut expected = kept();
+        (expected.regions[0].endpoints[0].failures, expected.regions[0].endpoints[0].check) = (0, None);
+        let (found, _) = WarmStore::new(directory.path()).load(Part::Whole, NOW_MS).expect("read").expect("kept");
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn regions_are_those_of_the_younger_file_and_one_file_alone_will_do() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = WarmStore::new(directory.path());
+        let of = |name: &str| {
+            let mut kept = kept();
+            kept.regions[0].name = name.into();
+            kept
+        };
+        let (whole, health) = (of("whole"), Kept { planning: None, ..of("health") });
+        let told = |health_at: Option<u64>, whole_at: Option<u64>| {
+            let (kept, at) = younger(whole_at.map(|at| (whole.clone(), at)), health_at.map(|at| (health.clone(), at)));
+            (kept.regions[0].name.clone(), kept.planning.is_some(), at)
+        };
+        assert_eq!(told(Some(5), Some(4)), ("health".into(), true, 5));
+        assert_eq!(told(Some(4), Some(5)), ("whole".into(), true, 5));
+        assert_eq!(told(None, Some(5)), ("whole".into(), true, 5));
+        assert_eq!(told(Some(4), None), ("health".into(), false, 4));
+        store.save(Part::Health, &health, NOW_MS).expect("kept");
+        assert!(store.load(Part::Whole, NOW_MS).expect("nothing").is_none());
+        assert_eq!(store.load(Part::Health, NOW_MS).expect("back"), Some((health.clone(), NOW_MS)));
+    }
+
+    /// The octets of version 3. Whoever finds this failing has changed what is written: take the next `VERSION`, and have
+    /// [`earlier`] read this one.
     #[test]
     fn the_form_of_the_file_is_that_of_its_version() {
         let octets = postcard::to_stdvec(&kept()).expect("octets");
         let digest = ring::digest::digest(&ring::digest::SHA256, &octets);
         let text: String = digest.as_ref().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!((VERSION, octets.len(), text.as_str()), (2, 931, "cfd9149cc6f5ca2d"));
+        assert_eq!((VERSION, octets.len(), text.as_str()), (3, 934, "32a4331c2482461d"));
     }
 }

@@ -175,7 +175,11 @@ impl World {
         (self.used[at], self.evidence[at]) = (known.used, known.evidence);
         let state = &mut self.states[at];
         (state.effective, state.operator_override) = (known.effective, known.operator_override);
-        state.verdict = if known.effective == EffectiveState::Down { Verdict::Down } else { Verdict::Up };
+        state.verdict = match known.effective {
+            EffectiveState::Down => Verdict::Down,
+            EffectiveState::Unknown => Verdict::Unknown,
+            _ => Verdict::Up,
+        };
         (state.offered, state.shed, state.over_limit) = (known.offered, known.shed, known.over_limit);
         state.price_ms = known.price_ms;
     }

@@ -13,9 +13,10 @@ pub mod kept;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::model::{Model, RegionId, Service};
+use crate::model::{Model, RegionId, ZoneId};
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::health::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
+use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::{Clock, MAX_UNIX_MS};
 use crate::steer::load::state::LoadState;
 
@@ -29,17 +30,19 @@ pub struct Damping {
 
 #[derive(Clone, Debug, Default)]
 struct Facts {
-    /// True where its probes said that it serves, once all endpoints were probed.
+    /// True where its probes said that it serves, once they had proven it either way.
     serves: Option<bool>,
     flaps: Flaps,
-    /// As last published, once all endpoints were probed.
+    /// As last published, once its probes had proven it either way, or it was answered before they had.
     effective: Option<EffectiveState>,
     changed_at: Option<Instant>,
     back_since: Option<Instant>,
     /// While it is out.
     out: Option<Out>,
-    /// The time when automation took it out; `None` once it is back.
+    /// The time when automation took it out, or passed it over because it was not proven; `None` once it is back.
     withdrawn_at: Option<Instant>,
+    /// A reload brought it: nobody was sent there before, so that it withdraws nothing to wait for its proof.
+    joined: bool,
     /// The operator said to believe its probes: it is not held, until it serves again.
     released: bool,
     named: Option<Named>,
@@ -87,13 +90,14 @@ impl Damping {
     pub fn settle(&mut self, model: &Model, before: &Snapshot, states: &mut [RegionState], clock: &Clock) {
         let round = Round { model, before, now: clock.now(), now_ms: clock.unix_ms() };
         let names: Vec<String> = model.region_ids().map(|id| model.qualified_region_name(id)).collect();
-        let mut facts: Vec<Facts> =
-            names.iter().map(|name| self.regions.remove(name.as_str()).unwrap_or_default()).collect();
-        for ((id, state), facts) in model.region_ids().zip(&*states).zip(&mut facts) {
-            round.see_fall(id, state, facts);
+        let new = || Facts { joined: !self.regions.is_empty(), ..Facts::default() };
+        let known = |name: &String| self.regions.get(name).cloned().unwrap_or_else(new);
+        let mut facts: Vec<Facts> = names.iter().map(known).collect();
+        for (state, facts) in states.iter().zip(&mut facts) {
+            round.see_fall(state, facts);
         }
         round.damp(&facts, states);
-        round.hold(&mut facts, states);
+        round.guard(&mut facts, states);
         let ids_before = round.ids_before(&names);
         for (((id, state), facts), id_before) in model.region_ids().zip(states).zip(&mut facts).zip(ids_before) {
             round.conclude(id, id_before, state, facts);
@@ -163,8 +167,8 @@ pub fn next_change(model: &Model, states: &[RegionState], now: Instant) -> Optio
 
 impl Round<'_> {
     /// Counts a fall: its probes said that it serves, and now do not.
-    fn see_fall(&self, id: RegionId, state: &RegionState, facts: &mut Facts) {
-        if !self.is_proven(id, state) {
+    fn see_fall(&self, state: &RegionState, facts: &mut Facts) {
+        if state.verdict == Verdict::Unknown {
             return;
         }
         let serves = state.verdict.serves();
@@ -198,21 +202,36 @@ impl Round<'_> {
         }
     }
 
-    /// Holds back regions that their probes would withdraw, where too many of their zone have just gone.
-    fn hold(&self, facts: &mut [Facts], states: &mut [RegionState]) {
-        let falling = |index: usize, state: &RegionState, facts: &Facts| {
-            let by_probes = state.operator_override == Override::Auto && !state.verdict.serves();
-            let answered = facts.effective.is_some_and(EffectiveState::is_eligible);
-            by_probes && answered && self.is_proven(RegionId(index as u16), state)
+    /// Bounds how many regions of a zone lose their clients at once: by their probes, or for want of them.
+    fn guard(&self, facts: &mut [Facts], states: &mut [RegionState]) {
+        let is = |by: fn(&RegionState, &Facts) -> bool| -> Vec<usize> {
+            let auto = |index: &usize| states[*index].operator_override == Override::Auto;
+            (0..states.len()).filter(auto).filter(|&index| by(&states[index], &facts[index])).collect()
         };
-        // Few at a time; the rest of this is for them alone.
-        let falling: Vec<usize> =
-            (0..states.len()).filter(|&index| falling(index, &states[index], &facts[index])).collect();
-        for index in falling {
-            let until = if facts[index].released { None } else { self.held_until(index, facts, states) };
+        let (falling, unproven) = (is(is_falling), is(|state, _| is_open(state)));
+        if falling.is_empty() && unproven.is_empty() {
+            return;
+        }
+        let beside = Beside::of(self.model, states);
+        self.hold(&falling, &beside, facts, states);
+        self.pass_over(&unproven, &beside, facts, states);
+    }
+
+    /// Holds back regions that their probes would withdraw, where too many of their zone have just gone.
+    ///
+    /// Where no other of its services answers its probes, all of them are about to be answered in panic: holding this
+    /// one would send it the others' clients. Beside regions that are not proven yet, it counts as one of these.
+    fn hold(&self, falling: &[usize], beside: &Beside, facts: &mut [Facts], states: &mut [RegionState]) {
+        for &index in falling {
+            let held = match (beside.proven[index], beside.unproven[index]) {
+                (true, _) => Some(EffectiveState::Suspect),
+                (false, true) => Some(EffectiveState::Unknown),
+                (false, false) => None,
+            };
+            let until = held.filter(|_| !facts[index].released).zip(self.held_until(index, facts, states));
             match until {
-                Some(_) => {
-                    (states[index].effective, states[index].stability.held_until) = (EffectiveState::Suspect, until)
+                Some((held, until)) => {
+                    (states[index].effective, states[index].stability.held_until) = (held, Some(until))
                 }
                 None => facts[index].withdrawn_at = Some(self.now),
             }
@@ -221,34 +240,59 @@ impl Round<'_> {
 
     fn held_until(&self, index: usize, facts: &[Facts], states: &[RegionState]) -> Option<Instant> {
         let guard = self.model.steering.max_withdrawn?;
-        let zone = self.model.regions[index].zone;
-        let of_zone: Vec<usize> = (0..states.len()).filter(|&other| self.model.regions[other].zone == zone).collect();
-        let mut out: Vec<Instant> = of_zone
-            .iter()
-            .filter(|&&other| !states[other].effective.is_eligible())
-            .filter_map(|&other| facts[other].withdrawn_at)
-            .filter(|&at| at + guard.window > self.now)
-            .collect();
-        let until = wait_until(&mut out, guard.regions.of(of_zone.len()), guard.window)?;
-        self.has_a_healthy_neighbour(index, states).then_some(until)
+        let of_zone = self.of_zone(index, states.len());
+        let out = |other: &usize| self.out_since(&states[*other], &facts[*other], guard.window);
+        let mut out: Vec<Instant> = of_zone.iter().filter_map(out).collect();
+        wait_until(&mut out, guard.regions.of(of_zone.len()), guard.window)
     }
 
-    /// Tells whether some service of the region has another one that answers its probes. Where none has, all of them
-    /// are about to be answered in panic: holding this one would send it the others' clients.
-    fn has_a_healthy_neighbour(&self, index: usize, states: &[RegionState]) -> bool {
-        let healthy = |r: &RegionId| {
-            let state = &states[r.index()];
-            r.index() != index && state.effective.is_eligible() && state.stability.held_until.is_none()
+    /// Passes over regions that are not proven yet, while others are up. One that was answered before goes on to be.
+    /// And so are all where more of a zone would lose their clients at once than may: that says more of the start, or of
+    /// this server's own network, than of them.
+    fn pass_over(&self, unproven: &[usize], beside: &Beside, facts: &mut [Facts], states: &mut [RegionState]) {
+        let mut too_many: HashMap<ZoneId, bool> = HashMap::new();
+        for &index in unproven {
+            let zone = self.model.regions[index].zone;
+            let too_many = match facts[index].joined {
+                true => false,
+                false => *too_many.entry(zone).or_insert_with(|| self.are_too_many(index, facts, states)),
+            };
+            if (too_many && beside.proven[index]) || facts[index].effective.is_some_and(EffectiveState::is_eligible) {
+                states[index].effective = EffectiveState::Suspect;
+            } else if beside.proven[index] && !facts[index].joined {
+                facts[index].withdrawn_at.get_or_insert(self.now);
+            }
+        }
+    }
+
+    /// Whether the regions of this one's zone that are not proven yet, with those that have just gone, are more than may
+    /// go at once.
+    fn are_too_many(&self, index: usize, facts: &[Facts], states: &[RegionState]) -> bool {
+        let Some(guard) = self.model.steering.max_withdrawn else { return false };
+        let of_zone = self.of_zone(index, states.len());
+        let is_out = |other: &usize| match is_open(&states[*other]) {
+            true => !facts[*other].joined && !facts[*other].effective.is_some_and(EffectiveState::is_eligible),
+            false => self.out_since(&states[*other], &facts[*other], guard.window).is_some(),
         };
-        let of_region = |service: &&Service| service.regions.iter().any(|r| r.index() == index);
-        self.model.services.iter().filter(of_region).any(|service| service.regions.iter().any(healthy))
+        of_zone.iter().filter(|other| is_out(other)).count() > guard.regions.of(of_zone.len())
+    }
+
+    fn of_zone(&self, index: usize, regions: usize) -> Vec<usize> {
+        let zone = self.model.regions[index].zone;
+        (0..regions).filter(|&other| self.model.regions[other].zone == zone).collect()
+    }
+
+    /// When a region that is not eligible was withdrawn, if lately.
+    fn out_since(&self, state: &RegionState, facts: &Facts, window: Duration) -> Option<Instant> {
+        facts.withdrawn_at.filter(|&at| !state.effective.is_eligible() && at + window > self.now)
     }
 
     /// Remembers what follows, and tells it.
     fn conclude(&self, id: RegionId, id_before: Option<RegionId>, state: &mut RegionState, facts: &mut Facts) {
         let eligible = state.effective.is_eligible();
         let was_eligible = facts.effective.map(EffectiveState::is_eligible);
-        if was_eligible.is_some_and(|was| was != eligible) {
+        let is_open = state.effective == EffectiveState::Unknown;
+        if !is_open && was_eligible.is_some_and(|was| was != eligible) {
             facts.changed_at = Some(self.now);
         }
         let needed = id_before.is_some_and(|id| self.was_needed(id));
@@ -259,10 +303,11 @@ impl Round<'_> {
             }
             facts.out = None;
         } else {
-            self.see_out(id, state, facts);
+            self.see_out(state, facts);
             self.see_names(id, id_before, needed, facts);
         }
-        if self.is_proven(id, state) {
+        let is_answered = state.operator_override == Override::Auto && eligible;
+        if !is_open && (state.verdict != Verdict::Unknown || is_answered) {
             facts.effective = Some(state.effective);
         }
         self.see_drain(id, state, facts);
@@ -273,10 +318,10 @@ impl Round<'_> {
     }
 
     /// Of a region that is not eligible: since when, and whose doing it is.
-    fn see_out(&self, id: RegionId, state: &RegionState, facts: &mut Facts) {
+    fn see_out(&self, state: &RegionState, facts: &mut Facts) {
         let was_back_for = facts.back_since.take().map(|since| self.now.saturating_duration_since(since));
         let out = facts.out.get_or_insert(Out { was_back_for, by_operator: true });
-        if self.is_proven(id, state) {
+        if state.verdict != Verdict::Unknown {
             out.by_operator &= state.operator_override != Override::Auto && state.verdict.serves();
         }
     }
@@ -341,11 +386,48 @@ impl Round<'_> {
             model.region_ids().map(|id| (model.qualified_region_name(id), id)).collect();
         names.iter().map(|name| ids.get(name).copied()).collect()
     }
+}
 
-    /// Tells whether all of the region's endpoints have been probed that are to be.
-    fn is_proven(&self, id: RegionId, state: &RegionState) -> bool {
-        self.model.region(id).check.is_none() || state.endpoints.iter().all(|endpoint| endpoint.verdict.is_some())
+/// Whether its probes would take out a region that has not been out. At a start all count as answered so far, but for
+/// those that were passed over: these are out already.
+fn is_falling(state: &RegionState, facts: &Facts) -> bool {
+    let was_out = facts.withdrawn_at.is_some() && facts.effective.is_none();
+    let was_answered = facts.effective.map_or(!facts.joined, EffectiveState::is_eligible);
+    state.verdict == Verdict::Down && was_answered && !was_out
+}
+
+/// Whether nothing says yet if it is up.
+fn is_open(state: &RegionState) -> bool {
+    state.operator_override == Override::Auto && state.verdict == Verdict::Unknown
+}
+
+/// Which regions have another one in some service of theirs.
+struct Beside {
+    /// One that answers its probes, or that the operator says to be up.
+    proven: Vec<bool>,
+    /// One that is not proven either way.
+    unproven: Vec<bool>,
+}
+
+impl Beside {
+    fn of(model: &Model, states: &[RegionState]) -> Beside {
+        Beside {
+            proven: beside(model, states, |state| state.effective.is_eligible()),
+            unproven: beside(model, states, is_open),
+        }
     }
+}
+
+/// Whether each region has, in some service, another one that is so.
+fn beside(model: &Model, states: &[RegionState], is: impl Fn(&RegionState) -> bool) -> Vec<bool> {
+    let mut found = vec![false; states.len()];
+    for service in &model.services {
+        let those = service.regions.iter().filter(|r| is(&states[r.index()])).count();
+        for region in &service.regions {
+            found[region.index()] |= those > usize::from(is(&states[region.index()]));
+        }
+    }
+    found
 }
 
 fn eligible(state: &RegionState) -> bool {

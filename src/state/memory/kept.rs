@@ -48,6 +48,10 @@ pub struct KeptEndpoint {
     /// For people.
     pub last_probe: String,
     pub connect_ms: Option<f64>,
+    /// How many probes in a row had failed, where these were not enough to be down.
+    pub failures: u32,
+    /// Of the check that found this, and of what it asked: another one does not inherit it. `None`: not known.
+    pub check: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -33,7 +33,11 @@ impl RegionFacts {
             seen.verdict = Some(news.verdict);
             seen.since = Some(now);
         }
-        seen.probed_at = Some(now);
+        seen.failures = match news.verdict {
+            Verdict::Suspect | Verdict::Unknown => seen.failures.saturating_add(1),
+            Verdict::Up | Verdict::Down => 0,
+        };
+        (seen.probed_at, seen.restored) = (Some(now), false);
         seen.last_probe = news.seen;
         seen.connect_ms = news.connect_ms.or(seen.connect_ms);
         changed
@@ -68,12 +72,11 @@ impl RegionFacts {
             false => EndpointState::default(),
         };
         let endpoints: Vec<EndpointState> = region.endpoints.iter().map(known).collect();
-        // Nothing unproven is served: what is checked and not yet probed counts as down.
-        let proven = |endpoint: &EndpointState| match endpoint.verdict {
-            None if checked => Some(Verdict::Down),
+        let probed = |endpoint: &EndpointState| match endpoint.verdict {
+            None if checked => Some(Verdict::Unknown),
             verdict => verdict,
         };
-        let verdict = region_verdict(endpoints.iter().map(proven), region.min_healthy);
+        let verdict = region_verdict(endpoints.iter().map(probed), region.min_healthy);
         self.reported.settle_stale(region.load_report.as_ref(), now);
         RegionState {
             effective: effective_state(verdict, operator_override),

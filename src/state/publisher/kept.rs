@@ -1,12 +1,17 @@
 //! The publisher's knowledge as it is kept over a restart, and back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::model::{Endpoint, Region, RegionId};
+use crate::model::{Check, Endpoint, Region, RegionId};
+use crate::state::memory::damping::kept::KeptDamping;
 use crate::state::memory::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
 use crate::state::memory::reported::Reported;
 use crate::state::snapshot::Snapshot;
+use crate::steer::choice::pick::Identity;
 use crate::steer::health::effective::EndpointState;
+use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
 use crate::steer::load::price::MAX_PRICE_MS;
 use crate::steer::load::state::LoadFigure;
@@ -15,21 +20,27 @@ use crate::steer::plan::Plan;
 use super::Publisher;
 use super::facts::RegionFacts;
 
+/// A verdict that was found longer ago than this, and than its check's interval on top, is none any more.
+const MAX_VERDICT_AGE: Duration = Duration::from_secs(15 * 60);
+
 /// Goes before what a probe saw, for people, until the next probe.
 const BEFORE: &str = "before the restart: ";
 
 impl Publisher {
     /// All that a restart would forget, as of now.
     pub fn kept(&self, clock: &Clock) -> Kept {
+        Kept { planning: self.planning.kept(clock), ..self.kept_health(clock) }
+    }
+
+    /// What of it regions' health follows from: little enough to be kept with every change.
+    pub fn kept_health(&self, clock: &Clock) -> Kept {
+        let model = &self.configured.model;
         let region = |id: RegionId| {
-            let name = self.configured.model.qualified_region_name(id);
+            let name = model.qualified_region_name(id);
             let damping = self.damping.kept(&name, clock);
-            Some(self.regions.get(&name)?.kept(name, damping, clock))
+            Some(self.regions.get(&name)?.kept(name, model.region(id), damping, clock))
         };
-        Kept {
-            regions: self.configured.model.region_ids().filter_map(region).collect(),
-            planning: self.planning.kept(clock),
-        }
+        Kept { regions: model.region_ids().filter_map(region).collect(), planning: None }
     }
 
     /// Takes up what was kept before a restart, as old as it is by now, and publishes it; what is not configured any
@@ -77,16 +88,15 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
 }
 
 impl RegionFacts {
-    fn kept(
-        &self,
-        name: String,
-        damping: crate::state::memory::damping::kept::KeptDamping,
-        clock: &Clock,
-    ) -> KeptRegion {
+    fn kept(&self, name: String, region: &Region, damping: KeptDamping, clock: &Clock) -> KeptRegion {
+        let checks = checks_of(region);
         let endpoint = |(label, state): (&String, &EndpointState)| {
             Some(KeptEndpoint {
                 label: label.clone(),
-                verdict: state.verdict?,
+                // Not proven is not worth keeping.
+                verdict: state.verdict.filter(|&verdict| verdict != Verdict::Unknown)?,
+                failures: state.failures,
+                check: checks.get(label).copied(),
                 since_ms: state.since.map(|at| clock.kept(at)),
                 probed_at_ms: state.probed_at.map(|at| clock.kept(at)),
                 last_probe: state.last_probe.clone(),
@@ -114,12 +124,16 @@ impl RegionFacts {
 
     fn restored(kept: &KeptRegion, region: &Region, clock: &Clock) -> RegionFacts {
         let price = |ms: f64| if ms.is_finite() { ms.clamp(0.0, MAX_PRICE_MS) } else { 0.0 };
-        let labels: Vec<String> = region.endpoints.iter().map(Endpoint::label).collect();
-        let known = kept.endpoints.iter().filter(|endpoint| labels.contains(&endpoint.label));
+        let checks = checks_of(region);
+        let known = |endpoint: &KeptEndpoint| {
+            let check = *checks.get(&endpoint.label)?;
+            let state = endpoint.restored(region.check.as_ref()?, clock)?;
+            endpoint.check.is_none_or(|before| before == check).then(|| (endpoint.label.clone(), state))
+        };
         let last = kept.load.as_ref().and_then(|load| load.restored(clock));
         let prices_ms = (price(kept.price_ms), price(kept.published_price_ms));
         let mut facts = RegionFacts {
-            endpoints: known.map(|endpoint| (endpoint.label.clone(), endpoint.restored(clock))).collect(),
+            endpoints: kept.endpoints.iter().filter_map(known).collect(),
             reported: Reported::restored(last, kept.interval_s, prices_ms, clock.now()),
             over_limit: kept.over_limit,
             shed: if kept.shed.is_finite() { kept.shed.clamp(0.0, 1.0) } else { 0.0 },
@@ -129,17 +143,31 @@ impl RegionFacts {
     }
 }
 
+/// Of each endpoint, by its label, a number that stands for what its check asks and expects of whom. Another form of
+/// these in another version of this program makes other numbers: then endpoints have to prove themselves, no more.
+fn checks_of(region: &Region) -> HashMap<String, u64> {
+    let Some(check) = &region.check else { return HashMap::new() };
+    let kind = Identity::of(0, &format!("{:?}", check.kind));
+    let of = |endpoint: &Endpoint| Identity::of(0, &format!("{:?}", endpoint.target)).within(kind).number();
+    region.endpoints.iter().map(|endpoint| (endpoint.label(), of(endpoint))).collect()
+}
+
 impl KeptEndpoint {
-    fn restored(&self, clock: &Clock) -> EndpointState {
+    /// `None`: too long ago to be told.
+    fn restored(&self, check: &Check, clock: &Clock) -> Option<EndpointState> {
         let seen = self.last_probe.strip_prefix(BEFORE).unwrap_or(&self.last_probe);
         let past = |ms: Option<u64>| clock.instant(ms?).map(|at| at.min(clock.now()));
-        EndpointState {
+        let probed_at = past(self.probed_at_ms)?;
+        let is_known = clock.now().saturating_duration_since(probed_at) <= MAX_VERDICT_AGE + check.interval;
+        is_known.then(|| EndpointState {
             verdict: Some(self.verdict),
             since: past(self.since_ms),
-            probed_at: past(self.probed_at_ms),
+            probed_at: Some(probed_at),
             last_probe: format!("{BEFORE}{seen}"),
             connect_ms: self.connect_ms.filter(|ms| ms.is_finite()),
-        }
+            failures: self.failures,
+            restored: true,
+        })
     }
 }
 
@@ -302,7 +330,7 @@ mod tests {
                 let older = age(was.changed_at, story.now).map(|ms| ms + 7000);
                 assert_eq!(age(is.changed_at, clock.now()), older, "{region}");
                 let (was, is) = (was.endpoints[0].clone(), is.endpoints[0].clone());
-                assert_eq!(is.last_probe, "before the restart: seen");
+                assert!(is.restored && is.last_probe == "before the restart: seen");
                 assert_eq!((is.connect_ms, is.verdict), (was.connect_ms, was.verdict));
                 let older = age(was.probed_at, story.now).map(|ms| ms + 7000);
                 assert_eq!(age(is.probed_at, clock.now()), older, "{region}");
@@ -337,6 +365,7 @@ mod tests {
         after.publish(clock);
         let east = state(&after, "east");
         assert_eq!((east.effective, east.endpoints[0].last_probe.as_str()), (EffectiveState::Up, "ok"));
+        assert!(!east.endpoints[0].restored);
         assert!(east.offered < 0.2 && east.stability.back_since == Some(clock.now()));
     }
 
@@ -385,6 +414,29 @@ mod tests {
             (EffectiveState::Up, None, 1.0),
             "it proves itself, no more"
         );
+    }
+
+    #[test]
+    fn another_check_or_a_verdict_of_long_ago_is_not_inherited() {
+        let mut story = Story::played();
+        (0..2).for_each(|_| story.probe("west", Verdict::Suspect));
+        let kept = story.kept();
+        let known = |world: World, later: Duration| {
+            let (after, ..) = restarted(&kept, world, later);
+            REGIONS.map(|(region, _)| state(&after, region).endpoints[0].verdict)
+        };
+        let (up, down, doubted) = (Some(Verdict::Up), Some(Verdict::Down), Some(Verdict::Suspect));
+        assert_eq!(known(world(&REGIONS), 7 * S), [doubted, down, down], "as it was");
+        assert_ne!(known(world(&REGIONS), 7 * S)[0], up);
+        let mut another = world(&REGIONS);
+        another.model.regions[1].check.as_mut().expect("a check").kind = CheckKind::Tcp { port: 81 };
+        // Another pace of the same check keeps it.
+        another.model.regions[2].check.as_mut().expect("a check").interval = 7 * S;
+        assert_eq!(known(another, 7 * S), [doubted, None, down]);
+        // Probed at 0 s and 150 s, at 200 s kept.
+        assert_eq!(known(world(&REGIONS), 860 * S), [doubted, None, None]);
+        let (after, ..) = restarted(&kept, world(&REGIONS), 7 * S);
+        assert_eq!(state(&after, "west").endpoints[0].failures, 2);
     }
 
     #[test]

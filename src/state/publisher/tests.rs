@@ -60,13 +60,14 @@ fn effective_states(publisher: &Publisher) -> Vec<EffectiveState> {
 }
 
 #[test]
-fn what_is_checked_and_not_yet_probed_is_not_served() {
+fn what_is_checked_and_not_yet_probed_is_unknown_and_comes_after_what_is_up() {
     let now = Instant::now();
     let mut publisher = publisher(now);
-    assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Down]);
+    assert_eq!(effective_states(&publisher), [EffectiveState::Unknown, EffectiveState::Unknown]);
     assert_eq!(publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Up), moment(now)), Urgency::Now);
     publisher.publish(moment(now));
-    assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Up]);
+    assert_eq!(effective_states(&publisher), [EffectiveState::Unknown, EffectiveState::Up]);
+    assert!(!publisher.shared().load().plan.answers(RegionId(0)));
     // Proving itself is not coming back: nothing changed that a cache could remember.
     assert_eq!(publisher.shared().load().states[1].changed_at, None);
     assert_eq!(publisher.apply(probed(VIRGINIA, "192.0.2.2", Verdict::Up), moment(now)), Urgency::Soon);
@@ -195,7 +196,7 @@ fn a_reload_keeps_what_is_known_by_name() {
     let next = model(&[("tokyo", "192.0.2.3"), ("virginia", "192.0.2.2"), ("seoul", "192.0.2.1")]);
     publisher.apply(reload(next), moment(now));
     publisher.publish(moment(now));
-    assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Down, EffectiveState::Drain]);
+    assert_eq!(effective_states(&publisher), [EffectiveState::Unknown, EffectiveState::Down, EffectiveState::Drain]);
     let snapshot = publisher.shared().load_full();
     assert_eq!(snapshot.states[1].load.last.map(|figure| figure.load), Some(50.0));
     assert_eq!(snapshot.reloads, 1);

@@ -17,7 +17,7 @@ pub const FULL_UTILISATION: f64 = 0.95;
 #[derive(Clone, Debug)]
 pub struct EndpointSet {
     pub identity: Identity,
-    /// Endpoints that may be answered; never empty: with none healthy, all of them.
+    /// Endpoints that may be answered; never empty: with none up those that are unknown, else all of them.
     pub endpoints: Box<[EndpointChoice]>,
     /// The region or one of its endpoints is near a verdict change.
     pub suspect: bool,
@@ -47,22 +47,22 @@ fn endpoint_set(model: &Model, id: RegionId, state: &RegionState, seed: u64) -> 
     let name = model.qualified_region_name(id);
     let region = model.region(id);
     let choice = |(index, endpoint): (usize, &Endpoint)| endpoint_choice(index, endpoint, &name, seed);
-    // Nothing unproven is handed out: what is checked and not yet probed counts as down.
-    let healthy = |index: usize| match state.endpoints.get(index).and_then(|seen| seen.verdict) {
-        Some(verdict) => verdict.serves(),
-        None => region.check.is_none(),
+    let verdict = |index: usize| match state.endpoints.get(index).and_then(|seen| seen.verdict) {
+        None if region.check.is_some() => Verdict::Unknown,
+        verdict => verdict.unwrap_or(Verdict::Up),
     };
-    let mut endpoints: Box<[EndpointChoice]> =
-        region.endpoints.iter().enumerate().filter(|(index, _)| healthy(*index)).map(choice).collect();
-    if endpoints.is_empty() {
-        endpoints = region.endpoints.iter().enumerate().map(choice).collect();
-    }
+    // Those that are up, else those that may be, else all.
+    let wanted: [fn(Verdict) -> bool; 3] = [Verdict::serves, |verdict| verdict == Verdict::Unknown, |_| true];
+    let those = |wanted: &fn(Verdict) -> bool| -> Box<[EndpointChoice]> {
+        region.endpoints.iter().enumerate().filter(|(index, _)| wanted(verdict(*index))).map(choice).collect()
+    };
+    let endpoints = wanted.iter().map(those).find(|endpoints| !endpoints.is_empty()).unwrap_or_default();
     let endpoint_suspect = state.endpoints.iter().any(|seen| seen.verdict == Some(Verdict::Suspect));
     let used = state.load.last.and_then(|figure| figure.utilisation());
     EndpointSet {
         identity: Identity::of(seed, &name),
         endpoints,
-        suspect: state.effective == EffectiveState::Suspect || endpoint_suspect,
+        suspect: matches!(state.effective, EffectiveState::Suspect | EffectiveState::Unknown) || endpoint_suspect,
         busy: used.is_some_and(|used| used > BUSY_UTILISATION),
         full: used.is_some_and(|used| used > FULL_UTILISATION),
     }

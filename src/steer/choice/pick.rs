@@ -21,6 +21,11 @@ impl Identity {
         Identity(mix(hash))
     }
 
+    /// The identity as it may be kept.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     /// The same identity inside of the group `parent`. A choice there is made anew: who wins it does not follow from
     /// who won among the groups beside `parent`.
     pub fn within(self, parent: Identity) -> Identity {

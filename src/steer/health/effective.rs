@@ -43,10 +43,12 @@ pub enum EffectiveState {
     Suspect,
     Drain,
     Down,
+    /// Its probes have not proven it either way yet: answered, with a short TTL, where no other region is up.
+    Unknown,
 }
 
 impl EffectiveState {
-    /// Whether new clients may be sent there.
+    /// Whether new clients may be sent there while others could take them.
     pub fn is_eligible(self) -> bool {
         matches!(self, EffectiveState::Up | EffectiveState::Suspect)
     }
@@ -57,6 +59,7 @@ impl EffectiveState {
             EffectiveState::Suspect => "suspect",
             EffectiveState::Drain => "drain",
             EffectiveState::Down => "down",
+            EffectiveState::Unknown => "unknown",
         }
     }
 }
@@ -67,19 +70,22 @@ pub fn effective_state(verdict: Verdict, operator_override: Override) -> Effecti
         (Override::Up, _) | (Override::Auto, Verdict::Up) => EffectiveState::Up,
         (Override::Auto, Verdict::Suspect) => EffectiveState::Suspect,
         (Override::Down, _) | (Override::Auto, Verdict::Down) => EffectiveState::Down,
+        (Override::Auto, Verdict::Unknown) => EffectiveState::Unknown,
         (Override::Drain, _) => EffectiveState::Drain,
     }
 }
 
 /// A region's verdict from those of its endpoints; `None` is an endpoint that is not probed.
 ///
-/// Up while `min_healthy` endpoints are surely up, suspect while that many might be, else down.
+/// Up while `min_healthy` endpoints are surely up, suspect while that many are up or were until lately, unknown while
+/// those not proven yet could make up that many, else down.
 pub fn region_verdict(endpoints: impl IntoIterator<Item = Option<Verdict>>, min_healthy: usize) -> Verdict {
-    let (mut up, mut suspect) = (0, 0);
+    let (mut up, mut suspect, mut unknown) = (0, 0, 0);
     for verdict in endpoints {
         match verdict {
             Some(Verdict::Up) | None => up += 1,
             Some(Verdict::Suspect) => suspect += 1,
+            Some(Verdict::Unknown) => unknown += 1,
             Some(Verdict::Down) => {}
         }
     }
@@ -87,6 +93,8 @@ pub fn region_verdict(endpoints: impl IntoIterator<Item = Option<Verdict>>, min_
         Verdict::Up
     } else if up + suspect >= min_healthy {
         Verdict::Suspect
+    } else if up + suspect + unknown >= min_healthy {
+        Verdict::Unknown
     } else {
         Verdict::Down
     }
@@ -126,6 +134,10 @@ pub struct EndpointState {
     pub last_probe: String,
     /// Time of the last successful probe's connection set-up, in milliseconds.
     pub connect_ms: Option<f64>,
+    /// So many probes in a row have failed, while these are not enough to be down; 0 otherwise.
+    pub failures: u32,
+    /// All of this was found before a restart: no probe has confirmed it since.
+    pub restored: bool,
 }
 
 impl RegionState {
@@ -157,12 +169,15 @@ mod tests {
         assert_eq!(effective_state(Verdict::Up, Override::Down), EffectiveState::Down);
         assert_eq!(effective_state(Verdict::Up, Override::Drain), EffectiveState::Drain);
         assert_eq!(effective_state(Verdict::Suspect, Override::Auto), EffectiveState::Suspect);
+        assert_eq!(effective_state(Verdict::Unknown, Override::Auto), EffectiveState::Unknown);
+        assert_eq!(effective_state(Verdict::Unknown, Override::Up), EffectiveState::Up);
+        assert!(!EffectiveState::Unknown.is_eligible(), "those that are up come first");
         assert!(!EffectiveState::Drain.is_eligible() && EffectiveState::Suspect.is_eligible());
     }
 
     #[test]
     fn a_region_is_up_while_min_healthy_endpoints_are() {
-        use Verdict::{Down, Suspect, Up};
+        use Verdict::{Down, Suspect, Unknown, Up};
         for (endpoints, min_healthy, expected) in [
             (vec![Some(Up), Some(Down)], 1, Up),
             (vec![Some(Up), Some(Down)], 2, Down),
@@ -170,6 +185,10 @@ mod tests {
             (vec![Some(Up), Some(Suspect)], 1, Up),
             (vec![Some(Down), Some(Down)], 1, Down),
             (vec![None], 1, Up),
+            (vec![Some(Up), Some(Unknown)], 1, Up),
+            (vec![Some(Up), Some(Unknown)], 2, Unknown),
+            (vec![Some(Down), Some(Unknown)], 1, Unknown),
+            (vec![Some(Down), Some(Unknown)], 2, Down),
         ] {
             assert_eq!(region_verdict(endpoints.clone(), min_healthy), expected, "{endpoints:?} {min_healthy}");
         }

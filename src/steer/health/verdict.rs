@@ -5,11 +5,11 @@
 //!
 //! ```text
 //!   first probe ── success ──▶ Up ◀───────── success ────────── Suspect
-//!        │                     │ └─── failure (fewer than fall) ──▶ │
-//!     failure                  │ fall = 1                           │ `fall` failures in a row
-//!        ▼                     ▼                                    ▼
-//!       Down ◀──────────────────────────────────────────────────────┘
-//!        └── `rise` successes in a row ──▶ Up
+//!        │                   ▲ │ └─── failure (fewer than fall) ──▶ │
+//!     failure                │ │ fall = 1                           │ `fall` failures in a row
+//!        ▼                   │ ▼                                    ▼
+//!     Unknown ── success ────┘Down ◀────────────────────────────────┘
+//!        └── `fall` failures ──▲└── `rise` successes in a row ──▶ Up
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,15 @@ pub enum Verdict {
     Suspect,
     /// Not handed out.
     Down,
+    /// Not proven either way: it has never succeeded, nor failed often enough to be down. Handed out where nothing
+    /// is up.
+    Unknown,
 }
 
 impl Verdict {
-    /// Whether the endpoint is handed out.
+    /// Whether the endpoint is proven to be good enough to be handed out.
     pub fn serves(self) -> bool {
-        self != Verdict::Down
+        matches!(self, Verdict::Up | Verdict::Suspect)
     }
 
     pub fn as_str(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Verdict {
             Verdict::Up => "up",
             Verdict::Suspect => "suspect",
             Verdict::Down => "down",
+            Verdict::Unknown => "unknown",
         }
     }
 }
@@ -49,21 +53,23 @@ impl std::fmt::Display for Verdict {
 /// The verdict after these outcomes, oldest first (`true`: success); `None` where there are none.
 ///
 /// The definition, which [`History`] computes step by step. The endpoint is up or down by the
-/// latest of: the first probe, the end of `rise` successes in a row, the end of `fall`
-/// failures in a row. Up with a failed last probe is suspect. `rise` and `fall` of 0 count as 1.
+/// latest of: the first success, where it was not down before, the end of `rise` successes in a row, the end of `fall`
+/// failures in a row. Before any of these it is unknown. Up with a failed last probe is suspect. `rise` and `fall` of 0
+/// count as 1.
 pub fn verdict_of(outcomes: &[bool], rise: u32, fall: u32) -> Option<Verdict> {
-    let (&first, &last) = (outcomes.first()?, outcomes.last()?);
+    let &last = outcomes.last()?;
     let settled = |end: usize| {
         let outcome = outcomes[end - 1];
         let needed = if outcome { rise } else { fall }.max(1) as usize;
         let run = outcomes[..end].iter().rev().take_while(|&&o| o == outcome).count();
         (run >= needed).then_some(outcome)
     };
-    let up = (1..=outcomes.len()).rev().find_map(settled).unwrap_or(first);
+    let up = (1..=outcomes.len()).rev().find_map(settled).or_else(|| outcomes.contains(&true).then_some(true));
     Some(match (up, last) {
-        (true, true) => Verdict::Up,
-        (true, false) => Verdict::Suspect,
-        (false, _) => Verdict::Down,
+        (Some(true), true) => Verdict::Up,
+        (Some(true), false) => Verdict::Suspect,
+        (Some(false), _) => Verdict::Down,
+        (None, _) => Verdict::Unknown,
     })
 }
 
@@ -83,19 +89,24 @@ impl History {
         History { rise: rise.max(1), fall: fall.max(1), last: None, streak: 0 }
     }
 
-    /// A history of which only the verdict is known: the outcomes that led to it were as few as could be, and an endpoint
-    /// that is down has to begin its successes anew.
-    pub fn after(rise: u32, fall: u32, verdict: Verdict) -> History {
-        let streak = if verdict == Verdict::Down { fall.max(1) } else { 1 };
+    /// A history of which only the verdict is known, and how many `failures` in a row led to a doubt: 1 or more. An
+    /// endpoint that is down has to begin its successes anew.
+    pub fn after(rise: u32, fall: u32, verdict: Verdict, failures: u32) -> History {
+        let streak = match verdict {
+            Verdict::Up => 1,
+            Verdict::Suspect | Verdict::Unknown => failures.max(1),
+            Verdict::Down => fall.max(1),
+        };
         History { last: Some((verdict, verdict == Verdict::Up)), streak, ..History::new(rise, fall) }
     }
 
-    /// Adds the outcome of the latest probe. The first ever decides at once: nothing unproven
-    /// is served.
+    /// Adds the outcome of the latest probe. A first success decides at once; a first failure is one of `fall`, since it
+    /// may be this server's own.
     pub fn record(&mut self, success: bool) {
         let repeats = self.last.is_some_and(|(_, before)| before == success);
         self.streak = if repeats { self.streak.saturating_add(1) } else { 1 };
         let verdict = match (self.verdict(), success) {
+            (None | Some(Verdict::Unknown), false) if self.streak < self.fall => Verdict::Unknown,
             (None, true) => Verdict::Up,
             (None, false) => Verdict::Down,
             (Some(Verdict::Down), true) if self.streak < self.rise => Verdict::Down,
@@ -126,7 +137,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{Down, Suspect, Up};
+    use Verdict::{Down, Suspect, Unknown, Up};
     use proptest::prelude::*;
 
     /// Verdicts after each letter of `story`: `+` success, `-` failure.
@@ -147,10 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_probe_decides_at_once() {
+    fn a_first_success_decides_at_once_and_a_first_failure_only_with_others() {
         assert_eq!(verdicts("+", 3, 3), [Up]);
-        assert_eq!(verdicts("-", 3, 3), [Down]);
-        assert_eq!(verdicts("-+++", 3, 3), [Down, Down, Down, Up]);
+        assert_eq!(verdicts("-+", 3, 3), [Unknown, Up]);
+        assert_eq!(verdicts("-+-", 3, 3), [Unknown, Up, Suspect]);
+        assert_eq!(verdicts("---+", 3, 3), [Unknown, Unknown, Down, Down]);
+        assert_eq!(verdicts("-+++", 3, 1), [Down, Down, Down, Up]);
     }
 
     #[test]
@@ -166,7 +179,7 @@ mod tests {
 
     #[test]
     fn rise_successes_in_a_row_bring_it_back_and_a_failure_starts_over() {
-        assert_eq!(verdicts("-++-+++", 3, 3), [Down, Down, Down, Down, Down, Down, Up]);
+        assert_eq!(verdicts("---++-+++", 3, 3)[2..], [Down, Down, Down, Down, Down, Down, Up]);
     }
 
     #[test]
@@ -177,13 +190,16 @@ mod tests {
     #[test]
     fn a_history_goes_on_from_a_verdict_alone() {
         let after = |verdict, story: &str| {
-            let mut history = History::after(3, 3, verdict);
+            let mut history = History::after(3, 3, verdict, 1);
             story.chars().for_each(|c| history.record(c == '+'));
             history.verdict().expect("one")
         };
         assert_eq!(["", "-", "--", "---", "+"].map(|story| after(Up, story)), [Up, Suspect, Suspect, Down, Up]);
         assert_eq!(["", "-", "--", "+"].map(|story| after(Suspect, story)), [Suspect, Suspect, Down, Up]);
         assert_eq!(["", "-", "++", "+++"].map(|story| after(Down, story)), [Down, Down, Down, Up]);
+        let mut doubted = History::after(3, 3, Suspect, 2);
+        doubted.record(false);
+        assert_eq!((doubted.verdict(), doubted.streak()), (Some(Down), 3), "failures from before count");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum ServiceCondition {
     Normal,
     /// All that are eligible are above their high watermark or their limit: answered as if none were.
     Full,
+    /// None is up, as far as is known, as at a first start: those that are not proven either way are answered.
+    Unproven,
     /// All are draining or down: those draining still serve, the ones up by their probes first.
     OnlyDraining,
     /// All are down by their probes, or withdrawn: those that are down by their probes alone are
@@ -32,6 +34,7 @@ impl ServiceCondition {
         match self {
             ServiceCondition::Normal => "normal",
             ServiceCondition::Full => "full",
+            ServiceCondition::Unproven => "unproven",
             ServiceCondition::OnlyDraining => "only_draining",
             ServiceCondition::Panic => "panic",
             ServiceCondition::AllWithdrawn => "all_withdrawn",
@@ -42,7 +45,10 @@ impl ServiceCondition {
     pub fn is_last_resort(self) -> bool {
         match self {
             ServiceCondition::Normal | ServiceCondition::Full => false,
-            ServiceCondition::OnlyDraining | ServiceCondition::Panic | ServiceCondition::AllWithdrawn => true,
+            ServiceCondition::Unproven
+            | ServiceCondition::OnlyDraining
+            | ServiceCondition::Panic
+            | ServiceCondition::AllWithdrawn => true,
         }
     }
 }
@@ -96,6 +102,8 @@ enum EligibilityTier {
     Eligible,
     AboveWatermark,
     AboveLimit,
+    /// What may be up, before what the operator withdrew or the probes found dead.
+    Unproven,
     /// A region that answers its probes says that the prober works: better than one that does not.
     DrainingAndUp,
     DownByProbes,
@@ -109,6 +117,7 @@ impl EligibilityTier {
             (EffectiveState::Up | EffectiveState::Suspect, _) if state.over_limit => EligibilityTier::AboveLimit,
             (EffectiveState::Up | EffectiveState::Suspect, _) if state.shed >= 1.0 => EligibilityTier::AboveWatermark,
             (EffectiveState::Up | EffectiveState::Suspect, _) => EligibilityTier::Eligible,
+            (EffectiveState::Unknown, _) => EligibilityTier::Unproven,
             (EffectiveState::Drain, _) if state.verdict.serves() => EligibilityTier::DrainingAndUp,
             (EffectiveState::Down, Override::Auto) => EligibilityTier::DownByProbes,
             (EffectiveState::Drain, _) => EligibilityTier::Draining,
@@ -120,6 +129,7 @@ impl EligibilityTier {
         match self {
             EligibilityTier::Eligible => ServiceCondition::Normal,
             EligibilityTier::AboveWatermark | EligibilityTier::AboveLimit => ServiceCondition::Full,
+            EligibilityTier::Unproven => ServiceCondition::Unproven,
             EligibilityTier::DrainingAndUp | EligibilityTier::Draining => ServiceCondition::OnlyDraining,
             EligibilityTier::DownByProbes => ServiceCondition::Panic,
             EligibilityTier::AllWithdrawn => ServiceCondition::AllWithdrawn,

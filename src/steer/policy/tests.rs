@@ -562,6 +562,7 @@ proptest! {
                 1 => world.say(index, Override::Down),
                 2 => world.say(index, Override::Drain),
                 3 => world.states[index].over_limit = true,
+                4 => world.states[index].effective = EffectiveState::Unknown,
                 _ => world.states[index].shed = shed.min(1.0),
             }
         }
@@ -579,6 +580,7 @@ proptest! {
                     match condition {
                         ServiceCondition::Normal => prop_assert!(state.effective.is_eligible() && !state.over_limit),
                         ServiceCondition::Full => prop_assert!(state.effective.is_eligible()),
+                        ServiceCondition::Unproven => prop_assert_eq!(state.effective, EffectiveState::Unknown),
                         ServiceCondition::OnlyDraining => prop_assert_eq!(state.effective, EffectiveState::Drain),
                         ServiceCondition::Panic => prop_assert_eq!(state.operator_override, Override::Auto),
                         ServiceCondition::AllWithdrawn => {}

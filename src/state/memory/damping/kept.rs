@@ -75,6 +75,7 @@ impl Damping {
             released: kept.released,
             named,
             drain: known.drain,
+            joined: false,
         };
         self.regions.insert(region.to_owned(), facts);
     }

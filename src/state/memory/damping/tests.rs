@@ -6,7 +6,7 @@ use super::*;
 use crate::atlas::Atlas;
 use crate::model::{
     Check, CheckKind, Child, Coordinates, Endpoint, GeoPlace, Group, GroupId, LoadReport, MaxWithdrawn, Most, Name,
-    Policy, Region, Rule, Zone, ZoneId,
+    Policy, Region, Rule, Service, Zone, ZoneId,
 };
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement};
 use crate::steer::health::verdict::Verdict;
@@ -494,15 +494,103 @@ fn the_guard_can_be_set_and_turned_off() {
     assert_eq!(story.effective_states(), ["up", "down", "down", "down"]);
 }
 
-#[test]
-fn regions_that_were_never_up_are_not_withdrawn() {
-    let mut publisher =
-        Publisher::new(model(&[&[0, 1, 2, 3]]), Atlas::empty(), "", 0, BTreeMap::new(), moment(Instant::now()));
+/// A start of which nothing is known, before the first snapshot that anybody is answered from.
+fn cold(regions: usize) -> Story {
+    let all: Vec<usize> = (0..regions).collect();
     let began = Instant::now();
-    publisher.publish(moment(began));
-    let mut story = Story { publisher, began };
-    story.up(0.1, 0).down(0.2, 1).down(0.3, 2).down(0.4, 3);
+    let publisher = Publisher::new(model(&[&all]), Atlas::empty(), "", 0, BTreeMap::new(), moment(began));
+    Story { publisher, began }
+}
+
+/// Of regions, what is heard in a first round; then it is published.
+fn first_round(regions: usize, heard: &[(usize, Verdict)]) -> Story {
+    let mut story = cold(regions);
+    heard.iter().for_each(|&(region, verdict)| story.hear(0.2, region, verdict));
+    story.publish(0.3);
+    story
+}
+
+#[test]
+fn at_a_start_all_are_answered_until_one_is_up_and_then_those_that_are_not_proven_come_after() {
+    let mut story = cold(3);
+    assert_eq!(story.effective_states(), ["unknown"; 3]);
+    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Unproven);
+    assert!(story.snapshot().endpoint_sets.iter().all(|set| set.suspect), "answers are short-lived");
+    story.hear(0.2, 0, Verdict::Up);
+    story.hear(0.2, 1, Verdict::Up);
+    story.publish(0.3);
+    assert_eq!(story.effective_states(), ["up", "up", "unknown"]);
+    let service = story.snapshot().plan.services[0].clone();
+    assert_eq!((service.condition, service.last_resort), (ServiceCondition::Normal, vec![]));
+    assert!(!story.snapshot().plan.answers(RegionId(2)));
+    story.up(2.0, 2);
+    let state = story.state(2);
+    assert_eq!((state.effective, state.offered, state.changed_at), (EffectiveState::Up, 1.0, None), "was never away");
+}
+
+#[test]
+fn at_a_start_one_failed_probe_of_most_regions_takes_none_of_them_out() {
+    let failed = [0, 1, 2, 3].map(|region| (region, Verdict::Unknown));
+    let mut story = first_round(5, &[failed.as_slice(), &[(4, Verdict::Up)]].concat());
+    assert_eq!(story.effective_states(), ["suspect", "suspect", "suspect", "suspect", "up"]);
+    for region in 0..4 {
+        story.up(1.0 + region as f64 / 10.0, region);
+        let out = story.effective_states().iter().filter(|state| !["up", "suspect"].contains(state)).count();
+        assert_eq!(out, 0, "who was answered goes on to be: {:?}", story.effective_states());
+    }
+    assert!(story.snapshot().states.iter().all(|state| state.changed_at.is_none() && state.offered == 1.0));
+}
+
+#[test]
+fn at_a_start_the_guard_holds_what_is_down_beyond_its_share() {
+    let mut story = first_round(5, &[(4, Verdict::Up)]);
+    (0..4).for_each(|region| story.hear(2.0, region, Verdict::Down));
+    story.publish(2.0);
+    assert_eq!(story.effective_states(), ["down", "down", "down", "suspect", "up"]);
+    // Also where they are found down before any other is found up.
+    let mut story = cold(4);
+    story.down(0.1, 1).down(0.2, 2).down(0.3, 3);
+    assert_eq!(story.effective_states(), ["unknown", "down", "down", "unknown"]);
+    story.up(0.4, 0);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "suspect"]);
+    story.run(0.4, 60.2);
     assert_eq!(story.effective_states(), ["up", "down", "down", "down"]);
+}
+
+#[test]
+fn those_passed_over_at_a_start_count_as_withdrawn() {
+    let mut story = first_round(4, &[(2, Verdict::Up), (3, Verdict::Up)]);
+    assert_eq!(story.effective_states(), ["unknown", "unknown", "up", "up"]);
+    story.down(5.0, 2);
+    assert_eq!(story.effective_states(), ["unknown", "unknown", "suspect", "up"], "held");
+    story.down(6.0, 0).down(6.0, 1);
+    assert_eq!(story.effective_states(), ["down", "down", "suspect", "up"], "they were out already");
+    let mut unguarded = model(&[&[0, 1, 2]]);
+    unguarded.steering.max_withdrawn = None;
+    let began = Instant::now();
+    let publisher = Publisher::new(unguarded, Atlas::empty(), "", 0, BTreeMap::new(), moment(began));
+    let mut story = Story { publisher, began };
+    story.up(0.3, 0);
+    assert_eq!(story.effective_states(), ["up", "unknown", "unknown"], "nothing is guarded");
+}
+
+#[test]
+fn nobody_waits_for_regions_that_a_reload_brings() {
+    let mut story = Story::of(&[&[0]]);
+    story.publisher.apply(reload(model(&[&[0, 1, 2, 3]])), moment(story.at(5.0)));
+    story.publish(5.0);
+    assert_eq!(story.effective_states(), ["up", "unknown", "unknown", "unknown"]);
+    story.down(6.0, 1).down(6.0, 2).down(6.0, 3);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "down"], "they were never answered");
+}
+
+#[test]
+fn a_region_whose_check_is_another_one_is_answered_until_that_has_failed_often_enough() {
+    let mut story = Story::of(&[&[0, 1, 2]]);
+    story.probe(10.0, 0, Verdict::Unknown);
+    assert_eq!(story.effective_states(), ["suspect", "up", "up"]);
+    story.down(12.0, 0);
+    assert_eq!(story.effective_states(), ["down", "up", "up"]);
 }
 
 // ---------------------------------------------------------------------------------------------
