@@ -149,6 +149,13 @@ impl Server {
         (text(&region["state"]), text(&endpoint["verdict"]), endpoint["restored"] == true)
     }
 
+    /// What the command line prints of it.
+    fn says(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        let output = command.args(arguments).args(["--admin", &self.admin.to_string()]).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     fn kill(mut self) {
         // SIGKILL: it can save nothing.
         self.child.kill().expect("killed");
@@ -249,6 +256,10 @@ fn a_region_that_went_down_right_before_a_crash_is_down_at_the_next_first_answer
     let server = Server::start(&folder);
     assert_eq!(server.region("r1"), ("up".into(), "up".into(), true));
     assert_eq!(server.region("r2"), ("down".into(), "down".into(), true));
+    let status = server.says(&["status"]);
+    assert!(status.contains("127.88.0.1 up as of ") && status.contains(" ago, before the restart: ok"), "{status}");
+    let explained = server.says(&["explain", "www.gslb.example", "--client", "192.0.2.1", "--live"]);
+    assert!(explained.contains("up, by probes of before the restart"), "{explained}");
 }
 
 #[test]

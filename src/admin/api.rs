@@ -352,8 +352,8 @@ struct Ready {
     bad_databases: Vec<status::DatabaseStatus>,
 }
 
-/// The API opens after the first probe round, so whoever gets here is being answered. A reload
-/// that failed or a bad database is told, and leaves the server ready.
+/// The API opens when answers begin, so whoever gets here is being answered. A reload that failed or a bad
+/// database is told, and leaves the server ready.
 async fn get_ready(State(api): Shared) -> Json<Ready> {
     let snapshot = api.context.shared.load_full();
     let mut bad_databases = status::databases(&api.context, &snapshot);

@@ -346,6 +346,11 @@ fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
         }),
     )?;
     out.gauge(
+        "region_endpoints_restored",
+        "Endpoints of the region whose verdict is from before a restart, and that no probe has confirmed since",
+        regions.each(|state| Some(state.endpoints.iter().filter(|endpoint| endpoint.restored).count())),
+    )?;
+    out.gauge(
         "region_price_milliseconds",
         "What the region's load adds to its score: by the plan, or where there is none, 0 to 250 by its own load",
         regions.each(|state| Some(state.price_ms)),

@@ -2,7 +2,7 @@
 //! withdrawn, how long answers that name it live.
 //!
 //! ```text
-//!   states by override and verdict ─▶ fallen? ─▶ damp ─▶ hold ─▶ conclude ─▶ states as they are published
+//!   states by override and verdict ─▶ fallen? ─▶ damp ─▶ guard: hold, pass over ─▶ conclude ─▶ states as they are published
 //! ```
 //!
 //! The rules themselves are pure and in [`crate::steer::health::stability`]. Facts are kept by qualified region name,
