@@ -74,6 +74,13 @@ struct Begin {
     load: Option<f64>,
 }
 
+impl Facts {
+    /// True where the region was there at the start, and has not been proven either way nor answered since.
+    fn is_of_the_start(&self) -> bool {
+        self.effective.is_none() && !self.joined
+    }
+}
+
 /// The facts that a round of [`Damping::settle`] looks at.
 struct Round<'a> {
     model: &'a Model,
@@ -252,14 +259,15 @@ impl Round<'_> {
     fn pass_over(&self, unproven: &[usize], beside: &Beside, facts: &mut [Facts], states: &mut [RegionState]) {
         let mut too_many: HashMap<ZoneId, bool> = HashMap::new();
         for &index in unproven {
-            let zone = self.model.regions[index].zone;
-            let too_many = match facts[index].joined {
-                true => false,
-                false => *too_many.entry(zone).or_insert_with(|| self.are_too_many(index, facts, states)),
+            let mut too_many = || {
+                let zone = self.model.regions[index].zone;
+                *too_many.entry(zone).or_insert_with(|| self.are_too_many(index, facts, states))
             };
-            if (too_many && beside.proven[index]) || facts[index].effective.is_some_and(EffectiveState::is_eligible) {
+            let goes_on = facts[index].effective.is_some_and(EffectiveState::is_eligible);
+            let would_go = beside.proven[index] && facts[index].is_of_the_start();
+            if goes_on || would_go && too_many() {
                 states[index].effective = EffectiveState::Suspect;
-            } else if beside.proven[index] && !facts[index].joined {
+            } else if would_go {
                 facts[index].withdrawn_at.get_or_insert(self.now);
             }
         }
@@ -271,7 +279,7 @@ impl Round<'_> {
         let Some(guard) = self.model.steering.max_withdrawn else { return false };
         let of_zone = self.of_zone(index, states.len());
         let is_out = |other: &usize| match is_open(&states[*other]) {
-            true => !facts[*other].joined && !facts[*other].effective.is_some_and(EffectiveState::is_eligible),
+            true => facts[*other].is_of_the_start(),
             false => self.out_since(&states[*other], &facts[*other], guard.window).is_some(),
         };
         of_zone.iter().filter(|other| is_out(other)).count() > guard.regions.of(of_zone.len())
@@ -391,9 +399,11 @@ impl Round<'_> {
 /// Whether its probes would take out a region that has not been out. At a start all count as answered so far, but for
 /// those that were passed over: these are out already.
 fn is_falling(state: &RegionState, facts: &Facts) -> bool {
-    let was_out = facts.withdrawn_at.is_some() && facts.effective.is_none();
-    let was_answered = facts.effective.map_or(!facts.joined, EffectiveState::is_eligible);
-    state.verdict == Verdict::Down && was_answered && !was_out
+    let was_answered = match facts.effective {
+        Some(effective) => effective.is_eligible(),
+        None => facts.is_of_the_start() && facts.withdrawn_at.is_none(),
+    };
+    state.verdict == Verdict::Down && was_answered
 }
 
 /// Whether nothing says yet if it is up.

@@ -591,6 +591,12 @@ fn a_region_whose_check_is_another_one_is_answered_until_that_has_failed_often_e
     assert_eq!(story.effective_states(), ["suspect", "up", "up"]);
     story.down(12.0, 0);
     assert_eq!(story.effective_states(), ["down", "up", "up"]);
+    // Those that were out come after the others, however many they are: nobody loses them now.
+    let mut story = Story::of(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 0).down(70.0, 1).down(140.0, 2);
+    (0..3).for_each(|region| story.hear(300.0, region, Verdict::Unknown));
+    story.publish(300.0);
+    assert_eq!(story.effective_states(), ["unknown", "unknown", "unknown", "up"]);
 }
 
 // ---------------------------------------------------------------------------------------------
