@@ -254,6 +254,7 @@ fn a_region_that_went_down_right_before_a_crash_is_down_at_the_next_first_answer
     server.kill();
     endpoints.iter().for_each(|endpoint| endpoint.set(HUNG));
     let server = Server::start(&folder);
+    eprintln!("all known and all hung: warm {:.3?}", server.took);
     assert_eq!(server.region("r1"), ("up".into(), "up".into(), true));
     assert_eq!(server.region("r2"), ("down".into(), "down".into(), true));
     let status = server.says(&["status"]);
@@ -292,4 +293,7 @@ fn two_thousand_endpoints_that_hang_or_do_not_are_no_reason_to_wait() {
     eprintln!("2,000 endpoints, a tenth hung: cold {:.3?}", server.took);
     assert!(server.took < TIMEOUT / 2, "{:?}", server.took);
     assert!(!server.first.is_empty());
+    wait_until("its verdicts are kept", PATIENCE, || folder.path().join("state/health.kept").exists());
+    server.kill();
+    eprintln!("2,000 endpoints: warm {:.3?}", Server::start(&folder).took);
 }

@@ -380,6 +380,9 @@ fn condition_in_words(condition: ServiceCondition) -> Option<&'static str> {
     match condition {
         ServiceCondition::Normal => None,
         ServiceCondition::Full => Some("all regions that are up are above their limits; these are not heeded"),
+        ServiceCondition::Unproven => {
+            Some("no region is known to be up; those are answered that no probe has proven to be down")
+        }
         ServiceCondition::Panic => Some("all regions are down by their probes; all are answered as if up"),
         ServiceCondition::OnlyDraining => Some("all regions are draining or down; those draining still serve"),
         ServiceCondition::AllWithdrawn => {

@@ -58,7 +58,7 @@ impl From<KeptRegion2> for KeptRegion {
             published_price_ms: kept.published_price_ms,
             over_limit: kept.over_limit,
             shed: kept.shed,
-            calm: kept.calm,
+            damping: kept.calm,
         }
     }
 }
