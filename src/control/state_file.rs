@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::atomic_file::{AtomicFile, FileError, checksum};
+use super::atomic_file::{AtomicFile, FileError, Patience, checksum};
 
 /// One file of the state directory, as JSON has it.
 ///
@@ -62,6 +62,13 @@ pub enum StateFileError {
     TooLarge { path: PathBuf, bytes: u64, max_bytes: u64, advice: &'static str },
     #[error("the server is stopping: {0}")]
     Stopped(String),
+    /// The file may hold what was not to be kept.
+    #[error(
+        "{path} could be neither kept ({error}) nor put back: until it can, a restart may take up what was refused"
+    )]
+    Undecided { path: PathBuf, error: std::io::Error },
+    #[error("the disk did not answer in time: {path} is as it was")]
+    GivenUp { path: PathBuf },
 }
 
 impl<T: Content> StateFile<T> {
@@ -97,7 +104,25 @@ impl<T: Content> StateFile<T> {
     /// # Errors
     /// The disk's, or there is too much of it; what was kept before is still there.
     pub fn save(&self, content: &T) -> Result<(), StateFileError> {
-        self.replace(&self.seal(content)?)
+        self.save_unless(content, &Patience::default())
+    }
+
+    /// [`StateFile::save`], unless whoever waits for it has given it up in time.
+    ///
+    /// # Errors
+    /// As [`StateFile::save`]; [`StateFileError::Undecided`] where what was kept before may not be there any more.
+    pub fn save_unless(&self, content: &T, patience: &Patience) -> Result<(), StateFileError> {
+        let sealed = self.seal(content)?;
+        // What cannot be read could not be put back.
+        let before = self.file.read().map_err(|error| self.refused(error))?;
+        match self.file.replace_unless(&sealed, patience) {
+            // The rename has happened, and may or may not outlive the machine: what is refused must not hold.
+            Err(FileError::Unsynced { path, error }) => Err(match self.file.put_back(before.as_deref()) {
+                Ok(()) => StateFileError::Io { action: "sync the directory of", path, error },
+                Err(_) => StateFileError::Undecided { path, error },
+            }),
+            replaced => replaced.map_err(|error| self.refused(error)),
+        }
     }
 
     /// The file's octets with this in it, for [`StateFile::replace`].
@@ -118,6 +143,8 @@ impl<T: Content> StateFile<T> {
     fn refused(&self, error: FileError) -> StateFileError {
         match error {
             FileError::Io { action, path, error } => StateFileError::Io { action, path, error },
+            FileError::Unsynced { path, error } => StateFileError::Io { action: "sync the directory of", path, error },
+            FileError::GivenUp { path } => StateFileError::GivenUp { path },
             FileError::NotAFile { .. } => self.corrupt("it is not a regular file".to_owned()),
             FileError::TooLarge { path, bytes, max_bytes } => {
                 StateFileError::TooLarge { path, bytes, max_bytes, advice: T::TOO_LARGE }
@@ -134,9 +161,11 @@ impl StateFileError {
     /// The reason alone, without the path and what to do.
     pub fn reason(&self) -> String {
         match self {
-            StateFileError::Io { error, .. } => error.to_string(),
+            StateFileError::Io { error, .. } | StateFileError::Undecided { error, .. } => error.to_string(),
             StateFileError::Corrupt { error, .. } => error.clone(),
-            StateFileError::TooLarge { .. } | StateFileError::Stopped(_) => self.to_string(),
+            StateFileError::TooLarge { .. } | StateFileError::Stopped(_) | StateFileError::GivenUp { .. } => {
+                self.to_string()
+            }
         }
     }
 }
