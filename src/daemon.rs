@@ -11,6 +11,8 @@ mod demand;
 mod listening;
 pub mod privileged;
 mod rum;
+mod systemd;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,7 +35,11 @@ use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
 use crate::control::rum::{Measurements, listener};
+use crate::control::state_lock::StateLock;
+use crate::control::supervise::supervise;
 use crate::control::switches::SwitchStore;
+use crate::control::troubles::{StateName, TroubleKind, Troubles};
+use crate::control::vitals::{TaskKind, Vitals};
 use crate::control::warm::keeper::Keeper;
 use crate::control::warm::{self, WarmStore};
 use crate::control::writer::{Command, Sources, Writer};
@@ -51,6 +57,8 @@ use crate::state::{News, Publisher, SharedSnapshot, Snapshot};
 use listening::{advice, stopped};
 use privileged::Privileged;
 use rum::Measuring;
+use systemd::Systemd;
+use watchdog::Watchdog;
 
 /// News waiting for the writer: a burst of probes of every endpoint there may be is coalesced
 /// at their side, so this only smooths.
@@ -77,8 +85,16 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     threads: Threads,
     tasks: Vec<JoinHandle<()>>,
-    /// Kept so that the writer runs as long as this.
+    care: Care,
+}
+
+/// What the control plane needs as long as this runs.
+struct Care {
+    /// Kept so that the writer does not end before.
     commands: mpsc::Sender<Command>,
+    watchdog: Watchdog,
+    systemd: Arc<Systemd>,
+    lock: StateLock,
 }
 
 /// The threads that answer. Dropped in this order: what comes in at last goes to the sockets, and who
@@ -97,6 +113,8 @@ struct Opened {
     store: OverrideStore,
     publisher: Publisher,
     measuring: Measuring,
+    troubles: Arc<Troubles>,
+    lock: StateLock,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -129,7 +147,7 @@ impl Daemon {
         let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
-        let Opened { bound, token, store, publisher, measuring } = opened;
+        let Opened { bound, token, store, publisher, measuring, troubles, lock } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let model = shared.load_full().model.clone();
@@ -139,10 +157,13 @@ impl Daemon {
         let (commands, said) = mpsc::channel(QUEUE);
         let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let followers = publisher.followers();
-        let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now());
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state)).keeping(keeper).until_settled();
+        let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
+        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
+        let vitals = Arc::new(Vitals::default());
+        let writer = writer.until_settled().beating(vitals.clone());
         let writer = writer.run(Sources { endpoints, loads, commands: said });
-        let (mut prober, scraper) = (Prober::new(reports, probe_limits(&config)), Scraper::new(updates.clone()));
+        let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone());
+        let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
         let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
@@ -156,20 +177,26 @@ impl Daemon {
             started: Instant::now(),
             token,
             measurements: measurements.clone(),
+            troubles,
+            vitals: vitals.clone(),
             xdp: xdp.clone(),
             probing: admin::Probing { budget, probe_faults, scrape_faults },
             places: Default::default(),
         };
         let writer = spawn_writer(writer);
+        let care = Care::start(&config, &vitals, commands.clone(), lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
-        let demand = tokio::spawn(demand::carry(shared.clone(), counters.clone(), commands.clone()));
+        let carrying = (shared.clone(), counters.clone(), commands.clone());
+        let carry = move || demand::carry(carrying.0.clone(), carrying.1.clone(), carrying.2.clone());
+        let demand = tokio::spawn(supervise(TaskKind::Demand, String::new(), vitals.clone(), carry));
         let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand];
-        measuring.start(&shared, &commands, &stopping, &mut tasks);
+        measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
         memory::give_back();
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
-        Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, commands })
+        care.systemd.ready();
+        Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, care })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told. Never forces.
@@ -183,8 +210,9 @@ impl Daemon {
     /// Stops answering, and waits until everything has ended: a few seconds at most.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let (measurements, commands) = (self.measurements.clone(), self.commands.clone());
-        let (threads, tasks) = self.into_running();
+        self.care.systemd.stopping();
+        let (measurements, commands) = (self.measurements.clone(), self.care.commands.clone());
+        let (threads, tasks, _lock) = self.into_running();
         // Joining the threads waits for clients that are slow to take their responses.
         let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
         // An error means that the disk hangs: the next start is as warm as the last save.
@@ -201,10 +229,25 @@ impl Daemon {
         let _ = tokio::time::timeout(LAST_WORK, saving).await;
     }
 
-    /// The tasks that have to be waited for; the rest is dropped here, and with it the daemon's own hold on
-    /// the writer.
-    fn into_running(self) -> (Threads, Vec<JoinHandle<()>>) {
-        (self.threads, self.tasks)
+    /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on
+    /// the writer, and who looks after it. The state directory is held to the end.
+    fn into_running(self) -> (Threads, Vec<JoinHandle<()>>, StateLock) {
+        drop(self.care.watchdog);
+        (self.threads, self.tasks, self.care.lock)
+    }
+}
+
+impl Care {
+    fn start(
+        config: &Config,
+        vitals: &Arc<Vitals>,
+        commands: mpsc::Sender<Command>,
+        lock: StateLock,
+    ) -> Result<Care, Vec<String>> {
+        let systemd = Arc::new(Systemd::here());
+        let watchdog = Watchdog::start(vitals.clone(), config.watchdog, systemd.clone(), || std::process::exit(1));
+        let watchdog = watchdog.map_err(|error| vec![format!("cannot start the watchdog: {error}")])?;
+        Ok(Care { commands, watchdog, systemd, lock })
     }
 }
 
@@ -220,15 +263,21 @@ impl Opened {
             warn!("{warning}");
         }
         let token = token.map(|token| token.text);
+        let troubles = Arc::new(Troubles::default());
+        let lock = StateLock::take(&config.state, &troubles).map_err(|error| error.to_string())?;
         let store = OverrideStore::new(&config.state);
-        let mut publisher = publisher(config, model, atlas, &store);
-        let measuring = Measuring::new(config, &mut publisher)?;
+        let mut publisher = publisher(config, model, atlas, &store, &troubles);
+        let measuring = Measuring::new(config, &mut publisher, &troubles)?;
         // With all that was measured, since that decides which clients are told apart.
-        WarmStore::new(&config.state).restore(&mut publisher, clock::read()).tell();
+        let warm = WarmStore::new(&config.state);
+        let start = warm.restore(&mut publisher, clock::read());
+        start.tell();
+        warm.keep_corrupt(&start, &troubles);
         if let Err(error) = store.prove() {
-            warn!("overrides would be refused: {error}; let this user write there, or set `state`");
+            let instead = "overrides are refused until it can; let this user write there, or set `state`";
+            troubles.begin(StateName::Overrides, TroubleKind::Unwritable, &error.to_string(), instead);
         }
-        Ok(Opened { bound, token, store, publisher, measuring })
+        Ok(Opened { bound, token, store, publisher, measuring, troubles, lock })
     }
 }
 
@@ -327,8 +376,8 @@ fn open_files_limit() -> Option<libc::rlimit> {
 
 /// Overrides that cannot be read do not keep the others waiting for answers: it starts without them,
 /// says so wherever operators look, and takes no new ones until they can be read.
-fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore) -> Publisher {
-    let (Kept { overrides, drains }, lost) = match store.load() {
+fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore, troubles: &Troubles) -> Publisher {
+    let (Kept { overrides, drains }, lost) = match store.load_at_start(troubles) {
         Ok(kept) => (kept, None),
         Err(error) => (Kept::default(), Some(error.to_string())),
     };
@@ -339,7 +388,6 @@ fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore)
         publisher.publish(now);
     }
     if let Some(lost) = lost {
-        error!("{lost}; answering as if every region were on `auto`");
         publisher.apply(News::OverridesLost(lost), now);
         publisher.publish(now);
     }
@@ -384,7 +432,11 @@ impl Responder for SnapshotResponder {
 /// The writer has a thread of its own: a large plan must not hold up probes and connections.
 fn spawn_writer(writer: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(writer))
+    tokio::task::spawn_blocking(move || {
+        // SAFETY: gives this thread a name, for `top -H` and the like.
+        unsafe { libc::prctl(libc::PR_SET_NAME, c"writer".as_ptr()) };
+        runtime.block_on(writer);
+    })
 }
 
 /// Has the writer keep what is known for the next start.

@@ -20,6 +20,8 @@ use meridian::control::probe::fault::OwnFaults;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
 use meridian::control::rum::{Measurements, unix_now};
 use meridian::control::switches::SwitchStore;
+use meridian::control::troubles::{StateName, TroubleKind, Troubles};
+use meridian::control::vitals::Vitals;
 use meridian::control::writer::{Sources, Writer};
 use meridian::daemon::Daemon;
 use meridian::model::{RegionId, ServiceId};
@@ -99,6 +101,8 @@ struct Fixture {
     load_status: Arc<ArcSwap<LoadStatus>>,
     probing: Probing,
     state: tempfile::TempDir,
+    troubles: Arc<Troubles>,
+    vitals: Arc<Vitals>,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     /// Kept, so that the writer hears nothing instead of an end.
@@ -137,11 +141,10 @@ impl Fixture {
         let (load_sender, loads) = mpsc::channel(1);
         let (commands, said) = mpsc::channel(4);
         let store = OverrideStore::new(&state.path().join("state"));
-        tokio::spawn(Writer::new(publisher, store, SwitchStore::new(&state.path().join("state"))).run(Sources {
-            endpoints,
-            loads,
-            commands: said,
-        }));
+        let (switches, troubles) = (SwitchStore::new(&state.path().join("state")), Arc::new(Troubles::default()));
+        let vitals = Arc::new(Vitals::default());
+        let writer = Writer::new(publisher, store, switches, troubles.clone()).beating(vitals.clone());
+        tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
         let (reloads, requests) = mpsc::channel(1);
         tokio::spawn(answer_reloads(requests));
         let counters = Arc::new(CounterSet::new());
@@ -165,7 +168,10 @@ impl Fixture {
                 &RumSettings::default(),
                 &state.path().join("state"),
                 unix_now(),
+                troubles.clone(),
             )),
+            troubles: troubles.clone(),
+            vitals: vitals.clone(),
             token: token.map(str::to_owned),
             xdp: Default::default(),
             probing: probing.clone(),
@@ -173,7 +179,18 @@ impl Fixture {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(admin::serve(listener, context, async { _ = stopped.await }));
-        Fixture { address, counters, load_status, probing, state, stop: Some(stop), serving, _probes: endpoint_sender }
+        Fixture {
+            address,
+            counters,
+            load_status,
+            probing,
+            state,
+            troubles,
+            vitals,
+            stop: Some(stop),
+            serving,
+            _probes: endpoint_sender,
+        }
     }
 
     fn client(&self) -> AdminClient {
@@ -559,6 +576,27 @@ async fn health_and_readiness() {
     let ready = fixture.get("/readyz").await;
     assert_eq!(ready.status, 200, "a failed reload leaves the old configuration served");
     assert_eq!((&ready.json()["ready"], &ready.json()["last_load"]["mistakes"]), (&json!(true), &json!(["bad"])));
+    fixture.troubles.begin(
+        StateName::Switches,
+        TroubleKind::Unreadable,
+        "a bad sector",
+        "the stages of the files hold",
+    );
+    let ready = fixture.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["state_files"][0]["kind"]), (200, &json!("unreadable")));
+    let told = "meridian_state_file_trouble{file=\"switches.json\",kind=\"unreadable\"} 1";
+    assert!(fixture.get("/metrics").await.body.contains(told));
+    let vitals = fixture.vitals.clone();
+    let panicking = std::thread::spawn(move || {
+        let _told = vitals.on_panic();
+        panic!("a test's panic");
+    });
+    assert!(panicking.join().is_err());
+    let ready = fixture.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["ready"]), (503, &json!(false)));
+    assert_eq!(ready.json()["writer"]["pulse"], "failed");
+    assert!(fixture.get("/metrics").await.body.contains("meridian_writer_pulse{pulse=\"failed\"} 1"));
+    assert_eq!(fixture.get("/healthz").await.status, 200, "it is alive, and answers");
 }
 
 #[tokio::test]
@@ -828,8 +866,15 @@ async fn overrides_that_cannot_be_read_are_told_and_stop_no_answers() {
     let client = AdminClient::new(daemon.admin.expect("listening"), None).expect("a client");
     let told = client.status().await.expect("a status")["overrides_error"].to_string();
     assert!(told.contains("overrides.json"), "{told}");
-    let refused = client.set_override("frankfurt", Override::Down).await.expect_err("refused").to_string();
-    assert!(refused.contains("move it away"), "{refused}");
+    let told = client.status().await.expect("a status")["state_files"][0].clone();
+    assert_eq!((&told["file"], &told["kind"]), (&json!("overrides.json"), &json!("set_aside")));
+    let aside = std::fs::read_dir(directory.path().join("state")).expect("a directory");
+    let aside = aside
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.display().to_string().contains(".corrupt-"));
+    let aside = aside.expect("set aside");
+    assert_eq!(std::fs::read_to_string(&aside).expect("there"), "\0\0\0\0");
+    assert!(told["error"].as_str().is_some_and(|error| error.contains(&aside.display().to_string())), "{told}");
     let gone = r#"{"version": 1, "overrides": {"frankfurt@gslb.example": "drain", "atlantis@gslb.example": "down"}}"#;
     std::fs::write(&kept, gone).expect("mended");
     let said = client.set_override("atlantis", Override::Auto).await.expect("taken back");
@@ -837,6 +882,10 @@ async fn overrides_that_cannot_be_read_are_told_and_stop_no_answers() {
     assert!(said.follows[0].contains("no zone has this region any more"), "{said:?}");
     let status = client.status().await.expect("a status");
     assert_eq!((&status["overrides_error"], &status["regions"][1]["state"]), (&Value::Null, &json!("drain")));
+    assert_eq!(status["state_files"].as_array().map(Vec::len), Some(1), "for as long as it lies there");
+    std::fs::remove_file(aside).expect("removed");
+    client.reload().await.expect("taken");
+    assert_eq!(client.status().await.expect("a status")["state_files"], json!([]));
     daemon.stop().await;
 }
 

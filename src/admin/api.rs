@@ -31,6 +31,7 @@ use super::request::{Api, Shared, WRITER, asked, content_type, json, json_or_not
 use super::shares::ShareCounts;
 use super::status::{self, Status};
 use super::switch::post_switch;
+use super::wellbeing::{self, FileTrouble, WriterStatus};
 use super::what_if::{get_demand, post_what_if};
 use super::workbench::Workbench;
 use super::{metrics, page};
@@ -347,17 +348,24 @@ async fn get_metrics(State(api): Shared) -> Result<Response, Problem> {
 struct Ready {
     ready: bool,
     generation: u64,
+    writer: WriterStatus,
+    state_files: Vec<FileTrouble>,
     last_load: status::LastLoad,
     /// Those that are bad, and what serves instead.
     bad_databases: Vec<status::DatabaseStatus>,
 }
 
-/// The API opens when answers begin, so whoever gets here is being answered. A reload that failed or a bad
-/// database is told, and leaves the server ready.
-async fn get_ready(State(api): Shared) -> Json<Ready> {
-    let snapshot = api.context.shared.load_full();
-    let mut bad_databases = status::databases(&api.context, &snapshot);
+/// The API opens when answers begin, so whoever gets here is being answered; without a writer that lives, by what was
+/// known before. A reload that failed, a bad database or a file in trouble is told, and leaves the server ready.
+async fn get_ready(State(api): Shared) -> (StatusCode, Json<Ready>) {
+    let context = &api.context;
+    let writer = wellbeing::writer(&context.vitals);
+    let ready = writer.trouble.is_none();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let snapshot = context.shared.load_full();
+    let mut bad_databases = status::databases(context, &snapshot);
     bad_databases.retain(|database| database.error.is_some());
-    let last_load = status::last_load(&api.context);
-    Json(Ready { ready: true, generation: snapshot.generation, last_load, bad_databases })
+    let (state_files, last_load) = (wellbeing::files(&context.troubles), status::last_load(context));
+    let generation = snapshot.generation;
+    (status, Json(Ready { ready, generation, writer, state_files, last_load, bad_databases }))
 }

@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use crate::control::load_report::LoadUpdate;
 use crate::control::reload::{LoadStatus, ReloadRequest};
 use crate::control::rum::Measurements;
+use crate::control::troubles::Troubles;
+use crate::control::vitals::Vitals;
 use crate::control::writer::Command;
 use crate::query::counters::CounterSet;
 use crate::query::transport::xdp;
@@ -28,6 +30,10 @@ pub struct Context {
     pub load_status: Arc<ArcSwap<LoadStatus>>,
     pub started: Instant,
     pub measurements: Arc<Measurements>,
+    /// What is wrong with the files of the state directory.
+    pub troubles: Arc<Troubles>,
+    /// Tells whether the writer lives.
+    pub vitals: Arc<Vitals>,
     /// What is lost on the packet path past the sockets.
     pub xdp: xdp::Statistics,
     pub probing: Probing,

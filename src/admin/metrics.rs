@@ -15,6 +15,8 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
 use crate::control::databases::Serves;
+use crate::control::troubles::{StateName, TroubleKind};
+use crate::control::vitals::{Pulse, TaskKind};
 use crate::query::Transport;
 use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWait, Totals};
 use crate::query::demand::DemandTotals;
@@ -93,6 +95,7 @@ impl Collector for Scrape {
         whole(&mut out, &snapshot)?;
         measured(&mut out, &self.0, &snapshot)?;
         databases(&mut out, &status::databases(&self.0, &snapshot))?;
+        wellbeing(&mut out, &self.0)?;
         process(&mut out, &self.0, &snapshot)
     }
 }
@@ -586,6 +589,29 @@ fn databases(out: &mut Out<'_>, databases: &[DatabaseStatus]) -> fmt::Result {
         "How often in a row the database's file was found bad; it is tried again by itself",
         each(|database| database.failures.into()),
     )
+}
+
+/// How the control plane does.
+fn wellbeing(out: &mut Out<'_>, context: &Context) -> fmt::Result {
+    let (vitals, troubles) = (&context.vitals, &context.troubles);
+    let pulse = vitals.pulse().as_str();
+    out.gauge(
+        "writer_pulse",
+        "1 at how the writer does; 0 at the rest: unless it is beating, answers follow nothing any more",
+        Pulse::WORDS.map(|word| (vec![("pulse", word)], u32::from(word == pulse))),
+    )?;
+    let silent = vitals.silent_for().as_secs_f64();
+    out.gauge("writer_silent_seconds", "Time since the writer was heard of", only(silent))?;
+    let files = StateName::ALL.iter().flat_map(|&file| TroubleKind::ALL.map(|kind| (file, kind)));
+    out.gauge(
+        "state_file_trouble",
+        "1 at what is wrong with a file of the state directory; 0 at the rest",
+        files.map(|(file, kind)| {
+            (vec![("file", file.as_str()), ("kind", kind.as_str())], u32::from(troubles.has(file, kind)))
+        }),
+    )?;
+    let restarts = TaskKind::ALL.map(|task| (vec![("task", task.as_str())], vitals.restarts(task)));
+    out.counter("task_restarts", "Tasks started again after a panic: each is a bug", restarts)
 }
 
 fn process(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Result {

@@ -13,6 +13,7 @@
 //! - [`request`], [`workbench`]: what every route needs: bodies, replies of others, work one at a time
 //! - [`load`]: load reports that are pushed
 //! - [`status`], [`shares`]: everything at a glance
+//! - [`wellbeing`]: the writer and the files of the state directory
 //! - [`planning`]: what the planner knows and has done last
 //! - [`probing`]: how well this machine can ask others
 //! - [`switch`]: another stage for a service
@@ -42,6 +43,7 @@ mod server;
 mod shares;
 pub mod status;
 pub mod switch;
+pub mod wellbeing;
 mod what_if;
 mod workbench;
 

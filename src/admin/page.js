@@ -168,6 +168,12 @@ function alarms(status) {
       found.push(el("div", "alarm", el("strong", "", of.path), ` is bad: ${INSTEAD[of.serves]}.`, el("pre", "", of.error)));
     }
   }
+  if (status.writer.trouble !== null) {
+    found.push(el("div", "alarm", el("strong", "", "Stalled: "), status.writer.trouble.replace(/ \d+ s/, ` ${age(status.writer.silent_s)}`)));
+  }
+  for (const of of status.state_files) {
+    found.push(el("div", "alarm", el("strong", "", of.file), ` is in trouble, since ${age(of.age_s)} ago: ${of.error}; ${of.instead}.`));
+  }
   for (const of of status.regions) {
     if (of.held_s !== null) {
       found.push(el("div", "alarm", el("strong", "", of.name),

@@ -23,6 +23,7 @@ use super::context::Context;
 use super::planning::{PlanningStatus, planning};
 use super::probing::{ProbingStatus, probing};
 use super::shares::{RegionShare, ShareCounts};
+use super::wellbeing::{self, FileTrouble, WriterStatus};
 
 /// One moment's state of the whole server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +38,11 @@ pub struct Status {
     pub last_load: LastLoad,
     /// Why what operators said before could not be read; none of it holds until it can.
     pub overrides_error: Option<String>,
+    /// Left out by servers from before there was such a thing.
+    pub writer: Option<WriterStatus>,
+    /// What is wrong with the files of the state directory; empty where nothing is.
+    #[serde(default)]
+    pub state_files: Vec<FileTrouble>,
     /// Left out by servers from before there was such a thing.
     pub planning: Option<PlanningStatus>,
     /// Left out by servers from before there was such a thing.
@@ -267,6 +273,8 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         snapshot_age_s: since(now, snapshot.made_at),
         last_load: last_load(context),
         overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
+        writer: Some(wellbeing::writer(&context.vitals)),
+        state_files: wellbeing::files(&context.troubles),
         planning: Some(planning(&snapshot, now)),
         probing: Some(probing(&context.probing, now)),
         atlas: atlas(context, &snapshot),

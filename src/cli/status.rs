@@ -70,6 +70,12 @@ fn render(status: &api::Status) -> String {
     if let Some(error) = &status.overrides_error {
         let _ = writeln!(text, "\nWhat operators said of regions could not be read, and does not hold:\n  {error}");
     }
+    if let Some(trouble) = status.writer.as_ref().and_then(|writer| writer.trouble.as_ref()) {
+        let _ = writeln!(text, "\nSTALLED: {trouble}");
+    }
+    for of in &status.state_files {
+        let _ = writeln!(text, "\n{}, since {} ago: {};\n  {}", of.file, duration(of.age_s), of.error, of.instead);
+    }
     if let Some(planning) = &status.planning {
         let _ = writeln!(text, "clients are shared out {}", planning.told());
         if let Some(kept) = planning.kept_near() {

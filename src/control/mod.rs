@@ -14,6 +14,10 @@
 //! - [`state_file`]: the JSON files of both, and of measured round trips: a version, a checksum
 //! - [`atomic_file`]: how files survive a crash
 //! - [`bounded_file`]: files that people name, secrets among them
+//! - `aside`: those that are corrupt, moved out of the way
+//! - [`troubles`]: what is wrong with them, for whoever looks
+//! - `save`: how long anybody waits for that
+//! - [`state_lock`]: one server per state directory
 //! - [`clock`]: what time it is
 //! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
@@ -22,8 +26,10 @@
 //! - `feed_log`: why what regions report of their load is not acted on
 //! - [`mod@find_region`]: regions by the names that people type
 //! - [`mod@what_if`]: what would follow from changes nobody has made
+//! - [`vitals`], [`supervise`]: whether all that lives, and what is started again
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
+mod aside;
 pub mod atomic_file;
 pub mod bounded_file;
 pub mod clock;
@@ -39,8 +45,13 @@ pub mod overrides;
 pub mod probe;
 pub mod reload;
 pub mod rum;
+mod save;
 pub mod state_file;
+pub mod state_lock;
+pub mod supervise;
 pub mod switches;
+pub mod troubles;
+pub mod vitals;
 pub mod warm;
 pub mod watch;
 pub mod what_if;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
 
+use super::atomic_file::Patience;
 use super::state_file::{Content, StateFile, StateFileError};
+use super::troubles::{StateName, Troubles};
 
 /// The file of overrides in a state directory.
 #[derive(Clone, Debug)]
@@ -42,14 +44,22 @@ struct Stored {
     drains: BTreeMap<String, DrainBegin>,
 }
 
+impl From<Stored> for Kept {
+    fn from(Stored { overrides, drains, .. }: Stored) -> Kept {
+        Kept { overrides, drains }
+    }
+}
+
 impl Content for Stored {
-    const FILE: &'static str = "overrides.json";
+    const NAME: StateName = StateName::Overrides;
     const VERSION: u32 = 1;
     /// Some 1,000 regions with the longest names, all of them drained.
     const MAX_BYTES: u64 = 8 << 20;
     const INDENTED: bool = true;
     const OF: &'static str = "overrides";
     const WITHOUT: &'static str = "start with every region on `auto`";
+    const INSTEAD: &'static str =
+        "what operators said of regions before does not hold: all are on `auto`, but for what was said since";
     const TOO_LARGE: &'static str = ": take overrides of regions that are gone back";
 
     fn version(&self) -> u32 {
@@ -65,14 +75,33 @@ impl OverrideStore {
 
     /// All that was kept; nothing where nothing was kept yet.
     pub fn load(&self) -> Result<Kept, StoreError> {
-        let kept = |Stored { overrides, drains, .. }: Stored| Kept { overrides, drains };
-        Ok(self.file.load()?.map(kept).unwrap_or_default())
+        Ok(self.file.load()?.map(Kept::from).unwrap_or_default())
+    }
+
+    /// [`OverrideStore::load`] at a start: what is corrupt is set aside, and all that is wrong is told.
+    pub fn load_at_start(&self, troubles: &Troubles) -> Result<Kept, StoreError> {
+        Ok(self.file.load_at_start(troubles)?.map(Kept::from).unwrap_or_default())
     }
 
     /// Keeps exactly this. When it returns, all of it survives a crash of the machine.
     pub fn save(&self, kept: &Kept) -> Result<(), StoreError> {
+        self.save_unless(kept, &Patience::default())
+    }
+
+    /// [`OverrideStore::save`], unless whoever waits for it has given it up in time.
+    pub fn save_unless(&self, kept: &Kept, patience: &Patience) -> Result<(), StoreError> {
         let Kept { overrides, drains } = kept.clone();
-        self.file.save(&Stored { _sha256: IgnoredAny, version: Stored::VERSION, overrides, drains })
+        let stored = Stored { _sha256: IgnoredAny, version: Stored::VERSION, overrides, drains };
+        self.file.save_unless(&stored, patience)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Tells of a file that was set aside, for as long as it lies there.
+    pub fn look_aside(&self, troubles: &Troubles) {
+        self.file.look_aside(troubles);
     }
 
     /// Whether overrides could be kept. It is better known at the start than when a region must be drained.

@@ -576,6 +576,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("threads", old.threads != new.threads),
         ("cpus", old.cpus != new.cpus),
         ("udp", old.udp != new.udp),
+        ("watchdog", old.watchdog != new.watchdog),
         ("limits", old.limits != new.limits),
         ("rum", old.rum != new.rum),
         ("admin.token_file", old.admin_token_file != new.admin_token_file),

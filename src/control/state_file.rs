@@ -18,15 +18,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::aside;
 use super::atomic_file::{AtomicFile, FileError, Patience, checksum};
+use super::troubles::{StateName, TroubleKind, Troubles};
 
 /// One file of the state directory, as JSON has it.
 ///
 /// An object that denies unknown fields and has the fields `version` and `sha256`, the latter neither read nor
 /// written by it: else a damaged checksum could pass for none.
 pub trait Content: Serialize + DeserializeOwned {
-    /// Its name in the state directory.
-    const FILE: &'static str;
+    const NAME: StateName;
     /// Anything that changes in its meaning takes the next number.
     const VERSION: u32;
     /// Largest file written and read back.
@@ -37,6 +38,8 @@ pub trait Content: Serialize + DeserializeOwned {
     const OF: &'static str;
     /// As in "move it away to …".
     const WITHOUT: &'static str;
+    /// What holds while it cannot be read, in a clause.
+    const INSTEAD: &'static str;
     /// What to do where it would be larger than [`Content::MAX_BYTES`]; begins with `: `, or empty.
     const TOO_LARGE: &'static str;
 
@@ -69,11 +72,16 @@ pub enum StateFileError {
     Undecided { path: PathBuf, error: std::io::Error },
     #[error("the disk did not answer in time: {path} is as it was")]
     GivenUp { path: PathBuf },
+    /// It was refused too late to be left unwritten.
+    #[error("the disk did not answer in time: {path} is put back as soon as it does; a restart before may take it up")]
+    Late { path: PathBuf },
+    #[error("the disk does not answer: {path} is still being written")]
+    Hanging { path: PathBuf },
 }
 
 impl<T: Content> StateFile<T> {
     pub fn new(state_directory: &Path) -> StateFile<T> {
-        let file = AtomicFile::new(state_directory.join(T::FILE), T::MAX_BYTES);
+        let file = AtomicFile::new(state_directory.join(T::NAME.as_str()), T::MAX_BYTES);
         StateFile { file, content: PhantomData }
     }
 
@@ -97,6 +105,48 @@ impl<T: Content> StateFile<T> {
             return Err(self.corrupt(format!("version {} is not {}", content.version(), T::VERSION)));
         }
         Ok(Some(content))
+    }
+
+    /// [`StateFile::load`] at a start: what is corrupt is set aside, and all that is wrong is told.
+    ///
+    /// # Errors
+    /// As [`StateFile::load`].
+    pub fn load_at_start(&self, troubles: &Troubles) -> Result<Option<T>, StateFileError> {
+        let loaded = self.load();
+        match &loaded {
+            Err(StateFileError::Corrupt { error, .. }) => self.set_aside(troubles, error),
+            Err(error) => troubles.begin(T::NAME, TroubleKind::Unreadable, &error.to_string(), T::INSTEAD),
+            Ok(_) => self.look_aside(troubles),
+        }
+        loaded
+    }
+
+    /// Moves the file out of the way of the next.
+    pub fn set_aside(&self, troubles: &Troubles, why: &str) {
+        let path = self.path().display();
+        match aside::set_aside(self.path()) {
+            Ok(_) => {
+                troubles.begin(T::NAME, TroubleKind::SetAside, &format!("{path} cannot be used: {why}"), T::INSTEAD);
+                self.look_aside(troubles);
+            }
+            Err(error) => {
+                let error = format!("{path} cannot be used: {why}; nor can it be set aside: {error}");
+                troubles.begin(T::NAME, TroubleKind::Unreadable, &error, T::INSTEAD);
+            }
+        }
+    }
+
+    /// Tells of what was set aside, for as long as it lies there: nobody need notice at once.
+    pub fn look_aside(&self, troubles: &Troubles) {
+        match aside::newest_aside(self.path()) {
+            Some(aside) => {
+                let aside = aside.display();
+                let error = format!("{} was not as it was written, and is now {aside}", self.path().display());
+                let instead = format!("{}; mend it and put it back, or remove it, then reload", T::INSTEAD);
+                troubles.begin(T::NAME, TroubleKind::SetAside, &error, &instead);
+            }
+            None => troubles.end(T::NAME, TroubleKind::SetAside),
+        }
     }
 
     /// Keeps exactly this. When it returns, all of it survives a crash of the machine.
@@ -163,9 +213,7 @@ impl StateFileError {
         match self {
             StateFileError::Io { error, .. } | StateFileError::Undecided { error, .. } => error.to_string(),
             StateFileError::Corrupt { error, .. } => error.clone(),
-            StateFileError::TooLarge { .. } | StateFileError::Stopped(_) | StateFileError::GivenUp { .. } => {
-                self.to_string()
-            }
+            _ => self.to_string(),
         }
     }
 }
@@ -227,12 +275,13 @@ mod tests {
     }
 
     impl Content for Note {
-        const FILE: &'static str = "note.json";
+        const NAME: StateName = StateName::Overrides;
         const VERSION: u32 = 2;
         const MAX_BYTES: u64 = 1000;
         const INDENTED: bool = true;
         const OF: &'static str = "notes";
         const WITHOUT: &'static str = "start without";
+        const INSTEAD: &'static str = "there are no notes";
         const TOO_LARGE: &'static str = ": say less";
 
         fn version(&self) -> u32 {
@@ -287,7 +336,7 @@ mod tests {
         ] {
             fs::write(file.path(), &text).expect("written");
             let error = file.load().expect_err(&text).to_string();
-            assert!(error.contains("note.json is not a file of notes: ") && error.contains(told), "{error}");
+            assert!(error.contains("overrides.json is not a file of notes: ") && error.contains(told), "{error}");
             assert!(error.ends_with("; mend it, or move it away to start without"), "{error}");
             assert_eq!(fs::read_to_string(file.path()).expect("still there"), text);
         }
@@ -297,13 +346,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_corrupt_at_a_start_is_set_aside_and_told_until_it_is_gone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, troubles) = (file(&directory), Troubles::default());
+        fs::write(file.path(), "{half").expect("written");
+        file.load_at_start(&troubles).expect_err("corrupt");
+        let aside = aside::newest_aside(file.path()).expect("beside");
+        assert_eq!(fs::read_to_string(&aside).expect("there"), "{half");
+        let told = troubles.all();
+        assert_eq!((told.len(), told[0].1), (1, TroubleKind::SetAside));
+        assert!(told[0].2.error.contains(&aside.display().to_string()), "{told:?}");
+        assert!(told[0].2.instead.starts_with("there are no notes; mend it"), "{told:?}");
+        let troubles = Troubles::default();
+        assert!(file.load_at_start(&troubles).expect("nothing").is_none());
+        assert!(troubles.has(Note::NAME, TroubleKind::SetAside), "also after another start");
+        fs::remove_file(&aside).expect("removed");
+        file.look_aside(&troubles);
+        assert!(troubles.all().is_empty());
+    }
+
+    #[test]
     fn a_write_that_fails_leaves_the_old_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = file(&directory);
         file.save(&note("old")).expect("kept");
         let error = file.save(&note(&"x".repeat(1000))).expect_err("too large").to_string();
         assert!(error.contains("bytes, more than 1000: say less"), "{error}");
-        fs::create_dir(directory.path().join("note.json.new")).expect("in the way");
+        fs::create_dir(directory.path().join("overrides.json.new")).expect("in the way");
         assert!(matches!(file.save(&note("new")), Err(StateFileError::Io { action: "write", .. })));
         assert_eq!(file.load().expect("the old one"), Some(note("old")));
     }

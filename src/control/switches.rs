@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::atomic_file::Patience;
 use super::state_file::{Content, StateFile, StateFileError};
+use super::troubles::{StateName, Troubles};
 use crate::state::memory::switches::Switches;
 
 /// The file of switches in a state directory.
@@ -29,13 +31,14 @@ struct Stored {
 }
 
 impl Content for Stored {
-    const FILE: &'static str = "switches.json";
+    const NAME: StateName = StateName::Switches;
     const VERSION: u32 = 1;
     /// All services there may be, with long names.
     const MAX_BYTES: u64 = 8 << 20;
     const INDENTED: bool = true;
     const OF: &'static str = "switches";
     const WITHOUT: &'static str = "start on the stages of the files";
+    const INSTEAD: &'static str = "services are on the stages of their files, but for what was switched since";
     const TOO_LARGE: &'static str = "";
 
     fn version(&self) -> u32 {
@@ -53,9 +56,29 @@ impl SwitchStore {
         Ok(self.file.load()?.map(|stored| stored.switches).unwrap_or_default())
     }
 
+    /// [`SwitchStore::load`] at a start: what is corrupt is set aside, and all that is wrong is told.
+    pub fn load_at_start(&self, troubles: &Troubles) -> Result<Switches, SwitchStoreError> {
+        Ok(self.file.load_at_start(troubles)?.map(|stored| stored.switches).unwrap_or_default())
+    }
+
     /// Keeps exactly these. When it returns, they survive a crash of the machine.
     pub fn save(&self, switches: &Switches) -> Result<(), SwitchStoreError> {
-        self.file.save(&Stored { _sha256: IgnoredAny, version: Stored::VERSION, switches: switches.clone() })
+        self.save_unless(switches, &Patience::default())
+    }
+
+    /// [`SwitchStore::save`], unless whoever waits for it has given it up in time.
+    pub fn save_unless(&self, switches: &Switches, patience: &Patience) -> Result<(), SwitchStoreError> {
+        let stored = Stored { _sha256: IgnoredAny, version: Stored::VERSION, switches: switches.clone() };
+        self.file.save_unless(&stored, patience)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Tells of a file that was set aside, for as long as it lies there.
+    pub fn look_aside(&self, troubles: &Troubles) {
+        self.file.look_aside(troubles);
     }
 }
 

@@ -15,10 +15,12 @@
 //! beside, and taken whole or not at all.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
@@ -38,7 +40,11 @@ use super::find_region::unknown_region;
 use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
+use super::save::{Outcome, PATIENCE, Save, Saves};
+use super::state_file::StateFileError;
 use super::switches::{SwitchStore, SwitchStoreError};
+use super::troubles::{StateName, TroubleKind, Troubles};
+use super::vitals::{BEAT, Vitals};
 use super::warm::Part;
 use super::warm::keeper::Keeper;
 
@@ -138,11 +144,23 @@ pub struct Sources {
     pub commands: mpsc::Receiver<Command>,
 }
 
+/// What was found where something could not be read before.
+struct Reread {
+    overrides: Option<Result<Kept, StoreError>>,
+    switches: Option<Result<Switches, SwitchStoreError>>,
+}
+
 /// The one that writes.
 pub struct Writer {
     publisher: Publisher,
     store: OverrideStore,
     switch_store: SwitchStore,
+    override_saves: Saves,
+    switch_saves: Saves,
+    /// What could not be read before is being read, on another thread.
+    reading: Option<JoinHandle<Reread>>,
+    troubles: Arc<Troubles>,
+    vitals: Arc<Vitals>,
     /// `None`: nothing is kept for a warm start.
     keeper: Option<Keeper>,
     /// What was switched before a restart could not be read.
@@ -164,14 +182,25 @@ pub struct Writer {
 
 impl Writer {
     /// Takes up what was switched before a restart; where that cannot be read, services are on the
-    /// stages of their files until it can.
-    pub fn new(publisher: Publisher, store: OverrideStore, switch_store: SwitchStore) -> Writer {
+    /// stages of their files until it can. Blocks.
+    pub fn new(
+        publisher: Publisher,
+        store: OverrideStore,
+        switch_store: SwitchStore,
+        troubles: Arc<Troubles>,
+    ) -> Writer {
         let due = publisher.next_change(publisher.shared().load().made_at);
         let (pending_since, calm) = (None, CALM);
+        let saves = |name, path: &Path| Saves::new(name, path.to_owned(), troubles.clone());
         let mut writer = Writer {
             publisher,
+            override_saves: saves(StateName::Overrides, store.path()),
+            switch_saves: saves(StateName::Switches, switch_store.path()),
             store,
             switch_store,
+            reading: None,
+            troubles,
+            vitals: Arc::default(),
             keeper: None,
             switches_lost: true,
             pending_since,
@@ -182,8 +211,8 @@ impl Writer {
             feed_log: FeedLog::default(),
             starting: false,
         };
-        if let Err(error) = writer.restore_switches() {
-            error!("{error}; services are on the stages that their files say");
+        if let Ok(switches) = writer.switch_store.load_at_start(&writer.troubles) {
+            writer.restore_switches(switches);
         }
         writer
     }
@@ -199,8 +228,15 @@ impl Writer {
         Writer { starting: true, ..self }
     }
 
+    /// Tells here that it is alive.
+    pub fn beating(self, vitals: Arc<Vitals>) -> Writer {
+        Writer { vitals, ..self }
+    }
+
     /// Writes until all commands have gone: their senders are dropped last.
     pub async fn run(mut self, mut sources: Sources) {
+        let vitals = self.vitals.clone();
+        let _told = vitals.on_panic();
         loop {
             tokio::select! {
                 // Operators first, then what probes say.
@@ -217,7 +253,9 @@ impl Writer {
     /// Waits for the next news or change by time, and publishes what cannot wait. Each burst is
     /// drained before. Nothing is lost where this is dropped while it waits.
     async fn attend(&mut self, endpoints: &mut mpsc::Receiver<EndpointReport>, loads: &mut mpsc::Receiver<LoadUpdate>) {
+        self.vitals.beat();
         let wake = self.wake_at();
+        let (overrides_due, switches_due) = (self.override_saves.due(), self.switch_saves.due());
         let urgency = tokio::select! {
             biased;
             Some(report) = endpoints.recv() => self.drain_endpoints(report, endpoints),
@@ -226,6 +264,11 @@ impl Writer {
             () = sleep_until(self.burial) => return self.bury(),
             () = sleep_until(self.keeper.as_ref().and_then(Keeper::due)) => return self.keep(),
             () = saved(&mut self.keeper) => return,
+            () = sleep_until(overrides_due) => return self.rewrite_overrides(),
+            () = sleep_until(switches_due) => return self.rewrite_switches(),
+            () = self.override_saves.late() => return,
+            () = self.switch_saves.late() => return,
+            () = tokio::time::sleep(BEAT) => return,
         };
         self.follow(urgency);
     }
@@ -389,11 +432,9 @@ impl Writer {
                 let _ = reply.send(outcome);
             }
             Command::Replace { replacement, reply } => {
-                let urgency = self.publisher.apply(News::Reload(replacement), clock::read());
+                self.take(News::Reload(replacement));
                 // Mended meanwhile, they hold from here on; otherwise whoever says one hears why not.
-                let _ = self.restore_overrides();
-                let _ = self.restore_switches();
-                self.follow(urgency);
+                let _ = self.reread(sources).await;
                 let _ = reply.send(());
             }
             Command::Atlas { atlas, reply } => {
@@ -430,7 +471,9 @@ impl Writer {
         operator_override: Override,
         sources: &mut Sources,
     ) -> Result<OverrideOutcome, OverrideError> {
-        self.restore_overrides()?;
+        if self.publisher.overrides_error().is_some() {
+            self.reread(sources).await?;
+        }
         let (region, id) = self.region_named(name, operator_override)?;
         // Kept first: what an operator was told is so must be so after a crash.
         let kept = self.to_keep(&region, operator_override);
@@ -446,7 +489,9 @@ impl Writer {
     }
 
     async fn switch(&mut self, request: &SwitchRequest, sources: &mut Sources) -> Result<SwitchOutcome, SwitchError> {
-        self.restore_switches()?;
+        if self.switches_lost {
+            self.reread(sources).await?;
+        }
         let snapshot = self.publisher.shared().load_full();
         let (model, name) = (&snapshot.model, &request.service);
         let id = match *model.find_services(name) {
@@ -478,30 +523,81 @@ impl Writer {
 
     /// As [`Writer::save`], of switches.
     async fn save_switches(&mut self, kept: Switches, sources: &mut Sources) -> Result<(), SwitchStoreError> {
-        let store = self.switch_store.clone();
-        let mut saving = tokio::task::spawn_blocking(move || store.save(&kept));
-        loop {
-            tokio::select! {
-                biased;
-                saved = &mut saving => {
-                    return saved.unwrap_or_else(|error| Err(SwitchStoreError::Stopped(error.to_string())));
-                }
-                () = self.attend(&mut sources.endpoints, &mut sources.loads) => {}
-            }
+        self.rewritten(|writer| writer.switch_saves.is_rewriting(), sources).await;
+        let (store, troubles) = (self.switch_store.clone(), self.troubles.clone());
+        let mut save = self
+            .switch_saves
+            .begin(move |patience| store.save_unless(&kept, patience).inspect(|()| store.look_aside(&troubles)))?;
+        match self.end(&mut save, sources).await {
+            Some(outcome) => self.switch_saves.ended(outcome),
+            None => Err(self.switch_saves.give_up(save)),
         }
     }
 
-    /// Reads what was switched before a restart, unless that has been done.
-    fn restore_switches(&mut self) -> Result<(), SwitchStoreError> {
-        if self.switches_lost {
-            let switches = self.switch_store.load()?;
-            self.switches_lost = false;
-            if !switches.is_empty() {
-                info!(services = switches.len(), "services are on the stages they were switched to");
-                self.take(News::Switches(switches));
-            }
+    /// Has the file say what holds, after it may have been written with what was refused.
+    fn rewrite_switches(&mut self) {
+        let (store, kept) = (self.switch_store.clone(), self.publisher.switches().clone());
+        self.switch_saves.rewrite(move |patience| store.save_unless(&kept, patience));
+    }
+
+    /// As [`Writer::rewrite_switches`].
+    fn rewrite_overrides(&mut self) {
+        let (store, overrides) = (self.store.clone(), self.publisher.overrides().clone());
+        let mut drains = self.publisher.drains(None, clock::read());
+        drains.retain(|name, _| overrides.get(name) == Some(&Override::Drain));
+        let kept = Kept { overrides, drains };
+        self.override_saves.rewrite(move |patience| store.save_unless(&kept, patience));
+    }
+
+    fn restore_switches(&mut self, switches: Switches) {
+        self.switches_lost = false;
+        self.troubles.end(StateName::Switches, TroubleKind::Unreadable);
+        if !switches.is_empty() {
+            info!(services = switches.len(), "services are on the stages they were switched to");
+            self.take(News::Switches(switches));
         }
-        Ok(())
+    }
+
+    fn restore_overrides(&mut self, Kept { overrides, drains }: Kept) {
+        self.troubles.end(StateName::Overrides, TroubleKind::Unreadable);
+        info!(overrides = overrides.len(), "what operators said of regions could be read again");
+        self.take(News::Overrides { overrides, drains });
+    }
+
+    /// Tries once more to read what could not be read at the start, and looks after what was set aside: on another
+    /// thread, and no longer than [`PATIENCE`].
+    ///
+    /// # Errors
+    /// The first of the two that still cannot be read.
+    async fn reread(&mut self, sources: &mut Sources) -> Result<(), StateFileError> {
+        let mut reading = self.reading.take().unwrap_or_else(|| {
+            let (store, switch_store, troubles) =
+                (self.store.clone(), self.switch_store.clone(), self.troubles.clone());
+            let (overrides_lost, switches_lost) = (self.publisher.overrides_error().is_some(), self.switches_lost);
+            tokio::task::spawn_blocking(move || {
+                store.look_aside(&troubles);
+                switch_store.look_aside(&troubles);
+                Reread {
+                    overrides: overrides_lost.then(|| store.load()),
+                    switches: switches_lost.then(|| switch_store.load()),
+                }
+            })
+        });
+        let until = Instant::now() + PATIENCE;
+        let Reread { overrides, switches } = loop {
+            tokio::select! {
+                biased;
+                read = &mut reading => break read.map_err(|error| StateFileError::Stopped(error.to_string()))?,
+                () = sleep_until(Some(until)) => {
+                    self.reading = Some(reading);
+                    return Err(StateFileError::Hanging { path: self.store.path().to_owned() });
+                }
+                () = self.attend(&mut sources.endpoints, &mut sources.loads) => {}
+            }
+        };
+        let overrides = overrides.transpose().map(|kept| kept.map(|kept| self.restore_overrides(kept)));
+        let switches = switches.transpose().map(|kept| kept.map(|kept| self.restore_switches(kept)));
+        overrides.map(drop).and(switches.map(drop))
     }
 
     /// All that is to be kept once this is said.
@@ -549,26 +645,37 @@ impl Writer {
 
     /// Keeps these, on another thread: while a disk is slow or gone, probes are heard all the same.
     async fn save(&mut self, kept: Kept, sources: &mut Sources) -> Result<(), StoreError> {
-        let store = self.store.clone();
-        let mut saving = tokio::task::spawn_blocking(move || store.save(&kept));
-        loop {
+        self.rewritten(|writer| writer.override_saves.is_rewriting(), sources).await;
+        let (store, troubles) = (self.store.clone(), self.troubles.clone());
+        let mut save = self
+            .override_saves
+            .begin(move |patience| store.save_unless(&kept, patience).inspect(|()| store.look_aside(&troubles)))?;
+        match self.end(&mut save, sources).await {
+            Some(outcome) => self.override_saves.ended(outcome),
+            None => Err(self.override_saves.give_up(save)),
+        }
+    }
+
+    /// Waits until a file that had to be written again is, within reason.
+    async fn rewritten(&mut self, is_rewriting: impl Fn(&Writer) -> bool, sources: &mut Sources) {
+        let until = Instant::now() + PATIENCE;
+        while is_rewriting(self) && Instant::now() < until {
             tokio::select! {
-                biased;
-                saved = &mut saving => return saved.unwrap_or_else(|error| Err(StoreError::Stopped(error.to_string()))),
+                () = sleep_until(Some(until)) => {}
                 () = self.attend(&mut sources.endpoints, &mut sources.loads) => {}
             }
         }
     }
 
-    /// Tries once more to read what could not be read at the start.
-    fn restore_overrides(&mut self) -> Result<(), StoreError> {
-        if self.publisher.overrides_error().is_none() {
-            return Ok(());
+    /// Waits for the end of a save, and goes on with all else.
+    async fn end(&mut self, save: &mut Save, sources: &mut Sources) -> Option<Outcome> {
+        loop {
+            tokio::select! {
+                biased;
+                ended = save.end() => return ended,
+                () = self.attend(&mut sources.endpoints, &mut sources.loads) => {}
+            }
         }
-        let Kept { overrides, drains } = self.store.load()?;
-        info!(overrides = overrides.len(), "what operators said of regions could be read again");
-        self.take(News::Overrides { overrides, drains });
-        Ok(())
     }
 }
 
@@ -604,9 +711,6 @@ mod tests {
     use crate::model::Model;
     use crate::steer::health::verdict::Verdict;
     use std::collections::BTreeMap;
-    use std::path::Path;
-    use std::sync::Arc;
-    use std::time::SystemTime;
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
 
@@ -614,6 +718,7 @@ mod tests {
         shared: crate::state::SharedSnapshot,
         reports: mpsc::Sender<EndpointReport>,
         commands: mpsc::Sender<Command>,
+        troubles: Arc<Troubles>,
         _updates: mpsc::Sender<LoadUpdate>,
     }
 
@@ -635,10 +740,12 @@ mod tests {
         // The first save is due at once, and no other by itself: a save into a pipe that nobody reads waits for ever.
         let period = Duration::from_secs(60);
         let began = Instant::now().checked_sub(period).expect("the machine has run for a minute");
-        let keeper = Keeper::new(WarmStore::new(state), period, began);
-        let writer = Writer::new(publisher, OverrideStore::new(state), SwitchStore::new(state)).keeping(keeper);
+        let troubles = Arc::new(Troubles::default());
+        let keeper = Keeper::new(WarmStore::new(state), period, began, troubles.clone());
+        let writer = Writer::new(publisher, OverrideStore::new(state), SwitchStore::new(state), troubles.clone());
+        let writer = writer.keeping(keeper);
         tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
-        Writing { shared, reports, commands, _updates }
+        Writing { shared, reports, commands, troubles, _updates }
     }
 
     impl Writing {
@@ -771,6 +878,38 @@ mod tests {
         let reader = Arc::new(pipe);
         tokio::task::spawn_blocking(move || std::fs::read(&*reader)).await.expect("joined").expect("read");
         assert!(matches!(refused.await.expect("a reply"), Err(OverrideError::NotKept(_))), "a pipe keeps nothing");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_waited_for_once_and_told_and_what_was_refused_does_not_hold() {
+        let state = tempfile::tempdir().expect("a directory");
+        let (pipe, file) = (state.path().join("overrides.json.new"), state.path().join("overrides.json"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let writing = start(state.path(), BTreeMap::new(), None);
+        let (region, _) = writing.first();
+        let began = Instant::now();
+        let refused = writing.set_override(&region, Override::Down).await.expect_err("the disk hangs").to_string();
+        assert!(refused.contains("did not answer in time") && refused.contains("is as it was"), "{refused}");
+        assert!(began.elapsed() >= PATIENCE && writing.troubles.has(StateName::Overrides, TroubleKind::Hanging));
+        let began = Instant::now();
+        let refused = writing.set_override(&region, Override::Down).await.expect_err("it still hangs").to_string();
+        assert!(refused.contains("does not answer") && began.elapsed() < PATIENCE / 2, "{refused}");
+        let (reply, done) = oneshot::channel();
+        let replacement = Replacement { model: example(), atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+        let command = Command::Replace { replacement: Box::new(replacement), reply };
+        writing.commands.send(command).await.expect("sent");
+        done.await.expect("reloaded");
+        assert!(began.elapsed() < PATIENCE / 2, "reloads do not wait for it");
+        assert!(writing.shared.load().states.iter().all(|state| state.operator_override == Override::Auto));
+        tokio::task::spawn_blocking(move || std::fs::read(pipe)).await.expect("joined").expect("read");
+        while writing.troubles.has(StateName::Overrides, TroubleKind::Hanging) {
+            tokio::time::sleep(Duration::from_millis(1)).await; // a failure is a test that never ends
+        }
+        assert!(!file.exists(), "it was given up");
+        writing.set_override(&region, Override::Drain).await.expect("the disk answers again");
+        let kept = OverrideStore::new(state.path()).load().expect("kept").overrides;
+        assert_eq!(kept, BTreeMap::from([(region, Override::Drain)]));
+        assert!(writing.troubles.all().is_empty());
     }
 
     fn keep(writing: &Writing) -> oneshot::Receiver<()> {

@@ -12,6 +12,9 @@ use crate::control::clock;
 use crate::control::config::Config;
 use crate::control::rum::listener::Rum;
 use crate::control::rum::{Measurements, unix_now};
+use crate::control::supervise::supervise;
+use crate::control::troubles::Troubles;
+use crate::control::vitals::{TaskKind, Vitals};
 use crate::control::writer::Command;
 use crate::state::{News, Publisher, SharedSnapshot};
 
@@ -28,8 +31,8 @@ impl Measuring {
     ///
     /// # Errors
     /// The socket cannot be had, or there is no key to sign tokens with.
-    pub fn new(config: &Config, publisher: &mut Publisher) -> Result<Measuring, String> {
-        let measurements = Arc::new(Measurements::open(&config.rum, &config.state, unix_now()));
+    pub fn new(config: &Config, publisher: &mut Publisher, troubles: &Arc<Troubles>) -> Result<Measuring, String> {
+        let measurements = Arc::new(Measurements::open(&config.rum, &config.state, unix_now(), troubles.clone()));
         let measured = measurements.measured(unix_now());
         if !measured.is_empty() {
             let now = clock::read();
@@ -55,9 +58,12 @@ impl Measuring {
         shared: &SharedSnapshot,
         commands: &mpsc::Sender<Command>,
         stopping: &watch::Receiver<bool>,
+        vitals: &Arc<Vitals>,
         tasks: &mut Vec<JoinHandle<()>>,
     ) {
-        tasks.push(tokio::spawn(self.measurements.run(shared.clone(), commands.clone())));
+        let (measurements, shared, commands) = (self.measurements, shared.clone(), commands.clone());
+        let run = move || measurements.clone().run(shared.clone(), commands.clone());
+        tasks.push(tokio::spawn(supervise(TaskKind::Measurements, String::new(), vitals.clone(), run)));
         if let Some((listener, rum)) = self.listener {
             let served = rum.serve(listener, stopped(stopping.clone()));
             tasks.push(tokio::spawn(async move {

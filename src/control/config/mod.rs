@@ -85,6 +85,8 @@ pub struct Config {
     pub udp: Udp,
     pub limits: Limits,
     pub rum: RumSettings,
+    /// How long the writer may be stalled before the process ends, 15 s to 1 h. Default `None`, `"off"`: never.
+    pub watchdog: Option<Duration>,
     /// The name server identifier (RFC 5001), 1 to 128 octets. Default `None`: none is sent.
     pub nsid: Option<String>,
     /// Seeds the choice among equals. Default 0. All nodes that serve the same zones must have

@@ -51,6 +51,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         cpus: root.or("cpus", Vec::new(), cpus),
         udp: root.or("udp", Udp::default(), |v| v.table("`udp`", |t| Some(udp(t)))),
         limits: root.or("limits", Limits::default(), |v| v.table("`limits`", |t| Some(limits(t)))),
+        watchdog: root.get("watchdog").and_then(watchdog),
         nsid: root.get("nsid").and_then(nsid),
         rum: root.or("rum", RumSettings::default(), |v| rum::read(v, sources)),
         seed: root.or("seed", 0, |v| v.integer(0..=u64::MAX)),
@@ -173,6 +174,14 @@ fn udp(table: &Table<'_>) -> Udp {
         receive_buffer: buffer("receive_buffer"),
         send_buffer: buffer("send_buffer"),
         busy_poll: table.get("busy_poll").and_then(busy_poll),
+    }
+}
+
+/// Not before a stall is one, and is told.
+fn watchdog(value: Value<'_>) -> Option<Duration> {
+    match value.as_str() {
+        Some("off") => None,
+        _ => value.duration(Duration::from_secs(15)..=Duration::from_secs(3600)),
     }
 }
 

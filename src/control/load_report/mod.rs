@@ -43,6 +43,8 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::control::supervise::supervise;
+use crate::control::vitals::{TaskKind, Vitals};
 use crate::model::{LoadReport, LoadSource, Model, Scrape};
 
 pub use error::LoadError;
@@ -80,6 +82,7 @@ pub struct Scraper {
     sink: mpsc::Sender<LoadUpdate>,
     fetcher: Arc<Fetcher>,
     slots: HashMap<Arc<str>, Slot>,
+    vitals: Arc<Vitals>,
 }
 
 struct Slot {
@@ -91,7 +94,12 @@ struct Slot {
 impl Scraper {
     /// Scrapes nothing until it is configured. While `sink` is full, scrapes wait.
     pub fn new(sink: mpsc::Sender<LoadUpdate>) -> Scraper {
-        Scraper { sink, fetcher: Arc::new(Fetcher::new()), slots: HashMap::new() }
+        Scraper { sink, fetcher: Arc::new(Fetcher::new()), slots: HashMap::new(), vitals: Arc::default() }
+    }
+
+    /// Counts followers that panicked and were started again.
+    pub fn counted(self, vitals: Arc<Vitals>) -> Scraper {
+        Scraper { vitals, ..self }
     }
 
     /// The scrapes that could not be made.
@@ -118,9 +126,13 @@ impl Scraper {
     }
 
     fn start(&self, region: Arc<str>, report: &LoadReport, scrape: &Scrape) -> Slot {
-        let follower = Follower::new(region, scrape.clone(), report.interval, report.max_age);
+        let (scrape, interval, max_age) = (scrape.clone(), report.interval, report.max_age);
+        let (fetcher, sink) = (self.fetcher.clone(), self.sink.clone());
         let mut task = JoinSet::new();
-        task.spawn(follower.run(self.fetcher.clone(), self.sink.clone()));
+        task.spawn(supervise(TaskKind::LoadReport, region.to_string(), self.vitals.clone(), move || {
+            let follower = Follower::new(region.clone(), scrape.clone(), interval, max_age);
+            follower.run(fetcher.clone(), sink.clone())
+        }));
         Slot { report: report.clone(), _task: task }
     }
 }

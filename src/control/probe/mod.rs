@@ -44,6 +44,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::control::supervise::supervise;
+use crate::control::vitals::{TaskKind, Vitals};
 use crate::model::{Check, Endpoint, EndpointTarget, Model};
 use crate::state::Snapshot;
 use crate::steer::health::verdict::{History, Verdict};
@@ -84,6 +86,7 @@ pub struct Prober {
     slots: HashMap<EndpointKey, Slot>,
     /// What was found before a restart, until the endpoints are first watched.
     before: HashMap<EndpointKey, Before>,
+    vitals: Arc<Vitals>,
 }
 
 /// One endpoint under watch.
@@ -101,8 +104,8 @@ impl Prober {
     /// each endpoint waits for room.
     pub fn new(sink: mpsc::Sender<EndpointReport>, limits: ProbeLimits) -> Prober {
         let (budget, faults) = (Arc::new(Budget::new(limits.concurrency)), Arc::new(OwnFaults::new("a probe")));
-        let (resolver, slots, before) = Default::default();
-        Prober { sink, budget, faults, resolver, slots, before }
+        let (resolver, slots, before, vitals) = Default::default();
+        Prober { sink, budget, faults, resolver, slots, before, vitals }
     }
 
     /// The connections of all probes.
@@ -113,6 +116,11 @@ impl Prober {
     /// The probes that could not be made.
     pub fn faults(&self) -> Arc<OwnFaults> {
         self.faults.clone()
+    }
+
+    /// Counts watches that panicked and were started again.
+    pub fn counted(self, vitals: Arc<Vitals>) -> Prober {
+        Prober { vitals, ..self }
     }
 
     /// Goes on from what was found before a restart. Call it before [`Prober::configure`].
@@ -182,7 +190,11 @@ impl Prober {
         let (budget, faults, sink) = (self.budget.clone(), self.faults.clone(), self.sink.clone());
         let shared = Shared { memory: memory.clone(), budget, faults, sink, probed: probed_sender };
         let mut task = JoinSet::new();
-        task.spawn(watch::watch(watched, shared, move || question.clone().ask()));
+        let of = format!("{} {}", watched.key.region, watched.key.endpoint);
+        task.spawn(supervise(TaskKind::Probes, of, self.vitals.clone(), move || {
+            let question = question.clone();
+            watch::watch(watched.clone(), shared.clone(), move || question.clone().ask())
+        }));
         Slot { target: endpoint.target.clone(), check: check.clone(), memory, probed, _task: task }
     }
 

@@ -53,6 +53,7 @@ impl Memory {
 }
 
 /// What a watch shares with its prober.
+#[derive(Clone)]
 pub(super) struct Shared {
     pub memory: Arc<Mutex<Memory>>,
     pub budget: Arc<Budget>,

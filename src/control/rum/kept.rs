@@ -3,13 +3,11 @@
 //! A file that cannot be read, or is not ours, stops nothing: it is told, set aside for whoever wants
 //! to look, and measuring begins anew. Times are an aid, not a promise.
 
-use std::fs;
-use std::path::Path;
-
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::control::state_file::{Content, StateFile, StateFileError};
+use crate::control::troubles::{StateName, Troubles};
 use crate::steer::latency::rtt::ClientGroup;
 
 use super::sketch::Sketch;
@@ -39,13 +37,14 @@ struct Figure {
 }
 
 impl Content for Stored {
-    const FILE: &'static str = "latency.json";
+    const NAME: StateName = StateName::Measurements;
     const VERSION: u32 = 1;
     /// As large as a file of as much as is kept can get, with room.
     const MAX_BYTES: u64 = 512 << 20;
     const INDENTED: bool = false;
     const OF: &'static str = "measurements";
     const WITHOUT: &'static str = "measure anew";
+    const INSTEAD: &'static str = "round trips are measured anew";
     const TOO_LARGE: &'static str = "";
 
     fn version(&self) -> u32 {
@@ -64,12 +63,18 @@ pub fn sealed(file: &MeasurementFile, store: &Store) -> Result<Vec<u8>, StateFil
     })
 }
 
-/// Takes back what was kept; nothing, where nothing was. What cannot be used is set aside.
+/// Takes back what was kept; nothing, where nothing was. What cannot be used is set aside, and told.
 ///
 /// # Errors
-/// Why it could not be read, and where it is now. The store is as it was.
-pub fn restore(store: &mut Store, file: &MeasurementFile, now: u64) -> Result<(), String> {
-    look(store, file, now).map_err(|why| format!("{why}; {}", set_aside(file.path())))
+/// Why it could not be read. The store is as it was.
+pub fn restore(store: &mut Store, file: &MeasurementFile, now: u64, troubles: &Troubles) -> Result<(), String> {
+    let Some(stored) = file.load_at_start(troubles).map_err(|error| unusable(file, &error.reason()))? else {
+        return Ok(());
+    };
+    take(store, stored, now).map_err(|why| {
+        file.set_aside(troubles, &why);
+        unusable(file, &why)
+    })
 }
 
 /// [`restore`], for a look alone: the file stays where it is.
@@ -79,7 +84,11 @@ pub fn look(store: &mut Store, file: &MeasurementFile, now: u64) -> Result<(), S
         Ok(None) => Ok(()),
         Err(error) => Err(error.reason()),
     };
-    taken.map_err(|why| format!("{} cannot be used: {why}", file.path().display()))
+    taken.map_err(|why| unusable(file, &why))
+}
+
+fn unusable(file: &MeasurementFile, why: &str) -> String {
+    format!("{} cannot be used, and measuring begins anew: {why}", file.path().display())
 }
 
 fn take(store: &mut Store, stored: Stored, now: u64) -> Result<(), String> {
@@ -96,21 +105,13 @@ fn take(store: &mut Store, stored: Stored, now: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Moves a file out of the way of the next; says where it is.
-fn set_aside(path: &Path) -> String {
-    let aside = path.with_extension("json.unusable");
-    match fs::rename(path, &aside) {
-        Ok(()) => format!("it was set aside as {}, and measuring begins anew", aside.display()),
-        Err(error) => {
-            format!("measuring begins anew, and the next measurements replace it, since it cannot be moved: {error}")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::control::rum::store::{Beliefs, Whereabouts};
+    use crate::control::troubles::TroubleKind;
     use crate::model::Coordinates;
 
     const NOW: u64 = 1_790_000_000;
@@ -135,7 +136,7 @@ mod tests {
         before.import(&[(group, "seoul@gslb.example".into(), import)], false).expect("taken");
         file.replace(&sealed(&file, &before).expect("sealed")).expect("kept");
         let mut after = store();
-        restore(&mut after, &file, NOW).expect("back");
+        restore(&mut after, &file, NOW, &Troubles::default()).expect("back");
         let rows = |store: &Store| {
             let mut rows = store.rows(NOW);
             rows.sort_by_key(|row| row.group);
@@ -152,7 +153,7 @@ mod tests {
         let text = r#"{"version":1,"counted":[],"imported":[["KR","a@z",{"ms":1.5,"samples":9,"at":1}]]}"#;
         fs::write(file.path(), text).expect("written");
         let mut store = store();
-        restore(&mut store, &file, NOW).expect("back");
+        restore(&mut store, &file, NOW, &Troubles::default()).expect("back");
         assert_eq!(store.sizes().1, 1);
     }
 
@@ -161,7 +162,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = MeasurementFile::new(directory.path());
         let path = file.path();
-        restore(&mut store(), &file, NOW).expect("nothing was kept");
+        restore(&mut store(), &file, NOW, &Troubles::default()).expect("nothing was kept");
         for wrong in [
             "",
             "{",
@@ -171,11 +172,11 @@ mod tests {
         ] {
             fs::write(path, wrong).expect("written");
             let mut store = store();
-            let told = restore(&mut store, &file, NOW).expect_err(wrong);
-            assert!(told.contains("latency.json.unusable"), "{told}");
+            let troubles = Troubles::default();
+            let told = restore(&mut store, &file, NOW, &troubles).expect_err(wrong);
+            assert!(told.contains("latency.json cannot be used"), "{told}");
+            assert!(troubles.has(StateName::Measurements, TroubleKind::SetAside) && !path.exists(), "{wrong}");
             assert_eq!(store.sizes(), (0, 0), "{wrong}");
-            assert_eq!(fs::read_to_string(path.with_extension("json.unusable")).expect("aside"), wrong);
-            assert!(!path.exists());
         }
     }
 }

@@ -96,7 +96,7 @@ impl Rum {
     ) -> Result<Rum, String> {
         let secret = match &settings.key_file {
             Some(path) => token::read_secret(path)?,
-            None => token::own_secret(state)?,
+            None => token::own_secret(state, &measurements.troubles)?,
         };
         let (per_network, per_second) = (f64::from(settings.per_network), f64::from(settings.per_second));
         Ok(Rum {

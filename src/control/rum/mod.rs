@@ -32,13 +32,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::info;
 
 use crate::model::Model;
 use crate::state::SharedSnapshot;
 use crate::steer::latency::rtt::Measured;
 
 use super::config::RumSettings;
+use super::save::told_if_slow;
+use super::troubles::{StateName, TroubleKind, Troubles};
 use super::writer::Command;
 use kept::MeasurementFile;
 use store::{Beliefs, Row, Store};
@@ -56,6 +58,7 @@ pub struct Measurements {
     kept: Mutex<u64>,
     /// Why it cannot be kept, or could not be read.
     trouble: Mutex<Option<String>>,
+    troubles: Arc<Troubles>,
     counts: [AtomicU64; Event::ALL.len()],
     /// Something was imported: that is told at once.
     imported: Notify,
@@ -131,18 +134,16 @@ pub struct Imported {
 impl Measurements {
     /// With what was kept in a state directory. What cannot be read stops nothing: it is logged,
     /// shown, and set aside.
-    pub fn open(settings: &RumSettings, state: &Path, now: u64) -> Measurements {
+    pub fn open(settings: &RumSettings, state: &Path, now: u64, troubles: Arc<Troubles>) -> Measurements {
         let (mut store, file) = (Store::new(beliefs(settings)), MeasurementFile::new(state));
-        let trouble = kept::restore(&mut store, &file, now).err();
-        if let Some(trouble) = &trouble {
-            error!("{trouble}");
-        }
+        let trouble = kept::restore(&mut store, &file, now, &troubles).err();
         let changes = store.changes();
         Measurements {
             store: Mutex::new(store),
             file,
             kept: Mutex::new(changes),
             trouble: Mutex::new(trouble),
+            troubles,
             counts: Default::default(),
             imported: Notify::new(),
         }
@@ -206,9 +207,16 @@ impl Measurements {
             (store.changes(), kept::sealed(&self.file, &store))
         };
         let saved = sealed.and_then(|sealed| self.file.replace(&sealed));
+        let (name, kind) = (StateName::Measurements, TroubleKind::Unwritable);
         match &saved {
-            Ok(()) => *kept = changes,
-            Err(error) => warn!("cannot keep measurements in {}: {}", self.file.path().display(), error.reason()),
+            Ok(()) => {
+                *kept = changes;
+                self.troubles.end(name, kind);
+            }
+            Err(error) => {
+                let instead = "what browsers measure from now on is forgotten at the next restart";
+                self.troubles.begin(name, kind, &error.to_string(), instead);
+            }
         }
         *lock(&self.trouble) = saved.err().map(|error| error.to_string());
     }
@@ -236,7 +244,8 @@ impl Measurements {
             if rest.is_zero() {
                 let here = self.clone();
                 let began = std::time::Instant::now();
-                let _ = tokio::task::spawn_blocking(move || here.save()).await;
+                let saving = tokio::task::spawn_blocking(move || here.save());
+                told_if_slow(saving, StateName::Measurements, &self.troubles).await;
                 rest = began.elapsed() * SAVE_FACTOR;
             }
         }

@@ -7,9 +7,8 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine;
@@ -18,9 +17,10 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::warn;
 
-use crate::control::bounded_file;
-
 use super::store::client_network;
+use crate::control::atomic_file::AtomicFile;
+use crate::control::bounded_file;
+use crate::control::troubles::{StateName, TroubleKind, Troubles};
 
 /// How long a token holds. Pages that measure take some ten seconds.
 pub const LIFE_S: u64 = 300;
@@ -143,27 +143,44 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     Ok(secret.text.into_bytes())
 }
 
-/// The secret kept in the state directory, made there at first.
+/// The secret kept in the state directory, made there at first. One that can be neither read nor made is made for this
+/// run alone, and told: what browsers hold then is refused once, after the next restart, for [`LIFE_S`] at most.
 ///
 /// # Errors
-/// The file can be neither read nor made.
-pub fn own_secret(state: &Path) -> Result<Vec<u8>, String> {
-    let path = state.join("rum.key");
+/// The system has no random numbers.
+pub fn own_secret(state: &Path, troubles: &Troubles) -> Result<Vec<u8>, String> {
+    let path = state.join(StateName::RumKey.as_str());
+    let told = |kind, error: &str| troubles.begin(StateName::RumKey, kind, error, FOR_THIS_RUN);
     match fs::metadata(&path) {
-        Ok(_) => read_secret(&path),
-        Err(_) => make_secret(state, &path).map_err(|error| format!("cannot make {}: {error}", path.display())),
+        // What an older version left on a full disk. It never was a key.
+        Ok(metadata) if metadata.len() == 0 => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        _ => match read_secret(&path) {
+            Ok(secret) => return Ok(secret),
+            Err(error) => {
+                told(TroubleKind::Unreadable, &error);
+                return random();
+            }
+        },
     }
+    let secret = random()?;
+    let text = [secret.as_slice(), b"\n"].concat();
+    match AtomicFile::new(path, MAX_KEY).private().replace(&text) {
+        Ok(()) => troubles.end(StateName::RumKey, TroubleKind::Unwritable),
+        Err(error) => told(TroubleKind::Unwritable, &error.to_string()),
+    }
+    Ok(secret)
 }
 
-fn make_secret(state: &Path, path: &Path) -> io::Result<Vec<u8>> {
+const FOR_THIS_RUN: &str =
+    "a key of this run alone signs browsers' tokens; those it signed are refused after a restart";
+/// In octets.
+const MAX_KEY: u64 = 4096;
+
+fn random() -> Result<Vec<u8>, String> {
     let mut random = [0; 32];
-    SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("the system has no random numbers"))?;
-    let text = URL_SAFE_NO_PAD.encode(random);
-    fs::create_dir_all(state)?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    Ok(text.into_bytes())
+    SystemRandom::new().fill(&mut random).map_err(|_| "the system has no random numbers".to_owned())?;
+    Ok(URL_SAFE_NO_PAD.encode(random).into_bytes())
 }
 
 #[cfg(test)]
@@ -233,12 +250,38 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().expect("a directory");
         let state = directory.path().join("state");
-        let first = own_secret(&state).expect("made");
-        assert_eq!(own_secret(&state).expect("read"), first);
-        let mode = fs::metadata(state.join("rum.key")).expect("there").permissions().mode();
+        let (troubles, key) = (Troubles::default(), state.join("rum.key"));
+        let own = || own_secret(&state, &troubles).expect("a secret");
+        let first = own();
+        assert_eq!(own(), first);
+        let mode = fs::metadata(&key).expect("there").permissions().mode();
         assert_eq!((mode & 0o777, first.len() >= LEAST_KEY), (0o600, true));
-        fs::write(state.join("rum.key"), "short\n").expect("written");
-        assert!(own_secret(&state).expect_err("too short").contains("rum.key"));
+        assert!(troubles.all().is_empty());
         assert!(read_secret(&state.join("gone")).is_err());
+    }
+
+    /// As a write into a full disk leaves it.
+    #[test]
+    fn an_empty_key_is_made_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (troubles, key) = (Troubles::default(), directory.path().join("rum.key"));
+        fs::write(&key, "").expect("written");
+        let secret = own_secret(directory.path(), &troubles).expect("a secret");
+        assert_eq!(read_secret(&key).expect("kept"), secret);
+        assert!(troubles.all().is_empty());
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_kept_or_read_is_of_this_run_alone_and_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (troubles, key) = (Troubles::default(), directory.path().join("rum.key"));
+        fs::write(&key, "short\n").expect("written");
+        let own = || own_secret(directory.path(), &troubles).expect("a secret");
+        assert!(own().len() >= LEAST_KEY && troubles.has(StateName::RumKey, TroubleKind::Unreadable));
+        assert_eq!(fs::read_to_string(&key).expect("there"), "short\n", "it is the operator's to mend");
+        fs::remove_file(&key).expect("removed");
+        fs::create_dir(directory.path().join("rum.key.new")).expect("in the way");
+        assert_ne!(own(), own());
+        assert!(!key.exists() && troubles.has(StateName::RumKey, TroubleKind::Unwritable));
     }
 }

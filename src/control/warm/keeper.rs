@@ -2,11 +2,13 @@
 //! another thread, one at a time. While the disk hangs nobody waits for it, and nothing piles up.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
 
+use crate::control::save::{PATIENCE, tell_hanging};
+use crate::control::troubles::{StateName, TroubleKind, Troubles};
 use crate::state::memory::kept::Kept;
 
 use super::{Part, WarmError, WarmStore};
@@ -29,16 +31,16 @@ pub struct Keeper {
     changed: bool,
     /// No earlier than this is it saved for a change alone.
     rested: Instant,
+    /// When the save that is under way began.
     began: Instant,
     saving: Option<JoinHandle<Result<(), WarmError>>>,
-    /// The last save failed, and that was told.
-    failing: bool,
+    troubles: Arc<Troubles>,
 }
 
 impl Keeper {
-    pub fn new(store: WarmStore, period: Duration, now: Instant) -> Keeper {
+    pub fn new(store: WarmStore, period: Duration, now: Instant, troubles: Arc<Troubles>) -> Keeper {
         let next = now + FIRST.min(period);
-        Keeper { store, period, next, changed: false, rested: now, began: now, saving: None, failing: false }
+        Keeper { store, period, next, changed: false, rested: now, began: now, saving: None, troubles }
     }
 
     /// When it wants to be given something; `None`: not before the save that is under way has ended.
@@ -77,20 +79,28 @@ impl Keeper {
         self.saving = Some(tokio::task::spawn_blocking(move || store.save(part, &kept, unix_ms)));
     }
 
-    /// Waits for the end of the save that is under way, for ever where there is none. Tells when saves begin to fail,
-    /// and when they work again. Nothing is lost where this is dropped while it waits.
+    /// Waits for the end of the save that is under way, for ever where there is none. Tells when saves begin to fail or
+    /// to hang, and when they work again. Nothing is lost where this is dropped while it waits.
     pub async fn end(&mut self) {
         let Some(saving) = &mut self.saving else { return pending().await };
-        let outcome = saving.await.unwrap_or_else(|error| Err(WarmError::Stopped(error.to_string())));
+        let hanging = self.troubles.has(StateName::Steering, TroubleKind::Hanging);
+        let outcome = tokio::select! {
+            biased;
+            outcome = saving => outcome.unwrap_or_else(|error| Err(WarmError::Stopped(error.to_string()))),
+            () = tokio::time::sleep_until((self.began + PATIENCE).into()), if !hanging => {
+                return tell_hanging(StateName::Steering, &self.troubles);
+            }
+        };
         self.saving = None;
         self.rested = Instant::now() + REST.max(self.began.elapsed() * REST_FACTOR);
-        let failed = outcome.is_err();
+        self.troubles.end(StateName::Steering, TroubleKind::Hanging);
         match outcome {
-            Err(error) if !self.failing => warn!("a restart would be a cold one: {error}"),
-            Ok(()) if self.failing => info!("what is known is kept again: a restart would be a warm one"),
-            _ => {}
+            Ok(()) => self.troubles.end(StateName::Steering, TroubleKind::Unwritable),
+            Err(error) => {
+                let (error, instead) = (error.to_string(), "a restart would be a cold one");
+                self.troubles.begin(StateName::Steering, TroubleKind::Unwritable, &error, instead);
+            }
         }
-        self.failing = failed;
     }
 }
 
@@ -104,7 +114,7 @@ mod tests {
         let state = directory.path().join("state");
         std::fs::write(&state, "in the way").expect("a file");
         let now = Instant::now();
-        let mut keeper = Keeper::new(WarmStore::new(&state), 10 * FIRST, now);
+        let mut keeper = Keeper::new(WarmStore::new(&state), 10 * FIRST, now, Arc::default());
         assert_eq!(keeper.due(), Some(now + FIRST));
         for (works, failing) in [(false, true), (false, true), (true, false), (true, false)] {
             if works && state.is_file() {
@@ -114,7 +124,10 @@ mod tests {
             assert!(keeper.due().is_none() && keeper.is_saving(), "not another one");
             keeper.begin(Part::Whole, Kept::default(), 6, now);
             keeper.end().await;
-            assert_eq!((keeper.failing, keeper.due()), (failing, Some(now + 10 * FIRST)));
+            assert_eq!(
+                (keeper.troubles.has(StateName::Steering, TroubleKind::Unwritable), keeper.due()),
+                (failing, Some(now + 10 * FIRST))
+            );
         }
         assert!(WarmStore::new(&state).load(Part::Whole, 5).expect("kept").is_some());
     }
@@ -123,7 +136,7 @@ mod tests {
     async fn a_change_of_health_is_saved_at_once_and_the_next_after_a_rest() {
         let state = tempfile::tempdir().expect("a directory");
         let now = Instant::now();
-        let mut keeper = Keeper::new(WarmStore::new(state.path()), 100 * FIRST, now);
+        let mut keeper = Keeper::new(WarmStore::new(state.path()), 100 * FIRST, now, Arc::default());
         assert_eq!(keeper.part(now), Part::Whole);
         keeper.hurry();
         assert_eq!((keeper.due(), keeper.part(now)), (Some(now), Part::Health));

@@ -29,7 +29,9 @@ use crate::state::Publisher;
 use crate::state::memory::kept::{Kept, Restored};
 use crate::steer::kept::Clock;
 
+use super::aside;
 use super::atomic_file::{AtomicFile, FileError};
+use super::troubles::{StateName, TroubleKind, Troubles};
 use container::Unusable;
 use earlier::Kept2;
 
@@ -102,7 +104,7 @@ impl WarmStore {
     /// In this state directory, which is made when something is first kept.
     pub fn new(state_directory: &Path) -> WarmStore {
         let file = |name| AtomicFile::new(state_directory.join(name), MAX_BYTES);
-        WarmStore { whole: file("steering.kept"), health: file("health.kept") }
+        WarmStore { whole: file(StateName::Steering.as_str()), health: file("health.kept") }
     }
 
     /// Keeps exactly this, as of a time by the wall clock. When it returns, all of it survives a crash of the machine.
@@ -150,6 +152,34 @@ impl WarmStore {
         WarmStart::Warm { age, restored: publisher.restore(&kept, &clock.not_before(saved_at_ms)), lost }
     }
 
+    /// After a start: what was corrupt is set aside instead of being written over, and told. A file of another version
+    /// or age is none: that is an upgrade, or a long pause.
+    pub fn keep_corrupt(&self, start: &WarmStart, troubles: &Troubles) {
+        let lost = match start {
+            WarmStart::Cold(error) | WarmStart::Warm { lost: Some(error), .. } => Some(error),
+            WarmStart::First | WarmStart::Warm { lost: None, .. } => None,
+        };
+        match lost {
+            None | Some(WarmError::Unusable { error: Unusable::Version { .. }, .. }) => {}
+            Some(error @ (WarmError::Unusable { path, .. } | WarmError::Senseless { path, .. })) => {
+                if let Err(failed) = aside::set_aside(path) {
+                    let error = format!("{error}; nor can it be set aside: {failed}");
+                    troubles.begin(StateName::Steering, TroubleKind::Unreadable, &error, COLD);
+                }
+            }
+            Some(error @ WarmError::File(_)) => {
+                troubles.begin(StateName::Steering, TroubleKind::Unreadable, &error.to_string(), COLD);
+            }
+            Some(_) => {}
+        }
+        for path in [self.whole.path(), self.health.path()] {
+            if let Some(aside) = aside::newest_aside(path) {
+                let error = format!("{} was not as it was written, and is now {}", path.display(), aside.display());
+                troubles.begin(StateName::Steering, TroubleKind::SetAside, &error, COLD_ONCE);
+            }
+        }
+    }
+
     fn file(&self, part: Part) -> &AtomicFile {
         match part {
             Part::Whole => &self.whole,
@@ -181,6 +211,8 @@ fn check_age(path: &Path, saved_at_ms: u64, unix_ms: u64) -> Result<(), WarmErro
     }
     Ok(())
 }
+const COLD: &str = "the start was a cold one";
+const COLD_ONCE: &str = "the start after that was a cold one; remove it when nobody wants to look, and restart";
 
 impl WarmStart {
     /// Says it in the log; of a first start there is nothing to say.
@@ -294,6 +326,27 @@ mod tests {
         fs::create_dir(&file).expect("a directory in its place");
         assert!(matches!(store.load(Part::Whole, NOW_MS), Err(WarmError::File(FileError::NotAFile { .. }))));
         assert!(matches!(store.save(Part::Whole, &kept(), NOW_MS), Err(WarmError::File(FileError::Io { .. }))));
+    }
+
+    #[test]
+    fn what_is_corrupt_is_set_aside_and_another_version_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, file) = (WarmStore::new(directory.path()), directory.path().join("steering.kept"));
+        let body = postcard::to_stdvec(&kept()).expect("octets");
+        for (octets, aside) in [
+            (container::seal(VERSION + 1, NOW_MS, &body), false),
+            (container::seal(VERSION, NOW_MS, &body), false),
+            (b"torn".to_vec(), true),
+            (container::seal(VERSION, NOW_MS, &[0xff; 100]), true),
+        ] {
+            fs::write(&file, &octets).expect("written");
+            let start = store.load(Part::Whole, NOW_MS).map_or_else(WarmStart::Cold, |_| WarmStart::First);
+            let troubles = Troubles::default();
+            store.keep_corrupt(&start, &troubles);
+            assert_eq!((troubles.has(StateName::Steering, TroubleKind::SetAside), file.exists()), (aside, !aside));
+        }
+        let asides = fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(asides, 2);
     }
 
     #[test]
