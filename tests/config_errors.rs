@@ -509,6 +509,8 @@ fn threads_and_sockets_are_set_in_the_main_file() {
     let busy_poll = Some(Duration::from_micros(50));
     let udp = Udp { batch: 8, receive_buffer: Some(1_000_000), send_buffer: Some(4096), busy_poll };
     assert_eq!((config.threads, config.cpus, config.udp), (Some(4), vec![0, 2], udp));
+    let watchdog = |text: &str| load(&format!("watchdog = \"{text}\"\n")).watchdog;
+    assert_eq!([watchdog("1m"), watchdog("off"), load("").watchdog], [Some(Duration::from_secs(60)), None, None]);
     let config = load("cpus = 3\nudp.busy_poll = \"off\"\n");
     assert_eq!((config.cpus, config.udp), (vec![3], Udp::default()));
 }
@@ -539,6 +541,7 @@ fn the_main_file_is_held_to_its_ranges() {
         ("udp.busy_poll = \"1s\"", "1us to 10ms"),
         ("udp = 1", "wrong type for `udp`"),
         ("seed = -1", "`seed` is out of range"),
+        ("watchdog = \"5s\"", "15s to 1h"),
         ("nsid = \"\"", "the text is empty"),
         ("limits.tcp_idle = 10", "found the integer 10, expected a duration such as \"5s\", 100ms to 10m"),
         ("limits.tcp_idel = \"10s\"", "did you mean `tcp_idle`?"),
