@@ -274,7 +274,7 @@ impl Opened {
         start.tell();
         warm.keep_corrupt(&start, &troubles);
         if let Err(error) = store.prove() {
-            let instead = "overrides are refused until it can; let this user write there, or set `state`";
+            let instead = "overrides would be refused; let this user write there, or set `state`";
             troubles.begin(StateName::Overrides, TroubleKind::Unwritable, &error.to_string(), instead);
         }
         Ok(Opened { bound, token, store, publisher, measuring, troubles, lock })

@@ -884,7 +884,7 @@ async fn overrides_that_cannot_be_read_are_told_and_stop_no_answers() {
     assert_eq!((&status["overrides_error"], &status["regions"][1]["state"]), (&Value::Null, &json!("drain")));
     assert_eq!(status["state_files"].as_array().map(Vec::len), Some(1), "for as long as it lies there");
     std::fs::remove_file(aside).expect("removed");
-    client.reload().await.expect("taken");
+    client.reload(false).await.expect("taken");
     assert_eq!(client.status().await.expect("a status")["state_files"], json!([]));
     daemon.stop().await;
 }

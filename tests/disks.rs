@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use support::dns::Ask;
 use support::exchange::{over_udp, udp_socket};
 use support::server::wait_until;
-use support::tools;
+use support::tools::{self, Need};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -82,7 +82,7 @@ impl Machine {
     fn with_a_bad_disk(settings: &str) -> Option<Machine> {
         let compiler = ["cc", "gcc", "clang"].into_iter().find_map(tools::present);
         let Some(compiler) = compiler else {
-            tools::skip("there is no C compiler");
+            tools::skip(Need::Program, "there is no C compiler");
             return None;
         };
         let mut machine = Machine::new(settings);
@@ -91,7 +91,7 @@ impl Machine {
         let mut command = Command::new(compiler);
         let built = command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
         if !built.is_ok_and(|status| status.success()) {
-            tools::skip("the disk's troubles cannot be compiled");
+            tools::skip(Need::Program, "the disk's troubles cannot be compiled");
             return None;
         }
         machine.shim = Some(shim);
@@ -293,13 +293,12 @@ fn through_all_troubles(queries: usize) {
 
 #[test]
 fn a_disk_in_trouble_stops_no_answers_and_what_was_refused_does_not_hold() {
-    through_all_troubles(20_000);
+    through_all_troubles(if at_length() { 100_000 } else { 20_000 });
 }
 
-#[test]
-#[ignore = "takes a minute: 100,000 queries"]
-fn no_query_of_a_hundred_thousand_is_lost() {
-    through_all_troubles(100_000);
+/// True where someone asks for all 500 kills and 100,000 queries, which take minutes.
+fn at_length() -> bool {
+    std::env::var_os("MERIDIAN_TEST_AT_LENGTH").is_some()
 }
 
 /// The server lives on with a disk that hung and answers again.
@@ -349,12 +348,15 @@ fn a_second_server_on_a_state_directory_is_refused_until_the_first_is_gone() {
     machine.start().answers(BATCH);
 }
 
+/// Overrides by region, and the stage of a service.
+type Held = (BTreeMap<String, String>, String);
+
 /// Kills a server in the middle of what operators say, over and over: what it acknowledged holds at the next start.
 fn killed(times: usize) {
     let machine = Machine::new("");
     let regions = ["seoul", "frankfurt", "dublin"];
     let words = [Override::Drain, Override::Down, Override::Up, Override::Auto];
-    let (mut holds, mut cold): (Option<(BTreeMap<String, String>, String)>, usize) = (None, 0);
+    let (mut holds, mut cold): (Option<Held>, usize) = (None, 0);
     let mut acknowledged = 0;
     for time in 0..times {
         let process = machine.start();
@@ -408,13 +410,7 @@ fn killed(times: usize) {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    killed(12);
-}
-
-#[test]
-#[ignore = "takes minutes: 500 kills"]
-fn what_was_acknowledged_survives_500_times_kill_9() {
-    killed(500);
+    killed(if at_length() { 500 } else { 12 });
 }
 
 /// The thread of this name in a process.
@@ -437,7 +433,7 @@ impl Frozen {
         // SAFETY: as above.
         let stopped = seized && unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, thread, none, none) } == 0;
         if !stopped {
-            tools::skip("no thread can be stopped here");
+            tools::skip(Need::Ptrace, "no thread can be stopped here");
             return None;
         }
         // SAFETY: waits for a stop of that one thread.

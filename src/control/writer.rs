@@ -967,9 +967,11 @@ mod tests {
         let (reports, endpoints) = mpsc::channel(16);
         let (_updates, loads) = mpsc::channel(16);
         let (commands, said) = mpsc::channel(16);
-        let writer = Writer::new(publisher, OverrideStore::new(state.path()), SwitchStore::new(state.path()));
+        let troubles = Arc::new(Troubles::default());
+        let (overrides, switches) = (OverrideStore::new(state.path()), SwitchStore::new(state.path()));
+        let writer = Writer::new(publisher, overrides, switches, troubles.clone());
         tokio::spawn(writer.until_settled().run(Sources { endpoints, loads, commands: said }));
-        let writing = Writing { shared: shared.clone(), reports, commands, _updates };
+        let writing = Writing { shared: shared.clone(), reports, commands, troubles, _updates };
         let (region, endpoint) = writing.first();
         let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
         let (since, outcome) = (SystemTime::now(), Ok(Timings::default()));

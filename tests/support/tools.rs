@@ -55,6 +55,8 @@ pub enum Need {
     Kit,
     /// NSD's zone checker: its package starts a server, so it is never installed.
     Nsd,
+    /// The right to stop a thread of another process.
+    Ptrace,
 }
 
 impl Need {
@@ -69,6 +71,7 @@ impl Need {
             Need::Clang => Some("clang"),
             Need::Kit => Some("kit"),
             Need::Nsd => Some("nsd"),
+            Need::Ptrace => Some("ptrace"),
         }
     }
 }
