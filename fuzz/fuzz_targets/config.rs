@@ -82,7 +82,7 @@ fn serve(Loaded { config, model, .. }: Loaded) {
     let mut publisher = Publisher::new(model, atlas, &nsid, config.seed, BTreeMap::new(), now);
     look_at(&publisher.shared().load_full());
     for region in &regions {
-        publisher.apply(News::said(region.as_str(), Override::Down), now);
+        publisher.apply(News::set_override(region.as_str(), Override::Down), now);
     }
     publisher.publish(now);
     look_at(&publisher.shared().load_full());

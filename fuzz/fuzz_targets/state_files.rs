@@ -71,8 +71,8 @@ fn measurements(folder: &tempfile::TempDir, octets: &[u8]) {
 }
 
 fn container_alone(octets: &[u8]) {
-    if let Ok(opened) = container::open(octets, VERSION) {
-        assert_eq!(container::seal(VERSION, opened.saved_at_ms, opened.body), octets);
+    if let Ok(opened) = container::open(octets, 0..=VERSION) {
+        assert_eq!(container::seal(opened.version, opened.saved_at_ms, opened.body), octets);
     }
 }
 

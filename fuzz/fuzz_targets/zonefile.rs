@@ -45,7 +45,13 @@ fuzz_target!(|text: &str| {
     let service = |name: &str, host: Option<&str>| {
         let name = Name::parse_absolute(name).ok()?;
         let hosts = host.and_then(|host| Some((Name::parse_absolute(host).ok()?, start.clone())));
-        Some(ServiceOwner { name, span: start.clone(), hosts: hosts.into_iter().collect(), has_addresses: true, https: true })
+        Some(ServiceOwner {
+            name,
+            span: start.clone(),
+            hosts: hosts.into_iter().collect(),
+            has_addresses: true,
+            https: true,
+        })
     };
     let aliased = service("*.hosted.example.com", Some("www.example.com"));
     let services: Vec<ServiceOwner> = [service("www.example.com", None), aliased].into_iter().flatten().collect();
