@@ -44,7 +44,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         ..RumSettings::default()
     };
     let publisher = Publisher::new(measured_model(), Atlas::empty(), "", 0, Default::default(), clock::read());
-    let measurements = Arc::new(Measurements::open(&settings, folder.path(), unix_now()));
+    let troubles = Arc::default();
+    let measurements = Arc::new(Measurements::open(&settings, folder.path(), unix_now(), troubles));
     let rum = Rum::new(&settings, folder.path(), publisher.shared(), measurements.clone()).expect("a listener");
     World { rum: Arc::new(rum), measurements, signer: Signer::new(KEY.as_bytes()) }
 });

@@ -96,7 +96,8 @@ fuzz_target!(|data: &[u8]| {
     runtime.expect("a runtime").block_on(async {
         let limits = TcpLimits { responses_per_write: 1 + chosen % 5, ..TcpLimits::default() };
         let gate = Arc::new(Gate::new(limits.clone()));
-        let Ok(place) = gate.enter(client.address) else { panic!("the first has a place") };
+        let (place, yielded) = gate.enter(client.address);
+        assert!(yielded.is_none(), "the first has a place of its own");
         let shared = Shared { responder: Arc::new(Engine), counters: counters.register(), limits, gate: gate.clone() };
         let closing = watch::Sender::new(false);
         Connection::new(&mut stream, client, Arc::new(shared), place).run(closing.subscribe()).await;

@@ -30,7 +30,7 @@ pub struct Snapshot {
     /// Indexed by `RegionId`.
     pub endpoint_sets: Vec<EndpointSet>,
     pub plan: Plan,
-    /// The choices that follow from the plan and the endpoint_sets whoever asks.
+    /// The choices that follow from the plan and the endpoint sets whoever asks.
     pub precomputed: Precomputed,
     /// Round trips from clients to regions that were measured: those the plan was made with.
     pub measured: Arc<Measured>,

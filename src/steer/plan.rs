@@ -1,7 +1,7 @@
 //! The plan: for each service and each place clients can be in, the regions that share them.
 //!
 //! Comes from the model, the atlas and the regions' states; goes to the packet path as a table.
-//! Rebuilt whenever a effective or a price changes, off the query path. Work that many places or
+//! Rebuilt whenever a state or a price changes, off the query path. Work that many places or
 //! services have in common is done once: see [`Sites`].
 
 pub mod classes;
@@ -220,7 +220,7 @@ pub fn next_expiry(states: &[RegionState], now: Instant) -> Option<Instant> {
 
 fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
     match (old, new) {
-        // Suspect counts as up here; which of the two it is shows in endpoint_sets and TTLs.
+        // Suspect counts as up here; which of the two it is shows in endpoint sets and TTLs.
         (Some(old), Some(new)) => {
             let class = |s: EffectiveState| if s.is_eligible() { EffectiveState::Up } else { s };
             class(old.effective) == class(new.effective)

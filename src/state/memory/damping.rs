@@ -92,7 +92,7 @@ struct Round<'a> {
 }
 
 impl Damping {
-    /// Makes of effective_states by override and verdict alone those that are published, with all of
+    /// Makes of effective states by override and verdict alone those that are published, with all of
     /// [`RegionState::stability`], the offer and the time of the last change. `states` are indexed by [`RegionId`].
     pub fn settle(&mut self, model: &Model, before: &Snapshot, states: &mut [RegionState], clock: &Clock) {
         let round = Round { model, before, now: clock.now(), now_ms: clock.unix_ms() };

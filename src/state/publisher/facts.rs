@@ -64,7 +64,7 @@ impl RegionFacts {
     }
 
     /// The region's state by what is observed and said alone: [`Damping`](crate::state::memory::damping::Damping) has
-    /// the last word on the effective, and the price follows once its reports are weighed.
+    /// the last word on the effective state, and the price follows once its reports are weighed.
     pub fn state(&mut self, region: &Region, operator_override: Override, now: Instant) -> RegionState {
         let checked = region.check.is_some();
         let known = |endpoint: &Endpoint| match checked {

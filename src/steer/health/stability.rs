@@ -4,7 +4,7 @@
 //! Pure: who remembers all this from one snapshot to the next is `state::memory::damping`. A region goes through it so:
 //!
 //! ```text
-//!   verdict, override ─▶ damped? ─▶ held? ─▶ effective ─▶ offered: a tenth of its capacity, then more
+//!   verdict, override ─▶ damped? ─▶ held? ─▶ effective state ─▶ offered: a tenth of its capacity, then more
 //!                                                     └▶ drain: who may still come, safe when?
 //! ```
 
@@ -24,7 +24,7 @@ const STEPS: u32 = 9;
 /// A penalty never grows beyond this many times the limit: two half-lives after its last fall, any region is believed.
 const MOST_PENALTY: f64 = 4.0;
 
-/// Why a region's effective is not what its probes say, and since when it is what it is.
+/// Why a region's effective state is not what its probes say, and since when it is what it is.
 #[derive(Clone, Debug, Default)]
 pub struct Stability {
     /// How often its probes took it down lately.
