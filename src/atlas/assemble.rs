@@ -2,23 +2,14 @@
 
 use std::sync::Arc;
 
+use super::lookup::{Atlas, Refined};
 use super::packed::Packed;
 use super::places::Places;
-use super::steps::Steps;
-use super::{Atlas, AtlasSummary, MAPPED_RANGE};
-use crate::model::Prefix;
+use super::sources::AtlasSummary;
+use super::steps::{MAPPED_RANGE, Steps};
 
 /// Stands where no network says anything.
 pub const SILENT: u32 = u32::MAX;
-
-/// A place inside a network.
-#[derive(Clone, Copy, Debug)]
-pub struct Refined {
-    /// Its number without the network.
-    pub base: u32,
-    /// The longest that holds it.
-    pub network: Prefix,
-}
 
 /// An atlas of these places. What IPv6 says for addresses that stand for IPv4 does not matter. Of the
 /// summary, what the atlas was made of is kept, and what it has come to is counted.

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use super::assemble::{SILENT, assemble};
 use super::database::{AtlasError, Contents, Database, MAX_PLACES, read_contents};
+use super::lookup::Atlas;
 use super::places::Collector;
+use super::sources::{AtlasSummary, DatabaseSummary, Detail};
 use super::steps::{Address, Bounds, Steps, bounds};
-use super::{Atlas, AtlasSummary, DatabaseSummary, Detail};
 use crate::model::{Location, Prefix};
 
 /// See [`Atlas::build_for`].

@@ -19,10 +19,10 @@ use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
 
-use super::Detail;
 use super::data::Data;
 use super::places::Collector;
 use super::record::Record;
+use super::sources::Detail;
 use super::steps::{Address, Steps};
 use super::tree::Tree;
 

@@ -7,8 +7,8 @@
 
 use std::str::FromStr;
 
-use super::Detail;
 use super::data::{Damage, Data, Value};
+use super::sources::Detail;
 use crate::model::{Continent, Coordinates, CountryCode};
 
 /// The content of a record on a place, as it is read.

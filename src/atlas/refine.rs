@@ -12,9 +12,10 @@
 
 use std::collections::HashMap;
 
-use super::assemble::{Refined, SILENT, assemble};
-use super::steps::{Bounds, Steps, bounds};
-use super::{Atlas, MAPPED_RANGE, PlaceId};
+use super::assemble::{SILENT, assemble};
+use super::located::PlaceId;
+use super::lookup::{Atlas, Refined};
+use super::steps::{Bounds, MAPPED_RANGE, Steps, bounds};
 use crate::model::Prefix;
 
 /// See [`Atlas::refined`].

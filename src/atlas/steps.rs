@@ -189,6 +189,9 @@ pub fn bounds(prefix: Prefix) -> Bounds {
     }
 }
 
+/// First and last of the addresses that stand for IPv4 (RFC 4291 section 2.5.5.2).
+pub const MAPPED_RANGE: (u128, u128) = (0xffff << 32, 0xffff_ffff_ffff);
+
 #[cfg(test)]
 mod tests {
     use super::*;

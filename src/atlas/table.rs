@@ -21,8 +21,8 @@
 //! levels. Where places are few, as groups of places are, they take an octet or two each, and more
 //! ranges fit in a block.
 
+use super::located::{Located, PlaceId};
 use super::steps::Steps;
-use super::{Located, PlaceId};
 
 /// Marks a place of [`Table6`] as the number of a fine /64.
 const FINE: u32 = 1 << 31;

@@ -1,10 +1,11 @@
 //! The atlas against a naive model, and against files that are not what they should be.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use proptest::prelude::*;
 
 use super::build::build_mmdb;
+use super::steps::MAPPED_RANGE;
 use super::*;
 use crate::model::CountryCode;
 

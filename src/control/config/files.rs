@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::reader::Value;
 use crate::control::bounded_file;
 use crate::control::diagnostic::SourceFile;
 use crate::control::zonefile::{self, Strictness};
@@ -186,6 +187,11 @@ fn normal(path: &Path) -> PathBuf {
         }
     }
     out
+}
+
+/// A path, relative to the main file's directory.
+pub fn path(value: Value<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
+    value.text("a path", |text| if text.is_empty() { Err("the path is empty") } else { Ok(sources.resolve(text)) })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::known_regions::MAX_REGIONS;
 use super::reader::{Table, Value};
 use crate::control::diagnostic::{Diagnostic, Span, nearest};
 use crate::model::{Continent, CountryCode, GeoPlace, GeoRules, Prefix};
@@ -81,7 +82,7 @@ fn rules(
 /// Children by their place in the group, at least one, none twice.
 fn list(value: Value<'_>, children: &[&str]) -> Option<Vec<u16>> {
     let mut places = Vec::new();
-    for item in value.one_or_many(LIST, super::MAX_REGIONS)? {
+    for item in value.one_or_many(LIST, MAX_REGIONS)? {
         let Some(name) = item.string("the name of a region") else { continue };
         match children.iter().position(|child| *child == name).and_then(|at| u16::try_from(at).ok()) {
             Some(at) if places.contains(&at) => {

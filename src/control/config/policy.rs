@@ -13,14 +13,14 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::geo;
+use super::known_regions::{KnownRegion, KnownRegions, MAX_REGIONS, NAME, unfit_name};
 use super::reader::{Entry, Table, Value, list};
-use super::service::{KnownRegion, KnownRegions};
 use crate::control::diagnostic::{Diagnostic, Span, nearest};
 use crate::model::policy::{MAX_ANSWERS, MAX_DEPTH};
 use crate::model::{Child, Group, GroupId, Policy, PolicyTree, RegionId, Rule, Weight};
 
 /// Children of a group at most: all regions there may be.
-const MAX_CHILDREN: usize = super::MAX_REGIONS;
+const MAX_CHILDREN: usize = MAX_REGIONS;
 /// Groups of a service at most, stages among them.
 const MAX_GROUPS: usize = 1_024;
 /// Rules of a service at most.
@@ -127,8 +127,8 @@ impl<'a> Reading<'a> {
         let report = entry.value.report();
         for (index, group) in groups.enumerate() {
             let (name, span) = (group.value.name, group.span());
-            if let Some(unfit) = super::region::unfit_name("group", name) {
-                report.push(unfit.at(span.clone(), super::region::NAME));
+            if let Some(unfit) = unfit_name("group", name) {
+                report.push(unfit.at(span.clone(), NAME));
             }
             if let Some(region) = known.get(name) {
                 let both = Diagnostic::error(format!("`{name}` is a region and a group"));

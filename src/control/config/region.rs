@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::files::Sources;
+use super::known_regions::{NAME, unfit_name};
 use super::reader::{Entry, Table, Value};
 use super::{check, load_report, location, rum};
 use crate::control::diagnostic::{Diagnostic, Span};
@@ -54,16 +55,6 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             slow_start,
         })
     })
-}
-
-/// What the name of a region or a group is made of.
-pub const NAME: &str = "expected 1 to 63 ASCII letters, digits, `-`, `_` and `.`";
-
-/// The mistake, where this cannot be a name: names stand in commands, paths of the API and the state files.
-pub fn unfit_name(what: &str, name: &str) -> Option<Diagnostic> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
-    let fit = (1..=63).contains(&name.len()) && name.bytes().all(fits);
-    (!fit).then(|| Diagnostic::error(format!("{name:?} cannot be the name of a {what}")))
 }
 
 fn region_name(entry: &Entry<'_>) -> Option<Box<str>> {

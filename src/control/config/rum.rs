@@ -7,9 +7,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::files::Sources;
+use super::files::{Sources, path};
+use super::network::prefix;
 use super::reader::{Table, Value};
-use super::settings::{path, prefix};
 use crate::model::{Endpoint, EndpointTarget, Prefix};
 
 /// Proxies in front of the listener at most.

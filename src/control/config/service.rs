@@ -1,27 +1,13 @@
 //! `[service.NAME]`: a name steered across regions. A table's [`Entry`] and the regions of its
 //! zone come in, a [`Service`] goes out. How it picks is read by [`super::policy`].
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use super::known_regions::KnownRegions;
 use super::reader::{Entry, Table, Value};
 use super::{duration, policy};
-use crate::control::diagnostic::{Diagnostic, Span, nearest};
+use crate::control::diagnostic::{Diagnostic, nearest};
 use crate::model::{HttpsHint, Name, Policy, PolicyTree, RegionId, Service, Ttl, Weights, ZoneId};
-
-/// What a zone's services may know of one of its regions.
-pub struct KnownRegion<'a> {
-    pub name: &'a str,
-    /// Its name in the file.
-    pub span: Span,
-    pub id: RegionId,
-    pub has_check: bool,
-    /// Whether a service uses it.
-    pub used: Cell<bool>,
-}
-
-/// The regions of a zone by name.
-pub type KnownRegions<'a> = BTreeMap<&'a str, KnownRegion<'a>>;
 
 /// Reads one service. `None` where it is too wrong to be one, which is reported.
 pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, known: &KnownRegions<'_>) -> Option<Service> {

@@ -2,20 +2,18 @@
 //!
 //! Its root [`Table`] comes in; a [`Config`] and the operator's networks go out.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::files::Sources;
+use super::files::{Sources, path};
 use super::reader::{Table, Value};
-use super::{Config, Geoip, Limits, Listen, ReloadWhen, RumSettings, Udp};
-use super::{location, rum, steering, xdp};
-use crate::control::diagnostic::{Diagnostic, Span};
+use super::rum::RumSettings;
+use super::server::{Config, Geoip, Limits, Listen, ReloadWhen, Udp};
+use super::{location, network, rum, steering, xdp};
+use crate::control::diagnostic::Diagnostic;
 use crate::model::{Location, Prefix, Steering};
 
-/// The operator's own networks at most: as many as a large intranet has.
-const MAX_NETWORKS: usize = 100_000;
 /// Items of the short lists: addresses to listen on, databases.
 const MAX_ITEMS: usize = 64;
 const MAX_CPUS: usize = 1_024;
@@ -58,7 +56,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
     };
     Settings {
         config,
-        networks: root.or("network", Vec::new(), networks),
+        networks: root.or("network", Vec::new(), network::read),
         default_location: root.get("default_location").and_then(location::read),
         steering: root.or("steering", Steering::default(), steering::read),
     }
@@ -67,11 +65,6 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
 const LISTEN: &str = "keys of it: `listen.dns = [\"192.0.2.1:53\"]` and `listen.admin = \"127.0.0.1:8053\"`";
 const RELOAD: [(&str, ReloadWhen); 2] = [("asked", ReloadWhen::Asked), ("watch", ReloadWhen::Watch)];
 const TOKEN_FILE: &str = "token_file = \"admin.token\"";
-
-/// A path, relative to the main file's directory.
-pub fn path(value: Value<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
-    value.text("a path", |text| if text.is_empty() { Err("the path is empty") } else { Ok(sources.resolve(text)) })
-}
 
 fn listen(table: &Table<'_>, has_token: bool) -> Listen {
     let defaults = Listen::default();
@@ -191,40 +184,5 @@ fn nsid(value: Value<'_>) -> Option<String> {
         1..=128 => Ok(text.to_owned()),
         0 => Err("the text is empty"),
         _ => Err("the text is longer than 128 octets"),
-    })
-}
-
-fn networks(value: Value<'_>) -> Option<Vec<(Prefix, Location)>> {
-    let mut networks = Vec::new();
-    let mut seen: HashMap<Prefix, Span> = HashMap::new();
-    for item in value.array("tables: [[network]] cidr = \"10.0.0.0/8\", location = { … }", MAX_NETWORKS)? {
-        let network = item.table("`[[network]]`", |table| {
-            let cidr = table.require("cidr", "cidr = \"10.0.0.0/8\"");
-            let location = table.require("location", location::EXAMPLE).and_then(location::read);
-            let cidr = cidr?;
-            let prefix = cidr.text("a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"", prefix)?;
-            if let Some(first) = seen.insert(prefix, cidr.span()) {
-                let twice = Diagnostic::error(format!("the network {prefix} is there twice"));
-                cidr.report().push(twice.at(cidr.span(), "again here").related(first, "first here"));
-            }
-            Some((prefix, location?))
-        });
-        networks.extend(network);
-    }
-    Some(networks)
-}
-
-/// A prefix, with what it was meant to be where host bits are set.
-pub fn prefix(text: &str) -> Result<Prefix, String> {
-    text.parse().map_err(|error: crate::model::prefix::PrefixError| {
-        let meant = text
-            .split_once('/')
-            .and_then(|(address, len)| Some(Prefix::containing(address.parse::<IpAddr>().ok()?, len.parse().ok()?)));
-        match meant {
-            Some(meant) if error == crate::model::prefix::PrefixError::HostBits => {
-                format!("{error}; the network is {meant}")
-            }
-            _ => error.to_string(),
-        }
     })
 }

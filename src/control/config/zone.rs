@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::{RecordFiles, Sources};
+use super::known_regions::{KnownRegion, KnownRegions};
 use super::reader::{Entry, Table, Value, read_document};
-use super::service::{KnownRegion, KnownRegions};
 use super::text::StringPlaces;
 use super::{region, service};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span};

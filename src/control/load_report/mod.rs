@@ -18,7 +18,7 @@
 //! - `push`: a report that comes by itself
 //! - `figure`, `time`: which numbers and times are believed
 //! - `rate`: counts become rates
-//! - `error`: why not
+//! - `sample`, `error`: the figure that a report brings, or why it is not believed
 
 mod envoy;
 mod error;
@@ -34,11 +34,11 @@ mod prometheus;
 mod push;
 mod rate;
 mod read;
+mod sample;
 mod time;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -50,32 +50,12 @@ use crate::model::{LoadReport, LoadSource, Model, Scrape};
 pub use error::LoadError;
 pub use push::PushedLoad;
 pub use read::read;
+pub use sample::{LoadSample, LoadUpdate};
 
 use super::probe::fault::OwnFaults;
 
 use fetch::Fetcher;
 use follow::Follower;
-
-/// What a balancer says of itself, in whatever it counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LoadSample {
-    /// 0 to 1e15.
-    pub load: f64,
-    /// What it could bear now, in the unit of `load`: above 0, to 1e15. `None`: it does not say.
-    pub capacity: Option<f64>,
-    /// When both are of, where the report says so; not after the reader's own time.
-    pub at: Option<SystemTime>,
-}
-
-/// What one scrape of one region brought, or what was pushed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoadUpdate {
-    /// The region's qualified name, `seoul@gslb.example`.
-    pub region: Arc<str>,
-    /// When the figure is of: as the report says, else when it was asked for.
-    pub at: SystemTime,
-    pub outcome: Result<LoadSample, LoadError>,
-}
 
 /// Scrapes the load reports of a model. Dropping it stops all scrapes.
 pub struct Scraper {

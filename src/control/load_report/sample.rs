@@ -1,0 +1,27 @@
+//! The outcome of reading a load report: a load and its capacity, and the region they are of.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::LoadError;
+
+/// The load of a balancer by its own word, in whatever it counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadSample {
+    /// 0 to 1e15.
+    pub load: f64,
+    /// What it could bear now, in the unit of `load`: above 0, to 1e15. `None`: it does not say.
+    pub capacity: Option<f64>,
+    /// When both are of, where the report says so; not after the reader's own time.
+    pub at: Option<SystemTime>,
+}
+
+/// The outcome of one scrape of one region, or of a report that was pushed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadUpdate {
+    /// The region's qualified name, `seoul@gslb.example`.
+    pub region: Arc<str>,
+    /// When the figure is of: as the report says, else when it was asked for.
+    pub at: SystemTime,
+    pub outcome: Result<LoadSample, LoadError>,
+}
