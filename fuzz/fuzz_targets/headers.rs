@@ -9,7 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
-use meridian::query::transport::xdp::headers::{Asked, MAX_HEADERS, overhead, read, reply};
+use meridian::query::transport::xdp::headers::{MAX_HEADERS, QueryPacket, overhead, read, reply};
 use meridian_fuzz::frames::checksum;
 use meridian_fuzz::pick;
 
@@ -47,7 +47,7 @@ struct Ends {
 }
 
 impl Ends {
-    fn of(frame: &[u8], asked: &Asked) -> Ends {
+    fn of(frame: &[u8], asked: &QueryPacket) -> Ends {
         let (udp, is_v4) = (asked.message.start - 8, asked.client.is_ipv4());
         let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
         let address = |back: usize| -> IpAddr {
@@ -60,7 +60,7 @@ impl Ends {
     }
 }
 
-fn udp_sum_is_right(frame: &[u8], asked: &Asked) -> bool {
+fn udp_sum_is_right(frame: &[u8], asked: &QueryPacket) -> bool {
     let udp = asked.message.start - 8;
     let addresses = if asked.client.is_ipv4() { 8 } else { 32 };
     let length = (asked.message.end - udp) as u16;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use libfuzzer_sys::fuzz_target;
 use meridian::query::counters::{CounterSet, Counters};
-use meridian::query::transport::stream::{Connection, Gate, Shared, TcpLimits};
+use meridian::query::transport::stream::{Connection, ConnectionContext, Gate, TcpLimits};
 use meridian::query::transport::{MAX_MESSAGE, Responder};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::Snapshot;
@@ -98,7 +98,12 @@ fuzz_target!(|data: &[u8]| {
         let gate = Arc::new(Gate::new(limits.clone()));
         let (place, yielded) = gate.enter(client.address);
         assert!(yielded.is_none(), "the first has a place of its own");
-        let shared = Shared { responder: Arc::new(Engine), counters: counters.register(), limits, gate: gate.clone() };
+        let shared = ConnectionContext {
+            responder: Arc::new(Engine),
+            counters: counters.register(),
+            limits,
+            gate: gate.clone(),
+        };
         let closing = watch::Sender::new(false);
         Connection::new(&mut stream, client, Arc::new(shared), place).run(closing.subscribe()).await;
         assert_eq!(gate.open(), 0, "the place is given back");

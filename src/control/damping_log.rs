@@ -150,16 +150,16 @@ mod tests {
         world
     }
 
-    struct Told {
+    struct WatchedPublisher {
         publisher: Publisher,
         before: Arc<Snapshot>,
     }
 
-    impl Told {
-        fn begin(model: Model, world_atlas: crate::atlas::Atlas) -> Told {
+    impl WatchedPublisher {
+        fn begin(model: Model, world_atlas: crate::atlas::Atlas) -> WatchedPublisher {
             let publisher = Publisher::new(model, world_atlas, "", 0, BTreeMap::new(), moment(Instant::now()));
             let before = publisher.shared().load_full();
-            Told { publisher, before }
+            WatchedPublisher { publisher, before }
         }
 
         fn probe(
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_service_and_its_fence_are_told_of_once_each_when_they_run_out_and_once_when_that_ends() {
         let world = fenced();
-        let mut told = Told::begin(world.model, world.atlas);
+        let mut told = WatchedPublisher::begin(world.model, world.atlas);
         assert_eq!(told.probe(0, Verdict::Up), [], "not probed yet is no panic");
         assert_eq!(told.probe(1, Verdict::Up), []);
         let (panic, fence) = (Some(ServiceCondition::Panic), || Some("rule 1".to_owned()));

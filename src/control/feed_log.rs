@@ -26,9 +26,9 @@ const MOST_TOLD: usize = 20;
 #[derive(Default)]
 pub struct FeedLog {
     /// By qualified region name.
-    regions: HashMap<String, Told<Trouble>>,
+    regions: HashMap<String, ToldCondition<Trouble>>,
     /// Clients kept near.
-    kept: Told<()>,
+    kept: ToldCondition<()>,
 }
 
 /// Why a region's reports tell nothing, as far as that makes a difference to an operator.
@@ -46,7 +46,7 @@ enum Trouble {
 
 /// Something that begins and ends, as it was told.
 #[derive(Debug)]
-struct Told<T> {
+struct ToldCondition<T> {
     /// `None`: all is well.
     told: Option<T>,
     told_at: Option<Instant>,
@@ -56,9 +56,9 @@ struct Told<T> {
     untold: u32,
 }
 
-impl<T> Default for Told<T> {
-    fn default() -> Told<T> {
-        Told { told: None, told_at: None, seen: None, untold: 0 }
+impl<T> Default for ToldCondition<T> {
+    fn default() -> ToldCondition<T> {
+        ToldCondition { told: None, told_at: None, seen: None, untold: 0 }
     }
 }
 
@@ -76,7 +76,7 @@ enum Turn<T> {
     },
 }
 
-impl<T: Copy + PartialEq> Told<T> {
+impl<T: Copy + PartialEq> ToldCondition<T> {
     /// Takes what is so now; what is to be told of it.
     fn look(&mut self, now_is: Option<T>, now: Instant) -> Option<Turn<T>> {
         let is_new = std::mem::replace(&mut self.seen, now_is) != now_is;
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn one_begin_a_minute_is_told_and_how_many_were_not() {
         let began = Instant::now();
-        let mut told = Told::default();
+        let mut told = ToldCondition::default();
         let mut look = |second: u32, now_is: Option<char>| told.look(now_is, began + second * S);
         assert_eq!(look(0, None), None, "nothing at start");
         assert_eq!(look(1, Some('a')), Some(Turn::Begun { what: 'a', untold: None }));

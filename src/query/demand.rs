@@ -74,7 +74,7 @@ pub(super) struct Ring {
     /// One of many writers is taking a sample.
     busy: AtomicBool,
     control: ControlSide,
-    slots: Box<[Slot]>,
+    slots: Box<[StoredSample]>,
 }
 
 /// What control writes: on cache lines of its own, so that reading samples disturbs nobody.
@@ -91,7 +91,7 @@ struct ControlSide {
 
 /// A sample in 32 octets.
 #[derive(Debug, Default)]
-struct Slot([AtomicU64; 4]);
+struct StoredSample([AtomicU64; 4]);
 
 impl Ring {
     pub(super) fn new() -> Ring {
@@ -104,7 +104,7 @@ impl Ring {
             random: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
             busy: AtomicBool::new(false),
             control: ControlSide { read: AtomicU64::new(0), stride: AtomicU64::new(1), seen: AtomicU64::new(0) },
-            slots: (0..CAPACITY).map(|_| Slot::default()).collect(),
+            slots: (0..CAPACITY).map(|_| StoredSample::default()).collect(),
         }
     }
 
@@ -217,7 +217,7 @@ impl Ring {
         }
     }
 
-    fn slot(&self, number: u64) -> Option<&Slot> {
+    fn slot(&self, number: u64) -> Option<&StoredSample> {
         self.slots.get((number % CAPACITY) as usize)
     }
 }
@@ -225,7 +225,7 @@ impl Ring {
 /// Answers per sample, at most: what no machine outruns, so that nothing overflows.
 const MAX_STRIDE: u64 = 1 << 20;
 
-impl Slot {
+impl StoredSample {
     fn write(&self, sample: &Sample) {
         let client = match sample.client {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),

@@ -11,7 +11,7 @@ const ANY: u16 = 255;
 /// What of a query's TSIG record comes back in the response. All of it points into the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Tsig<'a> {
-    key: Key<'a>,
+    key: KeyName<'a>,
     algorithm: &'a [u8],
     /// Time signed and fudge.
     time: &'a [u8; 8],
@@ -26,7 +26,7 @@ impl<'a> Tsig<'a> {
         if class != ANY || ttl != 0 {
             return None;
         }
-        let key = Key::read(message, owner_at)?;
+        let key = KeyName::read(message, owner_at)?;
         let (algorithm, rest) = rdata.split_at_checked(wire_len(rdata)?)?;
         let (time, rest) = rest.split_first_chunk::<8>()?;
         let (mac_octets, rest) = rest.split_first_chunk::<2>()?;
@@ -76,16 +76,16 @@ impl<'a> Tsig<'a> {
 
 /// The key's name, where it stands in the query.
 #[derive(Clone, Copy, Debug)]
-struct Key<'a> {
+struct KeyName<'a> {
     message: &'a [u8],
     at: usize,
     /// Without compression.
     octets: usize,
 }
 
-impl<'a> Key<'a> {
-    fn read(message: &'a [u8], at: usize) -> Option<Key<'a>> {
-        Some(Key { message, at, octets: labels(message, at, |_| {})? })
+impl<'a> KeyName<'a> {
+    fn read(message: &'a [u8], at: usize) -> Option<KeyName<'a>> {
+        Some(KeyName { message, at, octets: labels(message, at, |_| {})? })
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```text
 //!    text ─▶ toml's recovering parser ─▶ Table::get ─▶ Value::integer, duration, choice, …
 //!               │ syntax errors              │ unknown, missing keys   │ wrong types and values
-//!               └────────────────────────────┴────────▶ Report ◀───────┘
+//!               └────────────────────────────┴─────▶ FileMistakes ◀────┘
 //! ```
 //!
 //! What the keys mean is left to the modules beside this one.
@@ -49,7 +49,7 @@ pub fn read_document<T>(
     let untold = Untold { errors: Cell::new(errors.len() - syntax.len()), ..Untold::default() };
     drop(errors);
     let broken = syntax.iter().filter_map(|error| Some(error.span.as_ref()?.range.clone())).collect();
-    let report = Report { file: file.clone(), broken, found: RefCell::default(), untold };
+    let report = FileMistakes { file: file.clone(), broken, found: RefCell::default(), untold };
     let root = Table::new(&report, what.to_owned(), document.get_ref(), 0..0);
     let made = read(&root);
     root.report_unknown_keys();
@@ -57,7 +57,7 @@ pub fn read_document<T>(
 }
 
 /// The mistakes of one file, as they are found.
-pub struct Report {
+pub struct FileMistakes {
     file: Arc<SourceFile>,
     /// Where the TOML itself is broken: what seems missing may stand in such a part.
     broken: Vec<Range<usize>>,
@@ -73,7 +73,7 @@ struct Untold {
     kept_warnings: Cell<usize>,
 }
 
-impl Report {
+impl FileMistakes {
     pub fn push(&self, diagnostic: Diagnostic) {
         let full = if diagnostic.is_error() { self.is_full() } else { self.is_full_of_warnings() };
         if !full {
@@ -121,7 +121,7 @@ impl Report {
 
 /// A TOML table with a fixed set of keys.
 pub struct Table<'a> {
-    report: &'a Report,
+    report: &'a FileMistakes,
     /// What messages call it, such as ``region `seoul` ``.
     pub what: String,
     entries: &'a DeTable<'a>,
@@ -131,11 +131,11 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(report: &'a Report, what: String, entries: &'a DeTable<'a>, header: Range<usize>) -> Table<'a> {
+    fn new(report: &'a FileMistakes, what: String, entries: &'a DeTable<'a>, header: Range<usize>) -> Table<'a> {
         Table { report, what, entries, header, asked: RefCell::default() }
     }
 
-    pub fn report(&self) -> &'a Report {
+    pub fn report(&self) -> &'a FileMistakes {
         self.report
     }
 
@@ -229,7 +229,7 @@ impl Entry<'_> {
 /// A TOML value, and the key it stands under.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
-    report: &'a Report,
+    report: &'a FileMistakes,
     /// The key; in an array, the array's key.
     pub name: &'a str,
     value: &'a Spanned<DeValue<'a>>,
@@ -240,7 +240,7 @@ impl<'a> Value<'a> {
         self.report.span(self.value.span())
     }
 
-    pub fn report(&self) -> &'a Report {
+    pub fn report(&self) -> &'a FileMistakes {
         self.report
     }
 
@@ -470,7 +470,7 @@ impl<'a> Value<'a> {
 }
 
 /// The entries of a table in the order of the file.
-fn entries<'a>(report: &'a Report, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
+fn entries<'a>(report: &'a FileMistakes, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
     let mut entries: Vec<_> = table
         .iter()
         .map(|(key, value)| Entry { key: key.span(), value: Value { report, name: key.get_ref(), value } })
@@ -591,7 +591,7 @@ fn syntax_error(file: &Arc<SourceFile>, headers: &Headers<'_>, error: &toml::de:
 
 /// All mistakes in the order of the file. What was found on a line with a syntax error is left
 /// out: it is about what the parser guessed there.
-fn merge(syntax: Vec<Diagnostic>, report: Report) -> Vec<Diagnostic> {
+fn merge(syntax: Vec<Diagnostic>, report: FileMistakes) -> Vec<Diagnostic> {
     let mut found = report.found.into_inner();
     if !syntax.is_empty() {
         let line_ends: Vec<usize> = report.file.text.match_indices('\n').map(|(at, _)| at).collect();

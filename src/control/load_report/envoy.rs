@@ -30,7 +30,7 @@ pub(super) fn read(text: &str, cluster: &str, field: EnvoyField) -> Result<LoadS
     let body = text.trim_start();
     // Values may hold anything: what comes first in the first line tells the pages apart.
     let first = body.lines().next().unwrap_or_default();
-    let Found { load, limit } = match (first.find("::"), first.find(": ")) {
+    let EnvoyFigures { load, limit } = match (first.find("::"), first.find(": ")) {
         _ if first.starts_with('{') => in_json(body, cluster, &names)?,
         (Some(colons), space) if space.is_none_or(|space| colons < space) => in_clusters(body, cluster, &names)?,
         (_, Some(_)) => in_stats(stats_lines(body), cluster, &names)?,
@@ -39,7 +39,7 @@ pub(super) fn read(text: &str, cluster: &str, field: EnvoyField) -> Result<LoadS
     figure::sample((names.active, load), limit.filter(|&limit| limit < UNLIMITED).map(|limit| (names.limit, limit)))
 }
 
-struct Found {
+struct EnvoyFigures {
     load: f64,
     limit: Option<f64>,
 }
@@ -72,7 +72,7 @@ impl Names {
 }
 
 /// `/clusters` as text: `CLUSTER::HOST::NAME::VALUE`, and more.
-fn in_clusters(text: &str, cluster: &str, names: &Names) -> Result<Found, LoadError> {
+fn in_clusters(text: &str, cluster: &str, names: &Names) -> Result<EnvoyFigures, LoadError> {
     let (mut load, mut limit, mut known) = (None, None, false);
     let lines = text.lines().filter_map(|line| line.trim_end().strip_prefix(cluster)?.strip_prefix("::"));
     for line in lines {
@@ -90,7 +90,7 @@ fn in_clusters(text: &str, cluster: &str, names: &Names) -> Result<Found, LoadEr
         return Err(figure::no_such("cluster", cluster, clusters));
     }
     // A cluster without hosts is not idle: it has nowhere to go.
-    Ok(Found { load: load.ok_or_else(|| LoadError::Missing(names.active.into()))?, limit })
+    Ok(EnvoyFigures { load: load.ok_or_else(|| LoadError::Missing(names.active.into()))?, limit })
 }
 
 /// `/stats`, from name and value of each statistic. Names have `_` where the cluster has `:`.
@@ -98,7 +98,7 @@ fn in_stats<'a>(
     stats: impl Iterator<Item = (&'a str, Result<f64, LoadError>)> + Clone,
     cluster: &str,
     names: &Names,
-) -> Result<Found, LoadError> {
+) -> Result<EnvoyFigures, LoadError> {
     let cluster_as_shown = cluster.replace(':', "_");
     let mut of = stats.clone().filter_map(|(name, value)| {
         let name = name.strip_prefix("cluster.")?.strip_prefix(cluster_as_shown.as_str())?.strip_prefix('.')?;
@@ -117,7 +117,7 @@ fn in_stats<'a>(
             .filter_map(|(name, _)| name.strip_prefix("cluster.")?.strip_suffix(names.upstream)?.strip_suffix('.'));
         return Err(figure::no_such("cluster", cluster, clusters));
     };
-    Ok(Found { load, limit: remaining.map(|remaining| load + remaining) })
+    Ok(EnvoyFigures { load, limit: remaining.map(|remaining| load + remaining) })
 }
 
 fn stats_lines(text: &str) -> impl Iterator<Item = (&str, Result<f64, LoadError>)> + Clone {
@@ -127,7 +127,7 @@ fn stats_lines(text: &str) -> impl Iterator<Item = (&str, Result<f64, LoadError>
     })
 }
 
-fn in_json(body: &str, cluster: &str, names: &Names) -> Result<Found, LoadError> {
+fn in_json(body: &str, cluster: &str, names: &Names) -> Result<EnvoyFigures, LoadError> {
     let document = json::document(body.as_bytes())?;
     if document.get("stats").is_some_and(Value::is_array) {
         let stats = array(&document, "stats").iter();
@@ -146,7 +146,7 @@ fn in_json(body: &str, cluster: &str, names: &Names) -> Result<Found, LoadError>
 }
 
 /// One element of `cluster_statuses`.
-fn in_cluster_status(status: &Value, names: &Names) -> Result<Found, LoadError> {
+fn in_cluster_status(status: &Value, names: &Names) -> Result<EnvoyFigures, LoadError> {
     let mut load = None;
     for host in array(status, "host_statuses") {
         let mut stats = array(host, "stats").iter();
@@ -157,7 +157,7 @@ fn in_cluster_status(status: &Value, names: &Names) -> Result<Found, LoadError> 
     let thresholds = array(status.get("circuit_breakers").unwrap_or(&Value::Null), "thresholds");
     let is_default = |threshold: &&Value| threshold.get("priority").is_none_or(|priority| priority == "DEFAULT");
     let limit = thresholds.iter().find(is_default).map(|threshold| value(threshold, names.limit)).transpose()?;
-    Ok(Found { load: load.ok_or_else(|| LoadError::Missing(names.active.into()))?, limit })
+    Ok(EnvoyFigures { load: load.ok_or_else(|| LoadError::Missing(names.active.into()))?, limit })
 }
 
 /// The array under a key; empty where there is none.

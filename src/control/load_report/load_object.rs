@@ -77,7 +77,7 @@ struct Resource {
 impl Document {
     fn read(text: &str) -> Result<Document, LoadError> {
         let mut reader = Reader::from_str(text);
-        let (mut document, mut place) = (Document::default(), Place::default());
+        let (mut document, mut place) = (Document::default(), DocumentPosition::default());
         loop {
             match reader.read_event().map_err(not_xml)? {
                 Event::Start(element) => place.enter(&element, &mut document, text)?,
@@ -132,7 +132,7 @@ const MOST_NESTED: usize = 16;
 
 /// Where in the document the reader is.
 #[derive(Default)]
-struct Place {
+struct DocumentPosition {
     /// Names of the elements around it, outermost first.
     elements: Vec<String>,
     datacenter: [Option<String>; 2],
@@ -142,7 +142,7 @@ struct Place {
     seen: bool,
 }
 
-impl Place {
+impl DocumentPosition {
     fn enter(&mut self, element: &BytesStart<'_>, document: &mut Document, text: &str) -> Result<(), LoadError> {
         let name = element.local_name().as_ref().to_owned();
         self.leaf_text.clear();

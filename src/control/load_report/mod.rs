@@ -61,11 +61,11 @@ use follow::Follower;
 pub struct Scraper {
     sink: mpsc::Sender<LoadUpdate>,
     fetcher: Arc<Fetcher>,
-    slots: HashMap<Arc<str>, Slot>,
+    slots: HashMap<Arc<str>, FollowedReport>,
     vitals: Arc<Vitals>,
 }
 
-struct Slot {
+struct FollowedReport {
     report: LoadReport,
     /// One task; as a set, because that ends it when dropped.
     _task: JoinSet<()>,
@@ -105,7 +105,7 @@ impl Scraper {
         }
     }
 
-    fn start(&self, region: Arc<str>, report: &LoadReport, scrape: &Scrape) -> Slot {
+    fn start(&self, region: Arc<str>, report: &LoadReport, scrape: &Scrape) -> FollowedReport {
         let (scrape, interval, max_age) = (scrape.clone(), report.interval, report.max_age);
         let (fetcher, sink) = (self.fetcher.clone(), self.sink.clone());
         let mut task = JoinSet::new();
@@ -113,7 +113,7 @@ impl Scraper {
             let follower = Follower::new(region.clone(), scrape.clone(), interval, max_age);
             follower.run(fetcher.clone(), sink.clone())
         }));
-        Slot { report: report.clone(), _task: task }
+        FollowedReport { report: report.clone(), _task: task }
     }
 }
 

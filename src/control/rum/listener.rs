@@ -79,7 +79,7 @@ pub struct Rum {
     connections: Mutex<HashMap<Prefix, usize>>,
 }
 
-type Answer = Response<Full<Bytes>>;
+type HttpResponse = Response<Full<Bytes>>;
 
 /// An answer other than what was asked for.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Rum {
                 () = &mut shutdown => return Ok(()),
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => match Place::take(&self, peer.ip()) {
+                    Ok((stream, peer)) => match RumPlace::take(&self, peer.ip()) {
                         Some(place) => drop(connections.spawn(connection(stream, peer, place))),
                         None => self.measurements.happened(Event::Overload),
                     },
@@ -143,12 +143,12 @@ impl Rum {
 
     /// Serves one connection, over whatever stream; none where there is no place for it.
     pub async fn converse(self: &Arc<Rum>, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr) {
-        if let Some(place) = Place::take(self, peer.ip()) {
+        if let Some(place) = RumPlace::take(self, peer.ip()) {
             connection(stream, peer, place).await;
         }
     }
 
-    async fn respond(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+    async fn respond(&self, peer: SocketAddr, request: Request<Incoming>) -> HttpResponse {
         let answer = match (request.method(), request.uri().path()) {
             (&Method::OPTIONS, _) => Ok(with_type(StatusCode::NO_CONTENT, "text/plain", "")),
             (&Method::GET, "/rum/v1/pixel") => Ok(with_type(StatusCode::OK, "image/gif", PIXEL)),
@@ -168,7 +168,7 @@ impl Rum {
         answer
     }
 
-    fn plan(&self, peer: SocketAddr, headers: &HeaderMap, as_script: bool) -> Result<Answer, Problem> {
+    fn plan(&self, peer: SocketAddr, headers: &HeaderMap, as_script: bool) -> Result<HttpResponse, Problem> {
         let client = self.client(peer, headers)?;
         let unavailable = |why: &str| Problem(StatusCode::SERVICE_UNAVAILABLE, why.to_owned());
         let token = self.signer.token(client, unix_now()).ok_or_else(|| unavailable("no random numbers"))?;
@@ -183,7 +183,7 @@ impl Rum {
         })
     }
 
-    async fn report(&self, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, Problem> {
+    async fn report(&self, peer: SocketAddr, request: Request<Incoming>) -> Result<HttpResponse, Problem> {
         let client = self.client(peer, request.headers())?;
         let malformed = |why: String| {
             self.measurements.happened(Event::ReportMalformed);
@@ -327,7 +327,7 @@ fn client_of(peer: IpAddr, headers: &HeaderMap, trusted: &[Prefix]) -> Result<Ip
     Err(unknown())
 }
 
-fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> HttpResponse {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -347,13 +347,13 @@ const HEADERS: [(HeaderName, &str); 8] = [
 ];
 
 /// A connection's right to be there; given back when it is dropped.
-struct Place {
+struct RumPlace {
     rum: Arc<Rum>,
     network: Prefix,
 }
 
-impl Place {
-    fn take(rum: &Arc<Rum>, peer: IpAddr) -> Option<Place> {
+impl RumPlace {
+    fn take(rum: &Arc<Rum>, peer: IpAddr) -> Option<RumPlace> {
         let network = client_network(peer);
         let trusted = rum.trusted_proxies.iter().any(|proxies| proxies.contains(peer.to_canonical()));
         let mut connections = lock(&rum.connections);
@@ -367,11 +367,11 @@ impl Place {
             return None;
         }
         *of_network += 1;
-        Some(Place { rum: rum.clone(), network })
+        Some(RumPlace { rum: rum.clone(), network })
     }
 }
 
-impl Drop for Place {
+impl Drop for RumPlace {
     fn drop(&mut self) {
         let mut connections = lock(&self.rum.connections);
         let left = connections.get_mut(&self.network).map_or(0, |count| {
@@ -384,7 +384,7 @@ impl Drop for Place {
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, place: Place) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, place: RumPlace) {
     let rum = &place.rum;
     let service = service_fn(async |request| Ok::<_, std::convert::Infallible>(rum.respond(peer, request).await));
     let serving = http1::Builder::new()

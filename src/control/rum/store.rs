@@ -101,15 +101,15 @@ pub struct Row {
 }
 
 /// A group of clients and the number of a region's name.
-type Key = (ClientGroup, u16);
+type GroupAndRegion = (ClientGroup, u16);
 
 #[derive(Debug)]
 pub struct Store {
     beliefs: Beliefs,
     names: Vec<Box<str>>,
     numbers: HashMap<Box<str>, u16>,
-    sketches: HashMap<Key, Sketch>,
-    imports: HashMap<Key, Import>,
+    sketches: HashMap<GroupAndRegion, Sketch>,
+    imports: HashMap<GroupAndRegion, Import>,
     window: Window,
     /// Networks with estimates of their own.
     chosen: BTreeSet<Prefix>,
@@ -187,7 +187,7 @@ impl Store {
     /// Makes room: a twentieth goes, those with the fewest times first, of networks before others.
     fn forget_the_lightest(&mut self, now: u64) {
         let half_life_s = self.beliefs.half_life_s;
-        let value = |(key, sketch): (&Key, &Sketch)| {
+        let value = |(key, sketch): (&GroupAndRegion, &Sketch)| {
             (!matches!(key.0, ClientGroup::Network(_)), sketch.weight(now, half_life_s), *key)
         };
         let mut values: Vec<_> = self.sketches.iter().map(value).collect();
@@ -259,7 +259,7 @@ impl Store {
     }
 
     /// Whether there are times enough, of networks enough.
-    fn is_believed(&self, (group, _): &Key, sketch: &Sketch, now: u64) -> bool {
+    fn is_believed(&self, (group, _): &GroupAndRegion, sketch: &Sketch, now: u64) -> bool {
         let [of_network, of_operator, of_country] = self.beliefs.min_samples;
         let weight = sketch.weight(now, self.beliefs.half_life_s);
         let enough = |samples: u32| weight >= f64::from(samples) - 0.5;

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::mistake;
-use super::mistake::Report;
+use super::mistake::BoundedDiagnostics;
 use super::rdata::{canonical, first_name};
 use super::size::{MAX_ANSWER, too_long_a_referral, too_long_an_answer};
 use super::targets::{ServiceOwner, Target, Targets};
@@ -38,7 +38,7 @@ pub fn check(
     let tree = Tree::new(origin, inside.into_iter());
     let glue_names = glue_names(&tree);
     let targets = Targets::new(origin, &tree, services);
-    let report = Report::default();
+    let report = BoundedDiagnostics::default();
     let mut check = Check { origin, origin_span, strictness, tree: &tree, targets, glue_names, report };
     for record in outside {
         check.outside(record);
@@ -60,7 +60,7 @@ struct Check<'r> {
     targets: Targets<'r>,
     /// All names that delegations name as servers.
     glue_names: HashSet<Name>,
-    report: Report,
+    report: BoundedDiagnostics,
 }
 
 impl<'r> Check<'r> {

@@ -46,13 +46,13 @@ impl Mistake {
 
 /// The diagnostics of one run: at most [`MAX_TOLD`] of each severity and a last one that says so.
 #[derive(Default)]
-pub(super) struct Report {
+pub(super) struct BoundedDiagnostics {
     diagnostics: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
 }
 
-impl Report {
+impl BoundedDiagnostics {
     pub fn add(&mut self, diagnostic: Diagnostic) {
         let (count, more) = match diagnostic.severity {
             Severity::Error => (&mut self.errors, Diagnostic::error("there are more mistakes than these")),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::fields::{Fields, Origin, read_name, unescaped};
 use super::generate::Template;
 use super::lexer::{Entry, Lexer, Token};
-use super::mistake::{Mistake, Report, shown};
+use super::mistake::{BoundedDiagnostics, Mistake, shown};
 use super::rdata;
 use super::text::{
     Include, MAX_GENERATED_IN_ALL, MAX_INCLUDE_DEPTH, MAX_RECORDS, MAX_ZONE_BYTES, MAX_ZONE_MEMORY, MasterText, Parsed,
@@ -39,7 +39,7 @@ pub fn parse(text: MasterText<'_>, origin: &Name, default_ttl: Option<Ttl>, incl
         missing_ttl_told: false,
         include,
         records: Vec::new(),
-        report: Report::default(),
+        report: BoundedDiagnostics::default(),
     };
     match reader.count_bytes(text.text.len(), 0..0) {
         Ok(()) => reader.read_text(text),
@@ -77,7 +77,7 @@ struct Reader<'i> {
     missing_ttl_told: bool,
     include: &'i mut dyn Include,
     records: Vec<ZoneRecord>,
-    report: Report,
+    report: BoundedDiagnostics,
 }
 
 impl Reader<'_> {

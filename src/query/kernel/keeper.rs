@@ -196,8 +196,8 @@ impl Keeper {
     pub fn fetch(&mut self, elapsed: Duration) {
         let Keeper { programs, counters, fetched, .. } = self;
         for (program, before) in programs.iter_mut().zip(fetched) {
-            program.told.drain(|sample| counters.sampled(&sample));
-            let Ok(now) = program.told.counted() else { continue };
+            program.output.drain(|sample| counters.sampled(&sample));
+            let Ok(now) = program.output.counted() else { continue };
             count(counters, before, &now);
             let per_second = now.services.wrapping_sub(before.services) as f64 / elapsed.as_secs_f64().max(0.001);
             program.control.set_stride((per_second / SAMPLES_PER_SECOND as f64).ceil() as u32);

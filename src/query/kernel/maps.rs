@@ -6,9 +6,9 @@
 //! looks at the one before any more, which is written anew the next time.
 //!
 //! ```text
-//!   NameImage, ClassImage ─▶ Images ─▶ arrays ─▶ map IMAGES ─▶ program
-//!   generation, stride ────▶ Control ────────────────────────▶ program
-//!   counters, demand ◀────── Told ◀─── maps COUNTS, SAMPLES ◀─ program
+//!   NameImage, ClassImage ─▶ Images ─▶ arrays ─▶ map IMAGES ───▶ program
+//!   generation, stride ────▶ Control ──────────────────────────▶ program
+//!   counters, demand ◀─ ProgramOutput ◀─ maps COUNTS, SAMPLES ◀─ program
 //! ```
 
 use std::io;
@@ -39,7 +39,7 @@ const PAGE_BLOCKS: usize = 64;
 pub struct KernelMaps {
     images: MapData,
     pub control: Arc<Control>,
-    pub told: Told,
+    pub output: ProgramOutput,
 }
 
 impl KernelMaps {
@@ -51,7 +51,7 @@ impl KernelMaps {
         let control = Control::map(control, mode).map_err(|error| map_error("CONTROL", error))?;
         let counts = PerCpuArray::try_from(program.take_map("COUNTS")?).map_err(wrong("COUNTS"))?;
         let samples = RingBuf::try_from(program.take_map("SAMPLES")?).map_err(wrong("SAMPLES"))?;
-        Ok(KernelMaps { images, control: Arc::new(control), told: Told { counts, samples } })
+        Ok(KernelMaps { images, control: Arc::new(control), output: ProgramOutput { counts, samples } })
     }
 }
 
@@ -117,7 +117,7 @@ impl Control {
 }
 
 /// What a program tells.
-pub struct Told {
+pub struct ProgramOutput {
     counts: PerCpuArray<MapData, [u64; 8]>,
     samples: RingBuf<MapData>,
 }
@@ -136,7 +136,7 @@ pub struct Counted {
     pub services: u64,
 }
 
-impl Told {
+impl ProgramOutput {
     pub fn counted(&self) -> Result<Counted, aya::maps::MapError> {
         let mut sum = Counted::default();
         for &[a, aaaa, subnets, lost, services, ..] in self.counts.get(&0, 0)?.iter() {

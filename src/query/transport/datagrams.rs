@@ -36,7 +36,7 @@ pub(super) const MAX_BATCH: usize = 1024;
 /// The headers point into the other members, and the kernel writes there: those are reached by
 /// raw pointers alone.
 pub(super) struct Datagrams {
-    slots: Memory<Slot>,
+    slots: Memory<DatagramSlot>,
     packets: Memory<Packet>,
     replies: Memory<ReplyRoom>,
     incoming: Box<[mmsghdr]>,
@@ -69,7 +69,7 @@ pub(super) struct Sent {
 
 /// Which addresses a socket is asked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum AskedAddresses {
     /// The one it is bound to: replies leave from there by themselves.
     One,
     /// Any of the machine's: each datagram comes with the address it was sent to
@@ -79,13 +79,13 @@ pub(super) enum Asked {
 
 impl Datagrams {
     /// Room for `batch` datagrams, at most [`MAX_BATCH`].
-    pub(super) fn new(batch: NonZeroUsize, asked: Asked) -> Datagrams {
+    pub(super) fn new(batch: NonZeroUsize, asked: AskedAddresses) -> Datagrams {
         let batch = batch.get().min(MAX_BATCH);
         // SAFETY: all three are plain data for which zeros are valid.
         let (slots, packets, replies) = unsafe { (Memory::new(batch), Memory::new(batch), Memory::new(batch)) };
         // SAFETY: a `mmsghdr` of zeros is valid: null pointers and lengths of 0.
         let headers = || (0..batch).map(|_| unsafe { mem::zeroed::<mmsghdr>() }).collect();
-        let control_length = if asked == Asked::Any { size_of::<Control>() } else { 0 };
+        let control_length = if asked == AskedAddresses::Any { size_of::<Control>() } else { 0 };
         let (incoming, outgoing) = (headers(), headers());
         let mut datagrams = Datagrams {
             slots,
@@ -247,7 +247,7 @@ impl Datagrams {
 
 /// What the kernel is told of, and tells of, one datagram: plain data, for which all zeros are valid.
 #[repr(C, align(64))]
-struct Slot {
+struct DatagramSlot {
     received: iovec,
     sent: iovec,
     peer: Peer,
@@ -394,7 +394,7 @@ mod tests {
         for body in [b"a", b"b", b"c", b"d"] {
             client.send(body).expect("send");
         }
-        let mut datagrams = Datagrams::new(BATCH, Asked::One);
+        let mut datagrams = Datagrams::new(BATCH, AskedAddresses::One);
         datagrams.receive(&server).expect("a batch");
         datagrams.answer(|received, out| {
             out[..received.packet.len()].copy_from_slice(received.packet);
@@ -416,7 +416,7 @@ mod tests {
     fn a_reply_longer_than_its_room_is_not_sent() {
         let server = UdpSocket::bind("127.0.0.1:0").expect("bind");
         server.send_to(b"x", server.local_addr().expect("address")).expect("send");
-        let mut datagrams = Datagrams::new(BATCH, Asked::One);
+        let mut datagrams = Datagrams::new(BATCH, AskedAddresses::One);
         datagrams.receive(&server).expect("a batch");
         datagrams.answer(|_, _| MAX_UDP_RESPONSE + 1);
         assert_eq!(datagrams.queued, 0);

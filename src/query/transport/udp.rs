@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::datagrams::{Asked, Datagrams, MAX_BATCH, Received};
+use super::datagrams::{AskedAddresses, Datagrams, MAX_BATCH, Received};
 use super::options::{self, Buffer};
 use super::{Complaint, Responder};
 use crate::query::client::{Client, Transport};
@@ -112,7 +112,7 @@ impl UdpServer {
             let socket = Arc::new(bound.socket);
             let worker = Worker {
                 socket: socket.clone(),
-                asked: if bound.address.ip().is_unspecified() { Asked::Any } else { Asked::One },
+                asked: if bound.address.ip().is_unspecified() { AskedAddresses::Any } else { AskedAddresses::One },
                 batch: self.batch,
                 cpu: bound.cpu,
                 responder: responder.clone(),
@@ -166,7 +166,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// One thread's socket and what it needs to answer.
 struct Worker<R> {
     socket: Arc<Socket>,
-    asked: Asked,
+    asked: AskedAddresses,
     batch: NonZeroUsize,
     cpu: Option<usize>,
     responder: Arc<R>,

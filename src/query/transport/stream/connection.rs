@@ -26,14 +26,14 @@ use crate::query::client::Client;
 use crate::query::counters::{Counters, Event, TcpWait};
 use crate::query::transport::{MAX_MESSAGE, Responder};
 
-use super::gate::{Gate, Place};
+use super::gate::{Gate, StreamPlace};
 use super::limits::TcpLimits;
 
 /// One client's connection, over whatever stream.
 pub struct Connection<S, R> {
     stream: S,
     client: Client,
-    shared: Arc<Shared<R>>,
+    shared: Arc<ConnectionContext<R>>,
     /// What came and is not answered yet; empty or the start of a message while we wait.
     received: Vec<u8>,
     /// Since when we wait for the rest of the message in `received`; the time its client took to
@@ -45,11 +45,11 @@ pub struct Connection<S, R> {
     unflushed: bool,
     /// The last wait for octets ended with a whole message.
     asked: bool,
-    place: Place,
+    place: StreamPlace,
 }
 
 /// What all connections of a thread use.
-pub struct Shared<R> {
+pub struct ConnectionContext<R> {
     pub responder: Arc<R>,
     pub counters: Arc<Counters>,
     pub limits: TcpLimits,
@@ -81,7 +81,7 @@ enum Answered {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
-    pub fn new(stream: S, client: Client, shared: Arc<Shared<R>>, place: Place) -> Connection<S, R> {
+    pub fn new(stream: S, client: Client, shared: Arc<ConnectionContext<R>>, place: StreamPlace) -> Connection<S, R> {
         Connection {
             stream,
             client,
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
 
     /// Until when the client may take, and for what.
     fn deadline(&self, idle_since: Instant) -> (Instant, TcpWait) {
-        let Shared { limits, gate, .. } = &*self.shared;
+        let ConnectionContext { limits, gate, .. } = &*self.shared;
         match self.waiting_for_rest_since {
             Some(since) => (since + limits.message_at(gate.open()), TcpWait::Message),
             None => (idle_since + limits.idle_at(gate.open()), TcpWait::Idle),
@@ -225,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
     /// Answers whole messages, as many as one write should carry, and writes. Also says how many
     /// octets they were.
     fn answer(&mut self, messages: &[u8], output: &mut [u8]) -> Result<(usize, Answered), End> {
-        let Shared { responder, counters, limits, .. } = &*self.shared;
+        let ConnectionContext { responder, counters, limits, .. } = &*self.shared;
         let batch = responder.begin();
         let (mut taken, mut written, mut answered) = (0, 0, Answered::Some);
         for _ in 0..limits.responses_per_write.max(1) {
@@ -390,7 +390,8 @@ mod tests {
         let gate = Arc::new(Gate::new(limits.clone()));
         let client = Client { address: IpAddr::from([127, 0, 0, 1]), transport: Transport::Tcp };
         let (place, _) = gate.enter(client.address);
-        let shared = Arc::new(Shared { responder: Arc::new(Echo), counters: counters.register(), limits, gate });
+        let shared =
+            Arc::new(ConnectionContext { responder: Arc::new(Echo), counters: counters.register(), limits, gate });
         let (mut ours, theirs) = tokio::io::duplex(50);
         let stopping = watch::Sender::new(false);
         let conversation = tokio::spawn(Connection::new(theirs, client, shared, place).run(stopping.subscribe()));

@@ -1,6 +1,6 @@
 //! How many connections may be open, in all and from one network, and which of them yields to a newcomer.
 //!
-//! In: the address of a client that connects. Out: a [`Place`], given back when dropped, and which limit was met,
+//! In: the address of a client that connects. Out: a [`StreamPlace`], given back when dropped, and which limit was met,
 //! if one was. Nobody is turned away at a limit: the connection that has waited longest without a whole message
 //! closes. So clients that open connections and ask nothing shut out each other, and not those who ask.
 //!
@@ -29,7 +29,7 @@ pub struct Gate {
 }
 
 /// A connection's place; given back when dropped.
-pub struct Place {
+pub struct StreamPlace {
     gate: Arc<Gate>,
     number: u64,
     waiting_since: Arc<AtomicU64>,
@@ -42,7 +42,7 @@ impl Gate {
     }
 
     /// Takes a place. Where a limit is met, another connection is told to yield, and its place is free from now on.
-    pub fn enter(self: &Arc<Gate>, peer: IpAddr) -> (Place, Option<TcpLimit>) {
+    pub fn enter(self: &Arc<Gate>, peer: IpAddr) -> (StreamPlace, Option<TcpLimit>) {
         let groups = groups(peer);
         let mut seats = self.lock();
         let mut met = None;
@@ -56,7 +56,7 @@ impl Gate {
         let (leave, yielded) = oneshot::channel();
         let number = seats.take(groups, waiting_since.clone(), leave);
         self.open.store(seats.by_number.len(), Ordering::Relaxed);
-        (Place { gate: self.clone(), number, waiting_since, yielded: Some(yielded) }, met)
+        (StreamPlace { gate: self.clone(), number, waiting_since, yielded: Some(yielded) }, met)
     }
 
     /// How many connections are open.
@@ -83,7 +83,7 @@ impl Gate {
     }
 }
 
-impl Place {
+impl StreamPlace {
     /// The last whole message has been answered, and the next one is waited for since `at`.
     pub fn waits_since(&self, at: Instant) {
         self.waiting_since.store(self.gate.millis(at), Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
         let mut seats = self.gate.lock();
         drop(seats.leave(self.number)); // nothing where it yielded
@@ -217,7 +217,7 @@ mod tests {
         Arc::new(Gate::new(TcpLimits { connections, connections_per_network, ..TcpLimits::default() }))
     }
 
-    fn has_yielded(place: &mut Place) -> bool {
+    fn has_yielded(place: &mut StreamPlace) -> bool {
         place.yielded.as_mut().is_some_and(|yielded| yielded.try_recv().is_ok())
     }
 

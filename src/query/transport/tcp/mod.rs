@@ -30,7 +30,7 @@ use tokio::time::{sleep, timeout};
 use crate::query::client::{Client, Transport};
 use crate::query::counters::{CounterSet, Event};
 
-use super::stream::{Connection, Gate, Shared};
+use super::stream::{Connection, ConnectionContext, Gate};
 use super::{Complaint, Responder};
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ impl TcpServer {
         let mut running = Running { closing: watch::Sender::new(false), threads: Vec::new() };
         let mut cpus = cpus.iter().copied().cycle();
         for (number, listeners) in self.threads.into_iter().enumerate() {
-            let shared = Arc::new(Shared {
+            let shared = Arc::new(ConnectionContext {
                 responder: responder.clone(),
                 counters: counters.register(),
                 limits: limits.clone(),
@@ -132,7 +132,7 @@ const BACKLOG: i32 = 1024;
 /// the runtime does not take a listener.
 async fn serve<R: Responder>(
     listeners: Vec<Socket>,
-    shared: Arc<Shared<R>>,
+    shared: Arc<ConnectionContext<R>>,
     closing: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut acceptors = JoinSet::new();
@@ -145,7 +145,11 @@ async fn serve<R: Responder>(
 }
 
 /// Lets connections in until the server stops. Owns them: they end with it.
-async fn accept<R: Responder>(listener: TcpListener, shared: Arc<Shared<R>>, mut closing: watch::Receiver<bool>) {
+async fn accept<R: Responder>(
+    listener: TcpListener,
+    shared: Arc<ConnectionContext<R>>,
+    mut closing: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let mut complaint = Complaint::default();
     loop {
@@ -180,7 +184,7 @@ async fn accept<R: Responder>(listener: TcpListener, shared: Arc<Shared<R>>, mut
 fn admit<R: Responder>(
     stream: TcpStream,
     peer: IpAddr,
-    shared: &Arc<Shared<R>>,
+    shared: &Arc<ConnectionContext<R>>,
     closing: &watch::Receiver<bool>,
     connections: &mut JoinSet<()>,
 ) -> Crowd {

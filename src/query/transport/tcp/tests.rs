@@ -28,7 +28,7 @@ fn serve_at(address: &str, limits: TcpLimits) -> Server {
     let address = server.local_addrs()[0];
     let counters = CounterSet::new();
     let gate = Arc::new(Gate::new(limits.clone()));
-    let shared = Shared { responder: Arc::new(Echo), counters: counters.register(), limits, gate };
+    let shared = ConnectionContext { responder: Arc::new(Echo), counters: counters.register(), limits, gate };
     let shutdown = watch::Sender::new(false);
     let listeners = server.threads.into_iter().flatten().collect();
     // In the test's own runtime, whose clock may be paused.

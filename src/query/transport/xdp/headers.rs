@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// A query's packet, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct QueryPacket {
     /// Where the client's address and port are to be answered to.
     pub client: IpAddr,
     pub port: u16,
@@ -39,13 +39,13 @@ pub enum Flaw {
 pub const MAX_HEADERS: usize = ETHERNET + VLAN + IPV6 + UDP;
 
 /// Octets of IP and UDP in front of a message of this packet: what its MTU has to bear besides.
-pub fn overhead(asked: &Asked) -> usize {
+pub fn overhead(asked: &QueryPacket) -> usize {
     asked.message.start - asked.ip
 }
 
 /// Reads a packet's headers and verifies its checksums.
 #[inline]
-pub fn read(packet: &[u8]) -> Result<Asked, Flaw> {
+pub fn read(packet: &[u8]) -> Result<QueryPacket, Flaw> {
     let (ip, protocol) = match type_at(packet, ETHERNET - 2)? {
         TYPE_VLAN | TYPE_SERVICE_VLAN => (ETHERNET + VLAN, type_at(packet, ETHERNET + VLAN - 2)?),
         protocol => (ETHERNET, protocol),
@@ -63,7 +63,7 @@ fn type_at(packet: &[u8], at: usize) -> Result<u16, Flaw> {
 }
 
 #[inline]
-fn read_ipv4(packet: &[u8], ip: usize) -> Result<Asked, Flaw> {
+fn read_ipv4(packet: &[u8], ip: usize) -> Result<QueryPacket, Flaw> {
     let (header, rest) = packet.split_first_chunk::<IPV4>().ok_or(Flaw::Header)?;
     let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let datagram = length.checked_sub(IPV4).and_then(|length| rest.get(..length)).ok_or(Flaw::Header)?;
@@ -77,11 +77,11 @@ fn read_ipv4(packet: &[u8], ip: usize) -> Result<Asked, Flaw> {
     }
     let [source, ..] = header[12..].as_chunks::<4>().0 else { return Err(Flaw::Header) };
     let client = IpAddr::V4(Ipv4Addr::from(*source));
-    read_udp(datagram, Asked { client, port: 0, message: 0..0, ip, addresses: sum(&header[12..]) }, IPV4)
+    read_udp(datagram, QueryPacket { client, port: 0, message: 0..0, ip, addresses: sum(&header[12..]) }, IPV4)
 }
 
 #[inline]
-fn read_ipv6(packet: &[u8], ip: usize) -> Result<Asked, Flaw> {
+fn read_ipv6(packet: &[u8], ip: usize) -> Result<QueryPacket, Flaw> {
     let (header, rest) = packet.split_first_chunk::<IPV6>().ok_or(Flaw::Header)?;
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let datagram = rest.get(..length).ok_or(Flaw::Header)?;
@@ -90,11 +90,11 @@ fn read_ipv6(packet: &[u8], ip: usize) -> Result<Asked, Flaw> {
     }
     let [source, ..] = header[8..].as_chunks::<16>().0 else { return Err(Flaw::Header) };
     let client = IpAddr::V6(Ipv6Addr::from(*source));
-    read_udp(datagram, Asked { client, port: 0, message: 0..0, ip, addresses: sum(&header[8..]) }, IPV6)
+    read_udp(datagram, QueryPacket { client, port: 0, message: 0..0, ip, addresses: sum(&header[8..]) }, IPV6)
 }
 
 #[inline]
-fn read_udp(datagram: &[u8], asked: Asked, header: usize) -> Result<Asked, Flaw> {
+fn read_udp(datagram: &[u8], asked: QueryPacket, header: usize) -> Result<QueryPacket, Flaw> {
     let (udp, _) = datagram.split_first_chunk::<UDP>().ok_or(Flaw::Header)?;
     let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
     if length < UDP {
@@ -117,13 +117,13 @@ fn read_udp(datagram: &[u8], asked: Asked, header: usize) -> Result<Asked, Flaw>
         return Err(Flaw::Checksum);
     }
     let begin = asked.ip + header + UDP;
-    Ok(Asked { port: u16::from_be_bytes([udp[0], udp[1]]), message: begin..begin + length - UDP, ..asked })
+    Ok(QueryPacket { port: u16::from_be_bytes([udp[0], udp[1]]), message: begin..begin + length - UDP, ..asked })
 }
 
 /// Turns the packet in `frame` into the reply with this response, and gives its length; 0 where the frame
 /// is too short for it.
 #[inline]
-pub fn reply(frame: &mut [u8], asked: &Asked, response: &[u8]) -> usize {
+pub fn reply(frame: &mut [u8], asked: &QueryPacket, response: &[u8]) -> usize {
     let length = asked.message.start + response.len();
     let (Some(packet), Ok(datagram)) = (frame.get_mut(..length.max(MIN_FRAME)), u16::try_from(UDP + response.len()))
     else {

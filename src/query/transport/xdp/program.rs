@@ -103,7 +103,7 @@ impl Program {
     pub fn answer_at(&mut self, addresses: &BTreeSet<SocketAddr>) -> Result<(), ProgramError> {
         let Program { object, answered, .. } = self;
         let map = object.map_mut("ADDRESSES").ok_or_else(|| map_error("ADDRESSES", "the object has none"))?;
-        let mut map: HashMap<_, Key, u8> = map.try_into().map_err(|error| map_error("ADDRESSES", error))?;
+        let mut map: HashMap<_, ServiceKey, u8> = map.try_into().map_err(|error| map_error("ADDRESSES", error))?;
         for gone in answered.difference(addresses).copied().collect::<Vec<_>>() {
             map.remove(&key(gone)).map_err(|error| map_error("ADDRESSES", error))?;
             answered.remove(&gone);
@@ -151,9 +151,9 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// `struct service_key` of `packet.bpf.h`.
-type Key = [u8; 20];
+type ServiceKey = [u8; 20];
 
-fn key(address: SocketAddr) -> Key {
+fn key(address: SocketAddr) -> ServiceKey {
     let mut key = [0; 20];
     let (octets, rest) = key.split_at_mut(16);
     let family = match address.ip() {
