@@ -1,4 +1,4 @@
-//! What happened to packets, in numbers: counted where it happens, added up where it is shown.
+//! The events of packets, in numbers: counted where it happens, added up where it is shown.
 //!
 //! Every thread that answers owns a block of counters and is its only writer, so counting is a
 //! plain load and store without a lock or a shared cache line. Readers add up all blocks whenever
@@ -67,7 +67,7 @@ impl CounterSet {
         blocks.iter().for_each(|block| block.demand.drain(elapsed, &mut take));
     }
 
-    /// What became of services' answers, over all blocks.
+    /// The fate of services' answers, over all blocks.
     pub fn demand_totals(&self) -> DemandTotals {
         let mut totals = DemandTotals::default();
         for block in self.lock().iter() {
@@ -152,7 +152,7 @@ impl Counters {
     }
 }
 
-/// What is counted. The transports count what concerns sockets, the engine what is inside packets.
+/// The events that are counted. The transports count what concerns sockets, the engine what is inside packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A message was handed to the engine. Counted by the transport.
@@ -164,7 +164,7 @@ pub enum Event {
     Truncated,
     /// A packet got no response.
     Dropped(DropReason),
-    /// What a well-formed question asked for.
+    /// The type that a well-formed question asked for.
     QueryType(QueryTypeGroup),
     /// A query carried an ECS option (RFC 7871).
     Ecs,
@@ -182,7 +182,7 @@ pub enum Event {
     Panicked,
 }
 
-/// Why a packet got no response.
+/// The reason why a packet got no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// QR was set: answering responses makes loops.
@@ -208,7 +208,7 @@ pub enum QueryTypeGroup {
     Other,
 }
 
-/// Which limit a TCP connection met.
+/// The limit that a TCP connection met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpLimit {
     /// On all connections.
@@ -217,7 +217,7 @@ pub enum TcpLimit {
     Network,
 }
 
-/// What a TCP client took too long for.
+/// The wait that a TCP client made too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpWait {
     /// Its next query.
@@ -238,7 +238,7 @@ impl Event {
 
     const COUNT: usize = 2 + RCODES + PLAIN_EVENTS.len();
 
-    /// Where the event's counter is: its place in [`Event::all`].
+    /// The index of the event's counter: its place in [`Event::all`].
     const fn index(self) -> usize {
         const AFTER_RCODES: usize = 2 + RCODES;
         match self {
@@ -294,7 +294,7 @@ const PLAIN_EVENTS: [Event; 23] = [
 pub struct Totals([u64; Event::COUNT]);
 
 impl Totals {
-    /// How often `event` happened since the start.
+    /// The number of times `event` happened since the start.
     pub fn get(&self, event: Event) -> u64 {
         self.0.get(event.index()).copied().unwrap_or(0)
     }

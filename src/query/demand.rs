@@ -1,4 +1,4 @@
-//! Which clients were sent where: samples of services' answers, taken where they are given, for
+//! The clients and where they were sent: samples of services' answers, taken where they are given, for
 //! whoever estimates demand.
 //!
 //! Each thread that answers writes into a ring of its own, which control empties once a second. A
@@ -38,15 +38,15 @@ pub struct Sample {
     /// Of the snapshot the answer came from, like `region`.
     pub service: ServiceId,
     pub region: RegionId,
-    /// How long the answer lives, in seconds.
+    /// The time that the answer lives, in seconds.
     pub ttl: u32,
-    /// How many answers it stands for, itself included: 1 or more.
+    /// The number of answers it stands for, itself included: 1 or more.
     pub weight: u32,
     /// The low bits of the snapshot's `reloads`: ids mean nothing after another reload.
     pub reloads: u16,
 }
 
-/// What became of all answers, since the start.
+/// The fate of all answers, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DemandTotals {
     /// Services' answers.
@@ -77,7 +77,7 @@ pub(super) struct Ring {
     slots: Box<[StoredSample]>,
 }
 
-/// What control writes: on cache lines of its own, so that reading samples disturbs nobody.
+/// The words that control writes: on cache lines of its own, so that reading samples disturbs nobody.
 #[derive(Debug)]
 #[repr(align(128))]
 struct ControlSide {
@@ -167,7 +167,7 @@ impl Ring {
         self.next.store(answers.saturating_add(self.distance(unread)), Ordering::Relaxed);
     }
 
-    /// How many answers later the next sample is: the stride on average, and never foreseeable, for
+    /// The number of answers until the next sample: the stride on average, and never foreseeable, for
     /// queries come in patterns (A, AAAA, HTTPS, A, …). In the second half of the ring the stride
     /// doubles step by step, so that a burst is thinned out before it is lost.
     fn distance(&self, unread: u64) -> u64 {

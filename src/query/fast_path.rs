@@ -108,7 +108,7 @@ impl<'a> FastQuery<'a> {
         Some(Reply { rcode, authoritative: is_ours, ..reply })
     }
 
-    /// What an entry has for the question, which is for its name, or else for one that it stands for.
+    /// The data that an entry has for the question, which is for its name, or else for one that it stands for.
     #[inline(always)]
     fn data(&self, entry: &NameEntry<'a>, is_its_name: bool) -> Option<Data<'a>> {
         if entry.flags().has(Flags::ALIAS) {
@@ -172,7 +172,7 @@ impl<'a> FastQuery<'a> {
         Some(reply)
     }
 
-    /// Whether the question is spelled as names are kept.
+    /// Tells whether the question is spelled as names are kept.
     #[inline(always)]
     fn is_lower(&self) -> bool {
         self.question.query.is_lower(self.name)

@@ -88,10 +88,10 @@ struct Walk<'a> {
     question: &'a Question<'a>,
     nodes: &'a Nodes,
     name: &'a mut LowerName,
-    /// Where `name` stands in the response.
+    /// The place where `name` stands in the response.
     owner: Owner<'static>,
     aliases: usize,
-    /// Where the names so far stand in the response: the question's, then a target per alias.
+    /// The places where the names so far stand in the response: the question's, then a target per alias.
     owners: [u16; MAX_ALIASES + 1],
     authoritative: bool,
     /// The narrowest of what was written.
@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
         Ok(self.follow(place, begin, response))
     }
 
-    /// What delegates a name.
+    /// Writes what delegates a name.
     fn referral(&mut self, cut: &Node, response: &mut Records<'_>) -> Result<Step, Full> {
         if self.aliases == 0 {
             self.authoritative = false;
@@ -264,7 +264,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a CNAME is the answer to this type: only where "QTYPE doesn't match CNAME" is it followed (RFC 1034
+/// Tells whether a CNAME is the answer to this type: only where "QTYPE doesn't match CNAME" is it followed (RFC 1034
 /// section 4.3.2 step 3a), and ANY matches all.
 fn is_of_cname(qtype: RecordType) -> bool {
     matches!(qtype, RecordType::CNAME | RecordType::ANY)

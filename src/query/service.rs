@@ -29,7 +29,7 @@ const NOT_HERE: Served<'static> = Served::NotHere { longest: u32::MAX };
 /// The target of a CNAME.
 pub struct Target<'a> {
     pub name: &'a Name,
-    /// Where it stands in the response.
+    /// The offset where it stands in the response.
     pub offset: usize,
 }
 
@@ -93,7 +93,7 @@ pub fn answer<'a>(
 struct Chosen<'a> {
     snapshot: &'a Snapshot,
     decision: &'a Decision,
-    /// Where the service's name stands in the response.
+    /// The place where the service's name stands in the response.
     owner: Owner<'static>,
 }
 

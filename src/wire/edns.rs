@@ -23,7 +23,8 @@ const NSID: u16 = 3;
 const CLIENT_SUBNET: u16 = 8;
 /// Octets in front of an option's data.
 const OPTION_HEAD: usize = 4;
-/// Where a Client Subnet option with its head has the lower octet of the family, and the SCOPE PREFIX-LENGTH.
+/// The offset at which a Client Subnet option with its head has the lower octet of the family, and the SCOPE
+/// PREFIX-LENGTH.
 const FAMILY_AT: usize = OPTION_HEAD + 1;
 const SCOPE_AT: usize = OPTION_HEAD + 3;
 /// The lower octet of the family.
@@ -43,7 +44,7 @@ pub struct Edns<'p> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientSubnet<'p>(&'p [u8]);
 
-/// Why an OPT record gets an error.
+/// The reason why an OPT record gets an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// A malformed option or option list: FORMERR.

@@ -8,7 +8,7 @@ use crate::model::name::{MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
 pub struct LowerName {
     /// Behind the name there is anything; room enough to read eight octets at its last one.
     octets: [u8; ROOM],
-    /// Where labels begin, the leftmost first.
+    /// The offsets where labels begin, the leftmost first.
     starts: [u8; MAX_NAME_OCTETS / 2 + 1],
     len: u8,
     labels: u8,
@@ -79,13 +79,13 @@ impl LowerName {
         &self.octets[..usize::from(self.len)]
     }
 
-    /// How many labels there are before the root.
+    /// The number of labels before the root.
     #[inline]
     pub fn labels(&self) -> usize {
         usize::from(self.labels)
     }
 
-    /// Where the last so many labels begin.
+    /// The offset where the last so many labels begin.
     #[inline]
     pub fn start_of_last(&self, labels: usize) -> usize {
         if labels == 0 {

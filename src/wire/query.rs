@@ -24,7 +24,7 @@ pub struct Query<'p> {
     pub qtype: RecordType,
     pub qclass: u16,
     pub edns: Option<Edns<'p>>,
-    /// Where in the packet its last record is, a TSIG, where the query is signed.
+    /// The offset in the packet of its last record, a TSIG, where the query is signed.
     tsig_at: Option<NonZeroU16>,
 }
 
@@ -46,7 +46,7 @@ impl Query<'_> {
         self.qclass == CLASS_IN
     }
 
-    /// Whether QNAME, which is `name` in lower case, came in lower case.
+    /// Tells whether QNAME, which is `name` in lower case, came in lower case.
     #[inline(always)]
     pub fn is_lower(&self, name: &LowerName) -> bool {
         self.asked.get(HEADER_OCTETS..).is_some_and(|question| question.starts_with(name.as_wire()))
@@ -64,7 +64,7 @@ pub struct Rejected<'p> {
     pub edns: Option<Edns<'p>>,
 }
 
-/// Why a message gets an error, or nothing, instead of an answer.
+/// The reason why a message gets an error, or nothing, instead of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// Too short for a header: no ID to answer to.
@@ -154,7 +154,7 @@ fn read_question<'p>(packet: &'p [u8], name: &mut LowerName) -> Option<(Query<'p
     Some((Query { asked, qtype, qclass, edns: None, tsig_at: None }, rest))
 }
 
-/// What records behind the question say.
+/// The facts that records behind the question say.
 #[derive(Default)]
 struct Others<'p> {
     edns: Option<Edns<'p>>,
@@ -164,7 +164,7 @@ struct Others<'p> {
 }
 
 impl<'p> Others<'p> {
-    /// What the records of a message say, however many questions are in front of them, as far as it can be read.
+    /// Reads what the records of a message say, however many questions are in front of them, as far as it can be read.
     fn of_any(packet: &'p [u8]) -> (Others<'p>, Option<()>) {
         let mut others = Others::default();
         let read = skip_questions(packet).and_then(|rest| others.read(packet, rest));
@@ -258,7 +258,7 @@ impl<'p> Extra<'p> {
     }
 }
 
-/// What comes behind the questions of a message. `None` where they do not fit the packet.
+/// The octets behind the questions of a message. `None` where they do not fit the packet.
 fn skip_questions(packet: &[u8]) -> Option<&[u8]> {
     let (&[_, _, _, _, q0, q1, ..], mut rest) = packet.split_first_chunk::<HEADER_OCTETS>()?;
     for _ in 0..u16::from_be_bytes([q0, q1]) {

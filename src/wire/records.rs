@@ -18,7 +18,7 @@ const POINTER_REACH: usize = 0x4000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Where a record goes.
+/// The section that a record goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
     Answer = 0,
@@ -26,7 +26,7 @@ pub enum Section {
     Additional = 2,
 }
 
-/// Whose record it is.
+/// The owner of a record.
 #[derive(Clone, Copy, Debug)]
 pub enum Owner<'a> {
     /// A name that stands in the message at this offset.
@@ -49,7 +49,7 @@ pub struct EncodedSet {
 #[derive(Debug)]
 pub struct EncodedRdata {
     pub wire: Box<[u8]>,
-    /// Where names that may be compressed begin in `wire` (RFC 3597 section 4); ascending.
+    /// The offsets where names that may be compressed begin in `wire` (RFC 3597 section 4); ascending.
     pub names: Box<[u16]>,
 }
 
@@ -71,12 +71,12 @@ pub struct Written<'o> {
     pub out: &'o mut [u8],
     /// Of the message up to here.
     pub len: usize,
-    /// Where the question ends and the records begin.
+    /// The offset where the question ends and the records begin.
     pub question_end: usize,
     /// By [`Section`].
     pub counts: [u16; 3],
     pub truncated: bool,
-    /// How many ends of names were remembered, at most [`MAX_SUFFIXES`].
+    /// The number of ends of names that were remembered, at most [`MAX_SUFFIXES`].
     pub suffixes: usize,
 }
 
@@ -118,7 +118,7 @@ impl<'o> Records<'o> {
         })
     }
 
-    /// What is to be known of the records to write what comes before and after them.
+    /// The facts to be known of the records to write what comes before and after them.
     pub fn end(self) -> Written<'o> {
         let Records { out, len, question_end, counts, truncated, suffix_count, .. } = self;
         Written { out, len, question_end, counts, truncated, suffixes: suffix_count }
@@ -146,7 +146,7 @@ impl<'o> Records<'o> {
         self.truncated
     }
 
-    /// Whether the name that stands at an offset is `wire`, ignoring case.
+    /// Tells whether the name that stands at an offset is `wire`, ignoring case.
     pub fn has_name_at(&self, offset: u16, wire: &[u8]) -> bool {
         self.stands_at(offset, wire, Case::Ignore)
     }
@@ -324,7 +324,7 @@ impl<'o> Records<'o> {
         }
     }
 
-    /// Whether the name at `offset` of the message is `wire`.
+    /// Tells whether the name at `offset` of the message is `wire`.
     fn stands_at(&self, offset: u16, wire: &[u8], case: Case) -> bool {
         let mut at = usize::from(offset);
         // Mostly it stands there in one piece and in the same spelling: then one comparison shows it.
@@ -361,7 +361,7 @@ impl<'o> Records<'o> {
     }
 }
 
-/// Whether a pointer may stand for a name that differs in case.
+/// The rule on whether a pointer may stand for a name that differs in case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Case {
     /// For names in RDATA: a zone's spelling is kept, however the question spells it.

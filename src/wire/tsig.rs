@@ -8,7 +8,7 @@ const BADKEY: u16 = 17;
 const TSIG: u16 = 250;
 const ANY: u16 = 255;
 
-/// What of a query's TSIG record comes back in the response. All of it points into the query.
+/// The parts of a query's TSIG record that come back in the response. All of it points into the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Tsig<'a> {
     key: KeyName<'a>,

@@ -18,7 +18,7 @@ use crate::control::zonefile::{self, Strictness};
 /// The largest file that is read, 64 MiB: a zone of about a million records.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Where files come from.
+/// The source of files.
 pub trait Files {
     /// The text of a file. `InvalidData` where it is not UTF-8, with the offset in the message.
     fn read(&self, path: &Path) -> io::Result<String>;
@@ -55,7 +55,7 @@ pub struct Sources<'a> {
     files: &'a dyn Files,
     /// The directory of the configuration file; `$INCLUDE` stays below it.
     root: PathBuf,
-    /// What was read, and as which.
+    /// The paths that were read, and as which.
     read: RefCell<HashMap<PathBuf, usize>>,
 }
 

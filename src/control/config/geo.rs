@@ -12,7 +12,7 @@ use crate::model::{Continent, CountryCode, GeoPlace, GeoRules, Prefix};
 /// Things of one kind at most that one list or rule may name.
 pub const MAX_PLACES: usize = 100_000;
 
-/// How to write one.
+/// An example of one, for messages.
 const EXAMPLE: &str =
     "geo = { default = [\"eu\"], continent = { AS = [\"as\", \"eu\"] }, country = { RU = [\"as\"] } }";
 
@@ -21,7 +21,7 @@ const LIST: &str = "regions in the order to try them, such as [\"eu\", \"na\"]";
 /// Reads what one item of a kind says.
 pub type ReadPlace = fn(&str) -> Result<GeoPlace, String>;
 
-/// What clients can be told by: key, what is expected there, and how it is read; the closest first.
+/// The things that clients can be told by: key, what is expected there, and how it is read; the closest first.
 pub const KINDS: [(&str, &str, ReadPlace); 5] = [
     ("network", "networks such as \"192.0.2.0/24\"", network),
     ("asn", "AS numbers such as 64500", asn),

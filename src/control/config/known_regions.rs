@@ -9,21 +9,21 @@ use crate::model::RegionId;
 /// Regions of all zones together at most; a [`crate::model::RegionId`] has 16 bits.
 pub const MAX_REGIONS: usize = 1_024;
 
-/// What a zone's services may know of one of its regions.
+/// The facts that a zone's services may know of one of its regions.
 pub struct KnownRegion<'a> {
     pub name: &'a str,
     /// Its name in the file.
     pub span: Span,
     pub id: RegionId,
     pub has_check: bool,
-    /// Whether a service uses it.
+    /// True where a service uses it.
     pub used: Cell<bool>,
 }
 
 /// The regions of a zone by name.
 pub type KnownRegions<'a> = BTreeMap<&'a str, KnownRegion<'a>>;
 
-/// What the name of a region or a group is made of.
+/// The characters that the name of a region or a group is made of.
 pub const NAME: &str = "expected 1 to 63 ASCII letters, digits, `-`, `_` and `.`";
 
 /// The mistake, where this cannot be a name: names stand in commands, paths of the API and the state files.

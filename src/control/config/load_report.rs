@@ -157,7 +157,7 @@ fn name(value: Value<'_>, expected: &str) -> Option<String> {
     value.text(expected, |text| if text.is_empty() { Err("the name is empty") } else { Ok(text.to_owned()) })
 }
 
-/// Where the report is; `{address}` is the first address of the first endpoint.
+/// Reads where the report is; `{address}` is the first address of the first endpoint.
 fn address(value: Value<'_>, kind: &str, endpoints: Option<&[Endpoint]>) -> Option<ScrapeAddress> {
     let expected = match kind {
         "haproxy" => "an http, https or tcp URL, or a socket such as \"unix:/run/haproxy.sock\"",

@@ -6,7 +6,7 @@ use crate::atlas::centroid::{centroid, continent_of};
 use crate::control::diagnostic::Diagnostic;
 use crate::model::{Continent, Coordinates, CountryCode, Location};
 
-/// How to write one.
+/// An example of one, for messages.
 pub const EXAMPLE: &str = "location = { country = \"KR\", latitude = 37.57, longitude = 126.98 }";
 
 /// A location that always has coordinates: those given, or the centroid of the country. The

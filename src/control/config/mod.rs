@@ -106,7 +106,7 @@ pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnosti
 
 const NAME_A_FILE: &str = "name the main file, for example: meridian check --config /etc/meridian/meridian.toml";
 
-/// Where there is no such file, another may be meant.
+/// The error; where there is no such file, another may be meant.
 fn unreadable(error: String, path: &Path) -> Diagnostic {
     match path.is_file() {
         true => Diagnostic::error(error),

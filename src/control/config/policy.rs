@@ -1,4 +1,4 @@
-//! How a service picks: `policy` and `regions` of `[service.NAME]`, its groups, stages, rules and
+//! The way a service picks: `policy` and `regions` of `[service.NAME]`, its groups, stages, rules and
 //! canary. The service's table and the regions of its zone come in, a [`PolicyTree`] goes out.
 //!
 //! ```text
@@ -94,7 +94,7 @@ fn entries_of<'a>(table: &Table<'a>, key: &'static str) -> Vec<Entry<'a>> {
     table.get(key).and_then(|value| value.entries(expected)).unwrap_or_default()
 }
 
-/// What has been read of one service so far.
+/// The parts of one service that have been read so far.
 struct Reading<'a> {
     entry: &'a Entry<'a>,
     known: &'a KnownRegions<'a>,
@@ -369,7 +369,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Whom a rule is for.
+/// The clients that a rule is for.
 fn clients(value: Value<'_>) -> Option<BTreeSet<crate::model::GeoPlace>> {
     value.table_like("`clients`", "a table such as { country = [\"KR\"] }", |table| {
         let mut places = BTreeSet::new();
@@ -431,7 +431,7 @@ struct Measure {
     ways: usize,
 }
 
-/// How deep a group is, and in how many ways it leads to regions; or the circle it is in.
+/// Measures how deep a group is, and in how many ways it leads to regions; or finds the circle it is in.
 fn measure(
     tree: &PolicyTree,
     id: GroupId,

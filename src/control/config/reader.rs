@@ -59,13 +59,13 @@ pub fn read_document<T>(
 /// The mistakes of one file, as they are found.
 pub struct FileMistakes {
     file: Arc<SourceFile>,
-    /// Where the TOML itself is broken: what seems missing may stand in such a part.
+    /// The ranges where the TOML itself is broken: what seems missing may stand in such a part.
     broken: Vec<Range<usize>>,
     found: RefCell<Vec<Diagnostic>>,
     untold: Untold,
 }
 
-/// How many there are of each kind, and how many more there were than are kept.
+/// The number of warnings kept, and how many more there were of each kind than are kept.
 #[derive(Default)]
 struct Untold {
     errors: Cell<usize>,
@@ -81,7 +81,7 @@ impl FileMistakes {
         }
     }
 
-    /// Whether another mistake would be one too many. Counts it if so.
+    /// Tells whether another mistake would be one too many. Counts it if so.
     fn is_full(&self) -> bool {
         let errors = self.found.borrow().len() - self.untold.kept_warnings.get();
         let full = errors >= MAX_KEPT;
@@ -105,7 +105,7 @@ impl FileMistakes {
         }
     }
 
-    /// Whether there are syntax errors.
+    /// Tells whether there are syntax errors.
     pub fn is_broken(&self) -> bool {
         !self.broken.is_empty()
     }
@@ -122,7 +122,7 @@ impl FileMistakes {
 /// A TOML table with a fixed set of keys.
 pub struct Table<'a> {
     report: &'a FileMistakes,
-    /// What messages call it, such as ``region `seoul` ``.
+    /// The name that messages call it by, such as ``region `seoul` ``.
     pub what: String,
     entries: &'a DeTable<'a>,
     /// Its header, or the whole of an inline table.
@@ -260,7 +260,7 @@ impl<'a> Value<'a> {
         self.error(format!("wrong type for `{}`", self.name), label)
     }
 
-    /// What stands there, in words: `the integer 5`, `an array`.
+    /// The value that stands there, in words: `the integer 5`, `an array`.
     fn found(&self) -> String {
         match self.value.get_ref() {
             DeValue::String(text) if text.chars().count() <= 40 => format!("the string {:?}", &**text),
@@ -274,7 +274,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether this is a table, where something simpler could stand too.
+    /// Tells whether this is a table, where something simpler could stand too.
     pub fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
     }
@@ -283,12 +283,12 @@ impl<'a> Value<'a> {
         self.value.get_ref().is_array()
     }
 
-    /// Whether this is a table with that key, whatever its value.
+    /// Tells whether this is a table with that key, whatever its value.
     pub fn has(&self, key: &str) -> bool {
         self.value.get_ref().as_table().is_some_and(|table| table.contains_key(key))
     }
 
-    /// Whether this is an array or a table that holds nothing.
+    /// Tells whether this is an array or a table that holds nothing.
     pub fn is_empty(&self) -> bool {
         match self.value.get_ref() {
             DeValue::Array(items) => items.is_empty(),
@@ -302,7 +302,7 @@ impl<'a> Value<'a> {
         self.value.get_ref().as_str()
     }
 
-    /// Whether a syntax error lies in the value: a string may have lost its end, and have
+    /// Tells whether a syntax error lies in the value: a string may have lost its end, and have
     /// swallowed the rest of the file.
     pub fn is_broken(&self) -> bool {
         let value = self.value.span();
@@ -500,9 +500,9 @@ fn parse(text: &str) -> (Spanned<DeTable<'_>>, Vec<toml::de::Error>) {
     }
 }
 
-/// How the parser calls a key or a table that is there twice.
+/// The parser's words for a key or a table that is there twice.
 const DUPLICATE: &str = "duplicate key";
-/// How it begins where the second of two would add to the first.
+/// The beginning of its words where the second of two would add to the first.
 const EXTENDS: &str = "cannot extend";
 
 /// The lines that begin tables, in the order of the file: where each begins, and the table's name.

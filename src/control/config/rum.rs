@@ -18,13 +18,13 @@ const MAX_PROXIES: usize = 1_000;
 const HALF_LIVES: RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(30 * 86_400);
 const EXAMPLE: &str = "rum = { url = \"https://{host}/pixel\" }";
 
-/// How round trips are measured by real users.
+/// The settings by which round trips are measured by real users.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RumSettings {
     /// The file with the secret that signs tokens, the same on all nodes that hand out plans. Default
     /// `None`: one is made and kept in the state directory.
     pub key_file: Option<PathBuf>,
-    /// Whose `X-Forwarded-For` is believed. Default none.
+    /// The proxies whose `X-Forwarded-For` is believed. Default none.
     pub trusted_proxies: Vec<Prefix>,
     /// After how long a time counts half, 1 h to 720 h. Default 24 h.
     pub half_life: Duration,
@@ -79,7 +79,7 @@ fn min_samples(table: &Table<'_>, [network, operator, country]: [u32; 3]) -> [u3
     ]
 }
 
-/// What browsers fetch from a region, with `{address}` replaced by the first address of its first
+/// The URL that browsers fetch from a region, with `{address}` replaced by the first address of its first
 /// endpoint, and `{host}` by that endpoint's host name. `endpoints` is `None` where they are wrong.
 pub fn region_url(value: Value<'_>, endpoints: Option<&[Endpoint]>) -> Option<String> {
     value.table_like("a region's `rum`", EXAMPLE, |table| {

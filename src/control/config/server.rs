@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::rum::RumSettings;
 use crate::model::xdp::XdpInterface;
 
-/// What the main file says. Paths are resolved against the directory of that file.
+/// The settings that the main file gives. Paths are resolved against the directory of that file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub listen: Listen,
@@ -16,7 +16,7 @@ pub struct Config {
     /// The directory for what must survive a restart. Default `state`.
     pub state: PathBuf,
     pub geoip: Geoip,
-    /// When files are loaded afresh without being asked. Default [`ReloadWhen::Asked`].
+    /// The occasions when files are loaded afresh without being asked. Default [`ReloadWhen::Asked`].
     pub reload: ReloadWhen,
     /// A file with the secret that the admin API asks for (`admin.token_file`). Default none,
     /// which is refused where the admin address is no loopback address.
@@ -37,14 +37,14 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// Where to listen.
+/// The addresses to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// UDP and TCP; at least one. Default `0.0.0.0:53` and `[::]:53`.
     pub dns: Vec<SocketAddr>,
     /// HTTP API and metrics. Default `127.0.0.1:8053`; `None` where the file says `"off"`.
     pub admin: Option<SocketAddr>,
-    /// Where browsers get plans of what to measure, and report it. Default `None`, `"off"`.
+    /// The address where browsers get plans of what to measure, and report it. Default `None`, `"off"`.
     pub rum: Option<SocketAddr>,
     /// Interfaces on which UDP queries to `dns` pass the kernel's stack by. Default none.
     pub xdp: Vec<XdpInterface>,
@@ -61,17 +61,17 @@ impl Default for Listen {
     }
 }
 
-/// How UDP sockets are read.
+/// The settings by which UDP sockets are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Udp {
     /// Datagrams moved by one system call at most, 1 to 1,024. Default 32: more gain nothing, and let
     /// the first reply of a batch wait for the others.
     pub batch: usize,
-    /// What the kernel may hold for a socket, in octets, 4 KiB to 1 GiB. Default `None`: 4 MiB, or as
+    /// The most that the kernel may hold for a socket, in octets, 4 KiB to 1 GiB. Default `None`: 4 MiB, or as
     /// much of it as the system gives.
     pub receive_buffer: Option<usize>,
     pub send_buffer: Option<usize>,
-    /// How long threads look for packets at the interface before they sleep, 1 µs to 10 ms.
+    /// The time that threads look for packets at the interface before they sleep, 1 µs to 10 ms.
     /// Default `None`, `"off"`: it shortens waits and takes a whole core.
     pub busy_poll: Option<Duration>,
 }
@@ -87,12 +87,12 @@ impl Default for Udp {
 pub struct Geoip {
     /// MaxMind-format files, in the order of the file. Default none.
     pub databases: Vec<PathBuf>,
-    /// Whether a start without one of them, or a good copy of it, is refused (`geoip_required`). Default false:
+    /// True where a start without one of them, or a good copy of it, is refused (`geoip_required`). Default false:
     /// no answers are worse than those that go by less.
     pub required: bool,
 }
 
-/// When the configuration is loaded afresh.
+/// The occasions when the configuration is loaded afresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReloadWhen {
     /// On SIGHUP, or through the admin API.
@@ -102,16 +102,16 @@ pub enum ReloadWhen {
     Watch,
 }
 
-/// What the server lends to strangers at most.
+/// The most that the server lends to strangers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// TCP connections in all, 1 to 1,000,000. Default 1,000.
     pub tcp_connections: usize,
     /// TCP connections from one /24 or /56, and four times as many from one /48, 1 to 1,000,000. Default 50.
     pub tcp_per_network: usize,
-    /// How long a TCP connection may be idle, 100 ms to 10 min. Default 10 s.
+    /// The time that a TCP connection may be idle, 100 ms to 10 min. Default 10 s.
     pub tcp_idle: Duration,
-    /// How long one message may take to arrive over TCP, 100 ms to 10 min. Default 5 s.
+    /// The time that one message may take to arrive over TCP, 100 ms to 10 min. Default 5 s.
     pub tcp_message: Duration,
     /// Connections of all probes at once, 1 to 10,000, and within the files this process may open. Default 10,000: a
     /// connection is only taken when it is needed.

@@ -18,17 +18,17 @@ use crate::model::{Location, Prefix, Steering};
 const MAX_ITEMS: usize = 64;
 const MAX_CPUS: usize = 1_024;
 
-/// What the main file says: the server's own affairs, and those of the model.
+/// The contents of the main file: the server's own affairs, and those of the model.
 pub struct Settings {
     pub config: Config,
     /// The operator's networks.
     pub networks: Vec<(Prefix, Location)>,
-    /// Where clients are that nothing is known of.
+    /// The location of clients that nothing is known of.
     pub default_location: Option<Location>,
     pub steering: Steering,
 }
 
-/// What the main file says.
+/// Reads what the main file says.
 pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
     let path = |value: Value<'_>| path(value, sources);
     let token_file =

@@ -1,4 +1,4 @@
-//! Where in a file a piece of a TOML string stands.
+//! The place in a file where a piece of a TOML string stands.
 //!
 //! A string's decoded text and its raw token come in; out come byte ranges of the file for byte
 //! ranges of the text, so that a mistake in zone records is marked where the operator wrote it,
@@ -13,7 +13,7 @@ pub struct StringPlaces {
     runs: Vec<Run>,
     /// The token in the file, quotes included.
     token: Range<usize>,
-    /// Where the end of the text stands.
+    /// The offset where the end of the text stands.
     end: usize,
 }
 
@@ -22,7 +22,7 @@ pub struct StringPlaces {
 struct Run {
     /// Offset in the text.
     decoded: usize,
-    /// Where that stands in the file.
+    /// The offset where that stands in the file.
     raw: usize,
     /// The escape's length in the file; `None`: verbatim.
     escape: Option<usize>,
@@ -35,7 +35,7 @@ impl StringPlaces {
         StringPlaces::walk(raw, &token, text).unwrap_or(StringPlaces { runs: Vec::new(), end: token.start, token })
     }
 
-    /// Where a range of the text stands. The whole token, where text and token do not match.
+    /// The range where a range of the text stands. The whole token, where text and token do not match.
     pub fn locate(&self, range: Range<usize>) -> Range<usize> {
         if self.runs.is_empty() && self.end == self.token.start {
             return self.token.clone();
@@ -128,7 +128,7 @@ fn escape_len(rest: &str) -> Option<Escape> {
     after.get(..=digits).map(|_| Escape::Char(2 + digits))
 }
 
-/// What stands between the quotes, how far into the token, and whether backslashes are escapes.
+/// The text between the quotes, how far into the token, and whether backslashes are escapes.
 /// A newline right after three quotes is not part of the string.
 fn body(raw: &str) -> Option<(&str, usize, bool)> {
     for (quotes, escapes) in [("\"\"\"", true), ("'''", false), ("\"", true), ("'", false)] {

@@ -17,7 +17,7 @@ use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner, Strictness};
 use crate::model::{EndpointTarget, Name, Region, RegionId, RrSet, Service, Zone, ZoneId};
 
-/// What one zone file holds. Complete only where `diagnostics` has no error.
+/// The contents of one zone file. Complete only where `diagnostics` has no error.
 pub struct ZoneParts {
     pub zone: Option<(Zone, Span)>,
     pub regions: Vec<Region>,
@@ -136,7 +136,7 @@ fn warn_of_unused(root: &Table<'_>, known: &KnownRegions<'_>) {
     }
 }
 
-/// What the check of the records must know of the services.
+/// The facts that the check of the records must know of the services.
 fn owners(
     entries: &[Entry<'_>],
     services: &[Option<Service>],
@@ -210,7 +210,7 @@ fn check_records(
     nodes
 }
 
-/// Whether a file of the zones directory is a zone file: `*.toml`, and not hidden as the
+/// Tells whether a file of the zones directory is a zone file: `*.toml`, and not hidden as the
 /// temporary files of editors are.
 pub fn is_zone_file(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();

@@ -44,7 +44,7 @@ struct EnvoyFigures {
     limit: Option<f64>,
 }
 
-/// What Envoy calls a figure on its pages.
+/// The names that Envoy gives a figure on its pages.
 struct Names {
     active: &'static str,
     limit: &'static str,

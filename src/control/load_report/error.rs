@@ -1,4 +1,4 @@
-//! Why a load report was not believed.
+//! The reason why a load report was not believed.
 
 /// A report that brought no figure. Never taken for a load of zero: the last figure stays, and
 /// is shown as stale. Parts that came from the other side are cut to a bounded length.
@@ -14,10 +14,10 @@ pub enum LoadError {
     Status(u16),
     #[error("the answer is longer than {0} octets")]
     TooLong(usize),
-    /// What came is something else, such as a login page.
+    /// The answer is something else, such as a login page.
     #[error("not {expected}: {why}")]
     Unreadable { expected: &'static str, why: String },
-    /// What was asked for is not in the report; `known` names what is, the likeliest first, at
+    /// The thing asked for is not in the report; `known` names what is, the likeliest first, at
     /// most eight.
     #[error("no {what} `{name}` in the report; there are: {}", known.join(", "))]
     NoSuch { what: &'static str, name: String, known: Vec<String> },

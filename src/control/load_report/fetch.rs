@@ -29,7 +29,7 @@ pub(super) const SMALL_BODY: usize = 64 * 1024;
 /// Longer bodies at once.
 pub(super) const MOST_LARGE: usize = 8;
 
-/// What is said to HAProxy's stats socket (its management guide, section 9.3). It answers and closes.
+/// The command sent to HAProxy's stats socket (its management guide, section 9.3). It answers and closes.
 const SHOW_STAT: &[u8] = b"show stat\n";
 
 /// Prometheus' text format is asked for by name: some exporters prefer another.

@@ -7,7 +7,7 @@ use super::{LoadError, LoadSample};
 
 /// No counter of a balancer gets this far in its lifetime: beyond it, the feed lies.
 pub(super) const MOST: f64 = 1e15;
-/// How many names an error lists.
+/// The most names that an error lists.
 const MOST_NAMES: usize = 8;
 /// Among how many the likeliest is looked for, and how long they may be, in octets: comparing takes
 /// the product of both.
@@ -58,7 +58,7 @@ pub(super) fn no_such<'a>(what: &'static str, name: &str, known: impl IntoIterat
     LoadError::NoSuch { what, name: name.to_owned(), known }
 }
 
-/// What came instead of `expected`.
+/// The error about what came instead of `expected`.
 pub(super) fn unreadable(expected: &'static str, body: &str) -> LoadError {
     let begin: String = body.chars().take(40).collect();
     LoadError::Unreadable { expected, why: format!("it begins with {begin:?}") }

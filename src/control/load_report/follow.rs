@@ -47,8 +47,8 @@ impl Follower {
         }
     }
 
-    /// What one scrape brings; `None` for the figure that was already told, and where this machine could not ask:
-    /// then the last figure just ages.
+    /// The update that one scrape brings; `None` for the figure that was already told, and where this machine could not
+    /// ask: then the last figure just ages.
     async fn update(&mut self, fetcher: &Fetcher) -> Option<LoadUpdate> {
         // A figure is of no later than it was asked for: a slow answer is an old one.
         let (asked, asked_wall) = (Instant::now(), SystemTime::now());

@@ -26,7 +26,7 @@ use super::{LoadError, LoadSample, figure, time};
 
 const EXPECTED: &str = "a load object in XML";
 
-/// Which of a document's resources is meant; `None`: the only one there is.
+/// The one of a document's resources that is meant; `None`: the only one there is.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     /// By name or number.
@@ -56,7 +56,7 @@ pub(super) fn read(
     Ok(LoadSample { at, ..figure::sample(("current-load", figure::number("current-load", load)?), limit)? })
 }
 
-/// What matters of a document.
+/// The parts of a document that matter.
 #[derive(Default)]
 struct Document {
     timestamp: Option<String>,
@@ -130,7 +130,7 @@ impl Document {
 /// Elements inside one another at most.
 const MOST_NESTED: usize = 16;
 
-/// Where in the document the reader is.
+/// The reader's place in the document.
 #[derive(Default)]
 struct DocumentPosition {
     /// Names of the elements around it, outermost first.

@@ -1,4 +1,4 @@
-//! What the regions' balancers say of their own load: fetches it, over and over.
+//! Fetches what the regions' balancers say of their own load, over and over.
 //!
 //! In: the load reports of a [`Model`]. Out: a [`LoadUpdate`] after every scrape, on a bounded
 //! channel. What follows from a load, and from its age, is left to the reader: a scrape that

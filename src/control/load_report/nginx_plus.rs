@@ -68,7 +68,7 @@ fn capacity(peers: &[Value]) -> Result<Option<(&'static str, f64)>, LoadError> {
     Ok(Some(("max_conns of the peers that are up", sum)))
 }
 
-/// Where objects of a kind are, and what one of them is known by.
+/// The place where objects of a kind are, and what one of them is known by.
 struct Kind {
     what: &'static str,
     key: &'static str,

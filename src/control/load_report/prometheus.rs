@@ -61,7 +61,7 @@ fn sum(text: &str, wanted: &MetricSelector, seconds_per_tick: f64, now: SystemTi
     sum.ok_or_else(|| missing(text, wanted))
 }
 
-/// What follows a metric's name.
+/// The parts that follow a metric's name.
 struct Sample<'a> {
     labels: Vec<(&'a str, String)>,
     value: &'a str,

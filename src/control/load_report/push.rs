@@ -7,22 +7,22 @@ use serde_json::Value;
 
 use super::{LoadError, LoadSample, figure, time};
 
-/// What is posted to `/v1/regions/NAME/load`.
+/// The body that is posted to `/v1/regions/NAME/load`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PushedLoad {
     /// In the region's own unit.
     load: f64,
-    /// What the region could bear now, in the same unit.
+    /// The load that the region could bear now, in the same unit.
     capacity: Option<f64>,
-    /// When both are of: RFC 3339, or seconds or milliseconds since 1970.
+    /// The time that both are of: RFC 3339, or seconds or milliseconds since 1970.
     at: Option<Value>,
     /// Or how old they are, in seconds. Neither: as of now.
     age_s: Option<f64>,
 }
 
 impl PushedLoad {
-    /// What is believed of it.
+    /// The sample that is believed of it.
     ///
     /// # Errors
     /// A number no load, capacity or age can be, a time that is none or lies in the future, or

@@ -1,4 +1,4 @@
-//! What a count grows by in a second: two scrapes make a figure.
+//! The growth of a count in a second: two scrapes make a figure.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,9 +15,9 @@ pub(super) struct Rate {
 #[derive(Clone, Copy)]
 struct Count {
     value: f64,
-    /// When it was asked for.
+    /// The time when it was asked for.
     asked: Instant,
-    /// When it is of, where the report says so.
+    /// The time that it is of, where the report says so.
     said: Option<SystemTime>,
 }
 

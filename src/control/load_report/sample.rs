@@ -10,9 +10,9 @@ use super::LoadError;
 pub struct LoadSample {
     /// 0 to 1e15.
     pub load: f64,
-    /// What it could bear now, in the unit of `load`: above 0, to 1e15. `None`: it does not say.
+    /// The load that it could bear now, in the unit of `load`: above 0, to 1e15. `None`: it does not say.
     pub capacity: Option<f64>,
-    /// When both are of, where the report says so; not after the reader's own time.
+    /// The time that both are of, where the report says so; not after the reader's own time.
     pub at: Option<SystemTime>,
 }
 
@@ -21,7 +21,7 @@ pub struct LoadSample {
 pub struct LoadUpdate {
     /// The region's qualified name, `seoul@gslb.example`.
     pub region: Arc<str>,
-    /// When the figure is of: as the report says, else when it was asked for.
+    /// The time that the figure is of: as the report says, else when it was asked for.
     pub at: SystemTime,
     pub outcome: Result<LoadSample, LoadError>,
 }

@@ -1,4 +1,4 @@
-//! When a figure is of, as a report says it.
+//! The time that a figure is of, as a report says it.
 //!
 //! Out: a [`SystemTime`], not after the reader's own, or why it is none. Two clocks are compared
 //! here, the region's and this machine's; how far apart they may be is [`MOST_AHEAD`].

@@ -1,4 +1,4 @@
-//! What a browser reports: `{"token": "…", "samples": [{"region": "seoul@gslb.example", "ms": 41.5}]}`.
+//! The body that a browser reports with: `{"token": "…", "samples": [{"region": "seoul@gslb.example", "ms": 41.5}]}`.
 
 use serde::Deserialize;
 

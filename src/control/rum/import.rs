@@ -28,7 +28,7 @@ const WIDEST_V6: u8 = 16;
 
 const COLUMNS: [&str; 7] = ["network", "asn", "country", "region", "rtt_ms", "samples", "at"];
 
-/// How a table is written.
+/// The form that a table is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Csv,
@@ -174,7 +174,7 @@ fn json_records(text: &str, mistakes: &mut Mistakes) -> Vec<(u64, Record)> {
     records
 }
 
-/// How many lines end between the beginning of a text and its end part.
+/// The number of lines that end between the beginning of a text and its end part.
 fn newlines(whole: &str, end: &str) -> u64 {
     let between = whole.get(..whole.len().saturating_sub(end.len())).unwrap_or_default();
     between.bytes().filter(|&octet| octet == b'\n').count() as u64

@@ -68,7 +68,7 @@ const SCRIPT: &str = include_str!("script.js");
 const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x21\xf9\x04\x01\x00\x00\x00\x00\x2c\
                        \x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
 
-/// What answers browsers.
+/// The server that answers browsers.
 pub struct Rum {
     shared: SharedSnapshot,
     measurements: Arc<Measurements>,
@@ -217,7 +217,7 @@ impl Rum {
         Err(Problem(status, why.to_owned()))
     }
 
-    /// Who asks, unless too often.
+    /// The client that asks, unless too often.
     fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<IpAddr, Problem> {
         let client = client_of(peer.ip(), headers, &self.trusted_proxies)?;
         lock(&self.rates).take(client, Instant::now()).map_err(|_| {
@@ -250,7 +250,7 @@ impl Measurements {
     }
 }
 
-/// What a browser is to measure.
+/// The plan of what a browser is to measure.
 #[derive(Serialize)]
 struct Plan {
     token: String,
@@ -291,7 +291,7 @@ fn regions_for(snapshot: &Snapshot, client: IpAddr) -> Vec<PlannedRegion> {
     regions.into_iter().filter_map(planned).collect()
 }
 
-/// Where a region is that browsers are asked to measure.
+/// The coordinates of a region that browsers are asked to measure.
 fn measured_region(snapshot: &Snapshot, qualified: &str) -> Option<Coordinates> {
     let model = &snapshot.model;
     let bare = qualified.split('@').next()?;

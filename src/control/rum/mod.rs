@@ -45,7 +45,7 @@ use super::writer::Command;
 use kept::MeasurementFile;
 use store::{Beliefs, Row, Store};
 
-/// How often what was measured is told to the writer, and kept.
+/// The interval at which what was measured is told to the writer, and kept.
 const PERIOD: Duration = Duration::from_secs(60);
 /// Keeping it takes at most this part of the time.
 const SAVE_FACTOR: u32 = 20;
@@ -56,7 +56,7 @@ pub struct Measurements {
     file: MeasurementFile,
     /// [`Store::changes`] when it was last kept; locked while it is being kept.
     kept: Mutex<u64>,
-    /// Why it cannot be kept, or could not be read.
+    /// The reason why it cannot be kept, or could not be read.
     trouble: Mutex<Option<String>>,
     troubles: Arc<Troubles>,
     counts: [AtomicU64; Event::ALL.len()],
@@ -64,7 +64,7 @@ pub struct Measurements {
     imported: Notify,
 }
 
-/// What happened to plans, reports and times: for counters.
+/// The events that happened to plans, reports and times: for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     Plan,
@@ -102,7 +102,7 @@ impl Event {
         Event::SampleUnknownRegion,
     ];
 
-    /// What it happened to, and what happened.
+    /// The thing it happened to, and what happened, in words.
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
             Event::Plan => ("plan", "handed_out"),
@@ -149,7 +149,7 @@ impl Measurements {
         }
     }
 
-    /// What plans are to go by from the start.
+    /// The figures that plans are to go by from the start.
     pub fn measured(&self, now: u64) -> Measured {
         self.store().measured(&Measured::default(), now).unwrap_or_default()
     }
@@ -180,12 +180,12 @@ impl Measurements {
         self.store().rows(unix_now())
     }
 
-    /// Why nothing can be kept over restarts, or what was kept could not be read.
+    /// The reason why nothing can be kept over restarts, or what was kept could not be read.
     pub fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
     }
 
-    /// How often something has happened.
+    /// The number of times something has happened.
     pub fn count(&self, event: Event) -> u64 {
         self.counts.get(event as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
@@ -256,7 +256,7 @@ impl Measurements {
     }
 }
 
-/// What plans would go by that were made from files alone. Changes nothing there.
+/// The figures that plans would go by that were made from files alone. Changes nothing there.
 ///
 /// # Errors
 /// What was kept cannot be read.

@@ -1,4 +1,4 @@
-//! How often strangers may ask: token buckets, one for each network and one for all.
+//! The rates at which strangers may ask: token buckets, one for each network and one for all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ pub struct Rates {
     all: Bucket,
 }
 
-/// Which limit was met.
+/// The limit that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooOften {
     Network,

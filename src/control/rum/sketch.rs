@@ -1,4 +1,4 @@
-//! What many round trips have in common: a histogram whose old entries fade, and its median.
+//! The figures that many round trips have in common: a histogram whose old entries fade, and its median.
 //!
 //! Times go into buckets each 5 % wider than the one before, so a median is within 2.5 % of the
 //! true one whatever the times are, and a sketch has 175 buckets at most. Single absurd times do
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The shortest and the longest time taken, in milliseconds. Shorter than 1 ms no browser tells
 /// reliably; after 5 s something else than the path was slow.
 pub const TIMES_MS: std::ops::RangeInclusive<f64> = 1.0..=5000.0;
-/// How much wider each bucket is than the one before.
+/// The factor by which each bucket is wider than the one before.
 const GROWTH: f64 = 1.05;
 /// Buckets from 1 to 5,000 ms.
 const BUCKETS: u8 = 175;
@@ -46,7 +46,7 @@ pub struct Sketch {
     buckets: Vec<(u8, f32)>,
     /// To when the weights have faded, in seconds since 1970.
     at: u64,
-    /// When a time was last added, in seconds since 1970.
+    /// The time when a time was last added, in seconds since 1970.
     pub last: u64,
     networks: Networks,
     /// Weight by allocation, as of `at`, in ascending order; empty where allocations are not bounded.
@@ -89,17 +89,17 @@ impl Sketch {
         Some(Middle { median_ms: median?, uncertainty_ms: MEDIAN_ERROR * deviation / weight.max(1.0).sqrt(), weight })
     }
 
-    /// How many times it holds, those that fade in part.
+    /// The number of times it holds, those that fade in part.
     pub fn weight(&self, now: u64, half_life_s: u64) -> f64 {
         f64::from(self.sum()) * remaining(now.saturating_sub(self.at), half_life_s)
     }
 
-    /// How many networks its clients were in, of late; 64 at most, and too few rather than too many.
+    /// The number of networks its clients were in, of late; 64 at most, and too few rather than too many.
     pub fn networks(&self) -> u32 {
         self.networks.count()
     }
 
-    /// Whether everything is as [`Sketch::add`] would have left it: for what comes from a file.
+    /// Tells whether everything is as [`Sketch::add`] would have left it: for what comes from a file.
     pub fn is_sound(&self, now: u64) -> bool {
         let past = self.at <= now && self.last <= now && self.networks.since <= now;
         past && are_sound(&self.buckets, BUCKETS) && are_sound(&self.allocations, ALLOCATIONS as u8)
@@ -148,7 +148,7 @@ fn add_weight(weights: &mut Vec<(u8, f32)>, number: u8) {
     }
 }
 
-/// Whether numbers below `end` ascend, each with a weight.
+/// Tells whether numbers below `end` ascend, each with a weight.
 fn are_sound(weights: &[(u8, f32)], end: u8) -> bool {
     let ascending = weights.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a < b));
     ascending && weights.iter().all(|(number, weight)| *number < end && *weight > 0.0 && *weight < 1e9)
@@ -170,7 +170,7 @@ fn remaining(seconds: u64, half_life_s: u64) -> f64 {
 struct Networks {
     young: u64,
     old: u64,
-    /// When the young ones began, in seconds since 1970.
+    /// The time when the young ones began, in seconds since 1970.
     since: u64,
 }
 

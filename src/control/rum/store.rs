@@ -30,9 +30,9 @@ const MAX_SKETCHES: usize = 200_000;
 pub const MAX_IMPORTS: usize = 200_000;
 /// Networks with estimates of their own at most: each is a site of its own in every plan.
 pub const MAX_NETWORKS: usize = 20_000;
-/// How long the choice of those networks holds: another one makes another atlas, and another plan.
+/// The time that the choice of those networks holds: another one makes another atlas, and another plan.
 const CHOICE_HOLDS_S: u64 = 600;
-/// How long a network's counted times are remembered.
+/// The time that a network's counted times are remembered.
 const WINDOW_S: u64 = 3_600;
 /// Times of one network to one region that count within that long.
 const NETWORK_QUOTA: u8 = 20;
@@ -46,13 +46,13 @@ const NETWORKS_OF_OPERATOR: u32 = 3;
 const NETWORKS_OF_COUNTRY: u32 = 5;
 /// Light in fibre, there and back: c over a refractive index of 1.468.
 const LIGHT_MS_PER_KM: f64 = 2.0 * 1.468 / 299.792_458;
-/// How wrong the place of a client may be.
+/// The error that the place of a client may have.
 const PLACE_ERROR_KM: f64 = 500.0;
 /// A figure this much off, in milliseconds or in parts, is news.
 const NEWS_MS: f64 = 0.5;
 const NEWS_PART: f64 = 0.02;
 
-/// How long times are believed, and how many it takes.
+/// The time that round trips are believed, and the number of them that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beliefs {
     pub half_life_s: u64,
@@ -60,7 +60,7 @@ pub struct Beliefs {
     pub min_samples: [u32; 3],
 }
 
-/// Where a client that measured something is.
+/// The whereabouts of a client that measured something.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Whereabouts {
     pub asn: Option<u32>,
@@ -69,7 +69,7 @@ pub struct Whereabouts {
     pub at: Option<Coordinates>,
 }
 
-/// Why a time was not counted.
+/// The reason why a time was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncounted {
     /// Not within [`TIMES_MS`].
@@ -96,7 +96,7 @@ pub struct Row {
     pub group: ClientGroup,
     pub region: String,
     pub estimate: Estimate,
-    /// Whether plans go by it; else there are too few times, or a better figure.
+    /// True where plans go by it; else there are too few times, or a better figure.
     pub used: bool,
 }
 
@@ -113,13 +113,13 @@ pub struct Store {
     window: Window,
     /// Networks with estimates of their own.
     chosen: BTreeSet<Prefix>,
-    /// When they were chosen; `None`: they must be chosen anew.
+    /// The time when they were chosen; `None`: they must be chosen anew.
     chosen_at: Option<u64>,
     /// Grows with everything that is to be kept.
     changes: u64,
 }
 
-/// How many times of each network to each region were counted of late.
+/// The number of times of each network to each region that were counted of late.
 #[derive(Debug, Default)]
 struct Window {
     since: u64,
@@ -221,7 +221,7 @@ impl Store {
         Ok(())
     }
 
-    /// What plans are to go by. `before` is given back as `None` where there is hardly a difference.
+    /// The figures that plans are to go by. `before` is given back as `None` where there is hardly a difference.
     pub fn measured(&mut self, before: &Measured, now: u64) -> Option<Measured> {
         self.choose_networks(now);
         let figures = self.rows(now).into_iter().filter(|row| row.used).take(MAX_ESTIMATES);
@@ -258,7 +258,7 @@ impl Store {
         })
     }
 
-    /// Whether there are times enough, of networks enough.
+    /// Tells whether there are times enough, of networks enough.
     fn is_believed(&self, (group, _): &GroupAndRegion, sketch: &Sketch, now: u64) -> bool {
         let [of_network, of_operator, of_country] = self.beliefs.min_samples;
         let weight = sketch.weight(now, self.beliefs.half_life_s);
@@ -314,12 +314,12 @@ impl Store {
         (self.sketches.len(), self.imports.len())
     }
 
-    /// What clients measured, by group and region: to be kept over restarts, as are [`Store::imports`].
+    /// The round trips that clients measured, by group and region: to be kept over restarts, as are [`Store::imports`].
     pub fn sketches(&self) -> impl Iterator<Item = (ClientGroup, &str, &Sketch)> {
         self.sketches.iter().map(|((group, region), sketch)| (*group, self.name(*region), sketch))
     }
 
-    /// What the operator imported, by group and region.
+    /// The figures that the operator imported, by group and region.
     pub fn imports(&self) -> impl Iterator<Item = (ClientGroup, &str, Import)> {
         self.imports.iter().map(|((group, region), import)| (*group, self.name(*region), *import))
     }
@@ -338,7 +338,7 @@ impl Store {
 }
 
 impl Window {
-    /// How many of this client's network to this region have been counted, with this one.
+    /// Counts a time of this client's network to this region; returns how many there are with it.
     fn count(&mut self, client: IpAddr, region: u16, now: u64) -> Result<u8, Uncounted> {
         if now.saturating_sub(self.since) >= WINDOW_S || now < self.since {
             *self = Window { since: now, ..Window::default() };
@@ -402,12 +402,12 @@ fn network_of(group: &ClientGroup) -> Option<Prefix> {
     }
 }
 
-/// What light takes, there and back, if the client is as near as it may be.
+/// The time that light takes, there and back, if the client is as near as it may be.
 fn least_ms(client: Coordinates, region: Coordinates) -> f64 {
     LIGHT_MS_PER_KM * (client.distance_km(region) - PLACE_ERROR_KM).max(0.0)
 }
 
-/// Whether plans could come out differently.
+/// Tells whether plans could come out differently.
 fn is_news(before: &Measured, after: &Measured) -> bool {
     if !before.same_groups(after) || before.len() != after.len() {
         return true;

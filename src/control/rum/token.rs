@@ -22,9 +22,9 @@ use crate::control::atomic_file::AtomicFile;
 use crate::control::bounded_file;
 use crate::control::troubles::{StateName, TroubleKind, Troubles};
 
-/// How long a token holds. Pages that measure take some ten seconds.
+/// The time that a token holds. Pages that measure take some ten seconds.
 pub const LIFE_S: u64 = 300;
-/// How far the clocks of nodes may be apart.
+/// The difference that the clocks of nodes may have.
 const SKEW_S: u64 = 60;
 /// Spent tokens remembered at most, twice over: some 16 octets each, and more than the listener takes
 /// within [`LIFE_S`] at its default rate.
@@ -43,7 +43,7 @@ pub struct Signer {
     random: SystemRandom,
 }
 
-/// Why a token is not taken.
+/// The reason why a token is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Not one of ours, or of another network.
@@ -75,7 +75,7 @@ impl Signer {
         Some(URL_SAFE_NO_PAD.encode([&expiry[..], &nonce, tag.as_ref()].concat()))
     }
 
-    /// Whether a token holds for a client now.
+    /// Tells whether a token holds for a client now.
     pub fn check(&self, token: &str, client: IpAddr, now: u64) -> Result<Valid, Refused> {
         let mut octets = [0; WHOLE];
         let decoded = URL_SAFE_NO_PAD.decode_slice(token, &mut octets).map_err(|_| Refused::Forged)?;
@@ -94,7 +94,7 @@ impl Signer {
     }
 }
 
-/// What is signed: fields of fixed length, so that no two tokens are signed alike.
+/// The octets that are signed: fields of fixed length, so that no two tokens are signed alike.
 fn signed(expiry: &[u8; EXPIRY], nonce: &[u8; NONCE], client: IpAddr) -> Vec<u8> {
     let network = match client_network(client).address() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -108,7 +108,7 @@ fn signed(expiry: &[u8; EXPIRY], nonce: &[u8; NONCE], client: IpAddr) -> Vec<u8>
 pub struct Spent {
     young: HashSet<[u8; NONCE]>,
     old: HashSet<[u8; NONCE]>,
-    /// When the young ones began.
+    /// The time when the young ones began.
     since: u64,
 }
 

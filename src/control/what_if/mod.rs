@@ -1,4 +1,4 @@
-//! What would follow if regions, demand or the whole configuration were other than they are.
+//! The outcome if regions, demand or the whole configuration were other than they are.
 //!
 //! ```text
 //!   snapshot ─▶ World ─────────────▶ placed: who is where now ──┐
@@ -39,7 +39,7 @@ use placed::{Asking, Counted, Placed, PlacedRegion, Spots};
 /// Demand is taken times this at most.
 pub const MOST_FACTOR: f64 = 1000.0;
 
-/// What is asked about. Regions by bare or qualified name.
+/// The change that is asked about. Regions by bare or qualified name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Change {
@@ -49,7 +49,7 @@ pub struct Change {
     pub drain: Vec<String>,
     /// These are up, whatever is known of them.
     pub up: Vec<String>,
-    /// What these can take, in the unit of their load reports; above 0.
+    /// The load that these can take, in the unit of their load reports; above 0.
     pub capacity: BTreeMap<String, f64>,
     /// Demand everywhere is this many times as much; above 0, 1000 at most.
     pub demand: Option<f64>,
@@ -75,7 +75,7 @@ pub struct World {
     notes: Vec<String>,
 }
 
-/// What would follow from `change`, for those whom this snapshot answers.
+/// The outcome of `change`, for those whom this snapshot answers.
 ///
 /// # Errors
 /// Everything that is wrong with the change, for people.
@@ -89,7 +89,7 @@ pub fn what_if(snapshot: &Arc<Snapshot>, change: &Change, now: Instant) -> Resul
     Ok(compare(&before, &world.planned(now)))
 }
 
-/// What would follow for those whom `live` tells of, were they answered from this snapshot instead.
+/// The outcome for those whom `live` tells of, were they answered from this snapshot instead.
 ///
 /// # Errors
 /// As [`what_if`]; the regions of `change` are those of the snapshot.
@@ -224,7 +224,7 @@ impl World {
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
 
-    /// Who is where, by the plan in force.
+    /// The clients and where they are, by the plan in force.
     pub fn placed(&self) -> Placed {
         let snapshot = &self.snapshot;
         let by = basis(snapshot).map(|basis| (basis.planned.is_some(), basis.error.clone()));
@@ -236,7 +236,7 @@ impl World {
         self.place(&snapshot.plan, &self.states, by)
     }
 
-    /// Who would be where, by the plan that would be made now.
+    /// The clients and where they would be, by the plan that would be made now.
     pub fn planned(&self, now: Instant) -> Placed {
         let before = basis(&self.snapshot).and_then(|basis| basis.planned.as_ref());
         let first = self.plan(&self.states, before, now);
@@ -357,7 +357,7 @@ impl World {
     }
 }
 
-/// What the planner last planned from, where its numbers are still those of the snapshot.
+/// The basis that the planner last planned from, where its numbers are still those of the snapshot.
 pub fn basis(snapshot: &Snapshot) -> Option<&Basis> {
     let basis = snapshot.planning.as_deref()?;
     let sites = snapshot.plan.sites.as_ref()?;

@@ -1,4 +1,4 @@
-//! What differs between two moments: who moves where, and what that does to regions.
+//! The differences between two moments: who moves where, and what that does to regions.
 //!
 //! Two [`Placed`] come in, whose clients are the same in the same order; an [`Outcome`] goes out, the
 //! object that the API, `--json` and the tables of the command line are made of.
@@ -16,13 +16,13 @@ use super::placed::{Clients, Counted, Placed, PlacedRegion};
 /// Below this part of some clients, a move is rounding.
 const LEAST_PART: f64 = 1e-9;
 
-/// What a change does.
+/// The effects of a change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     pub counted: Counted,
     pub before: Totals,
     pub after: Totals,
-    /// How much of the demand after is answered with another region than before.
+    /// The part of the demand after that is answered with another region than before.
     pub moved: f64,
     /// The same as a part of the whole, 0 to 1.
     pub moved_ratio: f64,
@@ -36,7 +36,7 @@ pub struct Outcome {
     pub unanswered: f64,
     /// Services whose condition changes, or would not be normal.
     pub services: Vec<ServiceOutcome>,
-    /// What there is to know besides.
+    /// Remarks: what there is to know besides.
     pub notes: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ pub struct Totals {
     pub cost: Option<f64>,
     /// Load beyond what regions can take, where that is known.
     pub beyond_capacity: f64,
-    /// How clients are shared out: `planned`, or `by price` and why.
+    /// The way clients are shared out: `planned`, or `by price` and why.
     pub by: String,
 }
 
@@ -79,7 +79,7 @@ pub struct RegionMoment {
     pub capacity: Option<f64>,
     /// Load over capacity; `None` where places were counted, or no capacity is known.
     pub utilisation: Option<f64>,
-    /// What it last reported.
+    /// The load that it last reported.
     pub reported: Option<f64>,
     pub price_ms: f64,
 }
@@ -94,7 +94,7 @@ pub struct ServiceOutcome {
     pub after: Option<ServiceCondition>,
 }
 
-/// What changes from one to the other.
+/// The changes from one to the other.
 pub fn compare(before: &Placed, after: &Placed) -> Outcome {
     let moves = moves(before, after);
     let moved = sum(moves.iter().map(|one| one.amount));
@@ -135,7 +135,7 @@ fn notes(after: &Placed) -> Vec<String> {
     notes
 }
 
-/// What is known where demand is not.
+/// The facts that are known where demand is not.
 fn why_places(after: &Placed) -> String {
     let reported: Vec<f64> = after.regions.iter().filter_map(|region| region.reported).collect();
     let all = grouped(reported.iter().fold(0.0, |sum, load| sum + load));
@@ -185,7 +185,7 @@ fn totals(placed: &Placed) -> Totals {
     }
 }
 
-/// What each region loses of some clients goes to those that gain, in proportion.
+/// The moves, where what each region loses of some clients goes to those that gain, in proportion.
 fn moves(before: &Placed, after: &Placed) -> Vec<Move> {
     let mut sums: BTreeMap<(Option<&str>, Option<&str>), f64> = BTreeMap::new();
     for (old, new) in before.clients.iter().zip(&after.clients) {
@@ -208,7 +208,7 @@ fn moves(before: &Placed, after: &Placed) -> Vec<Move> {
 
 type Parts<'a> = BTreeMap<Option<&'a str>, f64>;
 
-/// What regions have in one and not in the other.
+/// The parts that regions have in one and not in the other.
 fn surplus<'a>(one: &Parts<'a>, other: &Parts<'_>) -> Vec<(Option<&'a str>, f64)> {
     let more = |(name, part): (&Option<&'a str>, &f64)| {
         let more = part - other.get(name).copied().unwrap_or(0.0);

@@ -1,4 +1,4 @@
-//! Who is where: the clients of every service at every spot, and the regions that share them.
+//! The clients of every service at every spot, and the regions that share them.
 //!
 //! Comes from a plan and the demand there is; read by [`super::outcome`], and sent to whoever asks a
 //! server for its demand. Regions and services are named there, so that another configuration can be
@@ -29,22 +29,22 @@ pub struct Placed {
     /// Of the snapshot they are answered from.
     pub generation: u64,
     pub counted: Counted,
-    /// How clients are shared out: `planned`, or `by price` and why.
+    /// The way clients are shared out: `planned`, or `by price` and why.
     pub by: String,
-    /// Whether queries were answered, so that something is known of where clients are. Left out by servers from
+    /// True where queries were answered, so that something is known of where clients are. Left out by servers from
     /// before there was such a thing.
     #[serde(default)]
     pub asked: bool,
     /// Services whose places were not counted, for their number.
     pub left_out: usize,
-    /// What there is to know besides.
+    /// Remarks: what there is to know besides.
     pub notes: Vec<String>,
     pub regions: Vec<PlacedRegion>,
     pub services: Vec<PlacedService>,
     pub clients: Vec<Clients>,
 }
 
-/// What amounts are of.
+/// The kind of thing that amounts are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counted {
@@ -63,7 +63,7 @@ pub struct PlacedRegion {
     pub operator_override: Override,
     /// The sum of its clients.
     pub load: f64,
-    /// What it can take, as reported or else configured.
+    /// The load that it can take, as reported or else configured.
     pub capacity: Option<f64>,
     /// As its file says.
     pub configured: Option<f64>,
@@ -145,7 +145,7 @@ impl Placed {
     }
 }
 
-/// Where clients can be, as far as it matters: the sites of the plan, or where it has none, the
+/// The places where clients can be, as far as it matters: the sites of the plan, or where it has none, the
 /// distinct coordinates of places.
 pub struct Spots {
     members: Vec<Vec<PlaceId>>,
@@ -230,7 +230,7 @@ pub struct Asking {
     /// `None`: nothing here is where they are.
     pub spot: Option<usize>,
     pub amount: f64,
-    /// Where they have been sent, as parts.
+    /// The regions they have been sent to, as parts.
     pub on: Vec<(RegionId, f64)>,
 }
 
@@ -262,7 +262,7 @@ pub fn services(model: &Model, plan: &Plan) -> Vec<PlacedService> {
     model.service_ids().map(one).collect()
 }
 
-/// Who gets what under a plan, in the order of `asking`.
+/// The clients and their regions under a plan, in the order of `asking`.
 pub fn clients(snapshot: &Snapshot, plan: &Plan, spots: &Spots, asking: &[Asking]) -> Vec<Clients> {
     let mut known: HashMap<(*const CellTable, usize), Vec<On>> = HashMap::new();
     let mut one = |asking: &Asking| {

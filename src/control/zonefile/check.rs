@@ -1,4 +1,4 @@
-//! Whether records make a zone: the rules that no single line can break.
+//! The checks whether records make a zone: the rules that no single line can break.
 //!
 //! Comes in: the records with their places, and the services that live in the same zone. Goes
 //! out: the nodes of `model::Zone`, and every broken rule with the places that matter.
@@ -16,7 +16,7 @@ use super::tree::{Node, Tree};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Name, RecordType, RrSet, Ttl};
 
-/// What caches rarely keep anyway (RFC 8767 section 4): longer is mostly a slip.
+/// The TTL beyond which caches rarely keep anything (RFC 8767 section 4): longer is mostly a slip.
 const LONG_TTL: Ttl = Ttl::saturating(7 * 86_400);
 
 /// Checks a zone as a whole. Where a diagnostic is an error, the zone must be refused and the
@@ -124,7 +124,7 @@ impl<'r> Check<'r> {
         sets.into_iter().filter(|set| self.is_used(node, cover, set.rtype)).collect()
     }
 
-    /// Whether answers may hold this set: below a zone cut only glue (RFC 1034 section 4.2.1), below a
+    /// Tells whether answers may hold this set: below a zone cut only glue (RFC 1034 section 4.2.1), below a
     /// DNAME nothing (RFC 6672 section 2.4).
     fn is_used(&self, node: &Node<'r>, cover: Option<&Node<'r>>, rtype: RecordType) -> bool {
         let at_apex = node.name == self.origin;

@@ -27,7 +27,7 @@ const MAX_NAME_TEXT: usize = 253;
 pub(super) struct Fields<'e, 't> {
     tokens: &'e [Token<'t>],
     at: usize,
-    /// Where the entry ends: what is missing is missing there.
+    /// The offset where the entry ends: what is missing is missing there.
     end: usize,
     origin: &'e Origin,
     warnings: &'e mut Vec<Mistake>,
@@ -58,7 +58,7 @@ impl<'e, 't> Fields<'e, 't> {
         })
     }
 
-    /// How many were taken so far.
+    /// The number of fields taken so far.
     pub fn taken(&self) -> usize {
         self.at
     }
@@ -76,7 +76,7 @@ impl<'e, 't> Fields<'e, 't> {
         }
     }
 
-    /// Where something is missing: right after the last token.
+    /// The place where something is missing: right after the last token.
     pub fn end(&self) -> Range<usize> {
         self.end..self.end
     }
@@ -265,7 +265,7 @@ impl<'e, 't> Fields<'e, 't> {
     }
 }
 
-/// What relative names are relative to.
+/// The name that relative names are relative to.
 #[derive(Clone)]
 pub(super) struct Origin {
     pub name: Name,
@@ -279,7 +279,7 @@ impl Origin {
         Origin { text: text.trim_end_matches('.').to_string(), name }
     }
 
-    /// Whether `text` is relative and yet ends in this origin: `www.example.com` in `example.com`.
+    /// Tells whether `text` is relative and yet ends in this origin: `www.example.com` in `example.com`.
     fn is_repeated_by(&self, text: &str) -> bool {
         let (text, origin) = (text.as_bytes(), self.text.as_bytes());
         let Some(cut) = text.len().checked_sub(origin.len()) else { return false };

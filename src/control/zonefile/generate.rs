@@ -57,7 +57,7 @@ impl Template {
         Ok(Template { first, last, step, pieces, range })
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub fn count(&self) -> u64 {
         u64::from((self.last - self.first) / self.step) + 1
     }
@@ -153,7 +153,7 @@ fn read_pieces(token: &Token<'_>, pieces: &mut Vec<Piece>) -> Result<(), Mistake
     Ok(())
 }
 
-/// What stands between the braces.
+/// Reads what stands between the braces.
 fn read_modifier(text: &str) -> Option<Piece> {
     let mut parts = text.split(',');
     let offset: i32 = parts.next()?.parse().ok()?;

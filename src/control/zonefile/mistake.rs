@@ -1,4 +1,4 @@
-//! What is wrong at a range of a master file's text, and the report that collects such mistakes.
+//! A mistake at a range of a master file's text, and the report that collects such mistakes.
 //!
 //! The parts of the parser return a [`Mistake`] with a range in the text at hand; the reader,
 //! which knows the file, turns it into a [`Diagnostic`].
@@ -22,7 +22,7 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    /// What is wrong, and what to say at the mark.
+    /// An error: what is wrong, and what to say at the mark.
     pub fn new(range: Range<usize>, message: impl Into<String>, label: impl Into<String>) -> Mistake {
         Mistake { severity: Severity::Error, range, message: message.into(), label: label.into(), help: None }
     }

@@ -272,7 +272,7 @@ impl Field {
 }
 
 impl Kind {
-    /// How many octets of `wire`, from its front, are this field; `None` where it is malformed.
+    /// The number of octets of `wire`, from its front, that are this field; `None` where it is malformed.
     fn wire_len(&self, wire: &[u8]) -> Option<usize> {
         let len = match self {
             Kind::U8 | Kind::Algorithm | Kind::Scheme => 1,

@@ -48,7 +48,7 @@ pub fn parse(text: MasterText<'_>, origin: &Name, default_ttl: Option<Ttl>, incl
     Parsed { records: reader.records, diagnostics: reader.report.into_diagnostics() }
 }
 
-/// What directives and entries set for those that follow; an included file has its own.
+/// The settings that directives and entries make for those that follow; an included file has its own.
 #[derive(Clone)]
 struct Scope {
     origin: Origin,
@@ -69,7 +69,7 @@ struct Reader<'i> {
     bytes: usize,
     /// Records generated so far.
     generated: u64,
-    /// What the records so far are estimated to take, in octets.
+    /// The memory that the records so far are estimated to take, in octets.
     memory: usize,
     /// A limit was met: nothing further is read.
     stopped: bool,
@@ -275,7 +275,7 @@ impl Reader<'_> {
     }
 }
 
-/// What stands between an entry's owner and its RDATA.
+/// The fields between an entry's owner and its RDATA.
 struct Head<'e, 't> {
     ttl: Option<Ttl>,
     rtype: RecordType,

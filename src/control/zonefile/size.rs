@@ -1,4 +1,4 @@
-//! How long the reply that answers with an RRset is, as the server writes it.
+//! The length of the reply that answers with an RRset, as the server writes it.
 //!
 //! What is longer than a message is truncated over TCP too: resolvers ask again and again, and never
 //! have it.

@@ -68,7 +68,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, wire: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
-/// What is wrong with SvcParams in wire form, if anything is.
+/// Refuses SvcParams in wire form that are wrong, and says what is.
 pub(super) fn sense(mut wire: &[u8]) -> Result<(), String> {
     let mut keys: Vec<u16> = Vec::new();
     let mut mandatory: &[u8] = &[];
@@ -244,7 +244,7 @@ fn split_list(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     Ok(items)
 }
 
-/// What is wrong with one value in wire form.
+/// The fault of one value in wire form.
 fn value_fault(key: u16, value: &[u8]) -> Option<&'static str> {
     let fault = |wrong: bool, text| wrong.then_some(text);
     match key {

@@ -1,4 +1,4 @@
-//! Where names of the zone lead: to addresses, on to other names, into another zone, or nowhere.
+//! The ends that names of the zone lead to: to addresses, on to other names, into another zone, or nowhere.
 //!
 //! Comes in: the zone's tree, and the services that live in it. Goes out: what a name leads to, and the
 //! circles that aliases run in. What is wrong with it is said by the check.
@@ -22,7 +22,7 @@ pub struct ServiceOwner {
     pub span: Span,
     /// Host names it answers with, as CNAMEs, each with the place of its region; nothing may stand beside them.
     pub hosts: Vec<(Name, Span)>,
-    /// Whether it may also answer with addresses.
+    /// True where it may also answer with addresses.
     pub has_addresses: bool,
     /// It answers HTTPS records too.
     pub https: bool,
@@ -34,7 +34,7 @@ impl ServiceOwner {
     }
 }
 
-/// What a name in RDATA, or of an endpoint, leads to.
+/// The end that a name in RDATA, or of an endpoint, leads to.
 pub(super) enum Target<'r> {
     /// Outside the zone: nothing is known.
     Elsewhere,
@@ -65,7 +65,7 @@ pub(super) struct Targets<'r> {
 /// Names that an alias leads to next.
 struct Next {
     names: Vec<Name>,
-    /// Whether it may also be an end: no alias, or a service that has addresses besides.
+    /// True where it may also be an end: no alias, or a service that has addresses besides.
     may_end: bool,
 }
 
@@ -109,7 +109,7 @@ impl<'r> Targets<'r> {
         }
     }
 
-    /// Whether a name in the zone is answered by anything but NXDOMAIN.
+    /// Tells whether a name in the zone is answered by anything but NXDOMAIN.
     pub fn exists(&self, name: &Name) -> bool {
         self.tree.contains(name)
             || self.names_of_services.contains(name)
@@ -136,12 +136,12 @@ impl<'r> Targets<'r> {
         Some(chain)
     }
 
-    /// Whether the name is known to lead into a circle.
+    /// Tells whether the name is known to lead into a circle.
     pub fn is_endless(&self, name: &Name) -> bool {
         self.endless.contains(name)
     }
 
-    /// Whether some way from `host` on leads back to the service.
+    /// Tells whether some way from `host` on leads back to the service.
     pub fn leads_back(&self, host: &Name, service: &ServiceOwner) -> bool {
         let mut found = vec![host.clone()];
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! What master files mean, and what is said of their mistakes.
+//! The meaning of master files, and what is said of their mistakes.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What goes into the parser and what comes out: text, what it includes, records with their places;
+//! The parser's input and output: text, what it includes, records with their places;
 //! and how much of each at most.
 
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::model::Record;
 
 /// The most text one zone may hold: its file, all it includes and all it generates.
 pub const MAX_ZONE_BYTES: usize = 64 << 20;
-/// How deep `$INCLUDE` may nest.
+/// The depth to which `$INCLUDE` may nest.
 pub const MAX_INCLUDE_DEPTH: usize = 8;
 /// The most records one `$GENERATE` may make: a /16, or all ports.
 pub const MAX_GENERATED: u64 = 65_536;
@@ -21,7 +21,7 @@ pub const MAX_RECORDS: usize = 2_000_000;
 /// million records of usual length take this.
 pub const MAX_ZONE_MEMORY: usize = 1 << 30;
 
-/// What [`super::parse`] found. The records are usable only where no diagnostic is an error.
+/// The outcome of [`super::parse`]. The records are usable only where no diagnostic is an error.
 #[derive(Debug, Default)]
 pub struct Parsed {
     pub records: Vec<ZoneRecord>,
@@ -35,14 +35,14 @@ pub struct ZoneRecord {
     pub record: Record,
     /// From the entry's first token to its last; for `$GENERATE`, its template.
     pub span: Span,
-    /// Whether the entry itself names the TTL.
+    /// True where the entry itself names the TTL.
     pub ttl_stated: bool,
 }
 
 /// Text of a master file: a whole file, or a piece of a TOML file.
 #[derive(Clone, Copy)]
 pub struct MasterText<'a> {
-    /// What spans point into.
+    /// The file that spans point into.
     pub file: &'a Arc<SourceFile>,
     pub text: &'a str,
     /// From a range in `text` to the range in `file.text`.
@@ -60,8 +60,8 @@ impl<'a> MasterText<'a> {
     }
 }
 
-/// What becomes of zones that break rules whose breach other servers put up with: missing glue, TTLs
-/// that differ within an RRset, records that are outside the zone or below a delegation, and the like.
+/// The treatment of zones that break rules whose breach other servers put up with. Such are missing glue,
+/// TTLs that differ within an RRset, records that are outside the zone or below a delegation, and the like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strictness {
     /// Each breach is an error.

@@ -75,7 +75,7 @@ impl<'r> Tree<'r> {
         self.find_key(&key(name))
     }
 
-    /// Whether the name holds records, or one below it does (RFC 4592 section 2.2.2).
+    /// Tells whether the name holds records, or one below it does (RFC 4592 section 2.2.2).
     pub fn contains(&self, name: &Name) -> bool {
         self.exists(&key(name))
     }
@@ -100,7 +100,7 @@ impl<'r> Tree<'r> {
             .or_else(|| self.find_key(&key).filter(|node| self.is_cut(node)))
     }
 
-    /// Whether the node delegates: NS records below the apex.
+    /// Tells whether the node delegates: NS records below the apex.
     pub fn is_cut(&self, node: &Node<'_>) -> bool {
         node.name != self.origin && node.first(RecordType::NS).is_some()
     }
@@ -110,7 +110,7 @@ impl<'r> Tree<'r> {
         self.nodes.get(at)
     }
 
-    /// Whether there is a node at this key or below it (an empty non-terminal).
+    /// Tells whether there is a node at this key or below it (an empty non-terminal).
     fn exists(&self, key: &[u8]) -> bool {
         let at = self.nodes.partition_point(|node| &node.key[..] < key);
         self.nodes.get(at).is_some_and(|node| node.key.starts_with(key))

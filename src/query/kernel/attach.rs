@@ -62,7 +62,7 @@ impl Substitute for KernelSetup {
     }
 }
 
-/// Whether softirqs can be interrupted by others of the same core: then two packets would be worked on in the
+/// Tells whether softirqs can be interrupted by others of the same core. Then two packets would be worked on in the
 /// program's one piece of scratch memory per core, and one might get the other's answer.
 fn is_realtime() -> bool {
     fs::read_to_string("/sys/kernel/realtime").is_ok_and(|is| is.trim() == "1")

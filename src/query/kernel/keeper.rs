@@ -34,7 +34,7 @@ pub struct Kernel {
     pub images: Images,
 }
 
-/// How often counts and samples are fetched.
+/// The interval at which counts and samples are fetched.
 const FETCH: Duration = Duration::from_millis(100);
 
 /// Answers in the kernel, until this goes.
@@ -100,7 +100,7 @@ impl Follower for Invalidator {
     }
 }
 
-/// What the thread does; without a thread in tests.
+/// The work of the thread; without a thread in tests.
 pub struct Keeper {
     programs: Vec<KernelMaps>,
     counters: Arc<Counters>,

@@ -1,4 +1,4 @@
-//! What is shared with the program that answers by itself (`bpf/answer.bpf.c`): images it finds answers
+//! The memory shared with the program that answers by itself (`bpf/answer.bpf.c`): images it finds answers
 //! in, what is current, and what it counted.
 //!
 //! An image is written into an array that the program does not see yet, through a mapping, and then
@@ -59,11 +59,11 @@ fn unusable(name: &'static str) -> ProgramError {
     map_error(name, "it is of another type")
 }
 
-/// What a program is told, by plain memory: `struct control`.
+/// The words that a program is told, by plain memory: `struct control`.
 #[derive(Debug)]
 pub struct Control {
     memory: Mapping,
-    /// How the program meets packets.
+    /// The way the program meets packets.
     mode: Mode,
     /// Keeps the memory what it is.
     _map: MapData,
@@ -116,7 +116,7 @@ impl Control {
     }
 }
 
-/// What a program tells.
+/// The counts and samples that a program tells.
 pub struct ProgramOutput {
     counts: PerCpuArray<MapData, [u64; 8]>,
     samples: RingBuf<MapData>,

@@ -41,13 +41,13 @@ pub(super) struct Datagrams {
     replies: Memory<ReplyRoom>,
     incoming: Box<[mmsghdr]>,
     outgoing: Box<[mmsghdr]>,
-    /// How many octets of control data may come with a datagram: 0 where the asked address is known.
+    /// The number of octets of control data that may come with a datagram: 0 where the asked address is known.
     control_length: usize,
-    /// How many of `incoming` hold a datagram.
+    /// The number of `incoming` that hold a datagram.
     received: usize,
-    /// How many of `outgoing` hold a reply.
+    /// The number of `outgoing` that hold a reply.
     queued: usize,
-    /// How many octets of `replies` are taken.
+    /// The number of octets of `replies` that are taken.
     replied: usize,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Received<'a> {
     pub(super) cut: bool,
 }
 
-/// What became of a batch of replies.
+/// The fate of a batch of replies.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) failed: usize,
@@ -67,7 +67,7 @@ pub(super) struct Sent {
     pub(super) error: Option<io::Error>,
 }
 
-/// Which addresses a socket is asked at.
+/// The addresses that a socket is asked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskedAddresses {
     /// The one it is bound to: replies leave from there by themselves.
@@ -120,7 +120,7 @@ impl Datagrams {
         Ok(())
     }
 
-    /// What was received, cut as it may be.
+    /// The datagrams received, cut as they may be.
     pub(super) fn packets(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.received).map(|index| {
             // SAFETY: initialized (zeroed, or written by the kernel), and nobody writes to it while `self` is borrowed.
@@ -188,7 +188,7 @@ impl Datagrams {
         sent
     }
 
-    /// Where the next reply goes.
+    /// The room where the next reply goes.
     fn reply_room(&mut self) -> &mut [u8] {
         assert!(self.queued < self.incoming.len() && self.replied <= self.queued * REPLY_STRIDE);
         // SAFETY: by the assertion there are MAX_UDP_RESPONSE octets from here to the end of the memory.
@@ -245,7 +245,7 @@ impl Datagrams {
     }
 }
 
-/// What the kernel is told of, and tells of, one datagram: plain data, for which all zeros are valid.
+/// The memory in which the kernel is told of, and tells of, one datagram: plain data, for which all zeros are valid.
 #[repr(C, align(64))]
 struct DatagramSlot {
     received: iovec,
@@ -262,7 +262,7 @@ struct Packet {
     _apart: [u8; CACHE_LINE],
 }
 
-/// What one reply takes at most.
+/// The room that one reply takes at most.
 #[repr(C, align(64))]
 struct ReplyRoom([u8; REPLY_STRIDE]);
 

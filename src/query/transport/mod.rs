@@ -25,9 +25,9 @@ pub mod tcp;
 pub mod udp;
 pub mod xdp;
 
-/// What answers packets.
+/// Answers packets.
 pub trait Responder: Send + Sync + 'static {
-    /// What a batch of packets is answered from, such as the loaded snapshot.
+    /// The data that a batch of packets is answered from, such as the loaded snapshot.
     type Batch<'a>
     where
         Self: 'a;
@@ -122,7 +122,7 @@ pub(crate) mod testing {
         [&id.to_be_bytes()[..], &[0; 10], body].concat()
     }
 
-    /// What [`Echo`] answers to [`message`].
+    /// The response of [`Echo`] to [`message`].
     pub fn echoed(id: u16, body: &[u8], client: IpAddr) -> Vec<u8> {
         let mut response = message(id, &[body, client.to_string().as_bytes()].concat());
         response[2] = 0x80;

@@ -1,4 +1,4 @@
-//! What is asked of the kernel for a socket or a thread, beyond what everybody asks.
+//! The options asked of the kernel for a socket or a thread, beyond what everybody asks.
 //!
 //! In: a socket, or the calling thread, and what an operator or an RFC wants. Out: an error where
 //! the kernel refuses; most of it is best effort, and whoever asks says so in the log.

@@ -24,7 +24,7 @@ use super::{Complaint, Responder};
 use crate::query::client::{Client, Transport};
 use crate::query::counters::{CounterSet, Counters, DropReason, Event};
 
-/// How UDP is answered. What the system refuses of it is said in the log, and done without.
+/// The settings by which UDP is answered. What the system refuses of it is said in the log, and done without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UdpSettings {
     /// Threads of each address.
@@ -34,11 +34,11 @@ pub struct UdpSettings {
     pub cpus: Vec<usize>,
     /// Datagrams moved by one system call at most, up to [`MAX_BATCH`].
     pub batch: NonZeroUsize,
-    /// What the kernel may hold for a socket, in octets. `None`: [`SOCKET_BUFFER`], or as much of it
+    /// The most that the kernel may hold for a socket, in octets. `None`: [`SOCKET_BUFFER`], or as much of it
     /// as the system gives.
     pub receive_buffer: Option<usize>,
     pub send_buffer: Option<usize>,
-    /// How long a thread looks for packets at the interface itself before it sleeps; `None`: not at all.
+    /// The time that a thread looks for packets at the interface itself before it sleeps; `None`: not at all.
     pub busy_poll: Option<Duration>,
 }
 
@@ -74,7 +74,7 @@ pub struct UdpServer {
 struct BoundSocket {
     socket: Socket,
     address: SocketAddr,
-    /// Where its thread runs; `None`: anywhere.
+    /// The CPU that its thread runs on; `None`: any.
     cpu: Option<usize>,
 }
 
@@ -157,10 +157,10 @@ impl Drop for Running {
     }
 }
 
-/// How long a reply waits for room in the send buffer: the longest that stopping takes.
+/// The time that a reply waits for room in the send buffer: the longest that stopping takes.
 const SEND_WAIT: Duration = Duration::from_millis(250);
 
-/// How long a thread rests after an error that may come back at once.
+/// The time that a thread rests after an error that may come back at once.
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// One thread's socket and what it needs to answer.
@@ -240,7 +240,7 @@ fn answer_one<R: Responder>(
     R::answer(batch, received.packet, client, out, counters)
 }
 
-/// Whether a receive may fail so on any day: the server stops, a signal came, or an ICMP message
+/// Tells whether a receive may fail so on any day: the server stops, a signal came, or an ICMP message
 /// about an earlier reply.
 fn is_routine(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;

@@ -393,7 +393,7 @@ fn endpoints_lead_to_an_answer() {
     }
 }
 
-/// What others load is read as the RFCs say it then is.
+/// Text that others load is read as the RFCs say it then is.
 #[test]
 fn a_lenient_reading_warns_and_drops_what_is_never_answered() {
     let text = "example.net. A 192.0.2.1\na 5 A 192.0.2.1\na 3 A 192.0.2.2\nsub NS ns.sub\nsub TXT x\nx.sub TXT x\n\
@@ -421,7 +421,7 @@ fn a_lenient_reading_warns_and_drops_what_is_never_answered() {
     assert_eq!(held, expected);
 }
 
-/// What the server itself cannot answer rightly stays an error.
+/// Text that the server itself cannot answer rightly stays an error.
 #[test]
 fn a_lenient_reading_refuses_what_cannot_be_answered() {
     for (text, services, expected) in [

@@ -37,7 +37,7 @@ pub struct ClassImage {
     pub blocks: Vec<Block>,
     /// By class: an address in it; `None` where no address is, or none that is answered here.
     pub examples: Vec<Option<IpAddr>>,
-    /// What it was made from.
+    /// The classes it was made from.
     pub of: Arc<Classes>,
 }
 
@@ -73,7 +73,7 @@ impl ClassImage {
     }
 }
 
-/// Where the index begins, by how many bits buckets are wide, where the ranges begin.
+/// The block where the index begins, the width of buckets in bits, and the block where the ranges begin.
 fn layout_v4(ranges: &[(u32, u32)], blocks: &mut Vec<Block>) -> [u32; 3] {
     let count = ranges.len().div_ceil(V4_RANGES);
     let bits = index_bits(count);

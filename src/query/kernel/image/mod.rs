@@ -1,4 +1,4 @@
-//! What a program in the kernel answers plain questions from: a snapshot, compiled into flat arrays.
+//! The image that a program in the kernel answers plain questions from: a snapshot, compiled into flat arrays.
 //!
 //! Two arrays of 64-octet blocks, since a block is what such a program gets at a step, and one line
 //! of a core's cache:

@@ -66,7 +66,7 @@ pub struct NameImage {
     pub passed: Passed,
 }
 
-/// How many names are not in an image, and why, of those that have something to be answered there.
+/// The number of names that are not in an image, and why, of those that have something to be answered there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     /// Longer than an entry takes.
@@ -124,7 +124,7 @@ fn in_order(snapshot: &Snapshot) -> Vec<(Box<[u8]>, NodeId)> {
     services
 }
 
-/// What a name is answered with.
+/// The answers to questions for a name.
 struct Entry {
     flags: u8,
     service: u32,
@@ -185,7 +185,7 @@ impl<'a> Build<'a> {
         (entry.answers != [0, 0]).then_some(entry)
     }
 
-    /// What everybody is answered.
+    /// The answer for everybody.
     fn fixed(&mut self, name: &[u8], qtype: RecordType) -> u32 {
         let anybody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let records = self.questioner.ask(self.snapshot, name, qtype, anybody);
@@ -250,7 +250,7 @@ impl<'a> Build<'a> {
         row
     }
 
-    /// What a service answers this client and all that are in a cell with it; 0 where they differ.
+    /// The answer of a service for this client and all that are in a cell with it; 0 where they differ.
     fn of_service(&mut self, name: &[u8], id: ServiceId, qtype: RecordType, client: IpAddr) -> u32 {
         let snapshot = self.snapshot;
         let Some(decision) = decide(&snapshot.view(), id, Seen::Source(client)) else { return 0 };
@@ -301,7 +301,7 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Whether every client of the place is answered so: one region, one endpoint, which has addresses.
+/// Tells whether every client of the place is answered so: one region, one endpoint, which has addresses.
 fn is_for_all(snapshot: &Snapshot, decision: &Decision) -> bool {
     let region = snapshot.model.region(decision.region);
     let endpoint = region.endpoints.get(usize::from(decision.endpoint));

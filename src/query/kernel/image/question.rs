@@ -1,4 +1,4 @@
-//! What [`answer()`] says to a plain question, taken apart: the records behind the question, which
+//! The reply of [`answer()`] to a plain question, taken apart into the records behind the question. They
 //! are the same whoever asks it in whatever spelling and with whatever options, or else it is said.
 
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::wire::HEADER_OCTETS;
 
 /// QR and AA, RCODE NOERROR, nothing truncated: of a query with all flags clear.
 const FLAGS: [u8; 2] = [0x84, 0];
-/// What OPT without options takes in a response.
+/// The octets that OPT without options takes in a response.
 const OPT_OCTETS: usize = 11;
 /// An OPT record that says 1,232 octets, version 0, DO.
 const OPT_DO: [u8; OPT_OCTETS] = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0];

@@ -34,7 +34,7 @@ pub struct Connection<S, R> {
     stream: S,
     client: Client,
     shared: Arc<ConnectionContext<R>>,
-    /// What came and is not answered yet; empty or the start of a message while we wait.
+    /// The octets that came and are not answered yet; empty or the start of a message while we wait.
     received: Vec<u8>,
     /// Since when we wait for the rest of the message in `received`; the time its client took to
     /// read earlier responses does not count.
@@ -48,7 +48,7 @@ pub struct Connection<S, R> {
     place: StreamPlace,
 }
 
-/// What all connections of a thread use.
+/// The means that all connections of a thread use.
 pub struct ConnectionContext<R> {
     pub responder: Arc<R>,
     pub counters: Arc<Counters>,
@@ -56,7 +56,7 @@ pub struct ConnectionContext<R> {
     pub gate: Arc<Gate>,
 }
 
-/// Why a connection ends.
+/// The reason why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// The client closed it, or its half of it, or it broke.
@@ -69,7 +69,7 @@ enum End {
     Stopping,
 }
 
-/// How far answering came.
+/// The point to which answering came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answered {
     /// No whole message is left.
@@ -146,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
         .await
     }
 
-    /// Whether waiting for octets is over though none came. `idle_since` is set by the first call of a wait.
+    /// Tells whether waiting for octets is over though none came. `idle_since` is set by the first call of a wait.
     fn interrupted(
         &mut self,
         interruptions: &mut Interruptions<'_, impl Future>,
@@ -306,39 +306,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
     }
 }
 
-/// What ends a wait for octets though none come. Both stay armed while octets come and go: setting
+/// The events that end a wait for octets though none come. Both stay armed while octets come and go: setting
 /// a timer for every message would cost as much as answering it.
 struct Interruptions<'a, C> {
     alarm: Pin<&'a mut Sleep>,
     closing: Pin<&'a mut C>,
     /// Sees without waiting whether the server stops.
     observer: watch::Receiver<bool>,
-    /// Whether both have been asked to wake this task.
+    /// True where both have been asked to wake this task.
     armed: bool,
 }
 
 impl<C> Interruptions<'_, C> {
-    /// Whether both will wake this task, and neither has: a wake-up that came together with octets
+    /// Tells whether both will wake this task, and neither has: a wake-up that came together with octets
     /// does not come again.
     fn are_quiet(&self) -> bool {
         self.armed && !self.alarm.is_elapsed() && matches!(self.observer.has_changed(), Ok(false))
     }
 }
 
-/// What an open connection may keep of its buffer while nothing is in it, in octets.
+/// The octets that an open connection may keep of its buffer while nothing is in it.
 const KEPT: usize = 1024;
 
 /// Responses are written once they are this many octets together: with the largest message on
 /// top, what a client that does not read makes us hold.
 const WRITE_SIZE: usize = 16 * 1024;
 
-/// What is read from a connection at once, in octets.
+/// The octets that are read from a connection at once.
 const READ_SIZE: usize = 16 * 1024;
 
 /// The octets of a length prefix (RFC 1035 section 4.2.2).
 const PREFIX: usize = 2;
 
-/// Where a thread reads, and where it answers.
+/// The buffers where a thread reads, and where it answers.
 struct Work {
     input: Box<[u8]>,
     output: Box<[u8]>,

@@ -1,4 +1,4 @@
-//! How many connections may be open, in all and from one network, and which of them yields to a newcomer.
+//! The number of connections that may be open, in all and from one network, and which of them yields to a newcomer.
 //!
 //! In: the address of a client that connects. Out: a [`StreamPlace`], given back when dropped, and which limit was met,
 //! if one was. Nobody is turned away at a limit: the connection that has waited longest without a whole message
@@ -59,12 +59,12 @@ impl Gate {
         (StreamPlace { gate: self.clone(), number, waiting_since, yielded: Some(yielded) }, met)
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// How many connections a group may have, and what that limit is called.
+    /// The number of connections a group may have, and what that limit is called.
     fn most(&self, group: Group) -> (usize, TcpLimit) {
         let TcpLimits { connections, connections_per_network, .. } = self.limits;
         match group {
@@ -113,7 +113,7 @@ impl Drop for StreamPlace {
 /// A /48 is a site (RFC 6177), of which a customer may have all 256 networks of 56 bits: it gets as much as this many.
 const NETWORKS_PER_SITE: usize = 4;
 
-/// Whose connections are counted together.
+/// The clients whose connections are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Group {
     All,
@@ -150,7 +150,7 @@ struct Seat {
     groups: Groups,
     /// The connection's own word: in milliseconds since the gate was made.
     waiting_since: Arc<AtomicU64>,
-    /// What `waiting` says; at most `waiting_since`.
+    /// The time that `waiting` says; at most `waiting_since`.
     listed_since: u64,
     leave: oneshot::Sender<()>,
 }

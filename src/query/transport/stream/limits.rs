@@ -10,7 +10,7 @@ pub struct TcpLimits {
     /// Open at once from one /24 (IPv4) or /56 (IPv6), and four times as many from one /48, so that no single site
     /// takes all; at least 1. For one more, another of the same network closes.
     pub connections_per_network: usize,
-    /// How long a connection may wait for its next query. Shrinks linearly to `idle_min` while the
+    /// The time that a connection may wait for its next query. Shrinks linearly to `idle_min` while the
     /// open connections go from half of `connections` to all.
     pub idle: Duration,
     pub idle_min: Duration,
@@ -19,7 +19,7 @@ pub struct TcpLimits {
     pub message_min: Duration,
     /// From the first octet of a write to the last, as slow as the client reads.
     pub write: Duration,
-    /// How many responses are collected for one write.
+    /// The number of responses that are collected for one write.
     pub responses_per_write: usize,
 }
 
@@ -39,12 +39,12 @@ impl Default for TcpLimits {
 }
 
 impl TcpLimits {
-    /// How long a connection may be idle while `open` connections are open.
+    /// The time that a connection may be idle while `open` connections are open.
     pub fn idle_at(&self, open: usize) -> Duration {
         self.shrunk(self.idle, self.idle_min, open)
     }
 
-    /// How long a message may take while `open` connections are open.
+    /// The time that a message may take while `open` connections are open.
     pub fn message_at(&self, open: usize) -> Duration {
         self.shrunk(self.message, self.message_min, open)
     }

@@ -119,10 +119,10 @@ impl Drop for Running {
     }
 }
 
-/// How long responses under way may take when the server stops.
+/// The time that responses under way may take when the server stops.
 pub const GRACE: Duration = Duration::from_secs(1);
 
-/// How long to accept nothing after an error that would come back at once, such as EMFILE.
+/// The time to accept nothing after an error that would come back at once, such as EMFILE.
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Connections the kernel holds until they are accepted. It lowers this to `net.core.somaxconn`.
@@ -196,7 +196,7 @@ fn admit<R: Responder>(
     if met.is_some() { Crowd::Full } else { Crowd::HasRoom }
 }
 
-/// Whether a newcomer found room.
+/// The room that a newcomer found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Crowd {
     HasRoom,
@@ -204,7 +204,7 @@ enum Crowd {
     Full,
 }
 
-/// Whether accepting failed for one connection alone (accept(2): such errors are already its own).
+/// Tells whether accepting failed for one connection alone (accept(2): such errors are already its own).
 fn is_routine(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(

@@ -1,4 +1,4 @@
-//! What clients see of connections, over real sockets; with a paused clock where time matters.
+//! The connections as clients see them, over real sockets; with a paused clock where time matters.
 
 use std::net::IpAddr;
 
@@ -65,7 +65,7 @@ async fn ask(stream: &mut TcpStream, id: u16) {
     assert_eq!(receive(stream).await[..2], id.to_be_bytes());
 }
 
-/// Whether the server has closed the connection, after nothing more was sent.
+/// Tells whether the server has closed the connection, after nothing more was sent.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     !matches!(stream.read(&mut [0; 16]).await, Ok(count) if count > 0)
 }

@@ -15,18 +15,18 @@ use std::ops::Range;
 /// A query's packet, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryPacket {
-    /// Where the client's address and port are to be answered to.
+    /// The client's address, which together with the port is answered to.
     pub client: IpAddr,
     pub port: u16,
-    /// Where the DNS message is in the packet.
+    /// The range of the DNS message in the packet.
     pub message: Range<usize>,
-    /// Where the IP header begins.
+    /// The offset where the IP header begins.
     ip: usize,
-    /// What both addresses add to checksums, whichever way round.
+    /// The sum that both addresses add to checksums, whichever way round.
     addresses: u64,
 }
 
-/// Why a packet is not answered.
+/// The reason why a packet is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Not a whole plain UDP packet.
@@ -192,7 +192,7 @@ fn sum(octets: &[u8]) -> u64 {
     words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
 }
 
-/// What the pseudo-header adds besides the addresses (RFC 768, RFC 8200 section 8.1).
+/// The sum that the pseudo-header adds besides the addresses (RFC 768, RFC 8200 section 8.1).
 #[inline]
 fn pseudo(length: usize) -> u64 {
     u64::from((length as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be())

@@ -1,4 +1,4 @@
-//! What the system says of its interfaces: index, hardware address, MTU, receive queues, and the
+//! The interfaces as the system tells of them: index, hardware address, MTU, receive queues, and the
 //! addresses of the whole machine.
 //!
 //! In: a name. Out: an [`Interface`], or the addresses at which packets of it are ours. By system calls
@@ -36,7 +36,7 @@ impl Interface {
         Ok(Interface { name: name.to_owned(), index, mtu: asking.mtu()?, queues: asking.queues() })
     }
 
-    /// Whether it is still there, under whatever name.
+    /// Tells whether it is still there, under whatever name.
     pub fn exists(&self) -> bool {
         let mut name = [0; libc::IF_NAMESIZE];
         // SAFETY: room for a name as the call wants it.
@@ -44,7 +44,7 @@ impl Interface {
     }
 }
 
-/// What the machine is reached by, as it was when asked.
+/// The addresses that the machine is reached by, as it was when asked.
 #[derive(Debug, Default)]
 pub struct Addresses {
     /// Each with the interface it is set on.
@@ -107,7 +107,7 @@ impl Addresses {
         self.hardware.iter().find(|(name, _)| name == interface).map(|(_, address)| *address)
     }
 
-    /// Where queries that come in over `interface` are answered by a server that listens at
+    /// The addresses where queries that come in over `interface` are answered by a server that listens at
     /// `listen`: those of its addresses that this machine has. 0.0.0.0 and :: stand for all of them,
     /// on whatever interface they are set (an anycast address is often on the loopback one).
     pub fn answered(&self, interface: &str, listen: &[SocketAddr]) -> BTreeSet<SocketAddr> {

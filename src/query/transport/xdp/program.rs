@@ -22,11 +22,11 @@ pub const STEER: &[u8] = aya::include_bytes_aligned!("bpf/steer.bpf.o");
 pub struct Program {
     object: Ebpf,
     name: &'static str,
-    /// What the map `ADDRESSES` holds.
+    /// The addresses that the map `ADDRESSES` holds.
     answered: BTreeSet<SocketAddr>,
 }
 
-/// How a program meets packets.
+/// The way a program meets packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// In the driver, before the kernel has made anything of a packet.
@@ -39,7 +39,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Link(#[expect(dead_code, reason = "closing it detaches the program")] OwnedFd);
 
-/// Why a program or one of its maps is not as it should be.
+/// The reason why a program or one of its maps is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     #[error("the kernel does not take the eBPF program: {0}")]

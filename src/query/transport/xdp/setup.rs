@@ -1,5 +1,5 @@
-//! What can be had of an interface: in the driver or in the kernel's stack, without copying or with, or nothing,
-//! which leaves its queries to the sockets. Each step down is said in the log with its reason.
+//! The best that can be had of an interface: in the driver or in the kernel's stack, without copying or with, or
+//! nothing. Then its queries are left to the sockets. Each step down is said in the log with its reason.
 //!
 //! ```text
 //!    native ─┬─ zero copy ─▶ copy ─┐
@@ -28,8 +28,8 @@ use crate::model::xdp::{Queues, XdpInterface};
 use crate::query::counters::CounterSet;
 use crate::query::transport::{Complaint, Responder};
 
-/// How often addresses are looked up anew. Until then a new one is answered by the sockets, and one that went
-/// away is answered if a packet still comes.
+/// The interval at which addresses are looked up anew. Until then a new one is answered by the sockets, and one that
+/// went away is answered if a packet still comes.
 const REFRESH: Duration = Duration::from_secs(2);
 
 /// Interfaces with a program and sockets of ours, not read yet.
@@ -113,7 +113,7 @@ impl XdpServer {
         Ok(running)
     }
 
-    /// What the kernel loses on this path, to be asked as long as the server runs.
+    /// The losses of the kernel on this path, to be asked as long as the server runs.
     pub fn statistics(&self) -> Statistics {
         let mut statistics = Statistics::default();
         for Attached { interface, sockets, .. } in &self.interfaces {
@@ -154,7 +154,7 @@ impl Drop for Running {
     }
 }
 
-/// Where to ask what came and what was lost on this path; it keeps nothing open.
+/// The handle to ask what came and what was lost on this path; it keeps nothing open.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
     queues: Vec<Queue>,
@@ -168,7 +168,7 @@ struct Queue {
     received: Arc<AtomicU64>,
 }
 
-/// What came over one receive queue since the start.
+/// The counts of what came over one receive queue, and what was lost, since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally<'a> {
     pub interface: &'a str,
@@ -274,7 +274,7 @@ fn hint(interface: &str, mode: Mode) {
     }
 }
 
-/// Why an interface is served by the sockets alone.
+/// The reason why an interface is served by the sockets alone.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
     #[error("no such interface ({0}); `ip link` lists them")]
@@ -293,7 +293,7 @@ enum SetupError {
     Socket(u32, io::Error),
 }
 
-/// What to do about it.
+/// The advice about it.
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => "; it takes CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
@@ -305,7 +305,7 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// What must be kept in step while an interface is served.
+/// The parts that must be kept in step while an interface is served.
 struct Watched {
     interface: Interface,
     listen: Vec<SocketAddr>,

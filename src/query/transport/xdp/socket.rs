@@ -34,7 +34,7 @@ const RING: u32 = 2048;
 /// Chunks: enough to have a full ring received while another is being sent.
 const CHUNKS: u32 = 2 * RING;
 
-/// How many packets before its turn one is fetched into the cache: some 200 ns.
+/// The number of packets before its turn at which one is fetched into the cache: some 200 ns.
 const AHEAD: u32 = 1;
 
 /// A socket bound to one receive queue of an interface.
@@ -46,7 +46,7 @@ pub struct XdpSocket {
     completion: Ring<u64>,
     received: Ring<xdp_desc>,
     sent: Ring<xdp_desc>,
-    /// Where chunks begin that are in no ring: at most [`CHUNKS`].
+    /// The offsets of chunks that are in no ring: at most [`CHUNKS`].
     spare: Vec<u32>,
     /// The chunk lent to whoever answers: it is still there after a panic.
     lent: Option<u32>,
@@ -63,7 +63,7 @@ pub struct Packet<'a> {
     pub length: usize,
 }
 
-/// What became of a batch.
+/// The fate of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub received: usize,
@@ -71,7 +71,7 @@ pub struct Batch {
     pub lost: usize,
 }
 
-/// Whether the network card reads and writes the frames itself.
+/// The two ways of frames: read and written by the network card itself, or copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copying {
     /// It does; few drivers can.
@@ -80,14 +80,14 @@ pub enum Copying {
     Copy,
 }
 
-/// What the kernel could not do, since the socket was opened (`XDP_STATISTICS`).
+/// The counts of what the kernel could not do, since the socket was opened (`XDP_STATISTICS`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Packets too long for a frame, and the like.
     pub received_dropped: u64,
     /// Packets for which there was no room in the ring: the thread was too slow.
     pub ring_full: u64,
-    /// How often there was no free frame to receive into.
+    /// The number of times there was no free frame to receive into.
     pub no_frame: u64,
     /// Frames that we sent or gave back wrongly: a bug.
     pub invalid: u64,
@@ -199,7 +199,7 @@ impl XdpSocket {
     /// back what was sent meanwhile: with all frames on their way (a paused card holds two rings full of them)
     /// nothing is received, so that nobody else would.
     pub fn wait(&mut self, most: Duration) -> io::Result<()> {
-        /// How soon to look again while the kernel has no frame to receive into.
+        /// The time after which to look again while the kernel has no frame to receive into.
         const DRY: Duration = Duration::from_millis(1);
         self.recycle();
         self.refill();
@@ -216,7 +216,7 @@ impl XdpSocket {
         }
     }
 
-    /// What its [`losses`] can be asked by as long as it is open.
+    /// The handle that its [`losses`] can be asked by as long as it is open.
     pub fn handle(&self) -> Weak<OwnedFd> {
         Arc::downgrade(&self.fd)
     }
@@ -283,7 +283,7 @@ fn place(address: u64) -> Option<(u32, u32)> {
     Some((address - address % CHUNK, address % CHUNK))
 }
 
-/// What the kernel could not do for an AF_XDP socket so far.
+/// The counts of what the kernel could not do for an AF_XDP socket so far.
 pub fn losses(socket: BorrowedFd<'_>) -> io::Result<Losses> {
     let statistics: libc::xdp_statistics = option(&socket, libc::XDP_STATISTICS)?;
     Ok(Losses {
@@ -304,9 +304,9 @@ struct Ring<T> {
     consumer: NonNull<AtomicU32>,
     flags: NonNull<AtomicU32>,
     slots: NonNull<T>,
-    /// How far we are, published or not.
+    /// The position that we are at, published or not.
     ours: u32,
-    /// How far the other side was when we last looked.
+    /// The position that the other side was at when we last looked.
     theirs: u32,
 }
 
@@ -403,7 +403,7 @@ impl<T: Copy> Ring<T> {
         self.ours == self.theirs
     }
 
-    /// Whether the kernel looks at the ring only when told (`XDP_USE_NEED_WAKEUP`).
+    /// Tells whether the kernel looks at the ring only when told (`XDP_USE_NEED_WAKEUP`).
     fn wants_wakeup(&self) -> bool {
         // SAFETY: points into the mapping.
         unsafe { self.flags.as_ref() }.load(Ordering::Relaxed) & libc::XDP_RING_NEED_WAKEUP != 0

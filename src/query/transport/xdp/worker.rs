@@ -20,18 +20,18 @@ use crate::query::transport::{Complaint, MAX_UDP_RESPONSE, Responder, pin_this_t
 /// are answered from, many enough that the system call between batches does not show.
 const BATCH: usize = 64;
 
-/// How long a thread waits in one system call: the longest that stopping takes.
+/// The time that a thread waits in one system call: the longest that stopping takes.
 const WAIT: Duration = Duration::from_millis(250);
 
-/// How long a thread rests after an error that may come back at once.
+/// The time that a thread rests after an error that may come back at once.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// What one thread needs to answer.
+/// The means that one thread needs to answer.
 pub(super) struct Worker<R> {
     pub(super) socket: XdpSocket,
     /// Packets received, which only this thread counts.
     pub(super) received: Arc<AtomicU64>,
-    /// Where the thread runs; `None`: anywhere.
+    /// The CPU that the thread runs on; `None`: any.
     pub(super) cpu: Option<usize>,
     /// Octets that an IP packet may have on this interface.
     pub(super) mtu: usize,
