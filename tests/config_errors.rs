@@ -8,8 +8,8 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, JsonTime,
-    Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField,
+    Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, HttpMethod,
+    JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField,
     NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Scrape, ScrapeAddress, Steering,
     Ttl, Weight,
 };
@@ -146,7 +146,7 @@ fn regions_are_read_as_written() {
         panic!("{:?}", seoul.check)
     };
     assert_eq!((*interval, *timeout), (Duration::from_secs(5), Duration::from_secs(2)));
-    let HttpCheck { tls, port, path, host, status, body, json } = http;
+    let HttpCheck { tls, port, path, host, status, body, json, .. } = http;
     assert!(tls.as_ref().is_some_and(|tls| tls.verify && tls.server_name.is_none() && tls.ca_pem.is_none()));
     assert_eq!((*port, path.as_str(), host.as_deref()), (443, "/health", Some("www.example.com")));
     assert_eq!((status.as_slice(), body.as_deref()), (&[(200, 399)][..], Some("ok")));
@@ -421,6 +421,20 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.http = { url = \"http://{address}/\", host = \"a b\" }", "not a host, with or without a port"),
         ("check.http = { url = \"http://{address}/\", status = [] }", "`status` holds no code"),
         ("check.http = { url = \"http://{address}/\", status = \"399-200\" }", "not a range of status codes"),
+        ("check.http = { url = \"http://{address}/\", method = \"PUT\" }", "`method` cannot be \"PUT\""),
+        (
+            "check.http = { url = \"http://{address}/\", method = \"HEAD\", body = \"ok\" }",
+            "an answer to HEAD has no body",
+        ),
+        (
+            "check.http = { url = \"http://{address}/\", headers = { \"a b\" = \"1\" } }",
+            "not the name of a header field",
+        ),
+        ("check.http = { url = \"http://{address}/\", headers = { Host = \"a\" } }", "write the name in `host`"),
+        ("check.http = { url = \"http://{address}/\", headers = { te = \"a\" } }", "the probe sets it itself"),
+        ("check.http = { url = \"http://{address}/\", headers = { a = \"b\\nc\" } }", "`a` cannot have this value"),
+        ("check.http = { url = \"http://{address}/\", body_regex = \"(\" }", "expected a regular expression"),
+        ("check.http = { url = \"http://{address}/\", body_limit = 65537 }", "`body_limit` is out of range"),
         ("check.http = { url = \"http://{address}/\", json = { status = 1 } }", "a JSON pointer begins with `/`"),
         ("check.http = { url = \"http://{address}/\", json = { \"/at\" = 2026-01-01 } }", "found the date 2026-01-01"),
     ] {
@@ -821,6 +835,24 @@ fn files_that_are_no_text_are_refused_with_the_offset() {
     std::fs::remove_file(zones.join("a.toml")).expect("remove");
     std::fs::create_dir(zones.join("b.toml")).expect("a directory in place of a file");
     says(&config::load(&main).expect_err("refused")[0].to_string(), &["b.toml: not a regular file"]);
+}
+
+#[test]
+fn http_checks_say_what_is_sent_and_what_must_come_back() {
+    let keys = "method = \"POST\", headers = { X-Probe = \"1\" }, status = [\"200-299\", 401], body_regex = \"^v[0-9]\", \
+                body_limit = 100";
+    let keys = format!("check.http = {{ url = \"http://{{address}}/\", {keys} }}");
+    let loaded = with_zone(&zone("").replace("check.tcp = { port = 443 }", &keys)).load().expect("loads");
+    let Some(Check { kind: CheckKind::Http(http), .. }) = &loaded.model.regions[0].check else { panic!("check") };
+    let expected = HttpCheck {
+        method: HttpMethod::Post,
+        headers: vec![("X-Probe".into(), "1".into())],
+        status: vec![(200, 299), (401, 401)],
+        body_regex: Some("^v[0-9]".into()),
+        body_limit: 100,
+        ..HttpCheck::new(80)
+    };
+    assert_eq!(*http, expected);
 }
 
 #[test]

@@ -156,24 +156,32 @@ impl Check {
 pub enum CheckKind {
     /// A TCP connection to the endpoint's address is accepted.
     Tcp { port: u16 },
-    /// An HTTP/1.1 GET to the endpoint's own address answers as expected.
+    /// An HTTP/1.1 request to the endpoint's own address answers as expected.
     Http(HttpCheck),
 }
 
-/// One GET request and what its answer must look like.
+/// One request and what its answer must look like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpCheck {
     /// Verify and encrypt with TLS.
     pub tls: Option<TlsCheck>,
     pub port: u16,
+    /// Default GET.
+    pub method: HttpMethod,
     /// Path and query, beginning with `/`.
     pub path: String,
     /// The Host header. `None`: the endpoint's own address.
     pub host: Option<String>,
+    /// More header fields, up to 32, none of them Host or about the connection or the body.
+    pub headers: Vec<(String, String)>,
     /// Status codes that count as healthy, inclusive ranges. Default 200-399.
     pub status: Vec<(u16, u16)>,
-    /// A text the body must contain, within its first 64 KiB.
+    /// A text the body must contain.
     pub body: Option<String>,
+    /// A regular expression that must match somewhere in the body.
+    pub body_regex: Option<String>,
+    /// So many octets of the body are looked at; 1 to 65,536. Default 65,536.
+    pub body_limit: usize,
     /// JSON pointers (RFC 6901) into the body, and the value each must have.
     pub json: Vec<(String, serde_json::Value)>,
 }
@@ -181,12 +189,35 @@ pub struct HttpCheck {
 impl HttpCheck {
     /// A plain GET of `/`, with all else by default.
     pub fn new(port: u16) -> HttpCheck {
-        let status = vec![HttpCheck::STATUS];
-        HttpCheck { tls: None, port, path: "/".into(), host: None, status, body: None, json: Vec::new() }
+        HttpCheck {
+            tls: None,
+            port,
+            method: HttpMethod::default(),
+            path: "/".into(),
+            host: None,
+            headers: Vec::new(),
+            status: vec![HttpCheck::STATUS],
+            body: None,
+            body_regex: None,
+            body_limit: HttpCheck::BODY_LIMIT,
+            json: Vec::new(),
+        }
     }
 
     /// The usual [`HttpCheck::status`].
     pub const STATUS: (u16, u16) = (200, 399);
+    /// The most, and the usual, [`HttpCheck::body_limit`].
+    pub const BODY_LIMIT: usize = 64 * 1024;
+}
+
+/// Methods without a body of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpMethod {
+    #[default]
+    Get,
+    Head,
+    Options,
+    Post,
 }
 
 #[derive(Clone, Debug, PartialEq)]

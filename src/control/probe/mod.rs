@@ -19,7 +19,8 @@
 //! - [`schedule`]: when to probe next
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
-//! - `ask`, `resolve`, `tls`, `judge`: one probe, from name to verdict on the reply
+//! - `ask`, `resolve`, `step`, `tls`, `encrypt`: one probe, from name to answer
+//! - `http` with `judge`: what each kind of check asks
 
 pub mod budget;
 pub mod fault;
@@ -27,9 +28,12 @@ pub mod outcome;
 pub mod schedule;
 
 mod ask;
-mod judge;
+mod encrypt;
+mod http;
+pub(crate) mod judge;
 mod report;
 pub(crate) mod resolve;
+mod step;
 pub(crate) mod tls;
 mod watch;
 

@@ -69,6 +69,8 @@ pub enum ProbeError {
     Status { got: u16, expected: String },
     #[error("the first {read} octets of the body do not contain {expected:?}")]
     BodyMissing { expected: String, read: usize },
+    #[error("the first {read} octets of the body do not match {expected:?}")]
+    BodyUnmatched { expected: String, read: usize },
     /// The body should be JSON.
     #[error("the body is not JSON: {0}")]
     NotJson(String),

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{CheckKind, Coordinates, HttpCheck, Layer, Name, Region, TlsCheck, Zone, ZoneId};
+use crate::model::{CheckKind, Coordinates, HttpCheck, HttpMethod, Layer, Name, Region, TlsCheck, Zone, ZoneId};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -126,6 +126,34 @@ mod http_checks {
     }
 
     #[tokio::test]
+    async fn method_and_header_fields_are_sent_as_configured() {
+        let (server, mut requests) = serve(ok("")).await;
+        let headers = vec![("X-Probe".into(), "1".into()), ("User-Agent".into(), "other".into())];
+        let kind = HttpCheck { method: HttpMethod::Head, headers, ..http(server.port()) };
+        ask_local(check(CheckKind::Http(kind))).await.expect("healthy");
+        let request = requests.recv().await.expect("a request");
+        assert!(request.starts_with("HEAD /health?deep=1 HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nx-probe: 1\r\n") && request.contains("\r\nuser-agent: other\r\n"), "{request}");
+        assert!(!request.contains("meridian-probe"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn an_expression_is_looked_for_within_the_limit_and_no_further() {
+        for (body, limit, healthy) in
+            [("now v12", 100, true), ("now w12", 100, false), ("now v12", 6, true), ("now v12", 5, false)]
+        {
+            let (server, _requests) = serve(ok(body)).await;
+            let kind = HttpCheck { body_regex: Some("v[0-9]".into()), body_limit: limit, ..http(server.port()) };
+            assert_eq!(ask_local(check(CheckKind::Http(kind))).await.is_ok(), healthy, "{body} {limit}");
+        }
+        let endless = Reply::Endless("HTTP/1.1 200 Said\r\n\r\n".into());
+        let (server, _requests) = serve(endless).await;
+        let kind = HttpCheck { body_regex: Some("y$".into()), body_limit: 9, ..http(server.port()) };
+        let error = ask_local(check(CheckKind::Http(kind))).await.expect_err("no match");
+        assert_eq!(error.to_string(), "the first 9 octets of the body do not match \"y$\"");
+    }
+
+    #[tokio::test]
     async fn the_configured_host_is_sent_to_the_endpoints_own_address() {
         let (server, mut requests) = serve(ok("")).await;
         let kind = HttpCheck { host: Some("www.example.com".into()), ..http(server.port()) };
@@ -195,13 +223,15 @@ mod http_checks {
         let (server, _requests) = serve(endless).await;
         assert!(ask_local(check(CheckKind::Http(http(server.port())))).await.is_ok());
         let kind = HttpCheck { body: Some("healthy".into()), ..http(server.port()) };
-        let missing = ProbeError::BodyMissing { expected: "healthy".into(), read: judge::MOST_BODY };
+        let missing = ProbeError::BodyMissing { expected: "healthy".into(), read: HttpCheck::BODY_LIMIT };
         assert_eq!(ask_local(check(CheckKind::Http(kind))).await, Err(missing));
     }
 
     #[tokio::test]
     async fn text_within_64_kib_counts_and_beyond_does_not() {
-        for (padding, healthy) in [(judge::MOST_BODY - 7, true), (judge::MOST_BODY - 6, false), (100_000, false)] {
+        for (padding, healthy) in
+            [(HttpCheck::BODY_LIMIT - 7, true), (HttpCheck::BODY_LIMIT - 6, false), (100_000, false)]
+        {
             let (server, _requests) = serve(ok(&format!("{}healthy!", "x".repeat(padding)))).await;
             let kind = HttpCheck { body: Some("healthy".into()), ..http(server.port()) };
             assert_eq!(ask_local(check(CheckKind::Http(kind))).await.is_ok(), healthy, "{padding}");

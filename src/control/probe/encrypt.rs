@@ -1,0 +1,120 @@
+//! TLS of one probe: which certificates are trusted, for which name, and how long the handshake takes.
+//!
+//! In: an open connection and a [`TlsCheck`]. Out: the encrypted stream.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::model::TlsCheck;
+
+use super::outcome::{Phase, ProbeError, chain, excerpt};
+use super::step::{Clock, own_or};
+use super::tls::{Trust, client_config};
+
+/// What a handshake needs, prepared once; the error is that of unusable trusted certificates.
+#[derive(Clone)]
+pub(super) struct Encryption {
+    server_name: Option<String>,
+    config: Result<Arc<ClientConfig>, String>,
+}
+
+impl Encryption {
+    /// `protocols`: what is offered by ALPN (RFC 7301); none where empty.
+    pub(super) fn new(tls: &TlsCheck, protocols: &[&[u8]]) -> Encryption {
+        let trust = match (&tls.ca_pem, tls.verify) {
+            (_, false) => Trust::Anything,
+            (Some(pem), true) => Trust::Pem(pem),
+            (None, true) => Trust::System,
+        };
+        let config = client_config(trust).map(|mut config| {
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        });
+        Encryption { server_name: tls.server_name.clone(), config }
+    }
+
+    /// `host`: the name to verify where none is configured, with or without a port.
+    pub(super) async fn start(
+        &self,
+        stream: TcpStream,
+        host: &str,
+        clock: Clock,
+    ) -> Result<(TlsStream<TcpStream>, Duration), ProbeError> {
+        let config = self.config.clone().map_err(ProbeError::Tls)?;
+        let name = server_name(self.server_name.as_deref(), host)?;
+        let began = Instant::now();
+        let handshake = clock.within(Phase::Tls, TlsConnector::from(config).connect(name, stream)).await?;
+        let stream = handshake.map_err(|error| own_or(&error, |error| ProbeError::Tls(with_cure(chain(error)))))?;
+        Ok((stream, began.elapsed()))
+    }
+}
+
+/// SNI and the name to verify: as configured, else the host of the Host header.
+fn server_name(configured: Option<&str>, host: &str) -> Result<ServerName<'static>, ProbeError> {
+    let name = configured.unwrap_or_else(|| without_port(host));
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(bare.to_owned())
+        .map_err(|_| ProbeError::Check(format!("`{}` is no name a certificate could have", excerpt(name))))
+}
+
+/// `host:port` and `[v6]:port` without the port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+/// An address as it stands in URLs and the Host header.
+pub(super) fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+/// What to do about it, where the error alone does not tell: `openssl req -x509` makes certificates that are
+/// authorities, and those are not taken from servers (RFC 5280 section 4.2.1.9), though `ca_file` names them.
+fn with_cure(error: String) -> String {
+    if !error.contains("CaUsedAsEndEntity") {
+        return error;
+    }
+    "the server's certificate is an authority's own, which no server may show, even if `ca_file` names it: make it anew with \
+     `-addext basicConstraints=critical,CA:FALSE`, or sign another one with it"
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_to_verify_is_the_configured_one_else_the_host_without_its_port() {
+        for (configured, host, expected) in [
+            (Some("a.example"), "b.example", "a.example"),
+            (None, "b.example:8443", "b.example"),
+            (None, "[2001:db8::1]:8443", "2001:db8::1"),
+            (None, "[2001:db8::1]", "2001:db8::1"),
+            (Some("2001:db8::1"), "b.example", "2001:db8::1"),
+            (None, "192.0.2.1:8443", "192.0.2.1"),
+        ] {
+            let name = server_name(configured, host).expect("a name");
+            assert_eq!(name.to_str(), expected);
+        }
+        for host in ["", ":80", "a b", "[", "é"] {
+            assert!(server_name(None, host).is_err(), "{host:?}");
+        }
+    }
+}
