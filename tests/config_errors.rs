@@ -8,10 +8,10 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, GeoPlace, HaproxyField, HttpCheck, HttpMethod,
-    JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField,
-    NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Scrape, ScrapeAddress, Steering,
-    Ttl, Weight,
+    Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, ExchangeCheck, GeoPlace, HaproxyField, HttpCheck,
+    HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name,
+    NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Scrape, ScrapeAddress,
+    Steering, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -409,6 +409,13 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.tcp = { port = 1, fall = 0 }", "`fall` is out of range"),
         ("check.tcp = { port = 1, interval = \"0s\" }", "expected 100ms to 1h"),
         ("check.tcp = { port = 1, timeout = \"2m\" }", "expected 10ms to 1m"),
+        ("check.tcp = { port = 1, send = \"PING\" }", "`send` without `expect`"),
+        ("check.tcp = { port = 1, expect = \"\" }", "found 0 octets, expected 1 to 1024"),
+        ("check.tcp = { port = 1, expect = { hex = \"1\" } }", "the last octet has one digit"),
+        ("check.tcp = { port = 1, expect = { hex = \"1g\" } }", "not hexadecimal digits"),
+        ("check.tcp = { port = 1, expect = 1 }", "wrong type for `expect`"),
+        ("check.udp = { port = 1 }", "`send` is missing in `check.udp`"),
+        ("check.udp = { port = 1, send = \"a\", url = \"b\" }", "unknown key `url`"),
         ("check.icmp = {}", "unknown key `icmp`"),
         ("check.http = { url = \"/health\" }", "does not begin with http:// or https://"),
         ("check.http = { url = \"http://{address}:0/\" }", "the port is not 1 to 65535"),
@@ -856,6 +863,26 @@ fn http_checks_say_what_is_sent_and_what_must_come_back() {
 }
 
 #[test]
+fn octets_to_send_and_expect_are_text_or_hexadecimal() {
+    let of = |keys: &str| {
+        let loaded = with_zone(&zone("").replace("check.tcp = { port = 443 }", keys)).load().expect("loads");
+        loaded.model.regions[0].check.clone().expect("a check").kind
+    };
+    let exchange = |send: &[u8], expect: &[u8]| ExchangeCheck { port: 9, send: send.into(), expect: expect.into() };
+    for (keys, kind) in [
+        ("check.tcp = { port = 9 }", CheckKind::Tcp { port: 9 }),
+        ("check.tcp = { port = 9, expect = \"220 \" }", CheckKind::TcpExchange(exchange(b"", b"220 "))),
+        (
+            "check.tcp = { port = 9, send = \"PING\\r\\n\", expect = \"+PONG\" }",
+            CheckKind::TcpExchange(exchange(b"PING\r\n", b"+PONG")),
+        ),
+        ("check.udp = { port = 9, send = { hex = \"00 fF\" } }", CheckKind::Udp(exchange(&[0, 255], b""))),
+    ] {
+        assert_eq!(of(keys), kind, "{keys}");
+    }
+}
+
+#[test]
 fn certificates_are_read_when_the_model_is_built() {
     let check = "check.https = { url = \"https://{address}/\", ca_file = \"../ca.pem\", verify = true }";
     let text = zone("").replace("check.tcp = { port = 443 }", check);
@@ -1237,6 +1264,9 @@ fn the_reference_lists_every_key_that_is_read() {
     let mut read = 0;
     for file in [
         "check",
+        "check/exchange",
+        "check/http",
+        "check/tls",
         "geo",
         "load_report",
         "location",

@@ -156,8 +156,23 @@ impl Check {
 pub enum CheckKind {
     /// A TCP connection to the endpoint's address is accepted.
     Tcp { port: u16 },
+    /// What comes back over it is as expected, too.
+    TcpExchange(ExchangeCheck),
+    /// A datagram to the endpoint's address is answered by one as expected.
+    Udp(ExchangeCheck),
     /// An HTTP/1.1 request to the endpoint's own address answers as expected.
     Http(HttpCheck),
+}
+
+/// Octets to send, and those that must come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeCheck {
+    pub port: u16,
+    /// 1 to 1,024 octets over UDP; over TCP also none.
+    pub send: Vec<u8>,
+    /// They must stand in what comes back first, within its 4,096 octets. Up to 1,024 octets; over UDP none means
+    /// that any datagram will do.
+    pub expect: Vec<u8>,
 }
 
 /// One request and what its answer must look like.

@@ -1,4 +1,4 @@
-//! `check.http`, `check.https`, `check.tcp`: what is asked of each endpoint. A [`Value`] comes in,
+//! `check.http`, `check.https`, `check.tcp` and so on: what is asked of each endpoint. A [`Value`] comes in,
 //! a [`Check`] goes out.
 
 use std::time::Duration;
@@ -8,14 +8,18 @@ use super::reader::{Table, Value};
 use crate::control::diagnostic::Diagnostic;
 use crate::model::{Check, CheckKind};
 
+mod exchange;
 mod http;
 mod tls;
 
 pub use http::pointer;
 
+/// Every kind of check, as the zone file calls it.
+const KINDS: [&str; 4] = ["http", "https", "tcp", "udp"];
+
 pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
     value.table("`check`", |table| {
-        let probe = table.one_of(&["http", "https", "tcp"])?;
+        let probe = table.one_of(&KINDS)?;
         probe.table(format!("`check.{}`", probe.name), |t| {
             let interval_key = t.get("interval");
             let interval = interval_key.and_then(|v| v.duration(INTERVALS)).unwrap_or(Check::INTERVAL);
@@ -25,7 +29,8 @@ pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
             let rise = t.or("rise", Check::RISE, |v| v.small(1..=100));
             warn_of_slow_verdicts(t, timeout_key.or(interval_key), timeout, interval * fall);
             let kind = match probe.name {
-                "tcp" => tcp(t),
+                "tcp" => exchange::tcp(t),
+                "udp" => exchange::udp(t),
                 name => http::read(t, name == "https", sources).map(CheckKind::Http),
             };
             Some(Check { kind: kind?, interval, timeout, fall, rise })
@@ -47,9 +52,4 @@ fn warn_of_slow_verdicts(table: &Table<'_>, at: Option<Value<'_>>, timeout: Dura
         .at(span, format!("a timeout of {timeout:?} against {verdict:?}, which is interval × fall"))
         .help("choose a timeout below the interval, so that an endpoint that hangs is found down in time");
     table.report().push(slow);
-}
-
-fn tcp(table: &Table<'_>) -> Option<CheckKind> {
-    let port = table.require("port", "port = 443")?;
-    Some(CheckKind::Tcp { port: port.small(1..=65_535)? })
 }

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::model::{Check, CheckKind, EndpointTarget};
+use crate::model::{Check, CheckKind, EndpointTarget, ExchangeCheck};
 
 use super::encrypt::bracketed;
+use super::exchange::{over_tcp, over_udp};
 use super::http::HttpQuestion;
 use super::outcome::{Phase, ProbeError, Timings};
 use super::resolve::Resolver;
@@ -36,6 +37,8 @@ pub(super) struct Question {
 enum Asked {
     /// To accept a connection.
     Tcp,
+    TcpExchange(ExchangeCheck),
+    Udp(ExchangeCheck),
     Http(HttpQuestion),
 }
 
@@ -44,6 +47,8 @@ impl Asked {
     fn new(kind: &CheckKind) -> (Asked, u16) {
         match kind {
             CheckKind::Tcp { port } => (Asked::Tcp, *port),
+            CheckKind::TcpExchange(check) => (Asked::TcpExchange(check.clone()), check.port),
+            CheckKind::Udp(check) => (Asked::Udp(check.clone()), check.port),
             CheckKind::Http(check) => (Asked::Http(HttpQuestion::new(check)), check.port),
         }
     }
@@ -52,6 +57,8 @@ impl Asked {
     async fn of(&self, address: SocketAddr, called: &str, clock: Clock) -> Result<Timings, ProbeError> {
         match self {
             Asked::Tcp => Ok(Timings { connect: connect(address, clock).await?.1, ..Timings::default() }),
+            Asked::TcpExchange(check) => over_tcp(check, address, clock).await,
+            Asked::Udp(check) => over_udp(check, address, clock).await,
             Asked::Http(question) => question.ask(address, called, clock).await,
         }
     }

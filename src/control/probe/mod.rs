@@ -20,7 +20,7 @@
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `step`, `tls`, `encrypt`: one probe, from name to answer
-//! - `http` with `judge`: what each kind of check asks
+//! - `http` with `judge`, `exchange`: what each kind of check asks
 
 pub mod budget;
 pub mod fault;
@@ -29,6 +29,7 @@ pub mod schedule;
 
 mod ask;
 mod encrypt;
+mod exchange;
 mod http;
 pub(crate) mod judge;
 mod report;

@@ -9,11 +9,11 @@ use std::time::Duration;
 /// those of the address that took longest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// From the first SYN to the established TCP connection.
+    /// From the first SYN to the established TCP connection; without TCP, from the question to its answer.
     pub connect: Duration,
     /// The TLS handshake; `None` without TLS.
     pub tls: Option<Duration>,
-    /// From sending the request to the whole header of its answer; `None` for TCP checks.
+    /// From sending the request to the whole header of its answer, or its first octets; `None` where nothing is sent.
     pub first_byte: Option<Duration>,
     /// Resolving the host name; `None` for addresses.
     pub dns: Option<Duration>,
@@ -29,6 +29,7 @@ pub enum Phase {
     Tls,
     Header,
     Body,
+    Reply,
 }
 
 impl fmt::Display for Phase {
@@ -39,6 +40,7 @@ impl fmt::Display for Phase {
             Phase::Tls => "the TLS handshake",
             Phase::Header => "the header of the answer",
             Phase::Body => "the body of the answer",
+            Phase::Reply => "the answer",
         })
     }
 }
@@ -77,6 +79,9 @@ pub enum ProbeError {
     /// `got` is `None` where the pointer leads nowhere.
     #[error("JSON at `{pointer}` is {}, expected {expected}", .got.as_deref().unwrap_or("missing"))]
     JsonMismatch { pointer: String, expected: String, got: Option<String> },
+    /// An answer other than expected, by a check that is not HTTP.
+    #[error("{0}")]
+    Answer(String),
     #[error("cannot resolve: {0}")]
     Dns(String),
     /// The answer is not HTTP, or the connection ended before it was whole.

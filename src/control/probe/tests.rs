@@ -9,7 +9,9 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{CheckKind, Coordinates, HttpCheck, HttpMethod, Layer, Name, Region, TlsCheck, Zone, ZoneId};
+use crate::model::{
+    CheckKind, Coordinates, ExchangeCheck, HttpCheck, HttpMethod, Layer, Name, Region, TlsCheck, Zone, ZoneId,
+};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -298,6 +300,103 @@ mod addresses {
             matches!(outcome, Err(ProbeError::Dns(_) | ProbeError::Timeout { phase: Phase::Dns, .. })),
             "{outcome:?}"
         );
+    }
+}
+
+mod exchanges {
+    use super::*;
+    use tokio::net::UdpSocket;
+
+    fn exchange(port: u16, send: &str, expect: &str) -> ExchangeCheck {
+        ExchangeCheck { port, send: send.into(), expect: expect.into() }
+    }
+
+    /// A server that reads `PING` and a line's end before it replies.
+    async fn pinged(reply: Reply) -> u16 {
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut ping = [0; 6];
+                stream.read_exact(&mut ping).await.expect("six octets");
+                assert_eq!(&ping, b"PING\r\n");
+                // The line's end that ends the request for `respond` is never sent: its reply comes at once.
+                tokio::spawn(respond(tokio::io::join(&b"\r\n\r\n"[..], stream), reply.clone()));
+            }
+        });
+        port
+    }
+
+    async fn ping(reply: Reply) -> Result<Timings, ProbeError> {
+        let exchange = exchange(pinged(reply).await, "PING\r\n", "+PONG");
+        ask_local(hasty(CheckKind::TcpExchange(exchange))).await
+    }
+
+    #[tokio::test]
+    async fn the_expected_octets_may_stand_anywhere_in_the_reply() {
+        let timings = ping(Reply::Stalled("hello, +PONG!".into())).await.expect("healthy");
+        assert!(timings.first_byte.is_some());
+        assert!(ping(Reply::Text("+PONG".into())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn each_way_to_fail_is_told() {
+        let said = |outcome: Result<Timings, ProbeError>| outcome.expect_err("fails").to_string();
+        assert_eq!(
+            said(ping(Reply::Text("-LOADING\r\n".into())).await),
+            r#"the connection ended, and its 10 octets do not contain "+PONG": "-LOADING\r\n""#
+        );
+        assert_eq!(
+            said(ping(Reply::Nothing).await),
+            r#"the connection ended, and its 0 octets do not contain "+PONG""#
+        );
+        let endless = said(ping(Reply::Endless(String::new())).await);
+        assert!(endless.starts_with(r#"the first 4096 octets do not contain "+PONG": "xxx"#), "{endless}");
+        let late = ProbeError::Timeout { phase: Phase::Reply, after: Duration::from_millis(150) };
+        assert_eq!(ping(Reply::Stalled("+PON".into())).await, Err(late));
+        let dead = exchange(dead_port().await, "", "a");
+        assert_eq!(ask_local(check(CheckKind::TcpExchange(dead))).await, Err(ProbeError::Refused));
+    }
+
+    #[tokio::test]
+    async fn a_banner_is_waited_for_without_sending() {
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a probe");
+            stream.write_all(b"220 mail.example ESMTP\r\n").await.expect("sent");
+            std::future::pending::<()>().await;
+        });
+        ask_local(check(CheckKind::TcpExchange(exchange(port, "", "220 ")))).await.expect("healthy");
+    }
+
+    #[tokio::test]
+    async fn a_datagram_is_answered_by_the_expected_octets() {
+        let server = UdpSocket::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = server.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            let mut asked = [0; 100];
+            while let Ok((length, from)) = server.recv_from(&mut asked).await {
+                if asked[..length] != *b"silence" {
+                    drop(server.send_to(&[b"echo ", &asked[..length]].concat(), from).await);
+                }
+            }
+        });
+        let udp = |send: &str, expect: &str| CheckKind::Udp(exchange(port, send, expect));
+        ask_local(check(udp("a", "echo a"))).await.expect("healthy");
+        ask_local(check(udp("a", ""))).await.expect("any datagram will do");
+        let other = ask_local(check(udp("a", "b"))).await.expect_err("another answer");
+        assert_eq!(other.to_string(), r#"the datagram's 6 octets do not contain "b": "echo a""#);
+        let late = ProbeError::Timeout { phase: Phase::Reply, after: Duration::from_millis(150) };
+        assert_eq!(ask_local(hasty(udp("silence", ""))).await, Err(late));
+    }
+
+    #[tokio::test]
+    async fn a_closed_udp_port_refuses() {
+        let socket = UdpSocket::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        drop(socket);
+        assert_eq!(ask_local(check(CheckKind::Udp(exchange(port, "a", "")))).await, Err(ProbeError::Refused));
     }
 }
 
