@@ -8,10 +8,10 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, EndpointTarget, EnvoyField, ExchangeCheck, GeoPlace, HaproxyField, HttpCheck,
-    HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name,
-    NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Scrape, ScrapeAddress,
-    Steering, Ttl, Weight,
+    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ExchangeCheck, GeoPlace, HaproxyField,
+    HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most,
+    Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Scrape,
+    ScrapeAddress, Steering, TlsCheck, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -416,6 +416,14 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.tcp = { port = 1, expect = 1 }", "wrong type for `expect`"),
         ("check.udp = { port = 1 }", "`send` is missing in `check.udp`"),
         ("check.udp = { port = 1, send = \"a\", url = \"b\" }", "unknown key `url`"),
+        ("check.tls = { port = 0 }", "`port` is out of range"),
+        ("check.tls = { warn_days = 3651 }", "expected a whole number from 0 to 3650"),
+        ("check.http = { url = \"http://{address}/\", fail_days = 1 }", "`fail_days` is for https only"),
+        ("check.dns = {}", "`name` is missing in `check.dns`"),
+        ("check.dns = { name = \"a..b\" }", "`name`: "),
+        ("check.dns = { name = \"a\", type = \"AXFR\" }", "no type that is asked for in a query"),
+        ("check.dns = { name = \"a\", type = \"B\" }", "not a record type"),
+        ("check.dns = { name = \"a\", rcode = \"NOEROR\" }", "did you mean \"NOERROR\"?"),
         ("check.icmp = {}", "unknown key `icmp`"),
         ("check.http = { url = \"/health\" }", "does not begin with http:// or https://"),
         ("check.http = { url = \"http://{address}:0/\" }", "the port is not 1 to 65535"),
@@ -863,7 +871,7 @@ fn http_checks_say_what_is_sent_and_what_must_come_back() {
 }
 
 #[test]
-fn octets_to_send_and_expect_are_text_or_hexadecimal() {
+fn each_kind_of_check_is_read_as_written() {
     let of = |keys: &str| {
         let loaded = with_zone(&zone("").replace("check.tcp = { port = 443 }", keys)).load().expect("loads");
         loaded.model.regions[0].check.clone().expect("a check").kind
@@ -871,6 +879,24 @@ fn octets_to_send_and_expect_are_text_or_hexadecimal() {
     let exchange = |send: &[u8], expect: &[u8]| ExchangeCheck { port: 9, send: send.into(), expect: expect.into() };
     for (keys, kind) in [
         ("check.tcp = { port = 9 }", CheckKind::Tcp { port: 9 }),
+        (
+            "check.tls = { server_name = \"a.example\", fail_days = 2 }",
+            CheckKind::Tls {
+                port: 443,
+                tls: TlsCheck { server_name: Some("a.example".into()), fail_days: 2, ..TlsCheck::default() },
+            },
+        ),
+        (
+            "check.dns = { name = \"www.example.com\", type = \"SOA\", rcode = \"NXDOMAIN\", recursive = true }",
+            CheckKind::Dns(DnsCheck {
+                port: 53,
+                name: name("www.example.com."),
+                rtype: RecordType::SOA,
+                rcode: 3,
+                wants_answer: false,
+                recursive: true,
+            }),
+        ),
         ("check.tcp = { port = 9, expect = \"220 \" }", CheckKind::TcpExchange(exchange(b"", b"220 "))),
         (
             "check.tcp = { port = 9, send = \"PING\\r\\n\", expect = \"+PONG\" }",
@@ -1264,6 +1290,7 @@ fn the_reference_lists_every_key_that_is_read() {
     let mut read = 0;
     for file in [
         "check",
+        "check/dns",
         "check/exchange",
         "check/http",
         "check/tls",

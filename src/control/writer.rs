@@ -374,10 +374,7 @@ impl Writer {
 
     fn endpoint(&mut self, report: EndpointReport) -> Urgency {
         let (seen, connect_ms) = match &report.outcome {
-            Ok(timings) => (
-                format!("ok in {:.1} ms", timings.total.as_secs_f64() * 1e3),
-                Some(timings.connect.as_secs_f64() * 1e3),
-            ),
+            Ok(timings) => (timings.to_string(), Some(timings.connect.as_secs_f64() * 1e3)),
             // Parts of it may come from the endpoint.
             Err(error) => (shown(&error.to_string()).into_owned(), None),
         };

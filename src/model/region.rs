@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Coordinates, LoadReport, Location, Name, ZoneId};
+use super::{Coordinates, LoadReport, Location, Name, RecordType, ZoneId};
 
 /// A place where the service runs: location, capacity, cost, endpoints, checks, load report.
 #[derive(Clone, Debug)]
@@ -160,8 +160,34 @@ pub enum CheckKind {
     TcpExchange(ExchangeCheck),
     /// A datagram to the endpoint's address is answered by one as expected.
     Udp(ExchangeCheck),
+    /// A TLS handshake over a TCP connection comes about.
+    Tls { port: u16, tls: TlsCheck },
+    /// A question over UDP, and TCP where it takes it, is answered as expected.
+    Dns(DnsCheck),
     /// An HTTP/1.1 request to the endpoint's own address answers as expected.
     Http(HttpCheck),
+}
+
+/// A question to a name server, and what its response must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsCheck {
+    /// Default 53.
+    pub port: u16,
+    pub name: Name,
+    /// Default A.
+    pub rtype: RecordType,
+    /// One of [`DnsCheck::RCODES`]. Default 0, NOERROR.
+    pub rcode: u16,
+    /// True where the answer section must hold a record. Default: with NOERROR.
+    pub wants_answer: bool,
+    /// True where a resolver is asked: sets the bit RD (RFC 1035 section 4.1.1). Default false.
+    pub recursive: bool,
+}
+
+impl DnsCheck {
+    /// What responses to plain queries say (RFC 1035 section 4.1.1).
+    pub const RCODES: [(&str, u16); 6] =
+        [("NOERROR", 0), ("FORMERR", 1), ("SERVFAIL", 2), ("NXDOMAIN", 3), ("NOTIMP", 4), ("REFUSED", 5)];
 }
 
 /// Octets to send, and those that must come back.
@@ -243,4 +269,20 @@ pub struct TlsCheck {
     pub verify: bool,
     /// PEM text of certificates to trust instead of the system's; read when the model is built.
     pub ca_pem: Option<String>,
+    /// A certificate that expires within so many days is warned of; 0: never. Default 14.
+    pub warn_days: u32,
+    /// One that expires within so many days fails the probe; 0: only when it has expired. Default 0.
+    pub fail_days: u32,
+}
+
+impl Default for TlsCheck {
+    fn default() -> TlsCheck {
+        let warn_days = TlsCheck::WARN_DAYS;
+        TlsCheck { server_name: None, verify: true, ca_pem: None, warn_days, fail_days: 0 }
+    }
+}
+
+impl TlsCheck {
+    /// The usual [`TlsCheck::warn_days`]: certificates of 90 days are usually renewed with 30 left.
+    pub const WARN_DAYS: u32 = 14;
 }

@@ -8,6 +8,7 @@ use super::reader::{Table, Value};
 use crate::control::diagnostic::Diagnostic;
 use crate::model::{Check, CheckKind};
 
+mod dns;
 mod exchange;
 mod http;
 mod tls;
@@ -15,7 +16,7 @@ mod tls;
 pub use http::pointer;
 
 /// Every kind of check, as the zone file calls it.
-const KINDS: [&str; 4] = ["http", "https", "tcp", "udp"];
+const KINDS: [&str; 6] = ["http", "https", "tcp", "udp", "tls", "dns"];
 
 pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
     value.table("`check`", |table| {
@@ -31,6 +32,8 @@ pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
             let kind = match probe.name {
                 "tcp" => exchange::tcp(t),
                 "udp" => exchange::udp(t),
+                "tls" => tls::handshake(t, sources),
+                "dns" => dns::read(t).map(CheckKind::Dns),
                 name => http::read(t, name == "https", sources).map(CheckKind::Http),
             };
             Some(Check { kind: kind?, interval, timeout, fall, rise })

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::model::{Check, CheckKind, EndpointTarget, ExchangeCheck};
+use crate::model::{Check, CheckKind, DnsCheck, EndpointTarget, ExchangeCheck};
 
-use super::encrypt::bracketed;
+use super::dns;
+use super::encrypt::{Encryption, bracketed};
 use super::exchange::{over_tcp, over_udp};
 use super::http::HttpQuestion;
 use super::outcome::{Phase, ProbeError, Timings};
@@ -39,6 +40,8 @@ enum Asked {
     Tcp,
     TcpExchange(ExchangeCheck),
     Udp(ExchangeCheck),
+    Tls(Encryption),
+    Dns(DnsCheck),
     Http(HttpQuestion),
 }
 
@@ -49,6 +52,8 @@ impl Asked {
             CheckKind::Tcp { port } => (Asked::Tcp, *port),
             CheckKind::TcpExchange(check) => (Asked::TcpExchange(check.clone()), check.port),
             CheckKind::Udp(check) => (Asked::Udp(check.clone()), check.port),
+            CheckKind::Tls { port, tls } => (Asked::Tls(Encryption::new(tls, &[])), *port),
+            CheckKind::Dns(check) => (Asked::Dns(check.clone()), check.port),
             CheckKind::Http(check) => (Asked::Http(HttpQuestion::new(check)), check.port),
         }
     }
@@ -59,6 +64,8 @@ impl Asked {
             Asked::Tcp => Ok(Timings { connect: connect(address, clock).await?.1, ..Timings::default() }),
             Asked::TcpExchange(check) => over_tcp(check, address, clock).await,
             Asked::Udp(check) => over_udp(check, address, clock).await,
+            Asked::Tls(encryption) => encryption.ask(address, called, clock).await,
+            Asked::Dns(check) => dns::ask(check, address, clock).await,
             Asked::Http(question) => question.ask(address, called, clock).await,
         }
     }
@@ -112,17 +119,19 @@ impl Question {
                 outcome.map_err(|error| ProbeError::At { address, error: Box::new(error) })
             });
         }
-        let (mut slowest, mut own) = (Timings::default(), None);
+        let (mut slowest, mut own, mut warning) = (Timings::default(), None, None);
         while let Some(outcome) = asked.join_next().await {
             match outcome.unwrap_or_else(|e| Err(ProbeError::Check(e.to_string()))) {
-                Ok(timings) if timings.total > slowest.total => slowest = timings,
-                Ok(_) => {}
+                Ok(timings) => {
+                    warning = warning.or(timings.warning);
+                    slowest = if timings.total > slowest.total { timings } else { slowest };
+                }
                 // Another address may have failed by itself: that is evidence.
                 Err(ProbeError::At { error, .. }) if matches!(*error, ProbeError::Own(_)) => own = Some(*error),
                 Err(error) => return Err(error),
             }
         }
-        own.map_or(Ok(slowest), Err)
+        own.map_or(Ok(Timings { warning, ..slowest }), Err)
     }
 
     async fn ask_address(&self, address: IpAddr, clock: Clock) -> Result<Timings, ProbeError> {

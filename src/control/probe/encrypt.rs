@@ -2,9 +2,9 @@
 //!
 //! In: an open connection and a [`TlsCheck`]. Out: the encrypted stream.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -15,14 +15,15 @@ use tokio_rustls::client::TlsStream;
 
 use crate::model::TlsCheck;
 
-use super::outcome::{Phase, ProbeError, chain, excerpt};
-use super::step::{Clock, own_or};
+use super::certificate::judge_expiry;
+use super::outcome::{Phase, ProbeError, Timings, Warning, chain, excerpt};
+use super::step::{Clock, connect, own_or};
 use super::tls::{Trust, client_config};
 
 /// What a handshake needs, prepared once; the error is that of unusable trusted certificates.
 #[derive(Clone)]
 pub(super) struct Encryption {
-    server_name: Option<String>,
+    tls: TlsCheck,
     config: Result<Arc<ClientConfig>, String>,
 }
 
@@ -38,23 +39,34 @@ impl Encryption {
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
             Arc::new(config)
         });
-        Encryption { server_name: tls.server_name.clone(), config }
+        Encryption { tls: tls.clone(), config }
     }
 
     /// `host`: the name to verify where none is configured, with or without a port.
-    pub(super) async fn start(
-        &self,
-        stream: TcpStream,
-        host: &str,
-        clock: Clock,
-    ) -> Result<(TlsStream<TcpStream>, Duration), ProbeError> {
+    pub(super) async fn start(&self, stream: TcpStream, host: &str, clock: Clock) -> Result<Encrypted, ProbeError> {
         let config = self.config.clone().map_err(ProbeError::Tls)?;
-        let name = server_name(self.server_name.as_deref(), host)?;
+        let name = server_name(self.tls.server_name.as_deref(), host)?;
         let began = Instant::now();
         let handshake = clock.within(Phase::Tls, TlsConnector::from(config).connect(name, stream)).await?;
         let stream = handshake.map_err(|error| own_or(&error, |error| ProbeError::Tls(with_cure(chain(error)))))?;
-        Ok((stream, began.elapsed()))
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let warning = judge_expiry(&self.tls, certificate.map(AsRef::as_ref), SystemTime::now())?;
+        Ok(Encrypted { stream, took: began.elapsed(), warning })
     }
+
+    /// A check of the handshake alone.
+    pub(super) async fn ask(&self, address: SocketAddr, called: &str, clock: Clock) -> Result<Timings, ProbeError> {
+        let (stream, connect) = connect(address, clock).await?;
+        let Encrypted { took, warning, .. } = self.start(stream, called, clock).await?;
+        Ok(Timings { connect, tls: Some(took), warning, ..Timings::default() })
+    }
+}
+
+/// An open connection, how long its handshake took, and what should be known of its certificate.
+pub(super) struct Encrypted {
+    pub stream: TlsStream<TcpStream>,
+    pub took: Duration,
+    pub warning: Option<Warning>,
 }
 
 /// SNI and the name to verify: as configured, else the host of the Host header.

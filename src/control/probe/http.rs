@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::model::{HttpCheck, HttpMethod};
 
-use super::encrypt::Encryption;
+use super::encrypt::{Encrypted, Encryption};
 use super::judge::{judge_body, judge_status, pattern, seen_enough, wants_body};
 use super::outcome::{Phase, ProbeError, Timings, chain};
 use super::step::{Clock, connect, own_or};
@@ -48,14 +48,13 @@ impl HttpQuestion {
     pub(super) async fn ask(&self, address: SocketAddr, called: &str, clock: Clock) -> Result<Timings, ProbeError> {
         let (stream, connect) = connect(address, clock).await?;
         let host = host_header(self.check.host.as_deref(), called, self.check.port, self.check.tls.is_some());
-        let (tls, first_byte) = match &self.encryption {
-            None => (None, self.exchange(stream, &host, clock).await?),
-            Some(encryption) => {
-                let (stream, took) = encryption.start(stream, &host, clock).await?;
-                (Some(took), self.exchange(stream, &host, clock).await?)
-            }
+        let Some(encryption) = &self.encryption else {
+            let first_byte = Some(self.exchange(stream, &host, clock).await?);
+            return Ok(Timings { connect, first_byte, ..Timings::default() });
         };
-        Ok(Timings { connect, tls, first_byte: Some(first_byte), ..Timings::default() })
+        let Encrypted { stream, took, warning } = encryption.start(stream, &host, clock).await?;
+        let first_byte = Some(self.exchange(stream, &host, clock).await?);
+        Ok(Timings { connect, tls: Some(took), first_byte, warning, ..Timings::default() })
     }
 
     /// Sends the request and judges the answer. Returns the time from the request to its header.

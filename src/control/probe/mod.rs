@@ -19,8 +19,8 @@
 //! - [`schedule`]: when to probe next
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
-//! - `ask`, `resolve`, `step`, `tls`, `encrypt`: one probe, from name to answer
-//! - `http` with `judge`, `exchange`: what each kind of check asks
+//! - `ask`, `resolve`, `step`, `tls`, `encrypt`, `certificate`: one probe, from name to answer
+//! - `http` with `judge`, `exchange`, `dns`: what each kind of check asks
 
 pub mod budget;
 pub mod fault;
@@ -28,6 +28,8 @@ pub mod outcome;
 pub mod schedule;
 
 mod ask;
+mod certificate;
+mod dns;
 mod encrypt;
 mod exchange;
 mod http;

@@ -19,6 +19,34 @@ pub struct Timings {
     pub dns: Option<Duration>,
     /// All of it, the body included where it is looked at.
     pub total: Duration,
+    /// What should be looked after though all is well.
+    pub warning: Option<Warning>,
+}
+
+/// As people read it: `ok in 12.3 ms`.
+impl fmt::Display for Timings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ok in {:.1} ms", self.total.as_secs_f64() * 1e3)?;
+        match self.warning {
+            Some(warning) => write!(f, ", but {warning}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Something about an endpoint that is still well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Its certificate, in so many whole days; 0 also where it has expired, and is not verified.
+    Expires { days: u32 },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Expires { days } => write!(f, "the certificate expires in {days} days"),
+        }
+    }
 }
 
 /// What a probe was waiting for.

@@ -400,6 +400,111 @@ mod exchanges {
     }
 }
 
+mod dns_checks {
+    use super::*;
+    use crate::model::{DnsCheck, RecordType};
+    use hickory_proto::op::{Message, MessageType, ResponseCode};
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{RData, Record};
+    use tokio::net::UdpSocket;
+
+    /// A name server on one port of UDP and TCP, whose responses are what is made of the question.
+    async fn serve(over_udp: fn(Message) -> Vec<u8>, over_tcp: fn(Message) -> Vec<u8>) -> u16 {
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let socket = UdpSocket::bind((LOCALHOST, port)).await.expect("the same port");
+        tokio::spawn(async move {
+            let mut asked = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut asked).await {
+                // A stray one comes first.
+                drop(socket.send_to(b"stray", from).await);
+                let response = over_udp(Message::from_vec(&asked[..length]).expect("a question"));
+                drop(socket.send_to(&response, from).await);
+            }
+        });
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = vec![0; usize::from(stream.read_u16().await.expect("a length"))];
+                stream.read_exact(&mut asked).await.expect("a question");
+                let response = over_tcp(Message::from_vec(&asked).expect("a question"));
+                stream.write_u16(response.len() as u16).await.expect("sent");
+                stream.write_all(&response).await.expect("sent");
+            }
+        });
+        port
+    }
+
+    fn says(mut message: Message, rcode: ResponseCode, answer: bool) -> Vec<u8> {
+        message.metadata.message_type = MessageType::Response;
+        message.metadata.response_code = rcode;
+        message.metadata.authoritative = !message.metadata.recursion_desired;
+        if answer {
+            let name = message.queries[0].name().clone();
+            message.add_answer(Record::from_rdata(name, 60, RData::A(A::new(192, 0, 2, 1))));
+        }
+        message.to_vec().expect("a response")
+    }
+
+    fn good(message: Message) -> Vec<u8> {
+        says(message, ResponseCode::NoError, true)
+    }
+
+    fn truncated(mut message: Message) -> Vec<u8> {
+        message.metadata.truncation = true;
+        says(message, ResponseCode::NoError, false)
+    }
+
+    fn question(port: u16) -> DnsCheck {
+        let name = Name::parse_absolute("www.example.com").expect("a name");
+        DnsCheck { port, name, rtype: RecordType::A, rcode: 0, wants_answer: true, recursive: false }
+    }
+
+    async fn ask_dns(check: DnsCheck) -> Result<Timings, ProbeError> {
+        ask_local(super::check(CheckKind::Dns(check))).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_over_udp_is_a_success_and_strays_are_passed_over() {
+        let port = serve(good, |_| panic!("not truncated")).await;
+        assert!(ask_dns(question(port)).await.expect("healthy").first_byte.is_some());
+    }
+
+    #[tokio::test]
+    async fn rfc7766_section_5_a_truncated_response_is_asked_for_over_tcp() {
+        assert!(ask_dns(question(serve(truncated, good).await)).await.is_ok());
+        let failed = serve(truncated, |message| says(message, ResponseCode::ServFail, false)).await;
+        assert_eq!(ask_dns(question(failed)).await.expect_err("fails").to_string(), "rcode SERVFAIL, expected NOERROR");
+    }
+
+    #[tokio::test]
+    async fn rcode_and_answer_are_as_expected_or_told() {
+        let missing = serve(|message| says(message, ResponseCode::NXDomain, false), good).await;
+        assert!(ask_dns(DnsCheck { rcode: 3, wants_answer: false, ..question(missing) }).await.is_ok());
+        let error = ask_dns(question(missing)).await.expect_err("fails").to_string();
+        assert_eq!(error, "rcode NXDOMAIN, expected NOERROR");
+        let empty = serve(|message| says(message, ResponseCode::NoError, false), good).await;
+        let error = ask_dns(question(empty)).await.expect_err("fails").to_string();
+        assert_eq!(error, "NOERROR without an answer");
+        let error = ask_dns(DnsCheck { recursive: true, ..question(empty) }).await.expect_err("fails").to_string();
+        assert_eq!(error, "NOERROR without an answer, and it is not authoritative");
+    }
+
+    #[tokio::test]
+    async fn responses_to_other_questions_and_silence_are_waited_out_and_a_closed_port_refuses() {
+        let other = |mut message: Message| {
+            message.metadata.id ^= 1;
+            good(message)
+        };
+        let port = serve(other, good).await;
+        let late = ProbeError::Timeout { phase: Phase::Reply, after: Duration::from_millis(150) };
+        assert_eq!(ask_local(hasty(CheckKind::Dns(question(port)))).await, Err(late));
+        let socket = UdpSocket::bind((LOCALHOST, 0)).await.expect("a port");
+        let closed = socket.local_addr().expect("bound").port();
+        drop(socket);
+        assert_eq!(ask_dns(question(closed)).await, Err(ProbeError::Refused));
+    }
+}
+
 mod tls_checks {
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -459,7 +564,12 @@ mod tls_checks {
     }
 
     fn https(port: u16, server_name: Option<&str>, verify: bool, ca_pem: Option<&str>) -> Check {
-        let tls = TlsCheck { server_name: server_name.map(Into::into), verify, ca_pem: ca_pem.map(Into::into) };
+        let tls = TlsCheck {
+            server_name: server_name.map(Into::into),
+            verify,
+            ca_pem: ca_pem.map(Into::into),
+            ..TlsCheck::default()
+        };
         check(CheckKind::Http(HttpCheck { tls: Some(tls), body: Some("secret".into()), ..http(port) }))
     }
 
@@ -468,6 +578,40 @@ mod tls_checks {
         let (server, ca) = serve_tls().await;
         let timings = ask_local(https(server.port(), Some("www.example.com"), true, Some(&ca))).await.expect("healthy");
         assert!(timings.tls.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_handshake_alone_is_a_check_and_a_certificate_near_its_end_is_warned_of_or_fails() {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["www.example.com".into()]).expect("parameters");
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.not_after = (SystemTime::now() + Duration::from_secs(10 * 86_400 + 3_600)).into();
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let (server, _handshakes) = serve_certificate(certificate.der().clone(), &key).await;
+        let ask = |warn_days, fail_days| {
+            let (server_name, ca_pem) = (Some("www.example.com".into()), Some(certificate.pem()));
+            let tls = TlsCheck { server_name, verify: true, ca_pem, warn_days, fail_days };
+            ask_local(check(CheckKind::Tls { port: server.port(), tls }))
+        };
+        let timings = ask(10, 0).await.expect("healthy");
+        assert!(timings.tls.is_some() && timings.first_byte.is_none() && timings.warning.is_none());
+        let warned = ask(11, 10).await.expect("healthy").to_string();
+        assert!(
+            warned.starts_with("ok in ") && warned.ends_with(" ms, but the certificate expires in 10 days"),
+            "{warned}"
+        );
+        let failed = ask(11, 11).await.expect_err("too near its end").to_string();
+        assert_eq!(failed, "TLS: the certificate expires in 10 days, `fail_days` is 11");
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_the_warning_of_any_is_told() {
+        let (server, ca) = serve_tls().await;
+        let tls = TlsCheck { server_name: Some("www.example.com".into()), ca_pem: Some(ca), ..TlsCheck::default() };
+        let tls = TlsCheck { warn_days: u32::MAX, ..tls };
+        let kind = CheckKind::Tls { port: server.port(), tls };
+        let timings = ask(super::addresses(&["127.0.0.1", "127.0.0.1"]), check(kind)).await.expect("healthy");
+        assert!(timings.warning.is_some());
     }
 
     #[tokio::test]

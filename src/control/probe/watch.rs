@@ -280,8 +280,14 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::time::{sleep, timeout};
 
-    const OK: Result<Timings, ProbeError> =
-        Ok(Timings { connect: Duration::ZERO, tls: None, first_byte: None, dns: None, total: Duration::ZERO });
+    const OK: Result<Timings, ProbeError> = Ok(Timings {
+        connect: Duration::ZERO,
+        tls: None,
+        first_byte: None,
+        dns: None,
+        total: Duration::ZERO,
+        warning: None,
+    });
 
     struct Stage {
         reports: mpsc::Receiver<EndpointReport>,

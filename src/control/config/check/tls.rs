@@ -4,18 +4,30 @@ use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 
 use crate::control::config::files::{Sources, beside};
 use crate::control::config::reader::{Table, Value};
-use crate::model::TlsCheck;
+use crate::model::{CheckKind, TlsCheck};
+
+/// Days before a certificate expires: up to ten years.
+const DAYS: std::ops::RangeInclusive<u64> = 0..=3_650;
+
+/// `check.tls`: a handshake and nothing more.
+pub fn handshake(table: &Table<'_>, sources: &Sources<'_>) -> Option<CheckKind> {
+    let port = table.or("port", 443, |v| v.small(1..=65_535));
+    Some(CheckKind::Tls { port, tls: read(table, true, sources)? })
+}
 
 /// The keys of an encrypted check. They are refused where nothing is encrypted.
 pub fn read(table: &Table<'_>, encrypted: bool, sources: &Sources<'_>) -> Option<TlsCheck> {
     let (name, verify, ca) = (table.get("server_name"), table.get("verify"), table.get("ca_file"));
-    for key in [name, verify, ca].into_iter().flatten().filter(|_| !encrypted) {
+    let (warn, fail) = (table.get("warn_days"), table.get("fail_days"));
+    for key in [name, verify, ca, warn, fail].into_iter().flatten().filter(|_| !encrypted) {
         key.error::<()>(format!("`{}` is for https only", key.name), "the URL says http");
     }
     Some(TlsCheck {
         server_name: name.and_then(server_name),
         verify: verify.and_then(|v| v.boolean()).unwrap_or(true),
         ca_pem: ca.and_then(|v| ca_pem(v, sources)),
+        warn_days: warn.and_then(|v| v.small(DAYS)).unwrap_or(TlsCheck::WARN_DAYS),
+        fail_days: fail.and_then(|v| v.small(DAYS)).unwrap_or(0),
     })
 }
 
