@@ -8,10 +8,10 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ExchangeCheck, GeoPlace, HaproxyField,
-    HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most,
-    Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Scrape,
-    ScrapeAddress, Steering, TlsCheck, Ttl, Weight,
+    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ExchangeCheck, GeoPlace, GrpcCheck,
+    HaproxyField, HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource,
+    MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region,
+    RegionId, Scrape, ScrapeAddress, Steering, TlsCheck, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -424,6 +424,9 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.dns = { name = \"a\", type = \"AXFR\" }", "no type that is asked for in a query"),
         ("check.dns = { name = \"a\", type = \"B\" }", "not a record type"),
         ("check.dns = { name = \"a\", rcode = \"NOEROR\" }", "did you mean \"NOERROR\"?"),
+        ("check.grpc = {}", "`port` is missing in `check.grpc`"),
+        ("check.grpc = { port = 1, verify = false }", "`verify` is for TLS only"),
+        ("check.grpc = { port = 1, host = \"a b\" }", "not a host, with or without a port"),
         ("check.icmp = {}", "unknown key `icmp`"),
         ("check.http = { url = \"/health\" }", "does not begin with http:// or https://"),
         ("check.http = { url = \"http://{address}:0/\" }", "the port is not 1 to 65535"),
@@ -887,6 +890,15 @@ fn each_kind_of_check_is_read_as_written() {
             },
         ),
         (
+            "check.grpc = { port = 9, service = \"shop.Cart\", host = \"a.example\", tls = true }",
+            CheckKind::Grpc(GrpcCheck {
+                tls: Some(TlsCheck::default()),
+                port: 9,
+                service: "shop.Cart".into(),
+                host: Some("a.example".into()),
+            }),
+        ),
+        (
             "check.dns = { name = \"www.example.com\", type = \"SOA\", rcode = \"NXDOMAIN\", recursive = true }",
             CheckKind::Dns(DnsCheck {
                 port: 53,
@@ -1292,6 +1304,7 @@ fn the_reference_lists_every_key_that_is_read() {
         "check",
         "check/dns",
         "check/exchange",
+        "check/grpc",
         "check/http",
         "check/tls",
         "geo",

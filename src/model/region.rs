@@ -164,6 +164,8 @@ pub enum CheckKind {
     Tls { port: u16, tls: TlsCheck },
     /// A question over UDP, and TCP where it takes it, is answered as expected.
     Dns(DnsCheck),
+    /// The health service of a gRPC server says SERVING.
+    Grpc(GrpcCheck),
     /// An HTTP/1.1 request to the endpoint's own address answers as expected.
     Http(HttpCheck),
 }
@@ -188,6 +190,18 @@ impl DnsCheck {
     /// What responses to plain queries say (RFC 1035 section 4.1.1).
     pub const RCODES: [(&str, u16); 6] =
         [("NOERROR", 0), ("FORMERR", 1), ("SERVFAIL", 2), ("NXDOMAIN", 3), ("NOTIMP", 4), ("REFUSED", 5)];
+}
+
+/// A call of `grpc.health.v1.Health/Check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcCheck {
+    /// Verify and encrypt with TLS.
+    pub tls: Option<TlsCheck>,
+    pub port: u16,
+    /// Whose health is asked for, up to 255 octets. Default empty: the whole server's.
+    pub service: String,
+    /// The authority. `None`: the endpoint's own address.
+    pub host: Option<String>,
 }
 
 /// Octets to send, and those that must come back.
@@ -261,7 +275,7 @@ pub enum HttpMethod {
     Post,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsCheck {
     /// SNI and the name the certificate must be valid for. `None`: the Host, else the address.
     pub server_name: Option<String>,

@@ -10,13 +10,14 @@ use crate::model::{Check, CheckKind};
 
 mod dns;
 mod exchange;
+mod grpc;
 mod http;
 mod tls;
 
 pub use http::pointer;
 
 /// Every kind of check, as the zone file calls it.
-const KINDS: [&str; 6] = ["http", "https", "tcp", "udp", "tls", "dns"];
+const KINDS: [&str; 7] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc"];
 
 pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
     value.table("`check`", |table| {
@@ -34,6 +35,7 @@ pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
                 "udp" => exchange::udp(t),
                 "tls" => tls::handshake(t, sources),
                 "dns" => dns::read(t).map(CheckKind::Dns),
+                "grpc" => grpc::read(t, sources).map(CheckKind::Grpc),
                 name => http::read(t, name == "https", sources).map(CheckKind::Http),
             };
             Some(Check { kind: kind?, interval, timeout, fall, rise })

@@ -20,6 +20,7 @@ use crate::model::{Check, CheckKind, DnsCheck, EndpointTarget, ExchangeCheck};
 use super::dns;
 use super::encrypt::{Encryption, bracketed};
 use super::exchange::{over_tcp, over_udp};
+use super::grpc::GrpcQuestion;
 use super::http::HttpQuestion;
 use super::outcome::{Phase, ProbeError, Timings};
 use super::resolve::Resolver;
@@ -42,6 +43,7 @@ enum Asked {
     Udp(ExchangeCheck),
     Tls(Encryption),
     Dns(DnsCheck),
+    Grpc(GrpcQuestion),
     Http(HttpQuestion),
 }
 
@@ -54,6 +56,7 @@ impl Asked {
             CheckKind::Udp(check) => (Asked::Udp(check.clone()), check.port),
             CheckKind::Tls { port, tls } => (Asked::Tls(Encryption::new(tls, &[])), *port),
             CheckKind::Dns(check) => (Asked::Dns(check.clone()), check.port),
+            CheckKind::Grpc(check) => (Asked::Grpc(GrpcQuestion::new(check)), check.port),
             CheckKind::Http(check) => (Asked::Http(HttpQuestion::new(check)), check.port),
         }
     }
@@ -66,6 +69,7 @@ impl Asked {
             Asked::Udp(check) => over_udp(check, address, clock).await,
             Asked::Tls(encryption) => encryption.ask(address, called, clock).await,
             Asked::Dns(check) => dns::ask(check, address, clock).await,
+            Asked::Grpc(question) => question.ask(address, called, clock).await,
             Asked::Http(question) => question.ask(address, called, clock).await,
         }
     }

@@ -505,6 +505,82 @@ mod dns_checks {
     }
 }
 
+mod grpc_checks {
+    use super::*;
+    use crate::model::GrpcCheck;
+    use ::http::{HeaderMap, Request, Response};
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    /// The octets of a body, and the status in its trailers.
+    type Said = (&'static [u8], &'static str);
+
+    const SERVING: Said = (&[0, 0, 0, 0, 2, 0x08, 1], "0");
+
+    /// A gRPC server that expects to be asked for `shop.Cart`.
+    async fn serve_grpc(said: Said) -> u16 {
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service_fn(move |request: Request<Incoming>| async move {
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    assert_eq!(request.headers()["te"], "trailers");
+                    let asked = request.into_body().collect().await.expect("a request").to_bytes();
+                    assert_eq!(&asked[..], b"\0\0\0\0\x0b\x0a\x09shop.Cart");
+                    let mut trailers = HeaderMap::new();
+                    trailers.insert("grpc-status", said.1.parse().expect("a status"));
+                    let body = Full::new(Bytes::from_static(said.0)).with_trailers(async { Some(Ok(trailers)) });
+                    Ok::<_, std::convert::Infallible>(Response::new(body))
+                });
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        port
+    }
+
+    fn grpc(port: u16) -> CheckKind {
+        CheckKind::Grpc(GrpcCheck { tls: None, port, service: "shop.Cart".into(), host: None })
+    }
+
+    #[tokio::test]
+    async fn serving_is_a_success() {
+        let timings = ask_local(check(grpc(serve_grpc(SERVING).await))).await.expect("healthy");
+        assert!(timings.first_byte.is_some());
+    }
+
+    #[tokio::test]
+    async fn each_way_to_fail_is_told() {
+        for (said, text) in [
+            ((&[0, 0, 0, 0, 2, 0x08, 2][..], "0"), "health status NOT_SERVING, expected SERVING"),
+            ((&[0, 0, 0, 0, 0], "0"), "health status UNKNOWN, expected SERVING"),
+            ((b"", "5"), "grpc-status 5 (NOT_FOUND: the server does not know this service)"),
+            ((b"", "12"), "grpc-status 12 (UNIMPLEMENTED: the server has no health service)"),
+            ((b"", "0"), "not a health response"),
+            ((&[1, 0, 0, 0, 2, 0x08, 1], "0"), "not a health response"),
+            ((&[0; 5_000], "0"), "the response is longer than 4096 octets"),
+        ] {
+            let error = ask_local(check(grpc(serve_grpc(said).await))).await.expect_err(text);
+            assert_eq!(error.to_string(), text);
+        }
+        assert_eq!(ask_local(check(grpc(dead_port().await))).await, Err(ProbeError::Refused));
+    }
+
+    #[tokio::test]
+    async fn a_server_of_http_1_and_one_that_says_nothing_fail() {
+        let (server, _requests) = serve(ok("")).await;
+        let error = ask_local(hasty(grpc(server.port()))).await.expect_err("no HTTP/2");
+        assert!(matches!(error, ProbeError::Protocol(_) | ProbeError::Timeout { .. }), "{error}");
+        let (server, _requests) = serve(Reply::Stalled(String::new())).await;
+        let outcome = ask_local(hasty(grpc(server.port()))).await;
+        assert!(matches!(outcome, Err(ProbeError::Timeout { phase: Phase::Header, .. })), "{outcome:?}");
+    }
+}
+
 mod tls_checks {
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};

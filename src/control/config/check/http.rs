@@ -34,7 +34,8 @@ pub fn read(table: &Table<'_>, https: bool, sources: &Sources<'_>) -> Option<Htt
     let method = table.or("method", HttpMethod::default(), |v| v.choice(&METHODS));
     let host = table.get("host").and_then(host);
     let headers = table.or("headers", Vec::new(), headers);
-    let tls = tls::read(table, url.as_ref().is_none_or(|url| url.tls), sources);
+    let plain = url.as_ref().is_some_and(|url| !url.tls);
+    let tls = tls::read(table, plain.then_some(("https", "the URL says http")), sources);
     let status = table.or("status", vec![HttpCheck::STATUS], status);
     refuse_body_of_head(table, method);
     let body = table.get("body").and_then(|v| v.string("a text the body must contain")).map(str::to_owned);

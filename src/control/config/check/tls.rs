@@ -12,15 +12,17 @@ const DAYS: std::ops::RangeInclusive<u64> = 0..=3_650;
 /// `check.tls`: a handshake and nothing more.
 pub fn handshake(table: &Table<'_>, sources: &Sources<'_>) -> Option<CheckKind> {
     let port = table.or("port", 443, |v| v.small(1..=65_535));
-    Some(CheckKind::Tls { port, tls: read(table, true, sources)? })
+    Some(CheckKind::Tls { port, tls: read(table, None, sources)? })
 }
 
-/// The keys of an encrypted check. They are refused where nothing is encrypted.
-pub fn read(table: &Table<'_>, encrypted: bool, sources: &Sources<'_>) -> Option<TlsCheck> {
+/// The keys of an encrypted check. They are refused where nothing is encrypted: what they are for, and why not here.
+pub fn read(table: &Table<'_>, not_encrypted: Option<(&str, &str)>, sources: &Sources<'_>) -> Option<TlsCheck> {
     let (name, verify, ca) = (table.get("server_name"), table.get("verify"), table.get("ca_file"));
     let (warn, fail) = (table.get("warn_days"), table.get("fail_days"));
-    for key in [name, verify, ca, warn, fail].into_iter().flatten().filter(|_| !encrypted) {
-        key.error::<()>(format!("`{}` is for https only", key.name), "the URL says http");
+    if let Some((only, why)) = not_encrypted {
+        for key in [name, verify, ca, warn, fail].into_iter().flatten() {
+            key.error::<()>(format!("`{}` is for {only} only", key.name), why);
+        }
     }
     Some(TlsCheck {
         server_name: name.and_then(server_name),
