@@ -8,10 +8,10 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ExchangeCheck, GeoPlace, GrpcCheck,
-    HaproxyField, HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource,
-    MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region,
-    RegionId, Scrape, ScrapeAddress, Steering, TlsCheck, Ttl, Weight,
+    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ExchangeCheck, ExecCheck, GeoPlace,
+    GrpcCheck, HaproxyField, HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport,
+    LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType,
+    Region, RegionId, Scrape, ScrapeAddress, Steering, TlsCheck, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -921,6 +921,31 @@ fn each_kind_of_check_is_read_as_written() {
 }
 
 #[test]
+fn programs_are_run_only_where_the_main_file_allows_it() {
+    let of = |allow: &str, command: &str| {
+        let check = format!("check.exec = {{ {command} }}");
+        with_zone(&zone("").replace("check.tcp = { port = 443 }", &check)).with("meridian.toml", allow)
+    };
+    let command = "command = [\"/bin/check\", \"-H\", \"{address}\"]";
+    for refused in ["", "allow_exec = false\n"] {
+        says(&mistake(&of(refused, command)), &["zone files may not run programs", "`allow_exec = true`"]);
+    }
+    let allowed = of("allow_exec = true\n", command).load().expect("loads");
+    let kind = allowed.model.regions[0].check.as_ref().map(|check| check.kind.clone());
+    let arguments = vec!["-H".into(), "{address}".into()];
+    assert_eq!(kind, Some(CheckKind::Exec(ExecCheck { program: "/bin/check".into(), arguments })));
+    for (command, expected) in [
+        ("", "`command` is missing in `check.exec`"),
+        ("command = []", "expected an absolute path"),
+        ("command = [\"check\"]", "expected an absolute path"),
+        ("command = \"/bin/check\"", "wrong type for `command`"),
+        ("command = [\"/bin/check\", \"a\\u0000b\"]", "holds a NUL"),
+    ] {
+        says(&mistake(&of("allow_exec = true\n", command)), &[expected]);
+    }
+}
+
+#[test]
 fn certificates_are_read_when_the_model_is_built() {
     let check = "check.https = { url = \"https://{address}/\", ca_file = \"../ca.pem\", verify = true }";
     let text = zone("").replace("check.tcp = { port = 443 }", check);
@@ -1304,6 +1329,7 @@ fn the_reference_lists_every_key_that_is_read() {
         "check",
         "check/dns",
         "check/exchange",
+        "check/exec",
         "check/grpc",
         "check/http",
         "check/tls",

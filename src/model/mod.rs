@@ -41,8 +41,8 @@ pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, 
 pub use prefix::Prefix;
 pub use record::{Record, RecordType};
 pub use region::{
-    Check, CheckKind, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, GrpcCheck, HttpCheck, HttpMethod, Layer,
-    LoadLimits, Region, TlsCheck, Watermarks,
+    Check, CheckKind, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck, HttpCheck, HttpMethod,
+    Layer, LoadLimits, Region, TlsCheck, Watermarks,
 };
 pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};

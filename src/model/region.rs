@@ -166,6 +166,8 @@ pub enum CheckKind {
     Dns(DnsCheck),
     /// The health service of a gRPC server says SERVING.
     Grpc(GrpcCheck),
+    /// A program of the operator's ends with exit status 0.
+    Exec(ExecCheck),
     /// An HTTP/1.1 request to the endpoint's own address answers as expected.
     Http(HttpCheck),
 }
@@ -202,6 +204,15 @@ pub struct GrpcCheck {
     pub service: String,
     /// The authority. `None`: the endpoint's own address.
     pub host: Option<String>,
+}
+
+/// A program that is run for each address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecCheck {
+    /// An absolute path.
+    pub program: String,
+    /// Up to 63; `{address}` in them stands for the endpoint's address.
+    pub arguments: Vec<String>,
 }
 
 /// Octets to send, and those that must come back.

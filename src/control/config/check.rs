@@ -10,6 +10,7 @@ use crate::model::{Check, CheckKind};
 
 mod dns;
 mod exchange;
+mod exec;
 mod grpc;
 mod http;
 mod tls;
@@ -17,7 +18,7 @@ mod tls;
 pub use http::pointer;
 
 /// Every kind of check, as the zone file calls it.
-const KINDS: [&str; 7] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc"];
+const KINDS: [&str; 8] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc", "exec"];
 
 pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
     value.table("`check`", |table| {
@@ -36,6 +37,7 @@ pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
                 "tls" => tls::handshake(t, sources),
                 "dns" => dns::read(t).map(CheckKind::Dns),
                 "grpc" => grpc::read(t, sources).map(CheckKind::Grpc),
+                "exec" => exec::read(t, sources).map(CheckKind::Exec),
                 name => http::read(t, name == "https", sources).map(CheckKind::Http),
             };
             Some(Check { kind: kind?, interval, timeout, fall, rise })

@@ -4,7 +4,7 @@
 //! [`Sources`] adds what every reading needs: size limit, paths as the operator names them, the
 //! list of all that was read, and the fence around `$INCLUDE`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -57,12 +57,24 @@ pub struct Sources<'a> {
     root: PathBuf,
     /// The paths that were read, and as which.
     read: RefCell<HashMap<PathBuf, usize>>,
+    /// As the main file says, which is read first.
+    programs: Cell<bool>,
 }
 
 impl<'a> Sources<'a> {
     pub fn new(files: &'a dyn Files, config: &Path) -> Sources<'a> {
         let root = config.parent().unwrap_or(Path::new("")).to_owned();
-        Sources { files, root, read: RefCell::default() }
+        Sources { files, root, read: RefCell::default(), programs: Cell::new(false) }
+    }
+
+    /// Zone files may name programs to run from now on.
+    pub fn let_run_programs(&self) {
+        self.programs.set(true);
+    }
+
+    /// Whether zone files may name programs to run. Whoever may write a zone file may not by that run programs.
+    pub fn may_run_programs(&self) -> bool {
+        self.programs.get()
     }
 
     /// A path as written in the configuration file.

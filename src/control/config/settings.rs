@@ -31,6 +31,9 @@ pub struct Settings {
 /// Reads what the main file says.
 pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
     let path = |value: Value<'_>| path(value, sources);
+    if root.or("allow_exec", false, |v| v.boolean()) {
+        sources.let_run_programs();
+    }
     let token_file =
         root.get("admin").map(|v| v.table("`admin`", |t| t.require("token_file", TOKEN_FILE).and_then(path)));
     let config = Config {

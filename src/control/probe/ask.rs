@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::model::{Check, CheckKind, DnsCheck, EndpointTarget, ExchangeCheck};
+use crate::model::{Check, CheckKind, DnsCheck, EndpointTarget, ExchangeCheck, ExecCheck};
 
 use super::dns;
 use super::encrypt::{Encryption, bracketed};
 use super::exchange::{over_tcp, over_udp};
+use super::exec;
 use super::grpc::GrpcQuestion;
 use super::http::HttpQuestion;
 use super::outcome::{Phase, ProbeError, Timings};
@@ -44,6 +45,7 @@ enum Asked {
     Tls(Encryption),
     Dns(DnsCheck),
     Grpc(GrpcQuestion),
+    Exec(ExecCheck),
     Http(HttpQuestion),
 }
 
@@ -57,6 +59,8 @@ impl Asked {
             CheckKind::Tls { port, tls } => (Asked::Tls(Encryption::new(tls, &[])), *port),
             CheckKind::Dns(check) => (Asked::Dns(check.clone()), check.port),
             CheckKind::Grpc(check) => (Asked::Grpc(GrpcQuestion::new(check)), check.port),
+            // A program is told the address alone.
+            CheckKind::Exec(check) => (Asked::Exec(check.clone()), 0),
             CheckKind::Http(check) => (Asked::Http(HttpQuestion::new(check)), check.port),
         }
     }
@@ -70,6 +74,7 @@ impl Asked {
             Asked::Tls(encryption) => encryption.ask(address, called, clock).await,
             Asked::Dns(check) => dns::ask(check, address, clock).await,
             Asked::Grpc(question) => question.ask(address, called, clock).await,
+            Asked::Exec(check) => exec::run(check, address, called, clock).await,
             Asked::Http(question) => question.ask(address, called, clock).await,
         }
     }

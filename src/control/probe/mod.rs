@@ -20,7 +20,7 @@
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `step`, `tls`, `encrypt`, `certificate`: one probe, from name to answer
-//! - `http` with `judge`, `exchange`, `dns`, `grpc`: what each kind of check asks
+//! - `http` with `judge`, `exchange`, `dns`, `grpc`, `exec`: what each kind of check asks
 
 pub mod budget;
 pub mod fault;
@@ -32,6 +32,7 @@ mod certificate;
 mod dns;
 mod encrypt;
 mod exchange;
+mod exec;
 mod grpc;
 mod http;
 pub(crate) mod judge;

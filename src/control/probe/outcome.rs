@@ -58,6 +58,7 @@ pub enum Phase {
     Header,
     Body,
     Reply,
+    Exit,
 }
 
 impl fmt::Display for Phase {
@@ -69,6 +70,7 @@ impl fmt::Display for Phase {
             Phase::Header => "the header of the answer",
             Phase::Body => "the body of the answer",
             Phase::Reply => "the answer",
+            Phase::Exit => "the program to end",
         })
     }
 }

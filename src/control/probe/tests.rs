@@ -581,6 +581,76 @@ mod grpc_checks {
     }
 }
 
+mod exec_checks {
+    use super::*;
+    use crate::model::ExecCheck;
+
+    fn shell(script: &str) -> CheckKind {
+        let arguments = vec!["-c".into(), script.into(), "check".into(), "{address}".into()];
+        CheckKind::Exec(ExecCheck { program: "/bin/sh".into(), arguments })
+    }
+
+    #[tokio::test]
+    async fn exit_status_0_is_a_success_and_the_address_is_told() {
+        let script =
+            r#"test "$MERIDIAN_ADDRESS" = 127.0.0.1 && test "$1" = 127.0.0.1 && test -z "$HOME$CARGO_PKG_NAME""#;
+        ask_local(check(shell(script))).await.expect("healthy");
+    }
+
+    #[tokio::test]
+    async fn another_status_fails_with_what_the_program_said_first() {
+        for (script, text) in [
+            ("echo no orders for an hour; echo x >&2; exit 2", "exit status: 2: no orders for an hour"),
+            ("echo lost >&2; exit 1", "exit status: 1: lost"),
+            ("exit 3", "exit status: 3"),
+        ] {
+            assert_eq!(ask_local(check(shell(script))).await.expect_err(text).to_string(), text);
+        }
+        let killed = ask_local(check(shell("kill -9 $$"))).await.expect_err("killed").to_string();
+        assert!(killed.starts_with("signal: 9"), "{killed}");
+    }
+
+    #[tokio::test]
+    async fn much_output_is_read_to_the_end_and_little_is_kept() {
+        let script =
+            "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; exit 1";
+        let error = ask_local(check(shell(script))).await.expect_err("fails").to_string();
+        assert!(error.starts_with("exit status: 1: 0123456789") && error.chars().count() < 250, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_late_is_killed_with_those_it_started() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.path().display());
+        let late = ProbeError::Timeout { phase: Phase::Exit, after: Duration::from_secs(2) };
+        let check = Check { timeout: Duration::from_secs(2), ..check(shell(&script)) };
+        assert_eq!(ask_local(check).await, Err(late));
+        let started: i32 = std::fs::read_to_string(file.path()).expect("its id").trim().parse().expect("an id");
+        // Whoever takes over orphans may be slow to bury it: a zombie has an empty command line.
+        let gone = || std::fs::read(format!("/proc/{started}/cmdline")).map_or(true, |line| line.is_empty());
+        let ends = async {
+            while !gone() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), ends).await.expect("killed");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_leaves_another_behind_has_ended() {
+        let begun = std::time::Instant::now();
+        ask_local(check(shell("sleep 5 & exit 0"))).await.expect("healthy");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_be_run_blames_no_endpoint() {
+        let missing = ExecCheck { program: "/nonexistent/check".into(), arguments: Vec::new() };
+        let outcome = ask_local(check(CheckKind::Exec(missing))).await;
+        assert!(matches!(outcome, Err(ProbeError::Own(_))), "{outcome:?}");
+    }
+}
+
 mod tls_checks {
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
