@@ -29,6 +29,7 @@ use crate::atlas::Atlas;
 use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
+use crate::control::events::history::Events;
 use crate::control::load_report::Scraper;
 use crate::control::memory;
 use crate::control::overrides::{Kept, OverrideStore};
@@ -92,6 +93,7 @@ pub struct Daemon {
 struct Care {
     /// Kept so that the writer does not end before.
     commands: mpsc::Sender<Command>,
+    events: Arc<Events>,
     watchdog: Watchdog,
     systemd: Arc<Systemd>,
     lock: StateLock,
@@ -114,6 +116,7 @@ struct Opened {
     publisher: Publisher,
     measuring: Measuring,
     troubles: Arc<Troubles>,
+    events: Arc<Events>,
     lock: StateLock,
 }
 
@@ -147,7 +150,7 @@ impl Daemon {
         let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
-        let Opened { bound, token, store, publisher, measuring, troubles, lock } = opened;
+        let Opened { bound, token, store, publisher, measuring, troubles, events, lock } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let model = shared.load_full().model.clone();
@@ -160,7 +163,7 @@ impl Daemon {
         let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
         let vitals = Arc::new(Vitals::default());
-        let writer = writer.until_settled().beating(vitals.clone());
+        let writer = writer.until_settled().beating(vitals.clone()).recording(events.clone());
         let writer = writer.run(Sources { endpoints, loads, commands: said });
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone());
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
@@ -178,18 +181,19 @@ impl Daemon {
             token,
             measurements: measurements.clone(),
             troubles,
+            events: events.clone(),
             vitals: vitals.clone(),
             xdp: xdp.clone(),
             probing: admin::Probing { budget, probe_faults, scrape_faults },
             places: Default::default(),
         };
         let writer = spawn_writer(writer);
-        let care = Care::start(&config, &vitals, commands.clone(), lock)?;
+        let care = Care::start(&config, &vitals, commands.clone(), events.clone(), lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
         let carrying = (shared.clone(), counters.clone(), commands.clone());
         let carry = move || demand::carry(carrying.0.clone(), carrying.1.clone(), carrying.2.clone());
         let demand = tokio::spawn(supervise(TaskKind::Demand, String::new(), vitals.clone(), carry));
-        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand];
+        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, tokio::spawn(events.keep())];
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
@@ -212,11 +216,13 @@ impl Daemon {
         self.stop.send_replace(true);
         self.care.systemd.stopping();
         let (measurements, commands) = (self.measurements.clone(), self.care.commands.clone());
+        let events = self.care.events.clone();
         let (threads, tasks, _lock) = self.into_running();
         // Joining the threads waits for clients that are slow to take their responses.
         let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
         // An error means that the disk hangs: the next start is as warm as the last save.
         let _ = tokio::time::timeout(LAST_WORK, keep(commands)).await;
+        let _ = tokio::time::timeout(LAST_WORK, events.kept()).await;
         // All first: the writer, whose thread cannot be aborted, ends when the others have let go
         // of what they tell it by.
         tasks.iter().for_each(JoinHandle::abort);
@@ -242,12 +248,13 @@ impl Care {
         config: &Config,
         vitals: &Arc<Vitals>,
         commands: mpsc::Sender<Command>,
+        events: Arc<Events>,
         lock: StateLock,
     ) -> Result<Care, Vec<String>> {
         let systemd = Arc::new(Systemd::here());
         let watchdog = Watchdog::start(vitals.clone(), config.watchdog, systemd.clone(), || std::process::exit(1));
         let watchdog = watchdog.map_err(|error| vec![format!("cannot start the watchdog: {error}")])?;
-        Ok(Care { commands, watchdog, systemd, lock })
+        Ok(Care { commands, events, watchdog, systemd, lock })
     }
 }
 
@@ -277,7 +284,8 @@ impl Opened {
             let instead = "overrides would be refused; let this user write there, or set `state`";
             troubles.begin(StateName::Overrides, TroubleKind::Unwritable, &error.to_string(), instead);
         }
-        Ok(Opened { bound, token, store, publisher, measuring, troubles, lock })
+        let events = Arc::new(Events::open(&config.state, troubles.clone()));
+        Ok(Opened { bound, token, store, publisher, measuring, troubles, events, lock })
     }
 }
 

@@ -14,6 +14,7 @@ use meridian::admin::client::{AdminClient, ClientError};
 use meridian::admin::{self, Context, Probing};
 use meridian::control::clock;
 use meridian::control::config::{self, Loaded, RumSettings};
+use meridian::control::events::history::Events;
 use meridian::control::overrides::OverrideStore;
 use meridian::control::probe::budget::Budget;
 use meridian::control::probe::fault::OwnFaults;
@@ -144,6 +145,9 @@ impl Fixture {
         let (switches, troubles) = (SwitchStore::new(&state.path().join("state")), Arc::new(Troubles::default()));
         let vitals = Arc::new(Vitals::default());
         let writer = Writer::new(publisher, store, switches, troubles.clone()).beating(vitals.clone());
+        let events = Arc::new(Events::open(&state.path().join("state"), troubles.clone()));
+        let writer = writer.recording(events.clone());
+        tokio::spawn(events.clone().keep());
         tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
         let (reloads, requests) = mpsc::channel(1);
         tokio::spawn(answer_reloads(requests));
@@ -171,6 +175,7 @@ impl Fixture {
                 troubles.clone(),
             )),
             troubles: troubles.clone(),
+            events,
             vitals: vitals.clone(),
             token: token.map(str::to_owned),
             xdp: Default::default(),
@@ -417,6 +422,52 @@ async fn overrides_take_and_say_what_follows() {
     assert_eq!(kept.overrides, BTreeMap::from([("frankfurt@gslb.example".to_owned(), Override::Drain)]));
     let back = client.set_override("frankfurt@gslb.example", Override::Auto).await.expect("said");
     assert_eq!((back.effective.as_str(), back.cached_for_s), (EffectiveState::Up.as_str(), 0));
+}
+
+#[tokio::test]
+async fn events_tell_what_changed_and_why() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    assert!(client.events(&[]).await.expect("events").events.is_empty());
+    client.set_override("frankfurt", Override::Drain).await.expect("said");
+    client.set_override("frankfurt", Override::Auto).await.expect("said");
+    let answer = fixture.get("/v1/events?region=FRANKFURT").await;
+    assert_eq!(answer.status, 200);
+    let found: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let [drained, back] = &found["events"].as_array().expect("events")[..] else { panic!("{found}") };
+    let words = |event: &Value| ["kind", "region", "before", "after", "cause", "lifted"].map(|key| event[key].clone());
+    let region = "frankfurt@gslb.example";
+    assert_eq!(
+        words(drained),
+        [json!("region"), json!(region), json!("up"), json!("drain"), json!("override"), json!(null)]
+    );
+    assert_eq!(
+        words(back),
+        [json!("region"), json!(region), json!("drain"), json!("up"), json!("lifted"), json!("override")]
+    );
+    assert_eq!(drained["services"], json!(["www.gslb.example", "plain.gslb.example"]));
+    let service = client.events(&[]).await.expect("events").events;
+    let service = json!(service.iter().map(|event| json!(event)).find(|event| event["kind"] == "service"));
+    assert_eq!(
+        (&service["service"], &service["before"], &service["after"]),
+        (&json!("plain.gslb.example"), &json!("normal"), &json!("only_draining"))
+    );
+    let (first, last) = (drained["id"].to_string(), found["last_id"].to_string());
+    for (query, count, left_out) in [
+        (vec![], 4, 0),
+        (vec![("since", "3600")], 4, 0),
+        (vec![("since", "2999-01-01T00:00:00Z")], 0, 0),
+        (vec![("region", "seoul")], 0, 0),
+        (vec![("limit", "3")], 3, 1),
+        (vec![("after", first.as_str())], 3, 0),
+        (vec![("after", last.as_str())], 0, 0),
+    ] {
+        let found = client.events(&query).await.expect("events");
+        assert_eq!((found.events.len(), found.left_out), (count, left_out), "{query:?}");
+    }
+    for query in ["since=yesterday", "since=-1", "limit=-1", "limit=x", "after=x", "until=now"] {
+        assert_eq!(fixture.get(&format!("/v1/events?{query}")).await.status, 400, "{query}");
+    }
 }
 
 /// The TTL that status shows is the one on the wire, not the one in the file.

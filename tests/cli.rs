@@ -101,7 +101,7 @@ impl Files {
 fn help_says_enough_of_every_command() {
     run(&["--help"]).ends(0, &["demo", "serve", "check", "explain", "geoip", "delegation", "Examples:"], &[]);
     run(&["--version"]).ends(0, &[env!("CARGO_PKG_VERSION")], &[]);
-    for command in ["demo", "serve", "check", "explain", "status", "region", "reload", "delegation"] {
+    for command in ["demo", "serve", "check", "explain", "status", "events", "region", "reload", "delegation"] {
         let help = run(&[command, "--help"]).ends(0, &["Usage: meridian", "Example"], &[]);
         assert!(help.out.lines().all(|line| line.chars().count() <= 120), "{}", help.out);
     }
@@ -533,6 +533,45 @@ fn an_override_survives_kill_9() {
     let seoul = list.lines().find(|line| line.contains("seoul")).expect("a line");
     assert!(seoul.contains("drain"), "{list}");
     run(&["region", "auto", "seoul", "--admin", &server.admin]).ends(0, &["override auto, now up"], &[]);
+}
+
+#[test]
+fn events_are_shown_followed_and_survive_kill_9() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let mut server = Server::start(&files);
+    let admin = server.admin.clone();
+    run(&["region", "drain", "seoul", "--admin", &admin]).ends(0, &[], &[]);
+    let line = server.log_until("region seoul@gslb.example drain");
+    assert!(line.contains("INFO") && line.contains("www.gslb.example"), "{line}");
+    let drained = "region seoul@gslb.example drain, was up: override drain";
+    run(&["events", "--since", "1h", "--admin", &admin]).ends(0, &[drained, "(for www.gslb.example"], &[]);
+    let json = run(&["events", "--region", "seoul", "--json", "--admin", &admin]).ends(0, &[], &[]).out;
+    assert!(json.lines().count() == 1 && json.starts_with("{\"id\":"), "{json}");
+    let none = run(&["events", "--region", "frankfurt", "--admin", &admin]).ends(0, &[], &[]);
+    assert_eq!(none.out, "");
+    run(&["events", "--since", "yesterday", "--admin", &admin]).ends(2, &[], &["a duration such as 1h"]);
+
+    let mut following =
+        command(&["events", "--follow", "--admin", &admin]).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut lines = BufReader::new(following.stdout.take().expect("its output")).lines();
+    let mut next = || lines.next().expect("a line").expect("a line");
+    assert!(next().contains(drained));
+    run(&["region", "auto", "seoul", "--admin", &admin]).ends(0, &[], &[]);
+    let lifted = next();
+    assert!(lifted.contains("region seoul@gslb.example up, was drain: no override any more"), "{lifted}");
+    following.kill().expect("killed");
+    following.wait().expect("ended");
+
+    wait_for_file(&files.path("state/events.jsonl"));
+    let began = Instant::now();
+    while fs::read_to_string(files.path("state/events.jsonl")).is_ok_and(|text| text.lines().count() < 2) {
+        assert!(began.elapsed() < Duration::from_secs(20), "not on disk");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    server.signal(libc::SIGKILL);
+    server.end();
+    let server = Server::start(&files);
+    run(&["events", "--admin", &server.admin]).ends(0, &[drained, "no override any more"], &[]);
 }
 
 /// Waits until there is such a file with something in it.

@@ -18,6 +18,7 @@ use meridian::admin::{Context, Probing, api};
 use meridian::atlas::Atlas;
 use meridian::control::clock;
 use meridian::control::config::RumSettings;
+use meridian::control::events::history::Events;
 use meridian::control::overrides::OverrideStore;
 use meridian::control::probe::EndpointReport;
 use meridian::control::probe::budget::Budget;
@@ -62,7 +63,9 @@ impl Fixture {
         let (commands, said) = mpsc::channel(64);
         let stores = (OverrideStore::new(folder.path()), SwitchStore::new(folder.path()));
         let (troubles, vitals) = (Arc::<Troubles>::default(), Arc::<Vitals>::default());
+        let events = Arc::new(Events::open(folder.path(), troubles.clone()));
         let writer = Writer::new(publisher, stores.0, stores.1, troubles.clone());
+        let writer = writer.recording(events.clone());
         runtime.spawn(writer.beating(vitals.clone()).run(Sources { endpoints, loads, commands: said }));
         let (reloads, mut requests) = mpsc::channel::<ReloadRequest>(1);
         runtime.spawn(async move {
@@ -83,6 +86,7 @@ impl Fixture {
             measurements: Arc::new(measurements),
             troubles,
             vitals,
+            events,
             xdp: Default::default(),
             probing: Probing {
                 budget: Arc::new(Budget::new(12)),

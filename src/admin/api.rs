@@ -22,6 +22,7 @@ use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
 use super::context::Context;
+use super::events::get_events;
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};
 use super::latency::{self, LatencyReport, Wanted};
@@ -51,6 +52,7 @@ pub fn router(context: Context) -> Router {
     Router::new()
         .route(PAGE, get(page::page))
         .route("/v1/status", get(get_status))
+        .route("/v1/events", get(get_events))
         .route("/v1/explain", get(get_explain))
         .route("/v1/regions/{name}/override", post(post_override))
         .route("/v1/services/{name}/switch", post(post_switch))
@@ -74,6 +76,7 @@ fn routes() -> Vec<String> {
     [
         "GET /",
         "GET /v1/status",
+        "GET /v1/events[?since=SECONDS or TIME][&region=NAME][&after=ID][&limit=COUNT]",
         "GET /v1/explain?name=NAME&client=ADDRESS[&type=TYPE][&by=ecs|source]",
         "POST /v1/regions/NAME/override {\"override\": \"up|down|drain|auto\"}",
         "POST /v1/services/NAME/switch {\"stage\": \"STAGE\"} or {\"rollback\": true} or {\"file\": true}",

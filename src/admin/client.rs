@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::api::OverrideReply;
 use super::switch::{SwitchBody, Switched};
+use crate::control::events::history::Found;
 use crate::control::rum::Imported;
 use crate::control::what_if::Change;
 use crate::control::what_if::outcome::Outcome;
@@ -68,6 +69,12 @@ impl AdminClient {
     /// Everything at a glance: [`super::status::Status`] as JSON.
     pub async fn status(&self) -> Result<Value, ClientError> {
         self.ask(Method::GET, &["v1", "status"], &[], None).await
+    }
+
+    /// What changed, and why. The keys are `since`, `after`, `region` and `limit`.
+    pub async fn events(&self, query: &[(&str, &str)]) -> Result<Found, ClientError> {
+        let answer = self.ask(Method::GET, &["v1", "events"], query, None).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }
 
     /// Why a client gets what it gets: [`super::explain::ExplainReport`] as JSON. `by` is `ecs`

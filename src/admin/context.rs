@@ -6,6 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::control::events::history::Events;
 use crate::control::load_report::LoadUpdate;
 use crate::control::reload::{LoadStatus, ReloadRequest};
 use crate::control::rum::Measurements;
@@ -32,6 +33,8 @@ pub struct Context {
     pub measurements: Arc<Measurements>,
     /// What is wrong with the files of the state directory.
     pub troubles: Arc<Troubles>,
+    /// What changed, and why.
+    pub events: Arc<Events>,
     /// Tells whether the writer lives.
     pub vitals: Arc<Vitals>,
     /// What is lost on the packet path past the sockets.

@@ -2,7 +2,7 @@
 //! only *say* an override or a load to the writer, or ask for a reload.
 //!
 //! ```text
-//!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, explain, what-if, metrics, page   (read)
+//!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, events, explain, what-if, metrics, page   (read)
 //!                                                          └─▶ override, switch, load, reload ─▶ writer, reloader
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! - [`probing`]: how well this machine can ask others
 //! - [`switch`]: another stage for a service
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
+//! - `events`: what changed, and why
 //! - [`explain`]: one client's answer, also for the command line
 //! - [`latency`]: round trips that were measured, and imports of them
 //! - [`metrics`]: the same in Prometheus' text format
@@ -28,6 +29,7 @@
 pub mod api;
 pub mod client;
 mod context;
+mod events;
 pub mod explain;
 mod guard;
 pub mod latency;

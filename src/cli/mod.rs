@@ -10,7 +10,7 @@
 //! - [`mod@simulate`]: neither, or a scenario's file
 //! - [`explain`], [`explain_diff`]: files, or a running server
 //! - [`what_if`]: a running server, and files beside it
-//! - [`status`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
+//! - [`status`], [`events`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`heard`], [`output`]: what several of them share
 
 mod arguments;
@@ -18,6 +18,7 @@ mod check;
 mod delegation;
 mod demo;
 mod drain;
+mod events;
 mod explain;
 mod explain_diff;
 mod geoip;
@@ -88,6 +89,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Status(status::Status),
+    Events(events::Events),
     Region(region::Region),
     Switch(switch::Switch),
     Latency(latency::Latency),
@@ -112,6 +114,7 @@ impl Command {
             Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Status(command) => command.run(),
+            Command::Events(command) => command.run(),
             Command::Region(command) => command.run(),
             Command::Switch(command) => command.run(),
             Command::Latency(command) => command.run(),

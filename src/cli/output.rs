@@ -84,15 +84,34 @@ pub fn print(text: &str) -> Outcome {
     print_styled(&printable_lines(text))
 }
 
+/// As [`print()`], for those who go on printing: tells whether the reader is still there.
+pub fn print_on(text: &str) -> Outcome<bool> {
+    write_out(&printable_lines(text))
+}
+
 /// Prints text as it is: for colours of our own, around text that was made harmless before.
 pub fn print_styled(text: &str) -> Outcome {
+    write_out(text).map(drop)
+}
+
+/// Tells whether the reader is still there.
+fn write_out(text: &str) -> Outcome<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
     }
+}
+
+/// Prints values as JSON, one per line; tells whether the reader is still there.
+pub fn print_json_lines(values: &[impl serde::Serialize]) -> Outcome<bool> {
+    let mut text = String::new();
+    for value in values {
+        text.push_str(&serde_json::to_string(value).map_err(|error| Failure::new(error.to_string()))?);
+        text.push('\n');
+    }
+    write_out(&harmless_json(&text))
 }
 
 /// Prints a value as JSON.

@@ -22,7 +22,7 @@
 //! - [`warm`]: what was known, kept so that a restart changes no answers
 //! - [`memory`]: what loads take goes back to the system
 //! - [`reload`]: a new configuration, whole or not at all
-//! - `damping_log`: why answers are not what the probes alone would make them
+//! - [`events`]: what changed, why, and what the probes had seen: told, and kept
 //! - `feed_log`: why what regions report of their load is not acted on
 //! - [`mod@find_region`]: regions by the names that people type
 //! - [`mod@what_if`]: what would follow from changes nobody has made
@@ -34,9 +34,9 @@ pub mod atomic_file;
 pub mod bounded_file;
 pub mod clock;
 pub mod config;
-mod damping_log;
 pub mod databases;
 pub mod diagnostic;
+pub mod events;
 mod feed_log;
 pub mod find_region;
 pub mod load_report;

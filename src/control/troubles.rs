@@ -21,6 +21,7 @@ pub enum StateName {
     Measurements,
     Steering,
     RumKey,
+    Events,
     Lock,
 }
 
@@ -85,12 +86,13 @@ impl Troubles {
 }
 
 impl StateName {
-    pub const ALL: [StateName; 6] = [
+    pub const ALL: [StateName; 7] = [
         StateName::Overrides,
         StateName::Switches,
         StateName::Measurements,
         StateName::Steering,
         StateName::RumKey,
+        StateName::Events,
         StateName::Lock,
     ];
 
@@ -102,6 +104,7 @@ impl StateName {
             StateName::Measurements => "latency.json",
             StateName::Steering => "steering.kept",
             StateName::RumKey => "rum.key",
+            StateName::Events => "events.jsonl",
             StateName::Lock => "lock",
         }
     }

@@ -30,11 +30,14 @@ use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
+use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
 use super::clock;
-use super::damping_log::tell_changes;
+use super::events::changes::changes;
+use super::events::history::Events;
+use super::events::told;
 use super::feed_log::FeedLog;
 use super::find_region::unknown_region;
 use super::load_report::LoadUpdate;
@@ -176,6 +179,7 @@ pub struct Writer {
     /// When to look after them next.
     burial: Option<Instant>,
     feed_log: FeedLog,
+    events: Arc<Events>,
     /// Nobody is answered yet: news is taken, and published with [`Command::Settle`].
     starting: bool,
 }
@@ -209,6 +213,7 @@ impl Writer {
             retired: Vec::new(),
             burial: None,
             feed_log: FeedLog::default(),
+            events: Arc::default(),
             starting: false,
         };
         if let Ok(switches) = writer.switch_store.load_at_start(&writer.troubles) {
@@ -226,6 +231,11 @@ impl Writer {
     /// together, not by which came first.
     pub fn until_settled(self) -> Writer {
         Writer { starting: true, ..self }
+    }
+
+    /// Adds what changes to these.
+    pub fn recording(self, events: Arc<Events>) -> Writer {
+        Writer { events, ..self }
     }
 
     /// Tells here that it is alive.
@@ -342,7 +352,7 @@ impl Writer {
         let (began, before) = (clock.now(), self.publisher.shared().load_full());
         self.publisher.publish(clock);
         let after = self.publisher.shared().load_full();
-        tell_changes(&before, &after, began);
+        self.tell_changes(&before, &after, &clock);
         self.feed_log.tell(&after, began);
         if let Some(keeper) = self.keeper.as_mut().filter(|_| health_differs(&before, &after)) {
             keeper.hurry();
@@ -354,6 +364,12 @@ impl Writer {
         self.pending_since = None;
         self.retired.push(before);
         self.bury();
+    }
+
+    fn tell_changes(&self, before: &Snapshot, after: &Snapshot, clock: &Clock) {
+        let changes = changes(before, after, clock.now());
+        told::tell(&changes);
+        self.events.add(clock, changes);
     }
 
     /// Lets go of snapshots that nobody else holds. Giving back a large one's memory takes a while, which
@@ -480,7 +496,10 @@ impl Writer {
             return Err(error.into());
         }
         self.take(News::Override { region: region.clone(), operator_override, drain });
-        info!(%region, operator_override = operator_override.as_str(), "an override was set");
+        if id.is_none() {
+            // Of others there is an event.
+            info!(%region, "an override was taken back of a region that is not configured any more");
+        }
         let effective = id.and_then(|id| self.publisher.shared().load().states.get(id.index()).map(|s| s.effective));
         Ok(OverrideOutcome { region, effective })
     }

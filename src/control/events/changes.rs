@@ -1,0 +1,326 @@
+//! The changes between two snapshots. Pure: snapshots and the time in, changes out.
+//!
+//! Over a reload, which renumbers, regions and services are the same by name; those that only one of the two
+//! snapshots has make no event.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::model::{Model, Region, RegionId, ServiceId};
+use crate::state::Snapshot;
+use crate::steer::health::effective::{EndpointState, Override, RegionState};
+use crate::steer::health::verdict::Verdict;
+use crate::steer::policy::eligible::ServiceCondition;
+
+use super::event::{Cause, Change, MOST_PROBES, MOST_SERVICES, MOST_TEXT, ProbeSeen, RegionChange, ServiceChange};
+
+/// So many services, or fences of services, are told of in one snapshot: more would push all else out of the history.
+pub const MOST_SERVICE_CHANGES: usize = 1000;
+
+/// All changes: regions first, each in the order of the configuration.
+pub fn changes(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<Change> {
+    let mut regions = region_changes(before, after, now);
+    name_services(&after.model, &mut regions);
+    let regions = regions.into_iter().map(|(_, change)| Change::Region(change));
+    regions.chain(service_changes(before, after).into_iter().map(Change::Service)).collect()
+}
+
+fn same_model(before: &Snapshot, after: &Snapshot) -> bool {
+    Arc::ptr_eq(&before.model, &after.model)
+}
+
+fn region_changes(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<(RegionId, RegionChange)> {
+    let model = &after.model;
+    let change = |id: RegionId, old: &RegionState, reloaded: bool| {
+        let new = after.states.get(id.index())?;
+        let (cause, lifted) = cause(old, new, reloaded)?;
+        Some((id, region_change(model, id, (old, new), (cause, lifted), now)))
+    };
+    if same_model(before, after) {
+        return model.region_ids().zip(&before.states).filter_map(|(id, old)| change(id, old, false)).collect();
+    }
+    let named = before.model.region_ids().map(|id| before.model.qualified_region_name(id));
+    let known: HashMap<String, &RegionState> = named.zip(&before.states).collect();
+    let old = |id: RegionId| known.get(&model.qualified_region_name(id)).copied();
+    model.region_ids().filter_map(|id| change(id, old(id)?, true)).collect()
+}
+
+/// Why a region is not as it was, and what has ended; `None`: nothing has changed that is told.
+fn cause(old: &RegionState, new: &RegionState, reloaded: bool) -> Option<(Cause, Option<Cause>)> {
+    let begun = |old: Option<Instant>, new: Option<Instant>| old.is_none() && new.is_some();
+    let (was, is) = (&old.stability, &new.stability);
+    let (held, unheld) = (begun(was.held_until, is.held_until), begun(is.held_until, was.held_until));
+    let (damped, undamped) = (begun(was.damped_until, is.damped_until), begun(is.damped_until, was.damped_until));
+    Some(match new.operator_override {
+        Override::Auto if old.operator_override != Override::Auto => (Cause::Lifted, Some(Cause::Override)),
+        said if said != old.operator_override => (Cause::Override, None),
+        _ if held => (Cause::Held, None),
+        _ if damped => (Cause::Damped, None),
+        _ if unheld => (Cause::Lifted, Some(Cause::Held)),
+        _ if undamped => (Cause::Lifted, Some(Cause::Damped)),
+        _ if old.effective == new.effective => return None,
+        _ if reloaded => (Cause::Reload, None),
+        _ => (Cause::Probes, None),
+    })
+}
+
+fn region_change(
+    model: &Model,
+    id: RegionId,
+    (old, new): (&RegionState, &RegionState),
+    (cause, lifted): (Cause, Option<Cause>),
+    now: Instant,
+) -> RegionChange {
+    let until = match cause {
+        Cause::Held => new.stability.held_until,
+        Cause::Damped => new.stability.damped_until,
+        _ => None,
+    };
+    let back = new.stability.back_since;
+    RegionChange {
+        region: model.qualified_region_name(id),
+        before: old.effective,
+        after: new.effective,
+        cause,
+        lifted,
+        operator_override: new.operator_override,
+        for_s: until.map(|until| until.saturating_duration_since(now).as_secs()),
+        starts_slowly: back.is_some() && back != old.stability.back_since && new.offered < 1.0,
+        endpoints: new.endpoints.len(),
+        endpoints_down: new.endpoints.iter().filter(|seen| seen.verdict == Some(Verdict::Down)).count(),
+        probes: probes(model.region(id), &new.endpoints, now),
+        services: Vec::new(),
+        services_in_all: 0,
+    }
+}
+
+fn probes(region: &Region, endpoints: &[EndpointState], now: Instant) -> Vec<ProbeSeen> {
+    let mut probed: Vec<_> =
+        region.endpoints.iter().zip(endpoints).filter_map(|(of, seen)| Some((seen.verdict?, of, seen))).collect();
+    probed.sort_by_key(|(verdict, ..)| *verdict != Verdict::Down);
+    let seen = |(verdict, of, seen): (Verdict, &crate::model::Endpoint, &EndpointState)| ProbeSeen {
+        endpoint: of.label(),
+        verdict: verdict.to_string(),
+        last_probe: seen.last_probe.chars().take(MOST_TEXT).collect(),
+        age_s: seen.probed_at.map(|at| (now.saturating_duration_since(at).as_secs_f64() * 1e3).round() / 1e3),
+        connect_ms: seen.connect_ms,
+    };
+    probed.into_iter().take(MOST_PROBES).map(seen).collect()
+}
+
+/// One pass over all services, whose regions are many.
+fn name_services(model: &Model, changed: &mut [(RegionId, RegionChange)]) {
+    if changed.is_empty() {
+        return;
+    }
+    let at: HashMap<RegionId, usize> = changed.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
+    for id in model.service_ids() {
+        for at in model.service(id).regions.iter().filter_map(|region| at.get(region)) {
+            let Some((_, change)) = changed.get_mut(*at) else { continue };
+            change.services_in_all += 1;
+            if change.services.len() < MOST_SERVICES {
+                change.services.push(model.service_key(id));
+            }
+        }
+    }
+}
+
+fn service_changes(before: &Snapshot, after: &Snapshot) -> Vec<ServiceChange> {
+    let (model, mut changes) = (&after.model, Vec::new());
+    let known: Option<HashMap<String, ServiceId>> = (!same_model(before, after)).then(|| {
+        let ids = before.model.service_ids();
+        ids.map(|id| (before.model.service_key(id), id)).collect()
+    });
+    for id in model.service_ids() {
+        let old_id = match &known {
+            None => id,
+            Some(known) => match known.get(&model.service_key(id)) {
+                Some(old_id) => *old_id,
+                None => continue,
+            },
+        };
+        let (old, new) = (conditions(before, old_id), conditions(after, id));
+        let fences: BTreeSet<&Option<String>> = old.keys().chain(new.keys()).collect();
+        for fence in fences {
+            let of = |conditions: &Conditions| conditions.get(fence).copied().unwrap_or(ServiceCondition::Normal);
+            let (before, after) = (of(&old), of(&new));
+            if before != after && changes.len() < MOST_SERVICE_CHANGES {
+                changes.push(ServiceChange { service: model.service_key(id), fence: fence.clone(), before, after });
+            }
+        }
+    }
+    changes
+}
+
+/// By fence; `None` is for clients that no fence is for.
+type Conditions = BTreeMap<Option<String>, ServiceCondition>;
+
+/// What is not in there is normal.
+fn conditions(snapshot: &Snapshot, id: ServiceId) -> Conditions {
+    let Some(plan) = snapshot.plan.services.get(id.index()) else { return BTreeMap::new() };
+    let policies = &snapshot.model.service(id).policies;
+    let fences = plan.fences_out.iter().map(|fence| (Some(policies.rule_name(fence.rule)), fence.condition));
+    fences.chain([(None, plan.condition)]).filter(|(_, of)| *of != ServiceCondition::Normal).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Policy, Rule};
+    use crate::state::{EndpointNews, News, Publisher, Replacement};
+    use crate::steer::health::effective::EffectiveState;
+    use crate::steer::testing::{World, moment};
+
+    /// Two regions with checks; some clients never leave the first.
+    fn fenced() -> World {
+        let mut world = World::two_coasts(Policy::Failover);
+        let second = Duration::from_secs(1);
+        for region in &mut world.model.regions {
+            let kind = CheckKind::Tcp { port: 80 };
+            region.check = Some(Check { kind, interval: second, timeout: second, fall: 3, rise: 3 });
+        }
+        let tree = &mut world.service().policies;
+        let clients = [GeoPlace::Network("10.0.0.0/9".parse().expect("a prefix"))].into();
+        tree.rules = vec![Rule { clients, group: GroupId(1), fence: true }];
+        let children = vec![Child::Region(RegionId(0))];
+        tree.groups.push(Group { name: "rule 1".into(), policy: Policy::Failover, children });
+        world
+    }
+
+    struct Watched {
+        publisher: Publisher,
+        before: Arc<Snapshot>,
+    }
+
+    impl Watched {
+        fn begin() -> Watched {
+            let World { model, atlas, .. } = fenced();
+            let publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), moment(Instant::now()));
+            let before = publisher.shared().load_full();
+            Watched { publisher, before }
+        }
+
+        fn probe(&mut self, region: usize, verdict: Verdict) -> Vec<Change> {
+            let name = self.before.model.qualified_region_name(RegionId(region as u16));
+            let (endpoint, seen) = (format!("192.0.2.{region}").into(), "connection refused".to_owned());
+            let news = EndpointNews { region: name.into(), endpoint, verdict, seen, connect_ms: None };
+            self.apply(News::Probe(news))
+        }
+
+        fn apply(&mut self, news: News) -> Vec<Change> {
+            self.publisher.apply(news, moment(Instant::now()));
+            self.publisher.publish(moment(Instant::now()));
+            let after = self.publisher.shared().load_full();
+            let before = std::mem::replace(&mut self.before, after.clone());
+            changes(&before, &after, Instant::now())
+        }
+    }
+
+    /// Region, before, after, cause.
+    fn regions(changes: &[Change]) -> Vec<(&str, EffectiveState, EffectiveState, Cause)> {
+        let mut found = Vec::new();
+        for change in changes {
+            if let Change::Region(RegionChange { region, before, after, cause, .. }) = change {
+                found.push((region.split('@').next().unwrap_or_default(), *before, *after, *cause));
+            }
+        }
+        found
+    }
+
+    /// Fence, before, after.
+    fn services(changes: &[Change]) -> Vec<(Option<&str>, ServiceCondition, ServiceCondition)> {
+        let mut found = Vec::new();
+        for change in changes {
+            if let Change::Service(ServiceChange { fence, before, after, .. }) = change {
+                found.push((fence.as_deref(), *before, *after));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_change_of_a_region_is_one_event_with_its_cause() {
+        use EffectiveState::{Down, Drain, Unknown, Up};
+        let mut watched = Watched::begin();
+        assert_eq!(regions(&watched.probe(0, Verdict::Up)), [("west", Unknown, Up, Cause::Probes)]);
+        assert_eq!(regions(&watched.probe(1, Verdict::Up)), [("east", Unknown, Up, Cause::Probes)]);
+        assert_eq!(watched.probe(1, Verdict::Up), [], "nothing has changed");
+        let drained = watched.apply(News::set_override("east@gslb.example", Override::Drain));
+        assert_eq!(regions(&drained), [("east", Up, Drain, Cause::Override)]);
+        assert_eq!(watched.probe(1, Verdict::Down), [], "the override stands above it");
+        let lifted = watched.apply(News::set_override("east@gslb.example", Override::Auto));
+        assert_eq!(regions(&lifted), [("east", Drain, Down, Cause::Lifted)]);
+        let Some(Change::Region(east)) = lifted.first() else { panic!("{lifted:?}") };
+        assert_eq!((east.lifted, east.operator_override), (Some(Cause::Override), Override::Auto));
+        assert_eq!((east.endpoints, east.endpoints_down), (1, 1));
+        assert_eq!((&*east.services, east.services_in_all), (&["www.gslb.example".to_owned()][..], 1));
+        let [seen] = &*east.probes else { panic!("{east:?}") };
+        assert_eq!((&*seen.verdict, &*seen.last_probe, seen.connect_ms), ("down", "connection refused", None));
+        assert!(seen.age_s.is_some_and(|age| age < 60.0), "{seen:?}");
+    }
+
+    #[test]
+    fn a_service_and_its_fence_make_one_event_each_when_they_run_out_and_one_when_that_ends() {
+        use ServiceCondition::{Normal, OnlyDraining, Panic, Unproven};
+        let mut watched = Watched::begin();
+        let fence = Some("rule 1");
+        assert_eq!(services(&watched.probe(0, Verdict::Up)), [(None, Unproven, Normal), (fence, Unproven, Normal)]);
+        assert_eq!(services(&watched.probe(1, Verdict::Up)), []);
+        assert_eq!(services(&watched.probe(0, Verdict::Down)), [(fence, Normal, Panic)], "the fence's clients alone");
+        assert_eq!(services(&watched.probe(1, Verdict::Down)), [(None, Normal, Panic)]);
+        assert_eq!(services(&watched.probe(0, Verdict::Up)), [(None, Panic, Normal), (fence, Panic, Normal)]);
+        let drained = watched.apply(News::set_override("west@gslb.example", Override::Drain));
+        assert_eq!(services(&drained), [(None, Normal, OnlyDraining), (fence, Normal, OnlyDraining)]);
+    }
+
+    #[test]
+    fn holds_and_dampings_begin_and_end_with_an_event_even_where_the_state_stays() {
+        let later = Some(Instant::now() + Duration::from_secs(60));
+        let state = |effective, held_until, damped_until, operator_override| {
+            let mut state = RegionState { effective, operator_override, ..RegionState::unprobed(1) };
+            (state.stability.held_until, state.stability.damped_until) = (held_until, damped_until);
+            state
+        };
+        let (up, suspect, down) = (EffectiveState::Up, EffectiveState::Suspect, EffectiveState::Down);
+        let plain = |effective| state(effective, None, None, Override::Auto);
+        let held = state(suspect, later, None, Override::Auto);
+        let damped = state(down, None, later, Override::Auto);
+        let said = state(down, None, None, Override::Down);
+        for (old, new, expected) in [
+            (plain(up), plain(up), None),
+            (plain(up), plain(down), Some((Cause::Probes, None))),
+            (plain(up), held.clone(), Some((Cause::Held, None))),
+            (held.clone(), held.clone(), None),
+            (plain(suspect), held.clone(), Some((Cause::Held, None))),
+            (held.clone(), plain(down), Some((Cause::Lifted, Some(Cause::Held)))),
+            (held.clone(), plain(suspect), Some((Cause::Lifted, Some(Cause::Held)))),
+            (held.clone(), said.clone(), Some((Cause::Override, None))),
+            (plain(down), damped.clone(), Some((Cause::Damped, None))),
+            (damped, plain(up), Some((Cause::Lifted, Some(Cause::Damped)))),
+            (plain(down), said.clone(), Some((Cause::Override, None))),
+            (said.clone(), plain(down), Some((Cause::Lifted, Some(Cause::Override)))),
+        ] {
+            assert_eq!(cause(&old, &new, false), expected, "{old:?} {new:?}");
+        }
+        assert_eq!(cause(&plain(up), &plain(down), true), Some((Cause::Reload, None)));
+    }
+
+    #[test]
+    fn over_a_reload_regions_are_the_same_by_name() {
+        let mut watched = Watched::begin();
+        watched.probe(0, Verdict::Up);
+        watched.probe(1, Verdict::Down);
+        let World { model, atlas, .. } = fenced();
+        let again = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let renumbered = watched.apply(News::Reload(Box::new(again)));
+        assert_eq!(renumbered, [], "nothing has changed but the numbers");
+        let World { mut model, atlas, .. } = fenced();
+        model.regions[0].name = "other".into();
+        let renamed = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let changes = watched.apply(News::Reload(Box::new(renamed)));
+        assert_eq!(regions(&changes), [], "one that was not there before has not changed: {changes:?}");
+    }
+}

@@ -1,0 +1,294 @@
+//! One event: what changed, from what to what, why, and what the probes had seen. As it is kept, served and read.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::steer::health::effective::{EffectiveState, Override};
+use crate::steer::policy::eligible::ServiceCondition;
+
+/// A change, numbered and dated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Greater than those of all events before, also over restarts; up to 2⁵³.
+    pub id: u64,
+    /// By the wall clock; RFC 3339 in UTC where it is written.
+    #[serde(with = "rfc3339")]
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Change {
+    Region(RegionChange),
+    Service(ServiceChange),
+}
+
+/// A region's effective state, or what holds it there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionChange {
+    /// Qualified.
+    pub region: String,
+    pub before: EffectiveState,
+    /// The same as `before` where an override, a hold or a damping began or ended that changes nothing for now.
+    pub after: EffectiveState,
+    pub cause: Cause,
+    /// What has ended, where the cause is that something has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifted: Option<Cause>,
+    #[serde(rename = "override")]
+    pub operator_override: Override,
+    /// How long a hold or a damping that begins will last, in seconds, unless it ends before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<u64>,
+    /// It comes back with a tenth of its capacity at first.
+    #[serde(default)]
+    pub starts_slowly: bool,
+    pub endpoints: usize,
+    pub endpoints_down: usize,
+    /// Those that are probed, the ones that are down first; [`MOST_PROBES`] at most.
+    pub probes: Vec<ProbeSeen>,
+    /// Names of services that use the region; [`MOST_SERVICES`] at most.
+    pub services: Vec<String>,
+    pub services_in_all: usize,
+}
+
+/// So many endpoints of a region are written down.
+pub const MOST_PROBES: usize = 8;
+/// So many services of a region are named.
+pub const MOST_SERVICES: usize = 8;
+
+/// What made it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// What its probes say, or that its slow start or hysteresis has passed.
+    Probes,
+    /// An operator's word.
+    Override,
+    /// Its probes say up, but it has gone down too often.
+    Damped,
+    /// Its probes say down, but too many regions of its zone have gone at once.
+    Held,
+    /// An override, a damping or a hold has ended.
+    Lifted,
+    /// Another configuration.
+    Reload,
+}
+
+/// An endpoint, as its last probe found it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSeen {
+    pub endpoint: String,
+    pub verdict: String,
+    /// What the probe saw, for people; cut off after [`MOST_TEXT`] characters.
+    pub last_probe: String,
+    /// Since that probe, in seconds; `None`: there was none.
+    pub age_s: Option<f64>,
+    /// The last successful probe's connection set-up, in milliseconds.
+    pub connect_ms: Option<f64>,
+}
+
+/// So many characters of what an endpoint said are kept.
+pub const MOST_TEXT: usize = 200;
+
+/// The condition that a service's regions leave it in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceChange {
+    /// Its name, without a dot at the end.
+    pub service: String,
+    /// The fence whose clients it is about; `None`: clients that no fence is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<String>,
+    pub before: ServiceCondition,
+    pub after: ServiceCondition,
+}
+
+/// The time so many milliseconds after 1970.
+pub fn timestamp(unix_ms: u64) -> Timestamp {
+    i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
+}
+
+impl Change {
+    /// Tells whether it is about this region, by bare or qualified name.
+    pub fn is_of_region(&self, name: &str) -> bool {
+        let Change::Region(RegionChange { region, .. }) = self else { return false };
+        let bare = region.split('@').next().unwrap_or_default();
+        region.eq_ignore_ascii_case(name) || bare.eq_ignore_ascii_case(name)
+    }
+}
+
+/// In a sentence that begins with its subject.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Region(change) => change.fmt(f),
+            Change::Service(change) => change.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RegionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = (self.before.as_str(), self.after.as_str());
+        write!(f, "region {} {after}", self.region)?;
+        match (self.cause, self.lifted) {
+            (Cause::Probes, _) if self.after == EffectiveState::Down => write!(f, ": ")?,
+            (Cause::Probes, _) => write!(f, ", was {before}: ")?,
+            (Cause::Override, _) => write!(f, ", was {before}: override {}; ", self.operator_override.as_str())?,
+            (Cause::Reload, _) => write!(f, ", was {before}: another configuration; ")?,
+            (Cause::Damped, _) => {
+                write!(f, ": damped{}: its probes say up, but it has gone down too often; ", Lasting(self.for_s))?;
+            }
+            (Cause::Held, _) => write!(
+                f,
+                ": HELD{}: its probes say down, but too many regions of its zone have gone at once; it is still \
+                 answered. Are the probes right? ",
+                Lasting(self.for_s)
+            )?,
+            (Cause::Lifted, Some(Cause::Held)) => write!(f, ", was {before}: held no more; ")?,
+            (Cause::Lifted, Some(Cause::Damped)) => write!(f, ", was {before}: damped no more; ")?,
+            (Cause::Lifted, _) => write!(f, ", was {before}: no override any more; ")?,
+        }
+        self.evidence(f)?;
+        if self.starts_slowly { f.write_str("; it starts slowly") } else { Ok(()) }
+    }
+}
+
+impl RegionChange {
+    /// `2 of 2 endpoints; last: connection refused`.
+    fn evidence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (down, all) = (self.endpoints_down, self.endpoints);
+        write!(f, "{down} of {all} endpoint{}", if all == 1 { "" } else { "s" })?;
+        if self.after != EffectiveState::Down || self.cause != Cause::Probes {
+            f.write_str(" down")?;
+        }
+        let last = self.probes.iter().filter(|seen| seen.verdict == "down" && !seen.last_probe.is_empty());
+        let age = |seen: &&ProbeSeen| seen.age_s.unwrap_or(f64::INFINITY);
+        match last.min_by(|a, b| age(a).total_cmp(&age(b))) {
+            Some(last) => write!(f, "; last: {}", last.last_probe),
+            None => Ok(()),
+        }
+    }
+}
+
+/// ` for 60 s`, or nothing.
+struct Lasting(Option<u64>);
+
+impl fmt::Display for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |seconds| write!(f, " for {seconds} s"))
+    }
+}
+
+impl fmt::Display for ServiceChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service {}", self.service)?;
+        if let Some(fence) = &self.fence {
+            write!(f, ", for the clients of {fence} alone")?;
+        }
+        write!(f, ": {}, was {}", self.after.as_str(), self.before.as_str())?;
+        f.write_str(match self.after {
+            ServiceCondition::Normal => "; regions are eligible for these clients",
+            ServiceCondition::Full => "; all regions are above their limits, so these are not heeded",
+            ServiceCondition::Unproven => "; no region is proven up, so those that may be are answered",
+            ServiceCondition::OnlyDraining => "; only draining regions are left for these clients, and answered",
+            ServiceCondition::Panic => {
+                "; PANIC: all regions these clients may get are down by their probes, so all are answered as if up. \
+                 Are the probes right?"
+            }
+            ServiceCondition::AllWithdrawn => {
+                "; all regions for these clients are down by override, and still answered"
+            }
+        })
+    }
+}
+
+/// A time as RFC 3339 text in UTC.
+mod rfc3339 {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(at)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A region of two endpoints that refuse.
+    pub(in super::super) fn down() -> RegionChange {
+        let seen = |endpoint: &str, age_s, last: &str| ProbeSeen {
+            endpoint: endpoint.into(),
+            verdict: "down".into(),
+            last_probe: last.into(),
+            age_s: Some(age_s),
+            connect_ms: None,
+        };
+        RegionChange {
+            region: "seoul@gslb.example".into(),
+            before: EffectiveState::Suspect,
+            after: EffectiveState::Down,
+            cause: Cause::Probes,
+            lifted: None,
+            operator_override: Override::Auto,
+            for_s: None,
+            starts_slowly: false,
+            endpoints: 2,
+            endpoints_down: 2,
+            probes: vec![seen("192.0.2.1", 3.0, "no answer"), seen("192.0.2.2", 0.1, "connection refused")],
+            services: vec!["www.gslb.example".into()],
+            services_in_all: 1,
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_sentence() {
+        let (up, refused) = (EffectiveState::Up, "last: connection refused");
+        let back = RegionChange { after: up, before: EffectiveState::Down, endpoints_down: 0, ..down() };
+        let back = RegionChange { probes: vec![], starts_slowly: true, ..back };
+        let drain = EffectiveState::Drain;
+        let drained = RegionChange { after: drain, cause: Cause::Override, before: up, ..back.clone() };
+        let drained = RegionChange { operator_override: Override::Drain, starts_slowly: false, ..drained };
+        let lifted = RegionChange { cause: Cause::Lifted, lifted: Some(Cause::Held), ..down() };
+        let damped = RegionChange { cause: Cause::Damped, for_s: Some(96), before: EffectiveState::Down, ..down() };
+        for (change, said) in [
+            (down(), format!("down: 2 of 2 endpoints; {refused}")),
+            (back, "up, was down: 0 of 2 endpoints down; it starts slowly".to_owned()),
+            (drained, "drain, was up: override drain; 0 of 2 endpoints down".to_owned()),
+            (lifted, format!("down, was suspect: held no more; 2 of 2 endpoints down; {refused}")),
+            (
+                damped,
+                format!(
+                    "down: damped for 96 s: its probes say up, but it has gone down too often; 2 of 2 endpoints down; \
+                     {refused}"
+                ),
+            ),
+        ] {
+            assert_eq!(Change::Region(change).to_string(), format!("region seoul@gslb.example {said}"));
+        }
+    }
+
+    #[test]
+    fn an_event_reads_as_it_was_written() {
+        let at = "2026-11-21T04:30:00.25Z".parse().expect("a time");
+        let (before, after) = (ServiceCondition::Normal, ServiceCondition::Panic);
+        let service = ServiceChange { service: "www.gslb.example".into(), fence: None, before, after };
+        for change in [Change::Region(down()), Change::Service(service)] {
+            let event = Event { id: 1_795_000_000_000, at, change };
+            let text = serde_json::to_string(&event).expect("JSON");
+            assert!(text.contains("\"at\":\"2026-11-21T04:30:00.25Z\""), "{text}");
+            assert_eq!(serde_json::from_str::<Event>(&text).expect("an event"), event);
+        }
+    }
+}
