@@ -130,9 +130,9 @@ impl Fixture {
         let now = clock::read();
         let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), now);
         for (endpoint, verdict) in [("192.0.2.82", Verdict::Up), ("192.0.2.83", Verdict::Down)] {
-            let (region, endpoint) = ("seoul@gslb.example".into(), endpoint.into());
-            let seen = "<b>seen</b>".into();
-            publisher.apply(News::Probe(EndpointNews { region, endpoint, verdict, seen, connect_ms: Some(1.5) }), now);
+            let news = EndpointNews::of_only_probe("seoul@gslb.example", endpoint, verdict);
+            let news = EndpointNews { seen: "<b>seen</b>".into(), connect_ms: Some(1.5), ..news };
+            publisher.apply(News::Probe(news), now);
         }
         let outcome = Ok((250.0, None));
         publisher.apply(News::Load(LoadNews { region: "seoul@gslb.example".into(), at: now.now(), outcome }), now);

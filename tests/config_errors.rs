@@ -142,8 +142,8 @@ fn regions_are_read_as_written() {
     assert_eq!(seoul.coordinates.latitude(), 37.57);
     assert_eq!(seoul.endpoints.len(), 2);
     assert_eq!((seoul.endpoints[0].weight, seoul.endpoints[1].layer), (4, Layer::L4));
-    let Some(Check { kind: CheckKind::Http(http), interval, timeout, fall: 3, rise: 3 }) = &seoul.check else {
-        panic!("{:?}", seoul.check)
+    let Some(Check { kind: CheckKind::Http(http), interval, timeout, fall: 3, rise: 3, .. }) = seoul.check() else {
+        panic!("{:?}", seoul.checks)
     };
     assert_eq!((*interval, *timeout), (Duration::from_secs(5), Duration::from_secs(2)));
     let HttpCheck { tls, port, path, host, status, body, json, .. } = http;
@@ -158,7 +158,7 @@ fn regions_are_read_as_written() {
     let [virginia] = model.find_regions("virginia@gslb.example.com")[..] else { panic!("one virginia") };
     let virginia = model.region(virginia);
     assert_eq!(scrape(virginia).1.from, ScrapeAddress::Http("http://198.51.100.10:9000/load".into()));
-    assert!(matches!(&virginia.check, Some(Check { kind: CheckKind::Http(http), .. })
+    assert!(matches!(virginia.check(), Some(Check { kind: CheckKind::Http(http), .. })
         if http.tls.is_some() && http.port == 8443 && http.status == [(200, 200), (300, 399)]));
     let [rented] = model.find_regions("rented")[..] else { panic!("one rented") };
     assert_eq!(model.region(rented).endpoints[0].target, EndpointTarget::Host(name("customer.cdn.example.org")));
@@ -476,7 +476,7 @@ fn the_scheme_decides_port_and_encryption() {
     ] {
         let text = zone("").replace("check.tcp = { port = 443 }", &format!("check.http = {{ url = \"{url}\" }}"));
         let loaded = with_zone(&text).load().expect("loads");
-        let Some(Check { kind: CheckKind::Http(http), .. }) = &loaded.model.regions[0].check else { panic!("check") };
+        let Some(Check { kind: CheckKind::Http(http), .. }) = loaded.model.regions[0].check() else { panic!("check") };
         assert_eq!((http.port, http.path.as_str(), http.tls.is_some()), (port, path, tls), "{url}");
     }
 }
@@ -861,7 +861,7 @@ fn http_checks_say_what_is_sent_and_what_must_come_back() {
                 body_limit = 100";
     let keys = format!("check.http = {{ url = \"http://{{address}}/\", {keys} }}");
     let loaded = with_zone(&zone("").replace("check.tcp = { port = 443 }", &keys)).load().expect("loads");
-    let Some(Check { kind: CheckKind::Http(http), .. }) = &loaded.model.regions[0].check else { panic!("check") };
+    let Some(Check { kind: CheckKind::Http(http), .. }) = loaded.model.regions[0].check() else { panic!("check") };
     let expected = HttpCheck {
         method: HttpMethod::Post,
         headers: vec![("X-Probe".into(), "1".into())],
@@ -877,7 +877,7 @@ fn http_checks_say_what_is_sent_and_what_must_come_back() {
 fn each_kind_of_check_is_read_as_written() {
     let of = |keys: &str| {
         let loaded = with_zone(&zone("").replace("check.tcp = { port = 443 }", keys)).load().expect("loads");
-        loaded.model.regions[0].check.clone().expect("a check").kind
+        loaded.model.regions[0].check().expect("a check").kind.clone()
     };
     let exchange = |send: &[u8], expect: &[u8]| ExchangeCheck { port: 9, send: send.into(), expect: expect.into() };
     for (keys, kind) in [
@@ -931,7 +931,7 @@ fn programs_are_run_only_where_the_main_file_allows_it() {
         says(&mistake(&of(refused, command)), &["zone files may not run programs", "`allow_exec = true`"]);
     }
     let allowed = of("allow_exec = true\n", command).load().expect("loads");
-    let kind = allowed.model.regions[0].check.as_ref().map(|check| check.kind.clone());
+    let kind = allowed.model.regions[0].check().map(|check| check.kind.clone());
     let arguments = vec!["-H".into(), "{address}".into()];
     assert_eq!(kind, Some(CheckKind::Exec(ExecCheck { program: "/bin/check".into(), arguments })));
     for (command, expected) in [
@@ -951,7 +951,7 @@ fn certificates_are_read_when_the_model_is_built() {
     let text = zone("").replace("check.tcp = { port = 443 }", check);
     let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).expect("certificate");
     let loaded = with_zone(&text).with("zones/../ca.pem", made.cert.pem()).load().expect("loads");
-    let Some(Check { kind: CheckKind::Http(http), .. }) = &loaded.model.regions[0].check else { panic!("check") };
+    let Some(Check { kind: CheckKind::Http(http), .. }) = loaded.model.regions[0].check() else { panic!("check") };
     assert_eq!(http.tls.as_ref().and_then(|tls| tls.ca_pem.as_deref()), Some(&*made.cert.pem()));
     assert!(loaded.files.contains(&"zones/../ca.pem".into()));
     says(&mistake(&with_zone(&text).with("zones/../ca.pem", "hello")), &["holds no certificate"]);
@@ -1326,12 +1326,13 @@ fn the_reference_lists_every_key_that_is_read() {
         .collect();
     let mut read = 0;
     for file in [
-        "check",
         "check/dns",
         "check/exchange",
         "check/exec",
         "check/grpc",
         "check/http",
+        "check/one",
+        "check/several",
         "check/tls",
         "geo",
         "load_report",

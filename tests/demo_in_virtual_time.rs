@@ -59,7 +59,7 @@ impl Demo {
         for region in &mut deployment.model.regions {
             // As zones/gslb.example.toml has them.
             region.slow_start = Duration::from_secs(10);
-            let check = region.check.as_mut().expect("a check");
+            let check = &mut region.checks.as_mut().expect("a check").members[0].check;
             (check.interval, check.rise) = (Duration::from_secs(2), 2);
         }
         let simulation = Simulation::of(deployment, &world).expect("a simulation");

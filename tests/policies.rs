@@ -104,12 +104,8 @@ impl Expectation {
             if what == "down" {
                 let id = model.find_regions(subject)[0];
                 for endpoint in &model.region(id).endpoints {
-                    let endpoint = endpoint.label().into();
-                    let (verdict, seen) = (Verdict::Down, String::new());
-                    publisher.apply(
-                        News::Probe(EndpointNews { region: region(), endpoint, verdict, seen, connect_ms: None }),
-                        now,
-                    );
+                    let news = EndpointNews::of_only_probe(&region(), &endpoint.label(), Verdict::Down);
+                    publisher.apply(News::Probe(news), now);
                 }
             } else if let Some(stage) = what.strip_prefix("on ") {
                 let switch = Switch { stage: stage.into(), before: "blue".into() };

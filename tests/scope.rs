@@ -27,7 +27,7 @@ const PLACES: usize = 3_000;
 const ASKED: usize = 300;
 /// Other addresses tried within each scope.
 const TRIED: usize = 6;
-const MOMENTS: usize = 6;
+const MOMENTS: usize = 12;
 
 const REGIONS: [(&str, &str, f64, f64); 6] = [
     ("seoul", "KR", 37.57, 126.98),
@@ -176,12 +176,11 @@ fn disturb(publisher: &mut Publisher, model: &Model, rng: &mut Rng, now: Clock) 
     for id in model.region_ids() {
         let region: Arc<str> = model.qualified_region_name(id).into();
         for endpoint in &model.region(id).endpoints {
-            let verdict = if rng.u8(..5) == 0 { Verdict::Down } else { Verdict::Up };
-            let (region, endpoint) = (region.clone(), endpoint.label().into());
-            publisher.apply(
-                News::Probe(EndpointNews { region, endpoint, verdict, seen: String::new(), connect_ms: None }),
-                now,
-            );
+            for probed in model.region(id).probes_of(endpoint) {
+                let verdict = if rng.u8(..3) == 0 { Verdict::Down } else { Verdict::Up };
+                let news = EndpointNews::of_only_probe(&region, &endpoint.label(), verdict);
+                publisher.apply(News::Probe(EndpointNews { probe: probed.id, ..news }), now);
+            }
         }
         publisher.apply(News::Load(LoadNews { region, at: now.now(), outcome: Ok((rng.f64() * 100.0, None)) }), now);
     }

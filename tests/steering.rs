@@ -161,8 +161,7 @@ impl News {
     fn tell(&self, publisher: &mut Publisher, now: Clock) {
         match self {
             News::Probe(region, endpoint, verdict) => {
-                let (region, endpoint) = (region.as_str().into(), endpoint.as_str().into());
-                let news = EndpointNews { region, endpoint, verdict: *verdict, seen: String::new(), connect_ms: None };
+                let news = EndpointNews::of_only_probe(region, endpoint, *verdict);
                 publisher.apply(state::News::Probe(news), now);
             }
             News::Load(region, load) => {

@@ -349,6 +349,12 @@ fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
         }),
     )?;
     out.gauge(
+        "region_ipv6_up",
+        "0 where the region's AAAA answers are empty because its IPv6 addresses are down; 1 where they are not; of regions \
+         with both families",
+        regions.each(|state| state.ipv6.map(|verdict| u32::from(verdict != Verdict::Down || state.ipv6_doubted))),
+    )?;
+    out.gauge(
         "region_endpoints_restored",
         "Endpoints of the region whose verdict is from before a restart, and that no probe has confirmed since",
         regions.each(|state| Some(state.endpoints.iter().filter(|endpoint| endpoint.restored).count())),

@@ -89,7 +89,15 @@ function endpoint(of) {
   return el("li", "",
     el("div", "row", el("span", "text", `${of.label} · ${of.layer.toUpperCase()} · weight ${of.weight}`),
       el("span", "", verdict, el("span", "faint", since))),
-    probe);
+    probe, ...(of.probes ?? []).filter((one) => one.verdict !== of.verdict).map(dissent));
+}
+
+// One of an endpoint's probes that says another thing than all of them together.
+function dissent(of) {
+  const name = [of.ipv6 ? "IPv6" : "", of.check].filter((part) => part !== "").join(" ");
+  const verdict = of.verdict === null ? word("not probed", "none") : word(of.verdict);
+  const watched = of.role === "watch_only" ? ", only watched" : "";
+  return el("div", "text", `${name} `, verdict, el("span", "faint", `${watched} ${of.last_probe}`));
 }
 
 function drain(of) {

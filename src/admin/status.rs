@@ -5,15 +5,16 @@
 //! left out have a default.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::DatabaseSummary;
-use crate::model::{Layer, RegionId, ServiceId};
+use crate::model::{AddressPart, CheckRole, Endpoint, Layer, ProbeId, Region, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::explain::HeardRow;
-use crate::steer::health::effective::{EffectiveState, EndpointState, Override, RegionState};
+use crate::steer::health::effective::{EffectiveState, EndpointState, Override, ProbeState, RegionState};
 use crate::steer::health::stability::Drain;
 use crate::steer::load::state::LoadState;
 use crate::steer::plan::lives::Lives;
@@ -115,6 +116,12 @@ pub struct RegionStatus {
     #[serde(rename = "state")]
     pub effective: EffectiveState,
     pub verdict: Cow<'static, str>,
+    /// The verdict on its IPv6 addresses, where it has both families; while it is `down`, its AAAA answers are empty.
+    #[serde(default)]
+    pub ipv6: Option<Cow<'static, str>>,
+    /// Whether they are answered all the same, because no region's can be reached from here.
+    #[serde(default)]
+    pub ipv6_doubted: bool,
     #[serde(rename = "override")]
     pub operator_override: Override,
     pub endpoints: Vec<EndpointStatus>,
@@ -177,6 +184,29 @@ pub struct EndpointStatus {
     /// Whether all of this is from before a restart, and no probe has confirmed it since.
     #[serde(default)]
     pub restored: bool,
+    /// The verdict on its IPv6 addresses, where it has both families: all above is of its IPv4 ones then.
+    #[serde(default)]
+    pub ipv6: Option<Cow<'static, str>>,
+    /// Each of its probes, where there are several.
+    #[serde(default)]
+    pub probes: Vec<ProbeStatus>,
+}
+
+/// One of several probes of an endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// Empty where the region has one check without a name.
+    pub check: String,
+    /// `vote`, `must_pass` or `watch_only`.
+    pub role: Cow<'static, str>,
+    /// Whether it asks its IPv6 addresses, beside IPv4 ones.
+    pub ipv6: bool,
+    /// `None`: not probed yet.
+    pub verdict: Option<Cow<'static, str>>,
+    pub since_s: Option<f64>,
+    pub last_probe: String,
+    pub probe_age_s: Option<f64>,
+    pub connect_ms: Option<f64>,
 }
 
 /// What a region says of its load. `None` figures were never reported: that is not a load of 0.
@@ -366,13 +396,15 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
             Layer::L4 => "l4",
             Layer::L7 => "l7",
         };
-        endpoint_status(endpoint.label(), layer, endpoint.weight, seen, now)
+        endpoint_status((endpoint, layer), configured, seen, now)
     });
     RegionStatus {
         name: snapshot.model.qualified_region_name(id),
         location: configured.location.to_string(),
         effective: state.effective,
         verdict: state.verdict.as_str().into(),
+        ipv6: state.ipv6.map(|verdict| verdict.as_str().into()),
+        ipv6_doubted: state.ipv6_doubted,
         operator_override: state.operator_override,
         endpoints: endpoints.collect(),
         load: load(configured.load_report.is_some(), &state, now),
@@ -411,16 +443,29 @@ fn drain_status(snapshot: &Snapshot, id: RegionId, drain: &Drain, load: &LoadSta
 }
 
 fn endpoint_status(
-    label: String,
-    layer: &'static str,
-    weight: u32,
+    (endpoint, layer): (&Endpoint, &'static str),
+    region: &Region,
     seen: EndpointState,
     now: Instant,
 ) -> EndpointStatus {
+    let roles: HashMap<&str, CheckRole> =
+        region.checks.iter().flat_map(|checks| &checks.members).map(|member| (&*member.name, member.role)).collect();
+    let probe = |(id, seen): &(ProbeId, ProbeState)| ProbeStatus {
+        check: id.check.to_string(),
+        role: roles.get(&*id.check).copied().unwrap_or_default().as_str().into(),
+        ipv6: id.part == AddressPart::Ipv6,
+        verdict: seen.verdict.map(|verdict| verdict.as_str().into()),
+        since_s: seen.since.map(|at| since(now, at)),
+        last_probe: seen.last_probe.to_string(),
+        probe_age_s: seen.probed_at.map(|at| since(now, at)),
+        connect_ms: seen.connect_ms,
+    };
     EndpointStatus {
-        label,
+        label: endpoint.label(),
         layer: layer.into(),
-        weight,
+        weight: endpoint.weight,
+        ipv6: seen.ipv6.map(|verdict| verdict.as_str().into()),
+        probes: if seen.probes.len() > 1 { seen.probes.iter().map(probe).collect() } else { Vec::new() },
         verdict: seen.verdict.map(|verdict| verdict.as_str().into()),
         since_s: seen.since.map(|at| since(now, at)),
         last_probe: seen.last_probe,

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::status::{
-    self as api, AnsweredTtl, DatabaseStatus, EndpointStatus, LoadStatus, RegionStatus, ServiceRegion, ServiceStatus,
+    self as api, AnsweredTtl, DatabaseStatus, EndpointStatus, LoadStatus, ProbeStatus, RegionStatus, ServiceRegion,
+    ServiceStatus,
 };
 use crate::model::shown::printable;
 use crate::steer::figure::{percent, rounded};
@@ -161,7 +162,9 @@ pub fn region_table(regions: &[RegionStatus]) -> String {
 /// `up`, `down, damped 96 s`, `up at 40 %`, `drain, safe in 42 s`.
 fn effective(region: &RegionStatus) -> String {
     let mut text = region.effective.as_str().to_owned();
+    let ipv6_lost = region.ipv6.as_deref() == Some("down");
     let more = [
+        ipv6_lost.then(|| if region.ipv6_doubted { ", IPv6 DOUBTED" } else { ", IPv6 down" }.to_owned()),
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
         (region.offered < 1.0).then(|| format!(" at {}", percent(region.offered, 0))),
@@ -193,9 +196,21 @@ fn endpoint(endpoint: &EndpointStatus) -> String {
             let age = duration(endpoint.probe_age_s.unwrap_or_default());
             format!("{} {verdict} as of {age} ago, {}", endpoint.label, endpoint.last_probe)
         }
-        Some(verdict) => format!("{} {verdict}: {}", endpoint.label, endpoint.last_probe),
+        Some(verdict) => {
+            let lacking = endpoint.probes.iter().filter_map(|probe| lacking(probe, verdict)).collect::<String>();
+            format!("{} {verdict}: {}{lacking}", endpoint.label, endpoint.last_probe)
+        }
         None => format!("{} not probed", endpoint.label),
     }
+}
+
+/// `, IPv6 down: connection refused`: of a probe that says another thing than the endpoint's verdict.
+fn lacking(probe: &ProbeStatus, verdict: &str) -> Option<String> {
+    let said = probe.verdict.as_deref().filter(|said| *said != verdict)?;
+    let of = [if probe.ipv6 { "IPv6" } else { "" }, &probe.check];
+    let of = of.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let watched = if probe.role == "watch_only" { " (only watched)" } else { "" };
+    Some(format!(", {of} {said}{watched}: {}", probe.last_probe))
 }
 
 fn service_table(services: &[ServiceStatus]) -> String {

@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
-use crate::model::RegionId;
 use crate::model::shown::shown;
+use crate::model::{ProbeId, RegionId};
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
@@ -397,16 +397,19 @@ impl Writer {
         let news = EndpointNews {
             region: report.key.region.clone(),
             endpoint: report.key.endpoint.clone(),
+            probe: report.key.probe.clone(),
             verdict: report.verdict,
             seen: seen.clone(),
             connect_ms,
+            heard: !report.outcome.as_ref().is_err_and(|error| !error.is_heard()),
         };
         let urgency = self.publisher.apply(News::Probe(news), clock::read());
         if urgency == Urgency::Now {
             let (region, endpoint) = (&report.key.region, &report.key.endpoint);
+            let of = Some(&report.key.probe).filter(|probe| **probe != ProbeId::default()).map(tracing::field::display);
             match &report.outcome {
-                Ok(_) => info!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed"),
-                Err(_) => warn!(%region, %endpoint, verdict = %report.verdict, "an endpoint changed: {seen}"),
+                Ok(_) => info!(%region, %endpoint, of, verdict = %report.verdict, "an endpoint changed"),
+                Err(_) => warn!(%region, %endpoint, of, verdict = %report.verdict, "an endpoint changed: {seen}"),
             }
         }
         urgency
@@ -792,7 +795,7 @@ mod tests {
 
         async fn probe_with(&self, verdict: Verdict, outcome: Result<Timings, ProbeError>) {
             let (region, endpoint) = self.first();
-            let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
+            let key = EndpointKey::only(&region, &endpoint);
             let since = SystemTime::now();
             let report = EndpointReport { key, verdict, since, probed_at: since, outcome, streak: 1 };
             let before = self.shared.load().generation;
@@ -807,7 +810,7 @@ mod tests {
 
         fn first(&self) -> (String, String) {
             let model = &self.shared.load_full().model;
-            let id = model.region_ids().find(|&id| model.region(id).check.is_some()).expect("one with a check");
+            let id = model.region_ids().find(|&id| model.region(id).checks.is_some()).expect("one with a check");
             (model.qualified_region_name(id), model.region(id).endpoints[0].label())
         }
     }
@@ -989,7 +992,7 @@ mod tests {
         tokio::spawn(writer.until_settled().run(Sources { endpoints, loads, commands: said }));
         let writing = Writing { shared: shared.clone(), reports, commands, troubles, _updates };
         let (region, endpoint) = writing.first();
-        let key = EndpointKey { region: region.as_str().into(), endpoint: endpoint.as_str().into() };
+        let key = EndpointKey::only(&region, &endpoint);
         let (since, outcome) = (SystemTime::now(), Ok(Timings::default()));
         let report = EndpointReport { key, verdict: Verdict::Up, since, probed_at: since, outcome, streak: 1 };
         let before = shared.load().generation;

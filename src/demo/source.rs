@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::atlas::{DEMO_DATABASE, Database};
 use crate::control::config::{self, Config, Files, Loaded};
 use crate::control::reload::ConfigSource;
-use crate::model::{CheckKind, LoadReport, LoadSource, Model, Region, Scrape, ScrapeAddress};
+use crate::model::{CheckKind, LoadReport, LoadSource, MemberCheck, Model, Region, Scrape, ScrapeAddress};
 
 /// The main file, as the embedded files know it.
 const MAIN: &str = "examples/demo/meridian.toml";
@@ -67,7 +67,7 @@ impl DemoSource {
     }
 
     fn adapt_region(&self, region: &mut Region) {
-        if let Some(check) = &mut region.check {
+        for MemberCheck { check, .. } in region.checks.iter_mut().flat_map(|checks| &mut checks.members) {
             if let CheckKind::Http(http) = &mut check.kind {
                 http.port = self.options.region_port;
             }
@@ -143,7 +143,7 @@ mod tests {
     fn a_repaired_region_has_all_its_clients_back_within_half_a_minute() {
         let model = load(Options::default()).model;
         for region in &model.regions {
-            let check = region.check.as_ref().expect("a check");
+            let check = region.check().expect("a check");
             let proven = check.interval * check.rise;
             let forgotten = Duration::from_secs(model.services[0].failover_ttl.as_secs().into());
             let back = proven + region.slow_start + forgotten;
@@ -164,8 +164,9 @@ mod tests {
     fn every_check_and_report_goes_to_the_port_of_this_run() {
         let options = Options { region_port: 4242, interval: Some(Duration::from_millis(100)), ..Options::default() };
         for region in load(options).model.regions {
-            let (check, report) = (region.check.expect("a check"), region.load_report.expect("a report"));
-            assert!(matches!(check.kind, CheckKind::Http(http) if http.port == 4242));
+            let check = region.check().expect("a check").clone();
+            let report = region.load_report.expect("a report");
+            assert!(matches!(&check.kind, CheckKind::Http(http) if http.port == 4242));
             let LoadSource::Scraped(scrape) = report.source else { panic!("scraped") };
             assert_eq!(format!("{:?}", scrape.from).matches(":4242/load").count(), 1, "{:?}", scrape.from);
             assert_eq!((report.interval, report.max_age), (Duration::from_millis(100), Duration::from_millis(300)));

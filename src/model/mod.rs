@@ -9,7 +9,7 @@
 //! - [`name`], [`record`], [`ttl`]: the words of RFC 1035
 //! - [`id`]: what the parts of a model name each other by
 //! - [`prefix`], [`location`]: who a client is
-//! - [`region`], [`load_report`], [`service`], [`policy`]: what is steered, and how
+//! - [`region`], [`probed`], [`load_report`], [`service`], [`policy`]: what is steered, and how
 //! - [`steering`]: the settings that keep it stable
 //! - [`xdp`]: where queries pass the kernel by
 //! - [`mod@shown`]: text from outside, as it may be shown
@@ -21,6 +21,7 @@ pub mod location;
 pub mod name;
 pub mod policy;
 pub mod prefix;
+pub mod probed;
 pub mod record;
 pub mod region;
 pub mod service;
@@ -39,10 +40,11 @@ pub use location::{Continent, Coordinates, CountryCode, Location};
 pub use name::{Name, NameError};
 pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, Rule, Weight};
 pub use prefix::Prefix;
+pub use probed::{AddressPart, ProbeId, Probed};
 pub use record::{Record, RecordType};
 pub use region::{
-    Check, CheckKind, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck, HttpCheck, HttpMethod,
-    Layer, LoadLimits, Region, TlsCheck, Watermarks,
+    Check, CheckKind, CheckRole, Checks, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck,
+    HttpCheck, HttpMethod, Layer, LoadLimits, MemberCheck, Region, TlsCheck, Watermarks,
 };
 pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};

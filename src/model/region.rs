@@ -1,6 +1,7 @@
 //! Regions: places where a service runs, with what to hand out, what to ask, what to believe.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Coordinates, LoadReport, Location, Name, RecordType, ZoneId};
@@ -22,7 +23,7 @@ pub struct Region {
     /// At least one.
     pub endpoints: Vec<Endpoint>,
     /// The way each endpoint is probed; `None`: always up.
-    pub check: Option<Check>,
+    pub checks: Option<Checks>,
     pub load_report: Option<LoadReport>,
     pub load_limits: LoadLimits,
     /// The URL that browsers fetch to measure how far it is; an http or https URL. `None`: they do not.
@@ -68,7 +69,7 @@ impl Region {
             capacity: None,
             cost: 0.0,
             endpoints,
-            check: None,
+            checks: None,
             load_report: None,
             load_limits: LoadLimits::default(),
             rum_url: None,
@@ -125,6 +126,64 @@ pub enum Layer {
     L7,
 }
 
+/// The checks that each endpoint of a region is put to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checks {
+    /// 1 to [`Checks::MOST`], each with a name of its own.
+    pub members: Vec<MemberCheck>,
+    /// So many of those that vote must pass; 1 to their number, 0 where none votes.
+    pub needed: usize,
+}
+
+/// One of the checks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberCheck {
+    /// Empty where it is the only one and was given none.
+    pub name: Arc<str>,
+    pub role: CheckRole,
+    pub check: Check,
+}
+
+/// The say that a check has in the verdict of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckRole {
+    /// One of those of which so many must pass.
+    #[default]
+    Vote,
+    /// Must pass whatever the others say.
+    MustPass,
+    /// None: it is asked and shown.
+    WatchOnly,
+}
+
+impl CheckRole {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CheckRole::Vote => "vote",
+            CheckRole::MustPass => "must_pass",
+            CheckRole::WatchOnly => "watch_only",
+        }
+    }
+}
+
+impl Checks {
+    /// Members at most.
+    pub const MOST: usize = 16;
+
+    /// The check that stands for all where only one can be told of: the first that has a say, else the first.
+    pub fn foremost(&self) -> Option<&Check> {
+        let counts = |member: &&MemberCheck| member.role != CheckRole::WatchOnly;
+        self.members.iter().find(counts).or(self.members.first()).map(|member| &member.check)
+    }
+}
+
+/// One check, which must pass.
+impl From<Check> for Checks {
+    fn from(check: Check) -> Checks {
+        Checks { members: vec![MemberCheck { name: "".into(), role: CheckRole::Vote, check }], needed: 1 }
+    }
+}
+
 /// The question asked of each endpoint, how often, and how many answers make a verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
@@ -137,13 +196,16 @@ pub struct Check {
     pub fall: u32,
     /// Consecutive successes that bring it back. Default 3; 1 to 100.
     pub rise: u32,
+    /// For so long after it is first watched, failures of an endpoint that has not succeeded yet are not counted: it
+    /// may be starting. Default 0; up to 1 h.
+    pub grace: Duration,
 }
 
 impl Check {
     /// This check at the usual pace.
     pub fn new(kind: CheckKind) -> Check {
         let (interval, timeout) = (Check::INTERVAL, Check::TIMEOUT);
-        Check { kind, interval, timeout, fall: Check::FALL, rise: Check::RISE }
+        Check { kind, interval, timeout, fall: Check::FALL, rise: Check::RISE, grace: Duration::ZERO }
     }
 
     pub const INTERVAL: Duration = Duration::from_secs(5);

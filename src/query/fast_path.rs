@@ -145,6 +145,10 @@ impl<'a> FastQuery<'a> {
                 PrecomputedChoice::Open(place, widest) => {
                     let decision = decide_for(&view, id, seen, (place, widest))?;
                     let [region] = *decision.regions.as_slice() else { return None };
+                    // Of what is prebuilt, not all is answered.
+                    if view.endpoint_sets.get(region.index())?.is_partial {
+                        return None;
+                    }
                     (
                         FixedChoice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() },
                         decision.scope,

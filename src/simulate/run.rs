@@ -306,7 +306,7 @@ impl Observed {
             name: model.qualified_region_name(id).into(),
             endpoints: region.endpoints.iter().map(|endpoint| endpoint.label().into()).collect(),
             alive: true,
-            watch: region.check.as_ref().map(Watch::new),
+            watch: region.check().map(Watch::new),
         }
     }
 
@@ -314,7 +314,7 @@ impl Observed {
     fn resume(&mut self, snapshot: &Snapshot, now: Instant) {
         let known = snapshot.states.get(self.id.index()).and_then(|state| state.endpoints.first());
         let known = known.and_then(|seen| Some((seen.verdict?, seen.failures, seen.probed_at?)));
-        let check = &snapshot.model.region(self.id).check;
+        let check = snapshot.model.region(self.id).check();
         if let (Some(watch), Some(check), Some((verdict, failures, probed_at))) = (&mut self.watch, check, known) {
             watch.resume(check, verdict, failures, now.saturating_duration_since(probed_at));
         }
@@ -326,13 +326,7 @@ impl Observed {
         let Some(verdict) = verdict else { return Urgency::None };
         let mut urgency = Urgency::None;
         for endpoint in &self.endpoints {
-            let news = EndpointNews {
-                region: self.name.clone(),
-                endpoint: endpoint.clone(),
-                verdict,
-                seen: String::new(),
-                connect_ms: None,
-            };
+            let news = EndpointNews::of_only_probe(&self.name, endpoint, verdict);
             urgency = urgency.max(publisher.apply(News::Probe(news), now));
         }
         urgency

@@ -127,7 +127,7 @@ impl World {
             location: Location { coordinates: Some(site.at), ..Location::default() },
             capacity: Some(site.capacity),
             cost: site.cost,
-            check: Some(check()),
+            checks: Some(check().into()),
             load_report: Some(load_report()),
             ..Region::new(name, ZoneId(0), site.at, vec![Endpoint::at(endpoint_address(index))])
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::atlas::Atlas;
-use crate::model::Model;
+use crate::model::{Model, ProbeId};
 use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::verdict::Verdict;
@@ -63,10 +63,29 @@ pub struct EndpointNews {
     pub region: Arc<str>,
     /// `Endpoint::label`.
     pub endpoint: Arc<str>,
+    /// Which of its probes.
+    pub probe: ProbeId,
     pub verdict: Verdict,
     /// For people: what was seen.
     pub seen: String,
     pub connect_ms: Option<f64>,
+    /// There was an answer of some kind, be it a refusal.
+    pub heard: bool,
+}
+
+impl EndpointNews {
+    /// The finding of an endpoint's only probe.
+    pub fn of_only_probe(region: &str, endpoint: &str, verdict: Verdict) -> EndpointNews {
+        EndpointNews {
+            region: region.into(),
+            endpoint: endpoint.into(),
+            probe: ProbeId::default(),
+            verdict,
+            seen: String::new(),
+            connect_ms: None,
+            heard: true,
+        }
+    }
 }
 
 /// The word of a load report on one region.

@@ -26,6 +26,7 @@ use crate::model::{GroupId, Model, Prefix, RegionId, ServiceId};
 use crate::steer::choice::endpoint_set::endpoint_sets;
 use crate::steer::decide::View;
 use crate::steer::health::effective::{Override, RegionState};
+use crate::steer::health::family::is_ipv6_doubtful;
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
@@ -146,6 +147,8 @@ impl Publisher {
         let (before, clock, now) = (self.shared.load_full(), now, now.now());
         let Configured { model, seed, .. } = &*self.configured.clone();
         let mut states: Vec<RegionState> = model.region_ids().map(|id| self.state_of(id, now)).collect();
+        let ipv6_doubted = is_ipv6_doubtful(model.regions.iter().zip(&states));
+        states.iter_mut().for_each(|state| state.ipv6_doubted = ipv6_doubted && state.ipv6.is_some());
         self.damping.settle(model, &before, &mut states, &clock);
         let comparable = Arc::ptr_eq(&before.model, model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
@@ -203,14 +206,15 @@ impl Publisher {
         let model = self.configured.model.clone();
         for id in model.region_ids() {
             for endpoint in &model.region(id).endpoints {
-                let news = EndpointNews {
-                    region: model.qualified_region_name(id).into(),
-                    endpoint: endpoint.label().into(),
-                    verdict: Verdict::Up,
-                    seen: "assumed up: not probed".into(),
-                    connect_ms: None,
-                };
-                self.apply(News::Probe(news), now);
+                for probed in model.region(id).probes_of(endpoint) {
+                    let (region, endpoint) = (model.qualified_region_name(id), endpoint.label());
+                    let news = EndpointNews {
+                        probe: probed.id,
+                        seen: "assumed up: not probed".into(),
+                        ..EndpointNews::of_only_probe(&region, &endpoint, Verdict::Up)
+                    };
+                    self.apply(News::Probe(news), now);
+                }
             }
         }
         self.publish(now);
@@ -239,8 +243,9 @@ impl Publisher {
 
     fn take_probe(&mut self, news: EndpointNews, now: Instant) -> Urgency {
         let Some(id) = self.configured.region_id(&news.region) else { return Urgency::None };
-        let endpoints = &self.configured.model.region(id).endpoints;
-        if !endpoints.iter().any(|endpoint| endpoint.label() == *news.endpoint) {
+        let region = self.configured.model.region(id);
+        let endpoint = region.endpoints.iter().find(|endpoint| endpoint.label() == *news.endpoint);
+        if !endpoint.is_some_and(|endpoint| region.probes_of(endpoint).any(|probed| probed.id == news.probe)) {
             return Urgency::None;
         }
         match self.regions.entry(news.region.to_string()).or_default().take_probe(news, now) {

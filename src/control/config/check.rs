@@ -1,62 +1,26 @@
 //! `check.http`, `check.https`, `check.tcp` and so on: what is asked of each endpoint. A [`Value`] comes in,
-//! a [`Check`] goes out.
-
-use std::time::Duration;
+//! [`Checks`] go out.
 
 use super::files::Sources;
-use super::reader::{Table, Value};
-use crate::control::diagnostic::Diagnostic;
-use crate::model::{Check, CheckKind};
+use super::reader::Value;
+use crate::model::Checks;
 
 mod dns;
 mod exchange;
 mod exec;
 mod grpc;
 mod http;
+mod one;
+mod several;
 mod tls;
 
 pub use http::pointer;
+pub use one::{INTERVALS, TIMEOUTS};
 
-/// Every kind of check, as the zone file calls it.
-const KINDS: [&str; 8] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc", "exec"];
-
-pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
-    value.table("`check`", |table| {
-        let probe = table.one_of(&KINDS)?;
-        probe.table(format!("`check.{}`", probe.name), |t| {
-            let interval_key = t.get("interval");
-            let interval = interval_key.and_then(|v| v.duration(INTERVALS)).unwrap_or(Check::INTERVAL);
-            let timeout_key = t.get("timeout");
-            let timeout = timeout_key.and_then(|v| v.duration(TIMEOUTS)).unwrap_or(Check::TIMEOUT);
-            let fall = t.or("fall", Check::FALL, |v| v.small(1..=100));
-            let rise = t.or("rise", Check::RISE, |v| v.small(1..=100));
-            warn_of_slow_verdicts(t, timeout_key.or(interval_key), timeout, interval * fall);
-            let kind = match probe.name {
-                "tcp" => exchange::tcp(t),
-                "udp" => exchange::udp(t),
-                "tls" => tls::handshake(t, sources),
-                "dns" => dns::read(t).map(CheckKind::Dns),
-                "grpc" => grpc::read(t, sources).map(CheckKind::Grpc),
-                "exec" => exec::read(t, sources).map(CheckKind::Exec),
-                name => http::read(t, name == "https", sources).map(CheckKind::Http),
-            };
-            Some(Check { kind: kind?, interval, timeout, fall, rise })
-        })
+/// Reads one check, or several and how many of them must pass.
+pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Checks> {
+    value.table("`check`", |table| match several::COMBINATIONS.iter().any(|key| value.has(key)) {
+        true => several::read(table, sources),
+        false => one::read(table, sources).map(Checks::from),
     })
-}
-
-/// 100 ms to 1 h.
-pub const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
-/// 10 ms to 60 s.
-pub const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
-
-fn warn_of_slow_verdicts(table: &Table<'_>, at: Option<Value<'_>>, timeout: Duration, verdict: Duration) {
-    if timeout < verdict {
-        return;
-    }
-    let span = at.map_or_else(|| table.span(), |value| value.span());
-    let slow = Diagnostic::warning("a probe may take as long as `fall` of them should")
-        .at(span, format!("a timeout of {timeout:?} against {verdict:?}, which is interval × fall"))
-        .help("choose a timeout below the interval, so that an endpoint that hangs is found down in time");
-    table.report().push(slow);
 }

@@ -30,7 +30,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             .or("cost", 0.0, |v| v.number("dollars per million requests, 0 to 1000000", |n| (0.0..=1e6).contains(&n)));
         let endpoints =
             table.require("endpoints", "endpoints = [{ address = \"192.0.2.1\" }]").and_then(|v| endpoints(v, origin));
-        let check = table.get("check").and_then(|v| check::read(v, sources));
+        let checks = table.get("check").and_then(|v| check::read(v, sources));
         let report = table.get("load_report");
         let load_report = report.and_then(|v| load_report::read(v, endpoints.as_deref()));
         let load_limits = load_limits(table, report.is_some());
@@ -47,7 +47,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             capacity,
             cost,
             endpoints: endpoints?,
-            check,
+            checks,
             load_report,
             load_limits,
             rum_url,

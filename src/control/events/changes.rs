@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::model::{Model, Region, RegionId, ServiceId};
+use crate::model::{Endpoint, Model, ProbeId, Region, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::health::effective::{EndpointState, Override, RegionState};
+use crate::steer::health::effective::{EndpointState, Override, ProbeState, RegionState};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::policy::eligible::ServiceCondition;
 
@@ -59,10 +59,16 @@ fn cause(old: &RegionState, new: &RegionState, reloaded: bool) -> Option<(Cause,
         _ if damped => (Cause::Damped, None),
         _ if unheld => (Cause::Lifted, Some(Cause::Held)),
         _ if undamped => (Cause::Lifted, Some(Cause::Damped)),
+        _ if old.effective == new.effective && lost_ipv6(old) != lost_ipv6(new) => (Cause::Ipv6, None),
         _ if old.effective == new.effective => return None,
         _ if reloaded => (Cause::Reload, None),
         _ => (Cause::Probes, None),
     })
+}
+
+/// Whether its AAAA answers are empty.
+fn lost_ipv6(state: &RegionState) -> bool {
+    state.ipv6 == Some(Verdict::Down) && !state.ipv6_doubted
 }
 
 fn region_change(
@@ -87,6 +93,7 @@ fn region_change(
         operator_override: new.operator_override,
         for_s: until.map(|until| until.saturating_duration_since(now).as_secs()),
         starts_slowly: back.is_some() && back != old.stability.back_since && new.offered < 1.0,
+        ipv6_down: (cause == Cause::Ipv6).then(|| lost_ipv6(new)),
         endpoints: new.endpoints.len(),
         endpoints_down: new.endpoints.iter().filter(|seen| seen.verdict == Some(Verdict::Down)).count(),
         probes: probes(model.region(id), &new.endpoints, now),
@@ -96,11 +103,15 @@ fn region_change(
 }
 
 fn probes(region: &Region, endpoints: &[EndpointState], now: Instant) -> Vec<ProbeSeen> {
-    let mut probed: Vec<_> =
-        region.endpoints.iter().zip(endpoints).filter_map(|(of, seen)| Some((seen.verdict?, of, seen))).collect();
+    let of_endpoint = |(of, seen): (&Endpoint, &EndpointState)| -> Vec<_> {
+        let label = |id: &ProbeId| format!("{} {id}", of.label()).trim_end().to_owned();
+        let probes = seen.probes.iter();
+        probes.filter_map(|(id, seen)| Some((seen.verdict?, label(id), seen.clone()))).collect()
+    };
+    let mut probed: Vec<_> = region.endpoints.iter().zip(endpoints).flat_map(of_endpoint).collect();
     probed.sort_by_key(|(verdict, ..)| *verdict != Verdict::Down);
-    let seen = |(verdict, of, seen): (Verdict, &crate::model::Endpoint, &EndpointState)| ProbeSeen {
-        endpoint: of.label(),
+    let seen = |(verdict, endpoint, seen): (Verdict, String, ProbeState)| ProbeSeen {
+        endpoint,
         verdict: verdict.to_string(),
         last_probe: seen.last_probe.chars().take(MOST_TEXT).collect(),
         age_s: seen.probed_at.map(|at| (now.saturating_duration_since(at).as_secs_f64() * 1e3).round() / 1e3),
@@ -180,7 +191,7 @@ mod tests {
         let second = Duration::from_secs(1);
         for region in &mut world.model.regions {
             let kind = CheckKind::Tcp { port: 80 };
-            region.check = Some(Check { kind, interval: second, timeout: second, fall: 3, rise: 3 });
+            region.checks = Some(Check { interval: second, timeout: second, ..Check::new(kind) }.into());
         }
         let tree = &mut world.service().policies;
         let clients = [GeoPlace::Network("10.0.0.0/9".parse().expect("a prefix"))].into();
@@ -205,8 +216,8 @@ mod tests {
 
         fn probe(&mut self, region: usize, verdict: Verdict) -> Vec<Change> {
             let name = self.before.model.qualified_region_name(RegionId(region as u16));
-            let (endpoint, seen) = (format!("192.0.2.{region}").into(), "connection refused".to_owned());
-            let news = EndpointNews { region: name.into(), endpoint, verdict, seen, connect_ms: None };
+            let news = EndpointNews::of_only_probe(&name, &format!("192.0.2.{region}"), verdict);
+            let news = EndpointNews { seen: "connection refused".into(), ..news };
             self.apply(News::Probe(news))
         }
 

@@ -48,6 +48,9 @@ pub struct RegionChange {
     /// It comes back with a tenth of its capacity at first.
     #[serde(default)]
     pub starts_slowly: bool,
+    /// Whether its IPv6 addresses are down, where that is what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_down: Option<bool>,
     pub endpoints: usize,
     pub endpoints_down: usize,
     /// Those that are probed, the ones that are down first; [`MOST_PROBES`] at most.
@@ -76,6 +79,8 @@ pub enum Cause {
     Held,
     /// An override, a damping or a hold has ended.
     Lifted,
+    /// Its IPv6 addresses alone are down, or up again.
+    Ipv6,
     /// Another configuration.
     Reload,
 }
@@ -83,6 +88,7 @@ pub enum Cause {
 /// An endpoint, as its last probe found it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeSeen {
+    /// And which of its probes, where there are several: `192.0.2.1 IPv6`.
     pub endpoint: String,
     pub verdict: String,
     /// What the probe saw, for people; cut off after [`MOST_TEXT`] characters.
@@ -141,6 +147,10 @@ impl fmt::Display for RegionChange {
             (Cause::Probes, _) => write!(f, ", was {before}: ")?,
             (Cause::Override, _) => write!(f, ", was {before}: override {}; ", self.operator_override.as_str())?,
             (Cause::Reload, _) => write!(f, ", was {before}: another configuration; ")?,
+            (Cause::Ipv6, _) if self.ipv6_down == Some(true) => {
+                write!(f, ": IPv6 down, so that its AAAA answers are empty; ")?;
+            }
+            (Cause::Ipv6, _) => write!(f, ": IPv6 up again; ")?,
             (Cause::Damped, _) => {
                 write!(f, ": damped{}: its probes say up, but it has gone down too often; ", Lasting(self.for_s))?;
             }
@@ -244,6 +254,7 @@ pub(super) mod tests {
             operator_override: Override::Auto,
             for_s: None,
             starts_slowly: false,
+            ipv6_down: None,
             endpoints: 2,
             endpoints_down: 2,
             probes: vec![seen("192.0.2.1", 3.0, "no answer"), seen("192.0.2.2", 0.1, "connection refused")],

@@ -25,7 +25,7 @@ use super::grpc::GrpcQuestion;
 use super::http::HttpQuestion;
 use super::outcome::{Phase, ProbeError, Timings};
 use super::resolve::Resolver;
-use super::step::{Clock, connect, not_resolved};
+use super::step::{Clock, connect, has_route, not_resolved};
 
 /// What is asked of one endpoint, with all that can be prepared.
 pub(super) struct Question {
@@ -34,6 +34,8 @@ pub(super) struct Question {
     port: u16,
     timeout: Duration,
     resolver: Resolver,
+    /// These are IPv6 addresses of an endpoint that has IPv4 ones, too.
+    beside_ipv4: bool,
 }
 
 /// What is asked of each address, by kind.
@@ -83,7 +85,12 @@ impl Asked {
 impl Question {
     pub(super) fn new(target: EndpointTarget, check: &Check, resolver: Resolver) -> Question {
         let (asked, port) = Asked::new(&check.kind);
-        Question { target, asked, port, timeout: check.timeout, resolver }
+        Question { target, asked, port, timeout: check.timeout, resolver, beside_ipv4: false }
+    }
+
+    /// Where this machine has no route for IPv6, that says nothing of an endpoint that is judged by IPv4 besides.
+    pub(super) fn beside_ipv4(self, beside_ipv4: bool) -> Question {
+        Question { beside_ipv4, ..self }
     }
 
     /// How many connections one probe opens at once; at least 1.
@@ -148,7 +155,11 @@ impl Question {
     }
 
     async fn ask_one(&self, address: SocketAddr, called: &str, clock: Clock) -> Result<Timings, ProbeError> {
-        let timings = self.asked.of(address, called, clock).await?;
+        let asked = self.asked.of(address, called, clock).await;
+        let timings = asked.map_err(|error| match error {
+            ProbeError::Unreachable(why) if self.beside_ipv4 && !has_route(address) => ProbeError::Own(why),
+            error => error,
+        })?;
         Ok(Timings { total: clock.started.elapsed(), ..timings })
     }
 }

@@ -5,13 +5,15 @@
 //! to the reader of that channel.
 //!
 //! ```text
-//!   Model ─▶ Prober ─▶ one watch per endpoint ─▶ ask ─▶ judge ─▶ History ─▶ report
+//!   Model ─▶ Prober ─▶ one watch per probe ─▶ ask ─▶ judge ─▶ History ─▶ report
 //!                            ▲ schedule              (steer::health)
 //! ```
 //!
-//! An endpoint is healthy when *every* one of its addresses answers: clients are handed all of
-//! them and may use any. An address this machine has no route to (IPv6 on a machine without)
-//! therefore fails too, with an error that says so.
+//! A family of an endpoint's addresses is healthy when *every* one of them answers: clients are handed all of them and may
+//! use any. IPv6 beside IPv4 is a probe of its own, so that its failure costs AAAA records alone; where this machine has no
+//! route for it, nothing is learnt. An address without a route fails otherwise, with an error that says so.
+//!
+//! Several checks of a region are as many probes of each endpoint; what they mean together is left to the reader.
 //!
 //! A probe that this machine cannot make, for want of file descriptors, ports or memory, is no evidence: see [`fault`].
 //!
@@ -55,7 +57,7 @@ use tokio::task::JoinSet;
 
 use crate::control::supervise::supervise;
 use crate::control::vitals::{TaskKind, Vitals};
-use crate::model::{Check, Endpoint, EndpointTarget, Model};
+use crate::model::{AddressPart, Check, EndpointTarget, Model, Probed};
 use crate::state::Snapshot;
 use crate::steer::health::verdict::{History, Verdict};
 
@@ -147,15 +149,15 @@ impl Prober {
     /// Outside a tokio runtime.
     pub fn configure(&mut self, model: &Model) {
         let mut before = std::mem::take(&mut self.slots);
-        for (key, endpoint, check) in checked_endpoints(model) {
+        for Asked { key, target, check } in asked(model) {
             if self.slots.contains_key(&key) {
                 continue; // The same address twice in a region: probed once.
             }
             let slot = match before.remove(&key) {
-                Some(slot) if slot.target == endpoint.target && slot.check == *check => slot,
+                Some(slot) if slot.target == target && slot.check == *check => slot,
                 known => {
-                    let kept = known.filter(|slot| slot.target == endpoint.target && slot.check.kind == check.kind);
-                    self.start(key.clone(), endpoint, check, kept.map(|slot| slot.memory.clone()))
+                    let kept = known.filter(|slot| slot.target == target && slot.check.kind == check.kind);
+                    self.start(key.clone(), target, check, kept.map(|slot| slot.memory.clone()))
                 }
             };
             self.slots.insert(key, slot);
@@ -178,7 +180,7 @@ impl Prober {
         }
     }
 
-    fn start(&self, key: EndpointKey, endpoint: &Endpoint, check: &Check, kept: Option<Arc<Mutex<Memory>>>) -> Slot {
+    fn start(&self, key: EndpointKey, target: EndpointTarget, check: &Check, kept: Option<Arc<Mutex<Memory>>>) -> Slot {
         let watched = kept.is_some() || self.before.contains_key(&key);
         let memory = kept.unwrap_or_else(|| Arc::new(Mutex::new(self.memory(&key, check))));
         let known = {
@@ -187,11 +189,13 @@ impl Prober {
             watched && (memory.history.verdict().is_some() || self.before.contains_key(&key))
         };
         let (probed_sender, probed) = tokio::sync::watch::channel(known);
-        let question = Arc::new(Question::new(endpoint.target.clone(), check, self.resolver.clone()));
+        let beside = key.probe.part == AddressPart::Ipv6;
+        let question = Arc::new(Question::new(target.clone(), check, self.resolver.clone()).beside_ipv4(beside));
         let watched = Watched {
             key,
             interval: check.interval,
             fall: check.fall,
+            grace: check.grace,
             timeout: check.timeout,
             connections: u32::try_from(question.connections()).unwrap_or(u32::MAX),
             first_wait: FIRST_SPREAD.mul_f64(fastrand::f64()),
@@ -199,12 +203,12 @@ impl Prober {
         let (budget, faults, sink) = (self.budget.clone(), self.faults.clone(), self.sink.clone());
         let shared = Shared { memory: memory.clone(), budget, faults, sink, probed: probed_sender };
         let mut task = JoinSet::new();
-        let of = format!("{} {}", watched.key.region, watched.key.endpoint);
+        let of = watched.key.to_string();
         task.spawn(supervise(TaskKind::Probes, of, self.vitals.clone(), move || {
             let question = question.clone();
             watch::watch(watched.clone(), shared.clone(), move || question.clone().ask())
         }));
-        Slot { target: endpoint.target.clone(), check: check.clone(), memory, probed, _task: task }
+        Slot { target, check: check.clone(), memory, probed, _task: task }
     }
 
     fn memory(&self, key: &EndpointKey, check: &Check) -> Memory {
@@ -247,25 +251,36 @@ fn verdicts(snapshot: &Snapshot, now: Instant) -> impl Iterator<Item = (Endpoint
     snapshot.model.region_ids().zip(&snapshot.states).flat_map(move |(id, state)| {
         let name: Arc<str> = snapshot.model.qualified_region_name(id).into();
         let endpoints = snapshot.model.region(id).endpoints.iter().zip(&state.endpoints);
-        endpoints.filter_map(move |(endpoint, state)| {
-            let key = EndpointKey { region: name.clone(), endpoint: endpoint.label().into() };
-            let probed_ago = now.saturating_duration_since(state.probed_at?);
-            let (verdict, since) = (state.verdict?, since(state.since?));
-            Some((key, Before { verdict, failures: state.failures, since, probed_ago }))
+        let probes = endpoints.flat_map(|(endpoint, state)| {
+            let label: Arc<str> = endpoint.label().into();
+            state.probes.iter().map(move |(id, seen)| (label.clone(), id, seen))
+        });
+        probes.filter_map(move |(endpoint, id, seen)| {
+            let key = EndpointKey { region: name.clone(), endpoint, probe: id.clone() };
+            let probed_ago = now.saturating_duration_since(seen.probed_at?);
+            let (verdict, since) = (seen.verdict?, since(seen.since?));
+            Some((key, Before { verdict, failures: seen.failures, since, probed_ago }))
         })
     })
 }
 
-/// The endpoints of all regions that have a check.
-fn checked_endpoints(model: &Model) -> impl Iterator<Item = (EndpointKey, &Endpoint, &Check)> {
+/// What is asked, of whom.
+struct Asked<'a> {
+    key: EndpointKey,
+    target: EndpointTarget,
+    check: &'a Check,
+}
+
+/// All probes of all endpoints that have a check.
+fn asked(model: &Model) -> impl Iterator<Item = Asked<'_>> {
     model.region_ids().flat_map(move |id| {
         let region = model.region(id);
         let name: Arc<str> = model.qualified_region_name(id).into();
-        region.check.iter().flat_map(move |check| {
-            let name = name.clone();
-            region.endpoints.iter().map(move |endpoint| {
-                let key = EndpointKey { region: name.clone(), endpoint: endpoint.label().into() };
-                (key, endpoint, check)
+        region.endpoints.iter().flat_map(move |endpoint| {
+            let (name, label): (_, Arc<str>) = (name.clone(), endpoint.label().into());
+            region.probes_of(endpoint).map(move |Probed { id, target, member }| {
+                let key = EndpointKey { region: name.clone(), endpoint: label.clone(), probe: id };
+                Asked { key, target, check: &member.check }
             })
         })
     })

@@ -129,6 +129,21 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
+    /// Whether something came back, be it a refusal: what failed is not the network between.
+    pub fn is_heard(&self) -> bool {
+        match self {
+            ProbeError::Timeout { phase, .. } => matches!(phase, Phase::Tls | Phase::Header | Phase::Body),
+            ProbeError::Silent { .. }
+            | ProbeError::Unreachable(_)
+            | ProbeError::Connect(_)
+            | ProbeError::Dns(_)
+            | ProbeError::Check(_)
+            | ProbeError::Own(_) => false,
+            ProbeError::At { error, .. } => error.is_heard(),
+            _ => true,
+        }
+    }
+
     /// Whether the endpoint said nothing at all in time.
     pub fn is_silence(&self) -> bool {
         match self {

@@ -55,6 +55,21 @@ pub(super) fn not_resolved(error: io::Error) -> ProbeError {
     own_or(&error, |error| ProbeError::Dns(chain(error)))
 }
 
+/// Whether this machine knows a way to the address. Nothing is sent: connecting a datagram socket asks its own routing
+/// table alone (connect(2)).
+pub(super) fn has_route(address: SocketAddr) -> bool {
+    let any: std::net::IpAddr = match address.is_ipv4() {
+        true => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        false => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let port = if address.port() == 0 { 9 } else { address.port() };
+    let asked = std::net::UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address.ip(), port)));
+    !asked.is_err_and(|error| {
+        matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable)
+            || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+    })
+}
+
 pub(super) fn not_connected(error: io::Error) -> ProbeError {
     own_or(&error, refused_or_so)
 }

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::model::{
-    CheckKind, Coordinates, ExchangeCheck, HttpCheck, HttpMethod, Layer, Name, Region, TlsCheck, Zone, ZoneId,
+    CheckKind, Checks, Coordinates, Endpoint, ExchangeCheck, HttpCheck, HttpMethod, Layer, Name, Region, TlsCheck,
+    Zone, ZoneId,
 };
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -88,7 +89,7 @@ fn http(port: u16) -> HttpCheck {
 
 fn check(kind: CheckKind) -> Check {
     let second = Duration::from_secs(1);
-    Check { kind, interval: second, timeout: 10 * second, fall: 3, rise: 3 }
+    Check { interval: second, timeout: 10 * second, ..Check::new(kind) }
 }
 
 /// As [`check`], for checks that are to time out.
@@ -863,7 +864,7 @@ mod reloads {
         let endpoint = |address: &&str| Endpoint { target: super::addresses(&[address]), weight: 1, layer: Layer::L7 };
         let endpoints = endpoints.iter().map(endpoint).collect();
         let at = Coordinates::new(37.57, 126.98).expect("on the globe");
-        let region = Region { check, ..Region::new("seoul", ZoneId(0), at, endpoints) };
+        let region = Region { checks: check.map(Checks::from), ..Region::new("seoul", ZoneId(0), at, endpoints) };
         let origin = Name::parse_absolute("gslb.example").expect("a name");
         let zone = Zone { origin, nodes: Default::default() };
         Model { zones: vec![zone], regions: vec![region], ..Model::default() }
@@ -932,13 +933,7 @@ mod reloads {
         let now = std::time::Instant::now() + Duration::from_secs(3600);
         let probed = now - Duration::from_secs(ago_s);
         let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, Default::default(), moment(probed));
-        let news = EndpointNews {
-            region: "seoul@gslb.example".into(),
-            endpoint: "127.0.0.1".into(),
-            verdict,
-            seen: String::new(),
-            connect_ms: None,
-        };
+        let news = EndpointNews::of_only_probe("seoul@gslb.example", "127.0.0.1", verdict);
         publisher.apply(News::Probe(news), moment(probed));
         publisher.publish(moment(now));
         (publisher.shared().load_full(), now)

@@ -26,6 +26,8 @@ pub(super) struct Watched {
     pub key: EndpointKey,
     pub interval: Duration,
     pub fall: u32,
+    /// [`Check::grace`](crate::model::Check::grace).
+    pub grace: Duration,
     pub timeout: Duration,
     /// Connections one probe needs.
     pub connections: u32,
@@ -39,6 +41,7 @@ pub(super) struct Memory {
     pub history: History,
     since: SystemTime,
     recent: Recent,
+    watched_since: Instant,
 }
 
 impl Memory {
@@ -48,7 +51,7 @@ impl Memory {
 
     /// With the time since when the history's verdict is what it is.
     pub(super) fn since(history: History, since: SystemTime) -> Memory {
-        Memory { history, since, recent: Recent::default() }
+        Memory { history, since, recent: Recent::default(), watched_since: Instant::now() }
     }
 }
 
@@ -102,7 +105,7 @@ where
             }
             continue;
         }
-        unsent = match shared.sink.try_send(record(&watched.key, &shared.memory, outcome)) {
+        unsent = match shared.sink.try_send(record(&watched, &shared.memory, outcome)) {
             Ok(()) => None,
             Err(mpsc::error::TrySendError::Full(report)) => Some(report),
             Err(mpsc::error::TrySendError::Closed(_)) => return,
@@ -260,18 +263,21 @@ async fn start(due: Option<Instant>, budget: &Budget, connections: u32, expected
     budget.take(connections, expected).await
 }
 
-fn record(key: &EndpointKey, memory: &Mutex<Memory>, outcome: Result<Timings, ProbeError>) -> EndpointReport {
+fn record(watched: &Watched, memory: &Mutex<Memory>, outcome: Result<Timings, ProbeError>) -> EndpointReport {
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
     let now = SystemTime::now();
     let before = memory.history.verdict();
-    memory.history.record(outcome.is_ok());
+    let is_graced = matches!(before, None | Some(Verdict::Unknown)) && memory.watched_since.elapsed() < watched.grace;
+    if outcome.is_ok() || !is_graced {
+        memory.history.record(outcome.is_ok());
+    }
     // There is a verdict once an outcome is recorded.
-    let verdict = memory.history.verdict().unwrap_or(Verdict::Down);
+    let verdict = memory.history.verdict().unwrap_or(Verdict::Unknown);
     if before != Some(verdict) {
         memory.since = now;
     }
-    let streak = memory.history.streak();
-    EndpointReport { key: key.clone(), verdict, since: memory.since, probed_at: now, outcome, streak }
+    let streak = memory.history.streak().max(1);
+    EndpointReport { key: watched.key.clone(), verdict, since: memory.since, probed_at: now, outcome, streak }
 }
 
 #[cfg(test)]
@@ -315,11 +321,12 @@ mod tests {
         let (sink, reports) = mpsc::channel(sink_room);
         let (sender, probed) = watch::channel(false);
         let memory = Arc::new(Mutex::new(Memory::new(History::new(3, 3))));
-        let key = EndpointKey { region: "seoul@gslb.example".into(), endpoint: "192.0.2.1".into() };
+        let key = EndpointKey::only("seoul@gslb.example", "192.0.2.1");
         let watched = Watched {
             key,
             interval: 5000 * MS,
             fall: 3,
+            grace: Duration::ZERO,
             timeout: 2000 * MS,
             connections: 1,
             first_wait: Duration::ZERO,
@@ -533,10 +540,17 @@ mod tests {
         let mut tasks = JoinSet::new();
         for number in 0..endpoints {
             let hangs = number % 2 == 0;
-            let key =
-                EndpointKey { region: if hangs { "hung" } else { "good" }.into(), endpoint: number.to_string().into() };
+            let key = EndpointKey::only(if hangs { "hung" } else { "good" }, &number.to_string());
             let first_wait = 200 * MS * number as u32 / endpoints as u32;
-            let watched = Watched { key, interval: 5000 * MS, fall: 3, timeout: 2000 * MS, connections: 1, first_wait };
+            let watched = Watched {
+                key,
+                interval: 5000 * MS,
+                fall: 3,
+                grace: Duration::ZERO,
+                timeout: 2000 * MS,
+                connections: 1,
+                first_wait,
+            };
             let memory = Arc::new(Mutex::new(Memory::new(History::new(3, 3))));
             let (budget, faults, sink) = (budget.clone(), faults.clone(), sink.clone());
             let shared = Shared { memory, budget, faults, sink, probed: watch::Sender::new(false) };

@@ -2,13 +2,15 @@
 //!
 //! Facts are kept by name (endpoint `203.0.113.10`), so that they outlive a reload that renumbers regions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use crate::model::{Endpoint, Region};
+use crate::model::{AddressPart, CheckRole, Endpoint, ProbeId, Probed, Region};
 use crate::state::memory::reported::Reported;
 use crate::state::news::{EndpointNews, LoadNews};
-use crate::steer::health::effective::{EndpointState, Override, RegionState, effective_state, region_verdict};
+use crate::steer::health::combine::combined;
+use crate::steer::health::effective::{EndpointState, Override, ProbeState, RegionState, effective_state};
+use crate::steer::health::family::region_verdicts;
 use crate::steer::health::shed::{is_over, shed};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::load::state::LoadFigure;
@@ -16,7 +18,7 @@ use crate::steer::load::state::LoadFigure;
 #[derive(Default)]
 pub struct RegionFacts {
     /// By [`Endpoint::label`].
-    pub endpoints: HashMap<String, EndpointState>,
+    pub endpoints: HashMap<String, HashMap<ProbeId, ProbeState>>,
     pub reported: Reported,
     /// Its load is at its limit, or was and has not fallen well below since.
     pub over_limit: bool,
@@ -25,9 +27,9 @@ pub struct RegionFacts {
 }
 
 impl RegionFacts {
-    /// Takes what a probe of an endpoint found. Says whether its verdict is another one now.
+    /// Takes what a probe of an endpoint found. Says whether the verdict by that probe is another one now.
     pub fn take_probe(&mut self, news: EndpointNews, now: Instant) -> bool {
-        let seen = self.endpoints.entry(news.endpoint.to_string()).or_default();
+        let seen = self.endpoints.entry(news.endpoint.to_string()).or_default().entry(news.probe).or_default();
         let changed = seen.verdict != Some(news.verdict);
         if changed {
             seen.verdict = Some(news.verdict);
@@ -37,8 +39,8 @@ impl RegionFacts {
             Verdict::Suspect | Verdict::Unknown => seen.failures.saturating_add(1),
             Verdict::Up | Verdict::Down => 0,
         };
-        (seen.probed_at, seen.restored) = (Some(now), false);
-        seen.last_probe = news.seen;
+        (seen.probed_at, seen.restored, seen.heard) = (Some(now), false, news.heard);
+        seen.last_probe = news.seen.into();
         seen.connect_ms = news.connect_ms.or(seen.connect_ms);
         changed
     }
@@ -66,21 +68,15 @@ impl RegionFacts {
     /// The region's state by what is observed and said alone: [`Damping`](crate::state::memory::damping::Damping) has
     /// the last word on the effective state, and the price follows once its reports are weighed.
     pub fn state(&mut self, region: &Region, operator_override: Override, now: Instant) -> RegionState {
-        let checked = region.check.is_some();
-        let known = |endpoint: &Endpoint| match checked {
-            true => self.endpoints.get(&endpoint.label()).cloned().unwrap_or_default(),
-            false => EndpointState::default(),
-        };
-        let endpoints: Vec<EndpointState> = region.endpoints.iter().map(known).collect();
-        let probed = |endpoint: &EndpointState| match endpoint.verdict {
-            None if checked => Some(Verdict::Unknown),
-            verdict => verdict,
-        };
-        let verdict = region_verdict(endpoints.iter().map(probed), region.min_healthy);
+        let endpoints: Vec<EndpointState> =
+            region.endpoints.iter().map(|endpoint| self.endpoint(region, endpoint)).collect();
+        let (verdict, ipv6) = region_verdicts(region, &endpoints);
         self.reported.settle_stale(region.load_report.as_ref(), now);
         RegionState {
             effective: effective_state(verdict, operator_override),
             verdict,
+            ipv6,
+            ipv6_doubted: false,
             operator_override,
             endpoints,
             load: self.reported.load.clone(),
@@ -94,22 +90,72 @@ impl RegionFacts {
         }
     }
 
-    /// Forgets endpoints that are gone, and what nobody asks for any more.
+    fn endpoint(&self, region: &Region, endpoint: &Endpoint) -> EndpointState {
+        let known = self.endpoints.get(&endpoint.label());
+        let probe = |probed: Probed<'_>| {
+            let seen = known.and_then(|known| known.get(&probed.id)).cloned().unwrap_or_default();
+            (probed.member.role, probed.id, seen)
+        };
+        let probes: Vec<(CheckRole, ProbeId, ProbeState)> = region.probes_of(endpoint).map(probe).collect();
+        let needed = region.checks.as_ref().map_or(0, |checks| checks.needed);
+        let of = |part| judge(probes.iter().filter(|(_, id, _)| id.part == part), needed);
+        let main = of(AddressPart::Main);
+        let ipv6 = of(AddressPart::Ipv6).verdict;
+        EndpointState { ipv6, probes: probes.into_iter().map(|(_, id, seen)| (id, seen)).collect(), ..main }
+    }
+
+    /// Forgets endpoints and probes that are gone, and what nobody asks for any more.
     pub fn fit(&mut self, region: &Region) {
-        let labels: Vec<String> = region.endpoints.iter().map(Endpoint::label).collect();
-        self.endpoints.retain(|label, _| labels.contains(label));
+        let probes = |endpoint: &Endpoint| region.probes_of(endpoint).map(|probed| probed.id).collect();
+        let asked: HashMap<String, HashSet<ProbeId>> =
+            region.endpoints.iter().map(|endpoint| (endpoint.label(), probes(endpoint))).collect();
+        self.endpoints.retain(|label, known| {
+            let Some(asked) = asked.get(label) else { return false };
+            known.retain(|id, _| asked.contains(id));
+            true
+        });
         self.forget_unasked(region);
     }
 
     /// Forgets what nobody asks for any more. A price without reports would stay for ever, and an
     /// old verdict would pass for a proof should the check come back.
     pub fn forget_unasked(&mut self, region: &Region) {
-        if region.check.is_none() {
+        if region.checks.is_none() {
             self.endpoints.clear();
         }
         if region.load_report.is_none() {
             self.reported = Reported::default();
             (self.over_limit, self.shed) = (false, 0.0);
         }
+    }
+}
+
+/// What all probes of a part of an endpoint's addresses say together, told by the one that decides it: of those with the
+/// common verdict, the one that has had it longest is told of, for it is what ails or holds the rest.
+fn judge<'a>(
+    probes: impl Iterator<Item = &'a (CheckRole, ProbeId, ProbeState)> + Clone,
+    needed: usize,
+) -> EndpointState {
+    let verdict = combined(probes.clone().map(|(role, _, seen)| (*role, seen.verdict)), needed);
+    let has_say = |(role, ..): &&(CheckRole, ProbeId, ProbeState)| *role != CheckRole::WatchOnly;
+    let voices = probes.clone().filter(has_say).count();
+    let deciding = probes.clone().filter(has_say).filter(|(_, _, seen)| seen.verdict == verdict);
+    let told = deciding.min_by_key(|(_, _, seen)| seen.since);
+    // Where none has a say, what they see is shown all the same.
+    let Some((_, id, seen)) = told.or_else(|| probes.clone().next()) else { return EndpointState::default() };
+    let last_probe = match voices > 1 && !seen.last_probe.is_empty() {
+        true => format!("{}: {}", id.check, seen.last_probe),
+        false => seen.last_probe.to_string(),
+    };
+    EndpointState {
+        // One that nobody has probed yet has none.
+        verdict: verdict.filter(|_| probes.clone().any(|(_, _, seen)| seen.verdict.is_some())),
+        since: seen.since,
+        probed_at: probes.clone().filter_map(|(_, _, seen)| seen.probed_at).max(),
+        last_probe,
+        connect_ms: probes.clone().find_map(|(_, _, seen)| seen.connect_ms),
+        failures: seen.failures,
+        restored: seen.restored,
+        ..EndpointState::default()
     }
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Check, Endpoint, Region, RegionId};
+use crate::model::{Endpoint, ProbeId, Probed, Region, RegionId};
 use crate::state::memory::damping::kept::KeptDamping;
 use crate::state::memory::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
 use crate::state::memory::reported::Reported;
 use crate::state::snapshot::Snapshot;
 use crate::steer::choice::pick::Identity;
-use crate::steer::health::effective::EndpointState;
+use crate::steer::health::effective::ProbeState;
 use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
 use crate::steer::load::price::MAX_PRICE_MS;
@@ -53,8 +53,11 @@ impl Publisher {
             let facts = RegionFacts::restored(kept, self.configured.model.region(id), clock);
             // With an endpoint that is new to it, the region has to prove itself, and that is no change.
             let region = self.configured.model.region(id);
-            let known = |endpoint: &Endpoint| facts.endpoints.contains_key(&endpoint.label());
-            let proven = region.check.is_none() || region.endpoints.iter().all(known);
+            let known = |endpoint: &Endpoint| {
+                let known = facts.endpoints.get(&endpoint.label());
+                region.probes_of(endpoint).all(|probed| known.is_some_and(|known| known.contains_key(&probed.id)))
+            };
+            let proven = region.endpoints.iter().all(known);
             self.regions.insert(kept.name.clone(), facts);
             self.damping.restore(&kept.name, &kept.damping, proven, clock);
             restored.regions += 1;
@@ -90,19 +93,23 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
 impl RegionFacts {
     fn kept(&self, name: String, region: &Region, damping: KeptDamping, clock: &Clock) -> KeptRegion {
         let checks = checks_of(region);
-        let endpoint = |(label, state): (&String, &EndpointState)| {
+        let endpoint = |label: &str, id: &ProbeId, state: &ProbeState| {
+            let label = kept_label(label, id);
             Some(KeptEndpoint {
-                label: label.clone(),
+                check: checks.get(&label).copied(),
+                label,
                 // Not proven is not worth keeping.
                 verdict: state.verdict.filter(|&verdict| verdict != Verdict::Unknown)?,
                 failures: state.failures,
-                check: checks.get(label).copied(),
                 since_ms: state.since.map(|at| clock.kept(at)),
                 probed_at_ms: state.probed_at.map(|at| clock.kept(at)),
-                last_probe: state.last_probe.clone(),
+                last_probe: state.last_probe.to_string(),
                 connect_ms: state.connect_ms,
             })
         };
+        let probes =
+            self.endpoints.iter().flat_map(|(label, known)| known.iter().map(move |(id, seen)| (label, id, seen)));
+        let endpoints = probes.filter_map(|(label, id, seen)| endpoint(label, id, seen)).collect();
         let (price_ms, published_price_ms) = self.reported.prices_ms();
         let load = |figure: LoadFigure| KeptLoad {
             load: figure.load,
@@ -111,7 +118,7 @@ impl RegionFacts {
         };
         KeptRegion {
             name,
-            endpoints: self.endpoints.iter().filter_map(endpoint).collect(),
+            endpoints,
             load: self.reported.load.last.map(load),
             interval_s: self.reported.interval_s(),
             price_ms,
@@ -125,15 +132,21 @@ impl RegionFacts {
     fn restored(kept: &KeptRegion, region: &Region, clock: &Clock) -> RegionFacts {
         let price = |ms: f64| if ms.is_finite() { ms.clamp(0.0, MAX_PRICE_MS) } else { 0.0 };
         let checks = checks_of(region);
-        let known = |endpoint: &KeptEndpoint| {
-            let check = *checks.get(&endpoint.label)?;
-            let state = endpoint.restored(region.check.as_ref()?, clock)?;
-            endpoint.check.is_none_or(|before| before == check).then(|| (endpoint.label.clone(), state))
+        let known = |kept: &KeptEndpoint| -> Option<(String, ProbeId, ProbeState)> {
+            let check = *checks.get(&kept.label)?;
+            let (label, id) = label_and_probe(&kept.label);
+            let interval = region.checks.iter().flat_map(|checks| &checks.members).find(|of| of.name == id.check)?;
+            let state = kept.restored(interval.check.interval, clock)?;
+            kept.check.is_none_or(|before| before == check).then(|| (label.to_owned(), id, state))
         };
+        let mut endpoints: HashMap<String, HashMap<ProbeId, ProbeState>> = HashMap::new();
+        for (label, id, state) in kept.endpoints.iter().filter_map(known) {
+            endpoints.entry(label).or_default().insert(id, state);
+        }
         let last = kept.load.as_ref().and_then(|load| load.restored(clock));
         let prices_ms = (price(kept.price_ms), price(kept.published_price_ms));
         let mut facts = RegionFacts {
-            endpoints: kept.endpoints.iter().filter_map(known).collect(),
+            endpoints,
             reported: Reported::restored(last, kept.interval_s, prices_ms, clock.now()),
             over_limit: kept.over_limit,
             shed: if kept.shed.is_finite() { kept.shed.clamp(0.0, 1.0) } else { 0.0 },
@@ -143,30 +156,47 @@ impl RegionFacts {
     }
 }
 
-/// Of each endpoint, by its label, a number that stands for what its check asks and expects of whom. Another form of
-/// these in another version of this program makes other numbers: then endpoints have to prove themselves, no more.
+/// An endpoint's label, and which of its probes where that is not the only one.
+fn kept_label(label: &str, probe: &ProbeId) -> String {
+    if *probe == ProbeId::default() { label.to_owned() } else { format!("{label} {probe}") }
+}
+
+/// No label has a space in it.
+fn label_and_probe(kept: &str) -> (&str, ProbeId) {
+    let (label, probe) = kept.split_once(' ').unwrap_or((kept, ""));
+    (label, ProbeId::parse(probe))
+}
+
+/// Of each probe, by the label it is kept under, a number that stands for what its check asks and expects of whom. Another
+/// form of these in another version of this program makes other numbers: then endpoints have to prove themselves, no more.
 fn checks_of(region: &Region) -> HashMap<String, u64> {
-    let Some(check) = &region.check else { return HashMap::new() };
-    let kind = Identity::of(0, &format!("{:?}", check.kind));
-    let of = |endpoint: &Endpoint| Identity::of(0, &format!("{:?}", endpoint.target)).within(kind).number();
-    region.endpoints.iter().map(|endpoint| (endpoint.label(), of(endpoint))).collect()
+    let probes = region.endpoints.iter().flat_map(|endpoint| {
+        let label = endpoint.label();
+        region.probes_of(endpoint).map(move |probed| (kept_label(&label, &probed.id), probed))
+    });
+    let number = |probed: &Probed<'_>| {
+        let kind = Identity::of(0, &format!("{:?}", probed.member.check.kind));
+        Identity::of(0, &format!("{:?}", probed.target)).within(kind).number()
+    };
+    probes.map(|(label, probed)| (label, number(&probed))).collect()
 }
 
 impl KeptEndpoint {
     /// `None`: too long ago to be told.
-    fn restored(&self, check: &Check, clock: &Clock) -> Option<EndpointState> {
+    fn restored(&self, interval: Duration, clock: &Clock) -> Option<ProbeState> {
         let seen = self.last_probe.strip_prefix(BEFORE).unwrap_or(&self.last_probe);
         let past = |ms: Option<u64>| clock.instant(ms?).map(|at| at.min(clock.now()));
         let probed_at = past(self.probed_at_ms)?;
-        let is_known = clock.now().saturating_duration_since(probed_at) <= MAX_VERDICT_AGE + check.interval;
-        is_known.then(|| EndpointState {
+        let is_known = clock.now().saturating_duration_since(probed_at) <= MAX_VERDICT_AGE + interval;
+        is_known.then(|| ProbeState {
             verdict: Some(self.verdict),
             since: past(self.since_ms),
             probed_at: Some(probed_at),
-            last_probe: format!("{BEFORE}{seen}"),
+            last_probe: format!("{BEFORE}{seen}").into(),
             connect_ms: self.connect_ms.filter(|ms| ms.is_finite()),
             failures: self.failures,
             restored: true,
+            heard: true,
         })
     }
 }
@@ -208,7 +238,8 @@ mod tests {
         for (region, (name, _)) in world.model.regions.iter_mut().zip(regions) {
             region.endpoints = vec![endpoint(address_of(name))];
             let (interval, timeout) = (5 * S, 2 * S);
-            region.check = Some(Check { kind: CheckKind::Tcp { port: 80 }, interval, timeout, fall: 3, rise: 3 });
+            let kind = CheckKind::Tcp { port: 80 };
+            region.checks = Some(Check { interval, timeout, ..Check::new(kind) }.into());
             region.load_report = Some(LoadReport::pushed(10 * S));
         }
         world
@@ -235,13 +266,8 @@ mod tests {
     impl Story {
         fn probe(&mut self, region: &str, verdict: Verdict) {
             let region_name = format!("{region}@gslb.example");
-            let news = EndpointNews {
-                region: region_name.as_str().into(),
-                endpoint: address_of(region).into(),
-                verdict,
-                seen: "seen".into(),
-                connect_ms: Some(1.5),
-            };
+            let news = EndpointNews::of_only_probe(&region_name, address_of(region), verdict);
+            let news = EndpointNews { seen: "seen".into(), connect_ms: Some(1.5), ..news };
             self.publisher.apply(News::Probe(news), moment(self.now));
         }
 
@@ -354,13 +380,8 @@ mod tests {
         let (mut after, _, clock) = restarted(&story.kept(), world(&REGIONS), 7 * S);
         let is = left(&after, clock.now()).expect("damped still");
         assert!((was - is - 7.0).abs() < 0.1, "{was} {is}");
-        let news = EndpointNews {
-            region: "east@gslb.example".into(),
-            endpoint: "192.0.2.3".into(),
-            verdict: Verdict::Up,
-            seen: "ok".into(),
-            connect_ms: None,
-        };
+        let news = EndpointNews::of_only_probe("east@gslb.example", "192.0.2.3", Verdict::Up);
+        let news = EndpointNews { seen: "ok".into(), ..news };
         assert_eq!(after.apply(News::Probe(news), clock), Urgency::Now, "a fresh probe wins");
         after.publish(clock);
         let east = state(&after, "east");
@@ -383,7 +404,7 @@ mod tests {
         for checked in [true, false] {
             let mut world = world(&REGIONS);
             // Without a check, it is the only one that would serve before the others are probed.
-            world.model.regions[0].check = world.model.regions[0].check.take().filter(|_| checked);
+            world.model.regions[0].checks = world.model.regions[0].checks.take().filter(|_| checked);
             let mut after = publisher(world, clock.now());
             let (overrides, drains) = (overrides.clone(), drains.clone());
             after.apply(News::Overrides { overrides, drains }, clock);
@@ -429,9 +450,9 @@ mod tests {
         assert_eq!(known(world(&REGIONS), 7 * S), [doubted, down, down], "as it was");
         assert_ne!(known(world(&REGIONS), 7 * S)[0], up);
         let mut another = world(&REGIONS);
-        another.model.regions[1].check.as_mut().expect("a check").kind = CheckKind::Tcp { port: 81 };
+        another.model.regions[1].checks.as_mut().expect("a check").members[0].check.kind = CheckKind::Tcp { port: 81 };
         // Another pace of the same check keeps it.
-        another.model.regions[2].check.as_mut().expect("a check").interval = 7 * S;
+        another.model.regions[2].checks.as_mut().expect("a check").members[0].check.interval = 7 * S;
         assert_eq!(known(another, 7 * S), [doubted, None, down]);
         // Probed at 0 s and 150 s, at 200 s kept.
         assert_eq!(known(world(&REGIONS), 860 * S), [doubted, None, None]);

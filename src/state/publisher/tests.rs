@@ -23,7 +23,7 @@ fn model(regions: &[(&str, &str)]) -> Model {
         let at = Coordinates::new(0.0, 0.0).expect("coordinates");
         Region {
             capacity: Some(100.0),
-            check: Some(Check::new(CheckKind::Tcp { port: 80 })),
+            checks: Some(Check::new(CheckKind::Tcp { port: 80 }).into()),
             load_report: Some(LoadReport::pushed(Duration::from_secs(10))),
             ..Region::new(name, ZoneId(0), at, vec![Endpoint::at(address.parse().expect("an address"))])
         }
@@ -43,8 +43,7 @@ fn publisher(now: Instant) -> Publisher {
 }
 
 fn probed(region: &str, endpoint: &str, verdict: Verdict) -> News {
-    let (region, endpoint) = (region.into(), endpoint.into());
-    News::Probe(EndpointNews { region, endpoint, verdict, seen: String::new(), connect_ms: None })
+    News::Probe(EndpointNews::of_only_probe(region, endpoint, verdict))
 }
 
 fn loaded(region: &str, at: Instant, outcome: Result<(f64, Option<f64>), String>) -> News {
@@ -253,7 +252,7 @@ fn a_check_or_load_report_that_is_gone_takes_its_facts_along() {
     publisher.publish(moment(now));
     assert!(publisher.shared().load().states[0].price_ms > 0.0);
     let mut bare = two();
-    bare.regions.iter_mut().for_each(|region| (region.check, region.load_report) = (None, None));
+    bare.regions.iter_mut().for_each(|region| (region.checks, region.load_report) = (None, None));
     publisher.apply(reload(bare), moment(now));
     publisher.publish(moment(now));
     let state = publisher.shared().load().states[0].clone();
@@ -400,7 +399,7 @@ fn closed_loop(apart_km: f64, demand: f64, kept: f64, periods: u32) -> Vec<f64> 
     let mut model = two();
     let regions = model.services[0].regions.clone();
     model.services[0].policies = crate::model::PolicyTree::flat(Policy::Score, &regions);
-    model.regions.iter_mut().for_each(|region| region.check = None);
+    model.regions.iter_mut().for_each(|region| region.checks = None);
     model.regions[1].coordinates = Coordinates::new(0.0, apart_km / 111.195).expect("coordinates");
     let here = Location { coordinates: Coordinates::new(0.0, 0.0), ..Location::default() };
     model.default_location = Some(here);

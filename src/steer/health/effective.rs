@@ -2,10 +2,12 @@
 //!
 //! Where that changes too often or everywhere at once, [`super::stability`] has a word in it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::stability::Stability;
 use super::verdict::Verdict;
+use crate::model::ProbeId;
 use crate::steer::load::state::LoadState;
 
 /// What an operator says of a region. Beats the verdict and survives restarts.
@@ -105,6 +107,11 @@ pub fn region_verdict(endpoints: impl IntoIterator<Item = Option<Verdict>>, min_
 pub struct RegionState {
     pub effective: EffectiveState,
     pub verdict: Verdict,
+    /// That of its IPv6 addresses, where it has both families; `None` where it has not.
+    pub ipv6: Option<Verdict>,
+    /// Its IPv6 addresses are answered whatever their probes say: no region's can be reached from here, and that says
+    /// more of this server's own network.
+    pub ipv6_doubted: bool,
     pub operator_override: Override,
     /// As long as the region's endpoints, in their order.
     pub endpoints: Vec<EndpointState>,
@@ -122,10 +129,10 @@ pub struct RegionState {
     pub stability: Stability,
 }
 
-/// What is known of one endpoint.
+/// What is known of one endpoint: of its IPv4 addresses, where it has both families.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointState {
-    /// `None`: not probed.
+    /// By all of its checks; `None`: not probed.
     pub verdict: Option<Verdict>,
     /// When this verdict was reached.
     pub since: Option<Instant>,
@@ -138,6 +145,25 @@ pub struct EndpointState {
     pub failures: u32,
     /// All of this was found before a restart: no probe has confirmed it since.
     pub restored: bool,
+    /// The verdict on its IPv6 addresses, where it has both families; `None` where it has not, or is not probed.
+    pub ipv6: Option<Verdict>,
+    /// Each of its probes, in the order of the checks, those of IPv6 beside IPv4 after the others of their check.
+    pub probes: Vec<(ProbeId, ProbeState)>,
+}
+
+/// What is known by one probe of an endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct ProbeState {
+    /// `None`: not probed yet.
+    pub verdict: Option<Verdict>,
+    pub since: Option<Instant>,
+    pub probed_at: Option<Instant>,
+    pub last_probe: Arc<str>,
+    pub connect_ms: Option<f64>,
+    pub failures: u32,
+    pub restored: bool,
+    /// The last probe had an answer of some kind, be it a refusal: the network between is no matter.
+    pub heard: bool,
 }
 
 impl RegionState {
@@ -146,6 +172,8 @@ impl RegionState {
         RegionState {
             effective: EffectiveState::Up,
             verdict: Verdict::Up,
+            ipv6: None,
+            ipv6_doubted: false,
             operator_override: Override::Auto,
             endpoints: vec![EndpointState::default(); endpoints],
             load: LoadState::default(),

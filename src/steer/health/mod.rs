@@ -1,11 +1,15 @@
 //! The health of endpoints and regions, and what an operator says of it.
 //!
 //! - [`verdict`]: the verdict on an endpoint, from its probes
+//! - [`combine`]: the verdicts of several checks of an endpoint, made one
 //! - [`effective`]: the effective state of a region: override, else verdict
+//! - [`family`]: IPv4 and IPv6 judged apart
 //! - [`stability`]: stability of steering: damping, slow start, drains
 //! - [`shed`]: how much of its clients a busy region sheds
 
+pub mod combine;
 pub mod effective;
+pub mod family;
 pub mod shed;
 pub mod stability;
 pub mod verdict;

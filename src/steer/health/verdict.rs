@@ -34,6 +34,16 @@ impl Verdict {
         matches!(self, Verdict::Up | Verdict::Suspect)
     }
 
+    /// Greater for a better one.
+    pub fn goodness(self) -> u8 {
+        match self {
+            Verdict::Up => 3,
+            Verdict::Suspect => 2,
+            Verdict::Unknown => 1,
+            Verdict::Down => 0,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Up => "up",

@@ -110,8 +110,10 @@ pub enum PrecomputedChoice {
 /// The region and endpoint that every client of a cell gets.
 fn only(view: &View<'_>, cell: &Cell) -> Option<(RegionId, u16)> {
     let Pick::One(region) = cell.pick else { return None };
-    match &*view.endpoint_sets.get(region.index())?.endpoints {
-        [only] => Some((region, only.index)),
+    let endpoint_set = view.endpoint_sets.get(region.index())?;
+    match &*endpoint_set.endpoints {
+        // One that lacks a family is left to whoever writes the records: what is prebuilt has both.
+        [only] if !endpoint_set.is_partial => Some((region, only.index)),
         _ => None,
     }
 }

@@ -30,7 +30,7 @@ fn region(index: usize) -> Region {
     let at = Coordinates::new(0.0, 0.0).expect("coordinates");
     Region {
         capacity: Some(100.0),
-        check: Some(Check::new(CheckKind::Tcp { port: 80 })),
+        checks: Some(Check::new(CheckKind::Tcp { port: 80 }).into()),
         load_report: Some(LoadReport::pushed(10 * S)),
         ..Region::new(format!("r{index}"), ZoneId(0), at, vec![Endpoint::at(address)])
     }
@@ -79,13 +79,7 @@ impl Story {
     }
 
     fn hear(&mut self, seconds: f64, region: usize, verdict: Verdict) {
-        let news = EndpointNews {
-            region: name(region).into(),
-            endpoint: format!("192.0.2.{region}").into(),
-            verdict,
-            seen: String::new(),
-            connect_ms: None,
-        };
+        let news = EndpointNews::of_only_probe(&name(region), &format!("192.0.2.{region}"), verdict);
         self.publisher.apply(News::Probe(news), moment(self.at(seconds)));
     }
 
@@ -467,13 +461,7 @@ fn zones_are_counted_apart() {
     story.publisher.assume_up(moment(story.began));
     story.down(0.0, 1);
     assert_eq!(story.effective_states(), ["up", "down", "up", "up"]);
-    let news = EndpointNews {
-        region: "r3@other.example".into(),
-        endpoint: "192.0.2.3".into(),
-        verdict: Verdict::Down,
-        seen: String::new(),
-        connect_ms: None,
-    };
+    let news = EndpointNews::of_only_probe("r3@other.example", "192.0.2.3", Verdict::Down);
     story.publisher.apply(News::Probe(news), moment(story.at(1.0)));
     story.publish(1.0);
     assert_eq!(story.effective_states(), ["up", "down", "up", "down"]);
