@@ -15,9 +15,11 @@ use fastrand::Rng;
 use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
 use meridian::control::clock;
 use meridian::control::config::{self, Files};
+use meridian::model::{AddressPart, ProbeId};
 use meridian::query::{Client, Transport};
-use meridian::state::{LoadNews, News, Publisher, Snapshot};
+use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::health::effective::Override;
+use meridian::steer::health::verdict::Verdict;
 use meridian::steer::kept::Clock;
 
 use super::dns::{Ask, Opt, subnet_option};
@@ -91,9 +93,11 @@ location  = { country = "KR" }
 capacity  = 100
 load_report.push = { interval = "10s" }
 endpoints = [{ address = ["203.0.113.84", "2001:db8::84", "203.0.113.85"] }]
+check.tcp = { port = 9 }
 [region.berlin]
 location  = { country = "DE" }
 endpoints = [{ address = ["203.0.113.49", "2001:db8::49"] }]
+check.tcp = { port = 9 }
 [region.paris]
 location  = { country = "FR" }
 endpoints = [{ address = "203.0.113.33" }]
@@ -245,16 +249,20 @@ pub fn publisher(now: Clock) -> Publisher {
     Publisher::new(model, atlas, "here", 0, BTreeMap::new(), now)
 }
 
-/// Calm; one region loaded and another withdrawn; nothing left.
+/// Calm; one region loaded, another withdrawn and a third without IPv6; nothing left.
 pub fn snapshots() -> Vec<Arc<Snapshot>> {
     let now = clock::read();
     let mut publisher = publisher(now);
+    publisher.assume_up(now);
     let calm = publisher.shared().load_full();
     publisher.apply(
         News::Load(LoadNews { region: "busan@gslb.example".into(), at: now.now(), outcome: Ok((90.0, None)) }),
         now,
     );
     publisher.apply(News::set_override("berlin@gslb.example", Override::Drain), now);
+    let ipv6 = ProbeId { part: AddressPart::Ipv6, ..ProbeId::default() };
+    let refused = EndpointNews::of_only_probe("busan@gslb.example", "203.0.113.84", Verdict::Down);
+    publisher.apply(News::Probe(EndpointNews { probe: ipv6, ..refused }), now);
     publisher.publish(now);
     let busy = publisher.shared().load_full();
     for region in ["seoul", "busan", "berlin", "paris", "rented", "nested"] {
