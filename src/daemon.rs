@@ -168,6 +168,7 @@ impl Daemon {
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone());
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
         let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
+        let reachability = prober.reachability();
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
         let context = admin::Context {
@@ -184,7 +185,7 @@ impl Daemon {
             events: events.clone(),
             vitals: vitals.clone(),
             xdp: xdp.clone(),
-            probing: admin::Probing { budget, probe_faults, scrape_faults },
+            probing: admin::Probing { budget, probe_faults, scrape_faults, reachability },
             places: Default::default(),
         };
         let writer = spawn_writer(writer);

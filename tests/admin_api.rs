@@ -159,6 +159,7 @@ impl Fixture {
             budget: Arc::new(Budget::new(12)),
             probe_faults: Arc::new(OwnFaults::new("a probe")),
             scrape_faults: Arc::new(OwnFaults::new("a scrape")),
+            reachability: Arc::default(),
         };
         let context = Context {
             shared,

@@ -1335,6 +1335,7 @@ fn the_reference_lists_every_key_that_is_read() {
         "check/several",
         "check/tls",
         "geo",
+        "health",
         "load_report",
         "location",
         "policy",

@@ -266,6 +266,13 @@ fn probes(out: &mut Out<'_>, probing: &Probing) -> fmt::Result {
     )?;
     out.gauge("probes_waiting", "Probes that are due and wait for a connection", only(counts.waiting))?;
     out.counter("probes_delayed", "Probes that had to wait for a connection", only(counts.delayed))?;
+    let cut_off = probing.reachability.cut_off();
+    out.gauge(
+        "prober_cut_off",
+        "1 while this server reaches nobody by that family, so that failures count against nobody; 0 otherwise",
+        [("ipv4", false), ("ipv6", true)]
+            .map(|(word, ipv6)| (vec![("family", word)], u32::from(cut_off.iter().any(|of| of.ipv6 == ipv6)))),
+    )?;
     let faults = [("probe", probing.probe_faults.count()), ("load_report", probing.scrape_faults.count())];
     out.counter(
         "own_faults",

@@ -2,6 +2,7 @@
 //!
 //! What `GET /v1/status`, `meridian status` and the metrics show of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::probe::budget::Budget;
 use crate::control::probe::fault::OwnFaults;
+use crate::control::probe::reachability::{CutOff, Reachability};
 use crate::steer::figure::rounded;
 
 /// What is known of it.
@@ -17,6 +19,7 @@ pub struct Probing {
     pub budget: Arc<Budget>,
     pub probe_faults: Arc<OwnFaults>,
     pub scrape_faults: Arc<OwnFaults>,
+    pub reachability: Arc<Reachability>,
 }
 
 /// How well this machine can ask others.
@@ -33,8 +36,24 @@ pub struct ProbingStatus {
     pub probe_faults: FaultStatus,
     /// The same of load reports that are fetched.
     pub scrape_faults: FaultStatus,
+    /// Reference targets that tell whether this server is cut off; 0: none is configured.
+    #[serde(default)]
+    pub references: usize,
+    /// Families of addresses by which it reaches nobody: their failures count against nobody.
+    #[serde(default)]
+    pub cut_off: Vec<CutOffStatus>,
     /// The same as sentences, as far as it is a trouble now; empty where all is well.
     pub troubles: Vec<String>,
+}
+
+/// A family of addresses by which this server reaches nobody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CutOffStatus {
+    /// `IPv4` or `IPv6`.
+    pub family: Cow<'static, str>,
+    /// For how long.
+    pub since_s: f64,
+    pub why: String,
 }
 
 /// Questions that could not be asked for a fault of this machine.
@@ -58,10 +77,20 @@ pub fn probing(known: &Probing, now: Instant) -> ProbingStatus {
         delayed: counts.delayed,
         probe_faults: faults(&known.probe_faults, now),
         scrape_faults: faults(&known.scrape_faults, now),
+        references: known.reachability.references(),
+        cut_off: known.reachability.cut_off().into_iter().map(|of| cut_off(of, now)).collect(),
         troubles: Vec::new(),
     };
     status.troubles = troubles(&status);
     status
+}
+
+fn cut_off(of: CutOff, now: Instant) -> CutOffStatus {
+    CutOffStatus {
+        family: if of.ipv6 { "IPv6" } else { "IPv4" }.into(),
+        since_s: now.saturating_duration_since(of.since).as_secs_f64(),
+        why: of.why.to_string(),
+    }
 }
 
 fn faults(of: &OwnFaults, now: Instant) -> FaultStatus {
@@ -90,7 +119,11 @@ fn troubles(status: &ProbingStatus) -> Vec<String> {
             "{what} cannot be asked for a fault of this machine, and count against nobody ({ago} s ago: {last})."
         ))
     });
-    waiting.into_iter().chain(faults).collect()
+    let cut_off = status.cut_off.iter().map(|of| {
+        let since = rounded(of.since_s, 0);
+        format!("CUT OFF for {since} s: {}. What fails on the way counts against nobody, and verdicts stay.", of.why)
+    });
+    cut_off.chain(waiting).chain(faults).collect()
 }
 
 #[cfg(test)]
@@ -107,6 +140,8 @@ mod tests {
             delayed: 5,
             probe_faults: fault(601.0),
             scrape_faults: FaultStatus::default(),
+            references: 0,
+            cut_off: Vec::new(),
             troubles: Vec::new(),
         };
         assert!(troubles(&status).is_empty());

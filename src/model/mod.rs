@@ -11,6 +11,7 @@
 //! - [`prefix`], [`location`]: who a client is
 //! - [`region`], [`probed`], [`load_report`], [`service`], [`policy`]: what is steered, and how
 //! - [`steering`]: the settings that keep it stable
+//! - [`reference`](mod@reference): what tells whether this server itself is cut off
 //! - [`xdp`]: where queries pass the kernel by
 //! - [`mod@shown`]: text from outside, as it may be shown
 //! - [`zone`]: all of it together, the [`Model`]
@@ -23,6 +24,7 @@ pub mod policy;
 pub mod prefix;
 pub mod probed;
 pub mod record;
+pub mod reference;
 pub mod region;
 pub mod service;
 pub mod shown;
@@ -42,6 +44,7 @@ pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, 
 pub use prefix::Prefix;
 pub use probed::{AddressPart, ProbeId, Probed};
 pub use record::{Record, RecordType};
+pub use reference::Reference;
 pub use region::{
     Check, CheckKind, CheckRole, Checks, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck,
     HttpCheck, HttpMethod, Layer, LoadLimits, MemberCheck, Region, TlsCheck, Watermarks,

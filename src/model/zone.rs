@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Location, Name, Prefix, RecordType, Region, RegionId, Service, ServiceId, Steering, Ttl, ZoneId};
+use super::{
+    Location, Name, Prefix, RecordType, Reference, Region, RegionId, Service, ServiceId, Steering, Ttl, ZoneId,
+};
 
 /// Everything configured that answers depend on. Ids index the vectors; names are resolved.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,8 @@ pub struct Model {
     /// equally far from all regions.
     pub default_location: Option<Location>,
     pub steering: Steering,
+    /// What tells whether this server is cut off; may be empty.
+    pub references: Vec<Reference>,
 }
 
 /// The static part of one zone.

@@ -3,7 +3,7 @@
 
 use super::files::Sources;
 use super::reader::Value;
-use crate::model::Checks;
+use crate::model::{Check, Checks};
 
 mod dns;
 mod exchange;
@@ -16,6 +16,11 @@ mod tls;
 
 pub use http::pointer;
 pub use one::{INTERVALS, TIMEOUTS};
+
+/// Reads one check.
+pub fn read_one(value: Value<'_>, sources: &Sources<'_>) -> Option<Check> {
+    value.table("`check`", |table| one::read(table, sources))
+}
 
 /// Reads one check, or several and how many of them must pass.
 pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Checks> {

@@ -15,13 +15,14 @@
 //! - [`files`]: where text comes from
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
 //! - [`server`]: the server's own settings, and their defaults
-//! - [`settings`], [`network`], [`location`], [`steering`], [`rum`], [`xdp`]: the main file
+//! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`]: the main file
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`known_regions`], [`service`], [`policy`], [`geo`]: a zone file
 
 mod check;
 pub mod duration;
 mod files;
 mod geo;
+mod health;
 mod known_regions;
 mod load_report;
 pub mod location;
@@ -93,8 +94,8 @@ pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnosti
     let main = sources.open(path).map_err(|error| vec![unreadable(error, path)])?;
     let (settings, mut diagnostics) =
         reader::read_document(&main, "the configuration", |root| settings::read(root, &sources));
-    let Settings { config, networks, default_location, steering } = settings;
-    let mut model = Model { networks, default_location, steering, ..Model::default() };
+    let Settings { config, networks, default_location, steering, references } = settings;
+    let mut model = Model { networks, default_location, steering, references, ..Model::default() };
     read_zones(&sources, &config.zones, &mut model, &mut diagnostics);
     let files = sources.into_read();
     in_order_of_files(&mut diagnostics, &files);

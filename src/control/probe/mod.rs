@@ -19,6 +19,7 @@
 //!
 //! - [`report`], [`outcome`]: what is told; timings and errors of one probe
 //! - [`schedule`]: when to probe next
+//! - [`reachability`]: whether it is this server that is cut off
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `step`, `tls`, `encrypt`, `certificate`: one probe, from name to answer
@@ -27,6 +28,7 @@
 pub mod budget;
 pub mod fault;
 pub mod outcome;
+pub mod reachability;
 pub mod schedule;
 
 mod ask;
@@ -67,6 +69,7 @@ pub use report::{EndpointKey, EndpointReport};
 use ask::Question;
 use budget::Budget;
 use fault::OwnFaults;
+use reachability::Reachability;
 use resolve::Resolver;
 use watch::{Memory, Shared, Watched};
 
@@ -93,6 +96,9 @@ pub struct Prober {
     sink: mpsc::Sender<EndpointReport>,
     budget: Arc<Budget>,
     faults: Arc<OwnFaults>,
+    reachability: Arc<Reachability>,
+    /// Asks the references; ends with the prober. As a set, because that ends it when dropped.
+    asking: JoinSet<()>,
     resolver: Resolver,
     slots: HashMap<EndpointKey, Slot>,
     /// What was found before a restart, until the endpoints are first watched.
@@ -115,8 +121,8 @@ impl Prober {
     /// each endpoint waits for room.
     pub fn new(sink: mpsc::Sender<EndpointReport>, limits: ProbeLimits) -> Prober {
         let (budget, faults) = (Arc::new(Budget::new(limits.concurrency)), Arc::new(OwnFaults::new("a probe")));
-        let (resolver, slots, before, vitals) = Default::default();
-        Prober { sink, budget, faults, resolver, slots, before, vitals }
+        let (resolver, slots, before, vitals, reachability, asking) = Default::default();
+        Prober { sink, budget, faults, reachability, asking, resolver, slots, before, vitals }
     }
 
     /// The connections of all probes.
@@ -127,6 +133,11 @@ impl Prober {
     /// The probes that could not be made.
     pub fn faults(&self) -> Arc<OwnFaults> {
         self.faults.clone()
+    }
+
+    /// Whether this server itself is cut off.
+    pub fn reachability(&self) -> Arc<Reachability> {
+        self.reachability.clone()
     }
 
     /// Counts watches that panicked and were started again.
@@ -148,6 +159,10 @@ impl Prober {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn configure(&mut self, model: &Model) {
+        self.reachability.configure(model);
+        if self.asking.is_empty() {
+            self.asking.spawn(self.reachability.clone().keep_asking());
+        }
         let mut before = std::mem::take(&mut self.slots);
         for Asked { key, target, check } in asked(model) {
             if self.slots.contains_key(&key) {
@@ -193,6 +208,7 @@ impl Prober {
         let question = Arc::new(Question::new(target.clone(), check, self.resolver.clone()).beside_ipv4(beside));
         let watched = Watched {
             key,
+            target: target.clone(),
             interval: check.interval,
             fall: check.fall,
             grace: check.grace,
@@ -201,7 +217,8 @@ impl Prober {
             first_wait: FIRST_SPREAD.mul_f64(fastrand::f64()),
         };
         let (budget, faults, sink) = (self.budget.clone(), self.faults.clone(), self.sink.clone());
-        let shared = Shared { memory: memory.clone(), budget, faults, sink, probed: probed_sender };
+        let reachability = self.reachability.clone();
+        let shared = Shared { memory: memory.clone(), budget, faults, reachability, sink, probed: probed_sender };
         let mut task = JoinSet::new();
         let of = watched.key.to_string();
         task.spawn(supervise(TaskKind::Probes, of, self.vitals.clone(), move || {

@@ -129,6 +129,29 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
+    /// Whether it failed before the endpoint itself said anything: it may as well be this server's own network.
+    pub fn is_on_the_way(&self) -> bool {
+        match self {
+            ProbeError::Refused
+            | ProbeError::Unreachable(_)
+            | ProbeError::Connect(_)
+            | ProbeError::Timeout { .. }
+            | ProbeError::Silent { .. }
+            | ProbeError::Dns(_) => true,
+            ProbeError::At { error, .. } => error.is_on_the_way(),
+            _ => false,
+        }
+    }
+
+    /// Whether there was no route.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            ProbeError::Unreachable(_) => true,
+            ProbeError::At { error, .. } => error.is_unreachable(),
+            _ => false,
+        }
+    }
+
     /// Whether something came back, be it a refusal: what failed is not the network between.
     pub fn is_heard(&self) -> bool {
         match self {

@@ -1009,3 +1009,63 @@ mod reloads {
         assert_eq!(std::iter::from_fn(|| reports.try_recv().ok()).count(), 3);
     }
 }
+
+mod cut_off {
+    use super::*;
+    use crate::model::Reference;
+
+    /// A region that refuses, and a reference that answers or does not.
+    #[tokio::test]
+    async fn while_no_reference_answers_verdicts_stay_and_then_failures_count_again() {
+        let (listener, dead) =
+            (tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("an address"), dead_port().await);
+        let reference = listener.local_addr().expect("an address");
+        let check = Check { interval: Duration::from_millis(100), ..check(CheckKind::Tcp { port: reference.port() }) };
+        let at = Coordinates::new(37.57, 126.98).expect("on the globe");
+        let endpoint = Endpoint { target: addresses(&["127.0.0.1"]), weight: 1, layer: Layer::L7 };
+        let region = |port| {
+            let check = Check { kind: CheckKind::Tcp { port }, ..check.clone() };
+            Region { checks: Some(check.into()), ..Region::new("seoul", ZoneId(0), at, vec![endpoint.clone()]) }
+        };
+        let model = |port| Model {
+            zones: vec![Zone {
+                origin: Name::parse_absolute("gslb.example").expect("a name"),
+                nodes: Default::default(),
+            }],
+            regions: vec![region(port)],
+            references: vec![Reference {
+                address: LOCALHOST,
+                check: Check::new(CheckKind::Tcp { port: reference.port() }),
+            }],
+            ..Model::default()
+        };
+        let (sink, mut reports) = mpsc::channel(1000);
+        let mut prober = Prober::new(sink, ProbeLimits { concurrency: 8 });
+        prober.configure(&model(reference.port()));
+        let first = timeout(Duration::from_secs(5), reports.recv()).await.expect("in time").expect("a report");
+        assert_eq!(first.verdict, Verdict::Up);
+        // The reference and the region are the same door: nobody can tell which of the two went.
+        drop(listener);
+        let until = tokio::time::Instant::now() + Duration::from_millis(1500);
+        while let Ok(report) = tokio::time::timeout_at(until, reports.recv()).await {
+            let report = report.expect("a prober");
+            assert!(report.outcome.is_ok(), "a failure counted: {report:?}");
+        }
+        let cut_off = prober.reachability().cut_off();
+        assert!(matches!(&cut_off[..], [of] if !of.ipv6 && of.why.contains("connection refused")), "{cut_off:?}");
+        let _back = tokio::net::TcpListener::bind(reference).await.expect("the port again");
+        while !prober.reachability().cut_off().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await; // a failure is a test that never ends
+        }
+        prober.configure(&model(dead));
+        let judged = async {
+            loop {
+                let report = reports.recv().await.expect("a prober");
+                if report.verdict == Verdict::Down {
+                    return;
+                }
+            }
+        };
+        timeout(Duration::from_secs(10), judged).await.expect("down by its own failures");
+    }
+}

@@ -12,11 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::EndpointTarget;
 use crate::steer::health::verdict::{History, Verdict};
 
 use super::budget::{Budget, Expected, Share};
 use super::fault::OwnFaults;
 use super::outcome::{ProbeError, Timings};
+use super::reachability::Reachability;
 use super::report::{EndpointKey, EndpointReport};
 use super::schedule::{FAST, Facts, Patience, Recent, next_start, patience};
 
@@ -24,6 +26,7 @@ use super::schedule::{FAST, Facts, Patience, Recent, next_start, patience};
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     pub key: EndpointKey,
+    pub target: EndpointTarget,
     pub interval: Duration,
     pub fall: u32,
     /// [`Check::grace`](crate::model::Check::grace).
@@ -61,6 +64,7 @@ pub(super) struct Shared {
     pub memory: Arc<Mutex<Memory>>,
     pub budget: Arc<Budget>,
     pub faults: Arc<OwnFaults>,
+    pub reachability: Arc<Reachability>,
     pub sink: mpsc::Sender<EndpointReport>,
     /// Becomes true with the first outcome.
     pub probed: watch::Sender<bool>,
@@ -97,20 +101,48 @@ where
             }
         };
         let Some(outcome) = outcome else { continue };
+        // One that is down stays so, whoever is cut off.
+        let outcome = match known.verdict {
+            Some(Verdict::Down) => outcome,
+            _ => excused(&watched.target, &shared.reachability, outcome).await,
+        };
         if let Err(ProbeError::Own(why)) = &outcome {
-            shared.faults.happened(why);
+            // It has said so itself where it is cut off.
+            if !shared.reachability.is_cut_off() {
+                shared.faults.happened(why);
+            }
+            flights.unlearnt += 1;
             // It may last: the first round does not wait for the end of it.
-            if flights.own_faults >= MOST_OWN_FAULTS {
+            if flights.unlearnt >= MOST_OWN_FAULTS {
                 shared.probed.send_replace(true);
             }
             continue;
         }
+        flights.unlearnt = 0;
         unsent = match shared.sink.try_send(record(&watched, &shared.memory, outcome)) {
             Ok(()) => None,
             Err(mpsc::error::TrySendError::Full(report)) => Some(report),
             Err(mpsc::error::TrySendError::Closed(_)) => return,
         };
         shared.probed.send_replace(true);
+    }
+}
+
+/// A failure that says nothing of the endpoint, because it is this server that is cut off, is a fault of its own.
+async fn excused(
+    target: &EndpointTarget,
+    reachability: &Reachability,
+    outcome: Result<Timings, ProbeError>,
+) -> Result<Timings, ProbeError> {
+    match outcome {
+        Ok(timings) => {
+            reachability.heard(target);
+            Ok(timings)
+        }
+        Err(error) => match reachability.excuse(target, &error, Instant::now()).await {
+            Some(why) => Err(ProbeError::Own(why.to_string())),
+            None => Err(error),
+        },
     }
 }
 
@@ -147,6 +179,8 @@ struct Flights {
     answered: Option<bool>,
     /// Probes in a row that this machine could not make.
     own_faults: u32,
+    /// Probes in a row that taught nothing: these, and those that failed while it was cut off.
+    unlearnt: u32,
 }
 
 struct Flight {
@@ -168,6 +202,7 @@ impl Flights {
             chance: 0.0,
             answered: None,
             own_faults: 0,
+            unlearnt: 0,
         }
     }
 
@@ -324,6 +359,7 @@ mod tests {
         let key = EndpointKey::only("seoul@gslb.example", "192.0.2.1");
         let watched = Watched {
             key,
+            target: EndpointTarget::Addresses(Vec::new()),
             interval: 5000 * MS,
             fall: 3,
             grace: Duration::ZERO,
@@ -332,7 +368,8 @@ mod tests {
             first_wait: Duration::ZERO,
         };
         let (budget, faults) = (Arc::new(Budget::new(12)), Arc::new(OwnFaults::new("a probe")));
-        let shared = Shared { memory, budget, faults: faults.clone(), sink, probed: sender };
+        let shared =
+            Shared { memory, budget, faults: faults.clone(), reachability: Arc::default(), sink, probed: sender };
         let asked = AtomicUsize::new(0);
         let mut task = JoinSet::new();
         task.spawn(watch(watched, shared, move || ask(asked.fetch_add(1, Ordering::Relaxed))));
@@ -544,6 +581,7 @@ mod tests {
             let first_wait = 200 * MS * number as u32 / endpoints as u32;
             let watched = Watched {
                 key,
+                target: EndpointTarget::Addresses(Vec::new()),
                 interval: 5000 * MS,
                 fall: 3,
                 grace: Duration::ZERO,
@@ -553,7 +591,8 @@ mod tests {
             };
             let memory = Arc::new(Mutex::new(Memory::new(History::new(3, 3))));
             let (budget, faults, sink) = (budget.clone(), faults.clone(), sink.clone());
-            let shared = Shared { memory, budget, faults, sink, probed: watch::Sender::new(false) };
+            let (reachability, probed) = (Arc::default(), watch::Sender::new(false));
+            let shared = Shared { memory, budget, faults, reachability, sink, probed };
             let timed_out = ProbeError::Timeout { phase: super::super::Phase::Header, after: 2000 * MS };
             tasks.spawn(watch(watched, shared, move || match (hangs, begun.elapsed() < death) {
                 (true, _) => after(2000 * MS, Err(timed_out.clone())),

@@ -1,0 +1,35 @@
+//! `[health]` of the main file: what tells whether this server itself is cut off. A [`Value`] comes in, [`Reference`]s go
+//! out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::check;
+use super::files::Sources;
+use super::reader::Value;
+use crate::model::{Check, CheckKind, Reference};
+
+const EXPECTED: &str = "an array such as [\"192.0.2.1:443\"]";
+
+/// Reads the table.
+pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Vec<Reference>> {
+    value.table("`[health]`", |table| {
+        let items = table.require("reference", "reference = [\"192.0.2.1:443\"]")?.array(EXPECTED, Reference::MOST)?;
+        // All are read before the first failure counts: each reports its own mistakes.
+        let read: Vec<_> = items.into_iter().map(|item| reference(item, sources)).collect();
+        read.into_iter().collect()
+    })
+}
+
+/// `"192.0.2.1:443"`, which must accept a connection, or an address and a check.
+fn reference(value: Value<'_>, sources: &Sources<'_>) -> Option<Reference> {
+    if !value.is_table() {
+        let at = value.text("an address and a port, such as \"192.0.2.1:443\"", str::parse::<SocketAddr>)?;
+        return Some(Reference { address: at.ip(), check: Check::new(CheckKind::Tcp { port: at.port() }) });
+    }
+    value.table("a reference", |table| {
+        let address = table.require("address", "address = \"192.0.2.1\"");
+        let address = address.and_then(|v| v.text("an IPv4 or IPv6 address", str::parse::<IpAddr>));
+        let check = table.require("check", "check.tcp = { port = 443 }").and_then(|v| check::read_one(v, sources));
+        Some(Reference { address: address?, check: check? })
+    })
+}

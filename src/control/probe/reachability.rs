@@ -1,0 +1,329 @@
+//! Whether it is this server that is cut off: asked before a failure counts against anybody.
+//!
+//! ```text
+//!   a probe fails on the way ─▶ excuse ─▶ does any reference answer now? ── yes ─▶ evidence against the endpoint
+//!                                             (no references: is there a        └─ no ──▶ no evidence: verdicts stay
+//!                                              route to any endpoint at all?)              as they are, and it is said
+//! ```
+//!
+//! In: failures, and the references of the model. Out: an excuse, or none. Refusals and silence may be this server's own
+//! network; an answer other than expected is the endpoint's, and needs no second opinion. Each family is judged by the
+//! references of that family alone. Those who wonder at once share one round of questions.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::model::{Check, EndpointTarget, Model};
+
+use super::ask::Question;
+use super::outcome::ProbeError;
+use super::resolve::Resolver;
+use super::step::has_route;
+
+/// From one round of questions to the next, where nobody wonders.
+const CALM: Duration = Duration::from_secs(5);
+/// The same while it is cut off.
+const CUT_OFF: Duration = Duration::from_secs(1);
+/// References that take longer than this are as good as silent: whoever wonders waits for them.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Rounds are at least so long apart.
+const APART: Duration = Duration::from_millis(200);
+/// A round that found nobody excuses failures for so long: until the network is back, one is as good as another.
+const EXCUSED: Duration = Duration::from_millis(500);
+/// So many endpoints' addresses are looked at for a route.
+const MOST_TARGETS: usize = 64;
+
+/// What is known of this server's own network.
+#[derive(Default)]
+pub struct Reachability {
+    asks: ArcSwap<Asks>,
+    /// The last round of each family; locked while one is under way.
+    rounds: [tokio::sync::Mutex<Option<Round>>; 2],
+    said: Mutex<[Option<CutOff>; 2]>,
+}
+
+/// The addresses that it is judged by.
+#[derive(Default)]
+struct Asks {
+    references: Vec<(IpAddr, Arc<Question>)>,
+    /// Some of the endpoints'.
+    targets: Vec<IpAddr>,
+}
+
+#[derive(Clone)]
+struct Round {
+    began: Instant,
+    ended: Instant,
+    /// Why none answered; `None`: some did.
+    nobody: Option<Arc<str>>,
+}
+
+/// A family of addresses by which this server reaches nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutOff {
+    pub ipv6: bool,
+    pub since: std::time::Instant,
+    pub why: Arc<str>,
+}
+
+impl Reachability {
+    /// Takes the references and endpoints of this model.
+    pub fn configure(&self, model: &Model) {
+        let question = |address: IpAddr, check: &Check| {
+            let check = Check { timeout: check.timeout.min(LONGEST), ..check.clone() };
+            Arc::new(Question::new(EndpointTarget::Addresses(vec![address]), &check, Resolver::default()))
+        };
+        let references = model.references.iter().map(|of| (of.address, question(of.address, &of.check))).collect();
+        let endpoints = model.regions.iter().filter_map(|region| region.endpoints.first());
+        let addresses = endpoints.flat_map(|endpoint| match &endpoint.target {
+            EndpointTarget::Addresses(addresses) => addresses.clone(),
+            EndpointTarget::Host(_) => Vec::new(),
+        });
+        self.asks.store(Arc::new(Asks { references, targets: addresses.take(MOST_TARGETS).collect() }));
+        // Of a family without references nobody would ever say that it is back.
+        for ipv6 in [false, true].into_iter().filter(|ipv6| !self.has_references(*ipv6)) {
+            self.conclude(ipv6, None);
+        }
+    }
+
+    /// Asks the references now and then, so that it is known before somebody wonders, and said when it has passed.
+    pub async fn keep_asking(self: Arc<Self>) {
+        loop {
+            for ipv6 in [false, true].into_iter().filter(|ipv6| self.has_references(*ipv6)) {
+                self.nobody_answers(ipv6, Instant::now()).await;
+            }
+            let wait = if self.cut_off().is_empty() { CALM } else { CUT_OFF };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The families by which nobody is reached, as far as is known.
+    pub fn cut_off(&self) -> Vec<CutOff> {
+        self.said().iter().flatten().cloned().collect()
+    }
+
+    /// Whether there is such a family.
+    pub fn is_cut_off(&self) -> bool {
+        self.said().iter().any(Option::is_some)
+    }
+
+    /// The number of references.
+    pub fn references(&self) -> usize {
+        self.asks.load().references.len()
+    }
+
+    /// Why this failure, which came at `failed`, says nothing of the endpoint; `None`: it is evidence.
+    pub(super) async fn excuse(
+        &self,
+        target: &EndpointTarget,
+        error: &ProbeError,
+        failed: Instant,
+    ) -> Option<Arc<str>> {
+        if !error.is_on_the_way() {
+            return None;
+        }
+        let families: &[bool] = match target {
+            EndpointTarget::Addresses(addresses) if addresses.iter().all(IpAddr::is_ipv4) => &[false],
+            EndpointTarget::Addresses(addresses) if addresses.iter().all(IpAddr::is_ipv6) => &[true],
+            _ => &[false, true],
+        };
+        let mut excuse = None;
+        for &ipv6 in families {
+            let nobody = match self.has_references(ipv6) {
+                true => self.nobody_answers(ipv6, failed).await,
+                false => self.no_route(ipv6, error),
+            };
+            // One family in which somebody answers is enough to reach it.
+            excuse = Some(nobody?);
+        }
+        excuse
+    }
+
+    /// A probe has succeeded: where there are no references, that says as much.
+    pub(super) fn heard(&self, target: &EndpointTarget) {
+        if let EndpointTarget::Addresses(addresses) = target {
+            for ipv6 in [false, true] {
+                if addresses.iter().any(|address| address.is_ipv6() == ipv6) && !self.has_references(ipv6) {
+                    self.conclude(ipv6, None);
+                }
+            }
+        }
+    }
+
+    fn has_references(&self, ipv6: bool) -> bool {
+        self.asks.load().references.iter().any(|(address, _)| address.is_ipv6() == ipv6)
+    }
+
+    /// Why no reference of the family has answered a question asked after `since`; `None`: one has.
+    async fn nobody_answers(&self, ipv6: bool, since: Instant) -> Option<Arc<str>> {
+        let mut round = self.rounds.get(usize::from(ipv6))?.lock().await;
+        let serves = |round: &&Round| {
+            round.began >= since || round.nobody.is_some() && since.saturating_duration_since(round.ended) < EXCUSED
+        };
+        if let Some(known) = round.as_ref().filter(serves) {
+            return known.nobody.clone();
+        }
+        if let Some(known) = &*round {
+            // Many endpoints that fail at once must not make a flood of questions.
+            tokio::time::sleep_until(known.ended + APART).await;
+        }
+        let began = Instant::now();
+        let nobody = self.ask(ipv6).await;
+        *round = Some(Round { began, ended: Instant::now(), nobody: nobody.clone() });
+        self.conclude(ipv6, nobody.clone());
+        nobody
+    }
+
+    /// Asks all references of the family at once; `None` with the first that answers as expected.
+    async fn ask(&self, ipv6: bool) -> Option<Arc<str>> {
+        let mut asked = JoinSet::new();
+        for (address, question) in &self.asks.load().references {
+            if address.is_ipv6() == ipv6 {
+                let (address, question) = (*address, question.clone());
+                asked.spawn(async move { question.ask().await.map_err(|error| format!("{address}: {error}")) });
+            }
+        }
+        let mut failed = Vec::new();
+        while let Some(outcome) = asked.join_next().await {
+            match outcome {
+                Ok(Ok(_)) => return None,
+                Ok(Err(why)) => failed.push(why),
+                Err(_) => {}
+            }
+        }
+        failed.sort();
+        let of = if ipv6 { "IPv6" } else { "IPv4" };
+        Some(format!("no {of} reference answers ({})", failed.join("; ")).into())
+    }
+
+    /// Where there is no route to any endpoint at all, not this endpoint is gone but this machine's network.
+    fn no_route(&self, ipv6: bool, error: &ProbeError) -> Option<Arc<str>> {
+        if !error.is_unreachable() {
+            return None;
+        }
+        let asks = self.asks.load();
+        let mut targets = asks.targets.iter().filter(|address| address.is_ipv6() == ipv6);
+        // Of one endpoint alone nobody can tell.
+        if targets.clone().count() < 2 || targets.any(|address| has_route(SocketAddr::new(*address, 9))) {
+            return None;
+        }
+        let of = if ipv6 { "IPv6" } else { "IPv4" };
+        let why: Arc<str> = format!("this machine has no {of} route to any endpoint").into();
+        self.conclude(ipv6, Some(why.clone()));
+        Some(why)
+    }
+
+    /// Remembers and tells what has changed.
+    fn conclude(&self, ipv6: bool, nobody: Option<Arc<str>>) {
+        let mut said = self.said();
+        let Some(known) = said.get_mut(usize::from(ipv6)) else { return };
+        match (&*known, nobody) {
+            (None, Some(why)) => {
+                error!("this server is cut off: {why}; what fails on the way counts against nobody, and verdicts stay");
+                *known = Some(CutOff { ipv6, since: std::time::Instant::now(), why });
+            }
+            (Some(was), Some(why)) => *known = Some(CutOff { why, ..was.clone() }),
+            (Some(was), None) => {
+                info!(for_s = was.since.elapsed().as_secs(), "this server is cut off no more");
+                *known = None;
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn said(&self) -> MutexGuard<'_, [Option<CutOff>; 2]> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CheckKind, Coordinates, Endpoint, Reference, Region, ZoneId};
+
+    async fn listening() -> (tokio::net::TcpListener, u16) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let port = listener.local_addr().expect("an address").port();
+        (listener, port)
+    }
+
+    fn asking(ports: &[u16]) -> Reachability {
+        let references = ports.iter().map(|&port| Reference {
+            address: IpAddr::from([127, 0, 0, 1]),
+            check: Check::new(CheckKind::Tcp { port }),
+        });
+        let reachability = Reachability::default();
+        reachability.configure(&Model { references: references.collect(), ..Model::default() });
+        reachability
+    }
+
+    fn target(address: &str) -> EndpointTarget {
+        EndpointTarget::Addresses(vec![address.parse().expect("an address")])
+    }
+
+    #[tokio::test]
+    async fn failures_are_excused_while_no_reference_answers_and_no_longer() {
+        let (one, port) = listening().await;
+        let (two, dead) = listening().await;
+        drop(two);
+        let reachability = asking(&[port, dead]);
+        let of = target("192.0.2.1");
+        let excuse = |error: ProbeError| {
+            let (reachability, of) = (&reachability, &of);
+            async move { reachability.excuse(of, &error, Instant::now()).await }
+        };
+        assert_eq!(excuse(ProbeError::Refused).await, None, "one of two answers");
+        assert!(reachability.cut_off().is_empty());
+        drop(one);
+        let why = excuse(ProbeError::Refused).await.expect("an excuse");
+        assert!(why.starts_with("no IPv4 reference answers (127.0.0.1: connection refused"), "{why}");
+        assert_eq!(reachability.cut_off().len(), 1);
+        let status = ProbeError::Status { got: 503, expected: "200".into() };
+        assert_eq!(excuse(status).await, None, "it came back: no network is in doubt");
+        let ipv6 = reachability.excuse(&target("2001:db8::1"), &ProbeError::Refused, Instant::now()).await;
+        assert_eq!(ipv6, None, "there are no references of that family");
+        let _back = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the port again");
+        tokio::time::sleep(EXCUSED).await;
+        assert_eq!(excuse(ProbeError::Refused).await, None);
+        assert!(reachability.cut_off().is_empty());
+    }
+
+    #[tokio::test]
+    async fn those_who_wonder_at_once_share_one_round() {
+        let (listener, port) = listening().await;
+        let reachability = Arc::new(asking(&[port]));
+        let failed = Instant::now();
+        let mut asking = JoinSet::new();
+        for _ in 0..200 {
+            let reachability = reachability.clone();
+            asking.spawn(async move { reachability.excuse(&target("192.0.2.1"), &ProbeError::Refused, failed).await });
+        }
+        assert!(asking.join_all().await.iter().all(Option::is_none));
+        let mut rounds = 0;
+        while tokio::time::timeout(Duration::from_millis(50), listener.accept()).await.is_ok() {
+            rounds += 1;
+        }
+        assert_eq!(rounds, 1);
+    }
+
+    #[tokio::test]
+    async fn without_references_only_a_machine_without_any_route_is_cut_off() {
+        let region = |address: &str| {
+            let at = Coordinates::new(0.0, 0.0).expect("coordinates");
+            Region::new(address, ZoneId(0), at, vec![Endpoint::at(address.parse().expect("an address"))])
+        };
+        let reachability = Reachability::default();
+        let regions = vec![region("127.0.0.1"), region("127.0.0.2")];
+        reachability.configure(&Model { regions, ..Model::default() });
+        let unreachable = ProbeError::Unreachable("Network is unreachable".into());
+        for error in [unreachable, ProbeError::Refused] {
+            assert_eq!(reachability.excuse(&target("127.0.0.1"), &error, Instant::now()).await, None);
+        }
+    }
+}
