@@ -90,7 +90,7 @@ ns1  A    198.51.100.53
 [region.seoul]
 location = { country = "KR" }
 endpoints = [{ address = "192.0.2.99" }]
-load_report.push = { interval = "5s", max_age = "20s" }
+load_report.push = { interval = "5s", max_age = "20s", health = {} }
 [service.www]
 regions = ["seoul"]
 "#;
@@ -568,6 +568,30 @@ async fn pushed_loads_are_taken_and_shown() {
     assert!(late.status == 409 && late.error().starts_with("this load is 15.0 s old"), "{}", late.body);
     let old = fixture.post(PUSH, JSON, r#"{"load": 31}"#).await;
     assert_eq!((old.status, &old.json()["capacity"]), (200, &Value::Null));
+}
+
+#[tokio::test]
+async fn pushed_health_degrades_a_region_and_is_shown_with_its_reason() {
+    let fixture = Fixture::start().await;
+    let status = fixture.client().status().await.expect("a status");
+    assert_eq!((&status["regions"][2]["offered"], &status["regions"][2]["degraded"]), (&json!(1.0), &Value::Null));
+    let answer = fixture.post(PUSH, JSON, r#"{"load": 30, "capacity": 40, "healthy": 0.5, "errors": 0.11}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let seen = async {
+        loop {
+            let status = fixture.client().status().await.expect("a status");
+            if !status["regions"][2]["degraded"].is_null() {
+                break status["regions"][2].clone();
+            }
+        }
+    };
+    let seoul = tokio::time::timeout(Duration::from_secs(5), seen).await.expect("published");
+    let degraded = json!({ "offered": 0.8, "why": ["50 % of servers up, 11 % errors"] });
+    assert_eq!((&seoul["degraded"], &seoul["offered"], &seoul["state"]), (&degraded, &json!(0.8), &json!("up")));
+    let metrics = fixture.get("/metrics").await.body;
+    assert!(metrics.contains("meridian_region_degraded_ratio{region=\"seoul@other.example\"} 0.8\n"), "{metrics}");
+    let lie = fixture.post(PUSH, JSON, r#"{"load": 31, "errors": 1.5}"#).await;
+    assert!(lie.status == 422 && lie.error().contains("`errors` is 1.5, expected 0 to 1"), "{}", lie.body);
 }
 
 #[tokio::test]

@@ -8,10 +8,11 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ExchangeCheck, ExecCheck, GeoPlace,
-    GrpcCheck, HaproxyField, HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport,
-    LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType,
-    Region, RegionId, Scrape, ScrapeAddress, Steering, TlsCheck, Ttl, Weight,
+    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ErrorRates, ExchangeCheck, ExecCheck,
+    GeoPlace, GrpcCheck, HaproxyField, HealthPlace, HealthRule, HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat,
+    LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart,
+    Policy, PolicyTree, RecordType, Region, RegionId, SaidDown, Scrape, ScrapeAddress, SlowProbes, Steering, TlsCheck,
+    Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -384,6 +385,25 @@ fn keys_of_a_region_are_held_to_their_ranges() {
         ("min_healthy = 2", "expected a whole number from 1 to 1)"),
         ("min_healthy = 99999999999999999999999", "`min_healthy` is out of range"),
         ("load_report.haproxy = { url = \"http://x/\" }", "`proxy` is missing in `load_report.haproxy`"),
+        ("load_report.nginx = { url = \"http://x/\", health = {} }", "`load_report.nginx` says nothing of health"),
+        (
+            "load_report.nginx_plus = { url = \"http://x/\", health = {} }",
+            "`load_report.nginx_plus` says nothing of health",
+        ),
+        (
+            "load_report.prometheus = { url = \"http://x/\", load = \"a\", health = {} }",
+            "`load_report.prometheus` says nothing of health",
+        ),
+        ("load_report.push = { health = true }", "wrong type for `health`"),
+        ("load_report.push = { health = { weight = 0 } }", "`weight` is out of range"),
+        ("load_report.push = { health = { down = \"stop\" } }", "`down` cannot be \"stop\""),
+        ("load_report.push = { health = { errors = { low = 0.3 } } }", "`errors.low` is not below `errors.high`"),
+        ("load_report.push = { health = { errors = { high = 20 } } }", "`high` is out of range"),
+        ("load_report.push = { health = { backend = \"b\" } }", "unknown key `backend` in `health`"),
+        ("load_report.json = { url = \"http://x/\", load = \"/l\", health = {} }", "`up_share` is missing in `health`"),
+        ("degraded = { offer = 0.5 }", "`above` is missing in `degraded`"),
+        ("degraded = { above = \"2m\" }", "`above` is out of range"),
+        ("degraded = { above = \"1s\", offer = 0 }", "`offer` is out of range"),
         ("load_report.haproxy = { url = \"ftp://x/\", proxy = \"w\" }", "does not begin with http:// or https://"),
         ("load_report.json = { url = \"http://x/\", load = \"load\" }", "a JSON pointer begins with `/`"),
         ("load_report = {}", "`load_object` or `push` is missing in `load_report`"),
@@ -1034,6 +1054,33 @@ fn every_kind_of_load_report_is_read_as_written() {
     assert!(matches!(pushed.source, LoadSource::Pushed));
     assert_eq!((pushed.interval, pushed.max_age), (Duration::from_secs(5), Duration::from_secs(60)));
     assert_eq!(report("push = {}").max_age, Duration::from_secs(30));
+}
+
+#[test]
+fn the_health_in_a_load_report_is_read_as_written() {
+    assert_eq!(report("push = {}").health, None, "off unless it is asked for");
+    assert_eq!(report("push = { health = {} }").health, Some(HealthRule::default()));
+    let keys = "weight = 1, servers = false, errors = \"off\", down = \"withdraw\"";
+    let all =
+        HealthRule { weight: 1.0, servers: false, errors: None, down: SaidDown::Withdraw, ..HealthRule::default() };
+    assert_eq!(report(&format!("push = {{ health = {{ {keys} }} }}")).health, Some(all));
+    let errors = report("push = { health = { errors = { low = 0.05 } } }").health.and_then(|rule| rule.errors);
+    assert_eq!(errors, Some(ErrorRates { low: 0.05, high: 0.2 }));
+    let place = |keys: &str| report(keys).health.map(|rule| rule.place);
+    let haproxy = "haproxy = { url = \"http://x/\", proxy = \"web\", health = { backend = \"app\" } }";
+    assert_eq!(place(haproxy), Some(HealthPlace::Backend("app".into())));
+    let json = "json = { url = \"http://x/\", load = \"/l\", health = { up_share = \"/up\" } }";
+    assert_eq!(place(json), Some(HealthPlace::Pointers { up: Some("/up".into()), errors: None }));
+}
+
+#[test]
+fn slow_probes_degrade_a_region_where_the_zone_file_says_so() {
+    let of = |keys: &str| with_zone(&zone("").replace("[service.www]", &format!("{keys}\n[service.www]"))).load();
+    let slow = |keys: &str| of(keys).unwrap_or_else(|all| panic!("{:?}", lines(&all))).model.regions[0].slow_probes;
+    let above = Duration::from_millis(300);
+    assert_eq!(slow(""), None);
+    assert_eq!(slow("degraded = { above = \"300ms\" }"), Some(SlowProbes { above, offer: 0.5 }));
+    assert_eq!(slow("degraded = { above = \"300ms\", offer = 0.2 }"), Some(SlowProbes { above, offer: 0.2 }));
 }
 
 #[test]

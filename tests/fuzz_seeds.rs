@@ -250,6 +250,15 @@ fn zonefile() -> Seeds {
 }
 
 fn load_report() -> Seeds {
+    let servers = "# pxname,svname,scur,status,bck,type,hrsp_2xx,hrsp_5xx\nweb,s1,0,UP,0,2,9,1\nweb,s2,0,DOWN 1/2,0,2,0,0\n\
+                   web,BACKEND,0,UP,0,1,9,1\n";
+    let hosts = "web::10.0.0.1:80::health_flags::/failed_active_hc\nweb::10.0.0.1:80::rq_error::3\n\
+                 web::10.0.0.1:80::rq_success::5\nweb::10.0.0.2:80::health_flags::healthy\n";
+    let hosts_json = r#"{"cluster_statuses":[{"name":"web","host_statuses":[{"health_status":{"failed_outlier_check":true},"stats":[{"name":"rq_error","value":"17"}]}]}]}"#;
+    let members =
+        "cluster.web.membership_healthy: 1\ncluster.web.membership_total: 2\ncluster.web.upstream_rq_completed: 9\n";
+    let peers =
+        r#"{"peers":[{"state":"unavail","active":1,"responses":{"5xx":3,"total":9}},{"state":"up","backup":true}]}"#;
     let haproxy = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,rate,rate_lim,rate_max,req_rate,\n\
                    web,FRONTEND,,,120,300,2000,9,OPEN,35,50,80,210,\nweb,BACKEND,0,0,3,5,9,6,UP,1,,2,,\n";
     let nginx = "Active connections: 291 \nserver accepts handled requests\n 16630948 16630948 31070465 \n\
@@ -264,6 +273,7 @@ fn load_report() -> Seeds {
     let prometheus = "# TYPE a counter\na 5\na{b=\"x\"} 1.5e3 1790000000000\nd{e=\"f\"} +Inf\n";
     let object = "<load-object timestamp=\"2026-11-21T04:28:00Z\"><datacenter datacenterId=\"1\"><resource name=\"web\">\
                   <current-load> 20 </current-load><target-load>25</target-load><max-load>30</max-load>\
+                  <healthy>0.75</healthy><errors>0.01</errors>\
                   </resource></datacenter></load-object>";
     picked([
         (0, haproxy),
@@ -287,6 +297,13 @@ fn load_report() -> Seeds {
         (18, object),
         (19, r#"{"load":120,"capacity":200,"age_s":1.5}"#),
         (19, r#"{"load":120,"at":1790000000}"#),
+        (19, r#"{"load":120,"healthy":0.75,"errors":0.01,"down":true}"#),
+        (0, servers),
+        (8, peers),
+        (10, hosts),
+        (10, hosts_json),
+        (11, members),
+        (14, r#"{"load":5,"capacity":10,"age":0.5}"#),
     ])
 }
 

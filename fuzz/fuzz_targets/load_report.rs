@@ -8,10 +8,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use meridian::control::load_report::{PushedLoad, read};
+use meridian::control::load_report::{Errors, PushedLoad, read, read_health};
 use meridian::model::{
-    EnvoyField, HaproxyField, JsonTime, LoadFormat, LoadObjectCapacity, MetricSelector, NginxField, NginxPlusField,
-    NginxPlusPart,
+    EnvoyField, HaproxyField, HealthPlace, JsonTime, LoadFormat, LoadObjectCapacity, MetricSelector, NginxField,
+    NginxPlusField, NginxPlusPart,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -19,9 +19,15 @@ fuzz_target!(|data: &[u8]| {
     let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let formats = formats();
     let sample = match formats.get(usize::from(pick) % (formats.len() + 1)) {
-        Some(format) => read(format, body, now),
+        Some(format) => {
+            check_health(format, body);
+            read(format, body, now)
+        }
         None => {
             let Ok(pushed) = serde_json::from_slice::<PushedLoad>(body) else { return };
+            if let Ok(Some(health)) = pushed.health() {
+                assert!([health.up, health.errors].into_iter().flatten().all(|share| (0.0..=1.0).contains(&share)));
+            }
             pushed.sample(now)
         }
     };
@@ -35,6 +41,28 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => assert!(error.to_string().len() < 16 * 1024),
     }
 });
+
+/// Shares are parts of a whole, counts finite, and errors short.
+fn check_health(format: &LoadFormat, body: &[u8]) {
+    let place = match format {
+        LoadFormat::Json { .. } => HealthPlace::Pointers { up: Some("/load".into()), errors: Some("/age".into()) },
+        _ => HealthPlace::Usual,
+    };
+    match read_health(format, &place, body) {
+        Ok(sample) => {
+            let told = sample.told(None);
+            assert!(told.up.is_none_or(|up| (0.0..=1.0).contains(&up)), "{told:?}");
+            match sample.errors {
+                Errors::Unknown => {}
+                Errors::Share(share) => assert!((0.0..=1.0).contains(&share)),
+                Errors::Counts { errors, answers } => {
+                    assert!(errors.is_finite() && answers.is_finite() && errors >= 0.0 && answers >= 0.0);
+                }
+            }
+        }
+        Err(error) => assert!(error.to_string().len() < 16 * 1024),
+    }
+}
 
 fn formats() -> Vec<LoadFormat> {
     let haproxy = |field| LoadFormat::Haproxy { proxy: "web".into(), field };

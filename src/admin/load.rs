@@ -37,9 +37,9 @@ pub fn take(snapshot: &Snapshot, name: &str, pushed: &PushedLoad) -> Result<(Loa
     let qualified = snapshot.model.qualified_region_name(id);
     let report = pushed_report(snapshot, id, &qualified)?;
     let now = SystemTime::now();
-    let sample = pushed.sample(now).map_err(|error| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the load is not believed: {error}"))
-    })?;
+    let unbelieved =
+        |error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the load is not believed: {error}"));
+    let (sample, health) = (pushed.sample(now).map_err(unbelieved)?, pushed.health().map_err(unbelieved)?);
     let at = sample.at.unwrap_or(now);
     let age = now.duration_since(at).unwrap_or_default();
     refuse_older(snapshot, id, age)?;
@@ -55,7 +55,7 @@ pub fn take(snapshot: &Snapshot, name: &str, pushed: &PushedLoad) -> Result<(Loa
         stale: age >= stale_after,
         stale_after_s: stale_after.as_secs_f64(),
     };
-    Ok((LoadUpdate { region: qualified.into(), at, outcome: Ok(sample) }, taken))
+    Ok((LoadUpdate { region: qualified.into(), at, outcome: Ok(sample), health: health.map(Ok) }, taken))
 }
 
 fn region_named(snapshot: &Snapshot, name: &str) -> Result<RegionId, Problem> {

@@ -379,8 +379,13 @@ const UNPROBED: &str = "unprobed";
 fn stability(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Instant) -> fmt::Result {
     out.gauge(
         "region_offered_ratio",
-        "The part of its capacity the region offers; less than 1 during a slow start",
+        "The part of its capacity the region offers; less than 1 during a slow start and while it is degraded",
         regions.each(|state| Some(state.offered)),
+    )?;
+    out.gauge(
+        "region_degraded_ratio",
+        "The part of its capacity the region offers for what its balancer says and for slow probes; 1 where all is well",
+        regions.each(|state| Some(state.degraded.factor)),
     )?;
     out.gauge(
         "region_damped",

@@ -116,7 +116,8 @@ function region(of) {
   const calm = [
     of.held_s === null ? null : el("p", "", word("held", "bad"), ` its probes say down, but too many regions went at once: still answered, for ${age(of.held_s)} yet or until an override`),
     of.damped_s === null ? null : el("p", "", word("damped", "warn"), ` it went down too often: out for ${age(of.damped_s)} yet`),
-    of.offered < 1 ? el("p", "", word("slow start", "warn"), ` at ${percent(of.offered)} of its capacity`) : null,
+    of.offered < (of.degraded?.offered ?? 1) ? el("p", "", word("slow start", "warn"), ` at ${percent(of.offered)} of its capacity`) : null,
+    of.degraded ? el("p", "", word("degraded", "warn"), ` ${percent(of.degraded.offered)} of its capacity: ${of.degraded.why.join("; ")}`) : null,
     drain(of.drain),
   ];
   const planned = of.planned_load === null ? "" : ` · planned load ${number(of.planned_load)}`;

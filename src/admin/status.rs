@@ -14,6 +14,7 @@ use crate::atlas::DatabaseSummary;
 use crate::model::{AddressPart, CheckRole, Endpoint, Layer, ProbeId, Region, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::explain::HeardRow;
+use crate::steer::health::degraded::Degraded;
 use crate::steer::health::effective::{EffectiveState, EndpointState, Override, ProbeState, RegionState};
 use crate::steer::health::stability::Drain;
 use crate::steer::load::state::LoadState;
@@ -133,9 +134,12 @@ pub struct RegionStatus {
     pub planned_load: Option<f64>,
     /// Since it last went down, began to drain or came back; `None`: not since the start.
     pub changed_s: Option<f64>,
-    /// 0.1 to 1: the part of its capacity it offers; less than 1 during a slow start.
+    /// 0.01 to 1: the part of its capacity it offers; less than 1 during a slow start and while it is degraded.
     #[serde(default = "whole")]
     pub offered: f64,
+    /// `None`: nothing makes it worse.
+    #[serde(default)]
+    pub degraded: Option<DegradedStatus>,
     /// 0 or more: grows by 1 whenever its probes take it down, and halves with every half-life.
     #[serde(default)]
     pub flap_penalty: f64,
@@ -145,6 +149,22 @@ pub struct RegionStatus {
     pub held_s: Option<f64>,
     /// While an operator drains it.
     pub drain: Option<DrainStatus>,
+}
+
+/// What makes a region worse without taking it down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DegradedStatus {
+    /// 0.1 to 1: the part of its capacity it offers for that alone; 1 where health is asked for and cannot be read.
+    pub offered: f64,
+    /// For people: `3 of 4 servers up, 12 % errors`, `slow: 412 ms above 300 ms`; the balancer's word comes first.
+    pub why: Vec<String>,
+}
+
+impl DegradedStatus {
+    fn of(degraded: &Degraded) -> Option<DegradedStatus> {
+        let why: Vec<String> = degraded.why.iter().map(ToString::to_string).collect();
+        (!why.is_empty()).then_some(DegradedStatus { offered: degraded.factor, why })
+    }
 }
 
 /// How far a drain has come.
@@ -412,6 +432,7 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
         planned_load: snapshot.plan.planned().and_then(|planned| planned.loads.get(id.index()).copied()),
         changed_s: state.changed_at.map(|at| since(now, at)),
         offered: state.offered,
+        degraded: DegradedStatus::of(&state.degraded),
         flap_penalty: snapshot
             .model
             .steering

@@ -340,9 +340,10 @@ fn region_table(regions: &[RegionRow]) -> String {
 fn stability(region: &RegionRow) -> String {
     let held = if region.held_s.is_some() { " (held)" } else { "" };
     let offered = if region.offered < 1.0 { format!(" at {}", percent(region.offered, 0)) } else { String::new() };
+    let degraded = region.degraded.iter().map(|why| format!(", {why}")).collect::<String>();
     let shed = if region.shed > 0.0 { format!(", sheds {}", percent(region.shed, 0)) } else { String::new() };
     let restored = if region.restored { ", by probes of before the restart" } else { "" };
-    format!("{held}{offered}{shed}{restored}")
+    format!("{held}{offered}{degraded}{shed}{restored}")
 }
 
 fn used(load: &LoadRow) -> String {

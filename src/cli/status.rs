@@ -159,7 +159,7 @@ pub fn region_table(regions: &[RegionStatus]) -> String {
     table.render()
 }
 
-/// `up`, `down, damped 96 s`, `up at 40 %`, `drain, safe in 42 s`.
+/// `up`, `down, damped 96 s`, `up at 40 %`, `up at 50 %, slow: 412 ms above 300 ms`, `drain, safe in 42 s`.
 fn effective(region: &RegionStatus) -> String {
     let mut text = region.effective.as_str().to_owned();
     let ipv6_lost = region.ipv6.as_deref() == Some("down");
@@ -168,6 +168,7 @@ fn effective(region: &RegionStatus) -> String {
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
         (region.offered < 1.0).then(|| format!(" at {}", percent(region.offered, 0))),
+        region.degraded.as_ref().map(|degraded| format!(", {}", degraded.why.join("; "))),
         region.drain.as_ref().map(|drain| match drain.safe_in_s {
             _ if drain.safe => ", safe".to_owned(),
             Some(seconds) => format!(", safe in {}", duration(seconds)),

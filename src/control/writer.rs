@@ -28,7 +28,7 @@ use crate::model::shown::shown;
 use crate::model::{ProbeId, RegionId};
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
-use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
+use crate::state::{EndpointNews, HealthNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
@@ -389,10 +389,11 @@ impl Writer {
     }
 
     fn endpoint(&mut self, report: EndpointReport) -> Urgency {
-        let (seen, connect_ms) = match &report.outcome {
-            Ok(timings) => (timings.to_string(), Some(timings.connect.as_secs_f64() * 1e3)),
+        let ms = |time: Duration| Some(time.as_secs_f64() * 1e3);
+        let (seen, connect_ms, total_ms) = match &report.outcome {
+            Ok(timings) => (timings.to_string(), ms(timings.connect), ms(timings.total)),
             // Parts of it may come from the endpoint.
-            Err(error) => (shown(&error.to_string()).into_owned(), None),
+            Err(error) => (shown(&error.to_string()).into_owned(), None, None),
         };
         let news = EndpointNews {
             region: report.key.region.clone(),
@@ -402,6 +403,7 @@ impl Writer {
             seen: seen.clone(),
             connect_ms,
             heard: !report.outcome.as_ref().is_err_and(|error| !error.is_heard()),
+            total_ms,
         };
         let urgency = self.publisher.apply(News::Probe(news), clock::read());
         if urgency == Urgency::Now {
@@ -425,7 +427,7 @@ impl Writer {
     }
 
     fn load(&mut self, update: LoadUpdate) -> Urgency {
-        let LoadUpdate { region, at, outcome } = update;
+        let LoadUpdate { region, at, outcome, health } = update;
         let outcome = outcome
             .map(|sample| (sample.load, sample.capacity))
             .map_err(|error| shown(&error.to_string()).into_owned());
@@ -433,7 +435,10 @@ impl Writer {
         let (clock, age) = (clock::read(), SystemTime::now().duration_since(at).unwrap_or_default());
         // So old that this clock cannot say it: nobody can act on that.
         let Some(at) = clock.now().checked_sub(age) else { return Urgency::None };
-        self.publisher.apply(News::Load(LoadNews { region, at, outcome }), clock)
+        let urgency = self.publisher.apply(News::Load(LoadNews { region: region.clone(), at, outcome }), clock);
+        let Some(health) = health else { return urgency };
+        let outcome = health.map_err(|error| shown(&error.to_string()).into_owned());
+        urgency.max(self.publisher.apply(News::Health(HealthNews { region, at, outcome }), clock))
     }
 
     async fn command(&mut self, command: Command, sources: &mut Sources) {

@@ -13,6 +13,8 @@ pub struct LoadReport {
     pub interval: Duration,
     /// A figure that is older is stale. Default three intervals; at least one.
     pub max_age: Duration,
+    /// How its word on what is behind it counts. Default `None`: it is not asked for.
+    pub health: Option<HealthRule>,
 }
 
 impl LoadReport {
@@ -21,13 +23,78 @@ impl LoadReport {
 
     /// A report that comes by itself, every `interval`.
     pub fn pushed(interval: Duration) -> LoadReport {
-        LoadReport { source: LoadSource::Pushed, interval, max_age: interval * LoadReport::STALE_INTERVALS }
+        let max_age = interval * LoadReport::STALE_INTERVALS;
+        LoadReport { source: LoadSource::Pushed, interval, max_age, health: None }
     }
 
     /// A report that is fetched every `interval`.
     pub fn scraped(scrape: Scrape, interval: Duration) -> LoadReport {
         LoadReport { source: LoadSource::Scraped(scrape), ..LoadReport::pushed(interval) }
     }
+}
+
+/// The consequences of what a balancer says of the servers behind it and of their answers.
+///
+/// The badness of a region is the worst of: the part of its servers that is not up; its part of errors, from 0 at
+/// [`ErrorRates::low`] to 1 at [`ErrorRates::high`]; and 1 while the balancer says that it is down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthRule {
+    /// The part of its capacity that a region does not offer at the worst; above 0, up to 1. Default 0.5.
+    pub weight: f64,
+    /// True where servers that are not up count. Default true.
+    pub servers: bool,
+    /// From which part of errors on these count; `None`: they do not. Default 0.02 and 0.2.
+    pub errors: Option<ErrorRates>,
+    /// Default [`SaidDown::Degrade`].
+    pub down: SaidDown,
+    pub place: HealthPlace,
+}
+
+/// The place in the report where its health is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HealthPlace {
+    /// Where the format has it, beside the load.
+    #[default]
+    Usual,
+    /// HAProxy's backend of that name, where it is not the proxy's whose load is read.
+    Backend(String),
+    /// Two JSON pointers, of which one may be missing: to the part of servers that are up, and of answers that are
+    /// errors; both 0 to 1.
+    Pointers { up: Option<String>, errors: Option<String> },
+}
+
+impl Default for HealthRule {
+    fn default() -> HealthRule {
+        let (errors, down) = (Some(ErrorRates::default()), SaidDown::default());
+        HealthRule { weight: 0.5, servers: true, errors, down, place: HealthPlace::Usual }
+    }
+}
+
+/// Parts of answers that are errors of the servers (5xx); `0 <= low < high <= 1`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorRates {
+    /// Up to here all is well.
+    pub low: f64,
+    /// From here on it is as bad as can be.
+    pub high: f64,
+}
+
+impl Default for ErrorRates {
+    fn default() -> ErrorRates {
+        ErrorRates { low: 0.02, high: 0.2 }
+    }
+}
+
+/// What follows where a balancer says of itself that it is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaidDown {
+    /// Nothing: its servers and errors alone count.
+    Ignore,
+    /// The region is as bad as can be.
+    #[default]
+    Degrade,
+    /// After two such reports in a row the region is down, as if by its probes.
+    Withdraw,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +153,16 @@ impl LoadFormat {
             LoadFormat::NginxPlus { field, .. } => *field == NginxPlusField::RequestRate,
             LoadFormat::Prometheus { rate, .. } => *rate,
             _ => false,
+        }
+    }
+
+    /// Tells whether such a report can say anything of what is behind the balancer.
+    pub fn tells_health(&self) -> bool {
+        match self {
+            LoadFormat::Haproxy { .. } | LoadFormat::Envoy { .. } | LoadFormat::LoadObject { .. } => true,
+            LoadFormat::NginxPlus { part, .. } => *part != NginxPlusPart::Connections,
+            LoadFormat::Json { .. } => true,
+            LoadFormat::Nginx { .. } | LoadFormat::Prometheus { .. } => false,
         }
     }
 }

@@ -35,8 +35,9 @@ pub mod zone;
 
 pub use id::{RegionId, ServiceId, ZoneId};
 pub use load_report::{
-    EnvoyField, HaproxyField, JsonTime, LabelMatch, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource,
-    MetricSelector, NginxField, NginxPlusField, NginxPlusPart, Scrape, ScrapeAddress, quoted,
+    EnvoyField, ErrorRates, HaproxyField, HealthPlace, HealthRule, JsonTime, LabelMatch, LoadFormat,
+    LoadObjectCapacity, LoadReport, LoadSource, MetricSelector, NginxField, NginxPlusField, NginxPlusPart, SaidDown,
+    Scrape, ScrapeAddress, quoted,
 };
 pub use location::{Continent, Coordinates, CountryCode, Location};
 pub use name::{Name, NameError};
@@ -47,7 +48,7 @@ pub use record::{Record, RecordType};
 pub use reference::Reference;
 pub use region::{
     Check, CheckKind, CheckRole, Checks, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck,
-    HttpCheck, HttpMethod, Layer, LoadLimits, MemberCheck, Region, TlsCheck, Watermarks,
+    HttpCheck, HttpMethod, Layer, LoadLimits, MemberCheck, Region, SlowProbes, TlsCheck, Watermarks,
 };
 pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};

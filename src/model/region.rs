@@ -33,6 +33,22 @@ pub struct Region {
     /// The time it takes from a tenth of its capacity to all of it when it comes back. Default 180 s; 0 (none) to
     /// 1 h.
     pub slow_start: Duration,
+    /// From when on probes are slow, and what follows. Default `None`: however long they take is well.
+    pub slow_probes: Option<SlowProbes>,
+}
+
+/// The bound on how long successful probes of an endpoint may take, and what the region offers where they take longer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowProbes {
+    /// A whole probe, from the name's resolution to the answer's end; 1 ms to 60 s.
+    pub above: Duration,
+    /// The part of its capacity that a region offers whose endpoints are all slow; 0.1 to 1. Default 0.5.
+    pub offer: f64,
+}
+
+impl SlowProbes {
+    /// The usual [`SlowProbes::offer`].
+    pub const OFFER: f64 = 0.5;
 }
 
 /// From which load on a region is handed out less, or no more, under every policy.
@@ -75,6 +91,7 @@ impl Region {
             rum_url: None,
             min_healthy: 1,
             slow_start: Region::SLOW_START,
+            slow_probes: None,
         }
     }
 

@@ -16,6 +16,6 @@ pub mod snapshot;
 
 pub use lookup::names::NameTable;
 pub use lookup::nodes::{Node, NodeId};
-pub use news::{EndpointNews, LoadNews, News, Replacement, Urgency};
+pub use news::{EndpointNews, HealthNews, LoadNews, News, Replacement, Urgency};
 pub use publisher::Publisher;
 pub use snapshot::{SharedSnapshot, Snapshot};

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::atlas::Atlas;
 use crate::model::{Model, ProbeId};
+use crate::steer::health::degraded::BalancerHealth;
 use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::verdict::Verdict;
@@ -24,6 +25,8 @@ pub enum News {
     Probe(EndpointNews),
     /// A load report came, or failed to.
     Load(LoadNews),
+    /// A balancer said something of what is behind it, or that cannot be read.
+    Health(HealthNews),
     /// Answers were given. Their ids are of the current snapshot.
     Demand(Vec<DemandSample>),
     /// An operator said something of a region, by qualified name; `Auto` takes it back.
@@ -69,6 +72,8 @@ pub struct EndpointNews {
     /// For people: what was seen.
     pub seen: String,
     pub connect_ms: Option<f64>,
+    /// The time of the whole probe, in milliseconds; `None` where it failed.
+    pub total_ms: Option<f64>,
     /// There was an answer of some kind, be it a refusal.
     pub heard: bool,
 }
@@ -83,6 +88,7 @@ impl EndpointNews {
             verdict,
             seen: String::new(),
             connect_ms: None,
+            total_ms: None,
             heard: true,
         }
     }
@@ -100,6 +106,17 @@ pub struct LoadNews {
     pub at: Instant,
     /// Load (0 or more, finite) and, where it was said, capacity (above 0, finite); or why not.
     pub outcome: Result<(f64, Option<f64>), String>,
+}
+
+/// The word of a region's balancer on what is behind it.
+#[derive(Clone, Debug)]
+pub struct HealthNews {
+    /// Qualified name.
+    pub region: Arc<str>,
+    /// The time its word is as of.
+    pub at: Instant,
+    /// Or why it cannot be read: then the last word stays.
+    pub outcome: Result<BalancerHealth, String>,
 }
 
 /// A loaded configuration on its way into the next snapshot.

@@ -22,7 +22,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{GroupId, Model, Prefix, RegionId, ServiceId};
+use crate::model::{AddressPart, GroupId, MemberCheck, Model, Prefix, RegionId, ServiceId};
 use crate::steer::choice::endpoint_set::endpoint_sets;
 use crate::steer::decide::View;
 use crate::steer::health::effective::{Override, RegionState};
@@ -42,7 +42,7 @@ use super::memory::followers::Followers;
 use super::memory::planning::Planning;
 use super::memory::reported::FADING_STEP;
 use super::memory::switches::{Switches, in_force};
-use super::news::{EndpointNews, LoadNews, News, Replacement, Urgency};
+use super::news::{EndpointNews, HealthNews, LoadNews, News, Replacement, Urgency};
 use super::{SharedSnapshot, Snapshot};
 use facts::RegionFacts;
 
@@ -124,6 +124,7 @@ impl Publisher {
         match news {
             News::Probe(news) => return self.take_probe(news, now.now()),
             News::Load(news) => return self.take_load(news, now.now()),
+            News::Health(news) => return self.take_health(news),
             News::Demand(samples) => return self.take_demand(&samples, now.now()),
             News::Override { region, operator_override, drain } => self.take_override(region, operator_override, drain),
             News::Overrides { overrides, drains } => {
@@ -188,10 +189,7 @@ impl Publisher {
     /// a price fades.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let (current, model) = (self.shared.load(), &self.configured.model);
-        let stale = model.region_ids().filter_map(|id| {
-            let at = self.stale_at(id)?;
-            (at > now).then_some(at)
-        });
+        let stale = model.region_ids().flat_map(|id| self.stale_at(id)).flatten().filter(|&at| at > now);
         let damped = damping::next_change(model, &current.states, now);
         // What the planner has to do may be due already: first what was lost is done without.
         let planning = self.planning.next();
@@ -248,7 +246,17 @@ impl Publisher {
         if !endpoint.is_some_and(|endpoint| region.probes_of(endpoint).any(|probed| probed.id == news.probe)) {
             return Urgency::None;
         }
-        match self.regions.entry(news.region.to_string()).or_default().take_probe(news, now) {
+        let facts = self.regions.entry(news.region.to_string()).or_default();
+        // By its foremost check alone, and its IPv4 where it has both: another is another pace.
+        let is_foremost =
+            |member: &MemberCheck| Some(&member.check) == region.check() && member.name == news.probe.check;
+        if let Some(total_ms) = news.total_ms
+            && news.probe.part == AddressPart::Main
+            && region.checks.iter().flat_map(|checks| &checks.members).any(is_foremost)
+        {
+            facts.degrading.take_pace(region, &news.endpoint, total_ms);
+        }
+        match facts.take_probe(news, now) {
             true => Urgency::Now,
             false => Urgency::Soon,
         }
@@ -262,6 +270,16 @@ impl Publisher {
             self.planning.report(id);
         }
         Urgency::Soon
+    }
+
+    /// More or less clients in a second: no hurry, but where it takes the region down or brings it back.
+    fn take_health(&mut self, news: HealthNews) -> Urgency {
+        let Some(id) = self.configured.region_id(&news.region) else { return Urgency::None };
+        let facts = self.regions.entry(news.region.to_string()).or_default();
+        match facts.degrading.take_health(self.configured.model.region(id), news.outcome, news.at) {
+            true => Urgency::Now,
+            false => Urgency::Soon,
+        }
     }
 
     fn take_demand(&mut self, samples: &[DemandSample], now: Instant) -> Urgency {
@@ -333,10 +351,13 @@ impl Publisher {
         }
     }
 
-    fn stale_at(&self, id: RegionId) -> Option<Instant> {
+    /// When its last load, and its balancer's last word, are too old.
+    fn stale_at(&self, id: RegionId) -> [Option<Instant>; 2] {
         let model = &self.configured.model;
-        let facts = self.regions.get(&model.qualified_region_name(id))?;
-        facts.reported.stale_at(model.region(id).load_report.as_ref()?)
+        let facts = self.regions.get(&model.qualified_region_name(id));
+        let Some((facts, report)) = facts.zip(model.region(id).load_report.as_ref()) else { return [None; 2] };
+        let word = facts.reported.load.stale_after.and_then(|after| facts.degrading.stale_at(after));
+        [facts.reported.stale_at(report), word]
     }
 }
 

@@ -98,8 +98,11 @@ pub struct RegionRow {
     pub probe_age_s: Option<f64>,
     /// Whether what probes say of some endpoint of it is from before a restart, and none has confirmed that since.
     pub restored: bool,
-    /// 0.1 to 1: the part of its capacity it offers, less than 1 during a slow start.
+    /// 0.01 to 1: the part of its capacity it offers, less than 1 during a slow start and while it is degraded.
     pub offered: f64,
+    /// What makes it worse without taking it down, for people; empty where nothing does.
+    #[serde(default)]
+    pub degraded: Vec<String>,
     /// Seconds it stays out though its probes say up, for having gone down too often.
     pub damped_s: Option<f64>,
     /// Seconds it is answered though its probes say down, because too many of its zone have gone at once.
@@ -259,6 +262,7 @@ fn region_rows(
             probe_age_s: state.and_then(|state| probe_age(state, now)),
             restored: state.is_some_and(|state| state.endpoints.iter().any(|seen| seen.restored)),
             offered: state.map_or(1.0, |state| state.offered),
+            degraded: state.map_or(Vec::new(), |state| state.degraded.why.iter().map(ToString::to_string).collect()),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
             held_s: state.and_then(|state| seconds_to(state.stability.held_until, now)),
         }

@@ -9,8 +9,9 @@ use super::check::{INTERVALS, TIMEOUTS, pointer};
 use super::reader::{Table, Value};
 use crate::control::diagnostic::Diagnostic;
 use crate::model::{
-    Endpoint, EndpointTarget, EnvoyField, HaproxyField, JsonTime, LoadFormat, LoadObjectCapacity, LoadReport,
-    LoadSource, MetricSelector, NginxField, NginxPlusField, NginxPlusPart, Scrape, ScrapeAddress,
+    Endpoint, EndpointTarget, EnvoyField, ErrorRates, HaproxyField, HealthPlace, HealthRule, JsonTime, LoadFormat,
+    LoadObjectCapacity, LoadReport, LoadSource, MetricSelector, NginxField, NginxPlusField, NginxPlusPart, SaidDown,
+    Scrape, ScrapeAddress,
 };
 
 /// Every kind of report, as the zone file calls it.
@@ -33,7 +34,9 @@ pub fn read(value: Value<'_>, endpoints: Option<&[Endpoint]>) -> Option<LoadRepo
                 "push" => Some(LoadSource::Pushed),
                 name => scrape(t, name, endpoints).map(LoadSource::Scraped),
             };
-            Some(LoadReport { source: source?, interval, max_age })
+            let rule = t.get("health");
+            let health = rule.zip(source.as_ref()).and_then(|(v, source)| health(v, kind.name, source));
+            Some(LoadReport { source: source?, interval, max_age, health })
         })
     })
 }
@@ -47,6 +50,66 @@ fn max_age(table: &Table<'_>, interval: Duration) -> Duration {
         table.report().push(error.at(key.span(), format!("found {max_age:?}, expected {interval:?} or more")));
     }
     max_age
+}
+
+const HEALTH: &str = "a table such as { weight = 0.5 }, or {}";
+
+/// `health = { weight = 0.5, … }`: what follows from what the report says of servers and errors.
+fn health(value: Value<'_>, kind: &str, source: &LoadSource) -> Option<HealthRule> {
+    const SAID: [(&str, SaidDown); 3] =
+        [("ignore", SaidDown::Ignore), ("degrade", SaidDown::Degrade), ("withdraw", SaidDown::Withdraw)];
+    let silent = matches!(source, LoadSource::Scraped(scrape) if !scrape.format.tells_health());
+    if silent {
+        let label = match kind {
+            "nginx" => "stub_status tells neither of servers nor of errors: `nginx_plus`, `json` and `push` can",
+            "nginx_plus" => "name an `upstream` or a `server_zone`: all connections say nothing of it",
+            _ => "single metrics do not tell: `json` and `push` can",
+        };
+        return value.error(format!("`load_report.{kind}` says nothing of health"), label);
+    }
+    let defaults = HealthRule::default();
+    value.table_like("`health`", HEALTH, |t| {
+        let weight = t.or("weight", defaults.weight, |v| v.number("above 0, up to 1", |n| n > 0.0 && n <= 1.0));
+        let servers = t.or("servers", defaults.servers, |v| v.boolean());
+        let errors = t.or("errors", defaults.errors, errors);
+        let down = t.or("down", defaults.down, |v| v.choice(&SAID));
+        Some(HealthRule { weight, servers, errors, down, place: place(t, kind)? })
+    })
+}
+
+/// `None` in the inner option: turned off.
+fn errors(value: Value<'_>) -> Option<Option<ErrorRates>> {
+    if value.as_str() == Some("off") {
+        return Some(None);
+    }
+    value.table_like("`errors`", "a table such as { low = 0.02, high = 0.2 }, or \"off\"", |t| {
+        let part = |v: Value<'_>| v.number("a part of answers, 0 to 1", |n| (0.0..=1.0).contains(&n));
+        let defaults = ErrorRates::default();
+        let (low, high) = (t.or("low", defaults.low, part), t.or("high", defaults.high, part));
+        match low < high {
+            true => Some(Some(ErrorRates { low, high })),
+            false => value.error("`errors.low` is not below `errors.high`", format!("{low} and {high}")),
+        }
+    })
+}
+
+fn place(table: &Table<'_>, kind: &str) -> Option<HealthPlace> {
+    match kind {
+        "haproxy" => Some(match table.get("backend") {
+            Some(backend) => HealthPlace::Backend(name(backend, "the name of a backend")?),
+            None => HealthPlace::Usual,
+        }),
+        "json" => {
+            let to = |v: Value<'_>| v.text("a JSON pointer such as \"/healthy\"", pointer);
+            let (up, errors) = (table.get("up_share"), table.get("error_share"));
+            if up.or(errors).is_none() {
+                table.require("up_share", "up_share = \"/healthy\"");
+                return None;
+            }
+            Some(HealthPlace::Pointers { up: up.and_then(to), errors: errors.and_then(to) })
+        }
+        _ => Some(HealthPlace::Usual),
+    }
 }
 
 fn scrape(table: &Table<'_>, kind: &str, endpoints: Option<&[Endpoint]>) -> Option<Scrape> {

@@ -9,7 +9,9 @@ use super::known_regions::{NAME, unfit_name};
 use super::reader::{Entry, Table, Value};
 use super::{check, load_report, location, rum};
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Endpoint, EndpointTarget, Layer, LoadLimits, Name, NameError, Region, Watermarks, ZoneId};
+use crate::model::{
+    Endpoint, EndpointTarget, Layer, LoadLimits, Name, NameError, Region, SlowProbes, Watermarks, ZoneId,
+};
 
 /// Endpoints of a region at most: more than fit an answer.
 const MAX_ENDPOINTS: usize = 64;
@@ -30,7 +32,9 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             .or("cost", 0.0, |v| v.number("dollars per million requests, 0 to 1000000", |n| (0.0..=1e6).contains(&n)));
         let endpoints =
             table.require("endpoints", "endpoints = [{ address = \"192.0.2.1\" }]").and_then(|v| endpoints(v, origin));
-        let checks = table.get("check").and_then(|v| check::read(v, sources));
+        let checked = table.get("check");
+        let checks = checked.and_then(|v| check::read(v, sources));
+        let slow_probes = table.get("degraded").and_then(|v| slow_probes(v, checked.is_some()));
         let report = table.get("load_report");
         let load_report = report.and_then(|v| load_report::read(v, endpoints.as_deref()));
         let load_limits = load_limits(table, report.is_some());
@@ -53,6 +57,7 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             rum_url,
             min_healthy,
             slow_start,
+            slow_probes,
         })
     })
 }
@@ -75,6 +80,20 @@ fn load_limits(table: &Table<'_>, has_report: bool) -> LoadLimits {
         shed: shed.and_then(watermarks),
         limit: limit.and_then(|v| v.number("a load above 0, up to 1e15", |n| n > 0.0 && n <= 1e15)),
     }
+}
+
+/// `degraded = { above = "300ms", offer = 0.5 }`, which follows the check.
+fn slow_probes(value: Value<'_>, has_check: bool) -> Option<SlowProbes> {
+    const ABOVE: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+    if !has_check {
+        let idle = Diagnostic::warning("`degraded` has no effect");
+        value.report().push(idle.at(value.span(), "without `check` nothing is known of how long probes take"));
+    }
+    value.table_like("`degraded`", "a table such as { above = \"300ms\", offer = 0.5 }", |table| {
+        let above = table.require("above", "above = \"300ms\"").and_then(|v| v.duration(ABOVE));
+        let offer = table.or("offer", SlowProbes::OFFER, |v| v.number("0.1 to 1", |n| (0.1..=1.0).contains(&n)));
+        Some(SlowProbes { above: above?, offer })
+    })
 }
 
 fn watermarks(value: Value<'_>) -> Option<Watermarks> {

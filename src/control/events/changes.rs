@@ -92,7 +92,7 @@ fn region_change(
         lifted,
         operator_override: new.operator_override,
         for_s: until.map(|until| until.saturating_duration_since(now).as_secs()),
-        starts_slowly: back.is_some() && back != old.stability.back_since && new.offered < 1.0,
+        starts_slowly: back.is_some() && back != old.stability.back_since && new.offered < new.degraded.factor,
         ipv6_down: (cause == Cause::Ipv6).then(|| lost_ipv6(new)),
         endpoints: new.endpoints.len(),
         endpoints_down: new.endpoints.iter().filter(|seen| seen.verdict == Some(Verdict::Down)).count(),

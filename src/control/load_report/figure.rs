@@ -34,6 +34,14 @@ pub(super) fn amount(what: &str, value: f64) -> Result<f64, LoadError> {
     }
 }
 
+/// A part of a whole.
+pub(super) fn share(what: &str, value: f64) -> Result<f64, LoadError> {
+    match (0.0..=1.0).contains(&value) {
+        true => Ok(value.abs()),
+        false => Err(absurd(what, value, "0 to 1")),
+    }
+}
+
 /// A number in text.
 pub(super) fn number(what: &str, text: &str) -> Result<f64, LoadError> {
     let text = text.trim();

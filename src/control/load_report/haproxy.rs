@@ -10,6 +10,7 @@ use csv::{ReaderBuilder, StringRecord};
 use crate::control::probe::outcome::excerpt;
 use crate::model::HaproxyField;
 
+use super::health::{Errors, HealthSample};
 use super::{LoadError, LoadSample, figure};
 
 const EXPECTED: &str = "HAProxy's statistics as CSV";
@@ -38,6 +39,21 @@ pub(super) fn read(csv: &str, proxy: &str, field: HaproxyField) -> Result<LoadSa
     figure::sample((load, value), limit)
 }
 
+/// Reads what is behind the backend: which of its servers are up, its answers so far, and its own status.
+///
+/// Servers that an operator took out (`MAINT`, `DRAIN`) or that take themselves out (`NOLB`) are not counted, nor are
+/// backups, unless there is nothing else. Of a server without checks nothing bad is known. Answers are counted in
+/// `mode http` alone. Fails as [`read`] does; a frontend of that name will not do.
+pub(super) fn health(csv: &str, backend: &str) -> Result<HealthSample, LoadError> {
+    let table = Table::read(csv)?;
+    let row = table.row(backend, "BACKEND").ok_or_else(|| {
+        let backends = table.rows.iter().filter(|row| row.get(1) == Some("BACKEND"));
+        figure::no_such("backend", backend, backends.filter_map(|row| row.get(0)))
+    })?;
+    let down = table.cell(row, "status").is_some_and(|status| status.starts_with("DOWN"));
+    Ok(HealthSample { errors: table.errors(row)?, down, ..HealthSample::of_servers(table.servers(backend)) })
+}
+
 /// The statistics, cell by cell.
 struct Table {
     columns: StringRecord,
@@ -63,16 +79,57 @@ impl Table {
 
     /// `None` where the cell is empty or the column is not there.
     fn number(&self, row: &StringRecord, column: &str) -> Result<Option<f64>, LoadError> {
-        let index = self.columns.iter().position(|name| name == column);
-        match index.and_then(|index| row.get(index)).map(str::trim) {
-            None | Some("") => Ok(None),
-            Some(cell) => figure::number(column, cell).map(Some),
-        }
+        self.cell(row, column).map(|cell| figure::number(column, cell)).transpose()
+    }
+
+    /// `None` where it is empty or the column is not there.
+    fn cell<'t>(&self, row: &'t StringRecord, column: &str) -> Option<&'t str> {
+        let index = self.columns.iter().position(|name| name == column)?;
+        row.get(index).map(str::trim).filter(|cell| !cell.is_empty())
+    }
+
+    /// Whether each server of the backend is up.
+    fn servers(&self, backend: &str) -> Vec<bool> {
+        /// The type of a server's row; a listener's is another one.
+        const SERVER: &str = "2";
+        let of_backend = self.rows.iter().filter(|row| {
+            let is_server = self.cell(row, "type").is_none_or(|kind| kind == SERVER);
+            is_server && row.get(0) == Some(backend) && !matches!(row.get(1), Some("FRONTEND" | "BACKEND"))
+        });
+        let known = of_backend.filter_map(|row| {
+            let is_backup = self.cell(row, "bck").is_some_and(|backup| backup != "0");
+            Some((is_backup, server_is_up(self.cell(row, "status")?)?))
+        });
+        let known: Vec<(bool, bool)> = known.collect();
+        let only_backups = known.iter().all(|(is_backup, _)| *is_backup);
+        known.into_iter().filter(|(is_backup, _)| only_backups || !is_backup).map(|(_, up)| up).collect()
+    }
+
+    fn errors(&self, row: &StringRecord) -> Result<Errors, LoadError> {
+        const ANSWERS: [&str; 6] = ["hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other"];
+        let count = |column: &str| match self.number(row, column)? {
+            Some(count) => figure::amount(column, count).map(Some),
+            None => Ok(None),
+        };
+        let Some(errors) = count("hrsp_5xx")? else { return Ok(Errors::Unknown) };
+        let answers = ANSWERS.iter().map(|column| Ok(count(column)?.unwrap_or(0.0)));
+        Ok(Errors::Counts { errors, answers: answers.sum::<Result<f64, LoadError>>()? })
     }
 
     fn no_such(&self, proxy: &str) -> LoadError {
         let sides = self.rows.iter().filter(|row| matches!(row.get(1), Some("FRONTEND" | "BACKEND")));
         figure::no_such("frontend or backend", proxy, sides.filter_map(|row| row.get(0)))
+    }
+}
+
+/// `None`: it is out on purpose. `UP 1/3` is on its way down and still up, `DOWN 1/2` the other way round.
+fn server_is_up(status: &str) -> Option<bool> {
+    match status.split_whitespace().next()? {
+        "UP" => Some(true),
+        "DOWN" => Some(false),
+        // `no check`.
+        "no" => Some(true),
+        _ => None,
     }
 }
 
@@ -127,6 +184,61 @@ both,BACKEND,0,0,3,5,9,6,UP,1,,2,,http,
             );
         }
         assert_eq!(super::read(REAL, "app", RequestRate), Err(LoadError::Missing("req_rate".into())));
+    }
+
+    #[test]
+    fn what_haproxy_really_says_of_its_servers_is_read() {
+        let errors = Errors::Counts { errors: 0.0, answers: 0.0 };
+        let expected = HealthSample { servers: Some((1, 1)), errors, ..HealthSample::default() };
+        assert_eq!(health(REAL, "app"), Ok(expected), "no check: nothing bad is known");
+        assert_eq!(health(REAL, "both"), Ok(expected), "a `listen` section's listener is no server");
+        let error = health(REAL, "web").expect_err("a frontend").to_string();
+        assert!(error.starts_with("no backend `web` in the report; there are: "), "{error}");
+    }
+
+    /// As HAProxy 2.6 says it: one of four servers does not answer, one is in maintenance, one drains, and there is a backup.
+    const REAL_HEALTH: &str = include_str!("haproxy-2.6-health.csv");
+
+    #[test]
+    fn servers_and_errors_are_those_of_the_real_thing() {
+        let of = |backend: &str| health(REAL_HEALTH, backend).expect("read");
+        let app = of("app");
+        assert_eq!((app.servers, app.down), (Some((1, 2)), false), "out on purpose is not counted, nor is the backup");
+        assert_eq!(app.errors, Errors::Counts { errors: 6.0, answers: 20.0 });
+        let dead = of("dead");
+        assert_eq!((dead.servers, dead.down), (Some((0, 1)), true));
+        assert_eq!((of("raw").servers, of("raw").errors), (Some((1, 1)), Errors::Unknown), "TCP has no answers");
+    }
+
+    #[test]
+    fn each_status_is_up_down_or_not_counted() {
+        for (status, up) in [
+            ("UP", Some(true)),
+            ("UP 1/3", Some(true)),
+            ("no check", Some(true)),
+            ("DOWN", Some(false)),
+            ("DOWN 1/2", Some(false)),
+            ("DOWN (agent)", Some(false)),
+            ("MAINT", None),
+            ("MAINT (via app/s1)", None),
+            ("MAINT (resolution)", None),
+            ("DRAIN", None),
+            ("NOLB 1/3", None),
+            ("", None),
+        ] {
+            assert_eq!(server_is_up(status), up, "{status}");
+        }
+    }
+
+    #[test]
+    fn backups_count_where_there_is_nothing_else_and_lies_are_refused() {
+        let of = |rows: &str| health(&format!("# pxname,svname,status,bck,hrsp_5xx\n{rows}"), "a");
+        assert_eq!(of("a,s,DOWN,0,\na,b,UP,1,\na,BACKEND,UP,1,\n").map(|a| a.servers), Ok(Some((0, 1))));
+        assert_eq!(of("a,b,UP,1,\na,BACKEND,UP,1,\n").map(|a| a.servers), Ok(Some((1, 1))));
+        assert_eq!(of("a,s,MAINT,0,\na,BACKEND,DOWN,0,\n").map(|a| (a.servers, a.down)), Ok((None, true)));
+        for lie in ["-1", "NaN", "inf", "1e16", "many"] {
+            assert!(of(&format!("a,BACKEND,UP,0,{lie}\n")).is_err(), "{lie}");
+        }
     }
 
     #[test]
@@ -187,6 +299,7 @@ both,BACKEND,0,0,3,5,9,6,UP,1,,2,,http,
             if let Ok(sample) = super::read(&text, "web", Sessions) {
                 prop_assert!(sample.load.is_finite() && sample.load >= 0.0);
             }
+            let _ = health(&text, "web");
         }
 
         #[test]

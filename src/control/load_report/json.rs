@@ -5,8 +5,9 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::control::probe::outcome::excerpt;
-use crate::model::JsonTime;
+use crate::model::{HealthPlace, JsonTime};
 
+use super::health::HealthSample;
 use super::{LoadError, LoadSample, figure, time};
 
 /// Reads the numbers the pointers (RFC 6901) lead to.
@@ -35,6 +36,15 @@ pub(super) fn read(
     Ok(LoadSample { at, ..figure::sample((load, amount), capacity)? })
 }
 
+/// Reads the shares that the pointers lead to. One that is asked for and not there is an error.
+pub(super) fn health(body: &[u8], place: &HealthPlace) -> Result<HealthSample, LoadError> {
+    let HealthPlace::Pointers { up, errors } = place else { return Err(LoadError::Missing("up_share".into())) };
+    let document = document(body)?;
+    let share = |pointer: &Option<String>| pointer.as_ref().map(|to| number(&document, to)).transpose();
+    let (up_share, error_share) = (share(up)?, share(errors)?);
+    HealthSample::of_shares(up.as_deref().zip(up_share), errors.as_deref().zip(error_share))
+}
+
 /// The body, if it is JSON, nested at most 128 deep.
 pub(super) fn document(body: &[u8]) -> Result<Value, LoadError> {
     let not_json =
@@ -56,6 +66,7 @@ fn lookup<'a>(document: &'a Value, pointer: &str) -> Result<&'a Value, LoadError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::load_report::Errors;
     use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -85,6 +96,19 @@ mod tests {
         assert_eq!(sample, Ok(LoadSample { load: 12.5, capacity: Some(400.0), at: None }));
         assert_eq!(parse_json(body, "/load", None), Ok(LoadSample { load: 12.5, capacity: None, at: None }));
         assert_eq!(parse_json(b"0", "", None), Ok(LoadSample { load: 0.0, capacity: None, at: None }));
+    }
+
+    #[test]
+    fn shares_of_servers_and_errors_are_read_by_their_pointers() {
+        let pointers = |up: &str, errors: Option<&str>| {
+            let place = HealthPlace::Pointers { up: Some(up.into()), errors: errors.map(str::to_owned) };
+            health(br#"{"load": 5, "up": 0.75, "bad": {"share": 0.01}, "lie": 1.01}"#, &place)
+        };
+        let both = pointers("/up", Some("/bad/share")).map(|health| health.told(None).up.zip(Some(health.errors)));
+        assert_eq!(both, Ok(Some((0.75, Errors::Share(0.01)))));
+        assert_eq!(pointers("/up", None).map(|health| health.errors), Ok(Errors::Unknown));
+        assert_eq!(pointers("/none", None), Err(LoadError::Missing("/none".into())));
+        assert!(matches!(pointers("/lie", None), Err(LoadError::Absurd { .. })));
     }
 
     #[test]

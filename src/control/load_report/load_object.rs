@@ -22,6 +22,7 @@ use quick_xml::reader::Reader;
 use crate::control::probe::outcome::excerpt;
 use crate::model::LoadObjectCapacity;
 
+use super::health::HealthSample;
 use super::{LoadError, LoadSample, figure, time};
 
 const EXPECTED: &str = "a load object in XML";
@@ -56,6 +57,16 @@ pub(super) fn read(
     Ok(LoadSample { at, ..figure::sample(("current-load", figure::number("current-load", load)?), limit)? })
 }
 
+/// Reads the two elements that may stand beside the load and that no others know: `healthy` and `errors`, 0 to 1.
+pub(super) fn health(text: &str, wanted: Wanted<'_>) -> Result<HealthSample, LoadError> {
+    let document = Document::read(text)?;
+    let resource = document.find(wanted)?;
+    let share = |name: &'static str, text: &Option<String>| {
+        text.as_deref().map(|text| Ok((name, figure::number(name, text)?))).transpose()
+    };
+    HealthSample::of_shares(share("healthy", &resource.healthy)?, share("errors", &resource.errors)?)
+}
+
 /// The parts of a document that matter.
 #[derive(Default)]
 struct Document {
@@ -72,6 +83,8 @@ struct Resource {
     current: Option<String>,
     target: Option<String>,
     max: Option<String>,
+    healthy: Option<String>,
+    errors: Option<String>,
 }
 
 impl Document {
@@ -179,6 +192,8 @@ impl DocumentPosition {
             "current-load" => resource.current = Some(text),
             "target-load" => resource.target = Some(text),
             "max-load" | "capacity" => resource.max = Some(text),
+            "healthy" => resource.healthy = Some(text),
+            "errors" => resource.errors = Some(text),
             _ => {}
         }
     }
@@ -196,6 +211,7 @@ fn not_xml(error: impl std::fmt::Display) -> LoadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::load_report::Errors;
     use LoadObjectCapacity::{Max, Target};
     use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
@@ -233,6 +249,21 @@ mod tests {
         let at = Some(now() - Duration::from_secs(120));
         assert_eq!(of(Max), Ok(LoadSample { load: 20.0, capacity: Some(30.0), at }));
         assert_eq!(of(Target), Ok(LoadSample { load: 20.0, capacity: Some(25.0), at }));
+    }
+
+    #[test]
+    fn two_more_elements_tell_of_health() {
+        let of = |more: &str| {
+            let text = ONE.replace("<target-load>", &format!("{more}<target-load>"));
+            health(&text, Wanted { datacenter: None, resource: None }).map(|sample| (sample.up, sample.errors))
+        };
+        assert_eq!(of("<healthy>0.75</healthy><errors> 0.01 </errors>"), Ok((Some(0.75), Errors::Share(0.01))));
+        assert_eq!(of(""), Ok((None, Errors::Unknown)));
+        for lie in ["-0.1", "1.5", "NaN", "most"] {
+            assert!(
+                of(&format!("<healthy>{lie}</healthy>")).is_err() && of(&format!("<errors>{lie}</errors>")).is_err()
+            );
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! - `fetch`: HTTP and stats sockets, bounded
 //! - `read`: which format it is; then `haproxy`, `nginx`, `nginx_plus`, `envoy`, `prometheus`,
 //!   `json`, `load_object`
+//! - `health`: what it says of servers and errors, beside its load
 //! - `push`: a report that comes by itself
 //! - `figure`, `time`: which numbers and times are believed
 //! - `rate`: counts become rates
@@ -26,6 +27,7 @@ mod fetch;
 mod figure;
 mod follow;
 mod haproxy;
+mod health;
 mod json;
 mod load_object;
 mod nginx;
@@ -48,8 +50,9 @@ use crate::control::vitals::{TaskKind, Vitals};
 use crate::model::{LoadReport, LoadSource, Model, Scrape};
 
 pub use error::LoadError;
+pub use health::{Errors, HealthSample};
 pub use push::PushedLoad;
-pub use read::read;
+pub use read::{read, read_health};
 pub use sample::{LoadSample, LoadUpdate};
 
 use super::probe::fault::OwnFaults;
@@ -106,11 +109,11 @@ impl Scraper {
     }
 
     fn start(&self, region: Arc<str>, report: &LoadReport, scrape: &Scrape) -> FollowedReport {
-        let (scrape, interval, max_age) = (scrape.clone(), report.interval, report.max_age);
+        let (scrape, report_as_told) = (scrape.clone(), report.clone());
         let (fetcher, sink) = (self.fetcher.clone(), self.sink.clone());
         let mut task = JoinSet::new();
         task.spawn(supervise(TaskKind::LoadReport, region.to_string(), self.vitals.clone(), move || {
-            let follower = Follower::new(region.clone(), scrape.clone(), interval, max_age);
+            let follower = Follower::new(region.clone(), scrape.clone(), &report_as_told);
             follower.run(fetcher.clone(), sink.clone())
         }));
         FollowedReport { report: report.clone(), _task: task }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::model::{NginxPlusField, NginxPlusPart};
 
+use super::health::{Errors, HealthSample};
 use super::{LoadError, LoadSample, figure, json};
 
 /// Reads the load of one part; the capacity is known for upstreams alone.
@@ -21,6 +22,52 @@ pub(super) fn read(body: &[u8], part: &NginxPlusPart, field: NginxPlusField) -> 
         NginxPlusPart::ServerZone(name) => server_zone(find(&document, &SERVER_ZONES, name)?, field),
         NginxPlusPart::Upstream(name) => upstream(find(&document, &UPSTREAMS, name)?, field),
     }
+}
+
+/// Reads which of an upstream's peers are up and what they answered, or what a server zone answered.
+///
+/// Peers that an operator took out (`down`, `draining`) are not counted, nor those that are not checked yet, nor backups
+/// unless there is nothing else. An upstream none of whose peers takes requests is down.
+pub(super) fn health(body: &[u8], part: &NginxPlusPart) -> Result<HealthSample, LoadError> {
+    let document = json::document(body)?;
+    match part {
+        NginxPlusPart::Connections => Err(LoadError::Missing("health".into())),
+        NginxPlusPart::ServerZone(name) => {
+            let errors = errors([find(&document, &SERVER_ZONES, name)?])?;
+            Ok(HealthSample { errors, ..HealthSample::default() })
+        }
+        NginxPlusPart::Upstream(name) => {
+            let upstream = find(&document, &UPSTREAMS, name)?;
+            let peers = upstream.get("peers").and_then(Value::as_array);
+            let peers = peers.ok_or_else(|| LoadError::Missing("peers".into()))?;
+            let takes = |peer: &Value| matches!(state(peer), Some("up" | "draining" | "checking"));
+            let (errors, down) = (errors(peers)?, !peers.iter().any(takes));
+            Ok(HealthSample { errors, down, ..HealthSample::of_servers(peers_up(peers)) })
+        }
+    }
+}
+
+fn state(peer: &Value) -> Option<&str> {
+    peer.get("state").and_then(Value::as_str)
+}
+
+fn peers_up(peers: &[Value]) -> impl Iterator<Item = bool> {
+    let known = |peer: &&Value| matches!(state(peer), Some("up" | "unavail" | "unhealthy"));
+    let is_backup = |peer: &Value| peer.get("backup").and_then(Value::as_bool).unwrap_or(false);
+    let only_backups = peers.iter().filter(known).all(is_backup);
+    let counted = peers.iter().filter(known).filter(move |peer| only_backups || !is_backup(peer));
+    counted.map(|peer| state(peer) == Some("up"))
+}
+
+/// Of TCP and UDP, which have no answers, nothing is known.
+fn errors<'a>(of: impl IntoIterator<Item = &'a Value>) -> Result<Errors, LoadError> {
+    let (mut errors, mut answers, mut known) = (0.0, 0.0, false);
+    for responses in of.into_iter().filter_map(|one| one.get("responses")) {
+        known = true;
+        errors += figure::amount("5xx", json::number(responses, "/5xx")?)?;
+        answers += figure::amount("total", json::number(responses, "/total")?)?;
+    }
+    Ok(if known { Errors::Counts { errors, answers } } else { Errors::Unknown })
 }
 
 fn connections(document: &Value) -> Result<LoadSample, LoadError> {
@@ -119,6 +166,26 @@ mod tests {
 
     fn upstream_of(document: &Value) -> Result<(f64, Option<f64>), LoadError> {
         of(document, &NginxPlusPart::Upstream("app".into()), Active)
+    }
+
+    #[test]
+    fn peers_that_are_up_and_errors_are_read() {
+        let of = |upstream: &Value| health(upstream.to_string().as_bytes(), &NginxPlusPart::Upstream("app".into()));
+        let peer = |state: &str, backup: bool, errors: u32| json!({"state": state, "backup": backup, "active": 0, "responses": {"2xx": 100 - errors, "5xx": errors, "total": 100}});
+        let app = json!({"app": {"keepalive": 0, "peers": [peer("up", false, 3), peer("unavail", false, 7),
+            peer("unhealthy", false, 0), peer("down", false, 0), peer("draining", false, 0), peer("up", true, 0)]}});
+        let errors = Errors::Counts { errors: 10.0, answers: 600.0 };
+        assert_eq!(of(&app), Ok(HealthSample { servers: Some((1, 3)), errors, ..HealthSample::default() }));
+        let gone = json!({"peers": [peer("unavail", false, 1), peer("down", false, 0)]});
+        assert_eq!(of(&gone).map(|gone| (gone.servers, gone.down)), Ok((Some((0, 1)), true)));
+        let tcp = json!({"peers": [{"state": "up", "connections": 5}]});
+        assert_eq!(of(&tcp).map(|tcp| (tcp.servers, tcp.errors)), Ok((Some((1, 1)), Errors::Unknown)));
+        assert_eq!(of(&json!({"keepalive": 0})), Err(LoadError::Missing("peers".into())));
+        let lie = json!({"peers": [{"state": "up", "responses": {"5xx": -1, "total": 5}}]});
+        assert!(matches!(of(&lie), Err(LoadError::Absurd { .. })));
+        let zone = json!({"web": {"processing": 1, "requests": 9, "responses": {"5xx": 2, "total": 9}}});
+        let zone = health(zone.to_string().as_bytes(), &NginxPlusPart::ServerZone("web".into()));
+        assert_eq!(zone.map(|zone| zone.errors), Ok(Errors::Counts { errors: 2.0, answers: 9.0 }));
     }
 
     #[test]

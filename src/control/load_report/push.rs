@@ -1,10 +1,13 @@
-//! A load report that comes by itself: `{"load": 120, "capacity": 200, "age_s": 1.5}`.
+//! A load report that comes by itself: `{"load": 120, "capacity": 200, "age_s": 1.5, "healthy": 0.75, "errors": 0.01}`.
 
 use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::steer::health::degraded::BalancerHealth;
+
+use super::health::HealthSample;
 use super::{LoadError, LoadSample, figure, time};
 
 /// The body that is posted to `/v1/regions/NAME/load`.
@@ -19,6 +22,13 @@ pub struct PushedLoad {
     at: Option<Value>,
     /// Or how old they are, in seconds. Neither: as of now.
     age_s: Option<f64>,
+    /// The part of the region's servers that are up, 0 to 1.
+    healthy: Option<f64>,
+    /// The part of answers lately that were errors of the servers, 0 to 1.
+    errors: Option<f64>,
+    /// Nothing behind it answers any more. Default false.
+    #[serde(default)]
+    down: bool,
 }
 
 impl PushedLoad {
@@ -39,6 +49,21 @@ impl PushedLoad {
         };
         let capacity = self.capacity.map(|capacity| ("capacity", capacity));
         Ok(LoadSample { at: Some(at), ..figure::sample(("load", self.load), capacity)? })
+    }
+}
+
+impl PushedLoad {
+    /// The health that is believed of it; `None`: it says nothing of that.
+    ///
+    /// # Errors
+    /// A number that is no part of a whole.
+    pub fn health(&self) -> Result<Option<BalancerHealth>, LoadError> {
+        if self.healthy.is_none() && self.errors.is_none() && !self.down {
+            return Ok(None);
+        }
+        let shares = [("healthy", self.healthy), ("errors", self.errors)].map(|(name, share)| Some((name, share?)));
+        let sample = HealthSample { down: self.down, ..HealthSample::of_shares(shares[0], shares[1])? };
+        Ok(Some(sample.told(self.errors)))
     }
 }
 
@@ -65,6 +90,18 @@ mod tests {
             (r#"{"load": 120, "at": 999999980}"#, None, ago(20)),
         ] {
             assert_eq!(sample(body), Ok(LoadSample { load: 120.0, capacity, at }), "{body}");
+        }
+    }
+
+    #[test]
+    fn health_is_taken_where_it_is_told() {
+        let health = |body: &str| serde_json::from_str::<PushedLoad>(body).expect("a body").health();
+        assert_eq!(health(r#"{"load": 1}"#), Ok(None));
+        let told = BalancerHealth { up: Some(0.75), errors: Some(0.01), ..BalancerHealth::default() };
+        assert_eq!(health(r#"{"load": 1, "healthy": 0.75, "errors": 0.01}"#), Ok(Some(told)));
+        assert_eq!(health(r#"{"load": 1, "down": true}"#).map(|said| said.is_some_and(|said| said.down)), Ok(true));
+        for lie in [r#"{"load": 1, "healthy": 1.1}"#, r#"{"load": 1, "errors": -0.1}"#] {
+            assert!(health(lie).is_err(), "{lie}");
         }
     }
 

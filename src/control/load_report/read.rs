@@ -1,10 +1,11 @@
-//! One body becomes one sample, by the format that is configured. A pure function: what the fuzzer
-//! runs.
+//! One body becomes one sample of load, and one of health where that is asked for, by the format that is configured. Pure
+//! functions: what the fuzzer runs.
 
 use std::time::SystemTime;
 
-use crate::model::LoadFormat;
+use crate::model::{HealthPlace, LoadFormat, NginxPlusPart};
 
+use super::health::HealthSample;
 use super::load_object::Wanted;
 use super::{LoadError, LoadSample, envoy, haproxy, json, load_object, nginx, nginx_plus, prometheus};
 
@@ -25,6 +26,29 @@ pub fn read(format: &LoadFormat, body: &[u8], now: SystemTime) -> Result<LoadSam
         LoadFormat::LoadObject { datacenter, resource, capacity } => {
             let wanted = Wanted { datacenter: datacenter.as_deref(), resource: resource.as_deref() };
             load_object::read(text(body)?, wanted, *capacity, now)
+        }
+    }
+}
+
+/// Reads the health in a report, apart from the load: a balancer all of whose servers are down may have none to tell.
+///
+/// # Errors
+/// The body is something else, what is asked for is not there, or a figure is one that cannot be.
+pub fn read_health(format: &LoadFormat, place: &HealthPlace, body: &[u8]) -> Result<HealthSample, LoadError> {
+    match format {
+        LoadFormat::Haproxy { proxy, .. } => {
+            let backend = if let HealthPlace::Backend(name) = place { name } else { proxy };
+            haproxy::health(text(body)?, backend)
+        }
+        LoadFormat::NginxPlus { part: NginxPlusPart::Connections, .. }
+        | LoadFormat::Nginx { .. }
+        | LoadFormat::Prometheus { .. } => Err(LoadError::Missing("health".into())),
+        LoadFormat::NginxPlus { part, .. } => nginx_plus::health(body, part),
+        LoadFormat::Envoy { cluster, .. } => envoy::health(text(body)?, cluster),
+        LoadFormat::Json { .. } => json::health(body, place),
+        LoadFormat::LoadObject { datacenter, resource, .. } => {
+            let wanted = Wanted { datacenter: datacenter.as_deref(), resource: resource.as_deref() };
+            load_object::health(text(body)?, wanted)
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::steer::health::degraded::BalancerHealth;
+
 use super::LoadError;
 
 /// The load of a balancer by its own word, in whatever it counts.
@@ -24,4 +26,6 @@ pub struct LoadUpdate {
     /// The time that the figure is of: as the report says, else when it was asked for.
     pub at: SystemTime,
     pub outcome: Result<LoadSample, LoadError>,
+    /// Its word on what is behind it, or why that cannot be read; `None` where it was not asked for or not told.
+    pub health: Option<Result<BalancerHealth, LoadError>>,
 }

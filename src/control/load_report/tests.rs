@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::model::{
-    Coordinates, Endpoint, HaproxyField, LoadFormat, MetricSelector, Name, Region, ScrapeAddress, Zone, ZoneId,
+    Coordinates, Endpoint, HaproxyField, HealthPlace, HealthRule, LoadFormat, MetricSelector, Name, Region,
+    ScrapeAddress, Zone, ZoneId,
 };
 
 /// A server that answers each connection with `reply`, and the requests it gets. A reply of
@@ -86,6 +87,32 @@ async fn json_and_csv_are_fetched_and_read() {
     let format = LoadFormat::Haproxy { proxy: "web".into(), field: HaproxyField::Sessions };
     let report = report(ScrapeAddress::Http(format!("http://{server}/stats;csv")), format);
     assert_eq!(scrape_once(report).await, Ok(LoadSample { load: 7.0, capacity: Some(100.0), at: None }));
+}
+
+#[tokio::test]
+async fn health_comes_with_a_load_and_without_one_where_it_is_asked_for() {
+    let csv = "# pxname,svname,scur,status,hrsp_2xx,hrsp_5xx\nweb,FRONTEND,7,OPEN,,\nweb,s1,7,UP,,\nweb,s2,0,DOWN,,\n\
+               web,BACKEND,7,UP,90,10\ndead,BACKEND,,DOWN,,\n";
+    let (server, _requests) = serve(answer("200 OK", csv)).await;
+    let of = async |proxy: &str, health: Option<HealthRule>| {
+        let format = LoadFormat::Haproxy { proxy: proxy.into(), field: HaproxyField::Sessions };
+        let report = report(ScrapeAddress::Http(format!("http://{server}/stats;csv")), format);
+        let (sink, mut updates) = mpsc::channel(10);
+        let mut scraper = Scraper::new(sink);
+        scraper.configure(&model(Some(LoadReport { health, ..report })));
+        let first = next(&mut updates).await;
+        (first, next(&mut updates).await)
+    };
+    assert!(of("web", None).await.0.health.is_none(), "not asked for");
+    let (first, second) = of("web", Some(HealthRule::default())).await;
+    let told = |update: LoadUpdate| update.health.expect("asked for").expect("read").to_string();
+    assert!(first.outcome.is_ok());
+    assert_eq!((&*told(first), &*told(second)), ("1 of 2 servers up", "1 of 2 servers up, 0 % errors"), "two counts");
+    let dead = of("dead", Some(HealthRule::default())).await.0;
+    assert_eq!((dead.outcome.is_err(), &*told(dead)), (true, "says it is down"), "no load, and it says why");
+    let missing = HealthRule { place: HealthPlace::Backend("app".into()), ..HealthRule::default() };
+    let missing = of("web", Some(missing)).await.0.health.expect("asked for").expect_err("not there");
+    assert_eq!(missing.to_string(), "no backend `app` in the report; there are: web, dead");
 }
 
 #[tokio::test]

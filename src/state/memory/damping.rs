@@ -321,7 +321,8 @@ impl Round<'_> {
         self.see_drain(id, state, facts);
         let elapsed = facts.back_since.map(|since| self.now.saturating_duration_since(since));
         state.changed_at = facts.changed_at;
-        state.offered = elapsed.map_or(1.0, |elapsed| slow_start(elapsed, self.model.region(id).slow_start));
+        let started = elapsed.map_or(1.0, |elapsed| slow_start(elapsed, self.model.region(id).slow_start));
+        state.offered = started * state.degraded.factor;
         (state.stability.flaps, state.stability.back_since) = (facts.flaps, facts.back_since);
     }
 

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use crate::model::{AddressPart, CheckRole, Endpoint, ProbeId, Probed, Region};
+use crate::state::memory::degrading::Degrading;
 use crate::state::memory::reported::Reported;
 use crate::state::news::{EndpointNews, LoadNews};
 use crate::steer::health::combine::combined;
@@ -20,6 +21,7 @@ pub struct RegionFacts {
     /// By [`Endpoint::label`].
     pub endpoints: HashMap<String, HashMap<ProbeId, ProbeState>>,
     pub reported: Reported,
+    pub degrading: Degrading,
     /// Its load is at its limit, or was and has not fallen well below since.
     pub over_limit: bool,
     /// The part of new clients it sheds.
@@ -70,8 +72,14 @@ impl RegionFacts {
     pub fn state(&mut self, region: &Region, operator_override: Override, now: Instant) -> RegionState {
         let endpoints: Vec<EndpointState> =
             region.endpoints.iter().map(|endpoint| self.endpoint(region, endpoint)).collect();
-        let (verdict, ipv6) = region_verdicts(region, &endpoints);
+        let (by_probes, ipv6) = region_verdicts(region, &endpoints);
         self.reported.settle_stale(region.load_report.as_ref(), now);
+        let stale_after = self.reported.load.stale_after.unwrap_or_default();
+        let serves = |(_, seen): &(&Endpoint, &EndpointState)| seen.verdict.is_none_or(Verdict::serves);
+        let serving = region.endpoints.iter().zip(&endpoints).filter(serves).map(|(endpoint, _)| endpoint);
+        let degraded = self.degrading.degraded(region, serving, stale_after, now);
+        let withdrawn = self.degrading.withdraws(region, stale_after, now);
+        let verdict = if withdrawn { Verdict::Down } else { by_probes };
         RegionState {
             effective: effective_state(verdict, operator_override),
             verdict,
@@ -86,6 +94,7 @@ impl RegionFacts {
             over_limit: self.over_limit && region.load_limits.limit.is_some(),
             changed_at: None,
             offered: 1.0,
+            degraded,
             stability: Default::default(),
         }
     }
@@ -114,6 +123,7 @@ impl RegionFacts {
             known.retain(|id, _| asked.contains(id));
             true
         });
+        self.degrading.fit(region);
         self.forget_unasked(region);
     }
 

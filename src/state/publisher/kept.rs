@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::{Endpoint, ProbeId, Probed, Region, RegionId};
 use crate::state::memory::damping::kept::KeptDamping;
+use crate::state::memory::degrading::Degrading;
 use crate::state::memory::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion, Restored};
 use crate::state::memory::reported::Reported;
 use crate::state::snapshot::Snapshot;
@@ -148,6 +149,7 @@ impl RegionFacts {
         let mut facts = RegionFacts {
             endpoints,
             reported: Reported::restored(last, kept.interval_s, prices_ms, clock.now()),
+            degrading: Degrading::default(),
             over_limit: kept.over_limit,
             shed: if kept.shed.is_finite() { kept.shed.clamp(0.0, 1.0) } else { 0.0 },
         };

@@ -152,7 +152,7 @@ fn a_figure_is_as_old_as_it_says_and_an_older_one_tells_nothing() {
     let mut report = |load: f64, at: Instant| {
         assert_eq!(publisher.apply(loaded(SEOUL, at, Ok((load, None))), moment(now)), Urgency::Soon);
         publisher.publish(moment(now));
-        let stale_at = publisher.stale_at(RegionId(0));
+        let stale_at = publisher.stale_at(RegionId(0))[0];
         (publisher.shared().load().states[0].load.clone(), stale_at)
     };
     // Nothing else is known: it is kept, and not acted on.

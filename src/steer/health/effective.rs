@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::degraded::Degraded;
 use super::stability::Stability;
 use super::verdict::Verdict;
 use crate::model::ProbeId;
@@ -124,8 +125,10 @@ pub struct RegionState {
     pub over_limit: bool,
     /// When it last went down, began to drain or came back; `None`: not since the start.
     pub changed_at: Option<Instant>,
-    /// The part of its capacity it offers: 0.1 to 1, less than 1 during a slow start alone.
+    /// The part of its capacity it offers: 0.01 to 1, less than 1 during a slow start and while it is degraded.
     pub offered: f64,
+    /// What makes it worse without taking it down.
+    pub degraded: Degraded,
     pub stability: Stability,
 }
 
@@ -182,6 +185,7 @@ impl RegionState {
             over_limit: false,
             changed_at: None,
             offered: 1.0,
+            degraded: Degraded::default(),
             stability: Stability::default(),
         }
     }
