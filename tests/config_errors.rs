@@ -456,6 +456,9 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.https = { url = \"http://{address}/\" }", "`check.https` needs an https URL"),
         ("check.https = { url = \"https://{address}/\", server_name = \"a b\" }", "not a host name or address"),
         ("check.https = { url = \"https://{address}/\", ca_file = \"ca.pem\" }", "cannot read zones/ca.pem"),
+        ("check.tls = { client_cert_file = \"a.pem\" }", "`client_cert_file` without `client_key_file`"),
+        ("check.tls = { client_key_file = \"a.pem\" }", "`client_key_file` without `client_cert_file`"),
+        ("check.grpc = { port = 1, client_key_file = \"a.pem\" }", "`client_key_file` is for TLS only"),
         ("check.http = { url = \"http://{address}/\", host = \"a b\" }", "not a host, with or without a port"),
         ("check.http = { url = \"http://{address}/\", status = [] }", "`status` holds no code"),
         ("check.http = { url = \"http://{address}/\", status = \"399-200\" }", "not a range of status codes"),
@@ -479,6 +482,37 @@ fn checks_are_held_to_what_can_be_probed() {
         // An unknown kind is also no kind.
         let found = if keys.contains("icmp") { mistakes_of_check(keys) } else { check(keys) };
         assert!(found.contains(expected), "{keys}: {found}");
+    }
+}
+
+#[test]
+fn a_client_certificate_is_read_with_its_key_or_what_is_wrong_is_told() {
+    let made = || rcgen::generate_simple_self_signed(vec!["probe".to_owned()]).expect("a certificate");
+    let (one, other) = (made(), made());
+    let (certificate, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+    let keys = "check.tls = { client_cert_file = \"c.pem\", client_key_file = \"k.pem\" }";
+    let with = |c: &str, k: &str| {
+        let files = with_zone(&zone("").replace("check.tcp = { port = 443 }", keys));
+        files.with("zones/c.pem", c).with("zones/k.pem", k)
+    };
+    let both = format!("{key}{certificate}");
+    for (c, k) in [(&certificate, &key), (&both, &both)] {
+        let loaded = with(c, k).load().expect("loads");
+        let Some(Check { kind: CheckKind::Tls { tls, .. }, .. }) = &loaded.model.regions[0].check else {
+            panic!("check")
+        };
+        let client = tls.client.as_ref().expect("a certificate");
+        assert_eq!((&client.certificates, &client.key), (c, k));
+        assert!(loaded.files.ends_with(&["zones/c.pem".into(), "zones/k.pem".into()]), "a change of them is noticed");
+    }
+    for (c, k, expected) in [
+        (&key, &key, "zones/c.pem holds no certificate"),
+        (&certificate, &certificate, "the client key's file holds no private key in the clear"),
+        (&certificate, &other.signing_key.serialize_pem(), "the client key is not that of the client certificate"),
+        (&certificate, &"-----BEGIN PRIVATE KEY-----\nA\n".to_owned(), "the client key is not PEM"),
+    ] {
+        let found = mistakes(&with(c, k)).join("\n");
+        assert!(found.contains(expected), "{expected}: {found}");
     }
 }
 

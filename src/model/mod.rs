@@ -47,7 +47,7 @@ pub use probed::{AddressPart, ProbeId, Probed};
 pub use record::{Record, RecordType};
 pub use reference::Reference;
 pub use region::{
-    Check, CheckKind, CheckRole, Checks, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck,
+    Check, CheckKind, CheckRole, Checks, ClientIdentity, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck,
     HttpCheck, HttpMethod, Layer, LoadLimits, MemberCheck, Region, SlowProbes, TlsCheck, Watermarks,
 };
 pub use service::{HttpsHint, Service, Weights};

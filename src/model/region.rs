@@ -1,5 +1,6 @@
 //! Regions: places where a service runs, with what to hand out, what to ask, what to believe.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -373,6 +374,8 @@ pub struct TlsCheck {
     pub verify: bool,
     /// PEM text of certificates to trust instead of the system's; read when the model is built.
     pub ca_pem: Option<String>,
+    /// The certificate shown to servers that ask for one. `None`: none is.
+    pub client: Option<ClientIdentity>,
     /// A certificate that expires within so many days is warned of; 0: never. Default 14.
     pub warn_days: u32,
     /// One that expires within so many days fails the probe; 0: only when it has expired. Default 0.
@@ -382,11 +385,27 @@ pub struct TlsCheck {
 impl Default for TlsCheck {
     fn default() -> TlsCheck {
         let warn_days = TlsCheck::WARN_DAYS;
-        TlsCheck { server_name: None, verify: true, ca_pem: None, warn_days, fail_days: 0 }
+        TlsCheck { server_name: None, verify: true, ca_pem: None, client: None, warn_days, fail_days: 0 }
     }
 }
 
 impl TlsCheck {
     /// The usual [`TlsCheck::warn_days`]: certificates of 90 days are usually renewed with 30 left.
     pub const WARN_DAYS: u32 = 14;
+}
+
+/// A client certificate with its key, as PEM texts; read when the model is built.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// The certificate, and those that lead to the authority the server trusts.
+    pub certificates: String,
+    /// The private key of the first certificate.
+    pub key: String,
+}
+
+/// Without the key, which belongs in no log.
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIdentity").field("certificates", &self.certificates).finish_non_exhaustive()
+    }
 }

@@ -1,15 +1,26 @@
 //! TLS of one probe: which certificates are trusted, for which name, and how long the handshake takes.
 //!
 //! In: an open connection and a [`TlsCheck`]. Out: the encrypted stream.
+//!
+//! Over TLS 1.3 a client is done before the server has looked at its certificate (RFC 8446 section 4.4.2). Where one was
+//! asked for, the handshake therefore lasts until the server says more: a session ticket, or that it refuses.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use rustls::ClientConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ProtocolVersion, SignatureScheme};
+use tokio::io::AsyncBufRead;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -18,14 +29,19 @@ use crate::model::TlsCheck;
 use super::certificate::judge_expiry;
 use super::outcome::{Phase, ProbeError, Timings, Warning, chain, excerpt};
 use super::step::{Clock, connect, own_or};
-use super::tls::{Trust, client_config};
+use super::tls::{Trust, client_config, identity};
 
-/// What a handshake needs, prepared once; the error is that of unusable trusted certificates.
+/// What a handshake needs, prepared once; the error is that of unusable certificates.
 #[derive(Clone)]
 pub(super) struct Encryption {
     tls: TlsCheck,
-    config: Result<Arc<ClientConfig>, String>,
+    config: Result<ClientConfig, String>,
+    shown: Option<Arc<CertifiedKey>>,
 }
+
+/// A server that has asked for a client certificate and says no more for so long beyond the time of the handshake has
+/// accepted it: not all send tickets.
+const NO_REFUSAL: Duration = Duration::from_millis(250);
 
 impl Encryption {
     /// `protocols`: what is offered by ALPN (RFC 7301); none where empty.
@@ -35,20 +51,32 @@ impl Encryption {
             (Some(pem), true) => Trust::Pem(pem),
             (None, true) => Trust::System,
         };
-        let config = client_config(trust).map(|mut config| {
+        let shown = tls.client.as_ref().map(|client| identity(&client.certificates, &client.key).map(Arc::new));
+        let (shown, unusable) = match shown.transpose() {
+            Ok(shown) => (shown, None),
+            Err(error) => (None, Some(error)),
+        };
+        let config = client_config(trust).and_then(|mut config| {
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-            Arc::new(config)
+            unusable.map_or(Ok(config), Err)
         });
-        Encryption { tls: tls.clone(), config }
+        Encryption { tls: tls.clone(), config, shown }
     }
 
     /// `host`: the name to verify where none is configured, with or without a port.
     pub(super) async fn start(&self, stream: TcpStream, host: &str, clock: Clock) -> Result<Encrypted, ProbeError> {
-        let config = self.config.clone().map_err(ProbeError::Tls)?;
+        let mut config = self.config.clone().map_err(ProbeError::Tls)?;
+        let shown = Arc::new(Shown { certificate: self.shown.clone(), wanted: AtomicBool::new(false) });
+        config.client_auth_cert_resolver = shown.clone();
         let name = server_name(self.tls.server_name.as_deref(), host)?;
         let began = Instant::now();
-        let handshake = clock.within(Phase::Tls, TlsConnector::from(config).connect(name, stream)).await?;
-        let stream = handshake.map_err(|error| own_or(&error, |error| ProbeError::Tls(with_cure(chain(error)))))?;
+        let failed = |error| own_or(&error, |error| ProbeError::Tls(shown.with_cure(chain(error))));
+        let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        let mut stream = clock.within(Phase::Tls, handshake).await?.map_err(failed)?;
+        if shown.is_wanted() && stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            let heard = timeout(began.elapsed() + NO_REFUSAL, accepted(&mut stream));
+            clock.within(Phase::Tls, heard).await?.unwrap_or(Ok(())).map_err(failed)?;
+        }
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let warning = judge_expiry(&self.tls, certificate.map(AsRef::as_ref), SystemTime::now())?;
         Ok(Encrypted { stream, took: began.elapsed(), warning })
@@ -67,6 +95,51 @@ pub(super) struct Encrypted {
     pub stream: TlsStream<TcpStream>,
     pub took: Duration,
     pub warning: Option<Warning>,
+}
+
+/// What is shown to a server that asks for a certificate, and whether one did.
+#[derive(Debug)]
+struct Shown {
+    certificate: Option<Arc<CertifiedKey>>,
+    wanted: AtomicBool,
+}
+
+impl ResolvesClientCert for Shown {
+    /// Whoever the server says it trusts: it names the reason best itself.
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.wanted.store(true, Ordering::Relaxed);
+        self.certificate.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.certificate.is_some()
+    }
+}
+
+impl Shown {
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    fn with_cure(&self, error: String) -> String {
+        match self.is_wanted() && self.certificate.is_none() {
+            true => format!("the server asks for a client certificate, see `client_cert_file`: {error}"),
+            false => with_cure(error),
+        }
+    }
+}
+
+/// Waits until the server has said anything after the handshake, and takes nothing of it.
+async fn accepted(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    poll_fn(|cx| {
+        let said = match Pin::new(&mut *stream).poll_fill_buf(cx) {
+            Poll::Ready(Ok([])) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            said => said.map_ok(|_| ()),
+        };
+        let has_ticket = stream.get_ref().1.tls13_tickets_received() > 0;
+        if said.is_pending() && has_ticket { Poll::Ready(Ok(())) } else { said }
+    })
+    .await
 }
 
 /// SNI and the name to verify: as configured, else the host of the Host header.

@@ -1,12 +1,13 @@
-//! TLS as probes and scrapes speak it: what is trusted, and what is not remembered.
+//! TLS as probes and scrapes speak it: what is trusted, what is shown, and what is not remembered.
 
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// How a server's certificate is judged.
@@ -17,6 +18,24 @@ pub(crate) enum Trust<'a> {
     Pem(&'a str),
     /// Not at all.
     Anything,
+}
+
+/// A certificate with its key as PEM texts, to be shown to servers that ask for one. The error says which of the two is
+/// unusable, or that they do not belong together.
+pub(crate) fn identity(certificates: &str, key: &str) -> Result<CertifiedKey, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates.as_bytes()).collect();
+    let chain = chain.map_err(|_| "the client certificate is not PEM")?;
+    if chain.is_empty() {
+        return Err("the client certificate's file holds none".into());
+    }
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| match error {
+        pem::Error::NoItemsFound => "the client key's file holds no private key in the clear",
+        _ => "the client key is not PEM",
+    })?;
+    CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => "the client key is not that of the client certificate".to_owned(),
+        error => format!("the client certificate and its key cannot be used: {error}"),
+    })
 }
 
 /// A client configuration for HTTP/1.1.
