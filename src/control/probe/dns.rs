@@ -12,7 +12,7 @@ use crate::model::DnsCheck;
 
 use super::exchange::udp_to;
 use super::outcome::{Phase, ProbeError, Timings, excerpt};
-use super::step::{Clock, connect, not_connected};
+use super::step::{Clock, broken_off, connect, not_connected};
 
 /// The largest response over UDP without EDNS is 512 octets (RFC 1035 section 4.2.1); some send more.
 const MOST_DATAGRAM: usize = 4_096;
@@ -66,10 +66,10 @@ async fn over_tcp(
     let (mut stream, took) = connect(address, clock).await?;
     let length = u16::try_from(octets.len()).map_err(|error| ProbeError::Check(error.to_string()))?;
     let framed = [&length.to_be_bytes(), octets].concat();
-    clock.within(Phase::Reply, stream.write_all(&framed)).await?.map_err(not_connected)?;
-    let length = clock.within(Phase::Reply, stream.read_u16()).await?.map_err(not_connected)?;
+    clock.within(Phase::Reply, stream.write_all(&framed)).await?.map_err(broken_off)?;
+    let length = clock.within(Phase::Reply, stream.read_u16()).await?.map_err(broken_off)?;
     let mut message = vec![0; usize::from(length)];
-    clock.within(Phase::Reply, stream.read_exact(&mut message)).await?.map_err(not_connected)?;
+    clock.within(Phase::Reply, stream.read_exact(&mut message)).await?.map_err(broken_off)?;
     Ok((response(asked, &message)?, took))
 }
 

@@ -16,7 +16,7 @@ use crate::model::ExchangeCheck;
 
 use super::judge::contains;
 use super::outcome::{Phase, ProbeError, Timings, excerpt};
-use super::step::{Clock, connect, not_connected};
+use super::step::{Clock, broken_off, connect, not_connected};
 
 /// So much of a reply is looked at, in octets.
 const MOST_REPLY: usize = 4_096;
@@ -25,12 +25,12 @@ const MOST_REPLY: usize = 4_096;
 pub(super) async fn over_tcp(check: &ExchangeCheck, address: SocketAddr, clock: Clock) -> Result<Timings, ProbeError> {
     let (mut stream, connect) = connect(address, clock).await?;
     let began = Instant::now();
-    clock.within(Phase::Reply, stream.write_all(&check.send)).await?.map_err(not_connected)?;
+    clock.within(Phase::Reply, stream.write_all(&check.send)).await?.map_err(broken_off)?;
     let (mut reply, mut first_byte) = (Vec::new(), None);
     while !contains(&reply, &check.expect) {
         let room = (MOST_REPLY - reply.len()) as u64;
         let read = clock.within(Phase::Reply, (&mut stream).take(room).read_buf(&mut reply)).await?;
-        match read.map_err(not_connected)? {
+        match read.map_err(broken_off)? {
             0 if room == 0 => return Err(other_reply(&check.expect, &reply, "the first")),
             0 => return Err(other_reply(&check.expect, &reply, "the connection ended, and its")),
             _ => first_byte = first_byte.or(Some(began.elapsed())),

@@ -74,6 +74,14 @@ pub(super) fn not_connected(error: io::Error) -> ProbeError {
     own_or(&error, refused_or_so)
 }
 
+/// An error of a connection that had come about.
+pub(super) fn broken_off(error: io::Error) -> ProbeError {
+    own_or(&error, |error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => ProbeError::Answer("the connection ended before the whole answer".into()),
+        _ => ProbeError::Answer(format!("the connection broke off: {error}")),
+    })
+}
+
 fn refused_or_so(error: &io::Error) -> ProbeError {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ProbeError::Refused,
@@ -104,6 +112,15 @@ mod tests {
         assert!(error.to_string().starts_with("no route to the endpoint: "), "{error}");
         assert_eq!(not_connected(io::Error::from_raw_os_error(libc::ECONNREFUSED)), ProbeError::Refused);
         assert!(matches!(not_connected(io::Error::from_raw_os_error(libc::ETIMEDOUT)), ProbeError::Connect(_)));
+    }
+
+    #[test]
+    fn a_connection_that_ends_midway_is_no_connection_that_did_not_come_about() {
+        let error = broken_off(io::Error::from_raw_os_error(libc::ECONNRESET)).to_string();
+        assert!(error.starts_with("the connection broke off: "), "{error}");
+        let error = broken_off(io::ErrorKind::UnexpectedEof.into()).to_string();
+        assert_eq!(error, "the connection ended before the whole answer");
+        assert!(matches!(broken_off(io::Error::from_raw_os_error(libc::ENOBUFS)), ProbeError::Own(_)));
     }
 
     #[test]

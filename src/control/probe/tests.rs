@@ -15,6 +15,7 @@ use crate::model::{
 };
 
 mod encrypted;
+mod failures;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -30,7 +30,7 @@ pub fn read(table: &Table<'_>, not_encrypted: Option<(&str, &str)>, sources: &So
         server_name: name.and_then(server_name),
         verify: verify.and_then(|v| v.boolean()).unwrap_or(true),
         ca_pem: ca.and_then(|v| certificates_pem(v, sources)),
-        client: client(certificates, key, sources),
+        client: not_encrypted.is_none().then(|| client(certificates, key, sources)).flatten(),
         warn_days: warn.and_then(|v| v.small(DAYS)).unwrap_or(TlsCheck::WARN_DAYS),
         fail_days: fail.and_then(|v| v.small(DAYS)).unwrap_or(0),
     })
