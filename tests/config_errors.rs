@@ -8,11 +8,7 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ErrorRates, ExchangeCheck, ExecCheck,
-    GeoPlace, GrpcCheck, HaproxyField, HealthPlace, HealthRule, HttpCheck, HttpMethod, JsonTime, Layer, LoadFormat,
-    LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart,
-    Policy, PolicyTree, RecordType, Region, RegionId, SaidDown, Scrape, ScrapeAddress, SlowProbes, Steering, TlsCheck,
-    Ttl, Weight,
+    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ErrorRates, ExchangeCheck, ExecCheck, GeoPlace, GrpcCheck, HaproxyField, HealthPlace, HealthRule, HttpCheck, HttpMethod, HttpVersion, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, SaidDown, Scrape, ScrapeAddress, SlowProbes, Steering, TlsCheck, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -462,6 +458,7 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.http = { url = \"http://{address}/\", host = \"a b\" }", "not a host, with or without a port"),
         ("check.http = { url = \"http://{address}/\", status = [] }", "`status` holds no code"),
         ("check.http = { url = \"http://{address}/\", status = \"399-200\" }", "not a range of status codes"),
+        ("check.http = { url = \"http://{address}/\", version = \"3\" }", "`version` cannot be \"3\""),
         ("check.http = { url = \"http://{address}/\", method = \"PUT\" }", "`method` cannot be \"PUT\""),
         (
             "check.http = { url = \"http://{address}/\", method = \"HEAD\", body = \"ok\" }",
@@ -911,12 +908,13 @@ fn files_that_are_no_text_are_refused_with_the_offset() {
 
 #[test]
 fn http_checks_say_what_is_sent_and_what_must_come_back() {
-    let keys = "method = \"POST\", headers = { X-Probe = \"1\" }, status = [\"200-299\", 401], body_regex = \"^v[0-9]\", \
+    let keys = "version = \"2\", method = \"POST\", headers = { X-Probe = \"1\" }, status = [\"200-299\", 401], body_regex = \"^v[0-9]\", \
                 body_limit = 100";
     let keys = format!("check.http = {{ url = \"http://{{address}}/\", {keys} }}");
     let loaded = with_zone(&zone("").replace("check.tcp = { port = 443 }", &keys)).load().expect("loads");
     let Some(Check { kind: CheckKind::Http(http), .. }) = loaded.model.regions[0].check() else { panic!("check") };
     let expected = HttpCheck {
+        version: HttpVersion::Http2,
         method: HttpMethod::Post,
         headers: vec![("X-Probe".into(), "1".into())],
         status: vec![(200, 299), (401, 401)],

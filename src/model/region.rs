@@ -248,7 +248,7 @@ pub enum CheckKind {
     Grpc(GrpcCheck),
     /// A program of the operator's ends with exit status 0.
     Exec(ExecCheck),
-    /// An HTTP/1.1 request to the endpoint's own address answers as expected.
+    /// An HTTP request to the endpoint's own address answers as expected.
     Http(HttpCheck),
 }
 
@@ -312,6 +312,8 @@ pub struct HttpCheck {
     /// Verify and encrypt with TLS.
     pub tls: Option<TlsCheck>,
     pub port: u16,
+    /// Default HTTP/1.1.
+    pub version: HttpVersion,
     /// Default GET.
     pub method: HttpMethod,
     /// Path and query, beginning with `/`.
@@ -338,6 +340,7 @@ impl HttpCheck {
         HttpCheck {
             tls: None,
             port,
+            version: HttpVersion::default(),
             method: HttpMethod::default(),
             path: "/".into(),
             host: None,
@@ -354,6 +357,15 @@ impl HttpCheck {
     pub const STATUS: (u16, u16) = (200, 399);
     /// The most, and the usual, [`HttpCheck::body_limit`].
     pub const BODY_LIMIT: usize = 64 * 1024;
+}
+
+/// The protocol an HTTP check speaks; no other is fallen back to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    #[default]
+    Http1,
+    /// Over TLS negotiated by ALPN, else spoken by prior knowledge (RFC 9113 sections 3.2, 3.3).
+    Http2,
 }
 
 /// Methods without a body of their own.

@@ -3,33 +3,26 @@
 //! Both messages are one field each, so they are written and read here: a string `service` in the request, an enum
 //! `status` in the response (the gRPC Health Checking Protocol).
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper::rt::Executor;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::model::GrpcCheck;
 
 use super::encrypt::{Encrypted, Encryption};
 use super::http::{host_header, not_http};
+use super::http2;
 use super::outcome::{Phase, ProbeError, Timings, excerpt};
 use super::step::{Clock, connect};
 
 /// The longest response that is read, in octets; a usual one has seven.
 const MOST_RESPONSE: usize = 4_096;
-/// The longest header that is read, in octets.
-const MOST_HEADER: u32 = 16 * 1024;
 
 /// One gRPC check, with all that can be prepared.
 pub(super) struct GrpcQuestion {
@@ -61,35 +54,12 @@ impl GrpcQuestion {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let request = request(&self.check.service, scheme, host)?;
-        // They end with this probe, whatever the connection does.
-        let owner = Arc::new(Mutex::new(JoinSet::new()));
-        let tasks = Tasks(Arc::downgrade(&owner));
         let began = Instant::now();
-        let handshake = http2::Builder::new(tasks.clone())
-            .max_header_list_size(MOST_HEADER)
-            .max_concurrent_reset_streams(1)
-            .handshake(TokioIo::new(stream));
-        let (mut sender, connection) = clock.within(Phase::Header, handshake).await?.map_err(not_http)?;
-        tasks.execute(async move { _ = connection.await });
-        let response = clock.within(Phase::Header, sender.send_request(request)).await?.map_err(not_http)?;
+        let mut connection = http2::open(stream, clock).await?;
+        let response = clock.within(Phase::Header, connection.sender.send_request(request)).await?.map_err(not_http)?;
         let first_byte = began.elapsed();
         judge(response, clock).await?;
         Ok(first_byte)
-    }
-}
-
-/// The tasks of one connection, which end with the set. They start more, so they must not keep it.
-#[derive(Clone)]
-struct Tasks(Weak<Mutex<JoinSet<()>>>);
-
-impl<F> Executor<F> for Tasks
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        if let Some(tasks) = self.0.upgrade() {
-            tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
-        }
     }
 }
 

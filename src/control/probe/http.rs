@@ -1,4 +1,4 @@
-//! HTTP checks: one request over a new connection, and the verdict on its answer.
+//! HTTP checks: one request over a new connection, by HTTP/1.1 or HTTP/2, and the verdict on its answer.
 //!
 //! ```text
 //!   connect ─▶ TLS ─▶ request ─▶ header ─▶ body ─▶ judge
@@ -20,9 +20,10 @@ use regex_lite::Regex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::model::{HttpCheck, HttpMethod};
+use crate::model::{HttpCheck, HttpMethod, HttpVersion};
 
 use super::encrypt::{Encrypted, Encryption};
+use super::http2;
 use super::judge::{judge_body, judge_status, pattern, seen_enough, wants_body};
 use super::outcome::{Phase, ProbeError, Timings, chain};
 use super::step::{Clock, connect, own_or};
@@ -40,7 +41,7 @@ pub(super) struct HttpQuestion {
 
 impl HttpQuestion {
     pub(super) fn new(check: &HttpCheck) -> HttpQuestion {
-        let encryption = check.tls.as_ref().map(|tls| Encryption::new(tls, &[b"http/1.1"]));
+        let encryption = check.tls.as_ref().map(|tls| Encryption::new(tls, &[protocol(check.version)]));
         HttpQuestion { encryption, pattern: check.body_regex.as_deref().map(pattern), check: check.clone() }
     }
 
@@ -53,12 +54,37 @@ impl HttpQuestion {
             return Ok(Timings { connect, first_byte, ..Timings::default() });
         };
         let Encrypted { stream, took, warning } = encryption.start(stream, &host, clock).await?;
+        if self.check.version == HttpVersion::Http2 && stream.get_ref().1.alpn_protocol().is_none() {
+            return Err(ProbeError::Tls("the server does not take up HTTP/2 (h2) by ALPN".into()));
+        }
         let first_byte = Some(self.exchange(stream, &host, clock).await?);
         Ok(Timings { connect, tls: Some(took), first_byte, warning, ..Timings::default() })
     }
 
     /// Sends the request and judges the answer. Returns the time from the request to its header.
     async fn exchange<S>(&self, stream: S, host: &str, clock: Clock) -> Result<Duration, ProbeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match self.check.version {
+            HttpVersion::Http1 => self.over_http1(stream, host, clock).await,
+            HttpVersion::Http2 => self.over_http2(stream, host, clock).await,
+        }
+    }
+
+    async fn over_http2<S>(&self, stream: S, host: &str, clock: Clock) -> Result<Duration, ProbeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let began = Instant::now();
+        let request = request(&self.check, host)?;
+        let mut connection = http2::open(stream, clock).await?;
+        let response = clock.within(Phase::Header, connection.sender.send_request(request)).await?.map_err(not_http)?;
+        let first_byte = began.elapsed();
+        self.judge(response, clock).await.map(|()| first_byte)
+    }
+
+    async fn over_http1<S>(&self, stream: S, host: &str, clock: Clock) -> Result<Duration, ProbeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -107,14 +133,22 @@ impl HttpQuestion {
 
 fn request(check: &HttpCheck, host: &str) -> Result<Request<Empty<Bytes>>, ProbeError> {
     let not_askable = |error: http::Error| ProbeError::Check(error.to_string());
-    let uri = Uri::builder().path_and_query(check.path.as_str()).build().map_err(not_askable)?;
-    let mut request = Request::builder()
-        .method(method(check.method))
-        .uri(uri)
-        .header(header::HOST, host)
+    let uri = Uri::builder().path_and_query(check.path.as_str());
+    let request = Request::builder().method(method(check.method));
+    let request = match check.version {
+        HttpVersion::Http1 => {
+            let uri = uri.build().map_err(not_askable)?;
+            request.uri(uri).header(header::HOST, host).header(header::CONNECTION, "close")
+        }
+        // It has `:authority` instead of Host, and connections of its own (RFC 9113 sections 8.2.2, 8.3.1).
+        HttpVersion::Http2 => {
+            let scheme = if check.tls.is_some() { "https" } else { "http" };
+            request.uri(uri.scheme(scheme).authority(host).build().map_err(not_askable)?)
+        }
+    };
+    let mut request = request
         .header(header::USER_AGENT, concat!("meridian-probe/", env!("CARGO_PKG_VERSION")))
         .header(header::ACCEPT, "*/*")
-        .header(header::CONNECTION, "close")
         .body(Empty::new())
         .map_err(not_askable)?;
     for (name, value) in &check.headers {
@@ -124,6 +158,14 @@ fn request(check: &HttpCheck, host: &str) -> Result<Request<Empty<Bytes>>, Probe
         request.headers_mut().insert(name, value);
     }
     Ok(request)
+}
+
+/// As ALPN calls it (RFC 7301 section 6, RFC 9113 section 3.2).
+fn protocol(version: HttpVersion) -> &'static [u8] {
+    match version {
+        HttpVersion::Http1 => b"http/1.1",
+        HttpVersion::Http2 => b"h2",
+    }
 }
 
 fn method(method: HttpMethod) -> Method {

@@ -23,7 +23,7 @@
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `step`, `tls`, `encrypt`, `certificate`: one probe, from name to answer
-//! - `http` with `judge`, `exchange`, `dns`, `grpc`, `exec`: what each kind of check asks
+//! - `http` with `http2` and `judge`, `exchange`, `dns`, `grpc`, `exec`: what each kind of check asks
 
 pub mod budget;
 pub mod fault;
@@ -39,6 +39,7 @@ mod exchange;
 mod exec;
 mod grpc;
 mod http;
+mod http2;
 pub(crate) mod judge;
 mod report;
 pub(crate) mod resolve;

@@ -16,6 +16,7 @@ use crate::model::{
 
 mod encrypted;
 mod failures;
+mod http2;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

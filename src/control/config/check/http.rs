@@ -7,7 +7,7 @@ use crate::control::config::files::Sources;
 use crate::control::config::reader::{Entry, Table, Value};
 use crate::control::diagnostic::Diagnostic;
 use crate::control::probe::judge::pattern;
-use crate::model::{HttpCheck, HttpMethod};
+use crate::model::{HttpCheck, HttpMethod, HttpVersion};
 
 /// Items of a check's lists at most.
 const MAX_ITEMS: usize = 64;
@@ -26,11 +26,14 @@ const METHODS: [(&str, HttpMethod); 4] = [
     ("POST", HttpMethod::Post),
 ];
 
+const VERSIONS: [(&str, HttpVersion); 2] = [("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
+
 /// `https`: whether the URL must say so.
 pub fn read(table: &Table<'_>, https: bool, sources: &Sources<'_>) -> Option<HttpCheck> {
     let url = table
         .require("url", URL)
         .and_then(|v| v.text("a URL such as \"https://{address}:8443/health\"", |text| url(text, https)));
+    let version = table.or("version", HttpVersion::default(), |v| v.choice(&VERSIONS));
     let method = table.or("method", HttpMethod::default(), |v| v.choice(&METHODS));
     let host = table.get("host").and_then(host);
     let headers = table.or("headers", Vec::new(), headers);
@@ -44,7 +47,7 @@ pub fn read(table: &Table<'_>, https: bool, sources: &Sources<'_>) -> Option<Htt
     let json = table.or("json", Vec::new(), json);
     let Url { tls: encrypted, port, path } = url?;
     let tls = tls.filter(|_| encrypted);
-    Some(HttpCheck { tls, port, method, path, host, headers, status, body, body_regex, body_limit, json })
+    Some(HttpCheck { tls, port, version, method, path, host, headers, status, body, body_regex, body_limit, json })
 }
 
 /// RFC 9110 section 9.3.2: "the server MUST NOT send content in the response" to HEAD.

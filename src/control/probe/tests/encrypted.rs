@@ -34,7 +34,7 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
     }
 
-    fn client(&self) -> ClientIdentity {
+    pub(super) fn client(&self) -> ClientIdentity {
         let (certificate, key) = self.sign(&CertificateParams::new(vec!["probe".into()]).expect("parameters"));
         ClientIdentity { certificates: certificate.pem(), key: key.serialize_pem() }
     }
@@ -73,7 +73,10 @@ impl Authority {
 }
 
 /// A server whose connections are handed to `answer` when their handshake is done.
-pub(super) async fn accept_tls<F>(config: ServerConfig, answer: fn(TlsStream<TcpStream>) -> F) -> u16
+pub(super) async fn accept_tls<F>(
+    config: ServerConfig,
+    answer: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static,
+) -> u16
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -82,12 +85,10 @@ where
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    answer(stream).await;
-                }
-            });
+            // One after the other: a check is one connection.
+            if let Ok(stream) = acceptor.accept(stream).await {
+                tokio::spawn(answer(stream));
+            }
         }
     });
     port

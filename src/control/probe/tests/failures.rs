@@ -7,7 +7,7 @@ use super::*;
 use crate::model::{DnsCheck, RecordType};
 
 /// A server that answers each connection in its way.
-async fn accept<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> u16
+pub(super) async fn accept<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> u16
 where
     F: Future<Output = ()> + Send + 'static,
 {
