@@ -443,7 +443,8 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.grpc = {}", "`port` is missing in `check.grpc`"),
         ("check.grpc = { port = 1, verify = false }", "`verify` is for TLS only"),
         ("check.grpc = { port = 1, host = \"a b\" }", "not a host, with or without a port"),
-        ("check.icmp = {}", "unknown key `icmp`"),
+        ("check.ping = {}", "unknown key `ping`"),
+        ("check.icmp = { port = 1 }", "unknown key `port` in `check.icmp`"),
         ("check.http = { url = \"/health\" }", "does not begin with http:// or https://"),
         ("check.http = { url = \"http://{address}:0/\" }", "the port is not 1 to 65535"),
         ("check.http = { url = \"http://{address}.example/\" }", "after {address} comes"),
@@ -477,7 +478,7 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.http = { url = \"http://{address}/\", json = { \"/at\" = 2026-01-01 } }", "found the date 2026-01-01"),
     ] {
         // An unknown kind is also no kind.
-        let found = if keys.contains("icmp") { mistakes_of_check(keys) } else { check(keys) };
+        let found = if keys.contains("ping") { mistakes_of_check(keys) } else { check(keys) };
         assert!(found.contains(expected), "{keys}: {found}");
     }
 }
@@ -934,6 +935,7 @@ fn each_kind_of_check_is_read_as_written() {
     let exchange = |send: &[u8], expect: &[u8]| ExchangeCheck { port: 9, send: send.into(), expect: expect.into() };
     for (keys, kind) in [
         ("check.tcp = { port = 9 }", CheckKind::Tcp { port: 9 }),
+        ("check.icmp = {}", CheckKind::Icmp),
         (
             "check.tls = { server_name = \"a.example\", fail_days = 2 }",
             CheckKind::Tls {

@@ -10,6 +10,7 @@ use crate::control::bounded_file::{self, Secret};
 use crate::control::config::{self, Config, Loaded};
 use crate::control::diagnostic::Diagnostic;
 use crate::control::overrides::OverrideStore;
+use crate::control::probe::icmp_refusal;
 use crate::control::rum::LEAST_KEY;
 use crate::model::Model;
 
@@ -62,6 +63,7 @@ fn report(path: &Path) -> CheckReport {
     }
     diagnostics.extend(check_overrides(&config, &model));
     diagnostics.extend(check_secrets(&config));
+    diagnostics.extend(icmp_refusal(&model).map(no_pings));
     CheckReport { diagnostics, summary }
 }
 
@@ -79,6 +81,11 @@ fn check_secrets(config: &Config) -> Vec<Diagnostic> {
 fn no_places() -> Diagnostic {
     Diagnostic::warning("no database and no network says where clients are: all are answered alike")
         .help("name a MaxMind-format file: geoip = [\"GeoLite2-City.mmdb\"]; or your own networks: [[network]]")
+}
+
+fn no_pings(why: &str) -> Diagnostic {
+    Diagnostic::warning(format!("`check.icmp` cannot be asked by this user: {why}"))
+        .help("a server has no capabilities, so root cannot either; `0 2147483647` lets everyone: endpoints stay unproven until then")
 }
 
 fn check_overrides(config: &Config, model: &Model) -> Vec<Diagnostic> {

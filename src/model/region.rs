@@ -246,6 +246,8 @@ pub enum CheckKind {
     Dns(DnsCheck),
     /// The health service of a gRPC server says SERVING.
     Grpc(GrpcCheck),
+    /// An ICMP echo request to the endpoint's address is answered by its reply.
+    Icmp,
     /// A program of the operator's ends with exit status 0.
     Exec(ExecCheck),
     /// An HTTP request to the endpoint's own address answers as expected.

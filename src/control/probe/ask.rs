@@ -23,6 +23,7 @@ use super::exchange::{over_tcp, over_udp};
 use super::exec;
 use super::grpc::GrpcQuestion;
 use super::http::HttpQuestion;
+use super::icmp;
 use super::outcome::{Phase, ProbeError, Timings};
 use super::resolve::Resolver;
 use super::step::{Clock, connect, has_route, not_resolved};
@@ -47,6 +48,7 @@ enum Asked {
     Tls(Encryption),
     Dns(DnsCheck),
     Grpc(GrpcQuestion),
+    Icmp,
     Exec(ExecCheck),
     Http(HttpQuestion),
 }
@@ -61,6 +63,7 @@ impl Asked {
             CheckKind::Tls { port, tls } => (Asked::Tls(Encryption::new(tls, &[])), *port),
             CheckKind::Dns(check) => (Asked::Dns(check.clone()), check.port),
             CheckKind::Grpc(check) => (Asked::Grpc(GrpcQuestion::new(check)), check.port),
+            CheckKind::Icmp => (Asked::Icmp, 0),
             // A program is told the address alone.
             CheckKind::Exec(check) => (Asked::Exec(check.clone()), 0),
             CheckKind::Http(check) => (Asked::Http(HttpQuestion::new(check)), check.port),
@@ -76,6 +79,7 @@ impl Asked {
             Asked::Tls(encryption) => encryption.ask(address, called, clock).await,
             Asked::Dns(check) => dns::ask(check, address, clock).await,
             Asked::Grpc(question) => question.ask(address, called, clock).await,
+            Asked::Icmp => icmp::ask(address, clock).await,
             Asked::Exec(check) => exec::run(check, address, called, clock).await,
             Asked::Http(question) => question.ask(address, called, clock).await,
         }

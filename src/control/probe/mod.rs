@@ -23,7 +23,7 @@
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `step`, `tls`, `encrypt`, `certificate`: one probe, from name to answer
-//! - `http` with `http2` and `judge`, `exchange`, `dns`, `grpc`, `exec`: what each kind of check asks
+//! - `http` with `http2` and `judge`, `exchange`, `dns`, `grpc`, `icmp`, `exec`: what each kind of check asks
 
 pub mod budget;
 pub mod fault;
@@ -40,6 +40,7 @@ mod exec;
 mod grpc;
 mod http;
 mod http2;
+mod icmp;
 pub(crate) mod judge;
 mod report;
 pub(crate) mod resolve;
@@ -64,6 +65,7 @@ use crate::model::{AddressPart, Check, EndpointTarget, Model, Probed};
 use crate::state::Snapshot;
 use crate::steer::health::verdict::{History, Verdict};
 
+pub use icmp::icmp_refusal;
 pub use outcome::{Phase, ProbeError, Timings};
 pub use report::{EndpointKey, EndpointReport};
 

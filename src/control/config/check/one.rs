@@ -9,7 +9,7 @@ use crate::control::diagnostic::Diagnostic;
 use crate::model::{Check, CheckKind};
 
 /// Every kind of check, as the zone file calls it.
-pub const KINDS: [&str; 8] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc", "exec"];
+pub const KINDS: [&str; 9] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc", "icmp", "exec"];
 
 /// 100 ms to 1 h.
 pub const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
@@ -34,6 +34,7 @@ pub fn read(table: &Table<'_>, sources: &Sources<'_>) -> Option<Check> {
             "tls" => tls::handshake(t, sources),
             "dns" => dns::read(t).map(CheckKind::Dns),
             "grpc" => grpc::read(t, sources).map(CheckKind::Grpc),
+            "icmp" => Some(CheckKind::Icmp),
             "exec" => exec::read(t, sources).map(CheckKind::Exec),
             name => http::read(t, name == "https", sources).map(CheckKind::Http),
         };
