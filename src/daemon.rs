@@ -169,6 +169,7 @@ impl Daemon {
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
         let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
         let reachability = prober.reachability();
+        let heartbeats = prober.heartbeats();
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
         let context = admin::Context {
@@ -176,6 +177,7 @@ impl Daemon {
             counters: counters.clone(),
             commands: commands.clone(),
             loads: updates,
+            heartbeats,
             reloads: reloads.clone(),
             load_status: reloader.status(),
             started: Instant::now(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use meridian::admin::client::{AdminClient, ClientError};
+use meridian::admin::heartbeat::HeartbeatBody;
 use meridian::admin::{self, Context, Probing};
 use meridian::control::clock;
 use meridian::control::config::{self, Loaded, RumSettings};
@@ -91,6 +92,7 @@ ns1  A    198.51.100.53
 location = { country = "KR" }
 endpoints = [{ address = "192.0.2.99" }]
 load_report.push = { interval = "5s", max_age = "20s", health = {} }
+check.push = { max_age = "30s" }
 [service.www]
 regions = ["seoul"]
 "#;
@@ -166,6 +168,7 @@ impl Fixture {
             counters: counters.clone(),
             commands,
             loads: load_sender,
+            heartbeats: Default::default(),
             reloads,
             load_status: load_status.clone(),
             started: now.now(),
@@ -630,6 +633,46 @@ async fn pushed_loads_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
+async fn heartbeats_are_taken_where_they_are_awaited_and_refused_elsewhere() {
+    let fixture = Fixture::start().await;
+    let region = |name: &str| format!("/v1/regions/{name}/heartbeat");
+    let here = region("seoul@other.example");
+    let taken = |healthy: bool| {
+        let endpoints = ["192.0.2.99"];
+        json!({ "region": "seoul@other.example", "endpoints": endpoints, "healthy": healthy, "max_age_s": 30.0 })
+    };
+    for (body, healthy) in [
+        ("", true),
+        ("{}", true),
+        (r#"{"endpoint": "192.0.2.99"}"#, true),
+        (r#"{"healthy": false, "message": "disk full"}"#, false),
+    ] {
+        let answer = fixture.post(&here, JSON, body).await;
+        assert_eq!((answer.status, answer.json()), (200, taken(healthy)), "{body}");
+    }
+    for (target, body, status, why) in [
+        (region("atlantis"), "", 404, "no region is called `atlantis`"),
+        (region("seoul"), "", 409, "seoul@gslb.example, seoul@other.example"),
+        (region("seoul@gslb.example"), "", 409, "its check asks the endpoints; write `check.push`"),
+        (region("frankfurt"), "", 409, "it has no check; write `check.push`"),
+        (region(&"x".repeat(3000)), "", 404, "so long a name"),
+        (here.clone(), r#"{"endpoint": "192.0.2.98"}"#, 404, "seoul@other.example has no endpoint `192.0.2.98`"),
+        (here.clone(), r#"{"healthy": "no"}"#, 400, "is not JSON"),
+        (here.clone(), r#"{"state": "up"}"#, 400, "state"),
+    ] {
+        let answer = fixture.post(&target, JSON, body).await;
+        assert!(answer.status == status && answer.error().contains(why), "{target}: {} {}", answer.status, answer.body);
+    }
+    assert_eq!(fixture.post(&here, "", "{}").await.status, 415);
+    assert_eq!(fixture.get(&here).await.status, 405);
+    let guarded = Fixture::with_token(Some("a secret of sixteen")).await;
+    assert_eq!(guarded.post(&here, JSON, "").await.status, 401);
+    let body = HeartbeatBody { endpoint: Some("192.0.2.99".into()), healthy: Some(true), message: None };
+    let client = fixture.client();
+    assert_eq!(client.heartbeat("seoul@other.example", &body).await.expect("heard").endpoints, ["192.0.2.99"]);
+}
+
+#[tokio::test]
 async fn reloads_are_taken_or_all_mistakes_told() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
@@ -727,7 +770,8 @@ async fn metrics_parse_and_every_one_has_help() {
     assert_eq!(value(r#"meridian_region_load_heard{region="seoul@gslb.example",heard="new"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_load_heard{region="seoul@gslb.example",heard="stale"}"#), 0.0);
     assert_eq!(value(r#"meridian_region_load_doubt{region="seoul@gslb.example",why="units"}"#), 0.0);
-    assert_eq!(value(r#"meridian_services{condition="normal"}"#), 3.0);
+    assert_eq!(value(r#"meridian_services{condition="normal"}"#), 2.0);
+    assert_eq!(value(r#"meridian_services{condition="unproven"}"#), 1.0, "the heartbeats of its region are awaited");
     assert_eq!(value("meridian_last_load_success"), 1.0);
     assert_eq!(value("meridian_reloads_total"), 0.0);
     assert!(value("meridian_snapshot_generation") >= 1.0);

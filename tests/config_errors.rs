@@ -8,7 +8,11 @@ use std::time::Duration;
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
-    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ErrorRates, ExchangeCheck, ExecCheck, GeoPlace, GrpcCheck, HaproxyField, HealthPlace, HealthRule, HttpCheck, HttpMethod, HttpVersion, JsonTime, Layer, LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField, NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, SaidDown, Scrape, ScrapeAddress, SlowProbes, Steering, TlsCheck, Ttl, Weight,
+    Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ErrorRates, ExchangeCheck, ExecCheck,
+    GeoPlace, GrpcCheck, HaproxyField, HealthPlace, HealthRule, HttpCheck, HttpMethod, HttpVersion, JsonTime, Layer,
+    LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField,
+    NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, SaidDown, Scrape, ScrapeAddress, SlowProbes,
+    Steering, TlsCheck, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -444,6 +448,9 @@ fn checks_are_held_to_what_can_be_probed() {
         ("check.grpc = { port = 1, verify = false }", "`verify` is for TLS only"),
         ("check.grpc = { port = 1, host = \"a b\" }", "not a host, with or without a port"),
         ("check.ping = {}", "unknown key `ping`"),
+        ("check.push = {}", "`max_age` is missing in `check.push`"),
+        ("check.push = { max_age = \"10ms\" }", "expected 1s to 24h"),
+        ("check.push = { max_age = \"9s\", timeout = \"1s\" }", "unknown key `timeout` in `check.push`"),
         ("check.icmp = { port = 1 }", "unknown key `port` in `check.icmp`"),
         ("check.http = { url = \"/health\" }", "does not begin with http:// or https://"),
         ("check.http = { url = \"http://{address}:0/\" }", "the port is not 1 to 65535"),
@@ -496,7 +503,7 @@ fn a_client_certificate_is_read_with_its_key_or_what_is_wrong_is_told() {
     let both = format!("{key}{certificate}");
     for (c, k) in [(&certificate, &key), (&both, &both)] {
         let loaded = with(c, k).load().expect("loads");
-        let Some(Check { kind: CheckKind::Tls { tls, .. }, .. }) = &loaded.model.regions[0].check else {
+        let Some(Check { kind: CheckKind::Tls { tls, .. }, .. }) = loaded.model.regions[0].check() else {
             panic!("check")
         };
         let client = tls.client.as_ref().expect("a certificate");
@@ -936,6 +943,7 @@ fn each_kind_of_check_is_read_as_written() {
     for (keys, kind) in [
         ("check.tcp = { port = 9 }", CheckKind::Tcp { port: 9 }),
         ("check.icmp = {}", CheckKind::Icmp),
+        ("check.push = { max_age = \"30s\" }", CheckKind::Push { max_age: Duration::from_secs(30) }),
         (
             "check.tls = { server_name = \"a.example\", fail_days = 2 }",
             CheckKind::Tls {

@@ -80,6 +80,7 @@ impl Fixture {
             counters: Arc::new(CounterSet::new()),
             commands,
             loads: load_sender,
+            heartbeats: Default::default(),
             reloads,
             load_status: Arc::new(Arc::new(status).into()),
             started: Instant::now(),

@@ -25,6 +25,7 @@ use super::context::Context;
 use super::events::get_events;
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};
+use super::heartbeat::{self, HeartbeatBody, HeartbeatTaken};
 use super::latency::{self, LatencyReport, Wanted};
 use super::load::{self, LoadTaken};
 use super::problem::Problem;
@@ -58,6 +59,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/services/{name}/switch", post(post_switch))
         .route("/v1/latency", get(get_latency).post(post_latency))
         .route("/v1/regions/{name}/load", post(post_load))
+        .route("/v1/regions/{name}/heartbeat", post(post_heartbeat))
         .route("/v1/demand", get(get_demand))
         .route("/v1/what-if", post(post_what_if))
         .route("/v1/reload", post(post_reload))
@@ -83,6 +85,7 @@ fn routes() -> Vec<String> {
         "GET /v1/latency[?region=NAME][&network=NETWORK][&country=CODE][&limit=COUNT]",
         "POST /v1/latency[?replace=true] (a table as text/csv or application/json)",
         "POST /v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",
+        "POST /v1/regions/NAME/heartbeat [{[\"endpoint\": \"192.0.2.1\"][, \"healthy\": false][, \"message\": \"disk full\"]}]",
         "GET /v1/demand",
         "POST /v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5]}",
         "POST /v1/reload [{\"force\": true}]",
@@ -274,6 +277,18 @@ async fn post_load(
         Ok(Err(_)) => Err(Problem::unavailable("the server is stopping")),
         Err(_) => Err(Problem::unavailable("the server has too many reports to take: this one was dropped")),
     }
+}
+
+async fn post_heartbeat(
+    State(api): Shared,
+    Path(region): Path<String>,
+    request: Request,
+) -> Result<Json<HeartbeatTaken>, Problem> {
+    let body = json_or_nothing::<Option<HeartbeatBody>>(request).await?.unwrap_or_default();
+    if region.len() > MAX_REGION {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
+    }
+    heartbeat::take(&api.context.heartbeats, &api.context.shared.load_full(), &region, &body).map(Json)
 }
 
 #[derive(Default, Deserialize)]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::api::OverrideReply;
+use super::heartbeat::{HeartbeatBody, HeartbeatTaken};
 use super::switch::{SwitchBody, Switched};
 use crate::control::events::history::Found;
 use crate::control::rum::Imported;
@@ -89,6 +90,13 @@ impl AdminClient {
     pub async fn set_override(&self, region: &str, operator_override: Override) -> Result<OverrideReply, ClientError> {
         let body = serde_json::json!({ "override": operator_override });
         let answer = self.ask(Method::POST, &["v1", "regions", region, "override"], &[], Some(body)).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// Sends a heartbeat of a region's endpoints, by bare or qualified name.
+    pub async fn heartbeat(&self, region: &str, body: &HeartbeatBody) -> Result<HeartbeatTaken, ClientError> {
+        let body = serde_json::json!(body);
+        let answer = self.ask(Method::POST, &["v1", "regions", region, "heartbeat"], &[], Some(body)).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::control::events::history::Events;
 use crate::control::load_report::LoadUpdate;
+use crate::control::probe::Heartbeats;
 use crate::control::reload::{LoadStatus, ReloadRequest};
 use crate::control::rum::Measurements;
 use crate::control::troubles::Troubles;
@@ -27,6 +28,8 @@ pub struct Context {
     pub commands: mpsc::Sender<Command>,
     /// Where load reports go that come by themselves: with those that are fetched.
     pub loads: mpsc::Sender<LoadUpdate>,
+    /// Where heartbeats go.
+    pub heartbeats: Arc<Heartbeats>,
     pub reloads: mpsc::Sender<ReloadRequest>,
     pub load_status: Arc<ArcSwap<LoadStatus>>,
     pub started: Instant,

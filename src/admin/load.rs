@@ -58,7 +58,7 @@ pub fn take(snapshot: &Snapshot, name: &str, pushed: &PushedLoad) -> Result<(Loa
     Ok((LoadUpdate { region: qualified.into(), at, outcome: Ok(sample), health: health.map(Ok) }, taken))
 }
 
-fn region_named(snapshot: &Snapshot, name: &str) -> Result<RegionId, Problem> {
+pub(super) fn region_named(snapshot: &Snapshot, name: &str) -> Result<RegionId, Problem> {
     match *snapshot.model.find_regions(name) {
         [id] => Ok(id),
         [] => Err(Problem::new(StatusCode::NOT_FOUND, unknown_region(&snapshot.model, name))),

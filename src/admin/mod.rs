@@ -1,5 +1,5 @@
 //! The admin plane: HTTP API, metrics and status page. Reads the snapshot and the counters; may
-//! only *say* an override or a load to the writer, or ask for a reload.
+//! only *say* an override or a load to the writer, a heartbeat to the prober, or ask for a reload.
 //!
 //! ```text
 //!   accept ─▶ server: limits ─▶ guard: who may ask ─▶ api ─┬─▶ status, events, explain, what-if, metrics, page   (read)
@@ -11,7 +11,7 @@
 //! - [`context`]: what is read, and who is told
 //! - [`api`]: routes, and who answers them
 //! - [`request`], [`workbench`]: what every route needs: bodies, replies of others, work one at a time
-//! - [`load`]: load reports that are pushed
+//! - [`load`], [`heartbeat`]: load reports and heartbeats that are pushed
 //! - [`status`], [`shares`]: everything at a glance
 //! - [`wellbeing`]: the writer and the files of the state directory
 //! - [`planning`]: what the planner knows and has done last
@@ -32,6 +32,7 @@ mod context;
 mod events;
 pub mod explain;
 mod guard;
+pub mod heartbeat;
 pub mod latency;
 mod load;
 mod metrics;

@@ -8,6 +8,7 @@ use super::drain::{self, Waiting};
 use super::live::Server;
 use super::output::{self, Outcome};
 use super::status;
+use crate::admin::heartbeat::HeartbeatBody;
 
 /// See the regions of a running server, or say what holds for one
 #[derive(Args)]
@@ -18,6 +19,7 @@ Examples:
   meridian region drain frankfurt --wait     and wait until resolvers have forgotten it
   meridian region down seoul@gslb.example    not answered, whatever its probes say
   meridian region auto frankfurt             the probes decide again
+  meridian region heartbeat frankfurt        all is well, says whoever runs this every few seconds
 
 What is said holds until `auto`, also over restarts. Where several zones have a region of that
 name, say which one: REGION@ZONE.")]
@@ -45,6 +47,17 @@ enum Action {
     Down(Target),
     /// Believe the probes again
     Auto(Target),
+    /// Send the heartbeat that its `check.push` waits for
+    Heartbeat {
+        #[command(flatten)]
+        target: Target,
+        /// Of this endpoint alone: one of its addresses, or its host name
+        #[arg(long, value_name = "ENDPOINT")]
+        endpoint: Option<String>,
+        /// Say that it is unhealthy, and why
+        #[arg(long, value_name = "MESSAGE")]
+        unhealthy: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -59,12 +72,26 @@ impl Region {
         let (region, said) = match &self.action {
             Action::List => return self.list(),
             Action::Drain { target, waiting } => return drain::run(&self.server, &target.region, waiting),
+            Action::Heartbeat { target, endpoint, unhealthy } => {
+                let (endpoint, healthy) = (endpoint.clone(), Some(unhealthy.is_none()));
+                let body = HeartbeatBody { endpoint, healthy, message: unhealthy.clone() };
+                return self.heartbeat(&target.region, &body);
+            }
             Action::Up(target) => (&target.region, Override::Up),
             Action::Down(target) => (&target.region, Override::Down),
             Action::Auto(target) => (&target.region, Override::Auto),
         };
         let done = self.server.ask(async |server| server.set_override(region, said).await)?;
         output::print(&drain::led_to(&done))
+    }
+
+    fn heartbeat(&self, region: &str, body: &HeartbeatBody) -> Outcome {
+        let taken = self.server.ask(async |server| server.heartbeat(region, body).await)?;
+        let (health, endpoints) = (if taken.healthy { "healthy" } else { "unhealthy" }, taken.endpoints.join(", "));
+        output::print(&format!(
+            "{}: heard as {health}: {endpoints}. The next must come within {} s.\n",
+            taken.region, taken.max_age_s
+        ))
     }
 
     fn list(&self) -> Outcome {

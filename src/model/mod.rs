@@ -47,7 +47,9 @@ pub use probed::{AddressPart, ProbeId, Probed};
 pub use record::{Record, RecordType};
 pub use reference::Reference;
 pub use region::{
-    Check, CheckKind, CheckRole, Checks, ClientIdentity, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck, GrpcCheck, HttpCheck, HttpMethod, HttpVersion, Layer, LoadLimits, MemberCheck, Region, SlowProbes, TlsCheck, Watermarks,
+    Check, CheckKind, CheckRole, Checks, ClientIdentity, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck,
+    GrpcCheck, HttpCheck, HttpMethod, HttpVersion, Layer, LoadLimits, MemberCheck, Region, SlowProbes, TlsCheck,
+    Watermarks,
 };
 pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};

@@ -248,6 +248,8 @@ pub enum CheckKind {
     Grpc(GrpcCheck),
     /// An ICMP echo request to the endpoint's address is answered by its reply.
     Icmp,
+    /// A heartbeat of the endpoint came within `max_age`, 1 s to 24 h: the only kind that asks nobody.
+    Push { max_age: Duration },
     /// A program of the operator's ends with exit status 0.
     Exec(ExecCheck),
     /// An HTTP request to the endpoint's own address answers as expected.

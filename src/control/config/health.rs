@@ -30,6 +30,10 @@ fn reference(value: Value<'_>, sources: &Sources<'_>) -> Option<Reference> {
         let address = table.require("address", "address = \"192.0.2.1\"");
         let address = address.and_then(|v| v.text("an IPv4 or IPv6 address", str::parse::<IpAddr>));
         let check = table.require("check", "check.tcp = { port = 443 }").and_then(|v| check::read_one(v, sources));
-        Some(Reference { address: address?, check: check? })
+        let check = check?;
+        if matches!(check.kind, CheckKind::Push { .. }) {
+            return value.error("a reference cannot send heartbeats", "it is asked: take another check");
+        }
+        Some(Reference { address: address?, check })
     })
 }

@@ -22,6 +22,7 @@ use super::encrypt::{Encryption, bracketed};
 use super::exchange::{over_tcp, over_udp};
 use super::exec;
 use super::grpc::GrpcQuestion;
+use super::heartbeat::Pulse;
 use super::http::HttpQuestion;
 use super::icmp;
 use super::outcome::{Phase, ProbeError, Timings};
@@ -37,6 +38,7 @@ pub(super) struct Question {
     resolver: Resolver,
     /// These are IPv6 addresses of an endpoint that has IPv4 ones, too.
     beside_ipv4: bool,
+    pulse: Pulse,
 }
 
 /// What is asked of each address, by kind.
@@ -49,6 +51,8 @@ enum Asked {
     Dns(DnsCheck),
     Grpc(GrpcQuestion),
     Icmp,
+    /// Nothing: a heartbeat came within this time.
+    Push(Duration),
     Exec(ExecCheck),
     Http(HttpQuestion),
 }
@@ -64,6 +68,7 @@ impl Asked {
             CheckKind::Dns(check) => (Asked::Dns(check.clone()), check.port),
             CheckKind::Grpc(check) => (Asked::Grpc(GrpcQuestion::new(check)), check.port),
             CheckKind::Icmp => (Asked::Icmp, 0),
+            CheckKind::Push { max_age } => (Asked::Push(*max_age), 0),
             // A program is told the address alone.
             CheckKind::Exec(check) => (Asked::Exec(check.clone()), 0),
             CheckKind::Http(check) => (Asked::Http(HttpQuestion::new(check)), check.port),
@@ -80,6 +85,7 @@ impl Asked {
             Asked::Dns(check) => dns::ask(check, address, clock).await,
             Asked::Grpc(question) => question.ask(address, called, clock).await,
             Asked::Icmp => icmp::ask(address, clock).await,
+            Asked::Push(_) => Err(ProbeError::Check("a heartbeat is of no address".into())),
             Asked::Exec(check) => exec::run(check, address, called, clock).await,
             Asked::Http(question) => question.ask(address, called, clock).await,
         }
@@ -87,9 +93,10 @@ impl Asked {
 }
 
 impl Question {
-    pub(super) fn new(target: EndpointTarget, check: &Check, resolver: Resolver) -> Question {
+    /// `pulse`: the endpoint's heartbeats.
+    pub(super) fn new(target: EndpointTarget, check: &Check, resolver: Resolver, pulse: Pulse) -> Question {
         let (asked, port) = Asked::new(&check.kind);
-        Question { target, asked, port, timeout: check.timeout, resolver, beside_ipv4: false }
+        Question { target, asked, port, timeout: check.timeout, resolver, pulse, beside_ipv4: false }
     }
 
     /// Where this machine has no route for IPv6, that says nothing of an endpoint that is judged by IPv4 besides.
@@ -108,6 +115,9 @@ impl Question {
     /// Probes every address of the endpoint, or the first one its host name resolves to. All
     /// must answer as expected; the first failure is the outcome.
     pub(super) async fn ask(self: Arc<Self>) -> Result<Timings, ProbeError> {
+        if let Asked::Push(max_age) = self.asked {
+            return self.pulse.judge(max_age);
+        }
         let clock = Clock::new(self.timeout);
         match &self.target {
             EndpointTarget::Host(host) => {

@@ -50,9 +50,10 @@ pub(super) async fn ask(address: SocketAddr, clock: Clock) -> Result<Timings, Pr
 /// The reason for which no server started by this user could ask the model's ICMP checks; `None` where it could, or
 /// there are none.
 pub fn icmp_refusal(model: &Model) -> Option<&'static str> {
-    let asks = |region: &crate::model::Region| region.check.as_ref().is_some_and(|check| check.kind == CheckKind::Icmp);
+    let members = model.regions.iter().filter_map(|region| region.checks.as_ref()).flat_map(|checks| &checks.members);
+    let mut checks = members.map(|member| &member.check).chain(model.references.iter().map(|of| &of.check));
     let permitted = || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)).is_ok();
-    (model.regions.iter().any(asks) && !permitted()).then_some(NOT_PERMITTED)
+    (checks.any(|check| check.kind == CheckKind::Icmp) && !permitted()).then_some(NOT_PERMITTED)
 }
 
 /// A socket that hears this address alone, and ICMP errors about it; whether it is a raw one.

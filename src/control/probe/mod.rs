@@ -23,7 +23,7 @@
 //! - [`budget`]: how many connections there may be, and who waits for one
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `step`, `tls`, `encrypt`, `certificate`: one probe, from name to answer
-//! - `http` with `http2` and `judge`, `exchange`, `dns`, `grpc`, `icmp`, `exec`: what each kind of check asks
+//! - `http` with `http2` and `judge`, `exchange`, `dns`, `grpc`, `icmp`, `heartbeat`, `exec`: what each kind of check asks
 
 pub mod budget;
 pub mod fault;
@@ -38,6 +38,7 @@ mod encrypt;
 mod exchange;
 mod exec;
 mod grpc;
+mod heartbeat;
 mod http;
 mod http2;
 mod icmp;
@@ -51,7 +52,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -65,6 +66,7 @@ use crate::model::{AddressPart, Check, EndpointTarget, Model, Probed};
 use crate::state::Snapshot;
 use crate::steer::health::verdict::{History, Verdict};
 
+pub use heartbeat::Heartbeats;
 pub use icmp::icmp_refusal;
 pub use outcome::{Phase, ProbeError, Timings};
 pub use report::{EndpointKey, EndpointReport};
@@ -72,6 +74,7 @@ pub use report::{EndpointKey, EndpointReport};
 use ask::Question;
 use budget::Budget;
 use fault::OwnFaults;
+use heartbeat::Pulse;
 use reachability::Reachability;
 use resolve::Resolver;
 use watch::{Memory, Shared, Watched};
@@ -99,6 +102,7 @@ pub struct Prober {
     sink: mpsc::Sender<EndpointReport>,
     budget: Arc<Budget>,
     faults: Arc<OwnFaults>,
+    heartbeats: Arc<Heartbeats>,
     reachability: Arc<Reachability>,
     /// Asks the references; ends with the prober. As a set, because that ends it when dropped.
     asking: JoinSet<()>,
@@ -124,8 +128,8 @@ impl Prober {
     /// each endpoint waits for room.
     pub fn new(sink: mpsc::Sender<EndpointReport>, limits: ProbeLimits) -> Prober {
         let (budget, faults) = (Arc::new(Budget::new(limits.concurrency)), Arc::new(OwnFaults::new("a probe")));
-        let (resolver, slots, before, vitals, reachability, asking) = Default::default();
-        Prober { sink, budget, faults, reachability, asking, resolver, slots, before, vitals }
+        let (heartbeats, resolver, slots, before, vitals, reachability, asking) = Default::default();
+        Prober { sink, budget, faults, heartbeats, reachability, asking, resolver, slots, before, vitals }
     }
 
     /// The connections of all probes.
@@ -136,6 +140,11 @@ impl Prober {
     /// The probes that could not be made.
     pub fn faults(&self) -> Arc<OwnFaults> {
         self.faults.clone()
+    }
+
+    /// Where heartbeats go, which are asked for as endpoints are.
+    pub fn heartbeats(&self) -> Arc<Heartbeats> {
+        self.heartbeats.clone()
     }
 
     /// Whether this server itself is cut off.
@@ -181,6 +190,8 @@ impl Prober {
             self.slots.insert(key, slot);
         }
         self.before = HashMap::new();
+        let asked: HashSet<EndpointKey> = self.slots.keys().map(EndpointKey::whole).collect();
+        self.heartbeats.keep(|key| asked.contains(key));
     }
 
     /// Resolves when every endpoint configured now has been probed once, is probed no more, or could not be asked twice in
@@ -207,8 +218,9 @@ impl Prober {
             watched && (memory.history.verdict().is_some() || self.before.contains_key(&key))
         };
         let (probed_sender, probed) = tokio::sync::watch::channel(known);
+        let pulse = Pulse::of(&self.heartbeats, &key.whole());
         let beside = key.probe.part == AddressPart::Ipv6;
-        let question = Arc::new(Question::new(target.clone(), check, self.resolver.clone()).beside_ipv4(beside));
+        let question = Arc::new(Question::new(target.clone(), check, self.resolver.clone(), pulse).beside_ipv4(beside));
         let watched = Watched {
             key,
             target: target.clone(),

@@ -123,6 +123,10 @@ pub enum ProbeError {
     /// This machine could not ask: says nothing of the endpoint, and is never reported of it.
     #[error("not asked, for a fault of this machine: {0}")]
     Own(String),
+    /// Too soon after the start to miss what must come by itself: says nothing of the endpoint, and is never reported
+    /// of it.
+    #[error("no heartbeat yet, and it is too soon to miss one")]
+    NotYet,
     /// Of an endpoint with several addresses: which one failed.
     #[error("{address}: {error}")]
     At { address: IpAddr, error: Box<ProbeError> },

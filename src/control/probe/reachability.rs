@@ -22,7 +22,9 @@ use tracing::{error, info};
 use crate::model::{Check, EndpointTarget, Model};
 
 use super::ask::Question;
+use super::heartbeat::Pulse;
 use super::outcome::ProbeError;
+use super::report::EndpointKey;
 use super::resolve::Resolver;
 use super::step::has_route;
 
@@ -75,9 +77,16 @@ pub struct CutOff {
 impl Reachability {
     /// Takes the references and endpoints of this model.
     pub fn configure(&self, model: &Model) {
+        // No heartbeat is a reference's.
+        let pulse = Pulse::of(&Arc::default(), &EndpointKey::only("", ""));
         let question = |address: IpAddr, check: &Check| {
             let check = Check { timeout: check.timeout.min(LONGEST), ..check.clone() };
-            Arc::new(Question::new(EndpointTarget::Addresses(vec![address]), &check, Resolver::default()))
+            Arc::new(Question::new(
+                EndpointTarget::Addresses(vec![address]),
+                &check,
+                Resolver::default(),
+                pulse.clone(),
+            ))
         };
         let references = model.references.iter().map(|of| (of.address, question(of.address, &of.check))).collect();
         let endpoints = model.regions.iter().filter_map(|region| region.endpoints.first());

@@ -21,6 +21,11 @@ pub struct EndpointKey {
 }
 
 impl EndpointKey {
+    /// The endpoint, whichever of its probes.
+    pub fn whole(&self) -> EndpointKey {
+        EndpointKey { probe: ProbeId::default(), ..self.clone() }
+    }
+
     /// The only probe of an endpoint.
     pub fn only(region: &str, endpoint: &str) -> EndpointKey {
         EndpointKey { region: region.into(), endpoint: endpoint.into(), probe: ProbeId::default() }

@@ -16,6 +16,7 @@ use crate::model::{
 
 mod encrypted;
 mod failures;
+mod heartbeats;
 mod http2;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -106,7 +107,12 @@ fn addresses(addresses: &[&str]) -> EndpointTarget {
 }
 
 async fn ask(target: EndpointTarget, check: Check) -> Result<Timings, ProbeError> {
-    Arc::new(Question::new(target, &check, Resolver::default())).ask().await
+    question(target, &check).ask().await
+}
+
+fn question(target: EndpointTarget, check: &Check) -> Arc<Question> {
+    let key = EndpointKey::only("seoul@gslb.example", "127.0.0.1");
+    Arc::new(Question::new(target, check, Resolver::default(), Pulse::of(&Default::default(), &key)))
 }
 
 async fn ask_local(check: Check) -> Result<Timings, ProbeError> {
@@ -807,7 +813,7 @@ mod tls_checks {
     async fn every_probe_sees_the_certificate_again() {
         let (server, ca, mut handshakes) = serve_tls_counting().await;
         let check = https(server.port(), Some("www.example.com"), true, Some(&ca));
-        let question = Arc::new(Question::new(super::addresses(&["127.0.0.1"]), &check, Resolver::default()));
+        let question = super::question(super::addresses(&["127.0.0.1"]), &check);
         for _ in 0..2 {
             question.clone().ask().await.expect("healthy");
             assert_eq!(handshakes.recv().await, Some(Some(HandshakeKind::Full)));
@@ -864,7 +870,7 @@ mod reloads {
     use crate::steer::testing::moment;
 
     /// One region `seoul` in zone `gslb.example` with these endpoints.
-    fn model(endpoints: &[&str], check: Option<Check>) -> Model {
+    pub(super) fn model(endpoints: &[&str], check: Option<Check>) -> Model {
         let endpoint = |address: &&str| Endpoint { target: super::addresses(&[address]), weight: 1, layer: Layer::L7 };
         let endpoints = endpoints.iter().map(endpoint).collect();
         let at = Coordinates::new(37.57, 126.98).expect("on the globe");
@@ -878,7 +884,7 @@ mod reloads {
         Some(Check { interval: Duration::from_millis(interval_ms), ..check(CheckKind::Tcp { port }) })
     }
 
-    async fn next(reports: &mut mpsc::Receiver<EndpointReport>) -> EndpointReport {
+    pub(super) async fn next(reports: &mut mpsc::Receiver<EndpointReport>) -> EndpointReport {
         timeout(Duration::from_secs(5), reports.recv()).await.expect("a report in time").expect("a prober")
     }
 

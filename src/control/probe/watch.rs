@@ -118,6 +118,10 @@ where
             }
             continue;
         }
+        if outcome == Err(ProbeError::NotYet) {
+            shared.probed.send_replace(true);
+            continue;
+        }
         flights.unlearnt = 0;
         unsent = match shared.sink.try_send(record(&watched, &shared.memory, outcome)) {
             Ok(()) => None,

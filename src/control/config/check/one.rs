@@ -9,7 +9,11 @@ use crate::control::diagnostic::Diagnostic;
 use crate::model::{Check, CheckKind};
 
 /// Every kind of check, as the zone file calls it.
-pub const KINDS: [&str; 9] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc", "icmp", "exec"];
+pub const KINDS: [&str; 10] = ["http", "https", "tcp", "udp", "tls", "dns", "grpc", "icmp", "push", "exec"];
+/// How often the age of a heartbeat is looked at, unless the file says.
+const PUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// 1 s to 24 h.
+const MAX_AGES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3_600);
 
 /// 100 ms to 1 h.
 pub const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
@@ -20,14 +24,19 @@ pub const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1
 pub fn read(table: &Table<'_>, sources: &Sources<'_>) -> Option<Check> {
     let probe = table.one_of(&KINDS)?;
     probe.table(format!("`check.{}`", probe.name), |t| {
+        let is_push = probe.name == "push";
+        let usual_interval = if is_push { PUSH_INTERVAL } else { Check::INTERVAL };
         let interval_key = t.get("interval");
-        let interval = interval_key.and_then(|v| v.duration(INTERVALS)).unwrap_or(Check::INTERVAL);
-        let timeout_key = t.get("timeout");
+        let interval = interval_key.and_then(|v| v.duration(INTERVALS)).unwrap_or(usual_interval);
+        // Nobody is waited for.
+        let timeout_key = if is_push { None } else { t.get("timeout") };
         let timeout = timeout_key.and_then(|v| v.duration(TIMEOUTS)).unwrap_or(Check::TIMEOUT);
         let fall = t.or("fall", Check::FALL, |v| v.small(1..=100));
         let rise = t.or("rise", Check::RISE, |v| v.small(1..=100));
         let grace = t.or("grace", Duration::ZERO, |v| v.duration(Duration::ZERO..=*INTERVALS.end()));
-        warn_of_slow_verdicts(t, timeout_key.or(interval_key), timeout, interval * fall);
+        if !is_push {
+            warn_of_slow_verdicts(t, timeout_key.or(interval_key), timeout, interval * fall);
+        }
         let kind = match probe.name {
             "tcp" => exchange::tcp(t),
             "udp" => exchange::udp(t),
@@ -35,11 +44,18 @@ pub fn read(table: &Table<'_>, sources: &Sources<'_>) -> Option<Check> {
             "dns" => dns::read(t).map(CheckKind::Dns),
             "grpc" => grpc::read(t, sources).map(CheckKind::Grpc),
             "icmp" => Some(CheckKind::Icmp),
+            "push" => push(t),
             "exec" => exec::read(t, sources).map(CheckKind::Exec),
             name => http::read(t, name == "https", sources).map(CheckKind::Http),
         };
         Some(Check { kind: kind?, interval, timeout, fall, rise, grace })
     })
+}
+
+/// Heartbeats that must arrive.
+fn push(table: &Table<'_>) -> Option<CheckKind> {
+    let max_age = table.require("max_age", "max_age = \"30s\"")?.duration(MAX_AGES)?;
+    Some(CheckKind::Push { max_age })
 }
 
 fn warn_of_slow_verdicts(table: &Table<'_>, at: Option<Value<'_>>, timeout: Duration, verdict: Duration) {
