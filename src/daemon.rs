@@ -156,8 +156,7 @@ impl Daemon {
         let model = shared.load_full().model.clone();
         let counters = Arc::new(CounterSet::new());
         let (reports, endpoints) = mpsc::channel(QUEUE);
-        let (updates, loads) = mpsc::channel(QUEUE);
-        let (commands, said) = mpsc::channel(QUEUE);
+        let ((updates, loads), (commands, said)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let followers = publisher.followers();
         let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
@@ -167,9 +166,7 @@ impl Daemon {
         let writer = writer.run(Sources { endpoints, loads, commands: said });
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone());
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
-        let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
-        let reachability = prober.reachability();
-        let heartbeats = prober.heartbeats();
+        let (probing, heartbeats) = (probing(&prober, &scraper), prober.heartbeats());
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
         let context = admin::Context {
@@ -187,7 +184,7 @@ impl Daemon {
             events: events.clone(),
             vitals: vitals.clone(),
             xdp: xdp.clone(),
-            probing: admin::Probing { budget, probe_faults, scrape_faults, reachability },
+            probing,
             places: Default::default(),
         };
         let writer = spawn_writer(writer);
@@ -483,6 +480,11 @@ fn udp_settings(config: &Config) -> UdpSettings {
         busy_poll,
         ..defaults
     }
+}
+
+/// Where it is told how well this machine can ask others.
+fn probing(prober: &Prober, scraper: &Scraper) -> admin::Probing {
+    admin::Probing { budget: prober.budget(), probe_faults: prober.faults(), scrape_faults: scraper.faults() }
 }
 
 /// As many connections as are configured, within the files that others leave; see [`allow_open_files`].

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use crate::model::GrpcCheck;
 
 use super::encrypt::{Encrypted, Encryption};
-use super::http::{host_header, not_http};
+use super::http::host_header;
 use super::http2;
 use super::outcome::{Phase, ProbeError, Timings, excerpt};
-use super::step::{Clock, connect};
+use super::step::{Clock, connect, not_http};
 
 /// The longest response that is read, in octets; a usual one has seven.
 const MOST_RESPONSE: usize = 4_096;

@@ -25,8 +25,8 @@ use crate::model::{HttpCheck, HttpMethod, HttpVersion};
 use super::encrypt::{Encrypted, Encryption};
 use super::http2;
 use super::judge::{judge_body, judge_status, pattern, seen_enough, wants_body};
-use super::outcome::{Phase, ProbeError, Timings, chain};
-use super::step::{Clock, connect, own_or};
+use super::outcome::{Phase, ProbeError, Timings};
+use super::step::{Clock, connect, not_http};
 
 /// The longest header of an answer, in octets; hyper's least is 8,192.
 const MOST_HEADER: usize = 64 * 1024;
@@ -186,10 +186,6 @@ pub(super) fn host_header(configured: Option<&str>, called: &str, port: u16, enc
         None if port == usual_port => called.to_owned(),
         None => format!("{called}:{port}"),
     }
-}
-
-pub(super) fn not_http(error: hyper::Error) -> ProbeError {
-    own_or(&error, |error| ProbeError::Protocol(chain(error)))
 }
 
 #[cfg(test)]

@@ -12,9 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use super::http::not_http;
 use super::outcome::{Phase, ProbeError};
-use super::step::Clock;
+use super::step::{Clock, not_http};
 
 /// The longest header of an answer, in octets.
 const MOST_HEADER: u32 = 16 * 1024;

@@ -82,6 +82,11 @@ pub(super) fn broken_off(error: io::Error) -> ProbeError {
     })
 }
 
+/// An error of an HTTP exchange over a connection that had come about.
+pub(super) fn not_http(error: hyper::Error) -> ProbeError {
+    own_or(&error, |error| ProbeError::Protocol(chain(error)))
+}
+
 fn refused_or_so(error: &io::Error) -> ProbeError {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ProbeError::Refused,
