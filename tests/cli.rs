@@ -185,6 +185,16 @@ fn check_warns_of_what_is_odd_and_ends_well() {
 }
 
 #[test]
+fn check_warns_of_echo_requests_that_a_server_of_this_user_could_not_send() {
+    let files = Files::new("", &ZONE.replace("[region.frankfurt]", "check.icmp = {}\n[region.frankfurt]"));
+    let ping = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, Some(socket2::Protocol::ICMPV4));
+    let ran = run(&["check", "--config", &files.config()]).ends(0, &[": ok, with "], &[]);
+    let warned = ran.out.contains("`check.icmp` cannot be asked by this user: ")
+        && ran.out.contains("net.ipv4.ping_group_range");
+    assert_eq!(warned, ping.is_err(), "{}", ran.out);
+}
+
+#[test]
 fn a_missing_configuration_is_said_by_every_command_that_needs_one() {
     for arguments in [
         &["serve"][..],
