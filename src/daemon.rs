@@ -484,7 +484,8 @@ fn udp_settings(config: &Config) -> UdpSettings {
 
 /// Where it is told how well this machine can ask others.
 fn probing(prober: &Prober, scraper: &Scraper) -> admin::Probing {
-    admin::Probing { budget: prober.budget(), probe_faults: prober.faults(), scrape_faults: scraper.faults() }
+    let (budget, probe_faults, scrape_faults) = (prober.budget(), prober.faults(), scraper.faults());
+    admin::Probing { budget, probe_faults, scrape_faults, reachability: prober.reachability() }
 }
 
 /// As many connections as are configured, within the files that others leave; see [`allow_open_files`].
