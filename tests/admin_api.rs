@@ -757,6 +757,9 @@ async fn metrics_parse_and_every_one_has_help() {
     assert_eq!(value(r#"meridian_region_offered_ratio{region="seoul@gslb.example"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_held{region="seoul@gslb.example"}"#), 0.0);
     assert_eq!(value(r#"meridian_region_damped{region="seoul@gslb.example"}"#), 0.0);
+    assert_eq!(value(r#"meridian_region_dependency_failed{region="seoul@gslb.example"}"#), 0.0);
+    assert_eq!(value(r#"meridian_region_failback_delayed{region="seoul@gslb.example"}"#), 0.0);
+    assert_eq!(value(r#"meridian_region_awaits_resume{region="seoul@gslb.example"}"#), 0.0);
     assert_eq!(value("meridian_demand_lost_total"), 0.0);
     assert_eq!(value(r#"meridian_region_state{region="seoul@gslb.example",state="up"}"#), 1.0);
     assert_eq!(value(r#"meridian_region_state{region="seoul@gslb.example",state="down"}"#), 0.0);

@@ -11,8 +11,8 @@ use meridian::model::{
     Check, CheckKind, Continent, Damping, DnsCheck, EndpointTarget, EnvoyField, ErrorRates, ExchangeCheck, ExecCheck,
     GeoPlace, GrpcCheck, HaproxyField, HealthPlace, HealthRule, HttpCheck, HttpMethod, HttpVersion, JsonTime, Layer,
     LoadFormat, LoadObjectCapacity, LoadReport, LoadSource, MaxWithdrawn, Most, Name, NginxField, NginxPlusField,
-    NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, SaidDown, Scrape, ScrapeAddress, SlowProbes,
-    Steering, TlsCheck, Ttl, Weight,
+    NginxPlusPart, Policy, PolicyTree, RecordType, Region, RegionId, Resume, SaidDown, Scrape, ScrapeAddress,
+    SlowProbes, Steering, TlsCheck, Ttl, Weight,
 };
 use proptest::prelude::*;
 
@@ -283,6 +283,96 @@ fn what_keeps_steering_calm_is_set_in_both_files() {
     assert_eq!(slow_start("slow_start = \"0s\"").ok(), Some(Duration::ZERO));
     let wrong = lines(&slow_start("slow_start = \"2h\"").expect_err("too long")).join("\n");
     assert!(wrong.contains("0ms to 1h"), "{wrong}");
+}
+
+#[test]
+fn a_region_says_how_it_comes_back() {
+    let region = |text: &str| {
+        let text = zone("").replace(SEOUL, &format!("{SEOUL}{text}\n"));
+        let loaded = with_zone(&text).load().unwrap_or_else(|mistakes| panic!("{:?}", lines(&mistakes)));
+        (loaded.model.regions[0].clone(), lines(&loaded.diagnostics))
+    };
+    let (seoul, _) = region("");
+    assert_eq!((seoul.resume, seoul.failback_delay), (Resume::Auto, Duration::ZERO));
+    let (seoul, told) = region("resume = \"manual\"\nfailback_delay = \"10m\"");
+    assert_eq!((seoul.resume, seoul.failback_delay), (Resume::Manual, Duration::from_secs(600)));
+    assert_eq!(told, [""; 0]);
+    says(&of_region("resume = \"by hand\""), &["`resume` cannot be \"by hand\"", "\"auto\" or \"manual\""]);
+    says(&of_region("resume = \"manuel\""), &["did you mean \"manual\"?"]);
+    says(&of_region("failback_delay = \"25h\""), &["`failback_delay` is out of range", "0ms to 24h"]);
+    let unchecked = zone("").replace("check.tcp = { port = 443 }\n", "resume = \"manual\"\n");
+    let told = lines(&with_zone(&unchecked).load().expect("loaded").diagnostics);
+    says(&told.join("\n"), &["`resume` has no effect", "without `check` or `depends_on`"]);
+    let dependent = unchecked.replace(WWW, "depends_on = [\"edge\"]\n[region.edge]\nlocation.country = \"KR\"\nendpoints = [{ address = \"203.0.113.77\" }]\n[service.www]\nregions = [\"seoul\"]\n");
+    let told = lines(&with_zone(&dependent).load().expect("loaded").diagnostics);
+    assert!(!told.join("\n").contains("has no effect"), "{told:?}");
+}
+
+/// Region seoul with these keys, regions db and cache that no service uses, and the services www, auth and edge.
+fn with_dependencies(seoul: &str, db: &str) -> Memory {
+    let more = |name: &str, keys: &str| {
+        format!(
+            "[region.{name}]\nlocation.country = \"KR\"\nendpoints = [{{ address = \"203.0.113.77\" }}]\ncheck.tcp.port = 443\n{keys}\n"
+        )
+    };
+    let text = zone("").replace(SEOUL, &format!("{SEOUL}{seoul}\n{}{}", more("db", db), more("cache", "")));
+    let other = zone("").replace("gslb.example.com", "cdn.example.net").replace("www", "edge");
+    let text = format!("{text}[service.auth]\nregions = [\"cache\"]\n");
+    with_zone(&text).with("zones/b.toml", other)
+}
+
+#[test]
+fn regions_depend_on_services_and_regions_of_all_zones() {
+    let names = |names: &str| {
+        let files = with_dependencies(&format!("depends_on = [{names}]"), "");
+        let loaded = files.load().unwrap_or_else(|mistakes| panic!("{:?}", lines(&mistakes)));
+        let told = lines(&loaded.diagnostics);
+        let model = loaded.model;
+        let [(seoul, on)] = model.dependencies.in_order() else { panic!("{:?}", model.dependencies) };
+        assert_eq!(&*model.region(*seoul).name, "seoul");
+        (on.iter().map(|&on| model.dependency_name(on)).collect::<Vec<String>>(), told)
+    };
+    assert_eq!(names("\"auth\", \"db\"").0, ["auth.gslb.example.com", "db@gslb.example.com"]);
+    assert_eq!(
+        names("\"AUTH.gslb.example.com.\", \"db@gslb.example.com\", \"edge.cdn.example.net\"").0,
+        ["auth.gslb.example.com", "db@gslb.example.com", "edge.cdn.example.net"]
+    );
+    let (elsewhere, told) = names("\"seoul@cdn.example.net\"");
+    assert_eq!(elsewhere, ["seoul@cdn.example.net"]);
+    says(&told.join("\n"), &["no service uses region `db`"]);
+    assert_eq!(names("\"db\"").1, [""; 0], "what is depended upon is of use");
+}
+
+#[test]
+fn what_a_region_depends_on_must_be_there_once_and_not_itself() {
+    let told = |seoul: &str, db: &str| {
+        let all = mistakes(&with_dependencies(seoul, db));
+        let [only] = &all.iter().filter(|line| !line.contains("no service uses")).collect::<Vec<_>>()[..] else {
+            panic!("{all:#?}")
+        };
+        (*only).clone()
+    };
+    let unknown = told("depends_on = [\"auht\"]", "depends_on = [\"cache\"]");
+    says(&unknown, &["no service or region is called `auht`", "did you mean `auth`?", "a.toml:"]);
+    says(&told("depends_on = [\"edge\"]", ""), &["no service or region is called `edge`"]);
+    says(&told("depends_on = [\"\"]", ""), &["no service or region is called ``"]);
+    says(&told("depends_on = \"auth\"", ""), &["wrong type for `depends_on`"]);
+    says(&told("depends_on = [5]", ""), &["wrong type for `depends_on`", "the name of a service or region"]);
+    let many = vec!["\"db\""; 17].join(", ");
+    says(&told(&format!("depends_on = [{many}]"), ""), &["`depends_on` has too many items", "at most 16"]);
+    let of = |seoul: &str, db: &str| told(&format!("depends_on = [\"{seoul}\"]"), &format!("depends_on = [\"{db}\"]"));
+    says(
+        &of("db", "seoul"),
+        &["regions depend on themselves: seoul@gslb.example.com -> db@gslb.example.com -> seoul@gslb.example.com"],
+    );
+    says(
+        &of("www", "cache"),
+        &["themselves: seoul@gslb.example.com -> www.gslb.example.com -> seoul@gslb.example.com"],
+    );
+    says(&of("seoul", "cache"), &["themselves: seoul@gslb.example.com -> seoul@gslb.example.com"]);
+    let both = with_dependencies("depends_on = [\"db\"]\n", "").0[Path::new("zones/a.toml")].clone();
+    let both = with_zone(&format!("{both}[service.db]\nregions = [\"cache\"]\n"));
+    says(&mistake(&both), &["`db` is the name of several: `db@gslb.example.com`, `db.gslb.example.com`"]);
 }
 
 /// Sixteen mistakes in one zone file, one in the main file.

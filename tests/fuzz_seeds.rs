@@ -212,6 +212,9 @@ capacity = 20_000
 cost = 0.9
 min_healthy = 1
 slow_start = "3m"
+resume = "manual"
+failback_delay = "10m"
+depends_on = ["auth.gslb.example", "db@gslb.example"]
 endpoints = [{ address = "192.0.2.3" }, { address = "192.0.2.4" }]
 check.https = { url = "https://{address}:8443/health", host = "www.a.test", interval = "5s", fall = 3, status = [200, "300-399"] }
 load_report.prometheus = { url = "http://{address}:9000/metrics", load = "a{b=\"c\"}", interval = "10s" }

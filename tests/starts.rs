@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::admin::client::AdminClient;
 use meridian::control::warm::{Part, WarmStore};
+use meridian::state::memory::kept::Kept;
 use meridian::steer::health::verdict::Verdict;
 use tempfile::TempDir;
 
@@ -170,13 +171,18 @@ impl Drop for Server {
     }
 }
 
-/// Whether a server that starts now would know that.
-fn is_kept_as_down(folder: &TempDir, region: &str) -> bool {
+/// What a server that starts now would know of regions.
+fn kept(folder: &TempDir) -> Option<Kept> {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let kept = WarmStore::new(&folder.path().join("state")).load(Part::Health, unix.as_millis() as u64);
-    let Ok(Some((kept, _))) = kept else { return false };
+    kept.ok().flatten().map(|(kept, _)| kept)
+}
+
+/// Whether a server that starts now would know that of all endpoints of the region.
+fn is_kept_as(folder: &TempDir, region: &str, verdict: Verdict) -> bool {
+    let Some(kept) = kept(folder) else { return false };
     let region = kept.regions.iter().find(|kept| kept.name == region).expect("the region");
-    region.endpoints.iter().all(|endpoint| endpoint.verdict == Verdict::Down)
+    region.endpoints.iter().all(|endpoint| endpoint.verdict == verdict)
 }
 
 fn named(regions: &[u8]) -> Vec<String> {
@@ -241,7 +247,7 @@ fn a_region_that_went_down_right_before_a_crash_is_down_at_the_next_first_answer
     endpoints[1].set(ILL);
     wait_until("it is answered no more", PATIENCE, || sorted(server.answer()) == named(&[1, 3]));
     // The next whole save is half a minute off.
-    let is_kept = || is_kept_as_down(&folder, "r2@gslb.example");
+    let is_kept = || is_kept_as(&folder, "r2@gslb.example", Verdict::Down);
     let after = wait_until("that is kept", PATIENCE, is_kept);
     server.kill();
     eprintln!("kept {after:.3?} after the first answer without it");
@@ -261,6 +267,64 @@ fn a_region_that_went_down_right_before_a_crash_is_down_at_the_next_first_answer
     assert!(status.contains("127.88.0.1 up as of ") && status.contains(" ago, before the restart: ok"), "{status}");
     let explained = server.says(&["explain", "www.gslb.example", "--client", "192.0.2.1", "--live"]);
     assert!(explained.contains("up, by probes of before the restart"), "{explained}");
+}
+
+#[test]
+fn a_region_that_awaits_an_operator_goes_on_to_over_a_crash_until_one_says_so() {
+    let endpoints: Vec<Endpoint> = (1..=2).map(|number| Endpoint::start(number, WELL)).collect();
+    let zone = zone(&endpoints, "interval = \"200ms\", fall = 2, rise = 2");
+    let folder = files(&zone.replace("[region.r2]\n", "[region.r2]\nresume = \"manual\"\nslow_start = \"0s\"\n"));
+    let server = Server::start(&folder);
+    assert_eq!(sorted(server.first.clone()), named(&[1, 2]));
+    endpoints[1].set(ILL);
+    wait_until("it is answered no more", PATIENCE, || sorted(server.answer()) == named(&[1]));
+    endpoints[1].set(WELL);
+    wait_until("its probes say up", PATIENCE, || server.region("r2").1 == "up");
+    assert_eq!((server.region("r2").0.as_str(), sorted(server.answer())), ("down", named(&[1])));
+    let status = server.says(&["status"]);
+    assert!(status.contains("r2@gslb.example down, awaits resume for "), "{status}");
+    assert!(status.contains(": `meridian region auto r2@gslb.example`"), "{status}");
+    let explained = server.says(&["explain", "www.gslb.example", "--client", "192.0.2.1", "--live"]);
+    assert!(explained.contains("it awaits resume"), "{explained}");
+    let events = server.says(&["events"]);
+    assert!(events.contains("r2@gslb.example down: awaits resume: its probes say up again"), "{events}");
+    wait_until("that is kept", PATIENCE, || is_kept_as(&folder, "r2@gslb.example", Verdict::Up));
+    server.kill();
+
+    let server = Server::start(&folder);
+    assert_eq!(sorted(server.first.clone()), named(&[1]));
+    wait_until("its probes say up again", PATIENCE, || server.region("r2") == ("down".into(), "up".into(), false));
+    assert_eq!(sorted(server.answer()), named(&[1]));
+    server.says(&["region", "auto", "r2"]);
+    wait_until("it is answered", PATIENCE, || sorted(server.answer()) == named(&[1, 2]));
+    let events = server.says(&["events"]);
+    assert!(events.contains("r2@gslb.example up, was down: an operator lets it back"), "{events}");
+    let resumed = || kept(&folder).is_some_and(|kept| kept.taken_down().regions.is_empty());
+    wait_until("that is kept", PATIENCE, resumed);
+    server.kill();
+    assert_eq!(sorted(Server::start(&folder).first.clone()), named(&[1, 2]));
+}
+
+#[test]
+fn a_region_goes_and_comes_with_the_service_that_it_depends_on() {
+    let endpoints: Vec<Endpoint> = (1..=3).map(|number| Endpoint::start(number, WELL)).collect();
+    let zone = zone(&endpoints, "interval = \"200ms\", fall = 2, rise = 2");
+    let zone = zone.replace("[region.r2]\n", "[region.r2]\nslow_start = \"0s\"\ndepends_on = [\"db\"]\n");
+    let folder = files(&format!("{zone}[service.db]\nregions = [\"r3\"]\n"));
+    let server = Server::start(&folder);
+    assert_eq!(sorted(server.first.clone()), named(&[1, 2, 3]));
+    endpoints[2].set(ILL);
+    wait_until("neither is answered", PATIENCE, || sorted(server.answer()) == named(&[1]));
+    let why = "down: depends on db.gslb.example, which has no region up";
+    assert_eq!(server.region("r2"), ("down".into(), "up".into(), false), "its own endpoint is well");
+    for command in [&["status"][..], &["events"], &["explain", "www.gslb.example", "--client", "192.0.2.1", "--live"]] {
+        let said = server.says(command);
+        assert!(said.contains(why), "{said}");
+    }
+    endpoints[2].set(WELL);
+    wait_until("both are back", PATIENCE, || sorted(server.answer()) == named(&[1, 2, 3]));
+    let events = server.says(&["events"]);
+    assert!(events.contains("r2@gslb.example up, was down: all that it depends on serves"), "{events}");
 }
 
 #[test]

@@ -393,6 +393,21 @@ fn stability(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now:
         regions.each(|state| Some(u32::from(state.stability.damped_until.is_some()))),
     )?;
     out.gauge(
+        "region_dependency_failed",
+        "1 where the region counts as down because something that it depends on does not serve",
+        regions.each(|state| Some(u32::from(state.stability.failed_dependency.is_some()))),
+    )?;
+    out.gauge(
+        "region_failback_delayed",
+        "1 where the region is out though its probes say up, for having been up for too short a time since they took it down",
+        regions.each(|state| Some(u32::from(state.stability.delayed_until.is_some()))),
+    )?;
+    out.gauge(
+        "region_awaits_resume",
+        "1 where the region's probes took it down, and an operator's word alone brings it back",
+        regions.each(|state| Some(u32::from(state.stability.awaits_resume.is_some()))),
+    )?;
+    out.gauge(
         "region_held",
         "1 where the region is answered though its probes say down, because too many of its zone have gone at once",
         regions.each(|state| Some(u32::from(state.stability.held_until.is_some()))),

@@ -116,6 +116,9 @@ function region(of) {
   const calm = [
     of.held_s === null ? null : el("p", "", word("held", "bad"), ` its probes say down, but too many regions went at once: still answered, for ${age(of.held_s)} yet or until an override`),
     of.damped_s === null ? null : el("p", "", word("damped", "warn"), ` it went down too often: out for ${age(of.damped_s)} yet`),
+    of.failed_dependency === null ? null : el("p", "", word("dependency", "bad"), ` depends on ${of.failed_dependency}, which ${of.failed_dependency.includes("@") ? "is not up" : "has no region up"}`),
+    of.delayed_s === null ? null : el("p", "", word("delayed", "warn"), ` its probes took it down and say up again: back in ${age(of.delayed_s)}`),
+    of.awaits_resume_s === null ? null : el("p", "", word("awaits resume", "warn"), ` its probes took it down ${age(of.awaits_resume_s)} ago: \`meridian region auto ${of.name}\` lets it back`),
     of.offered < (of.degraded?.offered ?? 1) ? el("p", "", word("slow start", "warn"), ` at ${percent(of.offered)} of its capacity`) : null,
     of.degraded ? el("p", "", word("degraded", "warn"), ` ${percent(of.degraded.offered)} of its capacity: ${of.degraded.why.join("; ")}`) : null,
     drain(of.drain),

@@ -145,6 +145,13 @@ pub struct RegionStatus {
     pub flap_penalty: f64,
     /// How long it stays out though its probes say up, for having gone down too often.
     pub damped_s: Option<f64>,
+    /// What it depends on and does not serve, where that alone takes it down: a service, or a region as `name@zone`.
+    pub failed_dependency: Option<String>,
+    /// How long it stays out yet, though its probes say up again, for having been up for too short a time.
+    pub delayed_s: Option<f64>,
+    /// Since its probes took it down, where an operator's word alone brings it back. Also while they still say down, and
+    /// while it is answered for want of others.
+    pub awaits_resume_s: Option<f64>,
     /// How long it is answered though its probes say down, because too many regions of its zone have gone at once.
     pub held_s: Option<f64>,
     /// While an operator drains it.
@@ -439,6 +446,9 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
             .damping
             .map_or(0.0, |damping| state.stability.flaps.penalty(damping, now)),
         damped_s: state.stability.damped_until.map(|until| since(until, now)),
+        failed_dependency: state.stability.failed_dependency.map(|on| snapshot.model.dependency_name(on)),
+        delayed_s: state.stability.delayed_until.map(|until| since(until, now)),
+        awaits_resume_s: state.stability.awaits_resume.map(|at| since(now, at)),
         held_s: state.stability.held_until.map(|until| since(until, now)),
         drain: state.stability.drain.map(|drain| drain_status(snapshot, id, &drain, &state.load, now)),
     }

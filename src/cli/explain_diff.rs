@@ -26,7 +26,7 @@ pub struct Difference {
 /// A larger file is no explanation, in octets.
 const MAX_OCTETS: u64 = 16 << 20;
 /// The terms that change by themselves from one moment to the next.
-const PASSING: [&str; 10] = [
+const PASSING: [&str; 12] = [
     "generation",
     "age_s",
     "probe_age_s",
@@ -35,6 +35,8 @@ const PASSING: [&str; 10] = [
     "jumped_s",
     "damped_s",
     "held_s",
+    "delayed_s",
+    "awaits_resume_s",
     "measured_at",
     "samples",
 ];

@@ -12,6 +12,7 @@ use crate::admin::status::{
 };
 use crate::model::shown::printable;
 use crate::steer::figure::{percent, rounded};
+use crate::steer::health::dependency;
 
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
@@ -94,9 +95,20 @@ fn render(status: &api::Status) -> String {
             region.name
         );
     }
+    render_awaiting(&mut text, &status.regions);
     render_feeds(&mut text, &status.regions);
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text
+}
+
+/// Regions that come back with an operator's word alone.
+fn render_awaiting(text: &mut String, regions: &[RegionStatus]) {
+    for region in regions {
+        let Some(since) = region.awaits_resume_s else { continue };
+        let (name, state) = (&region.name, region.effective.as_str());
+        let since = duration(since);
+        let _ = writeln!(text, "\n{name} {state}, awaits resume for {since}: `meridian region auto {name}`");
+    }
 }
 
 /// What answers go by where a database is bad.
@@ -159,14 +171,17 @@ pub fn region_table(regions: &[RegionStatus]) -> String {
     table.render()
 }
 
-/// `up`, `down, damped 96 s`, `up at 40 %`, `up at 50 %, slow: 412 ms above 300 ms`, `drain, safe in 42 s`.
+/// `up`, `down, damped 96 s`, `down, back in 7 min`, `down, awaits resume`, `up at 40 %`, `up at 50 %, slow: 412 ms above 300 ms`, `drain, safe in 42 s`.
 fn effective(region: &RegionStatus) -> String {
     let mut text = region.effective.as_str().to_owned();
     let ipv6_lost = region.ipv6.as_deref() == Some("down");
     let more = [
         ipv6_lost.then(|| if region.ipv6_doubted { ", IPv6 DOUBTED" } else { ", IPv6 down" }.to_owned()),
+        region.failed_dependency.as_ref().map(|on| format!(": {}", dependency::reason(on))),
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
+        region.delayed_s.map(|left| format!(", back in {}", duration(left))),
+        region.awaits_resume_s.map(|_| ", awaits resume".to_owned()),
         (region.offered < 1.0).then(|| format!(" at {}", percent(region.offered, 0))),
         region.degraded.as_ref().map(|degraded| format!(", {}", degraded.why.join("; "))),
         region.drain.as_ref().map(|drain| match drain.safe_in_s {

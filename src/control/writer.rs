@@ -708,11 +708,14 @@ impl Writer {
     }
 }
 
-/// Whether some region or endpoint is better or worse than before, or there are others.
+/// Whether some region or endpoint is better or worse than before, has begun or ended to await an operator's word, or
+/// there are others.
 fn health_differs(before: &Snapshot, after: &Snapshot) -> bool {
     let alike = |(old, new): (&RegionState, &RegionState)| {
         let same = old.endpoints.iter().zip(&new.endpoints).all(|(old, new)| old.verdict == new.verdict);
-        same && old.effective == new.effective && old.verdict == new.verdict
+        let awaits_resume = |state: &RegionState| state.stability.awaits_resume.is_some();
+        let alike = old.effective == new.effective && old.verdict == new.verdict;
+        same && alike && awaits_resume(old) == awaits_resume(new)
     };
     !Arc::ptr_eq(&before.model, &after.model) || !before.states.iter().zip(&after.states).all(alike)
 }

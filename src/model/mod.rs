@@ -10,12 +10,14 @@
 //! - [`id`]: what the parts of a model name each other by
 //! - [`prefix`], [`location`]: who a client is
 //! - [`region`], [`probed`], [`load_report`], [`service`], [`policy`]: what is steered, and how
+//! - [`dependency`]: which regions serve only while others do
 //! - [`steering`]: the settings that keep it stable
 //! - [`reference`](mod@reference): what tells whether this server itself is cut off
 //! - [`xdp`]: where queries pass the kernel by
 //! - [`mod@shown`]: text from outside, as it may be shown
 //! - [`zone`]: all of it together, the [`Model`]
 
+pub mod dependency;
 pub mod id;
 pub mod load_report;
 pub mod location;
@@ -33,6 +35,7 @@ pub mod ttl;
 pub mod xdp;
 pub mod zone;
 
+pub use dependency::{Dependencies, Dependency};
 pub use id::{RegionId, ServiceId, ZoneId};
 pub use load_report::{
     EnvoyField, ErrorRates, HaproxyField, HealthPlace, HealthRule, JsonTime, LabelMatch, LoadFormat,
@@ -48,8 +51,8 @@ pub use record::{Record, RecordType};
 pub use reference::Reference;
 pub use region::{
     Check, CheckKind, CheckRole, Checks, ClientIdentity, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck,
-    GrpcCheck, HttpCheck, HttpMethod, HttpVersion, Layer, LoadLimits, MemberCheck, Region, SlowProbes, TlsCheck,
-    Watermarks,
+    GrpcCheck, HttpCheck, HttpMethod, HttpVersion, Layer, LoadLimits, MemberCheck, Region, Resume, SlowProbes,
+    TlsCheck, Watermarks,
 };
 pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};

@@ -36,6 +36,11 @@ pub struct Region {
     pub slow_start: Duration,
     /// From when on probes are slow, and what follows. Default `None`: however long they take is well.
     pub slow_probes: Option<SlowProbes>,
+    /// How it comes back once its probes took it down. Default by itself.
+    pub resume: Resume,
+    /// For how long its probes must say without a break that it serves before it is back, once they took it down.
+    /// Default 0; up to 24 h.
+    pub failback_delay: Duration,
 }
 
 /// The bound on how long successful probes of an endpoint may take, and what the region offers where they take longer.
@@ -50,6 +55,16 @@ pub struct SlowProbes {
 impl SlowProbes {
     /// The usual [`SlowProbes::offer`].
     pub const OFFER: f64 = 0.5;
+}
+
+/// What brings back a region that its probes took down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// Its probes.
+    #[default]
+    Auto,
+    /// An operator's word, once its probes say up again: for what must be looked at first, such as a database.
+    Manual,
 }
 
 /// From which load on a region is handed out less, or no more, under every policy.
@@ -93,6 +108,8 @@ impl Region {
             min_healthy: 1,
             slow_start: Region::SLOW_START,
             slow_probes: None,
+            resume: Resume::default(),
+            failback_delay: Duration::ZERO,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Location, Name, Prefix, RecordType, Reference, Region, RegionId, Service, ServiceId, Steering, Ttl, ZoneId,
+    Dependencies, Dependency, Location, Name, Prefix, RecordType, Reference, Region, RegionId, Service, ServiceId,
+    Steering, Ttl, ZoneId,
 };
 
 /// Everything configured that answers depend on. Ids index the vectors; names are resolved.
@@ -13,6 +14,8 @@ pub struct Model {
     pub zones: Vec<Zone>,
     pub regions: Vec<Region>,
     pub services: Vec<Service>,
+    /// Which regions serve only while others do.
+    pub dependencies: Dependencies,
     /// The operator's own networks; these win over databases, longest prefix first.
     pub networks: Vec<(Prefix, Location)>,
     /// The location where clients count as being whose own location is not known; has coordinates. `None`:
@@ -86,6 +89,14 @@ impl Model {
     pub fn service_key(&self, id: ServiceId) -> String {
         let name = self.service(id).name.to_lowercase().to_string();
         name.strip_suffix('.').unwrap_or(&name).to_owned()
+    }
+
+    /// The name of what a region depends on: a region's qualified name, or a service's key.
+    pub fn dependency_name(&self, on: Dependency) -> String {
+        match on {
+            Dependency::Region(id) => self.qualified_region_name(id),
+            Dependency::Service(id) => self.service_key(id),
+        }
     }
 
     /// Services an operator may mean by `name`: the whole name, or what comes before the origin.

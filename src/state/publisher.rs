@@ -25,6 +25,7 @@ use crate::atlas::Atlas;
 use crate::model::{AddressPart, GroupId, MemberCheck, Model, Prefix, RegionId, ServiceId};
 use crate::steer::choice::endpoint_set::endpoint_sets;
 use crate::steer::decide::View;
+use crate::steer::health::dependency;
 use crate::steer::health::effective::{Override, RegionState};
 use crate::steer::health::family::is_ipv6_doubtful;
 use crate::steer::health::stability::DrainBegin;
@@ -150,6 +151,7 @@ impl Publisher {
         let mut states: Vec<RegionState> = model.region_ids().map(|id| self.state_of(id, now)).collect();
         let ipv6_doubted = is_ipv6_doubtful(model.regions.iter().zip(&states));
         states.iter_mut().for_each(|state| state.ipv6_doubted = ipv6_doubted && state.ipv6.is_some());
+        dependency::apply(model, |service| self.switched.get(&service).copied(), &mut states);
         self.damping.settle(model, &before, &mut states, &clock);
         let comparable = Arc::ptr_eq(&before.model, model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));

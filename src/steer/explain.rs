@@ -15,6 +15,7 @@ use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 use super::choice::cell::Cell;
 use super::choice::pick::Identity;
 use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide_for, endpoint_of_family};
+use super::health::dependency::reason;
 use super::health::effective::{EffectiveState, Override, RegionState};
 use super::latency::rtt::coordinates;
 use super::latency::score::{Score, total_ms};
@@ -107,6 +108,12 @@ pub struct RegionRow {
     pub damped_s: Option<f64>,
     /// Seconds it is answered though its probes say down, because too many of its zone have gone at once.
     pub held_s: Option<f64>,
+    /// What it depends on and does not serve, where that alone takes it down: a service, or a region as `name@zone`.
+    pub failed_dependency: Option<String>,
+    /// Seconds it stays out though its probes say up again, for having been up for too short a time.
+    pub delayed_s: Option<f64>,
+    /// Seconds since its probes took it down, where an operator's word alone brings it back.
+    pub awaits_resume_s: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -258,13 +265,22 @@ fn region_rows(
             shed: state.map_or(0.0, |state| state.shed),
             over_limit: state.is_some_and(|state| state.over_limit),
             share,
-            excluded: (share == 0.0).then(|| why_excluded(policy, state, eligible.has(region), by_plan).into()),
+            excluded: (share == 0.0).then(|| {
+                why_out(view, state, eligible.has(region))
+                    .unwrap_or_else(|| why_excluded(policy, state, eligible.has(region), by_plan).into())
+            }),
             probe_age_s: state.and_then(|state| probe_age(state, now)),
             restored: state.is_some_and(|state| state.endpoints.iter().any(|seen| seen.restored)),
             offered: state.map_or(1.0, |state| state.offered),
             degraded: state.map_or(Vec::new(), |state| state.degraded.why.iter().map(ToString::to_string).collect()),
             damped_s: state.and_then(|state| seconds_to(state.stability.damped_until, now)),
             held_s: state.and_then(|state| seconds_to(state.stability.held_until, now)),
+            failed_dependency: failed_dependency(view, state),
+            delayed_s: state.and_then(|state| seconds_to(state.stability.delayed_until, now)),
+            awaits_resume_s: state.and_then(|state| {
+                let at = state.stability.awaits_resume?;
+                Some(now.saturating_duration_since(at).as_secs_f64())
+            }),
         }
     });
     rows.collect()
@@ -370,10 +386,27 @@ fn chosen(view: &View<'_>, decision: &Decision, seen: Seen) -> Chosen {
     }
 }
 
+fn failed_dependency(view: &View<'_>, state: Option<&RegionState>) -> Option<String> {
+    Some(view.model.dependency_name(state?.stability.failed_dependency?))
+}
+
+/// That it is down for what it depends on.
+fn why_out(view: &View<'_>, state: Option<&RegionState>, eligible: bool) -> Option<Cow<'static, str>> {
+    let is_down = state?.effective == EffectiveState::Down && state?.operator_override == Override::Auto;
+    let failed = failed_dependency(view, state).filter(|_| is_down && !eligible)?;
+    Some(format!("down: {}", reason(&failed)).into())
+}
+
 /// `by_plan`: how many regions the plan shares the clients among; 0 where no plan decides.
 fn why_excluded(policy: Option<&Policy>, state: Option<&RegionState>, eligible: bool, by_plan: usize) -> &'static str {
+    if state.is_some_and(RegionState::waits_for_resume) {
+        return "it awaits resume: its probes say up again, an operator has to say so too";
+    }
     if state.is_some_and(|state| state.stability.damped_until.is_some()) {
         return "damped: it went down too often";
+    }
+    if state.is_some_and(|state| state.stability.delayed_until.is_some()) {
+        return "its probes have not said up for as long as its failback delay";
     }
     match (state.map(|state| (state.operator_override, state.effective)), policy) {
         (Some((Override::Down, _)), _) => "down by override",

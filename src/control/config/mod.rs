@@ -17,8 +17,10 @@
 //! - [`server`]: the server's own settings, and their defaults
 //! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`]: the main file
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`known_regions`], [`service`], [`policy`], [`geo`]: a zone file
+//! - [`dependencies`]: which regions of all zones depend on which
 
 mod check;
+mod dependencies;
 pub mod duration;
 mod files;
 mod geo;
@@ -119,7 +121,7 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
     let mut origins: HashMap<Name, Span> = HashMap::new();
     let mut service_spans = Vec::new();
     let paths = zone_files(sources, directory, diagnostics);
-    let (mut errors, mut warnings) = (0, 0);
+    let (mut errors, mut warnings, mut depends_on) = (0, 0, Vec::new());
     for (index, path) in paths.iter().enumerate() {
         if errors >= MAX_TOLD {
             let unread = paths.len() - index;
@@ -135,8 +137,9 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
             }
         };
         let id = ZoneId(u32::try_from(model.zones.len()).unwrap_or(u32::MAX));
-        let ZoneParts { zone, regions, services, diagnostics: found } =
+        let ZoneParts { zone, regions, services, diagnostics: found, depends_on: named } =
             zone::read(&file, id, model.regions.len(), sources);
+        depends_on.extend(named);
         diagnostics.extend(found.into_iter().filter(|diagnostic| {
             let count = if diagnostic.is_error() { &mut errors } else { &mut warnings };
             *count += 1;
@@ -160,6 +163,10 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
     }
     for (service, span) in model.services.iter().zip(service_spans) {
         diagnostics.extend(in_another_zone(service, span, model, &origins));
+    }
+    if errors == 0 {
+        // A name that seems unknown may be one that could not be read.
+        model.dependencies = dependencies::resolve(model, &depends_on, diagnostics);
     }
     report_too_many(model, diagnostics);
 }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::dependencies::Named;
 use super::files::Sources;
 use super::known_regions::{NAME, unfit_name};
 use super::reader::{Entry, Table, Value};
 use super::{check, load_report, location, rum};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{
-    Endpoint, EndpointTarget, Layer, LoadLimits, Name, NameError, Region, SlowProbes, Watermarks, ZoneId,
+    Dependencies, Endpoint, EndpointTarget, Layer, LoadLimits, Name, NameError, Region, Resume, SlowProbes, Watermarks,
+    ZoneId,
 };
 
 /// Endpoints of a region at most: more than fit an answer.
@@ -20,11 +22,12 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 const ENDPOINTS: &str = "an array such as [{ address = \"192.0.2.1\" }]";
 
-/// Reads one region. `None` where it is too wrong to be one, which is reported.
-pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_>) -> Option<Region> {
+/// Reads one region, and the names of what it depends on. `None` where it is too wrong to be one, which is reported.
+pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_>) -> (Option<Region>, Vec<Named>) {
     let value = entry.value;
     let name = region_name(entry);
-    value.table(format!("region `{}`", value.name), |table| {
+    let mut depends_on = Vec::new();
+    let region = value.table(format!("region `{}`", value.name), |table| {
         let location = table.require("location", location::EXAMPLE).and_then(location::read);
         let capacity =
             table.get("capacity").and_then(|v| v.number("a number above 0, up to 1e15", |n| n > 0.0 && n <= 1e15));
@@ -42,6 +45,8 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
         let most = endpoints.as_ref().map_or(MAX_ENDPOINTS, Vec::len) as u64;
         let min_healthy = table.or("min_healthy", 1, |v| v.small(1..=most));
         let slow_start = table.or("slow_start", Region::SLOW_START, |v| v.duration(Duration::ZERO..=HOUR));
+        depends_on = table.get("depends_on").and_then(names).unwrap_or_default();
+        let (resume, failback_delay) = failback(table, checks.is_some() || !depends_on.is_empty());
         let location = location?;
         Some(Region {
             name: name?,
@@ -57,9 +62,21 @@ pub fn read(entry: &Entry<'_>, zone: ZoneId, origin: &Name, sources: &Sources<'_
             rum_url,
             min_healthy,
             slow_start,
+            failback_delay,
+            resume,
             slow_probes,
         })
-    })
+    });
+    (region, depends_on)
+}
+
+/// `depends_on = ["auth", "db@gslb.example"]`.
+fn names(value: Value<'_>) -> Option<Vec<Named>> {
+    let items = value.array("an array of names of services or regions", Dependencies::MOST)?;
+    let named = |item: Value<'_>| {
+        Some(Named { name: item.string("the name of a service or region")?.to_owned(), span: item.span() })
+    };
+    Some(items.into_iter().filter_map(named).collect())
 }
 
 fn region_name(entry: &Entry<'_>) -> Option<Box<str>> {
@@ -67,6 +84,17 @@ fn region_name(entry: &Entry<'_>) -> Option<Box<str>> {
     let Some(unfit) = unfit_name("region", name) else { return Some(name.into()) };
     entry.value.report().push(unfit.at(entry.span(), NAME));
     None
+}
+
+/// `resume` and `failback_delay`, which follow what takes the region down.
+fn failback(table: &Table<'_>, falls: bool) -> (Resume, Duration) {
+    let (resume, delay) = (table.get("resume"), table.get("failback_delay"));
+    if let Some(value) = resume.or(delay).filter(|_| !falls) {
+        let idle = Diagnostic::warning(format!("`{}` has no effect", value.name));
+        value.report().push(idle.at(value.span(), "without `check` or `depends_on` nothing takes the region down"));
+    }
+    let resume = resume.and_then(|v| v.choice(&[("auto", Resume::Auto), ("manual", Resume::Manual)]));
+    (resume.unwrap_or_default(), delay.and_then(|v| v.duration(Duration::ZERO..=24 * HOUR)).unwrap_or_default())
 }
 
 /// `shed = { low = 0.8, high = 0.95 }` and `limit`, which follow the load report.

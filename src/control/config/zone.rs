@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::dependencies::Named;
 use super::files::{RecordFiles, Sources};
 use super::known_regions::{KnownRegion, KnownRegions};
 use super::reader::{Entry, Table, Value, read_document};
@@ -23,6 +24,8 @@ pub struct ZoneParts {
     pub regions: Vec<Region>,
     /// Each with its place.
     pub services: Vec<(Service, Span)>,
+    /// What regions depend on, by name.
+    pub depends_on: Vec<(RegionId, Vec<Named>)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -51,10 +54,12 @@ fn read_root(
     // Without an origin the rest is still read, so that its own mistakes are told.
     let base = origin.clone().unwrap_or_else(Name::root);
     let region_entries = entries(root.get("region"), "tables: [region.NAME]");
-    let read: Vec<_> = region_entries.iter().map(|entry| region::read(entry, id, &base, sources)).collect();
+    let (read, depends_on): (Vec<_>, Vec<_>) =
+        region_entries.iter().map(|entry| region::read(entry, id, &base, sources)).unzip();
     let known = known_regions(&region_entries, first_region);
     let service_entries = entries(root.get("service"), "tables: [service.NAME]");
     let services: Vec<_> = service_entries.iter().map(|entry| service::read(entry, id, &base, &known)).collect();
+    depends_on.iter().flatten().for_each(|named| use_as_dependency(&named.name, &base, &known));
     warn_of_unused(root, &known);
     let places: Vec<Span> = region_entries.iter().map(Entry::span).collect();
     let owners = owners(&service_entries, &services, &read, &places, first_region);
@@ -76,7 +81,28 @@ fn read_root(
         zone,
         regions: read.into_iter().flatten().collect(),
         services: services.into_iter().zip(&service_entries).filter_map(placed).collect(),
+        depends_on: by_region(depends_on, first_region),
         diagnostics: Vec::new(),
+    }
+}
+
+/// Of each region that has any.
+fn by_region(depends_on: Vec<Vec<Named>>, first: usize) -> Vec<(RegionId, Vec<Named>)> {
+    let numbered = depends_on.into_iter().enumerate().filter(|(_, named)| !named.is_empty());
+    numbered.map(|(index, named)| (region_id(first + index), named)).collect()
+}
+
+/// Beyond the limit nothing is loaded, so that the number does not matter.
+fn region_id(index: usize) -> RegionId {
+    RegionId(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
+/// A region that others of its zone depend on is of use, though it may never be handed out.
+fn use_as_dependency(name: &str, origin: &Name, known: &KnownRegions<'_>) {
+    let (name, zone) = name.split_once('@').unwrap_or((name, ""));
+    let is_here = zone.is_empty() || Name::parse_absolute(zone).is_ok_and(|zone| zone == *origin);
+    if let Some(region) = known.get(name).filter(|_| is_here) {
+        region.used.set(true);
     }
 }
 
@@ -119,8 +145,7 @@ fn known_regions<'a>(entries: &[Entry<'a>], first: usize) -> KnownRegions<'a> {
         let region = KnownRegion {
             name: entry.value.name,
             span: entry.span(),
-            // Beyond the limit nothing is loaded, so that the number does not matter.
-            id: RegionId(u16::try_from(first + index).unwrap_or(u16::MAX)),
+            id: region_id(first + index),
             has_check: entry.value.has("check"),
             used: Cell::new(false),
         };

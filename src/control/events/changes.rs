@@ -52,15 +52,29 @@ fn cause(old: &RegionState, new: &RegionState, reloaded: bool) -> Option<(Cause,
     let (was, is) = (&old.stability, &new.stability);
     let (held, unheld) = (begun(was.held_until, is.held_until), begun(is.held_until, was.held_until));
     let (damped, undamped) = (begun(was.damped_until, is.damped_until), begun(is.damped_until, was.damped_until));
+    let (delayed, undelayed) = (begun(was.delayed_until, is.delayed_until), begun(is.delayed_until, was.delayed_until));
+    let (failed, failed_before) = (is.failed_dependency.is_some(), was.failed_dependency.is_some());
+    let (waited, waits) = (old.waits_for_resume(), new.waits_for_resume());
     Some(match new.operator_override {
         Override::Auto if old.operator_override != Override::Auto => (Cause::Lifted, Some(Cause::Override)),
         said if said != old.operator_override => (Cause::Override, None),
         _ if held => (Cause::Held, None),
+        _ if failed && !failed_before && new.operator_override == Override::Auto => (Cause::Dependency, None),
+        _ if waits && !waited => (Cause::AwaitsResume, None),
         _ if damped => (Cause::Damped, None),
+        _ if delayed => (Cause::Delayed, None),
         _ if unheld => (Cause::Lifted, Some(Cause::Held)),
         _ if undamped => (Cause::Lifted, Some(Cause::Damped)),
+        // Its probes say down again: what it would wait for then is told when they say up.
+        _ if (waited || undelayed) && !new.verdict.serves() => (Cause::Probes, None),
+        _ if waited && !waits && is.awaits_resume.is_some() => (Cause::AwaitsResume, None),
+        _ if waited && !waits => (Cause::Lifted, Some(Cause::AwaitsResume)),
+        _ if undelayed => (Cause::Lifted, Some(Cause::Delayed)),
         _ if old.effective == new.effective && lost_ipv6(old) != lost_ipv6(new) => (Cause::Ipv6, None),
         _ if old.effective == new.effective => return None,
+        _ if failed_before && new.verdict != Verdict::Down => (Cause::Lifted, Some(Cause::Dependency)),
+        // It was held.
+        _ if failed => (Cause::Dependency, None),
         _ if reloaded => (Cause::Reload, None),
         _ => (Cause::Probes, None),
     })
@@ -81,6 +95,7 @@ fn region_change(
     let until = match cause {
         Cause::Held => new.stability.held_until,
         Cause::Damped => new.stability.damped_until,
+        Cause::Delayed => new.stability.delayed_until,
         _ => None,
     };
     let back = new.stability.back_since;
@@ -91,6 +106,7 @@ fn region_change(
         cause,
         lifted,
         operator_override: new.operator_override,
+        failed_dependency: new.stability.failed_dependency.map(|on| model.dependency_name(on)),
         for_s: until.map(|until| until.saturating_duration_since(now).as_secs()),
         starts_slowly: back.is_some() && back != old.stability.back_since && new.offered < new.degraded.factor,
         ipv6_down: (cause == Cause::Ipv6).then(|| lost_ipv6(new)),
@@ -180,7 +196,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{Check, CheckKind, Child, GeoPlace, Group, GroupId, Policy, Rule};
+    use crate::model::{Check, CheckKind, Child, Dependency, GeoPlace, Group, GroupId, Policy, Rule};
     use crate::state::{EndpointNews, News, Publisher, Replacement};
     use crate::steer::health::effective::EffectiveState;
     use crate::steer::testing::{World, moment};
@@ -317,6 +333,54 @@ mod tests {
             assert_eq!(cause(&old, &new, false), expected, "{old:?} {new:?}");
         }
         assert_eq!(cause(&plain(up), &plain(down), true), Some((Cause::Reload, None)));
+    }
+
+    #[test]
+    fn delays_and_waits_for_an_operator_begin_and_end_with_an_event() {
+        use EffectiveState::{Down, Up};
+        let now = Some(Instant::now());
+        let later = now.map(|now| now + Duration::from_secs(60));
+        let state = |effective, verdict, delayed_until, awaits_resume| {
+            let mut state = RegionState { effective, verdict, ..RegionState::unprobed(1) };
+            (state.stability.delayed_until, state.stability.awaits_resume) = (delayed_until, awaits_resume);
+            state
+        };
+        let (up, down) = (state(Up, Verdict::Up, None, None), state(Down, Verdict::Down, None, None));
+        let (delayed, fallen) = (state(Down, Verdict::Up, later, None), state(Down, Verdict::Down, None, now));
+        let (waits, needed) = (state(Down, Verdict::Up, None, now), state(Up, Verdict::Up, None, now));
+        for (old, new, expected) in [
+            (&down, &delayed, Some((Cause::Delayed, None))),
+            (&delayed, &delayed, None),
+            (&delayed, &down, Some((Cause::Probes, None))),
+            (&delayed, &up, Some((Cause::Lifted, Some(Cause::Delayed)))),
+            (&up, &fallen, Some((Cause::Probes, None))),
+            (&fallen, &waits, Some((Cause::AwaitsResume, None))),
+            (&waits, &waits, None),
+            (&waits, &fallen, Some((Cause::Probes, None))),
+            (&waits, &needed, Some((Cause::AwaitsResume, None))),
+            (&needed, &waits, Some((Cause::AwaitsResume, None))),
+            (&waits, &up, Some((Cause::Lifted, Some(Cause::AwaitsResume)))),
+            (&fallen, &down, None),
+        ] {
+            assert_eq!(cause(old, new, false), expected, "{old:?} {new:?}");
+        }
+        let failed = |mut state: RegionState| {
+            state.stability.failed_dependency = Some(Dependency::Region(RegionId(1)));
+            state
+        };
+        let (dependent, overridden) = (failed(down.clone()), failed(state(Up, Verdict::Down, None, None)));
+        let overridden = RegionState { operator_override: Override::Up, ..overridden };
+        let said = RegionState { operator_override: Override::Up, ..up.clone() };
+        for (old, new, expected) in [
+            (&up, &dependent, Some((Cause::Dependency, None))),
+            (&down, &dependent, Some((Cause::Dependency, None))),
+            (&dependent, &dependent, None),
+            (&dependent, &up, Some((Cause::Lifted, Some(Cause::Dependency)))),
+            (&dependent, &delayed, Some((Cause::Delayed, None))),
+            (&said, &overridden, None),
+        ] {
+            assert_eq!(cause(old, new, false), expected, "{old:?} {new:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
@@ -34,7 +35,8 @@ pub struct RegionChange {
     /// Qualified.
     pub region: String,
     pub before: EffectiveState,
-    /// The same as `before` where an override, a hold or a damping began or ended that changes nothing for now.
+    /// The same as `before` where an override, a hold, a damping, a delay or a wait for an operator began or ended that
+    /// changes nothing for now.
     pub after: EffectiveState,
     pub cause: Cause,
     /// What has ended, where the cause is that something has.
@@ -42,7 +44,11 @@ pub struct RegionChange {
     pub lifted: Option<Cause>,
     #[serde(rename = "override")]
     pub operator_override: Override,
-    /// How long a hold or a damping that begins will last, in seconds, unless it ends before.
+    /// What the region depends on and does not serve, where that alone takes it down: a service, or a region as
+    /// `name@zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_dependency: Option<String>,
+    /// How long a hold, a damping or a delay that begins will last, in seconds, unless it ends before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_s: Option<u64>,
     /// It comes back with a tenth of its capacity at first.
@@ -71,13 +77,19 @@ pub const MOST_SERVICES: usize = 8;
 pub enum Cause {
     /// What its probes say, or that its slow start or hysteresis has passed.
     Probes,
+    /// Something that it depends on does not serve.
+    Dependency,
     /// An operator's word.
     Override,
     /// Its probes say up, but it has gone down too often.
     Damped,
+    /// Its probes took it down and say up again, but not for long enough.
+    Delayed,
+    /// Its probes took it down and say up again, but an operator has to say so too.
+    AwaitsResume,
     /// Its probes say down, but too many regions of its zone have gone at once.
     Held,
-    /// An override, a damping or a hold has ended.
+    /// An override, a failed dependency, a damping, a delay, a wait for an operator or a hold has ended.
     Lifted,
     /// Its IPv6 addresses alone are down, or up again.
     Ipv6,
@@ -145,6 +157,7 @@ impl fmt::Display for RegionChange {
         match (self.cause, self.lifted) {
             (Cause::Probes, _) if self.after == EffectiveState::Down => write!(f, ": ")?,
             (Cause::Probes, _) => write!(f, ", was {before}: ")?,
+            (Cause::Dependency, _) => write!(f, ": {}; ", self.says_down())?,
             (Cause::Override, _) => write!(f, ", was {before}: override {}; ", self.operator_override.as_str())?,
             (Cause::Reload, _) => write!(f, ", was {before}: another configuration; ")?,
             (Cause::Ipv6, _) if self.ipv6_down == Some(true) => {
@@ -154,14 +167,27 @@ impl fmt::Display for RegionChange {
             (Cause::Damped, _) => {
                 write!(f, ": damped{}: its probes say up, but it has gone down too often; ", Lasting(self.for_s))?;
             }
+            (Cause::Delayed, _) => write!(f, ": its probes say up again; back{}; ", In(self.for_s))?,
+            (Cause::AwaitsResume, _) if self.after == EffectiveState::Down => write!(
+                f,
+                ": awaits resume: its probes say up again; `meridian region auto {}` lets it back; ",
+                self.region
+            )?,
+            (Cause::AwaitsResume, _) => {
+                write!(f, ", was {before}: answered for want of others, though it awaits resume; ")?;
+            }
             (Cause::Held, _) => write!(
                 f,
-                ": HELD{}: its probes say down, but too many regions of its zone have gone at once; it is still \
-                 answered. Are the probes right? ",
-                Lasting(self.for_s)
+                ": HELD{}: {}, but too many regions of its zone have gone at once; it is still answered. Are the probes \
+                 right? ",
+                Lasting(self.for_s),
+                self.says_down()
             )?,
             (Cause::Lifted, Some(Cause::Held)) => write!(f, ", was {before}: held no more; ")?,
             (Cause::Lifted, Some(Cause::Damped)) => write!(f, ", was {before}: damped no more; ")?,
+            (Cause::Lifted, Some(Cause::Dependency)) => write!(f, ", was {before}: all that it depends on serves; ")?,
+            (Cause::Lifted, Some(Cause::Delayed)) => write!(f, ", was {before}: delayed no more; ")?,
+            (Cause::Lifted, Some(Cause::AwaitsResume)) => write!(f, ", was {before}: an operator lets it back; ")?,
             (Cause::Lifted, _) => write!(f, ", was {before}: no override any more; ")?,
         }
         self.evidence(f)?;
@@ -170,6 +196,11 @@ impl fmt::Display for RegionChange {
 }
 
 impl RegionChange {
+    /// What its verdict follows from where that is down.
+    fn says_down(&self) -> String {
+        self.failed_dependency.as_deref().map_or_else(|| "its probes say down".to_owned(), dependency::reason)
+    }
+
     /// `2 of 2 endpoints; last: connection refused`.
     fn evidence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (down, all) = (self.endpoints_down, self.endpoints);
@@ -192,6 +223,15 @@ struct Lasting(Option<u64>);
 impl fmt::Display for Lasting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |seconds| write!(f, " for {seconds} s"))
+    }
+}
+
+/// ` in 60 s`, or nothing.
+struct In(Option<u64>);
+
+impl fmt::Display for In {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |seconds| write!(f, " in {seconds} s"))
     }
 }
 
@@ -252,6 +292,7 @@ pub(super) mod tests {
             cause: Cause::Probes,
             lifted: None,
             operator_override: Override::Auto,
+            failed_dependency: None,
             for_s: None,
             starts_slowly: false,
             ipv6_down: None,
@@ -273,7 +314,26 @@ pub(super) mod tests {
         let drained = RegionChange { operator_override: Override::Drain, starts_slowly: false, ..drained };
         let lifted = RegionChange { cause: Cause::Lifted, lifted: Some(Cause::Held), ..down() };
         let damped = RegionChange { cause: Cause::Damped, for_s: Some(96), before: EffectiveState::Down, ..down() };
+        let again = RegionChange { before: EffectiveState::Down, endpoints_down: 0, probes: vec![], ..down() };
+        let delayed = RegionChange { cause: Cause::Delayed, for_s: Some(600), ..again.clone() };
+        let awaits = RegionChange { cause: Cause::AwaitsResume, ..again.clone() };
+        let needed = RegionChange { after: up, ..awaits.clone() };
+        let resumed = RegionChange { cause: Cause::Lifted, lifted: Some(Cause::AwaitsResume), after: up, ..again };
+        let failed_dependency = Some("auth.gslb.example".to_owned());
+        let dependent = RegionChange { cause: Cause::Dependency, failed_dependency, before: up, ..delayed.clone() };
+        let none = "0 of 2 endpoints down";
         for (change, said) in [
+            (delayed, format!("down: its probes say up again; back in 600 s; {none}")),
+            (
+                awaits,
+                format!(
+                    "down: awaits resume: its probes say up again; `meridian region auto seoul@gslb.example` lets it \
+                     back; {none}"
+                ),
+            ),
+            (needed, format!("up, was down: answered for want of others, though it awaits resume; {none}")),
+            (resumed, format!("up, was down: an operator lets it back; {none}")),
+            (dependent, "down: depends on auth.gslb.example, which has no region up; 0 of 2 endpoints down".to_owned()),
             (down(), format!("down: 2 of 2 endpoints; {refused}")),
             (back, "up, was down: 0 of 2 endpoints down; it starts slowly".to_owned()),
             (drained, "drain, was up: override drain; 0 of 2 endpoints down".to_owned()),

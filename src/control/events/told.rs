@@ -40,6 +40,7 @@ fn tell_one(change: &Change) {
                     error!(service, more, "{change}; `meridian region down` takes it out, `auto` believes its probes")
                 }
                 (Cause::Damped, _) => warn!(service, more, "{change}; `meridian region auto` forgives it"),
+                (Cause::AwaitsResume | Cause::Delayed, _) => warn!(service, more, "{change}"),
                 (Cause::Override, _) => info!(service, more, "{change}"),
                 (_, EffectiveState::Down) => warn!(service, more, "{change}"),
                 _ => info!(service, more, "{change}"),

@@ -1,11 +1,11 @@
 //! What earlier versions of this program wrote, as it is read now.
 //!
 //! Version 2 knew of an endpoint neither which check had found its verdict nor how many probes had failed: that verdict
-//! is taken for the present check's.
+//! is taken for the present check's. Neither it nor version 3 knew of regions that are not let back yet.
 
 use serde::Deserialize;
 
-use crate::state::memory::damping::kept::KeptDamping;
+use crate::state::memory::damping::kept::KeptDamping3;
 use crate::state::memory::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion};
 use crate::state::memory::planning::kept::KeptPlanning;
 use crate::steer::health::verdict::Verdict;
@@ -27,7 +27,27 @@ struct KeptRegion2 {
     published_price_ms: f64,
     over_limit: bool,
     shed: f64,
-    calm: KeptDamping,
+    calm: KeptDamping3,
+}
+
+/// [`Kept`] of version 3.
+#[derive(Deserialize)]
+pub struct Kept3 {
+    regions: Vec<KeptRegion3>,
+    planning: Option<KeptPlanning>,
+}
+
+#[derive(Deserialize)]
+struct KeptRegion3 {
+    name: String,
+    endpoints: Vec<KeptEndpoint>,
+    load: Option<KeptLoad>,
+    interval_s: Option<f64>,
+    price_ms: f64,
+    published_price_ms: f64,
+    over_limit: bool,
+    shed: f64,
+    damping: KeptDamping3,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +78,30 @@ impl From<KeptRegion2> for KeptRegion {
             published_price_ms: kept.published_price_ms,
             over_limit: kept.over_limit,
             shed: kept.shed,
-            damping: kept.calm,
+            damping: kept.calm.into(),
+        }
+    }
+}
+
+impl From<Kept3> for Kept {
+    fn from(kept: Kept3) -> Kept {
+        let regions = kept.regions.into_iter().map(KeptRegion::from).collect();
+        Kept { regions, planning: kept.planning }
+    }
+}
+
+impl From<KeptRegion3> for KeptRegion {
+    fn from(kept: KeptRegion3) -> KeptRegion {
+        KeptRegion {
+            name: kept.name,
+            endpoints: kept.endpoints,
+            load: kept.load,
+            interval_s: kept.interval_s,
+            price_ms: kept.price_ms,
+            published_price_ms: kept.published_price_ms,
+            over_limit: kept.over_limit,
+            shed: kept.shed,
+            damping: kept.damping.into(),
         }
     }
 }

@@ -33,10 +33,10 @@ use super::aside;
 use super::atomic_file::{AtomicFile, FileError};
 use super::troubles::{StateName, TroubleKind, Troubles};
 use container::Unusable;
-use earlier::Kept2;
+use earlier::{Kept2, Kept3};
 
 /// Of [`Kept`] as it is written: anything that is changed in it takes the next number.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The oldest that is still read; see [`earlier`].
 const OLDEST: u32 = 2;
 /// From one save to the next.
@@ -121,14 +121,24 @@ impl WarmStore {
     /// # Errors
     /// Why it cannot be used; the file stays as it is.
     pub fn load(&self, part: Part, unix_ms: u64) -> Result<Option<(Kept, u64)>, WarmError> {
+        self.read(part, |saved_at_ms| check_age(self.file(part).path(), saved_at_ms, unix_ms))
+    }
+
+    /// The same, where `check` takes the time of its save.
+    fn read(
+        &self,
+        part: Part,
+        check: impl FnOnce(u64) -> Result<(), WarmError>,
+    ) -> Result<Option<(Kept, u64)>, WarmError> {
         let file = self.file(part);
         let path = || file.path().to_owned();
         let Some(octets) = file.read()? else { return Ok(None) };
         let opened = container::open(&octets, OLDEST..=VERSION);
         let opened = opened.map_err(|error| WarmError::Unusable { path: path(), error })?;
-        check_age(file.path(), opened.saved_at_ms, unix_ms)?;
+        check(opened.saved_at_ms)?;
         let kept = match opened.version {
             OLDEST => postcard::from_bytes::<Kept2>(opened.body).map(Kept::from),
+            3 => postcard::from_bytes::<Kept3>(opened.body).map(Kept::from),
             _ => postcard::from_bytes(opened.body),
         };
         let kept = kept.map_err(|error| WarmError::Senseless { path: path(), error })?;
@@ -145,11 +155,25 @@ impl WarmStore {
         let lost = whole_lost.or(health_lost);
         let ((kept, saved_at_ms), lost) = match (whole, health, lost) {
             (None, None, None) => return WarmStart::First,
-            (None, None, Some(error)) => return WarmStart::Cold(error),
+            (None, None, Some(error)) => {
+                self.restore_taken_down(publisher, clock);
+                return WarmStart::Cold(error);
+            }
             (whole, health, lost) => (younger(whole, health), lost),
         };
         let age = Duration::from_millis(clock.unix_ms().saturating_sub(saved_at_ms));
         WarmStart::Warm { age, restored: publisher.restore(&kept, &clock.not_before(saved_at_ms)), lost }
+    }
+
+    /// Takes up from files of any age which regions their probes took down, and were not let back yet: no pause is an
+    /// operator's word.
+    fn restore_taken_down(&self, publisher: &mut Publisher, clock: Clock) {
+        let read = |part| self.read(part, |_| Ok(())).ok().flatten();
+        let (kept, saved_at_ms) = younger(read(Part::Whole), read(Part::Health));
+        let kept = kept.taken_down();
+        if !kept.regions.is_empty() {
+            publisher.restore(&kept, &clock.not_before(saved_at_ms));
+        }
     }
 
     /// After a start: what was corrupt is set aside instead of being written over, and told. A file of another version
@@ -371,15 +395,54 @@ mod tests {
         assert!(store.load(Part::Whole, NOW_MS).expect("back").is_some_and(|(kept, _)| kept == largest));
     }
 
-    /// As the program of version 2 wrote it.
+    /// As the programs of these versions wrote them.
     #[test]
-    fn the_file_of_the_version_before_is_read() {
+    fn the_files_of_versions_before_are_read() {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("steering.kept"), include_bytes!("version_2.kept")).expect("written");
         let mut expected = kept();
-        (expected.regions[0].endpoints[0].failures, expected.regions[0].endpoints[0].check) = (0, None);
-        let (found, _) = WarmStore::new(directory.path()).load(Part::Whole, NOW_MS).expect("read").expect("kept");
-        assert_eq!(found, expected);
+        expected.regions[0].damping = KeptDamping::sample_of_before();
+        for octets in [&include_bytes!("version_3.kept")[..], include_bytes!("version_2.kept")] {
+            fs::write(directory.path().join("steering.kept"), octets).expect("written");
+            let (found, _) = WarmStore::new(directory.path()).load(Part::Whole, NOW_MS).expect("read").expect("kept");
+            assert_eq!(found, expected);
+            (expected.regions[0].endpoints[0].failures, expected.regions[0].endpoints[0].check) = (0, None);
+        }
+    }
+
+    #[test]
+    fn however_old_the_file_a_region_that_awaits_an_operator_still_does() {
+        use crate::model::{Check, CheckKind, Policy, Resume};
+        use crate::state::{EndpointNews, News};
+        use crate::steer::testing::World;
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = WarmStore::new(directory.path());
+        let now = std::time::Instant::now();
+        let publisher = |clock: Clock| {
+            let World { mut model, atlas, .. } = World::two_coasts(Policy::Failover);
+            for region in &mut model.regions {
+                (region.checks, region.resume) = (Some(Check::new(CheckKind::Tcp { port: 80 }).into()), Resume::Manual);
+            }
+            Publisher::new(model, atlas, "", 0, Default::default(), clock)
+        };
+        let waits = |publisher: &Publisher| publisher.shared().load_full().states[0].waits_for_resume();
+        let clock = Clock::new(now, NOW_MS);
+        let mut before = publisher(clock);
+        before.assume_up(clock);
+        for verdict in [Verdict::Down, Verdict::Up] {
+            let news = EndpointNews::of_only_probe("west@gslb.example", "192.0.2.0", verdict);
+            before.apply(News::Probe(news), clock);
+            before.publish(clock);
+        }
+        assert!(waits(&before));
+        store.save(Part::Health, &before.kept_health(&clock), NOW_MS).expect("kept");
+        for pause_s in [10, 901, 90_000] {
+            let clock = Clock::new(now, NOW_MS + pause_s * SECOND);
+            let mut after = publisher(clock);
+            let is_cold = matches!(store.restore(&mut after, clock), WarmStart::Cold(WarmError::TooOld { .. }));
+            assert_eq!(is_cold, pause_s > 900);
+            after.assume_up(clock);
+            assert!(waits(&after), "after {pause_s} s");
+        }
     }
 
     #[test]
@@ -405,13 +468,13 @@ mod tests {
         assert_eq!(store.load(Part::Health, NOW_MS).expect("back"), Some((health.clone(), NOW_MS)));
     }
 
-    /// The octets of version 3. Whoever finds this failing has changed what is written: take the next `VERSION`, and have
+    /// The octets of version 4. Whoever finds this failing has changed what is written: take the next `VERSION`, and have
     /// [`earlier`] read this one.
     #[test]
     fn the_form_of_the_file_is_that_of_its_version() {
         let octets = postcard::to_stdvec(&kept()).expect("octets");
         let digest = ring::digest::digest(&ring::digest::SHA256, &octets);
         let text: String = digest.as_ref().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!((VERSION, octets.len(), text.as_str()), (3, 934, "32a4331c2482461d"));
+        assert_eq!((VERSION, octets.len(), text.as_str()), (4, 939, "c363bb36c95b1a90"));
     }
 }

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::state::memory::planning::{Basis, HEADROOM};
+use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
@@ -205,6 +206,7 @@ impl World {
                 }
             }
         }
+        self.follow_dependencies(&named);
         for (name, &capacity) in &change.capacity {
             match find_region(&self.snapshot.model, name) {
                 Err(mistake) => mistakes.push(mistake),
@@ -222,6 +224,14 @@ impl World {
             None => {}
         }
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+
+    /// Takes down regions that depend on what is down now, but for those that something is said of.
+    fn follow_dependencies(&mut self, said: &BTreeMap<RegionId, &'static str>) {
+        let snapshot = &self.snapshot;
+        let switched_to = |id: ServiceId| snapshot.plan.services.get(id.index())?.switched_to;
+        dependency::apply(&snapshot.model, switched_to, &mut self.states);
+        said.iter().for_each(|(id, word)| set_standing(&mut self.states[id.index()], word));
     }
 
     /// The clients and where they are, by the plan in force.
@@ -398,6 +408,8 @@ fn set_standing(state: &mut RegionState, word: &str) {
     };
     state.stability.damped_until = None;
     state.stability.held_until = None;
+    (state.stability.delayed_until, state.stability.awaits_resume) = (None, None);
+    state.stability.failed_dependency = None;
     if word == "up" {
         (state.shed, state.over_limit, state.offered) = (0.0, false, 1.0);
     }

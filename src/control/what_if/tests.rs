@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::outcome::RegionMoment;
 use super::*;
-use crate::model::{LoadReport, Policy};
+use crate::model::{Dependencies, Dependency, LoadReport, Policy};
 use crate::state::{LoadNews, News, Publisher};
 use crate::steer::planner::demand::DemandSample;
 use crate::steer::policy::eligible::ServiceCondition;
@@ -95,6 +95,18 @@ fn what_a_lost_region_had_goes_to_the_next_one() {
     assert!(after(&outcome, "east").utilisation > Some(0.7), "{outcome:#?}");
     assert!(outcome.after.rtt_ms > outcome.before.rtt_ms, "it is further");
     assert!(outcome.over_capacity.is_empty() && outcome.services.is_empty() && outcome.unanswered == 0.0);
+}
+
+#[test]
+fn what_depends_on_a_lost_region_is_lost_with_it_unless_it_is_said_to_be_up() {
+    let mut world = small();
+    let of = BTreeMap::from([(RegionId(2), vec![Dependency::Region(RegionId(1))])]);
+    world.model.dependencies = Dependencies::new(of, &world.model.services).expect("no circle");
+    let snapshot = publisher(world, Instant::now()).shared().load_full();
+    let far = |change: &Change| after(&asked(&snapshot, change), "far").effective;
+    assert_eq!(far(&kill("east")), EffectiveState::Down);
+    assert_eq!(far(&kill("west")), EffectiveState::Up);
+    assert_eq!(far(&Change { up: vec!["far".into()], ..kill("east") }), EffectiveState::Up);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The memory that stability of steering needs of each region: how often each fell, when it came back, when it was
-//! withdrawn, how long answers that name it live.
+//! withdrawn, whether it has been let back, how long answers that name it live.
 //!
 //! ```text
-//!   states by override and verdict ─▶ fallen? ─▶ damp ─▶ guard: hold, pass over ─▶ conclude ─▶ states as they are published
+//!   states by override and verdict ─▶ fallen? ─▶ keep out ─▶ guard: hold, pass over ─▶ conclude ─▶ states as they are published
 //! ```
 //!
 //! The rules themselves are pure and in [`crate::steer::health::stability`]. Facts are kept by qualified region name,
@@ -13,7 +13,7 @@ pub mod kept;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::model::{Model, RegionId, ZoneId};
+use crate::model::{Model, Region, RegionId, Resume, ZoneId};
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::health::stability::{Drain, DrainBegin, Flaps, next_step, slow_start, wait_until};
 use crate::steer::health::verdict::Verdict;
@@ -32,6 +32,12 @@ pub struct Damping {
 struct Facts {
     /// True where its probes said that it serves, once they had proven it either way.
     serves: Option<bool>,
+    /// They said that it serves before they said that it does not, which they still say.
+    fell: bool,
+    /// Since when they have said without a break that it serves.
+    serves_since: Option<Instant>,
+    /// When a fall took it out of the answers; `None` once it has been let back.
+    taken_down: Option<Instant>,
     flaps: Flaps,
     /// As last published, once its probes had proven it either way, or it was answered before they had.
     effective: Option<EffectiveState>,
@@ -56,6 +62,12 @@ struct Out {
     was_back_for: Option<Duration>,
     /// An operator alone took it out: its probes have said all along that it serves.
     by_operator: bool,
+}
+
+/// What keeps a region out that answers its probes; neither: it awaits an operator's word.
+struct WhyOut {
+    damped_until: Option<Instant>,
+    delayed_until: Option<Instant>,
 }
 
 /// Answers that name a region.
@@ -100,10 +112,10 @@ impl Damping {
         let new = || Facts { joined: !self.regions.is_empty(), ..Facts::default() };
         let known = |name: &String| self.regions.get(name).cloned().unwrap_or_else(new);
         let mut facts: Vec<Facts> = names.iter().map(known).collect();
-        for (state, facts) in states.iter().zip(&mut facts) {
-            round.see_fall(state, facts);
+        for ((region, state), facts) in model.regions.iter().zip(states.iter()).zip(&mut facts) {
+            round.see_fall(region, state, facts);
         }
-        round.damp(&facts, states);
+        round.keep_out(&facts, states);
         round.guard(&mut facts, states);
         let ids_before = round.ids_before(&names);
         for (((id, state), facts), id_before) in model.region_ids().zip(states).zip(&mut facts).zip(ids_before) {
@@ -112,11 +124,12 @@ impl Damping {
         self.regions.extend(names.into_iter().zip(facts));
     }
 
-    /// An operator has looked at the region, whatever came of it: what it did before is forgiven, and its probes
-    /// are believed at once.
+    /// An operator has looked at the region, whatever came of it: what it did before is forgiven, its probes are
+    /// believed at once, and bring it back.
     pub fn operator_override(&mut self, region: &str, operator_override: Override) {
         let facts = self.regions.entry(region.to_owned()).or_default();
         (facts.flaps, facts.released) = (Flaps::default(), true);
+        (facts.fell, facts.taken_down) = (false, None);
         if operator_override != Override::Drain {
             facts.drain = None;
         }
@@ -167,46 +180,78 @@ pub fn next_change(model: &Model, states: &[RegionState], now: Instant) -> Optio
     let of_region = |(id, state): (RegionId, &RegionState)| {
         let stability = &state.stability;
         let step = stability.back_since.and_then(|since| next_step(since, model.region(id).slow_start, now));
-        [stability.damped_until, stability.held_until, step].into_iter().flatten().filter(|&at| at > now).min()
+        [stability.damped_until, stability.delayed_until, stability.held_until, step]
+            .into_iter()
+            .flatten()
+            .filter(|&at| at > now)
+            .min()
     };
     model.region_ids().zip(states).filter_map(of_region).min()
 }
 
 impl Round<'_> {
-    /// Counts a fall: its probes said that it serves, and now do not.
-    fn see_fall(&self, state: &RegionState, facts: &mut Facts) {
+    /// Counts a fall: its probes said that it serves, and now do not. Lets a region back whose probes have said for long
+    /// enough that it serves again, where no operator has to.
+    fn see_fall(&self, region: &Region, state: &RegionState, facts: &mut Facts) {
+        let serves = state.verdict.serves();
+        facts.serves_since = serves.then(|| facts.serves_since.unwrap_or(self.now));
         if state.verdict == Verdict::Unknown {
             return;
         }
-        let serves = state.verdict.serves();
-        if let (Some(true), false, Some(damping)) = (facts.serves, serves, self.model.steering.damping) {
-            facts.flaps.fell(damping, self.now);
+        if facts.serves == Some(true) && !serves {
+            facts.fell = true;
+            if let Some(damping) = self.model.steering.damping {
+                facts.flaps.fell(damping, self.now);
+            }
         }
         facts.serves = Some(serves);
         facts.released &= !serves;
+        facts.fell &= !serves;
+        let is_over = facts.serves_since.is_some_and(|since| since + region.failback_delay <= self.now);
+        if is_over && region.resume == Resume::Auto {
+            facts.taken_down = None;
+        }
     }
 
-    /// Keeps regions out that fell too often, but none of a service that has no other.
-    fn damp(&self, facts: &[Facts], states: &mut [RegionState]) {
-        let Some(damping) = self.model.steering.damping else { return };
-        let damped_until = |(state, facts): (&RegionState, &Facts)| {
-            let believed = state.operator_override == Override::Auto && state.effective.is_eligible();
-            facts.flaps.damped_until(damping).filter(|&until| believed && until > self.now)
-        };
-        let mut until: Vec<Option<Instant>> = states.iter().zip(facts).map(damped_until).collect();
-        if until.iter().all(Option::is_none) {
+    /// Keeps regions out though their probes say up: those that fell too often, those that have not been up for long
+    /// enough since they went down, and those that wait for an operator. But none of a service that has no other.
+    fn keep_out(&self, facts: &[Facts], states: &mut [RegionState]) {
+        let why = |((region, state), facts)| self.why_out(region, state, facts);
+        let regions = self.model.regions.iter().zip(states.iter()).zip(facts);
+        let mut out: Vec<Option<WhyOut>> = regions.map(why).collect();
+        if out.iter().all(Option::is_none) {
             return;
         }
         for service in &self.model.services {
-            let stays = |r: &RegionId| states[r.index()].effective.is_eligible() && until[r.index()].is_none();
+            let stays = |r: &RegionId| states[r.index()].effective.is_eligible() && out[r.index()].is_none();
             if !service.regions.iter().any(stays) {
                 // One that answers its probes beats one that does not, and beats panic.
-                service.regions.iter().for_each(|r| until[r.index()] = None);
+                service.regions.iter().for_each(|r| out[r.index()] = None);
             }
         }
-        for (state, until) in states.iter_mut().zip(until).filter(|(_, until)| until.is_some()) {
-            (state.effective, state.stability.damped_until) = (EffectiveState::Down, until);
+        for (state, out) in states.iter_mut().zip(out) {
+            let Some(WhyOut { damped_until, delayed_until }) = out else { continue };
+            state.effective = EffectiveState::Down;
+            (state.stability.damped_until, state.stability.delayed_until) = (damped_until, delayed_until);
         }
+    }
+
+    /// `None`: nothing keeps the region out.
+    fn why_out(&self, region: &Region, state: &RegionState, facts: &Facts) -> Option<WhyOut> {
+        if state.operator_override != Override::Auto || !state.effective.is_eligible() {
+            return None;
+        }
+        let damped_until = self.model.steering.damping.and_then(|damping| facts.flaps.damped_until(damping));
+        let damped_until = damped_until.filter(|&until| until > self.now);
+        let (awaits_resume, delayed_until) = match region.resume {
+            Resume::Manual => (facts.taken_down.is_some(), None),
+            Resume::Auto => {
+                let since = facts.serves_since.filter(|_| facts.taken_down.is_some());
+                (false, since.map(|since| since + region.failback_delay))
+            }
+        };
+        let is_out = awaits_resume || damped_until.is_some() || delayed_until.is_some();
+        is_out.then_some(WhyOut { damped_until, delayed_until })
     }
 
     /// Bounds how many regions of a zone lose their clients at once: by their probes, or for want of them.
@@ -215,7 +260,9 @@ impl Round<'_> {
             let auto = |index: &usize| states[*index].operator_override == Override::Auto;
             (0..states.len()).filter(auto).filter(|&index| by(&states[index], &facts[index])).collect()
         };
-        let (falling, unproven) = (is(is_falling), is(|state, _| is_open(state)));
+        let (mut falling, unproven) = (is(is_falling), is(|state, _| is_open(state)));
+        // What has failed itself goes before what only depends on it.
+        falling.sort_by_key(|&index| states[index].stability.failed_dependency.is_some());
         if falling.is_empty() && unproven.is_empty() {
             return;
         }
@@ -297,6 +344,7 @@ impl Round<'_> {
 
     /// Remembers what follows, and tells it.
     fn conclude(&self, id: RegionId, id_before: Option<RegionId>, state: &mut RegionState, facts: &mut Facts) {
+        self.see_taken_down(id, state, facts);
         let eligible = state.effective.is_eligible();
         let was_eligible = facts.effective.map(EffectiveState::is_eligible);
         let is_open = state.effective == EffectiveState::Unknown;
@@ -324,6 +372,16 @@ impl Round<'_> {
         let started = elapsed.map_or(1.0, |elapsed| slow_start(elapsed, self.model.region(id).slow_start));
         state.offered = started * state.degraded.factor;
         (state.stability.flaps, state.stability.back_since) = (facts.flaps, facts.back_since);
+    }
+
+    /// A fall has taken it out, unless it was held. It awaits an operator's word then, where it takes one.
+    fn see_taken_down(&self, id: RegionId, state: &mut RegionState, facts: &mut Facts) {
+        let is_auto = state.operator_override == Override::Auto;
+        if is_auto && facts.fell && state.verdict == Verdict::Down && state.effective == EffectiveState::Down {
+            facts.taken_down.get_or_insert(self.now);
+        }
+        let awaits = is_auto && self.model.region(id).resume == Resume::Manual;
+        state.stability.awaits_resume = facts.taken_down.filter(|_| awaits);
     }
 
     /// Of a region that is not eligible: since when, and whose doing it is.

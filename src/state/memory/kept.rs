@@ -22,8 +22,19 @@ pub struct Kept {
     pub planning: Option<KeptPlanning>,
 }
 
+impl Kept {
+    /// Nothing but which regions their probes took down and were not let back since.
+    pub fn taken_down(&self) -> Kept {
+        let of = |region: &KeptRegion| {
+            let damping = region.damping.taken_down()?;
+            Some(KeptRegion { name: region.name.clone(), damping, ..KeptRegion::default() })
+        };
+        Kept { regions: self.regions.iter().filter_map(of).collect(), planning: None }
+    }
+}
+
 /// The observations of a region, and what followed from it. Times are in milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeptRegion {
     /// Qualified: `seoul@gslb.example`.
     pub name: String,

@@ -189,6 +189,12 @@ impl RegionState {
             stability: Stability::default(),
         }
     }
+
+    /// Tells whether it is out for want of an operator's word alone: its probes say that it serves.
+    pub fn waits_for_resume(&self) -> bool {
+        let out = self.effective == EffectiveState::Down && self.operator_override == Override::Auto;
+        out && self.stability.awaits_resume.is_some() && self.verdict.serves()
+    }
 }
 
 #[cfg(test)]

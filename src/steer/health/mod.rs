@@ -4,12 +4,14 @@
 //! - [`combine`]: the verdicts of several checks of an endpoint, made one
 //! - [`effective`]: the effective state of a region: override, else verdict
 //! - [`family`]: IPv4 and IPv6 judged apart
+//! - [`dependency`]: regions that are down while others are
 //! - [`stability`]: stability of steering: damping, slow start, drains
 //! - [`degraded`]: how much less a region offers for what its balancer says, and for slow probes
 //! - [`shed`]: how much of its clients a busy region sheds
 
 pub mod combine;
 pub mod degraded;
+pub mod dependency;
 pub mod effective;
 pub mod family;
 pub mod shed;

@@ -1,10 +1,10 @@
-//! Stability of steering: damping of regions that flap, a slow start for those that come back, a bound on how
-//! many probes may withdraw at once, and how far a drain has come.
+//! Stability of steering: damping of regions that flap, a delay or an operator's word before those that went down come
+//! back, a slow start then, a bound on how many probes may withdraw at once, and how far a drain has come.
 //!
 //! Pure: who remembers all this from one snapshot to the next is `state::memory::damping`. A region goes through it so:
 //!
 //! ```text
-//!   verdict, override ─▶ damped? ─▶ held? ─▶ effective state ─▶ offered: a tenth of its capacity, then more
+//!   verdict, override ─▶ damped, delayed, awaits resume? ─▶ held? ─▶ effective state ─▶ offered: a tenth of its capacity, then more
 //!                                                     └▶ drain: who may still come, safe when?
 //! ```
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Damping;
+use crate::model::{Damping, Dependency};
 
 use crate::steer::load::state::LoadState;
 
@@ -27,10 +27,17 @@ const MOST_PENALTY: f64 = 4.0;
 /// Why a region's effective state is not what its probes say, and since when it is what it is.
 #[derive(Clone, Debug, Default)]
 pub struct Stability {
+    /// What it depends on and does not serve: that alone makes its verdict down.
+    pub failed_dependency: Option<Dependency>,
     /// How often its probes took it down lately.
     pub flaps: Flaps,
     /// Its probes say up, but it has gone down too often: not answered until then.
     pub damped_until: Option<Instant>,
+    /// Its probes took it down and say up again, but not for long enough: not answered until then.
+    pub delayed_until: Option<Instant>,
+    /// When its probes took it down, where an operator's word alone brings it back. Also while they still say down, and
+    /// while it is answered for want of others.
+    pub awaits_resume: Option<Instant>,
     /// Its probes say down, but too many regions of its zone have gone at once: answered until then, with a short TTL.
     pub held_until: Option<Instant>,
     /// When it came back, which is when its slow start began, later by the time it was out in between for a short

@@ -15,6 +15,9 @@ use super::{Damping, Facts, Named, Out};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeptDamping {
     serves: Option<bool>,
+    fell: bool,
+    serves_since_ms: Option<u64>,
+    taken_down_ms: Option<u64>,
     /// After the last fall, and when that was.
     penalty: Option<(f64, u64)>,
     effective: Option<EffectiveState>,
@@ -35,6 +38,41 @@ struct KeptOut {
     by_operator: bool,
 }
 
+/// [`KeptDamping`] as versions 2 and 3 of the file had it: nothing was known of how a region is let back.
+#[derive(Deserialize)]
+pub struct KeptDamping3 {
+    serves: Option<bool>,
+    penalty: Option<(f64, u64)>,
+    effective: Option<EffectiveState>,
+    changed_at_ms: Option<u64>,
+    back_since_ms: Option<u64>,
+    out: Option<KeptOut>,
+    withdrawn_at_ms: Option<u64>,
+    released: bool,
+    named_ms: Option<(u64, u64)>,
+    drained_since_ms: Option<u64>,
+}
+
+impl From<KeptDamping3> for KeptDamping {
+    fn from(kept: KeptDamping3) -> KeptDamping {
+        KeptDamping {
+            serves: kept.serves,
+            fell: false,
+            serves_since_ms: None,
+            taken_down_ms: None,
+            penalty: kept.penalty,
+            effective: kept.effective,
+            changed_at_ms: kept.changed_at_ms,
+            back_since_ms: kept.back_since_ms,
+            out: kept.out,
+            withdrawn_at_ms: kept.withdrawn_at_ms,
+            released: kept.released,
+            named_ms: kept.named_ms,
+            drained_since_ms: kept.drained_since_ms,
+        }
+    }
+}
+
 impl Damping {
     /// The memory of the region.
     pub fn kept(&self, region: &str, clock: &Clock) -> KeptDamping {
@@ -42,6 +80,9 @@ impl Damping {
         let ms = |at: Option<Instant>| at.map(|at| clock.kept(at));
         KeptDamping {
             serves: facts.serves,
+            fell: facts.fell,
+            serves_since_ms: ms(facts.serves_since),
+            taken_down_ms: ms(facts.taken_down),
             penalty: facts.flaps.last().map(|(penalty, at)| (penalty, clock.kept(at))),
             effective: facts.effective,
             changed_at_ms: ms(facts.changed_at),
@@ -66,6 +107,10 @@ impl Damping {
         let past = |ms: Option<u64>| clock.instant(ms?).map(|at| at.min(clock.now()));
         let facts = Facts {
             serves: kept.serves.filter(|_| proven),
+            fell: kept.fell,
+            serves_since: past(kept.serves_since_ms).filter(|_| proven),
+            // However long ago that was: nothing but an operator's word, or its probes, lets it back.
+            taken_down: kept.taken_down_ms.map(|ms| past(Some(ms)).unwrap_or(clock.now())),
             flaps: kept.flaps(clock),
             effective: kept.effective.filter(|_| proven),
             changed_at: past(kept.changed_at_ms),
@@ -82,6 +127,12 @@ impl Damping {
 }
 
 impl KeptDamping {
+    /// Nothing but that its probes took it down; `None` where they did not, or it was let back since.
+    pub fn taken_down(&self) -> Option<KeptDamping> {
+        let taken_down_ms = Some(self.taken_down_ms?);
+        Some(KeptDamping { taken_down_ms, ..KeptDamping::default() })
+    }
+
     fn named(&self, clock: &Clock) -> Option<Named> {
         let (until, cached_until) = self.named_ms?;
         Some(Named { until: clock.instant(until)?.min(clock.now()), cached_until: clock.instant(cached_until)? })
@@ -110,8 +161,16 @@ impl KeptOut {
 impl KeptDamping {
     /// One with a value in every place.
     pub fn sample() -> KeptDamping {
+        KeptDamping { fell: true, serves_since_ms: Some(9), taken_down_ms: Some(10), ..KeptDamping::sample_of_before() }
+    }
+
+    /// One as versions 2 and 3 knew it.
+    pub fn sample_of_before() -> KeptDamping {
         KeptDamping {
             serves: Some(false),
+            fell: false,
+            serves_since_ms: None,
+            taken_down_ms: None,
             penalty: Some((1.5, 1)),
             effective: Some(EffectiveState::Drain),
             changed_at_ms: Some(2),

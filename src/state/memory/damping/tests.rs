@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::atlas::Atlas;
 use crate::model::{
-    Check, CheckKind, Child, Coordinates, Endpoint, GeoPlace, Group, GroupId, LoadReport, MaxWithdrawn, Most, Name,
-    Policy, Region, Rule, Service, Zone, ZoneId,
+    Check, CheckKind, Child, Coordinates, Dependencies, Dependency, Endpoint, GeoPlace, Group, GroupId, LoadReport,
+    MaxWithdrawn, Most, Name, Policy, Region, Resume, Rule, Service, ServiceId, Zone, ZoneId,
 };
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Replacement};
 use crate::steer::health::verdict::Verdict;
@@ -359,6 +359,290 @@ fn the_past_survives_a_reload_that_renumbers() {
     story.publisher.apply(reload(model(&[&[0, 1]])), moment(story.at(62.0)));
     story.publish(62.0);
     assert_eq!(story.state(1).stability.flaps, Flaps::default(), "what was gone is forgotten");
+}
+
+// ---------------------------------------------------------------------------------------------
+// Manual resume and failback delay
+
+fn with(services: &[&[usize]], region: usize, change: impl Fn(&mut Region)) -> Model {
+    let mut model = model(services);
+    change(&mut model.regions[region]);
+    model
+}
+
+/// Of these services, the first region is let back by an operator alone.
+fn manual(services: &[&[usize]]) -> Story {
+    Story::begin(with(services, 0, |region| region.resume = Resume::Manual), BTreeMap::new())
+}
+
+/// The first region is back ten minutes after its probes say so.
+fn delayed(services: &[&[usize]]) -> Story {
+    Story::begin(with(services, 0, |region| region.failback_delay = 600 * S), BTreeMap::new())
+}
+
+#[test]
+fn a_region_with_manual_resume_stays_out_until_an_operator_says_something() {
+    for said in [Override::Auto, Override::Up] {
+        let mut story = manual(&[&[0, 1]]);
+        assert_eq!(story.effective_states(), ["up", "up"], "its first success is no return");
+        story.down(10.0, 0);
+        assert!(story.state(0).stability.awaits_resume.is_some() && !story.state(0).waits_for_resume());
+        story.up(20.0, 0);
+        let state = story.state(0);
+        assert_eq!((state.effective, state.verdict), (EffectiveState::Down, Verdict::Up));
+        assert_eq!(story.seconds(state.stability.awaits_resume), Some(10.0));
+        assert!(state.waits_for_resume());
+        story.run(20.0, 100_000.0);
+        assert_eq!(story.effective_states(), ["down", "up"], "it does not end by itself");
+        story.say(100_000.0, 0, said);
+        assert_eq!((story.effective_states(), story.offer(0)), (vec!["up", "up"], 1.0), "it starts slowly");
+        assert_eq!(story.state(0).stability.awaits_resume, None);
+        story.say(100_001.0, 0, Override::Auto).publish(100_002.0);
+        assert_eq!(story.effective_states(), ["up", "up"]);
+        story.down(200_000.0, 0).up(200_010.0, 0);
+        assert_eq!(story.effective_states(), ["down", "up"], "the next fall is another");
+    }
+}
+
+#[test]
+fn an_operator_may_say_it_before_the_region_is_up_again() {
+    let mut story = manual(&[&[0, 1]]);
+    story.down(10.0, 0).say(15.0, 0, Override::Auto);
+    assert_eq!(story.effective_states(), ["down", "up"]);
+    story.up(20.0, 0);
+    assert_eq!(story.effective_states(), ["up", "up"]);
+}
+
+#[test]
+fn a_region_that_never_served_awaits_nobody() {
+    let manual = with(&[&[0, 1]], 0, |region| region.resume = Resume::Manual);
+    let began = Instant::now();
+    let publisher = Publisher::new(manual, Atlas::empty(), "", 0, BTreeMap::new(), moment(began));
+    let mut story = Story { publisher, began };
+    story.up(1.0, 1).down(2.0, 0).up(10.0, 0);
+    assert_eq!(story.effective_states(), ["up", "up"]);
+    // Nor one that an operator took out.
+    story.say(20.0, 0, Override::Down).say(30.0, 0, Override::Auto);
+    assert_eq!(story.effective_states(), ["up", "up"]);
+}
+
+#[test]
+fn manual_resume_never_takes_the_only_region_that_answers() {
+    let mut story = manual(&[&[0, 1]]);
+    story.down(10.0, 0).up(20.0, 0);
+    assert_eq!(story.effective_states(), ["down", "up"]);
+    story.down(30.0, 1);
+    assert_eq!(story.effective_states(), ["up", "down"], "it answers its probes");
+    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Normal);
+    assert!(story.state(0).stability.awaits_resume.is_some() && !story.state(0).waits_for_resume());
+    // As long as there is nothing else: no doubt nor drain changes that.
+    story.probe(31.0, 0, Verdict::Suspect).up(32.0, 0).say(33.0, 1, Override::Drain).say(34.0, 1, Override::Auto);
+    assert_eq!(story.effective_states(), ["up", "down"]);
+    story.up(40.0, 1);
+    assert_eq!(story.effective_states(), ["down", "up"], "another is back, and it still awaits");
+    story.down(500.0, 1).say(510.0, 0, Override::Auto).up(520.0, 1);
+    assert_eq!(story.effective_states(), ["up", "up"], "an operator has looked meanwhile");
+}
+
+#[test]
+fn where_all_that_are_up_await_resume_all_are_answered() {
+    let both = |model: &mut Model| model.regions.iter_mut().for_each(|region| region.resume = Resume::Manual);
+    let mut model = model(&[&[0, 1]]);
+    both(&mut model);
+    let mut story = Story::begin(model, BTreeMap::new());
+    story.down(10.0, 0).down(10.0, 1);
+    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
+    story.up(20.0, 0);
+    assert_eq!(story.effective_states(), ["up", "down"]);
+    story.up(30.0, 1);
+    assert_eq!(story.effective_states(), ["up", "up"]);
+    story.say(40.0, 1, Override::Auto);
+    assert_eq!(story.effective_states(), ["down", "up"], "the other still awaits");
+}
+
+#[test]
+fn a_held_region_that_answers_again_awaits_nobody() {
+    let mut story = manual(&[&[0, 1, 2, 3]]);
+    story.down(0.0, 3).down(2.0, 2).down(4.0, 0);
+    assert_eq!(story.effective_states(), ["suspect", "up", "down", "down"]);
+    story.up(20.0, 0);
+    assert_eq!(story.effective_states()[0], "up", "it was never away");
+    // Where the hold ended first, it was.
+    story.down(100.0, 3).down(102.0, 2).down(104.0, 0).run(104.0, 170.0);
+    story.up(180.0, 0);
+    assert_eq!(story.effective_states()[0], "down");
+}
+
+#[test]
+fn a_region_with_a_failback_delay_is_back_after_it_has_been_up_for_so_long() {
+    let mut story = delayed(&[&[0, 1]]);
+    assert_eq!(story.effective_states(), ["up", "up"], "its first success is no return");
+    story.down(10.0, 0).up(300.0, 0);
+    let state = story.state(0);
+    assert_eq!((state.effective, story.seconds(state.stability.delayed_until)), (EffectiveState::Down, Some(900.0)));
+    // A failure that is not confirmed is no interruption, a fall is one.
+    story.probe(400.0, 0, Verdict::Suspect).up(401.0, 0);
+    assert_eq!(story.seconds(story.state(0).stability.delayed_until), Some(900.0));
+    story.down(700.0, 0).up(710.0, 0);
+    assert_eq!(story.seconds(story.state(0).stability.delayed_until), Some(1310.0));
+    story.run(710.0, 1309.0);
+    assert_eq!(story.effective_states(), ["down", "up"]);
+    story.run(1309.0, 1310.0);
+    assert_eq!((story.effective_states(), story.offer(0)), (vec!["up", "up"], 1.0), "and starts slowly");
+    assert_eq!(story.state(0).stability.delayed_until, None);
+}
+
+#[test]
+fn another_question_of_the_probes_begins_the_delay_anew() {
+    let mut story = delayed(&[&[0, 1]]);
+    story.down(10.0, 0).up(300.0, 0).probe(400.0, 0, Verdict::Unknown).up(410.0, 0);
+    assert_eq!(story.seconds(story.state(0).stability.delayed_until), Some(1010.0));
+}
+
+#[test]
+fn a_failback_delay_never_takes_the_only_region_that_answers_and_an_operator_ends_it() {
+    let mut story = delayed(&[&[0, 1]]);
+    story.down(10.0, 0).up(20.0, 0).down(30.0, 1);
+    assert_eq!(story.effective_states(), ["up", "down"]);
+    story.up(40.0, 1);
+    assert_eq!(story.effective_states(), ["down", "up"], "the delay is not over");
+    story.down(600.0, 1).run(600.0, 640.0);
+    story.up(650.0, 1);
+    assert_eq!(story.effective_states()[0], "up", "it is, though nobody saw its end");
+    let mut story = delayed(&[&[0, 1]]);
+    story.down(10.0, 0).up(20.0, 0).say(25.0, 0, Override::Auto);
+    assert_eq!((story.effective_states(), story.offer(0)), (vec!["up", "up"], 1.0));
+}
+
+#[test]
+fn damped_and_delayed_at_once_it_is_out_for_the_longer() {
+    let mut story = Story::begin(with(&[&[0, 1]], 0, |region| region.failback_delay = 30 * S), BTreeMap::new());
+    story.down(0.0, 0).up(20.0, 0).down(60.0, 0).up(80.0, 0);
+    let stability = story.state(0).stability;
+    let damped = story.seconds(stability.damped_until);
+    assert_eq!((damped, story.seconds(stability.delayed_until)), (Some(127.6), Some(110.0)));
+    story.run(80.0, 111.0);
+    let stability = story.state(0).stability;
+    assert_eq!((story.effective_states()[0], stability.delayed_until), ("down", None));
+    assert!(stability.damped_until.is_some());
+    story.run(111.0, 600.0);
+    assert_eq!(story.effective_states(), ["up", "up"]);
+}
+
+/// What a story has kept, taken up by a server of this model `after` so many seconds, which is the begin of the new one.
+fn restarted(story: &Story, seconds: f64, model: Model, after: Duration) -> Story {
+    let clock = moment(story.at(seconds));
+    let kept = story.publisher.kept(&clock);
+    let began = clock.now() + after;
+    let clock = Clock::new(began, clock.unix_ms() + after.as_millis() as u64);
+    let mut publisher = Publisher::new(model, Atlas::empty(), "", 0, BTreeMap::new(), clock);
+    publisher.restore(&kept, &clock);
+    Story { publisher, began }
+}
+
+#[test]
+fn no_restart_lets_a_region_back() {
+    let model = || with(&[&[0, 1]], 0, |region| region.resume = Resume::Manual);
+    let mut story = Story::begin(model(), BTreeMap::new());
+    story.down(10.0, 0).up(20.0, 0);
+    let mut again = restarted(&story, 25.0, model(), 7 * S);
+    assert_eq!(again.effective_states(), ["down", "up"]);
+    again.up(1.0, 0).up(1.0, 1);
+    assert!(again.state(0).waits_for_resume());
+    // Also where its verdict is too old to be taken up, and where it was down until then.
+    let mut again = restarted(&story, 25.0, model(), 5_000 * S);
+    again.up(1.0, 1).up(1.0, 0);
+    assert_eq!(again.effective_states(), ["down", "up"]);
+    story.down(30.0, 0);
+    let mut again = restarted(&story, 35.0, model(), 7 * S);
+    again.up(1.0, 0);
+    assert_eq!(again.effective_states(), ["down", "up"]);
+    again.say(2.0, 0, Override::Auto);
+    assert_eq!(again.effective_states(), ["up", "up"]);
+    let again = restarted(&again, 3.0, model(), 7 * S);
+    assert_eq!(again.effective_states(), ["up", "up"], "nor takes one out that was let back");
+}
+
+#[test]
+fn a_failback_delay_goes_on_over_a_restart() {
+    let model = || with(&[&[0, 1]], 0, |region| region.failback_delay = 600 * S);
+    let mut story = Story::begin(model(), BTreeMap::new());
+    story.down(10.0, 0).up(20.0, 0);
+    let again = restarted(&story, 100.0, model(), 20 * S);
+    assert_eq!(again.effective_states(), ["down", "up"]);
+    assert_eq!(again.seconds(again.state(0).stability.delayed_until), Some(500.0));
+}
+
+// ---------------------------------------------------------------------------------------------
+// Dependencies
+
+/// Regions of `model` depend on others and on services, by number.
+fn dependent(mut model: Model, of: &[(u16, Dependency)]) -> Story {
+    let of = of.iter().map(|&(region, on)| (RegionId(region), vec![on])).collect();
+    model.dependencies = Dependencies::new(of, &model.services).expect("no circle");
+    Story::begin(model, BTreeMap::new())
+}
+
+#[test]
+fn a_region_falls_and_comes_back_with_what_it_depends_on() {
+    // The region 0 depends on the service of 2 and 3.
+    let on = Dependency::Service(ServiceId(1));
+    let mut story = dependent(model(&[&[0, 1], &[2, 3]]), &[(0, on)]);
+    story.down(10.0, 2);
+    assert_eq!(story.effective_states(), ["up", "up", "down", "up"]);
+    story.down(100.0, 3);
+    assert_eq!(story.effective_states(), ["down", "up", "down", "down"]);
+    let state = story.state(0);
+    assert_eq!((state.verdict, state.stability.failed_dependency), (Verdict::Down, Some(on)));
+    story.up(200.0, 3);
+    assert_eq!((story.effective_states()[0], story.offer(0)), ("up", 1.0), "it starts slowly");
+    assert_eq!(story.state(0).stability.failed_dependency, None);
+    story.down(210.0, 3).up(220.0, 3);
+    assert!(story.state(0).stability.damped_until.is_some(), "it has fallen too often, too");
+    // An operator who drains what it depends on takes it out as well.
+    story.run(220.0, 900.0);
+    story.say(1000.0, 2, Override::Drain).say(1000.0, 3, Override::Drain);
+    assert_eq!(story.effective_states(), ["down", "up", "drain", "drain"]);
+    story.say(1001.0, 0, Override::Up);
+    assert_eq!(story.effective_states()[0], "up", "an override beats what it depends on");
+}
+
+#[test]
+fn where_all_are_down_for_what_they_depend_on_it_is_panic() {
+    let on = Dependency::Region(RegionId(2));
+    let mut story = dependent(model(&[&[0, 1], &[2, 3]]), &[(0, on), (1, on)]);
+    story.down(10.0, 2);
+    assert_eq!(story.effective_states(), ["down", "down", "down", "up"]);
+    let snapshot = story.snapshot();
+    assert_eq!(snapshot.plan.services[0].condition, ServiceCondition::Panic);
+    assert!(snapshot.plan.answers(RegionId(0)), "as if all were up");
+}
+
+#[test]
+fn the_guard_holds_what_falls_with_a_dependency() {
+    let on = Dependency::Region(RegionId(4));
+    let mut story = dependent(model(&[&[0, 1, 2, 3], &[4]]), &[(1, on), (2, on), (3, on)]);
+    story.down(10.0, 4);
+    assert_eq!(story.effective_states(), ["up", "down", "down", "suspect", "down"], "3 of 5 at once, not one more");
+    let mut story = dependent(model(&[&[0, 1, 2, 3], &[4, 5]]), &[(0, on), (1, on), (2, on)]);
+    story.down(10.0, 4);
+    assert_eq!(
+        story.effective_states(),
+        ["down", "down", "suspect", "up", "down", "up"],
+        "3 of 6 at once, and those first that are down themselves"
+    );
+    assert_eq!(story.state(2).stability.failed_dependency, Some(on));
+}
+
+#[test]
+fn manual_resume_holds_for_dependencies_and_what_is_not_proven_takes_nothing_down() {
+    let on = Dependency::Region(RegionId(2));
+    let mut story = dependent(with(&[&[0, 1], &[2, 3]], 0, |region| region.resume = Resume::Manual), &[(0, on)]);
+    story.down(10.0, 2).up(20.0, 2);
+    assert!(story.state(0).waits_for_resume());
+    let mut unproven = dependent(model(&[&[0, 1], &[2, 3]]), &[(0, on)]);
+    unproven.probe(10.0, 2, Verdict::Unknown);
+    assert_eq!(unproven.effective_states()[0], "up");
 }
 
 // ---------------------------------------------------------------------------------------------
