@@ -30,6 +30,7 @@ use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::events::history::Events;
+use crate::control::events::receivers::Receivers;
 use crate::control::load_report::Scraper;
 use crate::control::memory;
 use crate::control::overrides::{Kept, OverrideStore};
@@ -94,6 +95,7 @@ struct Care {
     /// Kept so that the writer does not end before.
     commands: mpsc::Sender<Command>,
     events: Arc<Events>,
+    receivers: Arc<Receivers>,
     watchdog: Watchdog,
     systemd: Arc<Systemd>,
     lock: StateLock,
@@ -117,6 +119,8 @@ struct Opened {
     measuring: Measuring,
     troubles: Arc<Troubles>,
     events: Arc<Events>,
+    receivers: Arc<Receivers>,
+    vitals: Arc<Vitals>,
     lock: StateLock,
 }
 
@@ -150,18 +154,16 @@ impl Daemon {
         let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
-        let Opened { bound, token, store, publisher, measuring, troubles, events, lock } = opened;
+        let Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, lock } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
-        let model = shared.load_full().model.clone();
-        let counters = Arc::new(CounterSet::new());
+        let (model, counters) = (shared.load_full().model.clone(), Arc::new(CounterSet::new()));
         let (reports, endpoints) = mpsc::channel(QUEUE);
         let ((updates, loads), (commands, said)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let followers = publisher.followers();
         let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
-        let vitals = Arc::new(Vitals::default());
         let writer = writer.until_settled().beating(vitals.clone()).recording(events.clone());
         let writer = writer.run(Sources { endpoints, loads, commands: said });
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone());
@@ -169,6 +171,7 @@ impl Daemon {
         let (probing, heartbeats) = (probing(&prober, &scraper), prober.heartbeats());
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
+        let reloader = reloader.telling(receivers.clone());
         let context = admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -182,18 +185,19 @@ impl Daemon {
             measurements: measurements.clone(),
             troubles,
             events: events.clone(),
+            receivers: receivers.clone(),
             vitals: vitals.clone(),
             xdp: xdp.clone(),
             probing,
             places: Default::default(),
         };
-        let writer = spawn_writer(writer);
-        let care = Care::start(&config, &vitals, commands.clone(), events.clone(), lock)?;
+        let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers));
+        let care = Care::start(&config, &vitals, commands.clone(), (events, receivers), lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
         let carrying = (shared.clone(), counters.clone(), commands.clone());
         let carry = move || demand::carry(carrying.0.clone(), carrying.1.clone(), carrying.2.clone());
         let demand = tokio::spawn(supervise(TaskKind::Demand, String::new(), vitals.clone(), carry));
-        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, tokio::spawn(events.keep())];
+        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, keeping];
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
@@ -216,13 +220,15 @@ impl Daemon {
         self.stop.send_replace(true);
         self.care.systemd.stopping();
         let (measurements, commands) = (self.measurements.clone(), self.care.commands.clone());
-        let events = self.care.events.clone();
+        let (events, receivers) = (self.care.events.clone(), self.care.receivers.clone());
         let (threads, tasks, _lock) = self.into_running();
         // Joining the threads waits for clients that are slow to take their responses.
         let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
         // An error means that the disk hangs: the next start is as warm as the last save.
         let _ = tokio::time::timeout(LAST_WORK, keep(commands)).await;
         let _ = tokio::time::timeout(LAST_WORK, events.kept()).await;
+        receivers.stop();
+        let _ = tokio::time::timeout(LAST_WORK, receivers.kept()).await;
         // All first: the writer, whose thread cannot be aborted, ends when the others have let go
         // of what they tell it by.
         tasks.iter().for_each(JoinHandle::abort);
@@ -248,13 +254,13 @@ impl Care {
         config: &Config,
         vitals: &Arc<Vitals>,
         commands: mpsc::Sender<Command>,
-        events: Arc<Events>,
+        (events, receivers): (Arc<Events>, Arc<Receivers>),
         lock: StateLock,
     ) -> Result<Care, Vec<String>> {
         let systemd = Arc::new(Systemd::here());
         let watchdog = Watchdog::start(vitals.clone(), config.watchdog, systemd.clone(), || std::process::exit(1));
         let watchdog = watchdog.map_err(|error| vec![format!("cannot start the watchdog: {error}")])?;
-        Ok(Care { commands, events, watchdog, systemd, lock })
+        Ok(Care { commands, events, receivers, watchdog, systemd, lock })
     }
 }
 
@@ -285,7 +291,9 @@ impl Opened {
             troubles.begin(StateName::Overrides, TroubleKind::Unwritable, &error.to_string(), instead);
         }
         let events = Arc::new(Events::open(&config.state, troubles.clone()));
-        Ok(Opened { bound, token, store, publisher, measuring, troubles, events, lock })
+        let vitals = Arc::new(Vitals::default());
+        let receivers = Receivers::new(&config.state, events.clone(), troubles.clone(), vitals.clone());
+        Ok(Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, lock })
     }
 }
 
@@ -445,6 +453,12 @@ fn spawn_writer(writer: impl Future<Output = ()> + Send + 'static) -> JoinHandle
         unsafe { libc::prctl(libc::PR_SET_NAME, c"writer".as_ptr()) };
         runtime.block_on(writer);
     })
+}
+
+/// Has events kept, and others told of them.
+fn keep_events(events: &Arc<Events>, receivers: &Arc<Receivers>) -> JoinHandle<()> {
+    let (keeping, telling) = (events.clone().keep(), receivers.clone().run());
+    tokio::spawn(async { _ = tokio::join!(keeping, telling) })
 }
 
 /// Has the writer keep what is known for the next start.

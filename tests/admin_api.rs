@@ -16,6 +16,7 @@ use meridian::admin::{self, Context, Probing};
 use meridian::control::clock;
 use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::events::history::Events;
+use meridian::control::events::receivers::Receivers;
 use meridian::control::overrides::OverrideStore;
 use meridian::control::probe::budget::Budget;
 use meridian::control::probe::fault::OwnFaults;
@@ -150,6 +151,7 @@ impl Fixture {
         let events = Arc::new(Events::open(&state.path().join("state"), troubles.clone()));
         let writer = writer.recording(events.clone());
         tokio::spawn(events.clone().keep());
+        let receivers = Receivers::new(&state.path().join("state"), events.clone(), troubles.clone(), vitals.clone());
         tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
         let (reloads, requests) = mpsc::channel(1);
         tokio::spawn(answer_reloads(requests));
@@ -180,6 +182,7 @@ impl Fixture {
             )),
             troubles: troubles.clone(),
             events,
+            receivers,
             vitals: vitals.clone(),
             token: token.map(str::to_owned),
             xdp: Default::default(),

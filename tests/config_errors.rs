@@ -1535,3 +1535,36 @@ fn the_reference_lists_every_key_that_is_read() {
     }
     assert!(read > 40, "only {read} keys found: how they are read has changed");
 }
+
+#[test]
+fn receivers_of_events_are_read_and_their_urls_are_never_told() {
+    let of = |main: &str| Memory::default().with("meridian.toml", main).with("zones/a.toml", zone(""));
+    let hook = |keys: &str| format!("[[events.webhook]]\n{keys}\n");
+    let loaded = of(&(hook("url = \"https://hooks.example/T0/hidden\"").repeat(2)
+        + &hook("url = \"http://a.example\"\nname = \"on call\"\nleast = \"error\"\nregions = \"seoul\"\nformat = \"slack\"")))
+    .load()
+    .expect("loads");
+    let names: Vec<&str> = loaded.config.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+    assert_eq!(names, ["https://hooks.example", "https://hooks.example (2)", "on call"]);
+    assert!(!format!("{:?}", loaded.config).contains("hidden"));
+    for (keys, expected) in [
+        ("", "`url`"),
+        ("url = \"ftp://hooks.example/hidden\"", "does not begin with http:// or https://"),
+        ("url = \"https://:hidden\"", "not a URL"),
+        ("url = \"https://a.example\"\nleast = \"loud\"", "\"warning\""),
+        ("url = \"https://a.example\"\nformat = \"xml\"", "\"slack\""),
+        ("url = \"https://a.example\"\nname = \"\"", "1 to 64 octets"),
+        ("url = \"https://a.example\"\nca_file = \"none.pem\"", "none.pem"),
+    ] {
+        let told = mistake(&of(&hook(keys)));
+        assert!(told.contains(expected) && !told.contains("hidden"), "{keys}: {told}");
+    }
+    let twice = hook("url = \"https://a.example\"\nname = \"x\"").repeat(2);
+    says(&mistake(&of(&twice)), &["two receivers are called `x`"]);
+    let command = "[[events.command]]\ncommand = [\"/usr/local/bin/on-event\", \"-v\"]\n";
+    says(&mistake(&of(command)), &["events may not run programs", "`allow_exec = true`"]);
+    let loaded = of(&format!("allow_exec = true\n{command}")).load().expect("loads");
+    assert_eq!(loaded.config.receivers[0].name, "/usr/local/bin/on-event");
+    let relative = "allow_exec = true\n[[events.command]]\ncommand = [\"on-event\"]\n";
+    says(&mistake(&of(relative)), &["an absolute path"]);
+}

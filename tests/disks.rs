@@ -319,6 +319,36 @@ fn what_was_refused_while_the_disk_hung_does_not_hold_later() {
     assert_eq!(said(&machine.status(&process)), holds);
 }
 
+/// Neither the start nor answers wait for the events of before; they are joined when the disk answers.
+#[test]
+fn events_that_cannot_be_read_at_the_start_hold_up_nothing_and_are_joined_later() {
+    let Some(machine) = Machine::with_a_bad_disk("") else { return };
+    let process = machine.start();
+    machine.say(&process, "seoul", Override::Drain).expect("said");
+    let journal = machine.path("state/events.jsonl");
+    let is_on_disk = || std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("\"drain\""));
+    wait_until("the event is on disk", Duration::from_secs(20), is_on_disk);
+    process.kill();
+    machine.trouble("unread");
+    let began = Instant::now();
+    let process = machine.start();
+    assert!(began.elapsed() < Duration::from_secs(4), "it waited {:?}", began.elapsed());
+    process.answers(BATCH);
+    machine.say(&process, "seoul", Override::Auto).expect("said");
+    let is_told = || machine.kinds(&process).contains(&("events.jsonl".into(), "hanging".into()));
+    wait_until("the disk is told of", Duration::from_secs(20), is_told);
+    let states = || {
+        let found = machine.runtime.block_on(machine.client(&process).events(&[("region", "seoul")])).expect("events");
+        let ids: Vec<u64> = found.events.iter().map(|event| event.id).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+        found.events.iter().map(|event| json!(event)["after"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["up"], "in memory alone");
+    machine.trouble("ok");
+    wait_until("both are there", Duration::from_secs(10), || states() == ["drain", "up"]);
+    wait_until("no trouble is left", Duration::from_secs(10), || machine.kinds(&process).is_empty());
+}
+
 #[test]
 fn with_a_full_disk_and_browsers_measuring_dns_starts() {
     let Some(machine) = Machine::with_a_bad_disk("listen.rum = \"127.0.0.1:0\"") else { return };

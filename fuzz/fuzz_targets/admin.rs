@@ -19,6 +19,7 @@ use meridian::atlas::Atlas;
 use meridian::control::clock;
 use meridian::control::config::RumSettings;
 use meridian::control::events::history::Events;
+use meridian::control::events::receivers::Receivers;
 use meridian::control::overrides::OverrideStore;
 use meridian::control::probe::EndpointReport;
 use meridian::control::probe::budget::Budget;
@@ -63,7 +64,8 @@ impl Fixture {
         let (commands, said) = mpsc::channel(64);
         let stores = (OverrideStore::new(folder.path()), SwitchStore::new(folder.path()));
         let (troubles, vitals) = (Arc::<Troubles>::default(), Arc::<Vitals>::default());
-        let events = Arc::new(Events::open(folder.path(), troubles.clone()));
+        let events = Arc::new(Events::default());
+        let receivers = Receivers::new(folder.path(), events.clone(), troubles.clone(), vitals.clone());
         let writer = Writer::new(publisher, stores.0, stores.1, troubles.clone());
         let writer = writer.recording(events.clone());
         runtime.spawn(writer.beating(vitals.clone()).run(Sources { endpoints, loads, commands: said }));
@@ -88,6 +90,7 @@ impl Fixture {
             troubles,
             vitals,
             events,
+            receivers,
             xdp: Default::default(),
             probing: Probing {
                 budget: Arc::new(Budget::new(12)),

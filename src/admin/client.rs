@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::api::OverrideReply;
 use super::heartbeat::{HeartbeatBody, HeartbeatTaken};
 use super::switch::{SwitchBody, Switched};
-use crate::control::events::history::Found;
+use crate::control::events::history::FoundEvents;
 use crate::control::rum::Imported;
 use crate::control::what_if::Change;
 use crate::control::what_if::outcome::Outcome;
@@ -73,7 +73,7 @@ impl AdminClient {
     }
 
     /// What changed, and why. The keys are `since`, `after`, `region` and `limit`.
-    pub async fn events(&self, query: &[(&str, &str)]) -> Result<Found, ClientError> {
+    pub async fn events(&self, query: &[(&str, &str)]) -> Result<FoundEvents, ClientError> {
         let answer = self.ask(Method::GET, &["v1", "events"], query, None).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::control::events::history::Events;
+use crate::control::events::receivers::Receivers;
 use crate::control::load_report::LoadUpdate;
 use crate::control::probe::Heartbeats;
 use crate::control::reload::{LoadStatus, ReloadRequest};
@@ -38,6 +39,8 @@ pub struct Context {
     pub troubles: Arc<Troubles>,
     /// What changed, and why.
     pub events: Arc<Events>,
+    /// Who is told of that elsewhere.
+    pub receivers: Arc<Receivers>,
     /// Tells whether the writer lives.
     pub vitals: Arc<Vitals>,
     /// What is lost on the packet path past the sockets.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::control::clock;
 use crate::control::events::event::timestamp;
-use crate::control::events::history::{Found, MOST_EVENTS, Wanted};
+use crate::control::events::history::{FoundEvents, MOST_EVENTS, Wanted};
 
 use super::problem::Problem;
 use super::request::Shared;
@@ -29,7 +29,7 @@ pub struct EventQuery {
 pub async fn get_events(
     State(api): Shared,
     query: Result<Query<EventQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Found>, Problem> {
+) -> Result<Json<FoundEvents>, Problem> {
     let Query(EventQuery { since, after, region, limit }) =
         query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let since = since
@@ -37,6 +37,7 @@ pub async fn get_events(
         .transpose()
         .map_err(Problem::bad_request)?;
     let limit = limit.unwrap_or(LIMIT).min(MOST_EVENTS);
+    api.context.events.joined().await;
     Ok(Json(api.context.events.find(&Wanted { since, after, region, limit })))
 }
 

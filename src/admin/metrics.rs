@@ -33,6 +33,7 @@ use super::latency::counts;
 use super::places::PlaceCounts;
 use super::planning::planning;
 use super::probing::Probing;
+use super::receivers::{ReceiverStatus, receivers};
 use super::status::{self, DatabaseStatus};
 
 /// What [`text`] is, to be told to whoever gets it.
@@ -96,6 +97,8 @@ impl Collector for Scrape {
         measured(&mut out, &self.0, &snapshot)?;
         databases(&mut out, &status::databases(&self.0, &snapshot))?;
         wellbeing(&mut out, &self.0)?;
+        let told_of = [false, true].map(|commands| receivers(&self.0.receivers, commands));
+        told(&mut out, &told_of.concat())?;
         process(&mut out, &self.0, &snapshot)
     }
 }
@@ -645,6 +648,24 @@ fn wellbeing(out: &mut Out<'_>, context: &Context) -> fmt::Result {
     )?;
     let restarts = TaskKind::ALL.map(|task| (vec![("task", task.as_str())], vitals.restarts(task)));
     out.counter("task_restarts", "Tasks started again after a panic: each is a bug", restarts)
+}
+
+/// Who is told of events, and how that goes.
+fn told(out: &mut Out<'_>, receivers: &[ReceiverStatus]) -> fmt::Result {
+    let outcomes = receivers.iter().flat_map(|of| {
+        let counts = [("delivered", of.delivered), ("refused", of.refused), ("left_out", of.left_out)];
+        counts.map(|(word, count)| (vec![("receiver", of.name.as_str()), ("outcome", word)], count))
+    });
+    out.counter("event_deliveries", "Events by what became of them at each receiver", outcomes)?;
+    let each = |value: fn(&ReceiverStatus) -> u64| {
+        receivers.iter().map(move |of| (vec![("receiver", of.name.as_str())], value(of)))
+    };
+    out.gauge("events_waiting", "Events that a receiver is still to be told of", each(|of| of.waiting as u64))?;
+    out.gauge(
+        "event_delivery_failures",
+        "How often in a row a receiver could not be told; 0 where all is well",
+        each(|of| of.failures.into()),
+    )
 }
 
 fn process(out: &mut Out<'_>, context: &Context, snapshot: &Snapshot) -> fmt::Result {

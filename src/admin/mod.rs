@@ -19,6 +19,7 @@
 //! - [`switch`]: another stage for a service
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
 //! - `events`: what changed, and why
+//! - [`receivers`]: who is told of that elsewhere
 //! - [`explain`]: one client's answer, also for the command line
 //! - [`latency`]: round trips that were measured, and imports of them
 //! - [`metrics`]: the same in Prometheus' text format
@@ -41,6 +42,7 @@ mod places;
 pub mod planning;
 pub mod probing;
 mod problem;
+pub mod receivers;
 mod request;
 mod server;
 mod shares;

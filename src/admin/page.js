@@ -1,4 +1,4 @@
-// Polls /v1/status and shows it; asks /v1/explain. Every text from the server goes through
+// Polls /v1/status and /v1/events and shows them; asks /v1/explain. Every text from the server goes through
 // textContent: what a probe saw comes from outside.
 "use strict";
 
@@ -186,6 +186,11 @@ function alarms(status) {
   for (const of of status.state_files) {
     found.push(el("div", "alarm", el("strong", "", of.file), ` is in trouble, since ${age(of.age_s)} ago: ${of.error}; ${of.instead}.`));
   }
+  for (const of of [...status.webhooks, ...status.event_commands]) {
+    if (of.failures > 0) {
+      found.push(el("div", "alarm", el("strong", "", of.name), ` is not told of events (${of.error}).`));
+    }
+  }
   for (const of of status.regions) {
     if (of.held_s !== null) {
       found.push(el("div", "alarm", el("strong", "", of.name),
@@ -202,6 +207,65 @@ function alarms(status) {
     }
   }
   return found;
+}
+
+const MOST_EVENTS = 50;
+const CAUSE = {
+  probes: "by its probes", override: "by an operator", damped: "it went down too often", held: "too many regions went at once",
+  lifted: "that has ended", reload: "another configuration",
+};
+let events = []; // oldest first
+let lastEvent = null;
+
+async function news() {
+  const latest = `/v1/events?limit=${MOST_EVENTS}`;
+  let found = await ask(lastEvent === null ? latest : `${latest}&after=${lastEvent}`);
+  if (found.left_out > 0 && lastEvent !== null) {
+    events = []; // the newest are wanted, not those that come next
+    found = await ask(latest);
+  }
+  lastEvent = found.last_id;
+  events = [...events, ...found.events].slice(-MOST_EVENTS);
+  $("none").hidden = events.length > 0;
+  $("events").replaceChildren(...events.map(event).reverse());
+}
+
+// The worse of an event's words decides its colour.
+function mood(of) {
+  if (of.cause === "held") return "bad";
+  return of.kind === "reload" || of.after === null ? "none" : MOOD[of.after] ?? "none";
+}
+
+function moved(told, shares) {
+  if (!shares?.length) return null;
+  return `clients ${told} ${shares.map((to) => `${to.region.split("@")[0]} ${percent(to.share)}`).join(", ")}`;
+}
+
+function regionEvent(of) {
+  const last = of.probes.filter((probe) => probe.verdict === "down" && probe.last_probe !== "")
+    .sort((a, b) => (a.age_s ?? Infinity) - (b.age_s ?? Infinity))[0];
+  const lifted = of.lifted ? `${of.lifted}: ` : "";
+  return [
+    `${lifted}${CAUSE[of.cause] ?? of.cause.replaceAll("_", " ")}`,
+    of.for_s ? `for ${age(of.for_s)}` : null,
+    `${of.endpoints_down} of ${of.endpoints} endpoint${of.endpoints === 1 ? "" : "s"} down`,
+    last ? `last: ${last.last_probe}` : null,
+    of.starts_slowly ? "it starts slowly" : null,
+    moved("go to", of.clients_go_to), moved("come from", of.clients_come_from),
+  ].filter(Boolean).join("; ");
+}
+
+function event(of) {
+  const when = el("time", "faint", `${age(Math.max(0, Date.now() - Date.parse(of.at)) / 1000)} ago · ${of.at.slice(0, 19).replace("T", " ")} UTC`);
+  when.dateTime = of.at;
+  const state = (text, absent) => (text === null ? word(absent, "none") : word(text));
+  const subject = of.kind === "region" ? `region ${of.region} ` : of.kind === "service" ? `service ${of.service} ` : "another configuration";
+  const what = of.kind === "reload" ? null : el("span", "", state(of.after, "gone"), el("span", "faint", of.before === null ? ", new" : `, was ${of.before.replaceAll("_", " ")}`));
+  const detail = of.kind === "region" ? regionEvent(of)
+    : of.kind === "service" ? (of.fence ? `for the clients of ${of.fence} alone` : "")
+    : `regions: ${of.regions_new} new, ${of.regions_gone} gone; services: ${of.services_new} new, ${of.services_gone} gone`;
+  return el("li", mood(of), el("div", "row", el("span", "text", subject, what), when),
+    detail === "" ? null : el("div", "faint text", detail));
 }
 
 let names = "";
@@ -262,6 +326,7 @@ async function refresh() {
   if (!document.hidden) {
     try {
       show(await ask("/v1/status"));
+      await news();
       lastSeen = Date.now();
       $("poll").replaceChildren(word("live", "good"));
       document.body.classList.remove("lost");

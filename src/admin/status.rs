@@ -24,6 +24,7 @@ use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 use super::context::Context;
 use super::planning::{PlanningStatus, planning};
 use super::probing::{ProbingStatus, probing};
+use super::receivers::{ReceiverStatus, receivers};
 use super::shares::{RegionShare, ShareCounts};
 use super::wellbeing::{self, FileTrouble, WriterStatus};
 
@@ -45,6 +46,12 @@ pub struct Status {
     /// What is wrong with the files of the state directory; empty where nothing is.
     #[serde(default)]
     pub state_files: Vec<FileTrouble>,
+    /// Who is told of events by HTTP, by name; empty where nobody is.
+    #[serde(default)]
+    pub webhooks: Vec<ReceiverStatus>,
+    /// The programs that are given events, likewise.
+    #[serde(default)]
+    pub event_commands: Vec<ReceiverStatus>,
     /// Left out by servers from before there was such a thing.
     pub planning: Option<PlanningStatus>,
     /// Left out by servers from before there was such a thing.
@@ -332,6 +339,8 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
         writer: Some(wellbeing::writer(&context.vitals)),
         state_files: wellbeing::files(&context.troubles),
+        webhooks: receivers(&context.receivers, false),
+        event_commands: receivers(&context.receivers, true),
         planning: Some(planning(&snapshot, now)),
         probing: Some(probing(&context.probing, now)),
         atlas: atlas(context, &snapshot),

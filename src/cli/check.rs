@@ -7,8 +7,10 @@ use clap::Args;
 
 use crate::atlas::AtlasSummary;
 use crate::control::bounded_file::{self, Secret};
+use crate::control::config::events::Target;
 use crate::control::config::{self, Config, Loaded};
 use crate::control::diagnostic::Diagnostic;
+use crate::control::events::receivers::read_webhook_secret;
 use crate::control::overrides::OverrideStore;
 use crate::control::probe::icmp_refusal;
 use crate::control::rum::LEAST_KEY;
@@ -75,7 +77,11 @@ fn check_secrets(config: &Config) -> Vec<Diagnostic> {
         Ok(secret) => secret?.warning.map(Diagnostic::warning),
         Err(error) => Some(Diagnostic::error(error)),
     };
-    [crate::daemon::admin_token(config), key].into_iter().filter_map(told).collect()
+    let hooks = config.receivers.iter().filter_map(|receiver| {
+        let Target::Webhook(webhook) = &receiver.to else { return None };
+        Some(read_webhook_secret(webhook.secret_file.as_deref()?).map(Some))
+    });
+    [crate::daemon::admin_token(config), key].into_iter().chain(hooks).filter_map(told).collect()
 }
 
 fn no_places() -> Diagnostic {

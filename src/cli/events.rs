@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::admin::client::{AdminClient, ClientError};
 use crate::control::config::duration;
 use crate::control::events::event::{Change, Event};
-use crate::control::events::history::Found;
+use crate::control::events::history::FoundEvents;
 use crate::model::shown::printable;
 
 use super::live::Server;
@@ -79,7 +79,7 @@ impl Events {
     }
 
     /// Prints events; tells whether anybody reads them.
-    fn show(&self, found: &Found) -> Outcome<bool> {
+    fn show(&self, found: &FoundEvents) -> Outcome<bool> {
         if found.events.is_empty() {
             return Ok(true);
         }
@@ -88,7 +88,7 @@ impl Events {
 }
 
 /// Events after this number, once a moment has passed.
-async fn next(server: &AdminClient, query: &[(&str, &str)], last: u64) -> Result<Found, ClientError> {
+async fn next(server: &AdminClient, query: &[(&str, &str)], last: u64) -> Result<FoundEvents, ClientError> {
     tokio::time::sleep(POLL).await;
     let last = last.to_string();
     let query: Vec<_> = query.iter().copied().chain([("after", last.as_str())]).collect();

@@ -78,6 +78,10 @@ fn render(status: &api::Status) -> String {
     for of in &status.state_files {
         let _ = writeln!(text, "\n{}, since {} ago: {};\n  {}", of.file, duration(of.age_s), of.error, of.instead);
     }
+    for of in status.webhooks.iter().chain(&status.event_commands).filter(|of| of.failures > 0) {
+        let (name, error) = (printable(&of.name), of.error.as_deref().map(printable).unwrap_or_default());
+        let _ = writeln!(text, "\n{name} is not told of events, {} wait: {error}", of.waiting);
+    }
     if let Some(planning) = &status.planning {
         let _ = writeln!(text, "clients are shared out {}", planning.told());
         if let Some(kept) = planning.kept_near() {

@@ -26,6 +26,7 @@ use crate::steer::need;
 
 use super::config::{Config, Loaded, ReloadWhen};
 use super::databases::{self, Copies, DatabaseReport, Found, Loading, Refused, Serves, StandIns};
+use super::events::receivers::Receivers;
 use super::load_report::Scraper;
 use super::memory;
 use super::probe::Prober;
@@ -184,6 +185,8 @@ pub struct Reloader {
     detail: Detail,
     prober: Prober,
     scraper: Scraper,
+    /// `None`: nobody is told of events.
+    receivers: Option<Arc<Receivers>>,
     commands: mpsc::Sender<Command>,
     status: Arc<ArcSwap<LoadStatus>>,
     /// Kept alive; `None` without databases.
@@ -265,6 +268,7 @@ impl Reloader {
             detail,
             prober,
             scraper,
+            receivers: None,
             commands,
             status,
             watch,
@@ -277,6 +281,12 @@ impl Reloader {
         reloader.tell_databases(found);
         reloader.keep_copies(taken);
         reloader
+    }
+
+    /// Has these told of events, as the configuration says.
+    pub fn telling(self, receivers: Arc<Receivers>) -> Reloader {
+        receivers.configure(&self.config.receivers);
+        Reloader { receivers: Some(receivers), ..self }
     }
 
     pub fn status(&self) -> Arc<ArcSwap<LoadStatus>> {
@@ -387,6 +397,9 @@ impl Reloader {
         self.tell(|reply| Command::Replace { replacement: Box::new(replacement), reply }).await;
         self.prober.configure(&model);
         self.scraper.configure(&model);
+        if let Some(receivers) = &self.receivers {
+            receivers.configure(&config.receivers);
+        }
         if config.geoip.databases != self.config.geoip.databases {
             self.watch = watch_for(seen);
         }

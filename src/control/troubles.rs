@@ -22,6 +22,7 @@ pub enum StateName {
     Steering,
     RumKey,
     Events,
+    Receivers,
     Lock,
 }
 
@@ -86,13 +87,14 @@ impl Troubles {
 }
 
 impl StateName {
-    pub const ALL: [StateName; 7] = [
+    pub const ALL: [StateName; 8] = [
         StateName::Overrides,
         StateName::Switches,
         StateName::Measurements,
         StateName::Steering,
         StateName::RumKey,
         StateName::Events,
+        StateName::Receivers,
         StateName::Lock,
     ];
 
@@ -105,6 +107,7 @@ impl StateName {
             StateName::Steering => "steering.kept",
             StateName::RumKey => "rum.key",
             StateName::Events => "events.jsonl",
+            StateName::Receivers => "receivers.json",
             StateName::Lock => "lock",
         }
     }

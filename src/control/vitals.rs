@@ -43,6 +43,8 @@ pub enum TaskKind {
     Demand,
     /// What carries measured round trips to it.
     Measurements,
+    /// What tells one receiver of events.
+    Receiver,
 }
 
 impl Default for Vitals {
@@ -128,7 +130,8 @@ impl Pulse {
 }
 
 impl TaskKind {
-    pub const ALL: [TaskKind; 4] = [TaskKind::Probes, TaskKind::LoadReport, TaskKind::Demand, TaskKind::Measurements];
+    pub const ALL: [TaskKind; 5] =
+        [TaskKind::Probes, TaskKind::LoadReport, TaskKind::Demand, TaskKind::Measurements, TaskKind::Receiver];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -136,6 +139,7 @@ impl TaskKind {
             TaskKind::LoadReport => "load_report",
             TaskKind::Demand => "demand",
             TaskKind::Measurements => "measurements",
+            TaskKind::Receiver => "event_receiver",
         }
     }
 }

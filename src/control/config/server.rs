@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::events::Receiver;
 use super::rum::RumSettings;
 use crate::model::xdp::XdpInterface;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub udp: Udp,
     pub limits: Limits,
     pub rum: RumSettings,
+    /// Who is told of events (`events.webhook`). Default none.
+    pub receivers: Vec<Receiver>,
     /// How long the writer may be stalled before the process ends, 15 s to 1 h. Default `None`, `"off"`: never.
     pub watchdog: Option<Duration>,
     /// The name server identifier (RFC 5001), 1 to 128 octets. Default `None`: none is sent.

@@ -1,29 +1,37 @@
 //! The changes between two snapshots. Pure: snapshots and the time in, changes out.
 //!
 //! Over a reload, which renumbers, regions and services are the same by name; those that only one of the two
-//! snapshots has make no event.
+//! snapshots has are new or gone, and counted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::{Endpoint, Model, ProbeId, Region, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::health::effective::{EndpointState, Override, ProbeState, RegionState};
+use crate::steer::health::effective::{EffectiveState, EndpointState, Override, ProbeState, RegionState};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::policy::eligible::ServiceCondition;
 
-use super::event::{Cause, Change, MOST_PROBES, MOST_SERVICES, MOST_TEXT, ProbeSeen, RegionChange, ServiceChange};
+use super::event::{
+    Cause, Change, MOST_PROBES, MOST_SERVICES, MOST_TEXT, ProbeSeen, RegionChange, ReloadChange, ServiceChange,
+};
+use super::moved::moves;
 
 /// So many services, or fences of services, are told of in one snapshot: more would push all else out of the history.
 pub const MOST_SERVICE_CHANGES: usize = 1000;
 
-/// All changes: regions first, each in the order of the configuration.
+/// So many regions and services that are new or gone are told of in one snapshot; all are counted.
+pub const MOST_REPLACED: usize = 1000;
+
+/// All changes: what a reload brought and took, then regions and services, each in the order of the configuration.
 pub fn changes(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<Change> {
     let mut regions = region_changes(before, after, now);
     name_services(&after.model, &mut regions);
+    say_moves(before, after, &mut regions);
     let regions = regions.into_iter().map(|(_, change)| Change::Region(change));
-    regions.chain(service_changes(before, after).into_iter().map(Change::Service)).collect()
+    let services = service_changes(before, after).into_iter().map(Change::Service);
+    replaced(before, after, now).into_iter().chain(regions).chain(services).collect()
 }
 
 fn same_model(before: &Snapshot, after: &Snapshot) -> bool {
@@ -101,8 +109,8 @@ fn region_change(
     let back = new.stability.back_since;
     RegionChange {
         region: model.qualified_region_name(id),
-        before: old.effective,
-        after: new.effective,
+        before: Some(old.effective),
+        after: Some(new.effective),
         cause,
         lifted,
         operator_override: new.operator_override,
@@ -115,6 +123,8 @@ fn region_change(
         probes: probes(model.region(id), &new.endpoints, now),
         services: Vec::new(),
         services_in_all: 0,
+        clients_go_to: Vec::new(),
+        clients_come_from: Vec::new(),
     }
 }
 
@@ -153,6 +163,26 @@ fn name_services(model: &Model, changed: &mut [(RegionId, RegionChange)]) {
     }
 }
 
+/// Of regions that leave the answers, or are back. Over a reload, clients are not the same.
+fn say_moves(before: &Snapshot, after: &Snapshot, changed: &mut [(RegionId, RegionChange)]) {
+    if !same_model(before, after) || !Arc::ptr_eq(&before.atlas, &after.atlas) {
+        return;
+    }
+    for gone in [true, false] {
+        let eligible = |state: Option<EffectiveState>| state.is_some_and(EffectiveState::is_eligible);
+        let turns = |change: &RegionChange| eligible(change.before) == gone && eligible(change.after) != gone;
+        let turned: Vec<RegionId> = changed.iter().filter(|(_, change)| turns(change)).map(|(id, _)| *id).collect();
+        if turned.is_empty() {
+            continue;
+        }
+        let mut moves = moves(before, after, &turned, gone);
+        for (id, change) in changed.iter_mut() {
+            let Some(shares) = moves.remove(id) else { continue };
+            if gone { change.clients_go_to = shares } else { change.clients_come_from = shares }
+        }
+    }
+}
+
 fn service_changes(before: &Snapshot, after: &Snapshot) -> Vec<ServiceChange> {
     let (model, mut changes) = (&after.model, Vec::new());
     let known: Option<HashMap<String, ServiceId>> = (!same_model(before, after)).then(|| {
@@ -173,11 +203,55 @@ fn service_changes(before: &Snapshot, after: &Snapshot) -> Vec<ServiceChange> {
             let of = |conditions: &Conditions| conditions.get(fence).copied().unwrap_or(ServiceCondition::Normal);
             let (before, after) = (of(&old), of(&new));
             if before != after && changes.len() < MOST_SERVICE_CHANGES {
-                changes.push(ServiceChange { service: model.service_key(id), fence: fence.clone(), before, after });
+                let (service, fence) = (model.service_key(id), fence.clone());
+                changes.push(ServiceChange { service, fence, before: Some(before), after: Some(after) });
             }
         }
     }
     changes
+}
+
+/// What a reload brought and took: the numbers, then each by name.
+fn replaced(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<Change> {
+    if same_model(before, after) {
+        return Vec::new();
+    }
+    let (regions_gone, services_gone) = only_in(before, after, now);
+    let (regions_new, services_new) = only_in(after, before, now);
+    let counts = ReloadChange {
+        regions_new: regions_new.len(),
+        regions_gone: regions_gone.len(),
+        services_new: services_new.len(),
+        services_gone: services_gone.len(),
+    };
+    if counts == ReloadChange::default() {
+        return Vec::new();
+    }
+    let new = |change: RegionChange| RegionChange { after: change.before, before: None, ..change };
+    let regions = regions_gone.into_iter().chain(regions_new.into_iter().map(new)).map(Change::Region);
+    let new = |change: ServiceChange| ServiceChange { after: change.before, before: None, ..change };
+    let services = services_gone.into_iter().chain(services_new.into_iter().map(new)).map(Change::Service);
+    [Change::Reload(counts)].into_iter().chain(regions.chain(services).take(MOST_REPLACED)).collect()
+}
+
+/// The regions and services that the other has not, as if gone.
+fn only_in(of: &Snapshot, other: &Snapshot, now: Instant) -> (Vec<RegionChange>, Vec<ServiceChange>) {
+    let (model, known) = (&of.model, &other.model);
+    let names: HashSet<String> = known.region_ids().map(|id| known.qualified_region_name(id)).collect();
+    let lone = model.region_ids().filter(|id| !names.contains(&model.qualified_region_name(*id)));
+    let mut regions: Vec<(RegionId, RegionChange)> = lone
+        .filter_map(|id| Some((id, of.states.get(id.index())?)))
+        .map(|(id, state)| (id, region_change(model, id, (state, state), (Cause::Reload, None), now)))
+        .map(|(id, change)| (id, RegionChange { after: None, starts_slowly: false, ..change }))
+        .collect();
+    name_services(model, &mut regions);
+    let names: HashSet<String> = known.service_ids().map(|id| known.service_key(id)).collect();
+    let lone = model.service_ids().map(|id| (id, model.service_key(id))).filter(|(_, name)| !names.contains(name));
+    let services = lone.map(|(id, service)| {
+        let condition = conditions(of, id).get(&None).copied().unwrap_or(ServiceCondition::Normal);
+        ServiceChange { service, fence: None, before: Some(condition), after: None }
+    });
+    (regions.into_iter().map(|(_, change)| change).collect(), services.collect())
 }
 
 /// By fence; `None` is for clients that no fence is for.
@@ -198,7 +272,6 @@ mod tests {
     use super::*;
     use crate::model::{Check, CheckKind, Child, Dependency, GeoPlace, Group, GroupId, Policy, Rule};
     use crate::state::{EndpointNews, News, Publisher, Replacement};
-    use crate::steer::health::effective::EffectiveState;
     use crate::steer::testing::{World, moment};
 
     /// Two regions with checks; some clients never leave the first.
@@ -251,7 +324,8 @@ mod tests {
         let mut found = Vec::new();
         for change in changes {
             if let Change::Region(RegionChange { region, before, after, cause, .. }) = change {
-                found.push((region.split('@').next().unwrap_or_default(), *before, *after, *cause));
+                let (Some(before), Some(after)) = (*before, *after) else { continue };
+                found.push((region.split('@').next().unwrap_or_default(), before, after, *cause));
             }
         }
         found
@@ -262,7 +336,8 @@ mod tests {
         let mut found = Vec::new();
         for change in changes {
             if let Change::Service(ServiceChange { fence, before, after, .. }) = change {
-                found.push((fence.as_deref(), *before, *after));
+                let (Some(before), Some(after)) = (*before, *after) else { continue };
+                found.push((fence.as_deref(), before, after));
             }
         }
         found
@@ -397,5 +472,38 @@ mod tests {
         let renamed = Replacement { model, atlas, nsid: String::new(), seed: 0 };
         let changes = watched.apply(News::Reload(Box::new(renamed)));
         assert_eq!(regions(&changes), [], "one that was not there before has not changed: {changes:?}");
+        let names = |of: &Change| match of {
+            Change::Region(it) => {
+                (it.region.clone(), it.before.is_some(), it.after.is_some(), it.cause == Cause::Reload)
+            }
+            other => panic!("{other:?}"),
+        };
+        let [Change::Reload(counts), gone, new] = &changes[..3] else { panic!("{changes:?}") };
+        assert_eq!(*counts, ReloadChange { regions_new: 1, regions_gone: 1, ..ReloadChange::default() });
+        assert_eq!(names(gone), ("west@gslb.example".to_owned(), true, false, true));
+        assert_eq!(names(new), ("other@gslb.example".to_owned(), false, true, true));
+    }
+
+    #[test]
+    fn a_reload_that_replaces_much_is_counted_whole_and_told_in_part() {
+        let mut watched = Watched::begin();
+        let World { mut model, atlas, .. } = fenced();
+        let (service, zone) = (model.services[0].clone(), model.zones[0].origin.clone());
+        for number in 0..1_500 {
+            let name = crate::model::Name::parse(&format!("s{number}"), &zone).expect("a name");
+            model.services.push(crate::model::Service { name, ..service.clone() });
+        }
+        let grown = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let changes = watched.apply(News::Reload(Box::new(grown)));
+        let counts = ReloadChange { services_new: 1_500, ..ReloadChange::default() };
+        assert_eq!((changes.len(), &changes[0]), (1 + MOST_REPLACED, &Change::Reload(counts)));
+        let Change::Service(first) = &changes[1] else { panic!("{:?}", changes[1]) };
+        assert_eq!((&*first.service, first.before, first.fence.as_deref()), ("s0.gslb.example", None, None));
+        assert_eq!(first.after, Some(ServiceCondition::Unproven));
+        let World { model, atlas, .. } = fenced();
+        let shrunk = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let changes = watched.apply(News::Reload(Box::new(shrunk)));
+        let counts = ReloadChange { services_gone: 1_500, ..ReloadChange::default() };
+        assert_eq!((changes.len(), &changes[0]), (1 + MOST_REPLACED, &Change::Reload(counts)));
     }
 }

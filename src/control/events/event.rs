@@ -27,6 +27,7 @@ pub struct Event {
 pub enum Change {
     Region(RegionChange),
     Service(ServiceChange),
+    Reload(ReloadChange),
 }
 
 /// A region's effective state, or what holds it there.
@@ -34,10 +35,11 @@ pub enum Change {
 pub struct RegionChange {
     /// Qualified.
     pub region: String,
-    pub before: EffectiveState,
-    /// The same as `before` where an override, a hold, a damping, a delay or a wait for an operator began or ended that
-    /// changes nothing for now.
-    pub after: EffectiveState,
+    /// `None`: the region is new, by a reload.
+    pub before: Option<EffectiveState>,
+    /// `None`: the region is configured no more; all else is as it was last. The same as `before` where an override, a
+    /// hold, a damping, a delay or a wait for an operator began or ended that changes nothing for now.
+    pub after: Option<EffectiveState>,
     pub cause: Cause,
     /// What has ended, where the cause is that something has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +66,26 @@ pub struct RegionChange {
     /// Names of services that use the region; [`MOST_SERVICES`] at most.
     pub services: Vec<String>,
     pub services_in_all: usize,
+    /// Where the region leaves the answers: the regions that its clients go to, the largest share first; [`MOST_SHARES`] at
+    /// most. Empty where it does not, or none of its clients moves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients_go_to: Vec<ClientShare>,
+    /// Where it is back in answers: the regions that its clients come from, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients_come_from: Vec<ClientShare>,
 }
+
+/// Another region's share of the clients that move.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientShare {
+    /// Qualified.
+    pub region: String,
+    /// Above 0, up to 1; of all clients that move.
+    pub share: f64,
+}
+
+/// So many regions that clients move to are told.
+pub const MOST_SHARES: usize = 8;
 
 /// So many endpoints of a region are written down.
 pub const MOST_PROBES: usize = 8;
@@ -122,8 +143,38 @@ pub struct ServiceChange {
     /// The fence whose clients it is about; `None`: clients that no fence is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<String>,
-    pub before: ServiceCondition,
-    pub after: ServiceCondition,
+    /// `None`: the service is new, by a reload.
+    pub before: Option<ServiceCondition>,
+    /// `None`: the service is configured no more.
+    pub after: Option<ServiceCondition>,
+}
+
+/// The numbers of regions and services that a reload brought or took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadChange {
+    pub regions_new: usize,
+    pub regions_gone: usize,
+    pub services_new: usize,
+    pub services_gone: usize,
+}
+
+/// How much an event matters, as the log's levels do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    #[default]
+    Info,
+    Warning,
+    Error,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
 }
 
 /// The time so many milliseconds after 1970.
@@ -132,6 +183,31 @@ pub fn timestamp(unix_ms: u64) -> Timestamp {
 }
 
 impl Change {
+    /// A region down is a warning, as is one damped; one held is an error, as is a service in panic. What an operator
+    /// said is known to somebody.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Change::Region(RegionChange { cause, after, .. }) => match (cause, after) {
+                (Cause::Held, _) => Severity::Error,
+                (Cause::Damped | Cause::AwaitsResume | Cause::Delayed, _) => Severity::Warning,
+                (Cause::Ipv6, _) if self.lost_ipv6() => Severity::Warning,
+                (Cause::Override, _) => Severity::Info,
+                (_, Some(EffectiveState::Down)) => Severity::Warning,
+                _ => Severity::Info,
+            },
+            Change::Service(ServiceChange { after, .. }) => match after {
+                Some(ServiceCondition::Panic | ServiceCondition::AllWithdrawn) => Severity::Error,
+                Some(ServiceCondition::OnlyDraining | ServiceCondition::Full) => Severity::Warning,
+                _ => Severity::Info,
+            },
+            Change::Reload(_) => Severity::Info,
+        }
+    }
+
+    fn lost_ipv6(&self) -> bool {
+        matches!(self, Change::Region(RegionChange { ipv6_down: Some(true), .. }))
+    }
+
     /// Tells whether it is about this region, by bare or qualified name.
     pub fn is_of_region(&self, name: &str) -> bool {
         let Change::Region(RegionChange { region, .. }) = self else { return false };
@@ -146,16 +222,23 @@ impl fmt::Display for Change {
         match self {
             Change::Region(change) => change.fmt(f),
             Change::Service(change) => change.fmt(f),
+            Change::Reload(change) => change.fmt(f),
         }
     }
 }
 
 impl fmt::Display for RegionChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, after) = (self.before.as_str(), self.after.as_str());
+        let (before, after) = match (self.before, self.after) {
+            (Some(before), Some(after)) => (before.as_str(), after.as_str()),
+            (None, after) => {
+                return write!(f, "region {} new: {}", self.region, after.map_or("gone", |it| it.as_str()));
+            }
+            (Some(was), None) => return write!(f, "region {} gone, was {}: not configured", self.region, was.as_str()),
+        };
         write!(f, "region {} {after}", self.region)?;
         match (self.cause, self.lifted) {
-            (Cause::Probes, _) if self.after == EffectiveState::Down => write!(f, ": ")?,
+            (Cause::Probes, _) if self.after == Some(EffectiveState::Down) => write!(f, ": ")?,
             (Cause::Probes, _) => write!(f, ", was {before}: ")?,
             (Cause::Dependency, _) => write!(f, ": {}; ", self.says_down())?,
             (Cause::Override, _) => write!(f, ", was {before}: override {}; ", self.operator_override.as_str())?,
@@ -168,7 +251,7 @@ impl fmt::Display for RegionChange {
                 write!(f, ": damped{}: its probes say up, but it has gone down too often; ", Lasting(self.for_s))?;
             }
             (Cause::Delayed, _) => write!(f, ": its probes say up again; back{}; ", In(self.for_s))?,
-            (Cause::AwaitsResume, _) if self.after == EffectiveState::Down => write!(
+            (Cause::AwaitsResume, _) if self.after == Some(EffectiveState::Down) => write!(
                 f,
                 ": awaits resume: its probes say up again; `meridian region auto {}` lets it back; ",
                 self.region
@@ -191,7 +274,10 @@ impl fmt::Display for RegionChange {
             (Cause::Lifted, _) => write!(f, ", was {before}: no override any more; ")?,
         }
         self.evidence(f)?;
-        if self.starts_slowly { f.write_str("; it starts slowly") } else { Ok(()) }
+        if self.starts_slowly {
+            f.write_str("; it starts slowly")?;
+        }
+        write!(f, "{}{}", Moving("go to", &self.clients_go_to), Moving("come from", &self.clients_come_from))
     }
 }
 
@@ -205,7 +291,7 @@ impl RegionChange {
     fn evidence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (down, all) = (self.endpoints_down, self.endpoints);
         write!(f, "{down} of {all} endpoint{}", if all == 1 { "" } else { "s" })?;
-        if self.after != EffectiveState::Down || self.cause != Cause::Probes {
+        if self.after != Some(EffectiveState::Down) || self.cause != Cause::Probes {
             f.write_str(" down")?;
         }
         let last = self.probes.iter().filter(|seen| seen.verdict == "down" && !seen.last_probe.is_empty());
@@ -235,14 +321,40 @@ impl fmt::Display for In {
     }
 }
 
+/// `; clients go to tokyo 71 %, virginia 29 %`, or nothing.
+struct Moving<'a>(&'a str, &'a [ClientShare]);
+
+impl fmt::Display for Moving<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, ClientShare { region, share }) in self.1.iter().enumerate() {
+            // A service's regions are all of its own zone.
+            let bare = region.split('@').next().unwrap_or_default();
+            match index {
+                0 => write!(f, "; clients {} {bare}", self.0)?,
+                _ => write!(f, ", {bare}")?,
+            }
+            match (share * 100.0).round() {
+                0.0 => f.write_str(" below 1 %")?,
+                percent => write!(f, " {percent} %")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for ServiceChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "service {}", self.service)?;
         if let Some(fence) = &self.fence {
             write!(f, ", for the clients of {fence} alone")?;
         }
-        write!(f, ": {}, was {}", self.after.as_str(), self.before.as_str())?;
-        f.write_str(match self.after {
+        let (before, after) = match (self.before, self.after) {
+            (Some(before), Some(after)) => (before, after),
+            (None, Some(after)) => return write!(f, ": new, {}", after.as_str()),
+            (_, None) => return f.write_str(": gone, not configured"),
+        };
+        write!(f, ": {}, was {}", after.as_str(), before.as_str())?;
+        f.write_str(match after {
             ServiceCondition::Normal => "; regions are eligible for these clients",
             ServiceCondition::Full => "; all regions are above their limits, so these are not heeded",
             ServiceCondition::Unproven => "; no region is proven up, so those that may be are answered",
@@ -255,6 +367,17 @@ impl fmt::Display for ServiceChange {
                 "; all regions for these clients are down by override, and still answered"
             }
         })
+    }
+}
+
+impl fmt::Display for ReloadChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ReloadChange { regions_new, regions_gone, services_new, services_gone } = self;
+        write!(
+            f,
+            "another configuration: regions: {regions_new} new, {regions_gone} gone; \
+             services: {services_new} new, {services_gone} gone"
+        )
     }
 }
 
@@ -273,11 +396,11 @@ mod rfc3339 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::control) mod tests {
     use super::*;
 
     /// A region of two endpoints that refuse.
-    pub(in super::super) fn down() -> RegionChange {
+    pub(in crate::control) fn down() -> RegionChange {
         let seen = |endpoint: &str, age_s, last: &str| ProbeSeen {
             endpoint: endpoint.into(),
             verdict: "down".into(),
@@ -287,8 +410,8 @@ pub(super) mod tests {
         };
         RegionChange {
             region: "seoul@gslb.example".into(),
-            before: EffectiveState::Suspect,
-            after: EffectiveState::Down,
+            before: Some(EffectiveState::Suspect),
+            after: Some(EffectiveState::Down),
             cause: Cause::Probes,
             lifted: None,
             operator_override: Override::Auto,
@@ -301,20 +424,31 @@ pub(super) mod tests {
             probes: vec![seen("192.0.2.1", 3.0, "no answer"), seen("192.0.2.2", 0.1, "connection refused")],
             services: vec!["www.gslb.example".into()],
             services_in_all: 1,
+            clients_go_to: vec![],
+            clients_come_from: vec![],
         }
+    }
+
+    fn share(region: &str, share: f64) -> ClientShare {
+        ClientShare { region: format!("{region}@gslb.example"), share }
     }
 
     #[test]
     fn an_event_is_a_sentence() {
-        let (up, refused) = (EffectiveState::Up, "last: connection refused");
-        let back = RegionChange { after: up, before: EffectiveState::Down, endpoints_down: 0, ..down() };
+        let (up, refused) = (Some(EffectiveState::Up), "last: connection refused");
+        let back = RegionChange { after: up, before: Some(EffectiveState::Down), endpoints_down: 0, ..down() };
         let back = RegionChange { probes: vec![], starts_slowly: true, ..back };
-        let drain = EffectiveState::Drain;
+        let drain = Some(EffectiveState::Drain);
         let drained = RegionChange { after: drain, cause: Cause::Override, before: up, ..back.clone() };
         let drained = RegionChange { operator_override: Override::Drain, starts_slowly: false, ..drained };
         let lifted = RegionChange { cause: Cause::Lifted, lifted: Some(Cause::Held), ..down() };
-        let damped = RegionChange { cause: Cause::Damped, for_s: Some(96), before: EffectiveState::Down, ..down() };
-        let again = RegionChange { before: EffectiveState::Down, endpoints_down: 0, probes: vec![], ..down() };
+        let damped =
+            RegionChange { cause: Cause::Damped, for_s: Some(96), before: Some(EffectiveState::Down), ..down() };
+        let (new, gone) = (RegionChange { before: None, ..down() }, RegionChange { after: None, ..down() });
+        let moved = RegionChange { clients_go_to: vec![share("tokyo", 0.706), share("virginia", 0.294)], ..down() };
+        let returned =
+            RegionChange { clients_come_from: vec![share("tokyo", 0.996), share("oslo", 0.004)], ..back.clone() };
+        let again = RegionChange { before: Some(EffectiveState::Down), endpoints_down: 0, probes: vec![], ..down() };
         let delayed = RegionChange { cause: Cause::Delayed, for_s: Some(600), ..again.clone() };
         let awaits = RegionChange { cause: Cause::AwaitsResume, ..again.clone() };
         let needed = RegionChange { after: up, ..awaits.clone() };
@@ -334,6 +468,14 @@ pub(super) mod tests {
             (needed, format!("up, was down: answered for want of others, though it awaits resume; {none}")),
             (resumed, format!("up, was down: an operator lets it back; {none}")),
             (dependent, "down: depends on auth.gslb.example, which has no region up; 0 of 2 endpoints down".to_owned()),
+            (moved, format!("down: 2 of 2 endpoints; {refused}; clients go to tokyo 71 %, virginia 29 %")),
+            (
+                returned,
+                "up, was down: 0 of 2 endpoints down; it starts slowly; clients come from tokyo 100 %, oslo below 1 %"
+                    .to_owned(),
+            ),
+            (new, "new: down".to_owned()),
+            (gone, "gone, was suspect: not configured".to_owned()),
             (down(), format!("down: 2 of 2 endpoints; {refused}")),
             (back, "up, was down: 0 of 2 endpoints down; it starts slowly".to_owned()),
             (drained, "drain, was up: override drain; 0 of 2 endpoints down".to_owned()),
@@ -353,9 +495,12 @@ pub(super) mod tests {
     #[test]
     fn an_event_reads_as_it_was_written() {
         let at = "2026-11-21T04:30:00.25Z".parse().expect("a time");
-        let (before, after) = (ServiceCondition::Normal, ServiceCondition::Panic);
+        let (before, after) = (Some(ServiceCondition::Normal), Some(ServiceCondition::Panic));
         let service = ServiceChange { service: "www.gslb.example".into(), fence: None, before, after };
-        for change in [Change::Region(down()), Change::Service(service)] {
+        let gone = ServiceChange { after: None, ..service.clone() };
+        let reload = ReloadChange { services_gone: 1, ..ReloadChange::default() };
+        for change in [Change::Region(down()), Change::Service(service), Change::Service(gone), Change::Reload(reload)]
+        {
             let event = Event { id: 1_795_000_000_000, at, change };
             let text = serde_json::to_string(&event).expect("JSON");
             assert!(text.contains("\"at\":\"2026-11-21T04:30:00.25Z\""), "{text}");

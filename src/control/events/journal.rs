@@ -40,6 +40,10 @@ impl Journal {
         Journal { path: directory.join(StateName::Events.as_str()), most_octets: MOST_OCTETS, torn: true }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads both files. Blocks.
     ///
     /// # Errors

@@ -2,17 +2,24 @@
 //!
 //! ```text
 //!   snapshot before, after ─▶ changes ─┬─▶ told: lines of the log
-//!                                      └─▶ history: memory ─▶ journal: events.jsonl
+//!                                      └─▶ history: memory ─┬─▶ journal: events.jsonl
+//!                                                           └─▶ receivers: webhooks, commands
 //! ```
 //!
 //! - [`event`]: what an event is, and its sentence
 //! - `changes`: which there are between two snapshots
+//! - `moved`: where clients go of a region that leaves
 //! - `told`: those that the log tells, and how loudly
 //! - `journal`: the file they are kept in
 //! - [`history`]: the latest of them, and who asks for which
+//! - `cursors`: how far each receiver has come in it
+//! - [`receivers`]: who is told of them elsewhere
 
 pub(super) mod changes;
+pub mod cursors;
 pub mod event;
 pub mod history;
 mod journal;
+mod moved;
+pub mod receivers;
 pub(super) mod told;

@@ -2,10 +2,9 @@
 
 use tracing::{debug, error, info, warn};
 
-use crate::steer::health::effective::EffectiveState;
 use crate::steer::policy::eligible::ServiceCondition;
 
-use super::event::{Cause, Change, RegionChange, ServiceChange};
+use super::event::{Cause, Change, RegionChange, ServiceChange, Severity};
 
 /// So many regions are told of at once, and so many services; the rest is in the history alone.
 const MOST_REGIONS: usize = 100;
@@ -13,11 +12,12 @@ const MOST_SERVICES: usize = 20;
 
 /// Tells changes of one snapshot.
 pub fn tell(changes: &[Change]) {
-    let (mut regions, mut services) = (0, 0);
+    let (mut regions, mut services, mut reloads) = (0, 0, 0);
     for change in changes {
         let (told, most) = match change {
             Change::Region(_) => (&mut regions, MOST_REGIONS),
             Change::Service(_) => (&mut services, MOST_SERVICES),
+            Change::Reload(_) => (&mut reloads, 1),
         };
         *told += 1;
         if *told <= most {
@@ -31,28 +31,35 @@ pub fn tell(changes: &[Change]) {
 }
 
 fn tell_one(change: &Change) {
-    match change {
-        Change::Region(RegionChange { cause, after, services, services_in_all, .. }) => {
-            let service = services.join(" ");
+    let (service, more) = match change {
+        Change::Region(RegionChange { services, services_in_all, .. }) => {
             let more = services_in_all.checked_sub(services.len()).filter(|more| *more > 0);
-            match (cause, after) {
-                (Cause::Held, _) => {
-                    error!(service, more, "{change}; `meridian region down` takes it out, `auto` believes its probes")
-                }
-                (Cause::Damped, _) => warn!(service, more, "{change}; `meridian region auto` forgives it"),
-                (Cause::AwaitsResume | Cause::Delayed, _) => warn!(service, more, "{change}"),
-                (Cause::Override, _) => info!(service, more, "{change}"),
-                (_, EffectiveState::Down) => warn!(service, more, "{change}"),
-                _ => info!(service, more, "{change}"),
-            }
+            (Some(services.join(" ")), more)
         }
-        Change::Service(ServiceChange { before, after, .. }) => match after {
-            ServiceCondition::Panic | ServiceCondition::AllWithdrawn => error!("{change}"),
-            ServiceCondition::OnlyDraining | ServiceCondition::Full => warn!("{change}"),
-            // Nobody's trouble: it passes with the first probes.
-            ServiceCondition::Unproven => debug!("{change}"),
-            ServiceCondition::Normal if *before == ServiceCondition::Unproven => debug!("{change}"),
-            ServiceCondition::Normal => info!("{change}"),
-        },
+        _ => (None, None),
+    };
+    let (service, advice) = (service.as_deref(), advice(change));
+    match change.severity() {
+        Severity::Error => error!(service, more, "{change}{advice}"),
+        Severity::Warning => warn!(service, more, "{change}{advice}"),
+        Severity::Info if passes(change) => debug!(service, more, "{change}"),
+        Severity::Info => info!(service, more, "{change}{advice}"),
     }
+}
+
+fn advice(change: &Change) -> &'static str {
+    match change {
+        Change::Region(RegionChange { cause: Cause::Held, .. }) => {
+            "; `meridian region down` takes it out, `auto` believes its probes"
+        }
+        Change::Region(RegionChange { cause: Cause::Damped, .. }) => "; `meridian region auto` forgives it",
+        _ => "",
+    }
+}
+
+/// Nobody's trouble: it passes with the first probes.
+fn passes(change: &Change) -> bool {
+    use ServiceCondition::{Normal, Unproven};
+    let Change::Service(ServiceChange { before: Some(before), after: Some(after), .. }) = change else { return false };
+    *after == Unproven || (*before, *after) == (Unproven, Normal)
 }

@@ -59,7 +59,7 @@ pub(super) async fn run(
 }
 
 /// Waits for the program's end. Its status, and what it said first: on stdout, else on stderr.
-async fn ended(mut child: Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+pub(in crate::control) async fn ended(mut child: Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let mut group = Group(child.id());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (mut said, mut complained) = (Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ impl Drop for Group {
 }
 
 /// `exit status 2: what it said first`.
-fn failed(status: ExitStatus, said: &[u8]) -> String {
+pub(in crate::control) fn failed(status: ExitStatus, said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     let text = text.trim();
     if text.is_empty() { status.to_string() } else { format!("{status}: {}", excerpt(text)) }

@@ -36,7 +36,7 @@ mod certificate;
 mod dns;
 mod encrypt;
 mod exchange;
-mod exec;
+pub(in crate::control) mod exec;
 mod grpc;
 mod heartbeat;
 mod http;
