@@ -90,7 +90,8 @@ impl Collector for Scrape {
         past_the_sockets(&mut out, &self.0.xdp)?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
-        stability(&mut out, &regions, &snapshot, Instant::now())?;
+        stability(&mut out, &regions)?;
+        drains(&mut out, &regions, &snapshot, Instant::now())?;
         loads(&mut out, &regions, Instant::now())?;
         plans(&mut out, &regions, &snapshot, Instant::now())?;
         whole(&mut out, &snapshot)?;
@@ -379,7 +380,7 @@ fn conditions(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
 const UNPROBED: &str = "unprobed";
 
 /// Why answers are not what the probes alone would make them.
-fn stability(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Instant) -> fmt::Result {
+fn stability(out: &mut Out<'_>, regions: &Regions<'_>) -> fmt::Result {
     out.gauge(
         "region_offered_ratio",
         "The part of its capacity the region offers; less than 1 during a slow start and while it is degraded",
@@ -414,7 +415,11 @@ fn stability(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now:
         "region_held",
         "1 where the region is answered though its probes say down, because too many of its zone have gone at once",
         regions.each(|state| Some(u32::from(state.stability.held_until.is_some()))),
-    )?;
+    )
+}
+
+/// How far drains have come.
+fn drains(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Instant) -> fmt::Result {
     let draining = || {
         regions.0.iter().zip(snapshot.model.region_ids()).filter_map(move |((name, state), id)| {
             let answered = || snapshot.plan.answers(id);
