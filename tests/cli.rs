@@ -502,7 +502,7 @@ fn serve_answers_reloads_whole_or_not_at_all_and_stops() {
     let files = Files::new(ANY_PORT, ZONE);
     let mut server = Server::start(&files);
     let admin = server.admin.clone();
-    run(&["status", "--admin", &admin]).ends(0, &["gslb.example", "seoul", "frankfurt"], &[]);
+    run(&["status", "--admin", &admin]).ends(0, &["OK\n", "gslb.example", "seoul", "frankfurt"], &[]);
     run(&["explain", "www.gslb.example", "--client", "192.0.2.1", "--live", "--admin", &admin]).ends(
         0,
         &["policy score", "authoritative"],
@@ -517,7 +517,7 @@ fn serve_answers_reloads_whole_or_not_at_all_and_stops() {
 
     files.write("zones/gslb.example.toml", "origin = 7\n");
     run(&["reload", "--admin", &admin]).ends(1, &[], &["gslb.example.toml:1:"]);
-    run(&["status", "--admin", &admin]).ends(0, &["was refused", "gslb.example.toml:1:", "seoul"], &[]);
+    run(&["status", "--admin", &admin]).ends(3, &["DEGRADED for", "was refused", "gslb.example.toml:1:", "seoul"], &[]);
     server.signal(libc::SIGHUP);
     server.log_until("not reloaded");
     files.write("zones/gslb.example.toml", ZONE.replace("[service.www]", "[service.api]"));

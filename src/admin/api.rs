@@ -22,6 +22,7 @@ use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
 use super::context::Context;
+use super::diagnosis::diagnosed;
 use super::events::get_events;
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, guard};
@@ -99,7 +100,11 @@ fn routes() -> Vec<String> {
 
 /// Counting shares takes milliseconds with a large atlas: not on a thread that serves sockets.
 async fn get_status(State(api): Shared) -> Result<Json<Status>, Problem> {
-    let status = tokio::task::spawn_blocking(move || status::status(&api.context, &api.counts)).await;
+    let status = tokio::task::spawn_blocking(move || {
+        let status = status::status(&api.context, &api.counts);
+        diagnosed(status, &api.context.events)
+    })
+    .await;
     status.map(Json).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 

@@ -13,6 +13,7 @@
 //! - [`request`], [`workbench`]: what every route needs: bodies, replies of others, work one at a time
 //! - [`load`], [`heartbeat`]: load reports and heartbeats that are pushed
 //! - [`status`], [`shares`]: everything at a glance
+//! - [`summary`], [`diagnosis`]: what of it is wrong
 //! - [`wellbeing`]: the writer and the files of the state directory
 //! - [`planning`]: what the planner knows and has done last
 //! - [`probing`]: how well this machine can ask others
@@ -30,6 +31,7 @@
 pub mod api;
 pub mod client;
 mod context;
+pub mod diagnosis;
 mod events;
 pub mod explain;
 mod guard;
@@ -47,6 +49,7 @@ mod request;
 mod server;
 mod shares;
 pub mod status;
+pub mod summary;
 pub mod switch;
 pub mod wellbeing;
 mod what_if;

@@ -148,65 +148,25 @@ function service(of) {
     el("ul", "", ...rows));
 }
 
-const TROUBLE = {
-  panic: "all its regions are down by their probes, so all are answered as if up",
-  unproven: "none of its regions is proven up yet, so those that may be are answered",
-  only_draining: "only draining regions are left, so these are answered",
-  all_withdrawn: "every region is taken down by override; all are answered all the same",
-};
-
 /** What answers go by where a database is bad. */
-const INSTEAD = {
-  copy: "the copy of its last good contents is used",
-  before: "what was read of it before is used",
-  nothing: "answers do without it",
-};
 
 function alarms(status) {
   const found = [];
-  if (!status.last_load.ok) {
-    const mistakes = status.last_load.mistakes;
-    found.push(el("div", "alarm",
-      el("strong", "", `The last reload, ${age(status.last_load.age_s)} ago, was refused: the configuration before it is served.`),
-      el("pre", "", mistakes.join("\n\n"))));
+  for (const of of status.summary.troubles) {
+    if (of.level === "ok") continue;
+    const since = of.since_s === null ? "" : `, since ${age(of.since_s)} ago`;
+    const until = of.until_s === null ? "" : `, for ${age(of.until_s)} yet`;
+    found.push(el("div", of.level === "panic" ? "alarm" : "alarm mild", el("strong", "", of.of), `${since}: ${of.what}${until}`));
   }
-  if (status.overrides_error !== null) {
-    found.push(el("div", "alarm", el("strong", "", "What operators said of regions could not be read, and does not hold: "),
-      status.overrides_error));
-  }
-  for (const trouble of status.probing.troubles) found.push(el("div", "alarm", trouble));
-  for (const of of status.atlas.databases) {
-    if (of.error !== null) {
-      found.push(el("div", "alarm", el("strong", "", of.path), ` is bad: ${INSTEAD[of.serves]}.`, el("pre", "", of.error)));
-    }
-  }
-  if (status.writer.trouble !== null) {
-    found.push(el("div", "alarm", el("strong", "", "Stalled: "), status.writer.trouble.replace(/ \d+ s/, ` ${age(status.writer.silent_s)}`)));
-  }
-  for (const of of status.state_files) {
-    found.push(el("div", "alarm", el("strong", "", of.file), ` is in trouble, since ${age(of.age_s)} ago: ${of.error}; ${of.instead}.`));
-  }
-  for (const of of [...status.webhooks, ...status.event_commands]) {
-    if (of.failures > 0) {
-      found.push(el("div", "alarm", el("strong", "", of.name), ` is not told of events (${of.error}).`));
-    }
-  }
-  for (const of of status.regions) {
-    if (of.held_s !== null) {
-      found.push(el("div", "alarm", el("strong", "", of.name),
-        " is held: its probes say down, but too many regions have gone at once. Are the probes right?"));
-    }
-  }
-  for (const of of status.services) {
-    if (of.condition in TROUBLE) found.push(el("div", "alarm", el("strong", "", of.name), `: ${TROUBLE[of.condition]}.`));
-    for (const fence of of.fences_out) {
-      if (fence.condition in TROUBLE) {
-        found.push(el("div", "alarm", el("strong", "", of.name),
-          `, for the clients of ${fence.rule}, a fence, alone: ${TROUBLE[fence.condition]}.`));
-      }
-    }
-  }
+  if (!status.last_load.ok) found.push(el("div", "alarm mild", el("pre", "", status.last_load.mistakes.join("\n\n"))));
   return found;
+}
+
+const WORDS = { ok: "good", degraded: "warn", panic: "bad" };
+
+function summary(of) {
+  const since = of.since_s === null ? "" : ` for ${age(of.since_s)}`;
+  $("summary").replaceChildren(word(of.state, WORDS[of.state]), since);
 }
 
 const MOST_EVENTS = 50;
@@ -277,6 +237,7 @@ function show(status) {
     + ` · clients shared out ${planning(status.planning)}`;
   $("regions").replaceChildren(...status.regions.map(region));
   $("services").replaceChildren(...status.services.map(service));
+  summary(status.summary);
   const trouble = alarms(status);
   const text = trouble.map((one) => one.textContent.replaceAll(/\d+(\.\d)? (s|min|h|d) ago/g, "")).join();
   if (text !== alarmed) { // a reader aloud says it once

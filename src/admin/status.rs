@@ -26,11 +26,15 @@ use super::planning::{PlanningStatus, planning};
 use super::probing::{ProbingStatus, probing};
 use super::receivers::{ReceiverStatus, receivers};
 use super::shares::{RegionShare, ShareCounts};
+use super::summary::Summary;
 use super::wellbeing::{self, FileTrouble, WriterStatus};
 
 /// One moment's state of the whole server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
+    /// What is wrong, in short. Left out by servers from before there was such a thing.
+    #[serde(default)]
+    pub summary: Option<Summary>,
     pub version: Cow<'static, str>,
     pub uptime_s: f64,
     /// Grows by one with every snapshot.
@@ -323,13 +327,14 @@ pub struct ServiceRegion {
     pub mean_share: Option<f64>,
 }
 
-/// The state now. Counts places: milliseconds where the atlas is large.
+/// The state now, not summed up yet. Counts places: milliseconds where the atlas is large.
 pub fn status(context: &Context, counts: &ShareCounts) -> Status {
     let snapshot = context.shared.load_full();
     let now = Instant::now();
     let lives = Lives::of(&snapshot.view());
     let services = snapshot.model.service_ids().zip(counts.of(&snapshot)).zip(lives);
     Status {
+        summary: None,
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: since(now, context.started),
         generation: snapshot.generation,

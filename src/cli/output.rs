@@ -19,6 +19,8 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 pub struct Failure {
     lines: Vec<String>,
     mistyped: bool,
+    /// Instead of 1.
+    code: Option<u8>,
 }
 
 impl Failure {
@@ -30,18 +32,24 @@ impl Failure {
     /// Several mistakes, each said in a line without `error:`.
     pub fn all(messages: impl IntoIterator<Item = String>) -> Failure {
         let lines = messages.into_iter().map(|message| safe(&format!("error: {message}"))).collect();
-        Failure { lines, mistyped: false }
+        Failure { lines, ..Failure::default() }
     }
 
     /// Mistakes in files, with their excerpts.
     pub fn of_files(diagnostics: &[Diagnostic]) -> Failure {
         let color = color_on_stderr();
-        Failure { lines: diagnostics.iter().map(|diagnostic| diagnostic.render(color)).collect(), mistyped: false }
+        let lines = diagnostics.iter().map(|diagnostic| diagnostic.render(color)).collect();
+        Failure { lines, ..Failure::default() }
     }
 
     /// All has been said already.
     pub fn told() -> Failure {
         Failure::default()
+    }
+
+    /// All has been said already, and ends with this code.
+    pub fn told_with(code: u8) -> Failure {
+        Failure { code: Some(code), ..Failure::default() }
     }
 
     /// Adds what to do about it.
@@ -58,9 +66,13 @@ impl Failure {
         self
     }
 
-    /// 2 where the command was mistyped, else 1.
+    /// 2 where the command was mistyped, else 1 unless it has a code of its own.
     pub fn exit_code(&self) -> ExitCode {
-        if self.mistyped { ExitCode::from(2) } else { ExitCode::FAILURE }
+        match self.code {
+            Some(code) => ExitCode::from(code),
+            None if self.mistyped => ExitCode::from(2),
+            None => ExitCode::FAILURE,
+        }
     }
 
     /// Says it on standard error.

@@ -10,6 +10,7 @@ use crate::admin::status::{
     self as api, AnsweredTtl, DatabaseStatus, EndpointStatus, LoadStatus, ProbeStatus, RegionStatus, ServiceRegion,
     ServiceStatus,
 };
+use crate::admin::summary::{Level, Summary, Trouble};
 use crate::model::shown::printable;
 use crate::steer::figure::{percent, rounded};
 use crate::steer::health::dependency;
@@ -20,6 +21,8 @@ use super::output::{self, Align, Failure, Outcome, Table};
 /// Show a running server's regions and services
 #[derive(Args)]
 #[command(after_help = "\
+Exit status: 0 ok, 3 degraded, 4 panic; 1 where the server does not answer.
+
 Examples:
   meridian status
   meridian status --json | jq '.regions[] | {name, state}'
@@ -35,9 +38,18 @@ pub struct Status {
 impl Status {
     pub fn run(&self) -> Outcome {
         let (json, shown) = of(&self.server)?;
-        if self.json { output::print_json(&json) } else { output::print(&render(&shown)) }
+        if self.json { output::print_json(&json) } else { output::print(&render(&shown)) }?;
+        match shown.summary.map(|summary| summary.state) {
+            Some(Level::Panic) => Err(Failure::told_with(PANIC)),
+            Some(Level::Degraded) => Err(Failure::told_with(DEGRADED)),
+            Some(Level::Ok) | None => Ok(()),
+        }
     }
 }
+
+/// The exit codes that are not those of every command: 0, 1 for a failure, 2 for what was mistyped.
+const DEGRADED: u8 = 3;
+const PANIC: u8 = 4;
 
 /// Everything the server says, as it is and as it is understood.
 pub fn of(server: &Server) -> Outcome<(Value, api::Status)> {
@@ -50,8 +62,10 @@ pub fn of(server: &Server) -> Outcome<(Value, api::Status)> {
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render(status: &api::Status) -> String {
-    let mut text = format!(
-        "meridian {}, up {}, zones {}; snapshot {}, {}\n",
+    let mut text = status.summary.as_ref().map_or(String::new(), summed_up);
+    let _ = writeln!(
+        text,
+        "meridian {}, up {}, zones {}; snapshot {}, {}",
         status.version,
         duration(status.uptime_s),
         status.zones.join(" "),
@@ -69,50 +83,47 @@ fn render(status: &api::Status) -> String {
         let Some(error) = &database.error else { continue };
         let _ = writeln!(text, "\nThe database {} is BAD; {}:\n  {error}", database.path, instead(database));
     }
-    if let Some(error) = &status.overrides_error {
-        let _ = writeln!(text, "\nWhat operators said of regions could not be read, and does not hold:\n  {error}");
-    }
-    if let Some(trouble) = status.writer.as_ref().and_then(|writer| writer.trouble.as_ref()) {
-        let _ = writeln!(text, "\nSTALLED: {trouble}");
-    }
-    for of in &status.state_files {
-        let _ = writeln!(text, "\n{}, since {} ago: {};\n  {}", of.file, duration(of.age_s), of.error, of.instead);
-    }
-    for of in status.webhooks.iter().chain(&status.event_commands).filter(|of| of.failures > 0) {
-        let (name, error) = (printable(&of.name), of.error.as_deref().map(printable).unwrap_or_default());
-        let _ = writeln!(text, "\n{name} is not told of events, {} wait: {error}", of.waiting);
-    }
     if let Some(planning) = &status.planning {
         let _ = writeln!(text, "clients are shared out {}", planning.told());
         if let Some(kept) = planning.kept_near() {
             let _ = writeln!(text, "{kept}");
         }
     }
-    for trouble in status.probing.iter().flat_map(|probing| &probing.troubles) {
-        let _ = writeln!(text, "{trouble}");
-    }
-    for region in status.regions.iter().filter(|region| region.held_s.is_some()) {
-        let _ = writeln!(
-            text,
-            "\n{} is HELD: its probes say down, but too many regions have gone at once; it is still answered.\n  \
-             Are the probes right? `meridian region down` takes it out, `meridian region auto` believes its probes.",
-            region.name
-        );
-    }
-    render_awaiting(&mut text, &status.regions);
     render_feeds(&mut text, &status.regions);
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text
 }
 
-/// Regions that come back with an operator's word alone.
-fn render_awaiting(text: &mut String, regions: &[RegionStatus]) {
-    for region in regions {
-        let Some(since) = region.awaits_resume_s else { continue };
-        let (name, state) = (&region.name, region.effective.as_str());
-        let since = duration(since);
-        let _ = writeln!(text, "\n{name} {state}, awaits resume for {since}: `meridian region auto {name}`");
+/// The word, since when, and each trouble.
+fn summed_up(summary: &Summary) -> String {
+    /// Beyond these, `--json` tells all.
+    const MOST: usize = 40;
+    let of_level = summary.troubles.iter().filter(|trouble| trouble.level == summary.state);
+    let mut text = summary.state.as_str().to_uppercase();
+    let _ = match summary.since_s {
+        Some(since) => write!(text, " for {}", duration(since)),
+        None => Ok(()),
+    };
+    let _ = match summary.state {
+        Level::Ok => writeln!(text),
+        _ => writeln!(text, ": {}", output::count(of_level.count(), "trouble")),
+    };
+    for trouble in summary.troubles.iter().take(MOST) {
+        let _ = writeln!(text, "  {}", printable(&told(trouble)));
     }
+    if summary.troubles.len() > MOST {
+        let _ = writeln!(text, "  and {} more: see --json", summary.troubles.len() - MOST);
+    }
+    text.push('\n');
+    text
+}
+
+/// `panic     www.gslb.example, for 12 s: PANIC: …; for 42 s yet`.
+fn told(Trouble { level, of, what, since_s, until_s }: &Trouble) -> String {
+    let level = if *level == Level::Ok { "note" } else { level.as_str() };
+    let since = since_s.map_or(String::new(), |since| format!(", for {}", duration(since)));
+    let until = until_s.map_or(String::new(), |until| format!("; for {} yet", duration(until)));
+    format!("{level:<8}  {of}{since}: {what}{until}")
 }
 
 /// What answers go by where a database is bad.

@@ -20,7 +20,7 @@ use crate::steer::kept::Clock;
 use super::super::save::{PATIENCE, told_if_slow};
 use super::super::troubles::{StateName, TroubleKind, Troubles};
 use super::cursors::{Cursors, Filter};
-use super::event::{Change, Event, timestamp};
+use super::event::{Change, Event, ServiceChange, timestamp};
 use super::journal::{Journal, Kept, MOST_ID};
 
 /// So many events are kept in memory: the oldest make room.
@@ -320,6 +320,16 @@ impl Events {
         let known = self.known();
         let from = known.events.partition_point(|event| event.id <= on_disk);
         known.events.range(from..).take(BATCH).cloned().collect()
+    }
+
+    /// The time of the last change of a service, or of a fence of it; `None`: it is not remembered.
+    pub fn latest_of_service(&self, name: &str, rule: Option<&str>) -> Option<Timestamp> {
+        let known = self.known();
+        let is_about = |change: &Change| match change {
+            Change::Service(ServiceChange { service, fence, .. }) => service == name && fence.as_deref() == rule,
+            _ => false,
+        };
+        known.events.iter().rev().find(|event| is_about(&event.change)).map(|event| event.at)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
