@@ -178,7 +178,7 @@ fn state(region: &RegionStatus) -> Option<Trouble> {
         EffectiveState::Suspect => told(format!("suspect: {}", evidence(region)), None, None),
         EffectiveState::Unknown => told(format!("not proven yet: {}", evidence(region)), None, None),
         EffectiveState::Up | EffectiveState::Drain => {
-            let down = region.endpoints.iter().any(|endpoint| is_ill(endpoint));
+            let down = region.endpoints.iter().any(is_ill);
             if down { told(format!("up, but {}", evidence(region)), None, None) } else { None }
         }
     }
