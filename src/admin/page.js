@@ -154,8 +154,8 @@ function alarms(status) {
   const found = [];
   for (const of of status.summary.troubles) {
     if (of.level === "ok") continue;
-    const since = of.since_s === null ? "" : `, since ${age(of.since_s)} ago`;
-    const until = of.until_s === null ? "" : `, for ${age(of.until_s)} yet`;
+    const since = of.since_s === null ? "" : `, for ${age(of.since_s)}`;
+    const until = of.until_s === null ? "" : `; for ${age(of.until_s)} yet`;
     found.push(el("div", of.level === "panic" ? "alarm" : "alarm mild", el("strong", "", of.of), `${since}: ${of.what}${until}`));
   }
   if (!status.last_load.ok) found.push(el("div", "alarm mild", el("pre", "", status.last_load.mistakes.join("\n\n"))));
@@ -239,7 +239,7 @@ function show(status) {
   $("services").replaceChildren(...status.services.map(service));
   summary(status.summary);
   const trouble = alarms(status);
-  const text = trouble.map((one) => one.textContent.replaceAll(/\d+(\.\d)? (s|min|h|d) ago/g, "")).join();
+  const text = trouble.map((one) => one.textContent.replaceAll(/\d+(\.\d)? (s|min|h|d)\b/g, "")).join();
   if (text !== alarmed) { // a reader aloud says it once
     alarmed = text;
     $("alarms").replaceChildren(...trouble);
