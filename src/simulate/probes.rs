@@ -58,6 +58,8 @@ impl Watch {
             most_in_flight: self.fall as usize,
             unanswered: false,
             late_after: FAST,
+            // A region was watched before its simulation begins.
+            in_step: false,
             chance,
         };
         // With none in flight there is always a next.

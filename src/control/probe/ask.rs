@@ -75,19 +75,20 @@ impl Asked {
         }
     }
 
-    /// `called`: the endpoint's host name, or its address as in a URL.
+    /// `called`: the endpoint's host name, or its address as in a URL. Each kind's work is boxed, or a probe that only
+    /// connects would take as much memory, and as much copying, as HTTP over TLS.
     async fn of(&self, address: SocketAddr, called: &str, clock: Clock) -> Result<Timings, ProbeError> {
         match self {
             Asked::Tcp => Ok(Timings { connect: connect(address, clock).await?.1, ..Timings::default() }),
-            Asked::TcpExchange(check) => over_tcp(check, address, clock).await,
-            Asked::Udp(check) => over_udp(check, address, clock).await,
-            Asked::Tls(encryption) => encryption.ask(address, called, clock).await,
-            Asked::Dns(check) => dns::ask(check, address, clock).await,
-            Asked::Grpc(question) => question.ask(address, called, clock).await,
-            Asked::Icmp => icmp::ask(address, clock).await,
+            Asked::TcpExchange(check) => Box::pin(over_tcp(check, address, clock)).await,
+            Asked::Udp(check) => Box::pin(over_udp(check, address, clock)).await,
+            Asked::Tls(encryption) => Box::pin(encryption.ask(address, called, clock)).await,
+            Asked::Dns(check) => Box::pin(dns::ask(check, address, clock)).await,
+            Asked::Grpc(question) => Box::pin(question.ask(address, called, clock)).await,
+            Asked::Icmp => Box::pin(icmp::ask(address, clock)).await,
             Asked::Push(_) => Err(ProbeError::Check("a heartbeat is of no address".into())),
-            Asked::Exec(check) => exec::run(check, address, called, clock).await,
-            Asked::Http(question) => question.ask(address, called, clock).await,
+            Asked::Exec(check) => Box::pin(exec::run(check, address, called, clock)).await,
+            Asked::Http(question) => Box::pin(question.ask(address, called, clock)).await,
         }
     }
 }
@@ -175,5 +176,25 @@ impl Question {
             error => error,
         })?;
         Ok(Timings { total: clock.started.elapsed(), ..timings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::probe::EndpointKey;
+    use crate::model::HttpCheck;
+
+    #[test]
+    fn a_probe_is_small_whatever_others_need() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let check = Check::new(CheckKind::Tcp { port: 80 });
+        let pulse = Pulse::of(&Arc::default(), &EndpointKey::only("seoul@gslb.example", "192.0.2.1"));
+        let target = EndpointTarget::Addresses(vec![address.ip()]);
+        let tcp = Arc::new(Question::new(target, &check, Resolver::default(), pulse)).ask();
+        assert!(size_of_val(&tcp) <= 2_048, "{}", size_of_val(&tcp));
+        let http = HttpQuestion::new(&HttpCheck::new(80));
+        let http = http.ask(address, "127.0.0.1", Clock::new(check.timeout));
+        assert!(size_of_val(&http) <= 4_096, "{}", size_of_val(&http));
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, Query};
 use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use crate::model::DnsCheck;
 
-use super::exchange::udp_to;
+use super::exchange::{insisting, udp_to};
 use super::outcome::{Phase, ProbeError, Timings, excerpt};
 use super::step::{Clock, broken_off, connect, not_connected};
 
@@ -43,11 +44,15 @@ fn question(check: &DnsCheck) -> Result<Message, ProbeError> {
 
 async fn over_udp(asked: &Message, octets: &[u8], address: SocketAddr, clock: Clock) -> Result<Message, ProbeError> {
     let socket = udp_to(address).await.map_err(not_connected)?;
-    clock.within(Phase::Reply, socket.send(octets)).await?.map_err(not_connected)?;
+    let heard = insisting(&socket, octets, first_response(asked, &socket));
+    clock.within(Phase::Reply, heard).await?.map_err(not_connected)?
+}
+
+async fn first_response(asked: &Message, socket: &UdpSocket) -> Result<Message, ProbeError> {
     let mut datagram = vec![0; MOST_DATAGRAM];
     let mut stray = None;
     for _ in 0..MOST_STRAYS {
-        let length = clock.within(Phase::Reply, socket.recv(&mut datagram)).await?.map_err(not_connected)?;
+        let length = socket.recv(&mut datagram).await.map_err(not_connected)?;
         match response(asked, &datagram[..length]) {
             Ok(response) => return Ok(response),
             Err(error) => stray = Some(error),

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   TCP: connect ─▶ send ─▶ read until the expected octets, the end, or MOST_REPLY
-//!   UDP:            send ─▶ one datagram, which holds them
+//!   UDP:            send ─▶ one datagram, which holds them; sent again while none comes
 //! ```
 
+use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::model::ExchangeCheck;
 
@@ -43,14 +46,35 @@ pub(super) async fn over_tcp(check: &ExchangeCheck, address: SocketAddr, clock: 
 pub(super) async fn over_udp(check: &ExchangeCheck, address: SocketAddr, clock: Clock) -> Result<Timings, ProbeError> {
     let began = Instant::now();
     let socket = udp_to(address).await.map_err(not_connected)?;
-    clock.within(Phase::Reply, socket.send(&check.send)).await?.map_err(not_connected)?;
     let mut reply = vec![0; MOST_REPLY];
-    let length = clock.within(Phase::Reply, socket.recv(&mut reply)).await?.map_err(not_connected)?;
+    let heard = insisting(&socket, &check.send, socket.recv(&mut reply));
+    let length = clock.within(Phase::Reply, heard).await?.map_err(not_connected)?.map_err(not_connected)?;
     reply.truncate(length);
     if !contains(&reply, &check.expect) {
         return Err(other_reply(&check.expect, &reply, "the datagram's"));
     }
     Ok(Timings { connect: began.elapsed(), first_byte: Some(began.elapsed()), ..Timings::default() })
+}
+
+/// From a datagram to the same once more, where nothing was heard; twice as long each further time. An answer to the
+/// second comes before an endpoint at `fall` 3 is in doubt ([`patience`](super::schedule::patience)).
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
+
+/// What is heard, while the octets are sent again and again.
+///
+/// One lost datagram would be a failed probe: over TCP the kernel repeats what is lost, here nobody else does.
+///
+/// # Errors
+/// Those of sending.
+pub(super) async fn insisting<T>(socket: &UdpSocket, octets: &[u8], heard: impl Future<Output = T>) -> io::Result<T> {
+    let (mut heard, mut wait) = (pin!(heard), AGAIN);
+    loop {
+        socket.send(octets).await?;
+        if let Ok(heard) = timeout(wait, &mut heard).await {
+            return Ok(heard);
+        }
+        wait *= 2;
+    }
 }
 
 /// A new socket that hears this address alone, and its ICMP errors.

@@ -18,6 +18,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use regex_lite::Regex;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::model::{HttpCheck, HttpMethod, HttpVersion};
@@ -53,12 +54,25 @@ impl HttpQuestion {
             let first_byte = Some(self.exchange(stream, &host, clock).await?);
             return Ok(Timings { connect, first_byte, ..Timings::default() });
         };
-        let Encrypted { stream, took, warning } = encryption.start(stream, &host, clock).await?;
+        // Boxed: most of what a probe takes, where there is TLS.
+        let encrypted = Box::pin(self.over_tls(encryption, stream, &host, clock)).await?;
+        Ok(Timings { connect, ..encrypted })
+    }
+
+    /// The timings are without the connection's.
+    async fn over_tls(
+        &self,
+        encryption: &Encryption,
+        stream: TcpStream,
+        host: &str,
+        clock: Clock,
+    ) -> Result<Timings, ProbeError> {
+        let Encrypted { stream, took, warning } = encryption.start(stream, host, clock).await?;
         if self.check.version == HttpVersion::Http2 && stream.get_ref().1.alpn_protocol().is_none() {
             return Err(ProbeError::Tls("the server does not take up HTTP/2 (h2) by ALPN".into()));
         }
-        let first_byte = Some(self.exchange(stream, &host, clock).await?);
-        Ok(Timings { connect, tls: Some(took), first_byte, warning, ..Timings::default() })
+        let first_byte = Some(self.exchange(stream, host, clock).await?);
+        Ok(Timings { tls: Some(took), first_byte, warning, ..Timings::default() })
     }
 
     /// Sends the request and judges the answer. Returns the time from the request to its header.
@@ -68,7 +82,7 @@ impl HttpQuestion {
     {
         match self.check.version {
             HttpVersion::Http1 => self.over_http1(stream, host, clock).await,
-            HttpVersion::Http2 => self.over_http2(stream, host, clock).await,
+            HttpVersion::Http2 => Box::pin(self.over_http2(stream, host, clock)).await,
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::net::UdpSocket;
 
 use crate::model::{CheckKind, Model};
 
+use super::exchange::insisting;
 use super::outcome::{Phase, ProbeError, Timings};
 use super::step::{Clock, not_connected};
 
@@ -33,18 +34,12 @@ const NOT_PERMITTED: &str =
 pub(super) async fn ask(address: SocketAddr, clock: Clock) -> Result<Timings, ProbeError> {
     let (socket, raw) = open(address)?;
     let request = Echo::new(address.ip());
-    let answered = async {
-        socket.send(&request.octets()).await.map_err(not_connected)?;
-        let mut message = [0; MOST_MESSAGE];
-        for _ in 0..MOST_STRAYS {
-            let length = socket.recv(&mut message).await.map_err(no_way)?;
-            if request.is_answered(&message[..length], raw) {
-                return Ok(Timings { connect: clock.started.elapsed(), ..Timings::default() });
-            }
-        }
-        Err(ProbeError::Answer(format!("none of {MOST_STRAYS} ICMP messages is the reply")))
-    };
-    clock.within(Phase::Reply, answered).await?
+    let octets = request.octets();
+    let answered = insisting(&socket, &octets, request.reply(&socket, raw));
+    match clock.within(Phase::Reply, answered).await?.map_err(not_connected)?.map_err(no_way)? {
+        true => Ok(Timings { connect: clock.started.elapsed(), ..Timings::default() }),
+        false => Err(ProbeError::Answer(format!("none of {MOST_STRAYS} ICMP messages is the reply"))),
+    }
 }
 
 /// The reason for which no server started by this user could ask the model's ICMP checks; `None` where it could, or
@@ -130,6 +125,18 @@ impl Echo {
         let sum = if self.v6 { 0 } else { checksum(&octets) };
         octets[2..4].copy_from_slice(&sum.to_be_bytes());
         octets
+    }
+
+    /// Whether the reply came, among as many messages as are looked at.
+    async fn reply(&self, socket: &UdpSocket, raw: bool) -> io::Result<bool> {
+        let mut message = [0; MOST_MESSAGE];
+        for _ in 0..MOST_STRAYS {
+            let length = socket.recv(&mut message).await?;
+            if self.is_answered(&message[..length], raw) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Types of the request and of its reply.

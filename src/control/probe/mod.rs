@@ -77,6 +77,7 @@ use fault::OwnFaults;
 use heartbeat::Pulse;
 use reachability::Reachability;
 use resolve::Resolver;
+use schedule::first_spread;
 use watch::{Memory, Shared, Watched};
 
 /// Bounds on all probes together.
@@ -93,9 +94,6 @@ impl Default for ProbeLimits {
         ProbeLimits { concurrency: 10_000 }
     }
 }
-
-/// The first probes of new endpoints are spread over this long and no longer: a start waits for them.
-const FIRST_SPREAD: Duration = Duration::from_millis(200);
 
 /// Probes the endpoints of a model. Dropping it stops all probes.
 pub struct Prober {
@@ -176,18 +174,23 @@ impl Prober {
             self.asking.spawn(self.reachability.clone().keep_asking());
         }
         let mut before = std::mem::take(&mut self.slots);
-        for Asked { key, target, check } in asked(model) {
-            if self.slots.contains_key(&key) {
+        let unchanged = |slot: &Slot, asked: &Asked| slot.target == asked.target && slot.check == *asked.check;
+        let starting =
+            asked(model).filter(|asked| !before.get(&asked.key).is_some_and(|slot| unchanged(slot, asked))).count();
+        for asked in asked(model) {
+            if self.slots.contains_key(&asked.key) {
                 continue; // The same address twice in a region: probed once.
             }
-            let slot = match before.remove(&key) {
-                Some(slot) if slot.target == target && slot.check == *check => slot,
+            let slot = match before.remove(&asked.key) {
+                Some(slot) if unchanged(&slot, &asked) => slot,
                 known => {
+                    let Asked { key, target, check } = asked.clone();
                     let kept = known.filter(|slot| slot.target == target && slot.check.kind == check.kind);
-                    self.start(key.clone(), target, check, kept.map(|slot| slot.memory.clone()))
+                    let first_wait = first_spread(starting, check.interval).mul_f64(fastrand::f64());
+                    self.start(key, target, check, kept.map(|slot| slot.memory.clone()), first_wait)
                 }
             };
-            self.slots.insert(key, slot);
+            self.slots.insert(asked.key, slot);
         }
         self.before = HashMap::new();
         let asked: HashSet<EndpointKey> = self.slots.keys().map(EndpointKey::whole).collect();
@@ -209,7 +212,14 @@ impl Prober {
         }
     }
 
-    fn start(&self, key: EndpointKey, target: EndpointTarget, check: &Check, kept: Option<Arc<Mutex<Memory>>>) -> Slot {
+    fn start(
+        &self,
+        key: EndpointKey,
+        target: EndpointTarget,
+        check: &Check,
+        kept: Option<Arc<Mutex<Memory>>>,
+        first_wait: Duration,
+    ) -> Slot {
         let watched = kept.is_some() || self.before.contains_key(&key);
         let memory = kept.unwrap_or_else(|| Arc::new(Mutex::new(self.memory(&key, check))));
         let known = {
@@ -229,7 +239,7 @@ impl Prober {
             grace: check.grace,
             timeout: check.timeout,
             connections: u32::try_from(question.connections()).unwrap_or(u32::MAX),
-            first_wait: FIRST_SPREAD.mul_f64(fastrand::f64()),
+            first_wait,
         };
         let (budget, faults, sink) = (self.budget.clone(), self.faults.clone(), self.sink.clone());
         let reachability = self.reachability.clone();
@@ -297,6 +307,7 @@ fn verdicts(snapshot: &Snapshot, now: Instant) -> impl Iterator<Item = (Endpoint
 }
 
 /// What is asked, of whom.
+#[derive(Clone)]
 struct Asked<'a> {
     key: EndpointKey,
     target: EndpointTarget,

@@ -1,7 +1,8 @@
 //! When an endpoint is probed next: a pure function, so that failover times can be proven.
 //!
 //! In calm weather probes start one interval apart, shortened by up to a tenth so that
-//! endpoints do not march in step. From the first doubt (a failure, or an answer that is late)
+//! endpoints do not march in step. The first such wait of an endpoint ends at any time within the interval: those asked
+//! at once, at a start or after a reload, are spread over all of it from then on. From the first doubt (a failure, or an answer that is late)
 //! they start [`FAST`] apart or sooner, overlapping if need be, until the doubt is settled. An
 //! endpoint that is down is asked at the calm pace: that is its protection against flapping.
 //!
@@ -79,6 +80,21 @@ impl Recent {
     }
 }
 
+/// How long the first probes of so many endpoints are spread, at an interval: briefly, since a start waits for them.
+///
+/// From [`FIRST_RATE`] probes a second on, a burst would cost more than the wait.
+pub fn first_spread(endpoints: usize, interval: Duration) -> Duration {
+    let paced = Duration::from_secs_f64(endpoints as f64 / FIRST_RATE);
+    FIRST_SPREAD.max(paced.min(LONGEST_FIRST_SPREAD)).min(interval.max(FIRST_SPREAD))
+}
+
+/// First probes of a few endpoints.
+const FIRST_SPREAD: Duration = Duration::from_millis(200);
+/// First probes in a second.
+const FIRST_RATE: f64 = 10_000.0;
+/// A start waits for its first probes no longer than a second, their answers included.
+const LONGEST_FIRST_SPREAD: Duration = Duration::from_millis(500);
+
 /// What the next start depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
@@ -93,6 +109,8 @@ pub struct Facts {
     pub unanswered: bool,
     /// [`Patience::next`].
     pub late_after: Duration,
+    /// No calm wait has ended since the watch began: it may be in step with others that began then.
+    pub in_step: bool,
     /// Chance, drawn once per start; 0 to 1.
     pub chance: f64,
 }
@@ -103,12 +121,23 @@ pub fn next_start(facts: &Facts) -> Option<Duration> {
     if facts.in_flight >= facts.most_in_flight.max(1) {
         return None;
     }
-    let calm = facts.interval.mul_f64(SHORTEST + (1.0 - SHORTEST) * facts.chance.clamp(0.0, 1.0));
-    Some(match (facts.verdict, facts.unanswered) {
-        (Some(Verdict::Down), _) | (Some(Verdict::Up) | None, false) => calm,
-        (Some(Verdict::Up | Verdict::Suspect | Verdict::Unknown) | None, true) => calm.min(FAST).min(facts.late_after),
-        (Some(Verdict::Suspect | Verdict::Unknown), false) => calm.min(FAST),
+    let is_calm = is_calm(facts.verdict, facts.unanswered);
+    let shortest = if facts.in_step && is_calm { 0.0 } else { SHORTEST };
+    let calm = facts.interval.mul_f64(shortest + (1.0 - shortest) * facts.chance.clamp(0.0, 1.0));
+    Some(match (is_calm, facts.unanswered) {
+        (true, _) => calm,
+        (false, true) => calm.min(FAST).min(facts.late_after),
+        (false, false) => calm.min(FAST),
     })
+}
+
+/// Whether there is no doubt to settle: an endpoint that is up and has answered, or is known to be down.
+pub fn is_calm(verdict: Option<Verdict>, unanswered: bool) -> bool {
+    match verdict {
+        Some(Verdict::Down) => true,
+        Some(Verdict::Up) | None => !unanswered,
+        Some(Verdict::Suspect | Verdict::Unknown) => false,
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +152,7 @@ mod tests {
         most_in_flight: 3,
         unanswered: false,
         late_after: FAST,
+        in_step: false,
         chance: 1.0,
     };
 
@@ -131,6 +161,22 @@ mod tests {
         assert_eq!(next_start(&CALM), Some(Duration::from_secs(5)));
         assert_eq!(next_start(&Facts { chance: 0.0, ..CALM }), Some(Duration::from_millis(4500)));
         assert_eq!(next_start(&Facts { chance: 9.0, ..CALM }), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn the_first_calm_wait_ends_anywhere_within_the_interval() {
+        let second = |chance, unanswered| next_start(&Facts { in_step: true, chance, unanswered, ..CALM });
+        assert_eq!((second(0.0, false), second(1.0, false)), (Some(Duration::ZERO), Some(Duration::from_secs(5))));
+        // But not on top of a first one that is still in flight.
+        assert_eq!(second(0.0, true), Some(FAST));
+    }
+
+    #[test]
+    fn first_probes_of_many_are_no_burst_and_no_long_wait() {
+        let spread = |endpoints| first_spread(endpoints, CALM.interval);
+        assert_eq!([spread(0), spread(2_000), spread(4_000)], [200 * MS, 200 * MS, 400 * MS]);
+        assert_eq!(spread(1_000_000), LONGEST_FIRST_SPREAD);
+        assert_eq!(first_spread(1_000_000, 250 * MS), 250 * MS);
     }
 
     #[test]

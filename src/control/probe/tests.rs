@@ -23,6 +23,10 @@ mod failures;
 mod heartbeats;
 #[cfg(test)]
 mod http2;
+#[cfg(test)]
+mod loss;
+#[cfg(test)]
+mod pace;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -20,7 +20,7 @@ use super::fault::OwnFaults;
 use super::outcome::{ProbeError, Timings};
 use super::reachability::Reachability;
 use super::report::{EndpointKey, EndpointReport};
-use super::schedule::{FAST, Facts, Patience, Recent, next_start, patience};
+use super::schedule::{FAST, Facts, Patience, Recent, is_calm, next_start, patience};
 
 /// Who is watched and how often.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ where
             }
             share = start(due, &shared.budget, watched.connections, expected), if due.is_some() => {
                 let Some(share) = share else { return };
-                flights.take_off(ask(), share);
+                flights.take_off(&known, ask(), share);
                 None
             }
         };
@@ -176,6 +176,8 @@ struct Flights {
     waiting: VecDeque<Flight>,
     first: Instant,
     last_start: Option<Instant>,
+    /// [`Facts::in_step`].
+    in_step: bool,
     latest_landed: bool,
     success_since_start: bool,
     chance: f64,
@@ -201,6 +203,7 @@ impl Flights {
             waiting: VecDeque::new(),
             first: Instant::now() + first_wait,
             last_start: None,
+            in_step: true,
             latest_landed: true,
             success_since_start: false,
             chance: 0.0,
@@ -218,8 +221,9 @@ impl Flights {
             verdict: known.verdict,
             in_flight: self.tasks.len(),
             most_in_flight: watched.fall as usize,
-            unanswered: !self.latest_landed && !self.success_since_start,
+            unanswered: self.is_unanswered(),
             late_after: known.patience.next,
+            in_step: self.in_step,
             chance: self.chance,
         };
         let wait = next_start(&facts)?;
@@ -228,16 +232,21 @@ impl Flights {
         Some(last_start + if soon { wait.min(FAST) } else { wait })
     }
 
+    fn is_unanswered(&self) -> bool {
+        !self.latest_landed && !self.success_since_start
+    }
+
     /// What the next probe is likely to find.
     fn expected(&self, known: &Known) -> Expected {
         let answers = self.answered.unwrap_or(known.verdict.is_some_and(Verdict::serves));
         if answers && self.tasks.is_empty() { Expected::Answer } else { Expected::Silence }
     }
 
-    fn take_off<F>(&mut self, probe: F, share: Share)
+    fn take_off<F>(&mut self, known: &Known, probe: F, share: Share)
     where
         F: Future<Output = Result<Timings, ProbeError>> + Send + 'static,
     {
+        self.in_step &= self.last_start.is_none() || !is_calm(known.verdict, self.is_unanswered());
         (self.latest_landed, self.success_since_start) = (false, false);
         let started = Instant::now();
         (self.last_start, self.chance) = (Some(started), fastrand::f64());
@@ -394,7 +403,7 @@ mod tests {
         assert_eq!(stage.next().await.1, Verdict::Up);
         let (suspect_at, verdict, _) = stage.next().await;
         assert_eq!(verdict, Verdict::Suspect);
-        assert!(suspect_at >= 4500 * MS && suspect_at <= 5030 * MS, "{suspect_at:?}");
+        assert!(suspect_at <= 5030 * MS, "{suspect_at:?}");
         assert_eq!(stage.next().await.1, Verdict::Suspect);
         let (down_at, verdict, streak) = stage.next().await;
         assert_eq!((verdict, streak), (Verdict::Down, 3));
