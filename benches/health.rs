@@ -101,7 +101,7 @@ impl Run {
     }
 
     fn die(&self, server: &Server, responder: &Responder) {
-        // As many of one region, and no region whole: each keeps one that answers.
+        // No region whole: each keeps one that answers.
         let good: Vec<usize> = (0..self.targets).filter(|&number| mode_of(number, true) == Mode::Good).collect();
         let dying: Vec<usize> = good.into_iter().step_by(2).take(MOST_DYING).collect();
         server.changes();
@@ -128,7 +128,9 @@ impl Run {
             println!("down after {:.2} s (median), {:.2} s (last)", median.as_secs_f64(), last.as_secs_f64());
         }
         println!("changes of others meanwhile: {} {others:?}", others.len());
-        assert!(in_time == dying.len() && others.is_empty(), "verdicts were late or false");
+        // Silence is known by what came before: twenty seconds' worth of answers.
+        let is_known = self.seconds >= 20;
+        assert!(!is_known || in_time == dying.len() && others.is_empty(), "verdicts were late or false");
     }
 }
 

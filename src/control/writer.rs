@@ -53,6 +53,9 @@ use super::warm::keeper::Keeper;
 
 /// How long news that changes no answer may wait, so that a thousand probes make one snapshot.
 const CALM: Duration = Duration::from_secs(1);
+/// Reports that change no answer are left to gather for so long: thousands of probes a second would wake the writer as
+/// often. One that does change an answer waits no longer than that.
+const GATHER: Duration = Duration::from_millis(20);
 /// Such news waits at least this many times as long as the last snapshot took to make: a plan for
 /// many services and places must not take more than this part of a core.
 const CALM_FACTOR: u32 = 20;
@@ -170,6 +173,8 @@ pub struct Writer {
     switches_lost: bool,
     /// News waits for the next snapshot since then.
     pending_since: Option<Instant>,
+    /// Reports are left to gather until then ([`GATHER`]).
+    gathering: Option<Instant>,
     /// How long such news waits: [`CALM`] or more.
     calm: Duration,
     /// When what was last published changes by the passing of time alone.
@@ -208,6 +213,7 @@ impl Writer {
             keeper: None,
             switches_lost: true,
             pending_since,
+            gathering: None,
             calm,
             due,
             retired: Vec::new(),
@@ -268,9 +274,17 @@ impl Writer {
         let (overrides_due, switches_due) = (self.override_saves.due(), self.switch_saves.due());
         let urgency = tokio::select! {
             biased;
-            Some(report) = endpoints.recv() => self.drain_endpoints(report, endpoints),
+            Some(report) = endpoints.recv(), if self.gathering.is_none() => {
+                let urgency = self.drain_endpoints(report, endpoints);
+                self.gathering = (urgency < Urgency::Now).then(|| Instant::now() + GATHER);
+                urgency
+            }
             Some(update) = loads.recv() => self.drain_loads(update, loads),
             () = sleep_until(wake) => Urgency::Now,
+            () = sleep_until(self.gathering) => {
+                self.gathering = None;
+                return;
+            }
             () = sleep_until(self.burial) => return self.bury(),
             () = sleep_until(self.keeper.as_ref().and_then(Keeper::due)) => return self.keep(),
             () = saved(&mut self.keeper) => return,

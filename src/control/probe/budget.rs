@@ -6,18 +6,22 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tracing::warn;
 
 use super::fault::Rarely;
 
+/// Calm probes start at multiples of this.
+const TOGETHER: Duration = Duration::from_millis(20);
+
 /// The connections of all probes together.
 ///
 /// Bounded by what the process may open beside its other sockets: see the daemon.
 #[derive(Debug)]
 pub struct Budget {
+    began: tokio::time::Instant,
     connections: u32,
     all: Arc<Semaphore>,
     /// As many of them as endpoints may take of which no answer is expected.
@@ -65,6 +69,7 @@ impl Budget {
         let connections = connections.clamp(1, 65_536);
         let semaphore = |places: u32| Arc::new(Semaphore::new(places as usize));
         Budget {
+            began: tokio::time::Instant::now(),
             connections,
             all: semaphore(connections),
             silent: semaphore(Budget::of_silent(connections)),
@@ -76,6 +81,14 @@ impl Budget {
 
     fn of_silent(connections: u32) -> u32 {
         (connections - connections / ANSWERING).max(1)
+    }
+
+    /// The last moment up to this one at which probes start together: a thread that wakes for one of thousands finds
+    /// others to start, and sleeps longer after.
+    pub(super) fn together(&self, at: tokio::time::Instant) -> tokio::time::Instant {
+        let since = at.saturating_duration_since(self.began);
+        let after = Duration::from_nanos((since.as_nanos() % TOGETHER.as_nanos()) as u64);
+        at.checked_sub(after).unwrap_or(at)
     }
 
     pub fn counts(&self) -> BudgetCounts {
@@ -146,7 +159,7 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::{Duration, timeout};
+    use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
     async fn silent_endpoints_leave_a_quarter_to_those_that_answer() {

@@ -81,7 +81,7 @@ where
     let mut unsent: Option<EndpointReport> = None;
     loop {
         let known = Known::of(&shared.memory, &watched);
-        let due = flights.due(&watched, &known);
+        let due = flights.due(&watched, &known, &shared.budget);
         let (silent_at, expected) = (flights.silent_at(&known), flights.expected(&known));
         let outcome = tokio::select! {
             biased;
@@ -214,7 +214,7 @@ impl Flights {
     }
 
     /// When the next probe starts; `None`: after one has landed.
-    fn due(&self, watched: &Watched, known: &Known) -> Option<Instant> {
+    fn due(&self, watched: &Watched, known: &Known, budget: &Budget) -> Option<Instant> {
         let Some(last_start) = self.last_start else { return Some(self.first) };
         let facts = Facts {
             interval: watched.interval,
@@ -229,7 +229,12 @@ impl Flights {
         let wait = next_start(&facts)?;
         // Nothing was learnt by a probe that could not be made.
         let soon = self.own_faults > 0 && known.verdict != Some(Verdict::Down);
-        Some(last_start + if soon { wait.min(FAST) } else { wait })
+        if soon {
+            return Some(last_start + wait.min(FAST));
+        }
+        let due = last_start + wait;
+        // Earlier by a little, never later.
+        Some(if is_calm(known.verdict, facts.unanswered) { budget.together(due) } else { due })
     }
 
     fn is_unanswered(&self) -> bool {

@@ -141,3 +141,20 @@ async fn a_week_of_loss() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_datagram_that_was_lost_is_sent_again() {
+    let server = tokio::net::UdpSocket::bind((LOCALHOST, 0)).await.expect("a port");
+    let port = server.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        let mut datagram = [0; 64];
+        // The first is as good as lost.
+        server.recv_from(&mut datagram).await.expect("a datagram");
+        let (length, from) = server.recv_from(&mut datagram).await.expect("another");
+        server.send_to(&datagram[..length], from).await.expect("sent");
+    });
+    let exchange = ExchangeCheck { port, send: b"PING".to_vec(), expect: b"PING".to_vec() };
+    let check = Check { timeout: Duration::from_secs(60), ..check(CheckKind::Udp(exchange)) };
+    let took = ask_local(check).await.expect("an answer").total;
+    assert!(took >= AGAIN, "{took:?}");
+}
