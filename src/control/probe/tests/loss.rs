@@ -125,23 +125,6 @@ async fn half_of_all_packets_lost_does() {
     assert!(watched(10, DAY / 24, connect, 0.5, 1).await.downs > 0);
 }
 
-/// `cargo test --release --lib a_week_of_loss -- --ignored --nocapture`: some minutes.
-#[tokio::test(start_paused = true)]
-#[ignore = "takes minutes"]
-async fn a_week_of_loss() {
-    for (kind, took) in [("TCP", connect as Took), ("HTTP", http), ("datagrams", datagrams)] {
-        for loss in [0.01, 0.02, 0.05] {
-            let seeds: Vec<u64> = if loss == 0.01 { (1..=3).collect() } else { vec![1] };
-            for seed in seeds {
-                let endpoints = if loss == 0.01 { 100 } else { 20 };
-                let seen = watched(endpoints, 7 * DAY, took, loss, seed).await;
-                println!("{kind:9} loss {loss} seed {seed}, {endpoints} endpoints: {seen:?}");
-                assert!(loss > 0.01 || seen.downs == 0, "{kind}: {seen:?}");
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_datagram_that_was_lost_is_sent_again() {
     let server = tokio::net::UdpSocket::bind((LOCALHOST, 0)).await.expect("a port");
