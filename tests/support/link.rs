@@ -24,18 +24,8 @@ pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 impl Link {
     /// `None`, said aloud, where this process may not make namespaces.
     pub fn new() -> Option<Link> {
-        let (server, client) = match (Machine::new(), Machine::new()) {
-            (Ok(server), Ok(client)) => (server, client),
-            // Only who may not is excused.
-            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                tools::skip(Need::Namespaces, &format!("no network namespaces here ({error})"));
-                return None;
-            }
-            (Err(error), _) | (_, Err(error)) => panic!("no network namespace: {error}"),
-        };
-        tools::find("ip")?;
-        let thread = client.thread.to_string();
-        server.ip(&["link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", &thread]);
+        let [server, client] = Machine::several()?;
+        server.cable("eth0", &client, "eth0");
         for (machine, mac, addresses) in
             [(&server, "02:00:00:00:00:01", SERVER), (&client, "02:00:00:00:00:02", CLIENT)]
         {
@@ -60,6 +50,28 @@ pub struct Machine {
 type Work = Box<dyn FnOnce() + Send>;
 
 impl Machine {
+    /// So many; `None`, said aloud, where this process may not make namespaces.
+    pub fn several<const MANY: usize>() -> Option<[Machine; MANY]> {
+        let machines: io::Result<Vec<Machine>> = (0..MANY).map(|_| Machine::new()).collect();
+        let machines = match machines {
+            Ok(machines) => machines,
+            // Only who may not is excused.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tools::skip(Need::Namespaces, &format!("no network namespaces here ({error})"));
+                return None;
+            }
+            Err(error) => panic!("no network namespace: {error}"),
+        };
+        tools::find("ip")?;
+        machines.try_into().ok()
+    }
+
+    /// Lays a cable between two machines: the names are those of its ends.
+    pub fn cable(&self, end: &str, to: &Machine, other_end: &str) {
+        let thread = to.thread.to_string();
+        self.ip(&["link", "add", end, "type", "veth", "peer", "name", other_end, "netns", &thread]);
+    }
+
     fn new() -> io::Result<Machine> {
         let (work, given) = mpsc::channel::<Work>();
         let (say, begun) = mpsc::channel();

@@ -11,6 +11,7 @@
 //! - [`one_zone`]: a configuration of one zone, from its text
 //! - [`tools`]: programs that may or may not be installed, started and ended by their id
 //! - [`link`], [`raw`]: two machines with a cable between them, and frames put together by hand
+//! - [`networks`]: a server, a router, three regions and a reference, each on a machine of its own
 
 #![allow(dead_code)] // each test takes what it needs
 
@@ -18,6 +19,7 @@ pub mod dns;
 pub mod exchange;
 pub mod frames;
 pub mod link;
+pub mod networks;
 pub mod one_zone;
 pub mod packets;
 pub mod questions;

@@ -100,11 +100,11 @@ where
                 None
             }
         };
-        let Some(outcome) = outcome else { continue };
+        let Some(Landed { started, outcome }) = outcome else { continue };
         // One that is down stays so, whoever is cut off.
         let outcome = match known.verdict {
             Some(Verdict::Down) => outcome,
-            _ => excused(&watched.target, &shared.reachability, outcome).await,
+            _ => excused(&watched.target, &shared.reachability, started, outcome).await,
         };
         if let Err(ProbeError::Own(why)) = &outcome {
             // It has said so itself where it is cut off.
@@ -136,6 +136,7 @@ where
 async fn excused(
     target: &EndpointTarget,
     reachability: &Reachability,
+    started: Instant,
     outcome: Result<Timings, ProbeError>,
 ) -> Result<Timings, ProbeError> {
     match outcome {
@@ -143,7 +144,7 @@ async fn excused(
             reachability.heard(target);
             Ok(timings)
         }
-        Err(error) => match reachability.excuse(target, &error, Instant::now()).await {
+        Err(error) => match reachability.excuse(target, &error, started).await {
             Some(why) => Err(ProbeError::Own(why.to_string())),
             None => Err(error),
         },
@@ -194,6 +195,12 @@ struct Flight {
     started: Instant,
     /// It has counted as a failure already, for being silent.
     counted: bool,
+}
+
+/// What a probe that started then has come to.
+struct Landed {
+    started: Instant,
+    outcome: Result<Timings, ProbeError>,
 }
 
 impl Flights {
@@ -272,9 +279,11 @@ impl Flights {
     }
 
     /// Counts that probe.
-    fn silent(&mut self, known: &Known) -> Option<Result<Timings, ProbeError>> {
-        self.waiting.iter_mut().find(|flight| !flight.counted)?.counted = true;
-        Some(Err(ProbeError::Silent { after: known.patience.answer, slowest: known.slowest? }))
+    fn silent(&mut self, known: &Known) -> Option<Landed> {
+        let flight = self.waiting.iter_mut().find(|flight| !flight.counted)?;
+        flight.counted = true;
+        let outcome = Err(ProbeError::Silent { after: known.patience.answer, slowest: known.slowest? });
+        Some(Landed { started: flight.started, outcome })
     }
 
     /// What there is to record: nothing for a failure that has counted already, nor where the runtime is
@@ -283,7 +292,7 @@ impl Flights {
         &mut self,
         landed: Result<(Id, Result<Timings, ProbeError>), JoinError>,
         memory: &Mutex<Memory>,
-    ) -> Option<Result<Timings, ProbeError>> {
+    ) -> Option<Landed> {
         let (task, outcome) = match landed {
             Ok(landed) => landed,
             Err(error) if error.is_panic() => {
@@ -297,7 +306,7 @@ impl Flights {
         self.latest_landed |= index == self.waiting.len();
         if matches!(outcome, Err(ProbeError::Own(_))) {
             self.own_faults = self.own_faults.saturating_add(1);
-            return Some(outcome);
+            return Some(Landed { started: flight.started, outcome });
         }
         self.own_faults = 0;
         self.answered = Some(!outcome.as_ref().is_err_and(ProbeError::is_silence));
@@ -306,7 +315,8 @@ impl Flights {
             let took = flight.started.elapsed();
             memory.lock().unwrap_or_else(PoisonError::into_inner).recent.add(took);
         }
-        if flight.counted && outcome.is_err() { None } else { Some(outcome) }
+        let has_counted = flight.counted && outcome.is_err();
+        (!has_counted).then_some(Landed { started: flight.started, outcome })
     }
 }
 
