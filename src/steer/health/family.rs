@@ -34,9 +34,11 @@ pub fn region_verdicts(region: &Region, endpoints: &[EndpointState]) -> (Verdict
 /// likely that this server's own IPv6 is cut off. Regions and their states, in one order.
 pub fn is_ipv6_doubtful<'a>(regions: impl Iterator<Item = (&'a Region, &'a RegionState)> + Clone) -> bool {
     let endpoints = regions.flat_map(|(region, state)| region.endpoints.iter().zip(&state.endpoints));
-    let mut probes = endpoints.flat_map(|(of, seen)| seen.probes.iter().filter(|(id, _)| asks_ipv6(of, id))).peekable();
-    let silent = |seen: &ProbeState| seen.verdict == Some(Verdict::Down) && !seen.heard;
-    probes.peek().is_some() && probes.all(|(_, seen)| silent(seen))
+    let mut probes = endpoints.flat_map(|(of, seen)| seen.probes.iter().filter(|(id, _)| asks_ipv6(of, id)));
+    // Endpoints do not fall all at once: while one is down, those that fail need not be so yet.
+    let fails = |seen: &ProbeState| matches!(seen.verdict, Some(Verdict::Down | Verdict::Suspect)) && !seen.heard;
+    let is_any_down = probes.clone().any(|(_, seen)| seen.verdict == Some(Verdict::Down));
+    is_any_down && probes.all(|(_, seen)| fails(seen))
 }
 
 fn asks_ipv6(endpoint: &Endpoint, probe: &ProbeId) -> bool {
@@ -108,6 +110,11 @@ mod tests {
         assert!(!doubtful(&[silent(), (&both, seen(Up, Some(Up), true))]));
         assert!(!doubtful(&[silent(), (&only, seen(Up, None, true))]), "one without IPv4 answers");
         assert!(doubtful(&[silent(), (&only, seen(Down, None, false))]));
+        assert!(
+            doubtful(&[silent(), (&both, seen(Up, Some(Suspect), false))]),
+            "it fails as well, and is not down yet"
+        );
+        assert!(!doubtful(&[(&both, seen(Up, Some(Suspect), false))]), "nothing is lost that could be doubted");
         let v4 = region(&["192.0.2.1"]);
         assert!(!doubtful(&[(&v4, seen(Down, None, false))]), "there is no IPv6 to doubt");
     }
