@@ -166,7 +166,7 @@ impl Daemon {
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
         let writer = writer.until_settled().beating(vitals.clone()).recording(events.clone());
         let writer = writer.run(Sources { endpoints, loads, commands: said });
-        let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone());
+        let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone()).recording(events.clone());
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
         let (probing, heartbeats) = (probing(&prober, &scraper), prober.heartbeats());
         prober.resume(&shared.load(), Instant::now());

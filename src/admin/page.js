@@ -192,8 +192,8 @@ async function news() {
 
 // The worse of an event's words decides its colour.
 function mood(of) {
-  if (of.cause === "held") return "bad";
-  return of.kind === "reload" || of.after === null ? "none" : MOOD[of.after] ?? "none";
+  if (of.cause === "held" || of.after === "cut_off") return "bad";
+  return of.kind === "reload" || of.kind === "server" || of.after === null ? "none" : MOOD[of.after] ?? "none";
 }
 
 function moved(told, shares) {
@@ -219,10 +219,12 @@ function event(of) {
   const when = el("time", "faint", `${age(Math.max(0, Date.now() - Date.parse(of.at)) / 1000)} ago · ${of.at.slice(0, 19).replace("T", " ")} UTC`);
   when.dateTime = of.at;
   const state = (text, absent) => (text === null ? word(absent, "none") : word(text));
-  const subject = of.kind === "region" ? `region ${of.region} ` : of.kind === "service" ? `service ${of.service} ` : "another configuration";
+  const subject = of.kind === "region" ? `region ${of.region} ` : of.kind === "service" ? `service ${of.service} `
+    : of.kind === "server" ? `this server, by ${of.family} ` : "another configuration";
   const what = of.kind === "reload" ? null : el("span", "", state(of.after, "gone"), el("span", "faint", of.before === null ? ", new" : `, was ${of.before.replaceAll("_", " ")}`));
   const detail = of.kind === "region" ? regionEvent(of)
     : of.kind === "service" ? (of.fence ? `for the clients of ${of.fence} alone` : "")
+    : of.kind === "server" ? of.why ?? (of.for_s === undefined ? "" : `after ${age(of.for_s)}`)
     : `regions: ${of.regions_new} new, ${of.regions_gone} gone; services: ${of.services_new} new, ${of.services_gone} gone`;
   return el("li", mood(of), el("div", "row", el("span", "text", subject, what), when),
     detail === "" ? null : el("div", "faint text", detail));

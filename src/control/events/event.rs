@@ -28,6 +28,7 @@ pub enum Change {
     Region(RegionChange),
     Service(ServiceChange),
     Reload(ReloadChange),
+    Server(ServerChange),
 }
 
 /// A region's effective state, or what holds it there.
@@ -158,6 +159,30 @@ pub struct ReloadChange {
     pub services_gone: usize,
 }
 
+/// This server's own reach by one family of addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerChange {
+    pub before: Reach,
+    pub after: Reach,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Why it is thought to be cut off; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// How long it was cut off, in seconds, where that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<u64>,
+}
+
+/// The outcome of asking the references, or of looking for any route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    Connected,
+    /// It reaches nobody: what fails on the way counts against nobody.
+    CutOff,
+}
+
 /// How much an event matters, as the log's levels do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -183,8 +208,8 @@ pub fn timestamp(unix_ms: u64) -> Timestamp {
 }
 
 impl Change {
-    /// A region down is a warning, as is one damped; one held is an error, as is a service in panic. What an operator
-    /// said is known to somebody.
+    /// A region down is a warning, as is one damped; one held is an error, as is a service in panic, or a server that is
+    /// cut off. What an operator said is known to somebody.
     pub fn severity(&self) -> Severity {
         match self {
             Change::Region(RegionChange { cause, after, .. }) => match (cause, after) {
@@ -200,7 +225,8 @@ impl Change {
                 Some(ServiceCondition::OnlyDraining | ServiceCondition::Full) => Severity::Warning,
                 _ => Severity::Info,
             },
-            Change::Reload(_) => Severity::Info,
+            Change::Server(ServerChange { after: Reach::CutOff, .. }) => Severity::Error,
+            Change::Reload(_) | Change::Server(_) => Severity::Info,
         }
     }
 
@@ -223,6 +249,7 @@ impl fmt::Display for Change {
             Change::Region(change) => change.fmt(f),
             Change::Service(change) => change.fmt(f),
             Change::Reload(change) => change.fmt(f),
+            Change::Server(change) => change.fmt(f),
         }
     }
 }
@@ -381,6 +408,23 @@ impl fmt::Display for ReloadChange {
     }
 }
 
+impl fmt::Display for ServerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServerChange { after, family, why, for_s, .. } = self;
+        match after {
+            Reach::CutOff => write!(
+                f,
+                "this server is cut off: {}; what fails on the way counts against nobody, and verdicts stay",
+                why.as_deref().unwrap_or(family)
+            ),
+            Reach::Connected => {
+                write!(f, "this server is cut off no more: {family} is back")?;
+                for_s.map_or(Ok(()), |seconds| write!(f, " after {seconds} s"))
+            }
+        }
+    }
+}
+
 /// A time as RFC 3339 text in UTC.
 mod rfc3339 {
     use jiff::Timestamp;
@@ -499,8 +543,10 @@ pub(in crate::control) mod tests {
         let service = ServiceChange { service: "www.gslb.example".into(), fence: None, before, after };
         let gone = ServiceChange { after: None, ..service.clone() };
         let reload = ReloadChange { services_gone: 1, ..ReloadChange::default() };
-        for change in [Change::Region(down()), Change::Service(service), Change::Service(gone), Change::Reload(reload)]
-        {
+        let (before, after, why) = (Reach::Connected, Reach::CutOff, Some("no IPv6 reference answers".into()));
+        let server = Change::Server(ServerChange { before, after, family: "IPv6".into(), why, for_s: None });
+        let services = [Change::Service(service), Change::Service(gone)];
+        for change in [Change::Region(down()), Change::Reload(reload), server].into_iter().chain(services) {
             let event = Event { id: 1_795_000_000_000, at, change };
             let text = serde_json::to_string(&event).expect("JSON");
             assert!(text.contains("\"at\":\"2026-11-21T04:30:00.25Z\""), "{text}");

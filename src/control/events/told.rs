@@ -12,12 +12,12 @@ const MOST_SERVICES: usize = 20;
 
 /// Tells changes of one snapshot.
 pub fn tell(changes: &[Change]) {
-    let (mut regions, mut services, mut reloads) = (0, 0, 0);
+    let (mut regions, mut services, mut others) = (0, 0, 0);
     for change in changes {
         let (told, most) = match change {
             Change::Region(_) => (&mut regions, MOST_REGIONS),
             Change::Service(_) => (&mut services, MOST_SERVICES),
-            Change::Reload(_) => (&mut reloads, 1),
+            Change::Reload(_) | Change::Server(_) => (&mut others, 1),
         };
         *told += 1;
         if *told <= most {

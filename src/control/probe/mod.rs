@@ -60,6 +60,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::control::events::history::Events;
 use crate::control::supervise::supervise;
 use crate::control::vitals::{TaskKind, Vitals};
 use crate::model::{AddressPart, Check, EndpointTarget, Model, Probed};
@@ -148,6 +149,11 @@ impl Prober {
     /// Whether this server itself is cut off.
     pub fn reachability(&self) -> Arc<Reachability> {
         self.reachability.clone()
+    }
+
+    /// Adds to these when this server is cut off, and when no more. Call it before [`Prober::reachability`].
+    pub fn recording(self, events: Arc<Events>) -> Prober {
+        Prober { reachability: Arc::new(Reachability::recording(events)), ..self }
     }
 
     /// Counts watches that panicked and were started again.

@@ -17,8 +17,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{error, info};
 
+use crate::control::clock;
+use crate::control::events::event::{Change, MOST_TEXT, Reach, ServerChange};
+use crate::control::events::history::Events;
+use crate::control::events::told::tell;
 use crate::model::{Check, EndpointTarget, Model};
 
 use super::ask::Question;
@@ -50,6 +53,7 @@ pub struct Reachability {
     /// The last round of each family; locked while one is under way.
     rounds: [tokio::sync::Mutex<Option<Round>>; 2],
     said: Mutex<[Said; 2]>,
+    events: Arc<Events>,
 }
 
 /// Of one family.
@@ -85,6 +89,11 @@ pub struct CutOff {
 }
 
 impl Reachability {
+    /// Adds what changes to these.
+    pub fn recording(events: Arc<Events>) -> Reachability {
+        Reachability { events, ..Reachability::default() }
+    }
+
     /// Takes the references and endpoints of this model.
     pub fn configure(&self, model: &Model) {
         // No heartbeat is a reference's.
@@ -253,18 +262,29 @@ impl Reachability {
     fn conclude(&self, ipv6: bool, nobody: Option<Arc<str>>) {
         let mut said = self.said();
         let Some(known) = said.get_mut(usize::from(ipv6)) else { return };
-        match (&known.cut_off, nobody) {
+        let change = |after, why: Option<String>, for_s| {
+            let before = if after == Reach::CutOff { Reach::Connected } else { Reach::CutOff };
+            Change::Server(ServerChange { before, after, family: family(ipv6).into(), why, for_s })
+        };
+        let change = match (&mut known.cut_off, nobody) {
+            (None, None) => return,
+            (Some(known), Some(why)) => {
+                known.why = why;
+                return;
+            }
             (None, Some(why)) => {
-                error!("this server is cut off: {why}; what fails on the way counts against nobody, and verdicts stay");
-                known.cut_off = Some(CutOff { ipv6, since: std::time::Instant::now(), why });
+                known.cut_off = Some(CutOff { ipv6, since: std::time::Instant::now(), why: why.clone() });
+                change(Reach::CutOff, Some(why.chars().take(MOST_TEXT).collect()), None)
             }
-            (Some(was), Some(why)) => known.cut_off = Some(CutOff { why, ..was.clone() }),
             (Some(was), None) => {
-                info!(for_s = was.since.elapsed().as_secs(), "this server is cut off no more");
+                let for_s = was.since.elapsed().as_secs();
                 *known = Said { cut_off: None, ended: Some(Instant::now()) };
+                change(Reach::Connected, None, Some(for_s))
             }
-            (None, None) => {}
-        }
+        };
+        // While it is locked: the end must not be told before the beginning.
+        tell(std::slice::from_ref(&change));
+        self.events.add(&clock::read(), vec![change]);
     }
 
     fn said(&self) -> MutexGuard<'_, [Said; 2]> {

@@ -101,14 +101,15 @@ where
             }
         };
         let Some(Landed { started, outcome }) = outcome else { continue };
+        let is_own = matches!(outcome, Err(ProbeError::Own(_)));
         // One that is down stays so, whoever is cut off.
         let outcome = match known.verdict {
             Some(Verdict::Down) => outcome,
             _ => excused(&watched.target, &shared.reachability, started, outcome).await,
         };
         if let Err(ProbeError::Own(why)) = &outcome {
-            // It has said so itself where it is cut off.
-            if !shared.reachability.is_cut_off() {
+            // That it is or was cut off has been said.
+            if is_own && !shared.reachability.is_cut_off() {
                 shared.faults.happened(why);
             }
             flights.unlearnt += 1;
