@@ -319,7 +319,8 @@ fn family(ipv6: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CheckKind, Coordinates, Endpoint, Reference, Region, ZoneId};
+    use crate::control::events::history::Wanted;
+    use crate::model::{CheckKind, Coordinates, Endpoint, ExchangeCheck, Reference, Region, ZoneId};
 
     async fn listening() -> (tokio::net::TcpListener, u16) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("an address");
@@ -368,6 +369,30 @@ mod tests {
         assert_eq!(&*why, "this server was cut off when it asked");
         assert_eq!(excuse(ProbeError::Refused).await, None);
         assert!(reachability.cut_off().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reference_that_misses_a_question_is_asked_again_and_one_that_is_silent_makes_an_event() {
+        let reference = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("an address");
+        let port = reference.local_addr().expect("an address").port();
+        let check = CheckKind::Udp(ExchangeCheck { port, send: b"?".into(), expect: b"!".into() });
+        let references = vec![Reference { address: IpAddr::from([127, 0, 0, 1]), check: Check::new(check) }];
+        let events = Arc::new(Events::default());
+        let reachability = Reachability::recording(events.clone());
+        reachability.configure(&Model { references, ..Model::default() });
+        let heard_twice = async {
+            let mut octets = [0; 8];
+            let _lost = reference.recv_from(&mut octets).await.expect("a question");
+            let (_, from) = reference.recv_from(&mut octets).await.expect("the same again");
+            reference.send_to(b"!", from).await.expect("sent");
+        };
+        let (nobody, ()) = tokio::join!(reachability.nobody_answers(false, Instant::now()), heard_twice);
+        assert_eq!(nobody, None);
+        assert!(reachability.nobody_answers(false, Instant::now()).await.is_some(), "it answers no more");
+        let told = events.find(&Wanted { limit: 9, ..Wanted::default() }).events;
+        let [event] = &told[..] else { panic!("{told:?}") };
+        let Change::Server(change) = &event.change else { panic!("{event:?}") };
+        assert_eq!((change.before, change.after, &*change.family), (Reach::Connected, Reach::CutOff, "IPv4"));
     }
 
     #[tokio::test]

@@ -114,9 +114,8 @@ where
             }
             flights.unlearnt += 1;
             // It may last: the first round does not wait for the end of it.
-            if flights.unlearnt >= MOST_OWN_FAULTS {
-                shared.probed.send_replace(true);
-            }
+            let may_last = flights.unlearnt >= MOST_OWN_FAULTS;
+            shared.probed.send_if_modified(|probed| may_last && !std::mem::replace(probed, true));
             continue;
         }
         if outcome == Err(ProbeError::NotYet) {
