@@ -201,7 +201,7 @@ impl Daemon {
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
-        memory::give_back();
+        tasks.push(tokio::spawn(memory::give_back_after_start()));
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
         care.systemd.ready();
         Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, care })

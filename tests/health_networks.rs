@@ -84,7 +84,7 @@ fn cut_off_and_back(fall: u8, cut: fn(&Networks), heal: fn(&Networks), why: &str
     cut(&networks);
     let took = wait_until("it is known for both families", PATIENCE, || families(&networks) == ["IPv4", "IPv6"]);
     println!("{why}, fall = {fall}: both families are known to be cut off after {took:?}");
-    assert!(networks.command(&["status"]).contains("CUT OFF for "));
+    assert!(networks.command(&["status"]).contains("CUT OFF by IPv4: "));
     // IPv6 connections are not given up for what a router says.
     assert!(cut_off(&networks)[0].1.contains(why), "{:?}", cut_off(&networks));
     for family in ["ipv4", "ipv6"] {

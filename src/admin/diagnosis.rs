@@ -57,6 +57,12 @@ fn of_server(status: &Status) -> Vec<Trouble> {
             let what = format!("CUT OFF by {}: {}; what fails on the way counts against nobody", of.family, of.why);
             degraded("server", what, Some(of.since_s))
         }));
+        found.extend(failed_at_once(&status.regions).into_iter().filter(|_| probing.references == 0).map(|(failed, all)| {
+            let what = format!(
+                "{failed} of {all} endpoints began to fail within {AT_ONCE_S:.0} s: is it this server? `health.reference` would tell"
+            );
+            degraded("server", what, None)
+        }));
         let others = probing.troubles.iter().filter(|told| !told.starts_with("CUT OFF"));
         found.extend(others.map(|told| degraded("server", told.clone(), None)));
     }
@@ -83,6 +89,21 @@ fn of_server(status: &Status) -> Vec<Trouble> {
     let plan = status.planning.as_ref().and_then(|planning| planning.error.as_ref());
     found.extend(plan.map(|error| degraded("planner", format!("the last attempt at a plan failed: {error}"), None)));
     found
+}
+
+/// Endpoints that begin to fail within so many seconds do so at once.
+const AT_ONCE_S: f64 = 60.0;
+
+/// How many endpoints of how many began to fail at once, where these are two thirds of all and of three regions or more.
+fn failed_at_once(regions: &[RegionStatus]) -> Option<(usize, usize)> {
+    let endpoints = regions.iter().flat_map(|region| &region.endpoints);
+    let all = endpoints.clone().filter(|endpoint| endpoint.verdict.is_some()).count();
+    let mut began: Vec<f64> = endpoints.filter(|endpoint| is_ill(endpoint)).filter_map(|of| of.since_s).collect();
+    began.sort_by(f64::total_cmp);
+    let at_once = |(before, first): (usize, &f64)| began.partition_point(|since| *since <= first + AT_ONCE_S) - before;
+    let failed = began.iter().enumerate().map(at_once).max()?;
+    let ill_regions = regions.iter().filter(|region| region.endpoints.iter().any(is_ill)).count();
+    (ill_regions >= 3 && failed * 3 >= all * 2).then_some((failed, all))
 }
 
 fn of_service(
@@ -330,5 +351,19 @@ mod tests {
         let [only] = &diagnose(&refused, |_, _| None).troubles[..] else { panic!("one") };
         assert_eq!(only.what, "the last reload was refused, the one before is served: zones/a.toml:1:1: no `origin`");
         assert_eq!((only.level, only.since_s), (Level::Degraded, Some(5.0)));
+    }
+
+    #[test]
+    fn most_that_fail_at_once_make_one_doubt_this_server() {
+        let mut many = status(json!({ "state": "down", "verdict": "down" }), "normal");
+        let failed = many.regions[0].clone();
+        many.regions.extend([failed.clone(), failed]);
+        assert_eq!(failed_at_once(&many.regions), Some((6, 6)));
+        many.regions[0].endpoints[0].since_s = Some(1000.0);
+        assert_eq!(failed_at_once(&many.regions), Some((5, 6)));
+        let mut up = status(json!({}), "normal").regions;
+        many.regions.append(&mut up);
+        assert_eq!(failed_at_once(&many.regions), None, "5 of 8");
+        assert_eq!(failed_at_once(&many.regions[..2]), None, "two regions are few");
     }
 }

@@ -18,6 +18,17 @@ pub fn keep_large_blocks_apart() {
     }
 }
 
+/// First probes of thousands of endpoints take much at once, most of it from endpoints that are silent: by then they have
+/// been given up.
+const AFTER_FIRST_PROBES: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// [`give_back`] now, and once what the first probes take has been freed.
+pub async fn give_back_after_start() {
+    give_back();
+    tokio::time::sleep(AFTER_FIRST_PROBES).await;
+    give_back();
+}
+
 /// Call after a load, when what it took has been freed: some milliseconds.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
