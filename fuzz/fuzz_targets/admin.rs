@@ -96,7 +96,7 @@ impl Fixture {
                 budget: Arc::new(Budget::new(12)),
                 probe_faults: Arc::new(OwnFaults::new("a probe")),
                 scrape_faults: Arc::new(OwnFaults::new("a scrape")),
-            reachability: Arc::default(),
+                reachability: Arc::default(),
             },
             places: Default::default(),
             token: None,
