@@ -592,7 +592,7 @@ async fn pushed_health_degrades_a_region_and_is_shown_with_its_reason() {
         }
     };
     let seoul = tokio::time::timeout(Duration::from_secs(5), seen).await.expect("published");
-    let degraded = json!({ "offered": 0.8, "why": ["50 % of servers up, 11 % errors"] });
+    let degraded = json!({ "offered": 0.8, "why": ["50 % of servers up, 11 % errors"], "withdrawn": false });
     assert_eq!((&seoul["degraded"], &seoul["offered"]), (&degraded, &json!(0.8)));
     let metrics = fixture.get("/metrics").await.body;
     assert!(metrics.contains("meridian_region_degraded_ratio{region=\"seoul@other.example\"} 0.8\n"), "{metrics}");

@@ -146,7 +146,7 @@ fn of_region(region: &RegionStatus) -> Vec<Trouble> {
         };
         found.push(trouble(Level::Degraded, name(), what, None));
     }
-    if let Some(degraded) = &region.degraded {
+    if let Some(degraded) = region.degraded.as_ref().filter(|of| !of.withdrawn) {
         let what = format!("offers {}: {}", percent(degraded.offered, 0), degraded.why.join("; "));
         found.push(trouble(Level::Degraded, name(), what, None));
     } else if region.offered < 1.0 && region.effective.is_eligible() {
@@ -181,6 +181,11 @@ fn state(region: &RegionStatus) -> Option<Trouble> {
     }
     if let Some(on) = &region.failed_dependency {
         return told(format!("down: {}", dependency::reason(on)), changed_s, None);
+    }
+    if let Some(degraded) =
+        region.degraded.as_ref().filter(|of| of.withdrawn && region.effective == EffectiveState::Down)
+    {
+        return told(format!("down by its balancer's word: {}", degraded.why.join("; ")), changed_s, None);
     }
     let is_up_again = region.verdict == "up" || region.verdict == "suspect";
     if let Some(since) = region.awaits_resume_s.filter(|_| is_up_again) {

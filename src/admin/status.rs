@@ -176,12 +176,15 @@ pub struct DegradedStatus {
     pub offered: f64,
     /// For people: `3 of 4 servers up, 12 % errors`, `slow: 412 ms above 300 ms`; the balancer's word comes first.
     pub why: Vec<String>,
+    /// Whether its balancer says that it is down, and is believed: then the region is down by that.
+    #[serde(default)]
+    pub withdrawn: bool,
 }
 
 impl DegradedStatus {
     fn of(degraded: &Degraded) -> Option<DegradedStatus> {
         let why: Vec<String> = degraded.why.iter().map(ToString::to_string).collect();
-        (!why.is_empty()).then_some(DegradedStatus { offered: degraded.factor, why })
+        (!why.is_empty()).then_some(DegradedStatus { offered: degraded.factor, why, withdrawn: degraded.withdrawn })
     }
 }
 

@@ -452,12 +452,7 @@ impl Writer {
         let urgency = self.publisher.apply(News::Load(LoadNews { region: region.clone(), at, outcome }), clock);
         let Some(health) = health else { return urgency };
         let outcome = health.map_err(|error| shown(&error.to_string()).into_owned());
-        let said = outcome.as_ref().map(ToString::to_string).unwrap_or_default();
-        let by_health = self.publisher.apply(News::Health(HealthNews { region: region.clone(), at, outcome }), clock);
-        if by_health == Urgency::Now {
-            warn!(%region, "its balancer takes the region down, or brings it back: {said}");
-        }
-        urgency.max(by_health)
+        urgency.max(self.publisher.apply(News::Health(HealthNews { region, at, outcome }), clock))
     }
 
     async fn command(&mut self, command: Command, sources: &mut Sources) {

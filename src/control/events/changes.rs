@@ -67,6 +67,7 @@ fn cause(old: &RegionState, new: &RegionState, reloaded: bool) -> Option<(Cause,
         Override::Auto if old.operator_override != Override::Auto => (Cause::Lifted, Some(Cause::Override)),
         said if said != old.operator_override => (Cause::Override, None),
         _ if held => (Cause::Held, None),
+        _ if by_balancer(new) && !by_balancer(old) => (Cause::Balancer, None),
         _ if failed && !failed_before && new.operator_override == Override::Auto => (Cause::Dependency, None),
         _ if waits && !waited => (Cause::AwaitsResume, None),
         _ if damped => (Cause::Damped, None),
@@ -79,13 +80,33 @@ fn cause(old: &RegionState, new: &RegionState, reloaded: bool) -> Option<(Cause,
         _ if waited && !waits => (Cause::Lifted, Some(Cause::AwaitsResume)),
         _ if undelayed => (Cause::Lifted, Some(Cause::Delayed)),
         _ if old.effective == new.effective && lost_ipv6(old) != lost_ipv6(new) => (Cause::Ipv6, None),
+        _ if old.effective == new.effective && is_degraded(old) != is_degraded(new) => (Cause::Degraded, None),
         _ if old.effective == new.effective => return None,
+        _ if by_balancer(old) && new.verdict != Verdict::Down => (Cause::Lifted, Some(Cause::Balancer)),
         _ if failed_before && new.verdict != Verdict::Down => (Cause::Lifted, Some(Cause::Dependency)),
         // It was held.
         _ if failed => (Cause::Dependency, None),
         _ if reloaded => (Cause::Reload, None),
         _ => (Cause::Probes, None),
     })
+}
+
+/// What makes it offer less, or takes it down by its balancer's word; empty where nothing does.
+fn degraded(state: &RegionState) -> Vec<String> {
+    if state.degraded.factor >= 1.0 && !state.degraded.withdrawn {
+        return Vec::new();
+    }
+    state.degraded.why.iter().map(|why| why.to_string().chars().take(MOST_TEXT).collect()).collect()
+}
+
+/// Whether its balancer's word is what takes it down, and no operator's stands above it.
+fn by_balancer(state: &RegionState) -> bool {
+    state.degraded.withdrawn && state.effective == EffectiveState::Down && state.operator_override == Override::Auto
+}
+
+/// Whether it serves, and offers less than it could.
+fn is_degraded(state: &RegionState) -> bool {
+    state.effective.is_eligible() && state.degraded.factor < 1.0
 }
 
 /// Whether its AAAA answers are empty.
@@ -117,6 +138,7 @@ fn region_change(
         failed_dependency: new.stability.failed_dependency.map(|on| model.dependency_name(on)),
         for_s: until.map(|until| until.saturating_duration_since(now).as_secs()),
         starts_slowly: back.is_some() && back != old.stability.back_since && new.offered < new.degraded.factor,
+        degraded: degraded(new),
         ipv6_down: (cause == Cause::Ipv6).then(|| lost_ipv6(new)),
         endpoints: new.endpoints.len(),
         endpoints_down: new.endpoints.iter().filter(|seen| seen.verdict == Some(Verdict::Down)).count(),
@@ -272,6 +294,7 @@ mod tests {
     use super::*;
     use crate::model::{Check, CheckKind, Child, Dependency, GeoPlace, Group, GroupId, Policy, Rule};
     use crate::state::{EndpointNews, News, Publisher, Replacement};
+    use crate::steer::health::degraded::Degraded;
     use crate::steer::testing::{World, moment};
 
     /// Two regions with checks; some clients never leave the first.
@@ -408,6 +431,27 @@ mod tests {
             assert_eq!(cause(&old, &new, false), expected, "{old:?} {new:?}");
         }
         assert_eq!(cause(&plain(up), &plain(down), true), Some((Cause::Reload, None)));
+    }
+
+    #[test]
+    fn a_balancers_word_and_less_capacity_begin_and_end_with_an_event() {
+        use EffectiveState::{Down, Up};
+        let state = |effective, verdict, factor, withdrawn| {
+            let degraded = Degraded { factor, withdrawn, ..Degraded::default() };
+            RegionState { effective, verdict, degraded, ..RegionState::unprobed(1) }
+        };
+        let (well, less) = (state(Up, Verdict::Up, 1.0, false), state(Up, Verdict::Up, 0.5, false));
+        let (lesser, gone) = (state(Up, Verdict::Up, 0.3, false), state(Down, Verdict::Down, 0.1, true));
+        for (old, new, expected) in [
+            (&well, &less, Some((Cause::Degraded, None))),
+            (&less, &lesser, None),
+            (&less, &well, Some((Cause::Degraded, None))),
+            (&less, &gone, Some((Cause::Balancer, None))),
+            (&gone, &gone, None),
+            (&gone, &less, Some((Cause::Lifted, Some(Cause::Balancer)))),
+        ] {
+            assert_eq!(cause(old, new, false), expected, "{old:?} {new:?}");
+        }
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct RegionChange {
     /// It comes back with a tenth of its capacity at first.
     #[serde(default)]
     pub starts_slowly: bool,
+    /// What makes it offer less than it could, or takes it down by its balancer's word: `3 of 4 servers up`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// Whether its IPv6 addresses are down, where that is what changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_down: Option<bool>,
@@ -99,6 +102,10 @@ pub const MOST_SERVICES: usize = 8;
 pub enum Cause {
     /// What its probes say, or that its slow start or hysteresis has passed.
     Probes,
+    /// Its balancer says that it is down.
+    Balancer,
+    /// It offers less of its capacity than it could for its balancer's word or slow probes, or all of it again.
+    Degraded,
     /// Something that it depends on does not serve.
     Dependency,
     /// An operator's word.
@@ -216,6 +223,7 @@ impl Change {
                 (Cause::Held, _) => Severity::Error,
                 (Cause::Damped | Cause::AwaitsResume | Cause::Delayed, _) => Severity::Warning,
                 (Cause::Ipv6, _) if self.lost_ipv6() => Severity::Warning,
+                (Cause::Degraded, _) if self.is_less() => Severity::Warning,
                 (Cause::Override, _) => Severity::Info,
                 (_, Some(EffectiveState::Down)) => Severity::Warning,
                 _ => Severity::Info,
@@ -228,6 +236,10 @@ impl Change {
             Change::Server(ServerChange { after: Reach::CutOff, .. }) => Severity::Error,
             Change::Reload(_) | Change::Server(_) => Severity::Info,
         }
+    }
+
+    fn is_less(&self) -> bool {
+        matches!(self, Change::Region(RegionChange { degraded, .. }) if !degraded.is_empty())
     }
 
     fn lost_ipv6(&self) -> bool {
@@ -267,6 +279,9 @@ impl fmt::Display for RegionChange {
         match (self.cause, self.lifted) {
             (Cause::Probes, _) if self.after == Some(EffectiveState::Down) => write!(f, ": ")?,
             (Cause::Probes, _) => write!(f, ", was {before}: ")?,
+            (Cause::Balancer, _) => write!(f, ", was {before}: its balancer says so: {}; ", self.degraded.join("; "))?,
+            (Cause::Degraded, _) if self.degraded.is_empty() => write!(f, ": offers all of its capacity again; ")?,
+            (Cause::Degraded, _) => write!(f, ": offers less of its capacity: {}; ", self.degraded.join("; "))?,
             (Cause::Dependency, _) => write!(f, ": {}; ", self.says_down())?,
             (Cause::Override, _) => write!(f, ", was {before}: override {}; ", self.operator_override.as_str())?,
             (Cause::Reload, _) => write!(f, ", was {before}: another configuration; ")?,
@@ -294,6 +309,9 @@ impl fmt::Display for RegionChange {
                 self.says_down()
             )?,
             (Cause::Lifted, Some(Cause::Held)) => write!(f, ", was {before}: held no more; ")?,
+            (Cause::Lifted, Some(Cause::Balancer)) => {
+                write!(f, ", was {before}: its balancer says that it is up again; ")?
+            }
             (Cause::Lifted, Some(Cause::Damped)) => write!(f, ", was {before}: damped no more; ")?,
             (Cause::Lifted, Some(Cause::Dependency)) => write!(f, ", was {before}: all that it depends on serves; ")?,
             (Cause::Lifted, Some(Cause::Delayed)) => write!(f, ", was {before}: delayed no more; ")?,
@@ -462,6 +480,7 @@ pub(in crate::control) mod tests {
             failed_dependency: None,
             for_s: None,
             starts_slowly: false,
+            degraded: Vec::new(),
             ipv6_down: None,
             endpoints: 2,
             endpoints_down: 2,
@@ -499,6 +518,12 @@ pub(in crate::control) mod tests {
         let resumed = RegionChange { cause: Cause::Lifted, lifted: Some(Cause::AwaitsResume), after: up, ..again };
         let failed_dependency = Some("auth.gslb.example".to_owned());
         let dependent = RegionChange { cause: Cause::Dependency, failed_dependency, before: up, ..delayed.clone() };
+        let ill = |cause, after, why: &[&str]| {
+            let degraded = why.iter().map(ToString::to_string).collect();
+            RegionChange { cause, before: up, after, degraded, endpoints_down: 0, probes: vec![], ..down() }
+        };
+        let by_balancer = ill(Cause::Balancer, Some(EffectiveState::Down), &["says it is down, 0 of 4 servers up"]);
+        let (less, whole) = (ill(Cause::Degraded, up, &["slow: 412 ms above 300 ms"]), ill(Cause::Degraded, up, &[]));
         let none = "0 of 2 endpoints down";
         for (change, said) in [
             (delayed, format!("down: its probes say up again; back in 600 s; {none}")),
@@ -511,6 +536,9 @@ pub(in crate::control) mod tests {
             ),
             (needed, format!("up, was down: answered for want of others, though it awaits resume; {none}")),
             (resumed, format!("up, was down: an operator lets it back; {none}")),
+            (by_balancer, format!("down, was up: its balancer says so: says it is down, 0 of 4 servers up; {none}")),
+            (less, format!("up: offers less of its capacity: slow: 412 ms above 300 ms; {none}")),
+            (whole, format!("up: offers all of its capacity again; {none}")),
             (dependent, "down: depends on auth.gslb.example, which has no region up; 0 of 2 endpoints down".to_owned()),
             (moved, format!("down: 2 of 2 endpoints; {refused}; clients go to tokyo 71 %, virginia 29 %")),
             (

@@ -53,11 +53,12 @@ impl Degrading {
         self.by_balancer(region, &mut degraded, stale_after, now);
         self.by_probes(region, &mut degraded, serving);
         degraded.factor = degraded.factor.max(LEAST);
+        degraded.withdrawn = self.withdraws(region, stale_after, now);
         degraded
     }
 
     /// True where its balancer takes it down.
-    pub fn withdraws(&self, region: &Region, stale_after: Duration, now: Instant) -> bool {
+    fn withdraws(&self, region: &Region, stale_after: Duration, now: Instant) -> bool {
         let fresh = self.heard.fresh(stale_after, now).is_some();
         rule(region).is_some_and(|rule| fresh && self.heard.withdraws(rule))
     }

@@ -78,8 +78,7 @@ impl RegionFacts {
         let serves = |(_, seen): &(&Endpoint, &EndpointState)| seen.verdict.is_none_or(Verdict::serves);
         let serving = region.endpoints.iter().zip(&endpoints).filter(serves).map(|(endpoint, _)| endpoint);
         let degraded = self.degrading.degraded(region, serving, stale_after, now);
-        let withdrawn = self.degrading.withdraws(region, stale_after, now);
-        let verdict = if withdrawn { Verdict::Down } else { by_probes };
+        let verdict = if degraded.withdrawn { Verdict::Down } else { by_probes };
         RegionState {
             effective: effective_state(verdict, operator_override),
             verdict,

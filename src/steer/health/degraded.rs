@@ -205,11 +205,13 @@ pub struct Degraded {
     pub factor: f64,
     /// For people, the gravest first. May be there with a factor of 1, where health is asked for and not heard.
     pub why: Vec<DegradedBy>,
+    /// Its balancer says that it is down, and is believed.
+    pub withdrawn: bool,
 }
 
 impl Default for Degraded {
     fn default() -> Degraded {
-        Degraded { factor: 1.0, why: Vec::new() }
+        Degraded { factor: 1.0, why: Vec::new(), withdrawn: false }
     }
 }
 

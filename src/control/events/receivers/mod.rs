@@ -7,7 +7,7 @@
 //!      └── the queue: what falls out of it untold is counted
 //! ```
 //!
-//! - [`deliver`]: when it is tried, and how it went
+//! - [`mod@deliver`]: when it is tried, and how it went
 //! - `body`: what is said
 //! - `webhook`, `command`: by HTTP, or to a program
 //! - `kept`: how far each has come, over restarts
