@@ -86,7 +86,9 @@ fn of_server(status: &Status) -> Vec<Trouble> {
         let error = of.error.as_deref().unwrap_or_default();
         degraded(&of.name, format!("is not told of events, {} wait: {error}", of.waiting), None)
     }));
-    let plan = status.planning.as_ref().and_then(|planning| planning.error.as_ref());
+    // Without demand there is nothing to plan: as it is at every start, and where nobody asks.
+    let planning = status.planning.as_ref().filter(|planning| planning.demand.is_some());
+    let plan = planning.and_then(|planning| planning.error.as_ref());
     found.extend(plan.map(|error| degraded("planner", format!("the last attempt at a plan failed: {error}"), None)));
     found
 }
@@ -370,5 +372,17 @@ mod tests {
         many.regions.append(&mut up);
         assert_eq!(failed_at_once(&many.regions), None, "5 of 8");
         assert_eq!(failed_at_once(&many.regions[..2]), None, "two regions are few");
+    }
+
+    #[test]
+    fn a_plan_that_failed_is_a_trouble_and_nothing_to_plan_is_none() {
+        let planned = |demand: Option<f64>| {
+            let mut of = status(json!({}), "normal");
+            let planning = json!({ "by": "price", "age_s": null, "error": "why", "tried_s": 1.0, "demand": demand,
+                "kept_near": null });
+            of.planning = Some(serde_json::from_value(planning).expect("planning"));
+            diagnose(&of, |_, _| None).state
+        };
+        assert_eq!((planned(None), planned(Some(5.0))), (Level::Ok, Level::Degraded));
     }
 }
