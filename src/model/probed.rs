@@ -60,18 +60,22 @@ impl fmt::Display for ProbeId {
 
 impl Endpoint {
     /// The parts that are judged apart, [`AddressPart::Main`] first.
-    pub fn parts(&self) -> Vec<(AddressPart, EndpointTarget)> {
-        let EndpointTarget::Addresses(addresses) = &self.target else {
-            return vec![(AddressPart::Main, self.target.clone())];
-        };
-        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.iter().partition(|address| address.is_ipv4());
-        if v4.is_empty() || v6.is_empty() {
-            return vec![(AddressPart::Main, self.target.clone())];
+    pub fn parts(&self) -> &'static [AddressPart] {
+        match self.has_both() {
+            true => &[AddressPart::Main, AddressPart::Ipv6],
+            false => &[AddressPart::Main],
         }
-        [(AddressPart::Main, v4), (AddressPart::Ipv6, v6)]
-            .into_iter()
-            .map(|(part, addresses)| (part, EndpointTarget::Addresses(addresses)))
-            .collect()
+    }
+
+    /// What is asked of one of its parts.
+    pub fn target_of(&self, part: AddressPart) -> EndpointTarget {
+        match &self.target {
+            EndpointTarget::Addresses(addresses) if self.has_both() => {
+                let of_part = |address: &&IpAddr| address.is_ipv6() == (part == AddressPart::Ipv6);
+                EndpointTarget::Addresses(addresses.iter().filter(of_part).copied().collect())
+            }
+            whole => whole.clone(),
+        }
     }
 
     pub fn has_ipv4(&self) -> bool {
@@ -91,7 +95,6 @@ impl Endpoint {
 /// One probe of one endpoint.
 pub struct Probed<'a> {
     pub id: ProbeId,
-    pub target: EndpointTarget,
     pub member: &'a MemberCheck,
 }
 
@@ -110,12 +113,7 @@ impl Region {
     pub fn probes_of<'a>(&'a self, endpoint: &Endpoint) -> impl Iterator<Item = Probed<'a>> + use<'a> {
         let parts = endpoint.parts();
         self.checks.iter().flat_map(|checks| &checks.members).flat_map(move |member| {
-            let probed = move |(part, target): (AddressPart, EndpointTarget)| Probed {
-                id: ProbeId { part, check: member.name.clone() },
-                target,
-                member,
-            };
-            parts.clone().into_iter().map(probed)
+            parts.iter().map(move |&part| Probed { id: ProbeId { part, check: member.name.clone() }, member })
         })
     }
 }
@@ -143,7 +141,7 @@ mod tests {
             let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
             let endpoint =
                 Endpoint { target: EndpointTarget::Addresses(addresses), weight: 1, layer: Default::default() };
-            endpoint.parts().into_iter().map(|(part, _)| part).collect::<Vec<_>>()
+            endpoint.parts()
         };
         assert_eq!(parts(&["192.0.2.1", "192.0.2.2"]), [AddressPart::Main]);
         assert_eq!(parts(&["2001:db8::1"]), [AddressPart::Main]);

@@ -327,7 +327,8 @@ fn asked(model: &Model) -> impl Iterator<Item = Asked<'_>> {
         let name: Arc<str> = model.qualified_region_name(id).into();
         region.endpoints.iter().flat_map(move |endpoint| {
             let (name, label): (_, Arc<str>) = (name.clone(), endpoint.label().into());
-            region.probes_of(endpoint).map(move |Probed { id, target, member }| {
+            region.probes_of(endpoint).map(move |Probed { id, member }| {
+                let target = endpoint.target_of(id.part);
                 let key = EndpointKey { region: name.clone(), endpoint: label.clone(), probe: id };
                 Asked { key, target, check: &member.check }
             })

@@ -172,15 +172,15 @@ fn label_and_probe(kept: &str) -> (&str, ProbeId) {
 /// Of each probe, by the label it is kept under, a number that stands for what its check asks and expects of whom. Another
 /// form of these in another version of this program makes other numbers: then endpoints have to prove themselves, no more.
 fn checks_of(region: &Region) -> HashMap<String, u64> {
+    let number = |endpoint: &Endpoint, probed: &Probed<'_>| {
+        let kind = Identity::of(0, &format!("{:?}", probed.member.check.kind));
+        Identity::of(0, &format!("{:?}", endpoint.target_of(probed.id.part))).within(kind).number()
+    };
     let probes = region.endpoints.iter().flat_map(|endpoint| {
         let label = endpoint.label();
-        region.probes_of(endpoint).map(move |probed| (kept_label(&label, &probed.id), probed))
+        region.probes_of(endpoint).map(move |probed| (kept_label(&label, &probed.id), number(endpoint, &probed)))
     });
-    let number = |probed: &Probed<'_>| {
-        let kind = Identity::of(0, &format!("{:?}", probed.member.check.kind));
-        Identity::of(0, &format!("{:?}", probed.target)).within(kind).number()
-    };
-    probes.map(|(label, probed)| (label, number(&probed))).collect()
+    probes.collect()
 }
 
 impl KeptEndpoint {
