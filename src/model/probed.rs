@@ -101,7 +101,7 @@ pub struct Probed<'a> {
 impl Region {
     /// The check that stands for all where only one can be told of; `None`: it is not checked.
     pub fn check(&self) -> Option<&Check> {
-        self.checks.as_ref()?.foremost()
+        Some(&self.checks.as_ref()?.foremost()?.check)
     }
 
     /// Whether some check has a say in what its endpoints are worth.

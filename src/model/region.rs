@@ -206,9 +206,9 @@ impl Checks {
     pub const MOST: usize = 16;
 
     /// The check that stands for all where only one can be told of: the first that has a say, else the first.
-    pub fn foremost(&self) -> Option<&Check> {
+    pub fn foremost(&self) -> Option<&MemberCheck> {
         let counts = |member: &&MemberCheck| member.role != CheckRole::WatchOnly;
-        self.members.iter().find(counts).or(self.members.first()).map(|member| &member.check)
+        self.members.iter().find(counts).or(self.members.first())
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{AddressPart, GroupId, MemberCheck, Model, Prefix, RegionId, ServiceId};
+use crate::model::{AddressPart, Checks, GroupId, Model, Prefix, RegionId, ServiceId};
 use crate::steer::choice::endpoint_set::endpoint_sets;
 use crate::steer::decide::View;
 use crate::steer::health::dependency;
@@ -250,11 +250,10 @@ impl Publisher {
         }
         let facts = self.regions.entry(news.region.to_string()).or_default();
         // By its foremost check alone, and its IPv4 where it has both: another is another pace.
-        let is_foremost =
-            |member: &MemberCheck| Some(&member.check) == region.check() && member.name == news.probe.check;
+        let foremost = region.checks.as_ref().and_then(Checks::foremost);
         if let Some(total_ms) = news.total_ms
             && news.probe.part == AddressPart::Main
-            && region.checks.iter().flat_map(|checks| &checks.members).any(is_foremost)
+            && foremost.is_some_and(|member| member.name == news.probe.check)
         {
             facts.degrading.take_pace(region, &news.endpoint, total_ms);
         }

@@ -90,17 +90,18 @@ impl Answered {
 /// Where nothing of a family is left, there are no records of it while something else of the region serves; but A
 /// records there are always, unless host names serve. With nothing left at all, everything is answered.
 fn answered(region: &Region, state: &RegionState) -> Vec<Answered> {
-    let known = |index: usize| state.endpoints.get(index).cloned().unwrap_or_default();
     let judged = |verdict: Option<Verdict>| match verdict {
         None if region.is_judged() => Verdict::Unknown,
         verdict => verdict.unwrap_or(Verdict::Up),
     };
-    let of = |wanted: fn(&Endpoint) -> bool, verdict: &dyn Fn(&Endpoint, EndpointState) -> Option<Verdict>| {
+    let unknown = EndpointState::default();
+    let of = |wanted: fn(&Endpoint) -> bool, verdict: &dyn Fn(&Endpoint, &EndpointState) -> Option<Verdict>| {
         let those = region.endpoints.iter().enumerate().filter(|(_, endpoint)| wanted(endpoint));
-        Part(those.map(|(index, endpoint)| (index, judged(verdict(endpoint, known(index))))).collect())
+        let seen = |index: usize| state.endpoints.get(index).unwrap_or(&unknown);
+        Part(those.map(|(index, endpoint)| (index, judged(verdict(endpoint, seen(index))))).collect())
     };
-    let main = |_: &Endpoint, seen: EndpointState| seen.verdict;
-    let ipv6_verdict = |of: &Endpoint, seen: EndpointState| match of.has_both() {
+    let main = |_: &Endpoint, seen: &EndpointState| seen.verdict;
+    let ipv6_verdict = |of: &Endpoint, seen: &EndpointState| match of.has_both() {
         true if state.ipv6_doubted => Some(Verdict::Up),
         true => seen.ipv6,
         false => seen.verdict,
