@@ -27,12 +27,14 @@
 //! - [`mod@find_region`]: regions by the names that people type
 //! - [`mod@what_if`]: what would follow from changes nobody has made
 //! - [`vitals`], [`supervise`]: whether all that lives, and what is started again
+//! - [`cluster`]: what nodes tell each other
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 mod aside;
 pub mod atomic_file;
 pub mod bounded_file;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod databases;
 pub mod diagnostic;
