@@ -15,6 +15,8 @@
 //!   --baselines          also by the nearest region and by the greedy score
 //!   --minutes FILE       every minute as CSV
 //!   --binary PATH        another meridian;  --in-process: this one, without pipes
+//!   --nodes K            so many that share what they see, in this process; 1
+//!   --split WAY          which of them is asked: resolver (its own each), random, longitude (each a part of the world)
 //! ```
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -25,6 +27,7 @@ use meridian::simulate::baselines::{Baseline, Way};
 use meridian::simulate::day::{Course, Minute, Record, Second, Steering, play};
 use meridian::simulate::globe::Globe;
 use meridian::simulate::incident::{Feed, Incident, What};
+use meridian::simulate::nodes::{Nodes, Split, SplitNodes};
 use meridian::simulate::summary::{OfLoss, Summary};
 use meridian::simulate::{SimulatedAnswer, report};
 
@@ -74,7 +77,14 @@ fn one_day(seed: u64, options: &Options) -> io::Result<(Summary, usize)> {
     let course = course(&globe, seed, options);
     println!("seed {seed}, {}: {}", options.scenario, told(&globe, &course));
     let began = Instant::now();
-    let record = if options.in_process {
+    let record = if options.nodes > 1 {
+        let nodes = Nodes::start(&globe.world, options.nodes).map_err(io::Error::other)?;
+        let mut nodes = SplitNodes::new(nodes, options.split, &globe.world);
+        for (location, region, ms) in estimates(&globe) {
+            nodes.nodes().each(|simulation| simulation.measure_rtt(location, region, ms));
+        }
+        play(&globe, &course, &mut nodes)?
+    } else if options.in_process {
         play(&globe, &course, &mut in_process(&globe))?
     } else {
         play(&globe, &course, &mut Process::start(&options.binary, &globe)?)?
@@ -107,6 +117,8 @@ struct Options {
     minutes: Option<String>,
     binary: String,
     in_process: bool,
+    nodes: usize,
+    split: Split,
     resolvers: usize,
 }
 
@@ -124,6 +136,8 @@ impl Options {
             minutes: None,
             binary: env!("CARGO_BIN_EXE_meridian").into(),
             in_process: false,
+            nodes: 1,
+            split: Split::ByResolver,
             resolvers: 4700,
         };
         let mut words = std::env::args().skip(1);
@@ -145,6 +159,15 @@ impl Options {
                 "--baselines" => options.baselines = true,
                 "--minutes" => options.minutes = Some(value()?),
                 "--binary" => options.binary = value()?,
+                "--nodes" => options.nodes = number(&value()?)?,
+                "--split" => {
+                    options.split = match value()?.as_str() {
+                        "resolver" => Split::ByResolver,
+                        "random" => Split::AtRandom,
+                        "longitude" => Split::ByLongitude,
+                        other => return Err(format!("`{other}` is none of resolver, random, longitude")),
+                    };
+                }
                 "--in-process" => options.in_process = true,
                 "--resolvers" => options.resolvers = number(&value()?)?,
                 _ => return Err(format!("`{word}` is not known: see benches/steering.rs")),

@@ -472,14 +472,21 @@ impl Gauge {
     }
 }
 
-impl Steering for Simulation {
-    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()> {
-        self.set_time(Duration::from_secs(second.t));
+impl Simulation {
+    /// Takes what there is to see of a second.
+    pub(super) fn hear(&mut self, second: &Second<'_>) {
         second.alive.iter().enumerate().for_each(|(region, &alive)| self.set_alive(region, alive));
         for report in second.reports {
             let capacity = (!report.capacity.is_nan()).then_some(report.capacity);
             self.report_load(report.region, report.load, capacity);
         }
+    }
+}
+
+impl Steering for Simulation {
+    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()> {
+        self.set_time(Duration::from_secs(second.t));
+        self.hear(second);
         for query in second.queries {
             answers.extend(self.query(query.location, query.key, query.by_subnet));
         }

@@ -13,6 +13,7 @@
 //!
 //! - [`world`]: the regions and locations of a simulation, as a model and an atlas
 //! - [`run`]: one second after the other
+//! - [`nodes`]: several of these that share what they see
 //! - [`stdio`], [`lines`]: the protocol of `meridian simulate --stdio`
 //! - `kept`: what a restart takes up again
 //!
@@ -35,6 +36,7 @@ pub mod day;
 pub mod globe;
 pub mod incident;
 pub mod lines;
+pub mod nodes;
 pub mod optimum;
 pub mod report;
 pub mod run;

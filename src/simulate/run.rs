@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::atlas::PlaceId;
+use crate::control::load_report::LoadUpdate;
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Snapshot, Urgency};
 use crate::steer::choice::pick::ClientKey;
@@ -225,7 +226,33 @@ impl Simulation {
         &self.snapshot
     }
 
-    fn settle(&mut self) {
+    /// Takes news of other nodes.
+    pub(super) fn tell(&mut self, news: News) {
+        let now = self.clock();
+        let urgency = self.publisher.apply(news, now);
+        self.due = self.publisher.next_change(now.now());
+        (self.pending, self.unsettled) = (self.pending || urgency > Urgency::None, true);
+    }
+
+    /// A load report that another node had.
+    pub(super) fn take_load(&mut self, update: LoadUpdate) {
+        let Ok(sample) = update.outcome else { return };
+        let at = update.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        if let Some(at) = self.clock().instant(at) {
+            let outcome = Ok((sample.load, sample.capacity));
+            self.tell(News::Load(LoadNews { region: update.region, at, outcome }));
+        }
+    }
+
+    pub(super) fn publisher(&mut self) -> &mut Publisher {
+        &mut self.publisher
+    }
+
+    /// Takes all that came until now, and publishes what follows from it.
+    pub(super) fn settle(&mut self) {
+        if !self.unsettled {
+            return;
+        }
         self.unsettled = false;
         let now = self.clock();
         self.take_up(now);
@@ -282,7 +309,7 @@ impl Simulation {
     }
 
     /// Virtual time by both clocks.
-    fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         Clock::new(self.base + self.now, (self.wall + self.now).as_millis() as u64)
     }
 

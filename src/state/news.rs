@@ -13,9 +13,12 @@ use crate::steer::health::degraded::BalancerHealth;
 use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::verdict::Verdict;
+use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
+use super::memory::planning::kept::KeptPlanning;
+use super::memory::planning::shared::{Role, SiteSample};
 use super::memory::switches::Switches;
 
 /// Something to take into the next snapshot.
@@ -29,6 +32,15 @@ pub enum News {
     Health(HealthNews),
     /// Answers were given. Their ids are of the current snapshot.
     Demand(Vec<DemandSample>),
+    /// This node plans for itself, for all nodes, or not at all.
+    Role(Role),
+    /// Other nodes gave these answers: for the leader.
+    DemandOfOthers(Vec<SiteSample>),
+    /// What a leader knows and has planned takes the place of what was known: for followers. The clock is the
+    /// leader's: when it was handed out, by both.
+    Adopted(Arc<KeptPlanning>, Clock),
+    /// All have agreed on the proposal of this number: for the leader.
+    Agreed(u64),
     /// An operator said something of a region, by qualified name; `Auto` takes it back.
     Override {
         region: String,

@@ -41,6 +41,8 @@ use super::memory::damping;
 use super::memory::damping::Damping;
 use super::memory::followers::Followers;
 use super::memory::planning::Planning;
+use super::memory::planning::kept::KeptPlanning;
+use super::memory::planning::shared::SiteSample;
 use super::memory::reported::FADING_STEP;
 use super::memory::switches::{Switches, in_force};
 use super::news::{EndpointNews, HealthNews, LoadNews, News, Replacement, Urgency};
@@ -127,6 +129,10 @@ impl Publisher {
             News::Load(news) => return self.take_load(news, now.now()),
             News::Health(news) => return self.take_health(news),
             News::Demand(samples) => return self.take_demand(&samples, now.now()),
+            News::DemandOfOthers(samples) => return self.take_demand_of_others(&samples, now.now()),
+            News::Role(role) => self.planning.set_role(role, now.now()),
+            News::Adopted(planning, clock) => return self.adopt(planning, &clock),
+            News::Agreed(number) => return if self.planning.agree(number) { Urgency::Now } else { Urgency::None },
             News::Override { region, operator_override, drain } => self.take_override(region, operator_override, drain),
             News::Overrides { overrides, drains } => {
                 (self.overrides, self.overrides_error) = (overrides, None);
@@ -230,6 +236,11 @@ impl Publisher {
         &self.overrides
     }
 
+    /// Who makes the plans that hold here, and what has to be told for that.
+    pub fn planning(&mut self) -> &mut Planning {
+        &mut self.planning
+    }
+
     /// The reason why what operators said before could not be read, if so.
     pub fn overrides_error(&self) -> Option<&str> {
         self.overrides_error.as_deref()
@@ -291,6 +302,26 @@ impl Publisher {
             self.planning.count(samples, model, sites, now);
         }
         Urgency::None
+    }
+
+    fn take_demand_of_others(&mut self, samples: &[SiteSample], now: Instant) -> Urgency {
+        let (current, model) = (self.shared.load(), &self.configured.model);
+        if let Some(sites) = &current.plan.sites
+            && Arc::ptr_eq(&current.model, model)
+        {
+            self.planning.count_of_others(samples, model, sites, now);
+        }
+        Urgency::None
+    }
+
+    fn adopt(&mut self, planning: Arc<KeptPlanning>, clock: &Clock) -> Urgency {
+        let (current, model) = (self.shared.load(), &self.configured.model);
+        match &current.plan.sites {
+            Some(sites) if Arc::ptr_eq(&current.model, model) && self.planning.adopt(planning, model, sites, clock) => {
+                Urgency::Now
+            }
+            _ => Urgency::None,
+        }
     }
 
     fn take_override(&mut self, region: String, operator_override: Override, drain: Option<DrainBegin>) {

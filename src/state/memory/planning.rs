@@ -9,6 +9,7 @@
 //! has had too much, and where its load runs ahead of what was expected.
 
 pub mod kept;
+pub mod shared;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use crate::steer::load::feed::{Credit, Feed, FeedReport, FirstSight, Implausible
 use crate::steer::plan::Plan;
 use crate::steer::planner::demand::{Demand, DemandSample, OnRegion, STEP};
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
+
+use shared::{Role, Shared};
 
 /// A plan older than this is not followed any more.
 const MOST_AGE: Duration = Duration::from_secs(300);
@@ -103,10 +106,11 @@ pub struct Planning {
     heard_from: Option<Instant>,
     error: Option<PlanError>,
     basis: Option<Arc<Basis>>,
+    shared: Shared,
 }
 
 /// The facts that the last plan was made from, for those who ask what would follow from other regions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Basis {
     pub demand: Demand,
     pub locations: Arc<Locations>,
@@ -149,6 +153,7 @@ impl Planning {
             heard_from: None,
             error: None,
             basis: None,
+            shared: Shared::default(),
         }
     }
 
@@ -156,9 +161,12 @@ impl Planning {
     pub fn count(&mut self, samples: &[DemandSample], model: &Arc<Model>, sites: &Arc<Sites>, now: Instant) {
         self.renumber(model, sites, now);
         for sample in samples {
-            if let Some(site) = sites.of_place(sample.place) {
-                let (weight, ttl_s) = (f64::from(sample.weight), f64::from(sample.ttl_s));
-                self.demand.count(sample.service, site as u32, sample.region, weight, ttl_s);
+            let Some(site) = sites.of_place(sample.place) else { continue };
+            let (weight, ttl_s) = (f64::from(sample.weight), f64::from(sample.ttl_s));
+            match self.shared.role {
+                Role::Follower => self.shared.tell(sample.service, site as u32, sample.region, weight, ttl_s),
+                _ if self.shared.partial => {} // what other nodes answer would have to be told apart
+                _ => self.demand.count(sample.service, site as u32, sample.region, weight, ttl_s),
             }
         }
         self.next_step.get_or_insert(now + STEP);
@@ -177,6 +185,12 @@ impl Planning {
         let reporting = std::mem::take(&mut self.reporting);
         let Some((before, sites)) = before.and_then(|plan| Some((plan, plan.sites.as_ref()?))) else { return };
         self.renumber(model, sites, now);
+        if self.shared.role == Role::Follower {
+            if self.planned.is_none() {
+                self.adopt_again(model, sites, now);
+            }
+            return;
+        }
         if self.next_step.is_none() {
             return; // nobody has asked yet
         }
@@ -220,6 +234,9 @@ impl Planning {
 
     /// The time when there is something to do next.
     pub fn next(&self) -> Option<Instant> {
+        if self.shared.role == Role::Follower {
+            return None;
+        }
         self.next_step.into_iter().chain(self.next_plan).min()
     }
 
@@ -256,7 +273,11 @@ impl Planning {
                 for (load, feed) in planned.loads.iter_mut().zip(&self.feeds) {
                     *load = feed.load_of(*load);
                 }
-                (self.planned, self.error) = (Some(Arc::new(planned)), None);
+                self.error = None;
+                match self.shared.role {
+                    Role::Leader => self.shared.propose(Arc::new(planned)),
+                    _ => self.planned = Some(Arc::new(planned)),
+                }
             }
             Err(error) => {
                 self.error = Some(error);
@@ -278,6 +299,13 @@ impl Planning {
             error: self.error.clone(),
             made_at: now,
         }));
+    }
+
+    /// Another plan holds than when it was made.
+    fn refresh_basis(&mut self) {
+        if let Some(basis) = &self.basis {
+            self.basis = Some(Arc::new(Basis { planned: self.planned.clone(), ..Basis::clone(basis) }));
+        }
     }
 
     /// The capacity that a region is taken to have, in the unit of its reports.
@@ -419,6 +447,7 @@ impl Planning {
         let began = *self.began.get_or_insert(now);
         let hours = now.saturating_duration_since(began).as_secs_f64() / 3600.0;
         let elapsed = now.saturating_duration_since(self.faded.replace(now).unwrap_or(now));
+        self.demand.hold(self.shared.partial);
         self.demand.fade(elapsed, |site| Some(hours + sites.longitude(site as usize)? / DEGREES_PER_HOUR));
         let factor = self.common.fade(elapsed);
         self.scale(factor);
@@ -524,6 +553,7 @@ impl Planning {
         }
         self.numbered_by = Some((model.clone(), sites.clone()));
         self.planned = None;
+        self.shared.renumber();
         self.next_plan = self.next_plan.map(|_| now);
     }
 }

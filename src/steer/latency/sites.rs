@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Coordinates, Model, RegionId};
 
+use crate::steer::choice::pick::{Identity, mix};
+
 use super::rtt::{ClientGroup, ClientPlace, Latency};
 
 /// Round-trip times kept, at most: 8 octets each, 64 MiB. Those of further regions are computed
@@ -42,6 +44,17 @@ impl SiteKey {
     /// The position alone, whatever is measured of the clients there.
     pub fn position(self) -> SiteKey {
         SiteKey { groups: [None; 3], ..self }
+    }
+
+    /// A number that stands for the key, the same in every process of this version: two keys of millions share one by
+    /// chance of one in a million.
+    pub fn number(self) -> u64 {
+        let groups = match self.groups {
+            [None, None, None] => 0,
+            groups => Identity::of(0, &format!("{groups:?}")).number(),
+        };
+        let at = self.at.map_or([0; 2], |(latitude, longitude)| [latitude, longitude]);
+        at.iter().fold(mix(groups), |hash, &part| mix(hash ^ part))
     }
 }
 

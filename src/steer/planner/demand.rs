@@ -70,6 +70,8 @@ pub struct Demand {
     assumed: Option<f64>,
     /// Amounts were given from elsewhere, and are not to be told from the profile.
     given: bool,
+    /// Answers are not counted here: as many are taken to live as did.
+    held: bool,
     /// Since a restart, in seconds; `None`: it is long ago. Answers that were given before may not be known.
     restarted_s: Option<f64>,
 }
@@ -181,6 +183,11 @@ impl Demand {
         self.assumed = all.map(|all| all / (resolvers + FEW));
     }
 
+    /// Says whether answers are known as they are given: where they are not, none run out.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// Says whose reports are believed now, by region.
     pub fn hear(&mut self, heard: Vec<bool>) {
         self.heard = heard;
@@ -191,7 +198,7 @@ impl Demand {
     pub fn fade(&mut self, elapsed: Duration, hour_of: impl Fn(u32) -> Option<f64>) {
         let elapsed_s = elapsed.as_secs_f64();
         let restarted_s = self.restarted_s;
-        for flow in &mut self.flows {
+        for flow in self.flows.iter_mut().filter(|_| !self.held) {
             let complete = restarted_s.is_none_or(|seconds| seconds >= flow.life_s());
             flow.fade(elapsed_s, complete);
         }

@@ -48,6 +48,13 @@ const MOST_PRICE_MS: f64 = 1e9;
 /// No load is above this, in whatever unit.
 const MOST_LOAD: f64 = 1e18;
 
+impl KeptPlan {
+    /// Tells whether any location has shares.
+    pub fn has_shares(&self) -> bool {
+        self.score_groups.iter().flat_map(|group| &group.places).any(|place| !place.shares.is_empty())
+    }
+}
+
 impl Planned {
     /// The plan as plain data.
     pub fn kept(&self, clock: &Clock) -> KeptPlan {

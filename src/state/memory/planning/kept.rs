@@ -51,6 +51,13 @@ struct KeptPlanned {
     capacity: Option<f64>,
 }
 
+impl KeptPlanning {
+    /// Tells whether there are shares in it.
+    pub fn has_plan(&self) -> bool {
+        self.plan.as_ref().is_some_and(KeptPlan::has_shares)
+    }
+}
+
 impl Planning {
     /// All of it as plain data; `None`: nobody has asked yet.
     pub fn kept(&self, clock: &Clock) -> Option<KeptPlanning> {

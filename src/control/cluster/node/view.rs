@@ -1,0 +1,145 @@
+//! What the store says, as last heard: values that make no sense count as not there, and are told.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use crate::control::cluster::keys::{LEADER, Leader, Member, NODES, OVERRIDES, PLAN, Pointer, SWITCHES, VERDICTS};
+use crate::control::cluster::store::{Change, Entry, Listing, Revision};
+
+/// The cluster's keys, read.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The store answers, and all it says is known.
+    there: bool,
+    revision: Revision,
+    members: BTreeMap<String, Member>,
+    /// By model, and the revision that made it.
+    leaders: BTreeMap<String, (Leader, Revision)>,
+    /// By model.
+    plans: BTreeMap<String, Pointed>,
+    /// By what is behind the prefix: values that are read by whoever needs them.
+    others: BTreeMap<String, Entry>,
+    /// By key: why a value makes no sense.
+    corrupt: BTreeMap<String, String>,
+    /// Why the store does not answer, or what it refused last.
+    trouble: Option<String>,
+}
+
+/// A pointer, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointed {
+    pub pointer: Pointer,
+    pub modified: Revision,
+}
+
+impl View {
+    /// Whether the store answers, and all it says is known.
+    pub fn is_there(&self) -> bool {
+        self.there
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// By name; as last heard where the store does not answer.
+    pub fn members(&self) -> &BTreeMap<String, Member> {
+        &self.members
+    }
+
+    /// Who plans for a model, and the revision since when.
+    pub fn leader(&self, model: &str) -> Option<(&Leader, Revision)> {
+        self.leaders.get(model).map(|(leader, created)| (leader, *created))
+    }
+
+    pub fn plan(&self, model: &str) -> Option<&Pointed> {
+        self.plans.get(model)
+    }
+
+    /// The values of keys that begin so, by the rest of the key.
+    pub fn below<'a>(&'a self, of: &'a str) -> impl Iterator<Item = (&'a str, &'a Entry)> {
+        let from = self.others.range(of.to_owned()..);
+        from.map_while(move |(key, entry)| Some((key.strip_prefix(of)?, entry)))
+    }
+
+    /// Values that make no sense, by key.
+    pub fn corrupt(&self) -> &BTreeMap<String, String> {
+        &self.corrupt
+    }
+
+    pub fn trouble_is(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    pub fn list(&mut self, listing: Listing, prefix: &str) {
+        let revision = listing.revision;
+        *self = View { there: true, revision, ..View::default() };
+        listing.entries.into_iter().for_each(|entry| self.put(entry, prefix));
+    }
+
+    pub fn change(&mut self, changes: Vec<Change>, prefix: &str) {
+        for change in changes {
+            match change {
+                Change::Put(entry) => {
+                    self.revision = self.revision.max(entry.modified);
+                    self.put(entry, prefix);
+                }
+                Change::Deleted { key, revision } => {
+                    self.revision = self.revision.max(revision);
+                    self.remove(&key, prefix);
+                }
+            }
+        }
+    }
+
+    /// Nothing is heard of it any more. What it said last is known on.
+    pub fn away(&mut self, why: String) {
+        (self.there, self.trouble) = (false, Some(why));
+    }
+
+    pub fn trouble(&mut self, why: String) {
+        self.trouble = Some(why);
+    }
+
+    fn put(&mut self, entry: Entry, prefix: &str) {
+        let Some(key) = entry.key.strip_prefix(prefix).map(str::to_owned) else { return };
+        self.corrupt.remove(&key);
+        if let Some(node) = key.strip_prefix(NODES) {
+            if let Some(member) = self.read(&key, &entry) {
+                self.members.insert(node.to_owned(), member);
+            }
+        } else if let Some(model) = key.strip_prefix(LEADER) {
+            if let Some(leader) = self.read(&key, &entry) {
+                self.leaders.insert(model.to_owned(), (leader, entry.created));
+            }
+        } else if let Some(model) = key.strip_prefix(PLAN) {
+            if let Some(pointer) = self.read(&key, &entry) {
+                self.plans.insert(model.to_owned(), Pointed { pointer, modified: entry.modified });
+            }
+        } else if [VERDICTS, OVERRIDES, SWITCHES].iter().any(|of| key.starts_with(of)) {
+            self.others.insert(key, entry);
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, key: &str, entry: &Entry) -> Option<T> {
+        let read = serde_json::from_slice(&entry.value);
+        read.inspect_err(|error| {
+            self.corrupt.insert(key.to_owned(), error.to_string());
+        })
+        .ok()
+    }
+
+    fn remove(&mut self, key: &str, prefix: &str) {
+        let Some(key) = key.strip_prefix(prefix) else { return };
+        self.corrupt.remove(key);
+        self.others.remove(key);
+        if let Some(node) = key.strip_prefix(NODES) {
+            self.members.remove(node);
+        } else if let Some(model) = key.strip_prefix(LEADER) {
+            self.leaders.remove(model);
+        } else if let Some(model) = key.strip_prefix(PLAN) {
+            self.plans.remove(model);
+        }
+    }
+}

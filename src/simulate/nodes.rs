@@ -1,0 +1,248 @@
+//! Several nodes in one process, each a [`Simulation`] of its own, that share what they see by the code that servers share
+//! it by: over a store in memory, with messages that arrive at once.
+//!
+//! ```text
+//!   queries ─▶ the node that is asked ─▶ its demand ─▶ the leader ─▶ a plan ─▶ all nodes
+//! ```
+
+use std::io;
+use std::time::Duration;
+
+use crate::control::cluster::keys::prefix;
+use crate::control::cluster::memory::MemoryStore;
+use crate::control::cluster::node::{DEMAND_PERIOD, Identity, Input, LEASE, Node, Output, model_hash};
+use crate::control::cluster::store::Revision;
+use crate::steer::kept::Clock;
+
+use super::day::{Second, Steering};
+use super::{SimulatedAnswer, Simulation, World, WorldError};
+
+/// Nodes at most.
+pub const MAX_NODES: usize = 64;
+const CLUSTER: &str = "simulation";
+/// What follows from one second's news is settled in fewer rounds than that.
+const MOST_ROUNDS: usize = 64;
+
+/// The nodes of a cluster.
+pub struct Nodes {
+    store: MemoryStore,
+    members: Vec<Member>,
+    settled: bool,
+}
+
+struct Member {
+    simulation: Simulation,
+    node: Node,
+    /// What it has heard of the store.
+    heard: Option<Revision>,
+    told_demand: Duration,
+}
+
+impl Nodes {
+    /// So many nodes of the same world. One is a simulation as any other.
+    pub fn start(world: &World, count: usize) -> Result<Nodes, WorldError> {
+        let member = |index: usize| {
+            let simulation = Simulation::start(world)?;
+            let name = format!("node{index}");
+            let identity = Identity {
+                cluster: CLUSTER.into(),
+                address: name.clone(),
+                node: name,
+                boot: index as u64 + 1,
+                version: String::new(),
+            };
+            let model = model_hash(&simulation.snapshot().model, world.seed);
+            let node = Node::new(identity, model);
+            Ok(Member { simulation, node, heard: None, told_demand: Duration::ZERO })
+        };
+        let members = (0..count.clamp(1, MAX_NODES)).map(member).collect::<Result<_, WorldError>>()?;
+        Ok(Nodes { store: MemoryStore::new(1), members, settled: false })
+    }
+
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// A node, to be told or asked something.
+    pub fn node(&mut self, index: usize) -> Option<&mut Simulation> {
+        self.settled = false;
+        self.members.get_mut(index).map(|member| &mut member.simulation)
+    }
+
+    /// Something is told to all of them.
+    pub fn each(&mut self, tell: impl Fn(&mut Simulation)) {
+        self.settled = false;
+        self.members.iter_mut().for_each(|member| tell(&mut member.simulation));
+    }
+
+    /// As [`Simulation::set_time`].
+    pub fn set_time(&mut self, now: Duration) {
+        self.each(|simulation| simulation.set_time(now));
+        self.store.advance(now);
+    }
+
+    /// As [`Simulation::query`], of one node.
+    pub fn query(&mut self, node: usize, location: usize, key: u64, by_subnet: bool) -> Option<SimulatedAnswer> {
+        if !self.settled {
+            self.settle();
+        }
+        self.members.get_mut(node)?.simulation.query(location, key, by_subnet)
+    }
+
+    /// As [`Simulation::end_second`].
+    pub fn end_second(&mut self) {
+        if !self.settled {
+            self.settle();
+        }
+        for member in &mut self.members {
+            member.simulation.end_second();
+            let now = member.simulation.time();
+            if now >= member.told_demand + DEMAND_PERIOD {
+                member.told_demand = now;
+                let samples = member.simulation.publisher().planning().take_outgoing();
+                member.node.tell_demand(samples);
+            }
+        }
+    }
+
+    /// Has all nodes take what came, and tell each other, until nothing follows any more.
+    fn settle(&mut self) {
+        self.settled = true;
+        if self.members.len() == 1 {
+            return; // alone, as a server without a cluster
+        }
+        for _ in 0..MOST_ROUNDS {
+            self.members.iter_mut().for_each(|member| member.simulation.settle());
+            let mut done = true;
+            for index in 0..self.members.len() {
+                done &= !self.act(index);
+            }
+            if done {
+                break;
+            }
+        }
+    }
+
+    /// Does what one node has to do. Whether there was anything.
+    fn act(&mut self, index: usize) -> bool {
+        let Some(member) = self.members.get_mut(index) else { return false };
+        let clock = member.simulation.clock();
+        member.listen(&self.store, &clock);
+        if let Some(proposal) = member.simulation.publisher().planning().take_proposal(&clock) {
+            member.node.propose(proposal, &clock);
+        }
+        member.node.tick(&clock);
+        let outputs = member.node.take_outputs();
+        let any = !outputs.is_empty();
+        outputs.into_iter().for_each(|output| self.put_out(index, output, &clock));
+        any
+    }
+
+    fn put_out(&mut self, index: usize, output: Output, clock: &Clock) {
+        let Some(at) = self.members.get(index).map(|member| member.simulation.time()) else { return };
+        let asked_at = clock.now();
+        let input = match output {
+            Output::Grant => Input::Granted { asked_at, result: self.store.grant(LEASE, at) },
+            Output::KeepAlive(lease) => Input::KeptAlive { asked_at, result: self.store.keep_alive(lease, at) },
+            Output::Commit { of, transaction } => Input::Committed { of, result: self.store.commit(transaction) },
+            Output::Send { of, to, kind, body, .. } => {
+                let from = format!("node{index}");
+                let result = self.deliver(&from, &to, kind, &body, clock);
+                Input::Replied { of, from: to, result }
+            }
+            Output::News(news) => return self.with(index, |member| member.simulation.tell(news)),
+            Output::Load(update) => return self.with(index, |member| member.simulation.take_load(update)),
+        };
+        self.with(index, |member| member.node.hear(input, clock));
+    }
+
+    fn deliver(&mut self, from: &str, to: &str, kind: &str, body: &[u8], clock: &Clock) -> Result<Vec<u8>, String> {
+        let found = self.members.iter_mut().find(|member| member.node.name() == to);
+        found.ok_or("there is no such node")?.node.receive(from, kind, body, clock)
+    }
+
+    fn with(&mut self, index: usize, act: impl FnOnce(&mut Member)) {
+        if let Some(member) = self.members.get_mut(index) {
+            act(member);
+        }
+    }
+}
+
+impl Member {
+    /// Hears what has changed in the store.
+    fn listen(&mut self, store: &MemoryStore, clock: &Clock) {
+        let prefix = prefix(CLUSTER);
+        let changes = self.heard.map(|heard| store.changes_since(&prefix, heard));
+        match changes {
+            Some(Ok(changes)) if changes.is_empty() => {}
+            Some(Ok(changes)) => self.node.hear(Input::Changed(changes), clock),
+            Some(Err(error)) => self.node.hear(Input::Away(error), clock),
+            None => match store.list(&prefix) {
+                Ok(listing) => self.node.hear(Input::Listed(listing), clock),
+                Err(error) => return self.node.hear(Input::Away(error), clock),
+            },
+        }
+        self.heard = Some(store.revision());
+    }
+}
+
+/// Which node a query goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// A resolver, or subnet, keeps its node.
+    ByResolver,
+    /// Any, each time.
+    AtRandom,
+    /// Each node sees a part of the world.
+    ByLongitude,
+}
+
+/// Nodes under a way of splitting queries: something that steers.
+pub struct SplitNodes {
+    nodes: Nodes,
+    split: Split,
+    chance: fastrand::Rng,
+    /// By location, 0 to 1.
+    longitudes: Vec<f64>,
+}
+
+impl SplitNodes {
+    pub fn new(nodes: Nodes, split: Split, world: &World) -> SplitNodes {
+        let longitude = |place: &super::ClientLocation| (place.at.longitude() + 180.0) / 360.0;
+        let longitudes = world.locations.iter().map(longitude).collect();
+        SplitNodes { nodes, split, chance: fastrand::Rng::with_seed(world.seed), longitudes }
+    }
+
+    pub fn nodes(&mut self) -> &mut Nodes {
+        &mut self.nodes
+    }
+
+    fn node_of(&mut self, location: usize, key: u64) -> usize {
+        let count = self.nodes.len();
+        match self.split {
+            Split::ByResolver => (key % count as u64) as usize,
+            Split::AtRandom => self.chance.usize(0..count),
+            Split::ByLongitude => {
+                let part = self.longitudes.get(location).copied().unwrap_or(0.0);
+                ((part * count as f64) as usize).min(count - 1)
+            }
+        }
+    }
+}
+
+impl Steering for SplitNodes {
+    fn second(&mut self, second: &Second<'_>, answers: &mut Vec<SimulatedAnswer>) -> io::Result<()> {
+        self.nodes.set_time(Duration::from_secs(second.t));
+        self.nodes.each(|simulation| simulation.hear(second));
+        for query in second.queries {
+            let node = self.node_of(query.location, query.key);
+            answers.extend(self.nodes.query(node, query.location, query.key, query.by_subnet));
+        }
+        self.nodes.end_second();
+        Ok(())
+    }
+}
