@@ -3,6 +3,8 @@
 //! In: transactions of puts and deletions, each under conditions. Out: their outcome, and what others changed, in the
 //! order of revisions. `memory` is one in memory for simulations and tests, `etcd` the real one.
 
+use std::collections::BTreeSet;
+
 /// Grows by one with every transaction that changed something; the whole store has one.
 pub type Revision = i64;
 
@@ -46,8 +48,63 @@ pub struct Transaction {
     pub operations: Vec<Operation>,
 }
 
-/// etcd's own limit, by default.
+/// etcd's own limit, by default; for conditions too.
 pub const MOST_OPERATIONS: usize = 128;
+
+impl Condition {
+    pub fn key(&self) -> &str {
+        match self {
+            Condition::Absent(key) | Condition::Created(key, _) | Condition::Unmodified(key, _) => key,
+        }
+    }
+}
+
+impl Operation {
+    pub fn key(&self) -> &str {
+        match self {
+            Operation::Put { key, .. } | Operation::Delete { key } => key,
+        }
+    }
+}
+
+impl Transaction {
+    /// Refuses what no store takes, before it is sent to one.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]: more than [`MOST_OPERATIONS`], an empty key, a key changed twice.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let refused = |why: &str| Err(StoreError::Refused(why.to_owned()));
+        if self.conditions.len().max(self.operations.len()) > MOST_OPERATIONS {
+            return refused("too many operations in one transaction");
+        }
+        let keys = self.conditions.iter().map(Condition::key).chain(self.operations.iter().map(Operation::key));
+        if keys.into_iter().any(str::is_empty) {
+            return refused("an empty key");
+        }
+        let mut changed = BTreeSet::new();
+        if self.operations.iter().any(|operation| !changed.insert(operation.key())) {
+            return refused("a key is changed twice in one transaction");
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    pub fn key(&self) -> &str {
+        match self {
+            Change::Put(entry) => &entry.key,
+            Change::Deleted { key, .. } => key,
+        }
+    }
+
+    /// The revision that made it.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Change::Put(entry) => entry.modified,
+            Change::Deleted { revision, .. } => *revision,
+        }
+    }
+}
 
 /// The outcome of a transaction that the store has decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
