@@ -79,6 +79,7 @@ fn all() -> BTreeMap<&'static str, Seeds> {
         ("admin", admin()),
         ("config", config()),
         ("database", database()),
+        ("etcd", etcd()),
         ("headers", headers()),
         ("latency", latency()),
         ("load_report", load_report()),
@@ -307,6 +308,34 @@ fn load_report() -> Seeds {
         (10, hosts_json),
         (11, members),
         (14, r#"{"load":5,"capacity":10,"age":0.5}"#),
+    ])
+}
+
+fn etcd() -> Seeds {
+    let kv = r#"{"key":"YQ==","value":"dg==","create_revision":"5","mod_revision":"6","version":"2","lease":"7"}"#;
+    let header = r#""header":{"cluster_id":"324952591200643719","member_id":"3319814642761637952","revision":"6","raft_term":"2"}"#;
+    let line = |result: &str| format!("{{\"result\":{{{header},{result}}}}}\n");
+    let created = line(r#""created":true"#);
+    let put = line(&format!("\"events\":[{{\"kv\":{kv}}}]"));
+    let deleted = line(r#""events":[{"type":"DELETE","kv":{"key":"YQ==","mod_revision":"7"}}]"#);
+    let part = line(&format!("\"fragment\":true,\"events\":[{{\"kv\":{kv}}}]"));
+    let compacted = line(r#""canceled":true,"compact_revision":"9""#);
+    let found = format!("{{\"response_range\":{{{header},\"kvs\":[{kv}],\"count\":\"1\"}}}}");
+    let error = r#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader"}}"#;
+    picked([
+        (0, format!("{{{header},\"kvs\":[{kv}],\"count\":\"1\"}}")),
+        (1, format!("{{{header},\"succeeded\":true,\"responses\":[{{\"response_put\":{{{header}}}}}]}}")),
+        (1, format!("{{{header},\"responses\":[{found},{{\"response_range\":{{{header}}}}}]}}")),
+        (2, format!("{{{header},\"ID\":\"2324035535159261706\",\"TTL\":\"5\"}}")),
+        (2, line(r#""ID":"99","TTL":"5""#)),
+        (2, format!("{{{header},\"version\":\"3.4.23\",\"leader\":\"3319814642761637952\"}}")),
+        (2, format!("{{{header},\"token\":\"abc.9\"}}")),
+        (2, format!("{{{header},\"alarms\":[{{\"memberID\":\"1\",\"alarm\":\"NOSPACE\"}}]}}")),
+        (3, r#"{"error":"etcdserver: requested lease not found","message":"etcdserver: requested lease not found","code":5}"#.into()),
+        (3, error.to_owned()),
+        (4, [&created[..], &put, &deleted].concat()),
+        (9, [&created[..], &part, &put, &compacted].concat()),
+        (15, [&created[..], &put, error, "\n"].concat()),
     ])
 }
 

@@ -11,11 +11,13 @@
 //! - [`one_zone`]: a configuration of one zone, from its text
 //! - [`tools`]: programs that may or may not be installed, started and ended by their id
 //! - [`link`], [`raw`]: two machines with a cable between them, and frames put together by hand
+//! - [`etcd`]: members of a store, started, stopped and ended
 //! - [`networks`]: a server, a router, three regions and a reference, each on a machine of its own
 
 #![allow(dead_code)] // each test takes what it needs
 
 pub mod dns;
+pub mod etcd;
 pub mod exchange;
 pub mod frames;
 pub mod link;

@@ -123,7 +123,7 @@ impl MemoryStore {
         self.advance(now);
         self.reached()?;
         self.has_space()?;
-        let ttl = Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(LEAST_TTL);
+        let ttl = Duration::from_secs(ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0))).max(LEAST_TTL);
         self.last_lease += 1;
         let lease = LeaseId(self.last_lease);
         self.leases.insert(lease, Lease { ttl, over_at: self.now.saturating_add(ttl), keys: BTreeSet::new() });
@@ -367,6 +367,7 @@ mod tests {
         store.advance(s(14));
         assert_eq!(store.revoke(long), Ok(()));
         assert_eq!((keys(&store), store.revision()), (vec!["d".to_owned()], 4));
+        assert!(store.grant(Duration::MAX, s(14)).is_ok());
         let unused = store.grant(Duration::from_millis(1), s(14)).expect("a lease");
         store.advance(s(16) - Duration::from_nanos(1));
         assert_eq!(store.keep_alive(unused, s(15)), Ok(()));

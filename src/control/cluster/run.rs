@@ -1,0 +1,420 @@
+//! Drives a [`Node`] with the real etcd and real peers.
+//!
+//! ```text
+//!   etcd: listing, watch ─▶┐           ┌─▶ etcd, other nodes: each in a task of its own
+//!   other nodes ──────────▶│  one loop │
+//!   writer, admin ────────▶│           └─▶ writer: news, words; scraper's channel: loads
+//!   time ─────────────────▶┘
+//! ```
+//!
+//! The loop waits for nothing but news: what takes time is done beside it, and told to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+
+use crate::control::clock;
+use crate::control::load_report::LoadUpdate;
+use crate::control::writer::Command;
+use crate::state::memory::planning::shared::{Proposal, SiteSample};
+
+use super::etcd::Etcd;
+use super::keys::prefix;
+use super::node::{Input, LEASE, Node, Output, SayError, Ticket};
+use super::peers::{PeerClient, Received};
+use super::status::ClusterStatus;
+use super::store::StoreError;
+use super::words::{InForce, Word, Words};
+use super::words_file::WordsFile;
+
+/// The store is asked anew so long after it failed; a little more each time.
+const LISTEN_AGAIN: Duration = Duration::from_millis(500);
+const LISTEN_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
+/// Messages that wait for the loop.
+const QUEUE: usize = 1024;
+/// The loop looks after the status that people read so often at most.
+const TOLD_EVERY: Duration = Duration::from_millis(500);
+/// Each kind of message to a node has this long.
+const BEAT_WITHIN: Duration = Duration::from_secs(2);
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is asked of this node, from within its process.
+pub enum Ask {
+    /// An operator says something: see [`Node::say`].
+    Say { key: String, word: Word, here: bool, reply: oneshot::Sender<Result<(), SayError>> },
+    /// The publisher has planned for all.
+    Proposal(Proposal),
+    /// Answers that were given here.
+    Demand(Vec<SiteSample>),
+    Load(LoadUpdate),
+    /// What is served now.
+    Model { hash: String, reloads: u64 },
+    Generation(u64),
+    /// The first probes were judged.
+    Judges,
+    Ready(bool),
+}
+
+/// Where to ask: bounded. Whoever finds it full goes on without.
+#[derive(Clone)]
+pub struct ClusterHandle {
+    asks: mpsc::Sender<Ask>,
+    status: Arc<ArcSwap<ClusterStatus>>,
+}
+
+/// The other end of a [`ClusterHandle`].
+pub struct Asked {
+    asks: mpsc::Receiver<Ask>,
+    status: Arc<ArcSwap<ClusterStatus>>,
+}
+
+/// Whom the loop tells, and by what it reaches others.
+pub struct Driven {
+    pub cluster: String,
+    pub etcd: Etcd,
+    pub peers: Arc<PeerClient>,
+    pub received: mpsc::Receiver<Received>,
+    pub commands: mpsc::Sender<Command>,
+    pub loads: mpsc::Sender<LoadUpdate>,
+    pub words: WordsFile,
+    /// What this server says of itself, for other nodes' operators: JSON.
+    pub own_status: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+}
+
+impl ClusterHandle {
+    pub fn new() -> (ClusterHandle, Asked) {
+        let ((to, asks), status) = (mpsc::channel(QUEUE), Arc::<ArcSwap<ClusterStatus>>::default());
+        (ClusterHandle { asks: to, status: status.clone() }, Asked { asks, status })
+    }
+
+    /// Tells without waiting: what does not fit is dropped, and comes again with the next.
+    pub fn tell(&self, ask: Ask) -> bool {
+        self.asks.try_send(ask).is_ok()
+    }
+
+    /// An operator says something.
+    ///
+    /// # Errors
+    /// Why it does not hold.
+    pub async fn say(&self, key: String, word: Word, here: bool) -> Result<(), SayError> {
+        let (reply, done) = oneshot::channel();
+        let stopping = || SayError::Refused("the server is stopping".into());
+        self.asks.send(Ask::Say { key, word, here, reply }).await.map_err(|_| stopping())?;
+        done.await.map_err(|_| stopping())?
+    }
+
+    pub fn status(&self) -> Arc<ClusterStatus> {
+        self.status.load_full()
+    }
+}
+
+/// Drives the node until whoever asks has gone. `held`: what operators had said at its start.
+pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
+    let Driven { cluster, etcd, peers, received, commands, loads, words, own_status } = driven;
+    let (inputs, heard) = mpsc::channel(QUEUE);
+    let (orders, to_carry) = mpsc::unbounded_channel();
+    let mut kept = words.load();
+    kept.add_local(&held, node.name());
+    node.restore_words(kept);
+    let watching = tokio::spawn(watch(etcd.clone(), prefix(&cluster), inputs.clone()));
+    let carrying = tokio::spawn(carry(words, to_carry, commands.clone()));
+    let Asked { asks, status } = asked;
+    let outside = Outside { etcd, peers, inputs, orders, commands, loads, beating: Arc::default() };
+    let mut driver =
+        Driver { node, outside, own_status, status, says: BTreeMap::new(), said: 0, told_at: None, known: Known::default() };
+    driver.run(asks, heard, received).await;
+    watching.abort();
+    carrying.abort();
+}
+
+struct Driver {
+    node: Node,
+    outside: Outside,
+    own_status: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+    status: Arc<ArcSwap<ClusterStatus>>,
+    says: BTreeMap<u64, oneshot::Sender<Result<(), SayError>>>,
+    said: u64,
+    told_at: Option<Instant>,
+    known: Known,
+}
+
+/// What was last told in the log.
+#[derive(Default)]
+struct Known {
+    members: BTreeSet<String>,
+    leader: Option<String>,
+    there: Option<bool>,
+    models: BTreeMap<String, String>,
+}
+
+struct Outside {
+    etcd: Etcd,
+    peers: Arc<PeerClient>,
+    inputs: mpsc::Sender<Input>,
+    orders: mpsc::UnboundedSender<Order>,
+    commands: mpsc::Sender<Command>,
+    loads: mpsc::Sender<LoadUpdate>,
+    /// Nodes that have not taken the last beat yet.
+    beating: Arc<std::sync::Mutex<BTreeSet<String>>>,
+}
+
+/// What has to happen in order: a word is kept, then holds, then is acknowledged.
+enum Order {
+    Words(Box<Words>),
+    Said(oneshot::Sender<Result<(), SayError>>, Result<(), SayError>),
+}
+
+impl Driver {
+    async fn run(
+        &mut self,
+        mut asks: mpsc::Receiver<Ask>,
+        mut heard: mpsc::Receiver<Input>,
+        mut received: mpsc::Receiver<Received>,
+    ) {
+        loop {
+            self.put_out();
+            self.tell();
+            let next = self.node.next().map(tokio::time::Instant::from_std);
+            let wake = next.unwrap_or_else(|| tokio::time::Instant::now() + LEASE);
+            tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.ask(ask),
+                    None => return,
+                },
+                Some(input) = heard.recv() => self.node.hear(input, &clock::read()),
+                Some(message) = received.recv() => self.receive(message),
+                () = tokio::time::sleep_until(wake) => self.node.tick(&clock::read()),
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let now = clock::read();
+        match ask {
+            Ask::Say { key, word, here, reply } => {
+                self.said += 1;
+                self.says.insert(self.said, reply);
+                self.node.say(self.said, key, word, here, &now);
+            }
+            Ask::Proposal(proposal) => self.node.propose(proposal, &now),
+            Ask::Demand(samples) => {
+                self.node.tell_demand(samples);
+                self.node.tick(&now);
+            }
+            Ask::Load(update) => self.node.tell_load(update),
+            Ask::Model { hash, reloads } => self.node.set_model(hash, reloads, &now),
+            Ask::Generation(generation) => self.node.set_generation(generation),
+            Ask::Judges => self.node.set_judges(&now),
+            Ask::Ready(ready) => self.node.set_ready(ready, &now),
+        }
+    }
+
+    fn receive(&mut self, message: Received) {
+        let Received { from, kind, body, reply } = message;
+        let outcome = match &*kind {
+            "status" => Ok((self.own_status)()),
+            kind => self.node.receive(&from, kind, &body, &clock::read()),
+        };
+        // Whoever asked may have given up.
+        let _ = reply.send(outcome);
+    }
+
+    fn put_out(&mut self) {
+        for output in self.node.take_outputs() {
+            match output {
+                Output::Said { ask, result } => {
+                    if let Some(reply) = self.says.remove(&ask) {
+                        let _ = self.outside.orders.send(Order::Said(reply, result));
+                    }
+                }
+                Output::Overtaken(word) => warn!(
+                    key = word.key,
+                    "{} was said here while the cluster's store was away; {}, which was said to node {}, is newer and holds",
+                    word.here.said.told(),
+                    word.shared.said.told(),
+                    word.shared.by
+                ),
+                output => self.outside.put_out(output),
+            }
+        }
+    }
+
+    /// Tells people how it is.
+    fn tell(&mut self) {
+        let now = Instant::now();
+        if self.told_at.is_some_and(|at| now.saturating_duration_since(at) < TOLD_EVERY) {
+            return;
+        }
+        self.told_at = Some(now);
+        let status = ClusterStatus::of(&self.node, &self.outside.etcd.health(), now);
+        self.known.tell(&status);
+        self.status.store(Arc::new(status));
+    }
+}
+
+impl Known {
+    /// Says in the log what has changed.
+    fn tell(&mut self, status: &ClusterStatus) {
+        if self.there.replace(status.etcd.there) != Some(status.etcd.there) {
+            match status.etcd.there {
+                true => info!(endpoint = status.etcd.endpoint, "the cluster's store answers"),
+                false => warn!(
+                    "the cluster's store does not answer: {}; answers go on by what is known, and nothing can be said to all nodes",
+                    status.etcd.error.as_deref().unwrap_or("it was not heard yet")
+                ),
+            }
+        }
+        let members: BTreeSet<String> = status.nodes.iter().map(|node| node.name.clone()).collect();
+        for name in members.difference(&self.members) {
+            info!(node = name, "a node of the cluster is there");
+        }
+        for name in self.members.difference(&members) {
+            warn!(node = name, "a node of the cluster is gone");
+        }
+        if self.leader != status.leader {
+            info!(leader = status.leader, "who plans for this model");
+            self.leader.clone_from(&status.leader);
+        }
+        for node in status.nodes.iter().filter(|node| node.model != status.model) {
+            if self.models.get(&node.name) != Some(&node.model) {
+                warn!(
+                    node = node.name,
+                    "it serves another model ({}, here {}): each plans for its own until the configurations are alike",
+                    node.model, status.model
+                );
+            }
+        }
+        self.models = status.nodes.iter().map(|node| (node.name.clone(), node.model.clone())).collect();
+        self.members = members;
+    }
+}
+
+impl Outside {
+    fn put_out(&self, output: Output) {
+        match output {
+            Output::Grant => self.ask_store(async |etcd: Etcd, asked_at| Input::Granted { asked_at, result: etcd.grant(LEASE).await }),
+            Output::KeepAlive(lease) => self
+                .ask_store(async move |etcd: Etcd, asked_at| Input::KeptAlive { asked_at, result: etcd.keep_alive(lease).await }),
+            Output::Commit { of, transaction } => {
+                self.ask_store(async move |etcd: Etcd, _| Input::Committed { of, result: etcd.commit(&transaction).await });
+            }
+            Output::Send { of, to, address, kind, body } => self.send(of, to, address, kind, body),
+            Output::News(news) => self.command(Command::Cluster(Box::new(news))),
+            Output::Load(update) => {
+                // It is told anew by the next report.
+                let _ = self.loads.try_send(update);
+            }
+            Output::Words(words) => _ = self.orders.send(Order::Words(words)),
+            Output::Said { .. } | Output::Overtaken(_) => {}
+        }
+    }
+
+    fn ask_store<F>(&self, ask: impl FnOnce(Etcd, Instant) -> F + Send + 'static)
+    where
+        F: Future<Output = Input> + Send + 'static,
+    {
+        let (etcd, inputs) = (self.etcd.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let input = ask(etcd, Instant::now()).await;
+            let _ = inputs.send(input).await;
+        });
+    }
+
+    fn send(&self, of: Ticket, to: String, address: String, kind: &'static str, body: Vec<u8>) {
+        let beating = (of == Ticket::Beat).then(|| self.beating.clone());
+        if let Some(beating) = &beating
+            && !locked(beating).insert(to.clone())
+        {
+            return; // it has not taken the last one yet
+        }
+        let (peers, inputs) = (self.peers.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let within = if beating.is_some() { BEAT_WITHIN } else { BODY_WITHIN };
+            let result = peers.send(&address, &to, kind, body, within).await.map_err(|error| error.to_string());
+            if let Err(error) = &result {
+                debug!("{error}");
+            }
+            if let Some(beating) = beating {
+                locked(&beating).remove(&to);
+            }
+            let _ = inputs.send(Input::Replied { of, from: to, result }).await;
+        });
+    }
+
+    /// The writer is told in order. Where it is busy for long, this waits in a task.
+    fn command(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command) {
+            let commands = self.commands.clone();
+            tokio::spawn(async move {
+                let _ = commands.send(command).await;
+            });
+        }
+    }
+}
+
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Keeps words on disk, has the writer take them, and then says that they hold: one after the other.
+async fn carry(file: WordsFile, mut orders: mpsc::UnboundedReceiver<Order>, commands: mpsc::Sender<Command>) {
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Words(words) => {
+                let in_force = words.in_force();
+                // Where that fails it is told; the words hold all the same.
+                file.save(*words).await;
+                let (reply, done) = oneshot::channel();
+                if commands.send(Command::Words { in_force: Box::new(in_force), reply }).await.is_err() {
+                    return;
+                }
+                let _ = done.await;
+            }
+            Order::Said(reply, result) => _ = reply.send(result),
+        }
+    }
+}
+
+/// Tells what the store says: all of it, then what changes, and all of it again after every failure.
+async fn watch(etcd: Etcd, prefix: String, inputs: mpsc::Sender<Input>) {
+    let mut wait = LISTEN_AGAIN;
+    loop {
+        let error = match listen(&etcd, &prefix, &inputs, &mut wait).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        // What is compacted is read anew at once.
+        if !matches!(error, StoreError::Compacted(_)) {
+            if inputs.send(Input::Away(error)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+            wait = (wait * 2).min(LISTEN_AGAIN_AT_MOST);
+        }
+    }
+}
+
+/// `Ok`: nobody listens any more.
+async fn listen(
+    etcd: &Etcd,
+    prefix: &str,
+    inputs: &mpsc::Sender<Input>,
+    wait: &mut Duration,
+) -> Result<(), StoreError> {
+    let listing = etcd.list(prefix).await?;
+    let mut watch = etcd.watch(prefix, listing.revision + 1).await?;
+    if inputs.send(Input::Listed(listing)).await.is_err() {
+        return Ok(());
+    }
+    *wait = LISTEN_AGAIN;
+    loop {
+        let changes = watch.next().await?;
+        if inputs.send(Input::Changed(changes)).await.is_err() {
+            return Ok(());
+        }
+    }
+}
