@@ -11,6 +11,7 @@ use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::control::cluster::node::SayError;
 use crate::control::load_report::PushedLoad;
 use crate::control::reload::{ReloadRequest, Reloaded};
 use crate::control::rum::Imported;
@@ -150,6 +151,9 @@ impl From<ExplainError> for Problem {
 struct OverrideBody {
     #[serde(rename = "override")]
     operator_override: Override,
+    /// At this node of a cluster alone.
+    #[serde(default)]
+    here: bool,
 }
 
 /// An override that took, and what follows from it. Also what the client reads.
@@ -174,12 +178,12 @@ async fn post_override(
     Path(region): Path<String>,
     request: Request,
 ) -> Result<Json<OverrideReply>, Problem> {
-    let OverrideBody { operator_override } = json(request).await?;
+    let OverrideBody { operator_override, here } = json(request).await?;
     if region.len() > MAX_REGION {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
     }
     let (reply, done) = oneshot::channel();
-    let command = Command::SetOverride { region, operator_override, reply };
+    let command = Command::SetOverride { region, operator_override, here, reply };
     let outcome = asked(&api.context.commands, command, done, WRITER).await?.map_err(Problem::from)?;
     let snapshot = api.context.shared.load_full();
     Ok(Json(what_follows(&snapshot, outcome, operator_override)))
@@ -187,12 +191,21 @@ async fn post_override(
 
 impl From<OverrideError> for Problem {
     fn from(error: OverrideError) -> Problem {
-        let status = match error {
+        let status = match &error {
             OverrideError::Unknown(_) => StatusCode::NOT_FOUND,
             OverrideError::Ambiguous { .. } => StatusCode::CONFLICT,
             OverrideError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            OverrideError::NotShared(error) => not_shared(error),
         };
         Problem::new(status, error.to_string())
+    }
+}
+
+/// A word that another one overtook is in conflict with that; without the store, none can be said.
+pub(super) fn not_shared(error: &SayError) -> StatusCode {
+    match error {
+        SayError::Overtaken { .. } | SayError::NotHere => StatusCode::CONFLICT,
+        SayError::Away(_) | SayError::Unknown(_) | SayError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -88,7 +88,20 @@ impl AdminClient {
 
     /// Says something of a region, by bare or qualified name.
     pub async fn set_override(&self, region: &str, operator_override: Override) -> Result<OverrideReply, ClientError> {
-        let body = serde_json::json!({ "override": operator_override });
+        self.say(region, operator_override, false).await
+    }
+
+    /// As [`AdminClient::set_override`]; `here`: at that node of a cluster alone, while what all share is away.
+    pub async fn say(
+        &self,
+        region: &str,
+        operator_override: Override,
+        here: bool,
+    ) -> Result<OverrideReply, ClientError> {
+        let mut body = serde_json::json!({ "override": operator_override });
+        if here {
+            body["here"] = here.into();
+        }
         let answer = self.ask(Method::POST, &["v1", "regions", region, "override"], &[], Some(body)).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }

@@ -28,6 +28,9 @@ pub struct SwitchBody {
     pub file: bool,
     /// Also to a stage with nothing up.
     pub force: bool,
+    /// At this node of a cluster alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub here: bool,
 }
 
 /// A switch that took. Also what the client reads.
@@ -59,7 +62,8 @@ pub(super) async fn post_switch(
         _ => return Err(Problem::bad_request("say one of `stage`, `rollback` and `file`")),
     };
     let (reply, done) = oneshot::channel();
-    let command = Command::Switch { switch: SwitchRequest { service, to, force: body.force }, reply };
+    let switch = SwitchRequest { service, to, force: body.force, here: body.here };
+    let command = Command::Switch { switch, reply };
     let outcome = asked(&api.context.commands, command, done, WRITER).await?.map_err(Problem::from)?;
     let SwitchOutcome { service, stage, before } = outcome;
     let model = api.context.shared.load_full().model.clone();
@@ -74,6 +78,7 @@ impl From<SwitchError> for Problem {
             SwitchError::Unknown { .. } | SwitchError::Refused(Refusal::UnknownStage { .. }) => StatusCode::NOT_FOUND,
             SwitchError::Ambiguous { .. } | SwitchError::Refused(_) => StatusCode::CONFLICT,
             SwitchError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            SwitchError::NotShared(error) => super::api::not_shared(error),
         };
         Problem::new(status, error.to_string())
     }

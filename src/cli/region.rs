@@ -65,23 +65,27 @@ struct Target {
     /// The region: NAME, or NAME@ZONE
     #[arg(value_name = "REGION")]
     region: String,
+    /// At this node of a cluster alone, while etcd is away: all take it up when etcd is back
+    #[arg(long)]
+    here: bool,
 }
 
 impl Region {
     pub fn run(&self) -> Outcome {
-        let (region, said) = match &self.action {
+        let (target, said) = match &self.action {
             Action::List => return self.list(),
-            Action::Drain { target, waiting } => return drain::run(&self.server, &target.region, waiting),
+            Action::Drain { target, waiting } => return drain::run(&self.server, &target.region, waiting, target.here),
             Action::Heartbeat { target, endpoint, unhealthy } => {
                 let (endpoint, healthy) = (endpoint.clone(), Some(unhealthy.is_none()));
                 let body = HeartbeatBody { endpoint, healthy, message: unhealthy.clone() };
                 return self.heartbeat(&target.region, &body);
             }
-            Action::Up(target) => (&target.region, Override::Up),
-            Action::Down(target) => (&target.region, Override::Down),
-            Action::Auto(target) => (&target.region, Override::Auto),
+            Action::Up(target) => (target, Override::Up),
+            Action::Down(target) => (target, Override::Down),
+            Action::Auto(target) => (target, Override::Auto),
         };
-        let done = self.server.ask(async |server| server.set_override(region, said).await)?;
+        let Target { region, here } = target;
+        let done = self.server.ask(async |server| server.say(region, said, *here).await)?;
         output::print(&drain::led_to(&done))
     }
 

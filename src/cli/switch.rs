@@ -33,14 +33,17 @@ pub struct Switch {
     /// Switch also where no region of the stage is up
     #[arg(long)]
     force: bool,
+    /// Switch at this node of a cluster alone, while etcd is away: all take it up when etcd is back
+    #[arg(long)]
+    here: bool,
     #[command(flatten)]
     server: Server,
 }
 
 impl Switch {
     pub fn run(&self) -> Outcome {
-        let (rollback, file, force) = (self.rollback, self.file, self.force);
-        let body = SwitchBody { stage: self.stage.clone(), rollback, file, force };
+        let (rollback, file, force, here) = (self.rollback, self.file, self.force, self.here);
+        let body = SwitchBody { stage: self.stage.clone(), rollback, file, force, here };
         let done = self.server.ask(async |server| server.switch(&self.service, &body).await)?;
         output::print(&in_words(&done))
     }

@@ -23,6 +23,7 @@ pub enum StateName {
     RumKey,
     Events,
     Receivers,
+    Cluster,
     Lock,
 }
 
@@ -87,7 +88,7 @@ impl Troubles {
 }
 
 impl StateName {
-    pub const ALL: [StateName; 8] = [
+    pub const ALL: [StateName; 9] = [
         StateName::Overrides,
         StateName::Switches,
         StateName::Measurements,
@@ -95,6 +96,7 @@ impl StateName {
         StateName::RumKey,
         StateName::Events,
         StateName::Receivers,
+        StateName::Cluster,
         StateName::Lock,
     ];
 
@@ -108,6 +110,7 @@ impl StateName {
             StateName::RumKey => "rum.key",
             StateName::Events => "events.jsonl",
             StateName::Receivers => "receivers.json",
+            StateName::Cluster => "cluster.json",
             StateName::Lock => "lock",
         }
     }

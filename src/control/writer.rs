@@ -14,7 +14,7 @@
 //! figures that only people read at most once a second. Every channel is bounded; a reload is loaded
 //! beside, and taken whole or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,7 +27,7 @@ use crate::atlas::Atlas;
 use crate::model::shown::shown;
 use crate::model::{ProbeId, RegionId};
 use crate::state::memory::switches;
-use crate::state::memory::switches::{Refusal, SwitchTo, Switches};
+use crate::state::memory::switches::{Refusal, Switch, SwitchTo, Switches};
 use crate::state::{EndpointNews, HealthNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::kept::Clock;
@@ -35,6 +35,11 @@ use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
 use super::clock;
+use super::cluster::keys::{OVERRIDES, SWITCHES};
+use super::cluster::node::SayError;
+use super::cluster::run::ClusterHandle;
+use super::cluster::sharing::Sharing;
+use super::cluster::words::{InForce, Said, Word};
 use super::events::changes::changes;
 use super::events::history::Events;
 use super::events::told;
@@ -70,8 +75,14 @@ pub enum Command {
     SetOverride {
         region: String,
         operator_override: Override,
+        /// At this node of a cluster alone, while what all share cannot be had.
+        here: bool,
         reply: oneshot::Sender<Result<OverrideOutcome, OverrideError>>,
     },
+    /// Take news that came from other nodes, or from the cluster's store.
+    Cluster(Box<News>),
+    /// Take what operators said to the cluster, in place of all that was said before. Says when it holds.
+    Words { in_force: Box<InForce>, reply: oneshot::Sender<()> },
     /// Switch a service to another of its stages.
     Switch { switch: SwitchRequest, reply: oneshot::Sender<Result<SwitchOutcome, SwitchError>> },
     /// Take a new configuration, already loaded without errors.
@@ -96,6 +107,8 @@ pub struct SwitchRequest {
     pub to: SwitchTo,
     /// Also to a stage with nothing up.
     pub force: bool,
+    /// As of an override.
+    pub here: bool,
 }
 
 /// A switch that took.
@@ -120,6 +133,8 @@ pub enum SwitchError {
     Refused(#[from] Refusal),
     #[error("not switched, because it could not be kept over a restart: {0}")]
     NotKept(#[from] SwitchStoreError),
+    #[error("not switched: {0}")]
+    NotShared(#[from] SayError),
 }
 
 /// An override that took.
@@ -141,6 +156,8 @@ pub enum OverrideError {
     Ambiguous { name: String, choices: String },
     #[error("not said, because it could not be kept over a restart: {0}")]
     NotKept(#[from] StoreError),
+    #[error("not said: {0}")]
+    NotShared(#[from] SayError),
 }
 
 /// Where the writer's news comes from.
@@ -187,6 +204,8 @@ pub struct Writer {
     events: Arc<Events>,
     /// Nobody is answered yet: news is taken, and published with [`Command::Settle`].
     starting: bool,
+    /// `None`: this server is of no cluster.
+    sharing: Option<Sharing>,
 }
 
 impl Writer {
@@ -221,6 +240,7 @@ impl Writer {
             feed_log: FeedLog::default(),
             events: Arc::default(),
             starting: false,
+            sharing: None,
         };
         if let Ok(switches) = writer.switch_store.load_at_start(&writer.troubles) {
             writer.restore_switches(switches);
@@ -242,6 +262,11 @@ impl Writer {
     /// Adds what changes to these.
     pub fn recording(self, events: Arc<Events>) -> Writer {
         Writer { events, ..self }
+    }
+
+    /// Shares what it knows with other nodes.
+    pub fn sharing(self, cluster: ClusterHandle) -> Writer {
+        Writer { sharing: Some(Sharing::new(cluster)), ..self }
     }
 
     /// Tells here that it is alive.
@@ -322,6 +347,9 @@ impl Writer {
         }
         self.starting = false;
         self.publish();
+        if let Some(sharing) = &self.sharing {
+            sharing.begins();
+        }
     }
 
     /// Begins to save what is due, unless a save is under way.
@@ -370,6 +398,9 @@ impl Writer {
         self.feed_log.tell(&after, began);
         if let Some(keeper) = self.keeper.as_mut().filter(|_| health_differs(&before, &after)) {
             keeper.hurry();
+        }
+        if let Some(sharing) = &mut self.sharing {
+            sharing.published(&mut self.publisher, &before, &after, &clock);
         }
         drop(after);
         // What falls due while the snapshot is being made is due at once.
@@ -457,11 +488,20 @@ impl Writer {
 
     async fn command(&mut self, command: Command, sources: &mut Sources) {
         match command {
-            Command::SetOverride { region, operator_override, reply } => {
+            Command::SetOverride { region, operator_override, here, reply } if self.sharing.is_some() => {
+                self.share_override(&region, operator_override, here, reply);
+            }
+            Command::SetOverride { region, operator_override, reply, .. } => {
                 let outcome = self.set_override(&region, operator_override, sources).await;
                 // Whoever asked may have gone; what was said holds all the same.
                 let _ = reply.send(outcome);
             }
+            Command::Cluster(news) => self.take(*news),
+            Command::Words { in_force, reply } => {
+                self.take_words(*in_force, sources).await;
+                let _ = reply.send(());
+            }
+            Command::Switch { switch, reply } if self.sharing.is_some() => self.share_switch(&switch, reply),
             Command::Switch { switch, reply } => {
                 let outcome = self.switch(&switch, sources).await;
                 let _ = reply.send(outcome);
@@ -497,6 +537,9 @@ impl Writer {
         let current = self.publisher.shared().load_full();
         if Arc::ptr_eq(&of.model, &current.model) && Arc::ptr_eq(&of.atlas, &current.atlas) {
             self.take(News::Demand(samples));
+            if let Some(sharing) = &mut self.sharing {
+                sharing.answered(&mut self.publisher, Instant::now());
+            }
         }
     }
 
@@ -530,6 +573,25 @@ impl Writer {
         if self.switches_lost {
             self.reread(sources).await?;
         }
+        let (next, outcome) = self.next_switch(request)?;
+        let SwitchOutcome { service, stage, before } = outcome.clone();
+        let model = self.publisher.shared().load_full().model.clone();
+        let mut kept = self.publisher.switches().clone();
+        let known: BTreeSet<String> = model.service_ids().map(|id| model.service_key(id)).collect();
+        kept.retain(|name, _| known.contains(name)); // or they would pile up
+        match next {
+            Some(next) => kept.insert(service.clone(), next),
+            None => kept.remove(&service),
+        };
+        // Kept first: what an operator was told is so must be so after a crash.
+        self.save_switches(kept.clone(), sources).await?;
+        self.take(News::Switches(kept));
+        info!(%service, %stage, %before, "a service was switched");
+        Ok(outcome)
+    }
+
+    /// The switch that would hold, and what that comes to.
+    fn next_switch(&self, request: &SwitchRequest) -> Result<(Option<Switch>, SwitchOutcome), SwitchError> {
         let snapshot = self.publisher.shared().load_full();
         let (model, name) = (&snapshot.model, &request.service);
         let id = match *model.find_services(name) {
@@ -545,18 +607,79 @@ impl Writer {
         let next = switches::next(model, &snapshot.states, id, current.as_ref(), &request.to, request.force)?;
         let before = switches::active(configured, current.as_ref()).unwrap_or_default();
         let stage = switches::active(configured, next.as_ref()).unwrap_or_default();
-        let mut kept = self.publisher.switches().clone();
-        let known: BTreeSet<String> = model.service_ids().map(|id| model.service_key(id)).collect();
-        kept.retain(|name, _| known.contains(name)); // or they would pile up
-        match next {
-            Some(next) => kept.insert(service.clone(), next),
-            None => kept.remove(&service),
+        Ok((next, SwitchOutcome { service, stage, before }))
+    }
+
+    /// Has the cluster say it. It holds here as soon as it holds there: it comes back as [`Command::Words`].
+    fn share_override(
+        &mut self,
+        name: &str,
+        operator_override: Override,
+        here: bool,
+        reply: oneshot::Sender<Result<OverrideOutcome, OverrideError>>,
+    ) {
+        let (region, id) = match self.region_named(name, operator_override) {
+            Ok(named) => named,
+            Err(error) => return drop(reply.send(Err(error))),
         };
-        // Kept first: what an operator was told is so must be so after a crash.
-        self.save_switches(kept.clone(), sources).await?;
-        self.take(News::Switches(kept));
-        info!(%service, %stage, %before, "a service was switched");
-        Ok(SwitchOutcome { service, stage, before })
+        let drain = self.to_keep(&region, operator_override).drains.get(&region).copied();
+        let said = Word::new(Said::Override(operator_override), drain);
+        let (sharing, shared) = (self.sharing.as_ref().map(Sharing::handle), self.publisher.shared());
+        let Some(cluster) = sharing else { return };
+        tokio::spawn(async move {
+            let outcome = cluster.say(format!("{OVERRIDES}{region}"), said, here).await;
+            let effective = id.and_then(|id| shared.load().states.get(id.index()).map(|state| state.effective));
+            let _ = reply.send(outcome.map(|()| OverrideOutcome { region, effective }).map_err(OverrideError::from));
+        });
+    }
+
+    /// As [`Writer::share_override`].
+    fn share_switch(&mut self, request: &SwitchRequest, reply: oneshot::Sender<Result<SwitchOutcome, SwitchError>>) {
+        let (next, outcome) = match self.next_switch(request) {
+            Ok(next) => next,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let (word, here) = (Word::new(Said::Switch(next), None), request.here);
+        let Some(cluster) = self.sharing.as_ref().map(Sharing::handle) else { return };
+        tokio::spawn(async move {
+            let said = cluster.say(format!("{SWITCHES}{}", outcome.service), word, here).await;
+            let _ = reply.send(said.map(|()| outcome).map_err(SwitchError::from));
+        });
+    }
+
+    /// What operators said to the cluster holds from now, and over restarts. What cannot be kept on this disk holds all
+    /// the same: the cluster has it.
+    async fn take_words(&mut self, InForce { overrides, switches }: InForce, sources: &mut Sources) {
+        let plain: BTreeMap<String, Override> =
+            overrides.iter().map(|(region, (said, _))| (region.clone(), *said)).collect();
+        if self.publisher.overrides_error().is_some() {
+            let drains =
+                overrides.iter().filter_map(|(region, (_, drain))| Some((region.clone(), (*drain)?))).collect();
+            self.take(News::Overrides { overrides: plain.clone(), drains });
+        }
+        let held = self.publisher.overrides().clone();
+        if held != plain {
+            let gone = held.keys().filter(|region| !plain.contains_key(*region));
+            let back: Vec<String> = gone.cloned().collect();
+            back.into_iter().for_each(|region| self.take(News::set_override(region, Override::Auto)));
+            for (region, (operator_override, drain)) in overrides {
+                if held.get(&region) != Some(&operator_override) {
+                    self.take(News::Override { region, operator_override, drain });
+                }
+            }
+            let mut drains = self.publisher.drains(None, clock::read());
+            drains.retain(|name, _| plain.get(name) == Some(&Override::Drain));
+            if let Err(error) = self.save(Kept { overrides: plain, drains }, sources).await {
+                error!("what was said to the cluster holds, but is not on this disk: {error}");
+            }
+        }
+        if *self.publisher.switches() != switches || self.switches_lost {
+            self.switches_lost = false;
+            self.take(News::Switches(switches.clone()));
+            if let Err(error) = self.save_switches(switches, sources).await {
+                error!("what was switched in the cluster holds, but is not on this disk: {error}");
+            }
+        }
     }
 
     /// As [`Writer::save`], of switches.
@@ -751,7 +874,6 @@ mod tests {
     use crate::control::warm::{WarmStart, WarmStore};
     use crate::model::Model;
     use crate::steer::health::verdict::Verdict;
-    use std::collections::BTreeMap;
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
 
@@ -797,7 +919,7 @@ mod tests {
         ) -> oneshot::Receiver<Result<OverrideOutcome, OverrideError>> {
             let (reply, done) = oneshot::channel();
             self.commands
-                .try_send(Command::SetOverride { region: region.into(), operator_override, reply })
+                .try_send(Command::SetOverride { region: region.into(), operator_override, here: false, reply })
                 .expect("room");
             done
         }

@@ -156,6 +156,8 @@ impl Nodes {
             }
             Output::News(news) => return self.with(index, |member| member.simulation.tell(news)),
             Output::Load(update) => return self.with(index, |member| member.simulation.take_load(update)),
+            // Nobody says anything in a simulation.
+            Output::Words(_) | Output::Said { .. } | Output::Overtaken(_) => return,
         };
         self.with(index, |member| member.node.hear(input, clock));
     }

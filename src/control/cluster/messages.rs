@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::control::cluster::words::Word;
 use crate::control::load_report::{LoadSample, LoadUpdate};
 use crate::model::{RegionId, ServiceId};
 use crate::state::memory::planning::kept::KeptPlanning;
@@ -37,6 +38,8 @@ pub struct Beat {
     pub loads: Vec<SharedLoad>,
     /// How long connections to each region take from there, in milliseconds: now and then.
     pub connects: Vec<(String, f32)>,
+    /// Words of operators that hold there alone, by key.
+    pub here: Vec<(String, Word)>,
 }
 
 /// A load report that a node had from a region.

@@ -1,16 +1,34 @@
 //! Nodes that share what they see: one leader plans for all, and what operators say holds everywhere.
 //!
+//! ```text
+//!   writer ─▶ sharing ─▶ run: Node ─▶ etcd, peers
+//!     ▲                    │
+//!     └────────────────────┘ plans, words, verdicts, loads
+//! ```
+//!
+//! - [`settings`]: what the configuration says
 //! - [`store`]: the words spoken with etcd
 //! - [`memory`]: a store in memory, for simulations and tests
 //! - [`etcd`]: the real one, over its JSON gateway
-//! - [`keys`]: what stands there
+//! - [`peers`]: messages from node to node
+//! - [`keys`]: what stands in the store
 //! - [`messages`]: what nodes tell each other
 //! - [`words`], [`words_file`]: what operators said, everywhere and here
 //! - [`node`]: one node, as a state machine
+//! - [`run`]: which drives it
+//! - [`sharing`]: what the writer tells it
+//! - [`status`]: how people read it
 
 pub mod etcd;
 pub mod keys;
 pub mod memory;
 pub mod messages;
 pub mod node;
+pub mod peers;
+pub mod run;
+pub mod settings;
+pub mod sharing;
+pub mod status;
 pub mod store;
+pub mod words;
+pub mod words_file;

@@ -12,11 +12,13 @@
 //!
 //! - [`view`]: what the store says, as last heard
 //! - [`plans`]: how a plan comes into force everywhere
+//! - [`say`]: how an operator's word does
 
 mod plans;
+mod say;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +30,9 @@ use crate::steer::kept::Clock;
 use super::keys::{LEADER, Leader, Member, NODES, prefix};
 use super::messages::{Beat, SharedLoad, decode, decode_demand, encode, encode_demand};
 use super::store::{Change, Condition, LeaseId, Listing, Operation, Outcome, Revision, StoreError, Transaction};
-use plans::Plans;
+use super::words::{Overtaken, Word, Words};
+pub use plans::Plans;
+pub use say::SayError;
 pub use view::View;
 
 /// What a node holds ends so long after it was last heard of.
@@ -88,15 +92,35 @@ pub enum Input {
 }
 
 /// What a reply or an outcome is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Ticket {
     Member,
     Lead,
-    Pointer { number: u64 },
+    Pointer {
+        number: u64,
+    },
     Beat,
-    Demand { samples: usize },
-    Plan { number: u64 },
-    Fetch { hash: String },
+    Demand {
+        samples: usize,
+    },
+    Plan {
+        number: u64,
+    },
+    Fetch {
+        hash: String,
+    },
+    /// A word, and who asked for it.
+    Say {
+        ask: u64,
+        key: String,
+        word: Word,
+    },
+    /// A word that was said here, on its way to all.
+    Merge {
+        key: String,
+        word: Word,
+    },
+    Trim,
 }
 
 /// What is to be done.
@@ -120,6 +144,15 @@ pub enum Output {
     News(News),
     /// A load report that another node had: as if it had come here.
     Load(LoadUpdate),
+    /// Words have changed: to be kept, and then to hold.
+    Words(Box<Words>),
+    /// What became of a word.
+    Said {
+        ask: u64,
+        result: Result<(), SayError>,
+    },
+    /// What was said here does not hold any more.
+    Overtaken(Overtaken),
 }
 
 /// See the module's head.
@@ -142,6 +175,10 @@ pub struct Node {
     leading: Leading,
     role: Role,
     plans: Plans,
+    words: Words,
+    /// Words that are on their way to all, by key.
+    merging: BTreeSet<String>,
+    trimming: bool,
     untold: Vec<SiteSample>,
     beat_due: Option<Instant>,
     beats: u64,
@@ -177,6 +214,8 @@ pub struct Heard {
     pub plan: Option<(Revision, u64)>,
     /// By region, in milliseconds.
     pub connects: BTreeMap<String, f32>,
+    /// Words that hold at that node alone, by key.
+    pub here: Vec<(String, Word)>,
 }
 
 impl Node {
@@ -197,6 +236,9 @@ impl Node {
             leading: Leading::No,
             role: Role::Alone,
             plans: Plans::default(),
+            words: Words::default(),
+            merging: BTreeSet::new(),
+            trimming: false,
             untold: Vec::new(),
             beat_due: None,
             beats: 0,
@@ -209,6 +251,18 @@ impl Node {
 
     pub fn name(&self) -> &str {
         &self.identity.node
+    }
+
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub fn role(&self) -> Role {
@@ -273,11 +327,14 @@ impl Node {
     pub fn hear(&mut self, input: Input, now: &Clock) {
         match input {
             Input::Listed(listing) => {
-                self.retry = None;
                 self.plans.store_is(listing.store);
                 self.view.list(listing, &prefix(&self.identity.cluster));
+                self.hear_words();
             }
-            Input::Changed(changes) => self.view.change(changes, &prefix(&self.identity.cluster)),
+            Input::Changed(changes) => {
+                self.view.change(changes, &prefix(&self.identity.cluster));
+                self.hear_words();
+            }
             Input::Away(error) => self.view.away(error.to_string()),
             Input::Granted { asked_at, result } => self.granted(asked_at, result, now),
             Input::KeptAlive { asked_at, result } => self.kept_alive(asked_at, result),
@@ -318,12 +375,15 @@ impl Node {
 
     /// Does what is due.
     fn settle(&mut self, now: &Clock) {
+        self.retry = self.retry.filter(|&at| now.now() < at);
         self.hold_lease(now.now());
         self.register();
-        self.lead(now.now());
+        self.lead();
         self.follow_plans(now);
         self.take_role(now.now());
         self.tell_leader();
+        self.merge_words();
+        self.trim_audit();
         self.beat(now);
     }
 
@@ -331,7 +391,7 @@ impl Node {
         if self.lease.is_some_and(|lease| lease.valid_until <= now) {
             self.lose_lease();
         }
-        if !self.view.is_there() || self.retry.is_some_and(|at| now < at) {
+        if !self.view.is_there() || self.retry.is_some() {
             return;
         }
         match self.lease {
@@ -398,7 +458,7 @@ impl Node {
     fn register(&mut self) {
         let (Some(lease), member) = (self.lease, self.member()) else { return };
         let known = self.registered.as_ref().is_some_and(|(id, known)| *id == lease.id && *known == member);
-        if known || self.registering || self.retry.is_some() && self.registered.is_some() {
+        if known || self.registering || self.retry.is_some() {
             return;
         }
         self.registering = true;
@@ -413,14 +473,14 @@ impl Node {
     }
 
     /// Asks to lead where nobody does. Who leads, and since which revision, is what the store says.
-    fn lead(&mut self, now: Instant) {
+    fn lead(&mut self) {
         let Some(lease) = self.lease.filter(|_| self.view.is_there()) else { return };
         match self.view.leader(&self.model) {
             Some((leader, created)) if leader.node == self.identity.node && leader.boot == self.identity.boot => {
                 self.leading = Leading::Yes(created);
             }
             Some(_) => self.leading = Leading::No,
-            None if self.leading == Leading::Asking || self.retry.is_some_and(|at| now < at) => {}
+            None if self.leading == Leading::Asking || self.retry.is_some() => {}
             // The store said so before it told what it did.
             None if matches!(self.leading, Leading::Yes(since) if since > self.view.revision()) => {}
             // There is none, or it was deleted: by hand, or since a lease was over.
@@ -435,8 +495,11 @@ impl Node {
     }
 
     fn committed(&mut self, of: Ticket, result: Result<Outcome, StoreError>, now: &Clock) {
-        if let Err(error) = &result {
-            self.failed(error, now.now());
+        match (&of, &result) {
+            (_, Err(error)) => self.failed(error, now.now()),
+            // What is newer there is heard soon.
+            (Ticket::Merge { .. }, Ok(Outcome::Refused { .. })) => self.retry = Some(now.now() + RETRY),
+            _ => {}
         }
         match of {
             Ticket::Member => {
@@ -454,6 +517,9 @@ impl Node {
                 }
             }
             Ticket::Pointer { number } => self.pointed(number, &result),
+            Ticket::Say { ask, key, word } => self.answered(ask, &key, word, result),
+            Ticket::Merge { key, word } => self.merged(&key, word, result),
+            Ticket::Trim => self.trimming = false,
             _ => {}
         }
     }
@@ -528,6 +594,7 @@ impl Node {
             plan: self.plans.in_force(),
             loads: loads.iter().filter_map(|update| SharedLoad::of(update, now)).collect(),
             connects: Vec::new(),
+            here: self.words.here().map(|(key, word)| (key.to_owned(), word.clone())).collect(),
         };
         let body = encode(&beat);
         let to: Vec<(String, String)> =
@@ -557,6 +624,7 @@ impl Node {
             generation: beat.generation,
             plan: beat.plan,
             connects,
+            here: beat.here,
         };
         self.peers.insert(from.to_owned(), heard);
         let loads = beat.loads.into_iter().filter_map(|load| load.update(now));

@@ -45,14 +45,22 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// What is asked of this node, from within its process.
 pub enum Ask {
     /// An operator says something: see [`Node::say`].
-    Say { key: String, word: Word, here: bool, reply: oneshot::Sender<Result<(), SayError>> },
+    Say {
+        key: String,
+        word: Word,
+        here: bool,
+        reply: oneshot::Sender<Result<(), SayError>>,
+    },
     /// The publisher has planned for all.
     Proposal(Proposal),
     /// Answers that were given here.
     Demand(Vec<SiteSample>),
     Load(LoadUpdate),
     /// What is served now.
-    Model { hash: String, reloads: u64 },
+    Model {
+        hash: String,
+        reloads: u64,
+    },
     Generation(u64),
     /// The first probes were judged.
     Judges,
@@ -75,7 +83,7 @@ pub struct Asked {
 /// Whom the loop tells, and by what it reaches others.
 pub struct Driven {
     pub cluster: String,
-    pub etcd: Etcd,
+    pub etcd: Arc<Etcd>,
     pub peers: Arc<PeerClient>,
     pub received: mpsc::Receiver<Received>,
     pub commands: mpsc::Sender<Command>,
@@ -124,8 +132,16 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
     let carrying = tokio::spawn(carry(words, to_carry, commands.clone()));
     let Asked { asks, status } = asked;
     let outside = Outside { etcd, peers, inputs, orders, commands, loads, beating: Arc::default() };
-    let mut driver =
-        Driver { node, outside, own_status, status, says: BTreeMap::new(), said: 0, told_at: None, known: Known::default() };
+    let mut driver = Driver {
+        node,
+        outside,
+        own_status,
+        status,
+        says: BTreeMap::new(),
+        said: 0,
+        told_at: None,
+        known: Known::default(),
+    };
     driver.run(asks, heard, received).await;
     watching.abort();
     carrying.abort();
@@ -152,7 +168,7 @@ struct Known {
 }
 
 struct Outside {
-    etcd: Etcd,
+    etcd: Arc<Etcd>,
     peers: Arc<PeerClient>,
     inputs: mpsc::Sender<Input>,
     orders: mpsc::UnboundedSender<Order>,
@@ -284,7 +300,8 @@ impl Known {
                 warn!(
                     node = node.name,
                     "it serves another model ({}, here {}): each plans for its own until the configurations are alike",
-                    node.model, status.model
+                    node.model,
+                    status.model
                 );
             }
         }
@@ -296,12 +313,7 @@ impl Known {
 impl Outside {
     fn put_out(&self, output: Output) {
         match output {
-            Output::Grant => self.ask_store(async |etcd: Etcd, asked_at| Input::Granted { asked_at, result: etcd.grant(LEASE).await }),
-            Output::KeepAlive(lease) => self
-                .ask_store(async move |etcd: Etcd, asked_at| Input::KeptAlive { asked_at, result: etcd.keep_alive(lease).await }),
-            Output::Commit { of, transaction } => {
-                self.ask_store(async move |etcd: Etcd, _| Input::Committed { of, result: etcd.commit(&transaction).await });
-            }
+            Output::Grant | Output::KeepAlive(_) | Output::Commit { .. } => self.ask_store(output),
             Output::Send { of, to, address, kind, body } => self.send(of, to, address, kind, body),
             Output::News(news) => self.command(Command::Cluster(Box::new(news))),
             Output::Load(update) => {
@@ -313,13 +325,16 @@ impl Outside {
         }
     }
 
-    fn ask_store<F>(&self, ask: impl FnOnce(Etcd, Instant) -> F + Send + 'static)
-    where
-        F: Future<Output = Input> + Send + 'static,
-    {
+    fn ask_store(&self, output: Output) {
         let (etcd, inputs) = (self.etcd.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            let input = ask(etcd, Instant::now()).await;
+            let asked_at = Instant::now();
+            let input = match output {
+                Output::Grant => Input::Granted { asked_at, result: etcd.grant(LEASE).await },
+                Output::KeepAlive(lease) => Input::KeptAlive { asked_at, result: etcd.keep_alive(lease).await },
+                Output::Commit { of, transaction } => Input::Committed { of, result: etcd.commit(&transaction).await },
+                _ => return,
+            };
             let _ = inputs.send(input).await;
         });
     }
@@ -380,7 +395,7 @@ async fn carry(file: WordsFile, mut orders: mpsc::UnboundedReceiver<Order>, comm
 }
 
 /// Tells what the store says: all of it, then what changes, and all of it again after every failure.
-async fn watch(etcd: Etcd, prefix: String, inputs: mpsc::Sender<Input>) {
+async fn watch(etcd: Arc<Etcd>, prefix: String, inputs: mpsc::Sender<Input>) {
     let mut wait = LISTEN_AGAIN;
     loop {
         let error = match listen(&etcd, &prefix, &inputs, &mut wait).await {

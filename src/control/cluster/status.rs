@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::memory::planning::shared::Role;
 
-use super::etcd::EtcdHealth;
+use super::etcd::client::EtcdHealth;
 use super::node::Node;
 use super::words::Word;
 

@@ -111,10 +111,9 @@ impl Etcd {
     /// [`StoreError::Compacted`]: some of them are not told any more; [`StoreError::Away`], [`StoreError::Refused`]
     pub async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError> {
         let call = Call::new("watch", message::watch_request(prefix, from));
-        let watch = self.each(&call, async |endpoint, response| {
-            Watch::begin(self.members.clone(), endpoint, response, from, self.settings.watch_idle).await
-        });
-        watch.await
+        let begin =
+            |endpoint, response| Watch::begin(self.members.clone(), endpoint, response, from, self.settings.watch_idle);
+        self.each(&call, begin).await
     }
 
     /// Alarms that keep etcd from its work, such as `NOSPACE` and `CORRUPT`; none is usual.
@@ -133,17 +132,17 @@ impl Etcd {
 
     /// A call with a bounded answer.
     async fn call<T>(&self, call: Call, read: impl Fn(&[u8]) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let read = &read;
-        self.each(&call, async |_, response| read(&self.transport.body(response).await?)).await
+        let (read, transport) = (&read, &self.transport);
+        self.each(&call, move |_, response| async move { read(&transport.body(response).await?) }).await
     }
 
     /// Asks one endpoint after the other, each at most once.
     ///
     /// All of it takes no longer than the settings say. An attempt has half of what is left if another may follow.
-    async fn each<T>(
+    async fn each<T, F: Future<Output = Result<T, Fault>>>(
         &self,
         call: &Call,
-        take: impl AsyncFn(usize, Response) -> Result<T, Fault>,
+        take: impl Fn(usize, Response) -> F,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + self.settings.timeout;
         let order = self.members.order();
@@ -177,13 +176,13 @@ impl Etcd {
     }
 
     /// One attempt; once more with a new token if the old one is not valid.
-    async fn attempt<T>(
+    async fn attempt<T, F: Future<Output = Result<T, Fault>>>(
         &self,
         call: &Call,
         endpoint: usize,
         soon: Instant,
         deadline: Instant,
-        take: &impl AsyncFn(usize, Response) -> Result<T, Fault>,
+        take: &impl Fn(usize, Response) -> F,
     ) -> Result<T, Fault> {
         // What comes before the request itself changes nothing.
         let gateway = self.within(soon, self.gateway(endpoint)).await.map_err(not_done)?;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use crate::control::cluster::keys::{LEADER, Leader, Member, NODES, OVERRIDES, PLAN, Pointer, SWITCHES, VERDICTS};
+use crate::control::cluster::keys::{
+    AUDIT, LEADER, Leader, Member, NODES, OVERRIDES, PLAN, Pointer, SWITCHES, VERDICTS,
+};
 use crate::control::cluster::store::{Change, Entry, Listing, Revision};
 
 /// The cluster's keys, read.
@@ -13,6 +15,7 @@ pub struct View {
     /// The store answers, and all it says is known.
     there: bool,
     revision: Revision,
+    store: u64,
     members: BTreeMap<String, Member>,
     /// By model, and the revision that made it.
     leaders: BTreeMap<String, (Leader, Revision)>,
@@ -43,6 +46,11 @@ impl View {
         self.revision
     }
 
+    /// The store's own number; 0: it was never heard.
+    pub fn store(&self) -> u64 {
+        self.store
+    }
+
     /// By name; as last heard where the store does not answer.
     pub fn members(&self) -> &BTreeMap<String, Member> {
         &self.members
@@ -68,13 +76,13 @@ impl View {
         &self.corrupt
     }
 
-    pub fn trouble_is(&self) -> Option<&str> {
+    pub fn last_trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
 
     pub fn list(&mut self, listing: Listing, prefix: &str) {
-        let revision = listing.revision;
-        *self = View { there: true, revision, ..View::default() };
+        let (revision, store) = (listing.revision, listing.store);
+        *self = View { there: true, revision, store, ..View::default() };
         listing.entries.into_iter().for_each(|entry| self.put(entry, prefix));
     }
 
@@ -117,7 +125,7 @@ impl View {
             if let Some(pointer) = self.read(&key, &entry) {
                 self.plans.insert(model.to_owned(), Pointed { pointer, modified: entry.modified });
             }
-        } else if [VERDICTS, OVERRIDES, SWITCHES].iter().any(|of| key.starts_with(of)) {
+        } else if [VERDICTS, OVERRIDES, SWITCHES, AUDIT].iter().any(|of| key.starts_with(of)) {
             self.others.insert(key, entry);
         }
     }
