@@ -1,5 +1,9 @@
 //! Nodes that share what they see: one leader plans for all, and what operators say holds everywhere.
 //!
+//! - [`settings`]: what the cluster and this node are called, and how others are reached
 //! - [`store`]: the words spoken with etcd
+//! - [`etcd`]: the store itself
 
+pub mod etcd;
+pub mod settings;
 pub mod store;
