@@ -3,7 +3,9 @@
 //! - [`settings`]: what the cluster and this node are called, and how others are reached
 //! - [`store`]: the words spoken with etcd
 //! - [`etcd`]: the store itself
+//! - [`peers`]: messages from node to node
 
 pub mod etcd;
+pub mod peers;
 pub mod settings;
 pub mod store;
