@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meridian::control::cluster::etcd::settings::EtcdSettings;
+use meridian::control::cluster::settings::{ClusterSettings, PeerSettings, Proof};
 use meridian::control::config::{self, Files, Limits, Listen, Loaded, RumSettings, Udp};
 use meridian::control::diagnostic::{Diagnostic, Severity};
 use meridian::model::{
@@ -1513,6 +1515,7 @@ fn the_reference_lists_every_key_that_is_read() {
         "check/one",
         "check/several",
         "check/tls",
+        "cluster",
         "geo",
         "health",
         "load_report",
@@ -1534,6 +1537,107 @@ fn the_reference_lists_every_key_that_is_read() {
         }
     }
     assert!(read > 40, "only {read} keys found: how they are read has changed");
+}
+
+const CLUSTER: &str = "[cluster]
+name = \"prod\"
+node = \"fra1\"
+etcd = \"https://10.0.0.1:2379/\"
+peers = { listen = \"10.0.0.5:8054\", token_file = \"peers.token\" }
+";
+
+fn of_cluster(text: &str) -> Memory {
+    with_zone(&zone("")).with("meridian.toml", text)
+}
+
+#[test]
+fn a_cluster_is_read_with_its_defaults_and_whole() {
+    let read = |text: &str| {
+        let loaded = of_cluster(text).load().unwrap_or_else(|mistakes| panic!("{:#?}", lines(&mistakes)));
+        assert_eq!(lines(&loaded.diagnostics), [""; 0]);
+        loaded.config.cluster
+    };
+    assert_eq!(read(""), None);
+    let etcd = EtcdSettings {
+        endpoints: vec!["https://10.0.0.1:2379".into()],
+        ca_file: None,
+        certificate_file: None,
+        key_file: None,
+        user: None,
+        password_file: None,
+    };
+    let listen = "10.0.0.5:8054".parse().expect("an address");
+    let peers = PeerSettings { listen, address: listen, proof: Proof::Token { file: "peers.token".into() } };
+    let plain = ClusterSettings { name: "prod".into(), node: "fra1".into(), etcd, peers, anycast: false };
+    assert_eq!(read(CLUSTER), Some(plain));
+    let whole = read(
+        "[cluster]\nname = \"a-b_C9\"\nnode = \"fra1\"\netcd = [\"https://a:1\", \"https://[2001:db8::1]:2379\"]\n\
+         etcd_ca = \"e/ca.pem\"\netcd_certificate = \"e/c.pem\"\netcd_key = \"e/k.pem\"\netcd_user = \"meridian\"\n\
+         etcd_password_file = \"/run/password\"\nanycast = true\n\
+         [cluster.peers]\nlisten = \"[::]:8054\"\naddress = \"[2001:db8::5]:9\"\nca = \"ca\"\ncertificate = \"c\"\nkey = \"k\"\n",
+    );
+    let whole = whole.expect("a cluster");
+    assert_eq!((whole.name.as_str(), whole.anycast), ("a-b_C9", true));
+    assert_eq!(whole.etcd.endpoints, ["https://a:1", "https://[2001:db8::1]:2379"]);
+    assert_eq!(whole.etcd.key_file, Some("e/k.pem".into()));
+    assert_eq!((whole.etcd.user, whole.etcd.password_file), (Some("meridian".into()), Some("/run/password".into())));
+    assert_eq!(whole.peers.address.to_string(), "[2001:db8::5]:9");
+    let files = Proof::Certificates { ca: "ca".into(), certificate: "c".into(), key: "k".into() };
+    assert_eq!(whole.peers.proof, files);
+}
+
+#[test]
+fn a_node_is_called_as_its_machine_where_that_fits() {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name");
+    let first = host.trim().split('.').next().expect("a label");
+    let files = of_cluster(&CLUSTER.replace("node = \"fra1\"\n", ""));
+    match files.load() {
+        Ok(loaded) => assert_eq!(loaded.config.cluster.map(|cluster| cluster.node), Some(first.to_owned())),
+        Err(_) => says(&mistake(&files), &["`node` is missing in `cluster`", "meridian.toml:1:1", host.trim()]),
+    }
+}
+
+#[test]
+fn mistakes_in_a_cluster_are_told_where_they_are() {
+    for (from, to, expected) in [
+        ("name = \"prod\"", "name = \"pröd\"", "1 to 63 letters, digits, - and _"),
+        ("name = \"prod\"", "", "`name` is missing in `cluster`"),
+        ("name = \"prod\"", "nam = \"prod\"", "did you mean `name`?"),
+        ("node = \"fra1\"", "node = \"fra1.example\"", "not a name of a cluster or node"),
+        ("etcd =", "ectd =", "did you mean `etcd`?"),
+        ("\"https://10.0.0.1:2379/\"", "[]", "`etcd` holds no URL"),
+        ("\"https://10.0.0.1:2379/\"", "\"10.0.0.1:2379\"", "not a URL"),
+        ("\"https://10.0.0.1:2379/\"", "\"ftp://a\"", "does not begin with http:// or https://"),
+        ("\"https://10.0.0.1:2379/\"", "\"https://a:1/v3\"", "goes on after the port"),
+        ("\"https://10.0.0.1:2379/\"", "\"https://a:secret@b:1\"", "expected `etcd_user`"),
+        ("\"https://10.0.0.1:2379/\"", "[\"http://a:1\", \"http://a:1/\"]", "`etcd` names http://a:1 twice"),
+        ("\"https://10.0.0.1:2379/\"", "[\"https://a\", \"http://b\"]\netcd_ca = \"c\"", "`etcd_ca` is for https only"),
+        ("node =", "etcd_key = \"k\"\nnode =", "`etcd_key` without `etcd_certificate`"),
+        ("node =", "etcd_certificate = \"c\"\nnode =", "`etcd_certificate` without `etcd_key`"),
+        ("node =", "etcd_user = \"u\"\nnode =", "`etcd_user` without `etcd_password_file`"),
+        ("node =", "etcd_password_file = \"p\"\nnode =", "`etcd_password_file` without `etcd_user`"),
+        ("node =", "anycast = 1\nnode =", "expected true or false"),
+        ("{ listen = \"10.0.0.5:8054\", token_file = \"peers.token\" }", "\"10.0.0.5:8054\"", "wrong type for `peers`"),
+        ("listen = \"10.0.0.5:8054\", ", "", "`listen` is missing in `peers`"),
+        ("10.0.0.5:8054", "10.0.0.5", "an address and port such as"),
+        ("10.0.0.5:8054", "10.0.0.5:0", "`listen` has no port"),
+        ("10.0.0.5:8054", "0.0.0.0:8054", "say where they reach it: address ="),
+        ("10.0.0.5:8054\"", "[::]:1\", address = \"[::]:1\"", "cannot reach this one at [::]:1"),
+        (", token_file = \"peers.token\"", "", "expected `token_file`, or `ca`, `certificate` and `key`"),
+        ("token_file", "token_flie", "did you mean `token_file`?"),
+        ("token_file =", "ca = \"c\", token_file =", "`token_file` and `ca` cannot both stand in `peers`"),
+        ("token_file =", "ca = \"a\", certificate =", "`ca` without `key`"),
+        (
+            "\"fra1\"",
+            "\"12\"\n[cluster.peers]\nlisten = \"10.0.0.5:1\"\nca = \"a\"\ncertificate = \"c\"\nkey = \"k\"\n[unused]",
+            "no certificate can be of the node \"12\"",
+        ),
+    ] {
+        let text = CLUSTER.replace(from, to);
+        assert_ne!(text, CLUSTER);
+        let told = mistakes(&of_cluster(&text)).join("\n");
+        assert!(told.contains(expected) && !told.contains("secret"), "{text}: {told}");
+    }
 }
 
 #[test]

@@ -592,6 +592,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("watchdog", old.watchdog != new.watchdog),
         ("limits", old.limits != new.limits),
         ("rum", old.rum != new.rum),
+        ("cluster", old.cluster != new.cluster),
         ("admin.token_file", old.admin_token_file != new.admin_token_file),
     ];
     changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| (*name).to_owned()).collect()
@@ -627,6 +628,24 @@ mod tests {
                 Err(_) => Database::read(path),
             }
         }
+    }
+
+    #[test]
+    fn another_cluster_takes_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("zones")).expect("a folder");
+        let zone = "origin = \"a.example\"\nrecords = \"@ SOA ns1 h 1 1h 10m 1w 60\\n@ NS ns.b.example.\"\n";
+        std::fs::write(folder.path().join("zones/a.toml"), zone).expect("written");
+        let config = |node: &str| {
+            let main = folder.path().join("meridian.toml");
+            let peers = "peers = { listen = \"10.0.0.5:8054\", token_file = \"t\" }";
+            let text =
+                format!("[cluster]\nname = \"a\"\nnode = \"{node}\"\netcd = \"http://10.0.0.1:2379\"\n{peers}\n");
+            std::fs::write(&main, text).expect("written");
+            config::load(&main).expect("loads").config
+        };
+        assert_eq!(needs_restart(&config("fra1"), &config("fra1")), [""; 0]);
+        assert_eq!(needs_restart(&config("fra1"), &config("fra2")), ["cluster"]);
     }
 
     #[tokio::test(start_paused = true)]

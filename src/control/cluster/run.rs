@@ -394,42 +394,40 @@ async fn carry(file: WordsFile, mut orders: mpsc::UnboundedReceiver<Order>, comm
     }
 }
 
-/// Tells what the store says: all of it, then what changes, and all of it again after every failure.
+/// Tells what the store says: all of it, then what changes, and all of it again where a watch has ended. A watch that
+/// ends is no news by itself: in a quiet cluster it does once a minute. A store that cannot be read then is.
 async fn watch(etcd: Arc<Etcd>, prefix: String, inputs: mpsc::Sender<Input>) {
     let mut wait = LISTEN_AGAIN;
     loop {
-        let error = match listen(&etcd, &prefix, &inputs, &mut wait).await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
-        // What is compacted is read anew at once.
-        if !matches!(error, StoreError::Compacted(_)) {
-            if inputs.send(Input::Away(error)).await.is_err() {
-                return;
+        match listen(&etcd, &prefix, &inputs).await {
+            Ok(()) => wait = LISTEN_AGAIN,
+            Err(error) => {
+                if inputs.send(Input::Away(error)).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+                wait = (wait * 2).min(LISTEN_AGAIN_AT_MOST);
             }
-            tokio::time::sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
-            wait = (wait * 2).min(LISTEN_AGAIN_AT_MOST);
+        }
+        if inputs.is_closed() {
+            return;
         }
     }
 }
 
-/// `Ok`: nobody listens any more.
-async fn listen(
-    etcd: &Etcd,
-    prefix: &str,
-    inputs: &mpsc::Sender<Input>,
-    wait: &mut Duration,
-) -> Result<(), StoreError> {
+/// Until the watch ends, or nobody listens any more.
+async fn listen(etcd: &Etcd, prefix: &str, inputs: &mpsc::Sender<Input>) -> Result<(), StoreError> {
     let listing = etcd.list(prefix).await?;
     let mut watch = etcd.watch(prefix, listing.revision + 1).await?;
-    if inputs.send(Input::Listed(listing)).await.is_err() {
-        return Ok(());
-    }
-    *wait = LISTEN_AGAIN;
-    loop {
-        let changes = watch.next().await?;
-        if inputs.send(Input::Changed(changes)).await.is_err() {
-            return Ok(());
+    let mut input = Input::Listed(listing);
+    while inputs.send(input).await.is_ok() {
+        match watch.next().await {
+            Ok(changes) => input = Input::Changed(changes),
+            Err(error) => {
+                debug!("a watch of the cluster's store ended: {error}");
+                return Ok(());
+            }
         }
     }
+    Ok(())
 }

@@ -15,11 +15,12 @@
 //! - [`files`]: where text comes from
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
 //! - [`server`]: the server's own settings, and their defaults
-//! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`], [`events`]: the main file
+//! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`], [`events`], [`cluster`]: the main file
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`known_regions`], [`service`], [`policy`], [`geo`]: a zone file
 //! - [`dependencies`]: which regions of all zones depend on which
 
 mod check;
+mod cluster;
 mod dependencies;
 pub mod duration;
 pub mod events;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::events::Receiver;
 use super::rum::RumSettings;
+use crate::control::cluster::settings::ClusterSettings;
 use crate::model::xdp::XdpInterface;
 
 /// The settings that the main file gives. Paths are resolved against the directory of that file.
@@ -31,6 +32,8 @@ pub struct Config {
     pub rum: RumSettings,
     /// Who is told of events (`events.webhook`). Default none.
     pub receivers: Vec<Receiver>,
+    /// The other nodes. Default `None`: there are none.
+    pub cluster: Option<ClusterSettings>,
     /// How long the writer may be stalled before the process ends, 15 s to 1 h. Default `None`, `"off"`: never.
     pub watchdog: Option<Duration>,
     /// The name server identifier (RFC 5001), 1 to 128 octets. Default `None`: none is sent.

@@ -10,7 +10,7 @@ use super::files::{Sources, path};
 use super::reader::{Table, Value};
 use super::rum::RumSettings;
 use super::server::{Config, Geoip, Limits, Listen, ReloadWhen, Udp};
-use super::{events, health, location, network, rum, steering, xdp};
+use super::{cluster, events, health, location, network, rum, steering, xdp};
 use crate::control::diagnostic::Diagnostic;
 use crate::model::{Location, Prefix, Reference, Steering};
 
@@ -57,6 +57,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         watchdog: root.get("watchdog").and_then(watchdog),
         nsid: root.get("nsid").and_then(nsid),
         receivers: root.or("events", Vec::new(), |v| events::read(v, sources)),
+        cluster: root.get("cluster").and_then(|v| cluster::read(v, sources)),
         rum: root.or("rum", RumSettings::default(), |v| rum::read(v, sources)),
         seed: root.or("seed", 0, |v| v.integer(0..=u64::MAX)),
     };

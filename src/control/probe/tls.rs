@@ -79,7 +79,7 @@ fn read_system_roots() -> RootCertStore {
     roots
 }
 
-pub fn roots_from_pem(pem: &str) -> Result<RootCertStore, String> {
+pub(crate) fn roots_from_pem(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate.map_err(|error| format!("the trusted certificates are not PEM: {error}"))?;
