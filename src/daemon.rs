@@ -33,8 +33,10 @@ use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
 use crate::control::load_report::Scraper;
 use crate::control::memory;
+use crate::control::node::Node;
 use crate::control::overrides::{Kept, OverrideStore};
 use crate::control::probe::{ProbeLimits, Prober};
+use crate::control::readiness::Readiness;
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
 use crate::control::rum::{Measurements, listener};
 use crate::control::state_lock::StateLock;
@@ -96,6 +98,8 @@ struct Care {
     commands: mpsc::Sender<Command>,
     events: Arc<Events>,
     receivers: Arc<Receivers>,
+    readiness: Arc<Readiness>,
+    stop_delay: Duration,
     watchdog: Watchdog,
     systemd: Arc<Systemd>,
     lock: StateLock,
@@ -121,6 +125,7 @@ struct Opened {
     events: Arc<Events>,
     receivers: Arc<Receivers>,
     vitals: Arc<Vitals>,
+    node: Arc<Node>,
     lock: StateLock,
 }
 
@@ -154,7 +159,8 @@ impl Daemon {
         let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
-        let Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, lock } = opened;
+        let Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, node, lock } =
+            opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let (model, counters) = (shared.load_full().model.clone(), Arc::new(CounterSet::new()));
@@ -187,16 +193,15 @@ impl Daemon {
             events: events.clone(),
             receivers: receivers.clone(),
             vitals: vitals.clone(),
+            node: node.clone(),
             xdp: xdp.clone(),
             probing,
             places: Default::default(),
         };
-        let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers));
-        let care = Care::start(&config, &vitals, commands.clone(), (events, receivers), lock)?;
+        let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers, node.clone()));
+        let care = Care::start(&config, &vitals, commands.clone(), (events, receivers, node), lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
-        let carrying = (shared.clone(), counters.clone(), commands.clone());
-        let carry = move || demand::carry(carrying.0.clone(), carrying.1.clone(), carrying.2.clone());
-        let demand = tokio::spawn(supervise(TaskKind::Demand, String::new(), vitals.clone(), carry));
+        let demand = carry_demand((shared.clone(), counters.clone(), commands.clone()), &vitals);
         let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, keeping];
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
@@ -215,10 +220,18 @@ impl Daemon {
         done.await.map_err(|_| stopping())?
     }
 
+    /// From now on `/ready` says no, and answers go on for the time that is returned, `stop_delay`: routers that ask
+    /// send clients elsewhere in time.
+    pub fn leave(&self) -> Duration {
+        self.care.readiness.stop();
+        self.care.systemd.stopping_for(self.care.stop_delay);
+        self.care.stop_delay
+    }
+
     /// Stops answering, and waits until everything has ended: a few seconds at most.
     pub async fn stop(self) {
+        self.leave();
         self.stop.send_replace(true);
-        self.care.systemd.stopping();
         let (measurements, commands) = (self.measurements.clone(), self.care.commands.clone());
         let (events, receivers) = (self.care.events.clone(), self.care.receivers.clone());
         let (threads, tasks, _lock) = self.into_running();
@@ -254,13 +267,14 @@ impl Care {
         config: &Config,
         vitals: &Arc<Vitals>,
         commands: mpsc::Sender<Command>,
-        (events, receivers): (Arc<Events>, Arc<Receivers>),
+        (events, receivers, node): (Arc<Events>, Arc<Receivers>, Arc<Node>),
         lock: StateLock,
     ) -> Result<Care, Vec<String>> {
         let systemd = Arc::new(Systemd::here());
         let watchdog = Watchdog::start(vitals.clone(), config.watchdog, systemd.clone(), || std::process::exit(1));
         let watchdog = watchdog.map_err(|error| vec![format!("cannot start the watchdog: {error}")])?;
-        Ok(Care { commands, events, receivers, watchdog, systemd, lock })
+        let (readiness, stop_delay) = (node.readiness.clone(), config.stop_delay);
+        Ok(Care { commands, events, receivers, readiness, stop_delay, watchdog, systemd, lock })
     }
 }
 
@@ -293,7 +307,9 @@ impl Opened {
         let events = Arc::new(Events::open(&config.state, troubles.clone()));
         let vitals = Arc::new(Vitals::default());
         let receivers = Receivers::new(&config.state, events.clone(), troubles.clone(), vitals.clone());
-        Ok(Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, lock })
+        let readiness = Arc::new(Readiness::new(vitals.clone()));
+        let node = Arc::new(Node::open(&config.state, readiness, events.clone(), troubles.clone()));
+        Ok(Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, node, lock })
     }
 }
 
@@ -455,10 +471,16 @@ fn spawn_writer(writer: impl Future<Output = ()> + Send + 'static) -> JoinHandle
     })
 }
 
-/// Has events kept, and others told of them.
-fn keep_events(events: &Arc<Events>, receivers: &Arc<Receivers>) -> JoinHandle<()> {
+/// Has demand carried to the writer.
+fn carry_demand(of: (SharedSnapshot, Arc<CounterSet>, mpsc::Sender<Command>), vitals: &Arc<Vitals>) -> JoinHandle<()> {
+    let carry = move || demand::carry(of.0.clone(), of.1.clone(), of.2.clone());
+    tokio::spawn(supervise(TaskKind::Demand, String::new(), vitals.clone(), carry))
+}
+
+/// Has events kept, and others told of them; and what operators say of this node.
+fn keep_events(events: &Arc<Events>, receivers: &Arc<Receivers>, node: Arc<Node>) -> JoinHandle<()> {
     let (keeping, telling) = (events.clone().keep(), receivers.clone().run());
-    tokio::spawn(async { _ = tokio::join!(keeping, telling) })
+    tokio::spawn(async { _ = tokio::join!(keeping, telling, node.keep()) })
 }
 
 /// Has the writer keep what is known for the next start.

@@ -17,9 +17,11 @@ use meridian::control::clock;
 use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::events::history::Events;
 use meridian::control::events::receivers::Receivers;
+use meridian::control::node::Node;
 use meridian::control::overrides::OverrideStore;
 use meridian::control::probe::budget::Budget;
 use meridian::control::probe::fault::OwnFaults;
+use meridian::control::readiness::Readiness;
 use meridian::control::reload::{ConfigSource, LoadStatus, ReloadRequest, Reloaded, prepare};
 use meridian::control::rum::{Measurements, unix_now};
 use meridian::control::switches::SwitchStore;
@@ -107,6 +109,7 @@ struct Fixture {
     state: tempfile::TempDir,
     troubles: Arc<Troubles>,
     vitals: Arc<Vitals>,
+    node: Arc<Node>,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     /// Kept, so that the writer hears nothing instead of an end.
@@ -165,6 +168,10 @@ impl Fixture {
             scrape_faults: Arc::new(OwnFaults::new("a scrape")),
             reachability: Arc::default(),
         };
+        let readiness = Arc::new(Readiness::new(vitals.clone()));
+        let node = Node::open(&state.path().join("state"), readiness, events.clone(), troubles.clone());
+        let node = Arc::new(node);
+        tokio::spawn(node.clone().keep());
         let context = Context {
             shared,
             counters: counters.clone(),
@@ -184,6 +191,7 @@ impl Fixture {
             events,
             receivers,
             vitals: vitals.clone(),
+            node: node.clone(),
             token: token.map(str::to_owned),
             xdp: Default::default(),
             probing: probing.clone(),
@@ -199,6 +207,7 @@ impl Fixture {
             state,
             troubles,
             vitals,
+            node,
             stop: Some(stop),
             serving,
             _probes: endpoint_sender,
@@ -719,6 +728,61 @@ async fn health_and_readiness() {
     assert_eq!(ready.json()["writer"]["pulse"], "failed");
     assert!(fixture.get("/metrics").await.body.contains("meridian_writer_pulse{pulse=\"failed\"} 1"));
     assert_eq!(fixture.get("/healthz").await.status, 200, "it is alive, and answers");
+}
+
+#[tokio::test]
+async fn a_node_says_whether_it_should_be_announced() {
+    let fixture = Fixture::start().await;
+    let ready = fixture.get("/ready").await;
+    assert_eq!((ready.status, &*ready.body), (200, "ready\n"));
+    assert_eq!(fixture.get("/v1/status").await.json()["node"], json!({ "ready": true, "reasons": [] }));
+    for (target, changed) in [("drain", true), ("drain", false)] {
+        let said = fixture.post(&format!("/v1/node/{target}"), JSON, "").await;
+        assert_eq!((said.status, &said.json()["changed"]), (200, &json!(changed)), "{}", said.body);
+        assert_eq!((&said.json()["drained"], &said.json()["ready"]), (&json!(true), &json!(false)));
+    }
+    fixture.node.readiness.set_isolated(Some("2 of 3 nodes are silent".into()));
+    let ready = fixture.get("/ready").await;
+    assert_eq!(ready.status, 503);
+    let lines: Vec<_> = ready.body.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("not ready: an operator drains this node"), "{lines:?}");
+    assert!(lines[1].ends_with("2 of 3 nodes are silent"), "{lines:?}");
+    let host = fixture.address;
+    let request = format!("GET /ready HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\r\n");
+    let ready = fixture.raw(&request).await;
+    assert_eq!((ready.status, &ready.json()["reasons"][1]["reason"]), (503, &json!("isolated")));
+    assert_eq!(fixture.get("/readyz").await.status, 200, "the writer lives");
+    let metrics = fixture.get("/metrics").await.body;
+    for told in
+        ["meridian_ready 0\n", "meridian_not_ready{reason=\"drained\"} 1", "meridian_not_ready{reason=\"writer\"} 0"]
+    {
+        assert!(metrics.contains(told), "{told}");
+    }
+    let summary = fixture.get("/v1/status").await.json()["summary"]["troubles"].to_string();
+    assert!(summary.contains("should not be announced: this node is cut off"), "{summary}");
+    fixture.node.readiness.set_isolated(None);
+    let node = fixture.client().say_of_node(false).await.expect("taken");
+    assert!(node.changed && !node.drained && node.node.ready, "{node:?}");
+    assert!(fixture.client().ready(Duration::from_secs(5)).await.expect("an answer").ready);
+    let events = fixture.get("/v1/events").await.json();
+    let told: Vec<_> = events["events"].as_array().expect("a list").iter().filter(|of| of["kind"] == "node").collect();
+    assert_eq!(told.iter().map(|of| &of["drained"]).collect::<Vec<_>>(), [&json!(true), &json!(false)]);
+    for (headers, body, status) in [(JSON, "{\"for\": 1}", 400), ("", "", 415)] {
+        assert_eq!(fixture.post("/v1/node/drain", headers, body).await.status, status);
+    }
+    assert!(fixture.node.readiness.reasons(1).is_empty(), "what is refused changes nothing");
+}
+
+/// A script beside the server, which has no secrets.
+#[tokio::test]
+async fn readiness_takes_no_token_on_this_machine() {
+    let fixture = Fixture::with_token(Some("0123456789abcdef")).await;
+    assert_eq!(fixture.get("/ready").await.status, 200);
+    assert_eq!(fixture.get("/readyz").await.status, 401);
+    assert_eq!(fixture.post("/v1/node/drain", JSON, "").await.status, 401);
+    let elsewhere = fixture.raw("GET /ready HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+    assert_eq!(elsewhere.status, 403);
 }
 
 #[tokio::test]

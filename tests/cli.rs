@@ -101,7 +101,9 @@ impl Files {
 fn help_says_enough_of_every_command() {
     run(&["--help"]).ends(0, &["demo", "serve", "check", "explain", "geoip", "delegation", "Examples:"], &[]);
     run(&["--version"]).ends(0, &[env!("CARGO_PKG_VERSION")], &[]);
-    for command in ["demo", "serve", "check", "explain", "status", "events", "region", "reload", "delegation"] {
+    for command in
+        ["demo", "serve", "check", "explain", "status", "events", "region", "node", "ready", "reload", "delegation"]
+    {
         let help = run(&[command, "--help"]).ends(0, &["Usage: meridian", "Example"], &[]);
         assert!(help.out.lines().all(|line| line.chars().count() <= 120), "{}", help.out);
     }
@@ -129,6 +131,8 @@ fn what_is_mistyped_ends_with_2_and_a_hint() {
         &["demo", "--admin", "0.0.0.0:8053"],
         &["status", "--admin", "https://127.0.0.1:8053"],
         &["serve", "--log", "loud"],
+        &["ready", "--within", "2m"],
+        &["node", "up"],
         &["what-if", "--demand", "-1"],
         &["what-if", "--demand", "0"],
         &["what-if", "--demand", "1001"],
@@ -543,6 +547,53 @@ fn an_override_survives_kill_9() {
     let seoul = list.lines().find(|line| line.contains("seoul")).expect("a line");
     assert!(seoul.contains("drain"), "{list}");
     run(&["region", "auto", "seoul", "--admin", &server.admin]).ends(0, &["override auto, now up"], &[]);
+}
+
+#[test]
+fn a_node_is_drained_over_kill_9_and_says_so_by_the_exit_status() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let mut server = Server::start(&files);
+    let admin = server.admin.clone();
+    run(&["ready", "--admin", &admin]).ends(0, &["ready\n"], &[]);
+    run(&["node", "drain", "--admin", &admin]).ends(0, &["this node drains; ", "meridian node resume"], &[]);
+    run(&["ready", "--admin", &admin]).ends(1, &["not ready: an operator drains"], &[]);
+    server.signal(libc::SIGKILL);
+    server.end();
+    run(&["ready", "--admin", &admin]).ends(3, &[], &["cannot connect"]);
+    let server = Server::start(&files);
+    let admin = server.admin.clone();
+    run(&["ready", "--json", "--admin", &admin]).ends(1, &["\"ready\": false", "\"reason\": \"drained\""], &[]);
+    run(&["status", "--admin", &admin]).ends(0, &["OK", "should not be announced: an operator drains"], &[]);
+    run(&["node", "resume", "--admin", &admin]).ends(0, &["this node drains no more\nready\n"], &[]);
+    run(&["node", "resume", "--admin", &admin]).ends(0, &["no more, as before"], &[]);
+    run(&["events", "--admin", &admin]).ends(0, &["this node drains: an operator", "this node drains no more"], &[]);
+    // Frozen: the system takes the connection, and nobody answers.
+    server.signal(libc::SIGSTOP);
+    run(&["ready", "--within", "300ms", "--admin", &admin]).ends(3, &[], &["does not answer"]);
+    server.signal(libc::SIGCONT);
+}
+
+#[test]
+fn a_server_that_stops_says_so_first_and_answers_on_until_it_is_told_again() {
+    let files = Files::new(&format!("{ANY_PORT}stop_delay = \"5m\"\n"), ZONE);
+    let mut server = Server::start(&files);
+    server.signal(libc::SIGTERM);
+    server.log_until("/ready says no");
+    let admin = server.admin.clone();
+    run(&["ready", "--admin", &admin]).ends(1, &["not ready: the server is stopping"], &[]);
+    run(&["explain", "www.gslb.example", "--client", "192.0.2.1", "--live", "--admin", &admin]).ends(
+        0,
+        &["policy"],
+        &[],
+    );
+    server.signal(libc::SIGINT);
+    assert_eq!(server.end(), Some(0));
+    files.write("meridian.toml", format!("{ANY_PORT}stop_delay = \"300ms\"\n"));
+    let mut server = Server::start(&files);
+    let began = Instant::now();
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.end(), Some(0));
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -694,6 +694,8 @@ fn threads_and_sockets_are_set_in_the_main_file() {
     assert_eq!((config.threads, config.cpus, config.udp), (Some(4), vec![0, 2], udp));
     let watchdog = |text: &str| load(&format!("watchdog = \"{text}\"\n")).watchdog;
     assert_eq!([watchdog("1m"), watchdog("off"), load("").watchdog], [Some(Duration::from_secs(60)), None, None]);
+    assert_eq!(load("").stop_delay, Duration::ZERO);
+    assert_eq!(load("stop_delay = \"5s\"\n").stop_delay, Duration::from_secs(5));
     let config = load("cpus = 3\nudp.busy_poll = \"off\"\n");
     assert_eq!((config.cpus, config.udp), (vec![3], Udp::default()));
 }
@@ -725,6 +727,8 @@ fn the_main_file_is_held_to_its_ranges() {
         ("udp = 1", "wrong type for `udp`"),
         ("seed = -1", "`seed` is out of range"),
         ("watchdog = \"5s\"", "15s to 1h"),
+        ("stop_delay = \"6m\"", "0ms to 5m"),
+        ("stop_delay = 5", "found the integer 5, expected a duration"),
         ("nsid = \"\"", "the text is empty"),
         ("limits.tcp_idle = 10", "found the integer 10, expected a duration such as \"5s\", 100ms to 10m"),
         ("limits.tcp_idel = \"10s\"", "did you mean `tcp_idle`?"),

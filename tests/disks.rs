@@ -161,8 +161,18 @@ impl Machine {
 
     /// `GET /readyz`: the status code and the body.
     fn ready(&self, process: &Process) -> (u16, Value) {
+        self.get(process, "/readyz")
+    }
+
+    /// `GET /ready`, likewise.
+    fn asks_ready(&self, process: &Process) -> (u16, Value) {
+        self.get(process, "/ready")
+    }
+
+    fn get(&self, process: &Process, path: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(process.admin).expect("connected");
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asked");
+        let headers = "Host: localhost\r\nAccept: application/json\r\nConnection: close";
+        stream.write_all(format!("GET {path} HTTP/1.1\r\n{headers}\r\n\r\n").as_bytes()).expect("asked");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -491,6 +501,11 @@ fn a_writer_that_stands_still_is_told_and_answers_go_on_until_the_watchdog_ends_
     let took = wait_until("it is told", Duration::from_secs(18), || machine.ready(&process).0 == 503);
     assert!(took >= Duration::from_secs(8), "{took:?}");
     assert_eq!(machine.status(&process)["writer"]["pulse"], "stalled");
+    let (code, node) = machine.asks_ready(&process);
+    assert_eq!((code, &node["reasons"][0]["reason"]), (503, &json!("writer")), "told by whoever asks");
+    let drained = machine.runtime.block_on(machine.client(&process).say_of_node(true)).expect("without the writer");
+    assert_eq!(drained.node.reasons.len(), 2);
+    machine.runtime.block_on(machine.client(&process).say_of_node(false)).expect("likewise");
     process.answers(1_000);
     wait_until("it is in the log", Duration::from_secs(5), || {
         process.log().contains("the writer has not been heard of")

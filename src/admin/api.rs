@@ -26,10 +26,11 @@ use super::context::Context;
 use super::diagnosis::diagnosed;
 use super::events::get_events;
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
-use super::guard::{ALIVE, PAGE, guard};
+use super::guard::{ALIVE, PAGE, READY, guard};
 use super::heartbeat::{self, HeartbeatBody, HeartbeatTaken};
 use super::latency::{self, LatencyReport, Wanted};
 use super::load::{self, LoadTaken};
+use super::node::{get_node_ready, post_drain, post_resume};
 use super::problem::Problem;
 use super::request::{Api, Shared, WRITER, asked, content_type, json, json_or_nothing, octets};
 use super::shares::ShareCounts;
@@ -64,10 +65,13 @@ pub fn router(context: Context) -> Router {
         .route("/v1/regions/{name}/heartbeat", post(post_heartbeat))
         .route("/v1/demand", get(get_demand))
         .route("/v1/what-if", post(post_what_if))
+        .route("/v1/node/drain", post(post_drain))
+        .route("/v1/node/resume", post(post_resume))
         .route("/v1/reload", post(post_reload))
         .route("/metrics", get(get_metrics))
         .route(ALIVE, get(|| async { "alive\n" }))
         .route("/readyz", get(get_ready))
+        .route(READY, get(get_node_ready))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here").details(routes()) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "that cannot be done here").details(routes())
@@ -90,10 +94,13 @@ fn routes() -> Vec<String> {
         "POST /v1/regions/NAME/heartbeat [{[\"endpoint\": \"192.0.2.1\"][, \"healthy\": false][, \"message\": \"disk full\"]}]",
         "GET /v1/demand",
         "POST /v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5]}",
+        "POST /v1/node/drain",
+        "POST /v1/node/resume",
         "POST /v1/reload [{\"force\": true}]",
         "GET /metrics",
         "GET /healthz",
         "GET /readyz",
+        "GET /ready",
     ]
     .map(str::to_owned)
     .into()

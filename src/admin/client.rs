@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::api::OverrideReply;
 use super::heartbeat::{HeartbeatBody, HeartbeatTaken};
+use super::node::{NodeSaid, NodeStatus};
 use super::switch::{SwitchBody, Switched};
 use crate::control::events::history::FoundEvents;
 use crate::control::rum::Imported;
@@ -117,6 +118,34 @@ impl AdminClient {
     pub async fn switch(&self, service: &str, body: &SwitchBody) -> Result<Switched, ClientError> {
         let body = serde_json::json!(body);
         let answer = self.ask(Method::POST, &["v1", "services", service, "switch"], &[], Some(body)).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// Whether the node should be announced: waits for no longer than this.
+    ///
+    /// # Errors
+    /// Nothing that is known of it.
+    pub async fn ready(&self, within: Duration) -> Result<NodeStatus, ClientError> {
+        let request = self.http.request(Method::GET, self.url(&["ready"], &[])?).timeout(within);
+        let mut request = request.header(reqwest::header::ACCEPT, "application/json");
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.map_err(|error| self.not_sent(&error))?;
+        let status = response.status();
+        let octets = self.read(response).await?;
+        match status {
+            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => {
+                serde_json::from_slice(&octets).map_err(|error| self.not_ours(error.to_string()))
+            }
+            _ => Err(self.refused(status, &octets)),
+        }
+    }
+
+    /// Drains this node as a whole, or ends that.
+    pub async fn say_of_node(&self, drained: bool) -> Result<NodeSaid, ClientError> {
+        let word = if drained { "drain" } else { "resume" };
+        let answer = self.ask(Method::POST, &["v1", "node", word], &[], Some(serde_json::json!({}))).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
 use crate::control::load_report::LoadUpdate;
+use crate::control::node::Node;
 use crate::control::probe::Heartbeats;
 use crate::control::reload::{LoadStatus, ReloadRequest};
 use crate::control::rum::Measurements;
@@ -43,6 +44,8 @@ pub struct Context {
     pub receivers: Arc<Receivers>,
     /// Tells whether the writer lives.
     pub vitals: Arc<Vitals>,
+    /// Whether this node should be announced, and what operators say of it.
+    pub node: Arc<Node>,
     /// What is lost on the packet path past the sockets.
     pub xdp: xdp::Statistics,
     pub probing: Probing,

@@ -51,6 +51,12 @@ fn of_server(status: &Status) -> Vec<Trouble> {
     {
         found.push(trouble(Level::Panic, "server", format!("STALLED: {told}"), Some(writer.silent_s)));
     }
+    // The writer's silence has been told.
+    let reasons = status.node.iter().flat_map(|node| &node.reasons).filter(|of| of.reason != "writer");
+    found.extend(reasons.map(|of| {
+        let level = if of.reason == "drained" { Level::Ok } else { Level::Degraded };
+        trouble(level, "node", format!("should not be announced: {}", of.why), None)
+    }));
     if let Some(probing) = &status.probing {
         let cut_off = probing.cut_off.iter();
         found.extend(cut_off.map(|of| {

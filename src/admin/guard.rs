@@ -24,12 +24,21 @@ pub const ALIVE: &str = "/healthz";
 /// page holds no data; what it shows it fetches from the API, with the token.
 pub const PAGE: &str = "/";
 
+/// Answerable without a token on this machine: whether the node should be announced, for routers' scripts.
+pub const READY: &str = "/ready";
+
+/// The address a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
 /// The secret callers present, if there is one.
 pub type Token = Arc<Option<String>>;
 
 /// Lets a request through, or tells why not. Adds the security headers either way.
 pub async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
-    let refused = check(token.as_deref(), request.method(), request.uri().path(), request.headers()).err();
+    let local = request.extensions().get::<Peer>().is_some_and(|Peer(peer)| peer.to_canonical().is_loopback());
+    let caller = Caller { local, headers: request.headers() };
+    let refused = check(token.as_deref(), request.method(), request.uri().path(), &caller).err();
     let mut response = match refused {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
@@ -45,7 +54,15 @@ pub async fn guard(State(token): State<Token>, request: Request, next: Next) -> 
     response
 }
 
-fn check(token: Option<&str>, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+/// Who asks.
+struct Caller<'a> {
+    /// On this machine.
+    local: bool,
+    headers: &'a HeaderMap,
+}
+
+fn check(token: Option<&str>, method: &Method, path: &str, caller: &Caller<'_>) -> Result<(), Problem> {
+    let headers = caller.headers;
     // "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message
     // that lacks a Host header field and to any [...] that contains more than one" (RFC 9112
     // section 3.2).
@@ -53,6 +70,10 @@ fn check(token: Option<&str>, method: &Method, path: &str, headers: &HeaderMap) 
     let reads = method == Method::GET || method == Method::HEAD;
     match token {
         Some(_) if reads && (path == ALIVE || path == PAGE) => {}
+        // Those elsewhere show the token; a browser on this machine must not be led here by another name.
+        Some(_) if reads && path == READY && caller.local && !headers.contains_key(header::AUTHORIZATION) => {
+            check_host(host)?;
+        }
         Some(token) => check_token(token, headers)?,
         None => check_host(host)?,
     }
@@ -142,7 +163,11 @@ mod tests {
     }
 
     fn status(token: Option<&str>, method: Method, path: &str, of: &[(&'static str, &str)]) -> u16 {
-        match check(token, &method, path, &headers(of)) {
+        asked_by(false, token, method, path, of)
+    }
+
+    fn asked_by(local: bool, token: Option<&str>, method: Method, path: &str, of: &[(&'static str, &str)]) -> u16 {
+        match check(token, &method, path, &Caller { local, headers: &headers(of) }) {
             Ok(()) => 200,
             Err(problem) => problem.into_response().status().as_u16(),
         }
@@ -172,7 +197,7 @@ mod tests {
         assert_eq!(status(None, Method::GET, "/", &[]), 400);
         let mut twice = headers(&[("host", "localhost")]);
         twice.append("host", HeaderValue::from_static("localhost"));
-        assert!(check(None, &Method::GET, "/", &twice).is_err());
+        assert!(check(None, &Method::GET, "/", &Caller { local: true, headers: &twice }).is_err());
     }
 
     #[test]
@@ -195,6 +220,20 @@ mod tests {
         for like in ["//", "/?", "/.", "/./", "/%2f", "/healthz/", "/v1/status", ""] {
             assert_eq!(status(Some(secret), Method::GET, like, &[("host", "h")]), 401, "{like}");
         }
+    }
+
+    #[test]
+    fn scripts_on_this_machine_need_no_token_for_readiness_alone() {
+        let secret = Some("0123456789abcdef");
+        let ask = |local, method, path, host| asked_by(local, secret, method, path, &[("host", host)]);
+        assert_eq!(ask(true, Method::GET, READY, "127.0.0.1:8053"), 200);
+        assert_eq!(ask(false, Method::GET, READY, "127.0.0.1:8053"), 401);
+        assert_eq!(ask(true, Method::GET, READY, "evil.example"), 403);
+        assert_eq!(ask(true, Method::POST, READY, "localhost"), 401);
+        assert_eq!(ask(true, Method::GET, "/readyz", "localhost"), 401);
+        assert_eq!(ask(true, Method::POST, "/v1/node/drain", "localhost"), 401);
+        let wrong = [("host", "localhost"), ("authorization", "Bearer 0123456789abcdeX")];
+        assert_eq!(asked_by(true, secret, Method::GET, READY, &wrong), 401);
     }
 
     #[test]

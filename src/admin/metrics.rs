@@ -15,6 +15,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
 use crate::control::databases::Serves;
+use crate::control::readiness::NotReady;
 use crate::control::troubles::{StateName, TroubleKind};
 use crate::control::vitals::{Pulse, TaskKind};
 use crate::query::Transport;
@@ -30,6 +31,7 @@ use crate::steer::policy::eligible::ServiceCondition;
 
 use super::context::Context;
 use super::latency::counts;
+use super::node::node;
 use super::places::PlaceCounts;
 use super::planning::planning;
 use super::probing::Probing;
@@ -98,6 +100,7 @@ impl Collector for Scrape {
         measured(&mut out, &self.0, &snapshot)?;
         databases(&mut out, &status::databases(&self.0, &snapshot))?;
         wellbeing(&mut out, &self.0)?;
+        readiness(&mut out, &self.0)?;
         let told_of = [false, true].map(|commands| receivers(&self.0.receivers, commands));
         told(&mut out, &told_of.concat())?;
         process(&mut out, &self.0, &snapshot)
@@ -653,6 +656,18 @@ fn wellbeing(out: &mut Out<'_>, context: &Context) -> fmt::Result {
     )?;
     let restarts = TaskKind::ALL.map(|task| (vec![("task", task.as_str())], vitals.restarts(task)));
     out.counter("task_restarts", "Tasks started again after a panic: each is a bug", restarts)
+}
+
+/// Whether routers should send clients here.
+fn readiness(out: &mut Out<'_>, context: &Context) -> fmt::Result {
+    let node = node(context);
+    out.gauge("ready", "1 where this node should be announced, else 0; as /ready says", only(u32::from(node.ready)))?;
+    let holds = |word: &str| u32::from(node.reasons.iter().any(|of| of.reason == word));
+    out.gauge(
+        "not_ready",
+        "1 at each reason why this node should not be announced; 0 at the rest",
+        NotReady::WORDS.map(|word| (vec![("reason", word)], holds(word))),
+    )
 }
 
 /// Who is told of events, and how that goes.

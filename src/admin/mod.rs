@@ -17,6 +17,7 @@
 //! - [`wellbeing`]: the writer and the files of the state directory
 //! - [`planning`]: what the planner knows and has done last
 //! - [`probing`]: how well this machine can ask others
+//! - [`node`]: whether this node should be announced, and what operators say of it
 //! - [`switch`]: another stage for a service
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
 //! - `events`: what changed, and why
@@ -39,6 +40,7 @@ pub mod heartbeat;
 pub mod latency;
 mod load;
 mod metrics;
+pub mod node;
 mod page;
 mod places;
 pub mod planning;

@@ -193,7 +193,7 @@ async function news() {
 // The worse of an event's words decides its colour.
 function mood(of) {
   if (of.cause === "held" || of.after === "cut_off") return "bad";
-  return of.kind === "reload" || of.kind === "server" || of.after === null ? "none" : MOOD[of.after] ?? "none";
+  return of.kind === "reload" || of.kind === "server" || of.kind === "node" || of.after === null ? "none" : MOOD[of.after] ?? "none";
 }
 
 function moved(told, shares) {
@@ -220,10 +220,12 @@ function event(of) {
   when.dateTime = of.at;
   const state = (text, absent) => (text === null ? word(absent, "none") : word(text));
   const subject = of.kind === "region" ? `region ${of.region} ` : of.kind === "service" ? `service ${of.service} `
-    : of.kind === "server" ? `this server, by ${of.family} ` : "another configuration";
-  const what = of.kind === "reload" ? null : el("span", "", state(of.after, "gone"), el("span", "faint", of.before === null ? ", new" : `, was ${of.before.replaceAll("_", " ")}`));
+    : of.kind === "server" ? `this server, by ${of.family} `
+    : of.kind === "node" ? `this node drains${of.drained ? "" : " no more"}` : "another configuration";
+  const what = of.kind === "reload" || of.kind === "node" ? null : el("span", "", state(of.after, "gone"), el("span", "faint", of.before === null ? ", new" : `, was ${of.before.replaceAll("_", " ")}`));
   const detail = of.kind === "region" ? regionEvent(of)
     : of.kind === "service" ? (of.fence ? `for the clients of ${of.fence} alone` : "")
+    : of.kind === "node" ? "an operator says so"
     : of.kind === "server" ? of.why ?? (of.for_s === undefined ? "" : `after ${age(of.for_s)}`)
     : `regions: ${of.regions_new} new, ${of.regions_gone} gone; services: ${of.services_new} new, ${of.services_gone} gone`;
   return el("li", mood(of), el("div", "row", el("span", "text", subject, what), when),

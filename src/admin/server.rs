@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::guard::Peer;
 use super::places::{Place, Places, WatchedBody};
 
 /// The whole header must be there within this.
@@ -55,7 +56,7 @@ pub async fn run(
                     () = &mut shutdown => break,
                     entered = places.enter(peer) => entered,
                 };
-                connections.spawn(connection(stream, router.clone(), entered));
+                connections.spawn(connection((stream, peer), router.clone(), entered));
             }
         }
     }
@@ -78,9 +79,16 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, (place, yielded): (Place, oneshot::Receiver<()>)) {
+async fn connection(
+    (stream, peer): (TcpStream, IpAddr),
+    router: Router,
+    (place, yielded): (Place, oneshot::Receiver<()>),
+) {
     let place = Arc::new(place);
-    let service = service_fn(|request| respond(request, router.clone(), place.clone()));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        respond(request, router.clone(), place.clone())
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER)

@@ -22,6 +22,7 @@ use crate::steer::plan::lives::Lives;
 use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 
 use super::context::Context;
+use super::node::{NodeStatus, node};
 use super::planning::{PlanningStatus, planning};
 use super::probing::{ProbingStatus, probing};
 use super::receivers::{ReceiverStatus, receivers};
@@ -47,6 +48,9 @@ pub struct Status {
     pub overrides_error: Option<String>,
     /// Left out by servers from before there was such a thing.
     pub writer: Option<WriterStatus>,
+    /// Whether this node should be announced. Left out by servers from before there was such a thing.
+    #[serde(default)]
+    pub node: Option<NodeStatus>,
     /// What is wrong with the files of the state directory; empty where nothing is.
     #[serde(default)]
     pub state_files: Vec<FileTrouble>,
@@ -346,6 +350,7 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         last_load: last_load(context),
         overrides_error: snapshot.overrides_error.as_deref().map(str::to_owned),
         writer: Some(wellbeing::writer(&context.vitals)),
+        node: Some(node(context)),
         state_files: wellbeing::files(&context.troubles),
         webhooks: receivers(&context.receivers, false),
         event_commands: receivers(&context.receivers, true),

@@ -10,7 +10,8 @@
 //! - [`mod@simulate`]: neither, or a scenario's file
 //! - [`explain`], [`explain_diff`]: files, or a running server
 //! - [`what_if`]: a running server, and files beside it
-//! - [`status`], [`events`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`]: a running server
+//! - [`status`], [`events`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`],
+//!   [`node`], [`ready`]: a running server
 //! - [`arguments`], [`source`], [`live`], [`log`], [`heard`], [`output`]: what several of them share
 
 mod arguments;
@@ -26,7 +27,9 @@ mod heard;
 mod latency;
 mod live;
 mod log;
+mod node;
 mod output;
+mod ready;
 mod region;
 mod reload;
 mod serve;
@@ -92,6 +95,8 @@ enum Command {
     Events(events::Events),
     Region(region::Region),
     Switch(switch::Switch),
+    Node(node::Node),
+    Ready(ready::Ready),
     Latency(latency::Latency),
     WhatIf(what_if::WhatIf),
     Reload(reload::Reload),
@@ -117,6 +122,8 @@ impl Command {
             Command::Events(command) => command.run(),
             Command::Region(command) => command.run(),
             Command::Switch(command) => command.run(),
+            Command::Node(command) => command.run(),
+            Command::Ready(command) => command.run(),
             Command::Latency(command) => command.run(),
             Command::WhatIf(command) => command.run(),
             Command::Reload(command) => command.run(),

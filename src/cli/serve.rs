@@ -29,7 +29,7 @@ Examples:
 
 Signals:
   SIGHUP            reload: the new configuration whole, or, with any mistake, the old one stays
-  SIGTERM, SIGINT   stop
+  SIGTERM, SIGINT   stop, after `stop_delay`; a second one ends that wait
 
 Port 53 takes a privilege: with systemd, AmbientCapabilities=CAP_NET_BIND_SERVICE.")]
 pub struct Serve {
@@ -66,6 +66,14 @@ async fn serve(source: FileSource, privileged: Privileged) -> Outcome {
             // How it went is in the log.
             _ = daemon.reload() => {}
         }
+    }
+    let delay = daemon.leave();
+    if !delay.is_zero() {
+        info!(
+            delay_s = delay.as_secs_f64(),
+            "stopping; /ready says no, and answers go on until then or another signal"
+        );
+        _ = tokio::time::timeout(delay, signals.stop()).await;
     }
     info!("stopping");
     daemon.stop().await;

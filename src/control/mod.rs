@@ -11,6 +11,8 @@
 //! - [`rum`]: round trips that were measured, by real users and by the operator
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`switches`]: which stages they switched services to, kept likewise
+//! - [`node`]: what they say of this node as a whole, likewise
+//! - [`readiness`]: whether it should be announced
 //! - [`state_file`]: the JSON files of both, and of measured round trips: a version, a checksum
 //! - [`atomic_file`]: how files survive a crash
 //! - [`bounded_file`]: files that people name, secrets among them
@@ -43,8 +45,10 @@ mod feed_log;
 pub mod find_region;
 pub mod load_report;
 pub mod memory;
+pub mod node;
 pub mod overrides;
 pub mod probe;
+pub mod readiness;
 pub mod reload;
 pub mod rum;
 mod save;

@@ -590,6 +590,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("cpus", old.cpus != new.cpus),
         ("udp", old.udp != new.udp),
         ("watchdog", old.watchdog != new.watchdog),
+        ("stop_delay", old.stop_delay != new.stop_delay),
         ("limits", old.limits != new.limits),
         ("rum", old.rum != new.rum),
         ("cluster", old.cluster != new.cluster),

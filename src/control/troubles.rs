@@ -18,6 +18,7 @@ pub struct Troubles(Mutex<BTreeMap<(StateName, TroubleKind), Trouble>>);
 pub enum StateName {
     Overrides,
     Switches,
+    Node,
     Measurements,
     Steering,
     RumKey,
@@ -91,6 +92,7 @@ impl StateName {
     pub const ALL: [StateName; 9] = [
         StateName::Overrides,
         StateName::Switches,
+        StateName::Node,
         StateName::Measurements,
         StateName::Steering,
         StateName::RumKey,
@@ -105,6 +107,7 @@ impl StateName {
         match self {
             StateName::Overrides => "overrides.json",
             StateName::Switches => "switches.json",
+            StateName::Node => "node.json",
             StateName::Measurements => "latency.json",
             StateName::Steering => "steering.kept",
             StateName::RumKey => "rum.key",

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
+/// Longer than an end takes once answers have stopped.
+const ENDING: Duration = Duration::from_secs(30);
+
 /// Whoever started the server, if it is systemd.
 #[derive(Debug, Default)]
 pub struct Systemd {
@@ -64,8 +67,12 @@ impl Systemd {
         }
     }
 
-    pub fn stopping(&self) {
-        self.tell("STOPPING=1");
+    /// It stops, and answers on for so long before it does: systemd waits for that, and as long as ending may take.
+    pub fn stopping_for(&self, delay: Duration) {
+        match delay.is_zero() {
+            true => self.tell("STOPPING=1"),
+            false => self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", (delay + ENDING).as_micros())),
+        }
     }
 
     fn tell(&self, state: &str) {
@@ -94,7 +101,8 @@ mod tests {
             assert_eq!(systemd.period(), Some(Duration::from_secs(15)));
             systemd.ready();
             systemd.alive();
-            systemd.stopping();
+            systemd.stopping_for(Duration::ZERO);
+            systemd.stopping_for(Duration::from_secs(5));
             Systemd::new(&told, None).alive();
             listening.set_nonblocking(true).expect("set");
             let mut heard = Vec::new();
@@ -102,7 +110,7 @@ mod tests {
             while let Ok(length) = listening.recv(&mut buffer) {
                 heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
             }
-            assert_eq!(heard, ["READY=1", "WATCHDOG=1", "STOPPING=1"]);
+            assert_eq!(heard, ["READY=1", "WATCHDOG=1", "STOPPING=1", "STOPPING=1\nEXTEND_TIMEOUT_USEC=35000000"]);
         }
         Systemd::default().ready();
     }

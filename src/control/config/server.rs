@@ -36,6 +36,8 @@ pub struct Config {
     pub cluster: Option<ClusterSettings>,
     /// How long the writer may be stalled before the process ends, 15 s to 1 h. Default `None`, `"off"`: never.
     pub watchdog: Option<Duration>,
+    /// How long answers go on after the word to stop, while `/ready` says no, 0 s to 5 min. Default 0 s: nobody asks it.
+    pub stop_delay: Duration,
     /// The name server identifier (RFC 5001), 1 to 128 octets. Default `None`: none is sent.
     pub nsid: Option<String>,
     /// Seeds the choice among equals. Default 0. All nodes that serve the same zones must have

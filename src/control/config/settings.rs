@@ -55,6 +55,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         udp: root.or("udp", Udp::default(), |v| v.table("`udp`", |t| Some(udp(t)))),
         limits: root.or("limits", Limits::default(), |v| v.table("`limits`", |t| Some(limits(t)))),
         watchdog: root.get("watchdog").and_then(watchdog),
+        stop_delay: root.or("stop_delay", Duration::ZERO, |v| v.duration(Duration::ZERO..=Duration::from_secs(300))),
         nsid: root.get("nsid").and_then(nsid),
         receivers: root.or("events", Vec::new(), |v| events::read(v, sources)),
         cluster: root.get("cluster").and_then(|v| cluster::read(v, sources)),

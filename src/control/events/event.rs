@@ -29,6 +29,7 @@ pub enum Change {
     Service(ServiceChange),
     Reload(ReloadChange),
     Server(ServerChange),
+    Node(NodeChange),
 }
 
 /// A region's effective state, or what holds it there.
@@ -181,6 +182,13 @@ pub struct ServerChange {
     pub for_s: Option<u64>,
 }
 
+/// An operator's word on this node as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeChange {
+    /// It drains: routers should no longer send clients here.
+    pub drained: bool,
+}
+
 /// The outcome of asking the references, or of looking for any route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -234,7 +242,7 @@ impl Change {
                 _ => Severity::Info,
             },
             Change::Server(ServerChange { after: Reach::CutOff, .. }) => Severity::Error,
-            Change::Reload(_) | Change::Server(_) => Severity::Info,
+            Change::Reload(_) | Change::Server(_) | Change::Node(_) => Severity::Info,
         }
     }
 
@@ -262,6 +270,7 @@ impl fmt::Display for Change {
             Change::Service(change) => change.fmt(f),
             Change::Reload(change) => change.fmt(f),
             Change::Server(change) => change.fmt(f),
+            Change::Node(change) => change.fmt(f),
         }
     }
 }
@@ -440,6 +449,15 @@ impl fmt::Display for ServerChange {
                 for_s.map_or(Ok(()), |seconds| write!(f, " after {seconds} s"))
             }
         }
+    }
+}
+
+impl fmt::Display for NodeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.drained {
+            true => "this node drains: an operator says so; `/ready` says no until `meridian node resume`",
+            false => "this node drains no more: an operator says so",
+        })
     }
 }
 

@@ -17,7 +17,7 @@ pub fn tell(changes: &[Change]) {
         let (told, most) = match change {
             Change::Region(_) => (&mut regions, MOST_REGIONS),
             Change::Service(_) => (&mut services, MOST_SERVICES),
-            Change::Reload(_) | Change::Server(_) => (&mut others, 1),
+            Change::Reload(_) | Change::Server(_) | Change::Node(_) => (&mut others, 1),
         };
         *told += 1;
         if *told <= most {
