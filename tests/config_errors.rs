@@ -1676,3 +1676,20 @@ fn receivers_of_events_are_read_and_their_urls_are_never_told() {
     let relative = "allow_exec = true\n[[events.command]]\ncommand = [\"on-event\"]\n";
     says(&mistake(&of(relative)), &["an absolute path"]);
 }
+
+#[test]
+fn the_vote_of_several_vantages_is_a_rule_and_needs_no_references() {
+    use meridian::model::VoteRule;
+    let main = |text: &str| with_zone(&zone("")).with("meridian.toml", text);
+    let vote = |text: &str| main(text).load().expect("loads").model.vote;
+    assert_eq!(vote(""), VoteRule::Majority);
+    assert_eq!(vote("health.reference = [\"192.0.2.1:443\"]"), VoteRule::Majority);
+    for rule in [VoteRule::Majority, VoteRule::Any, VoteRule::Own] {
+        assert_eq!(vote(&format!("health.vote = \"{}\"", rule.as_str())), rule);
+    }
+    let both = main("[health]\nvote = \"any\"\nreference = [\"192.0.2.1:443\"]").load().expect("loads").model;
+    assert_eq!((both.vote, both.references.len()), (VoteRule::Any, 1));
+    says(&mistake(&main("health.vote = \"most\"")), &["`vote` cannot be \"most\"", "\"majority\", \"any\" or \"own\""]);
+    says(&mistake(&main("health.vote = \"any\"\nhealth.reference = [7]")), &["meridian.toml:2"]);
+    says(&mistake(&main("[health]")), &["`reference` is missing"]);
+}

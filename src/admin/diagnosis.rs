@@ -11,7 +11,7 @@ use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
-use super::status::{EndpointStatus, LoadStatus, RegionStatus, ServiceStatus, Status};
+use super::status::{EndpointStatus, LoadStatus, RegionStatus, ServiceStatus, Status, VantagesStatus};
 use super::summary::{Level, Summary, Trouble};
 
 /// The status with its summary, of a server that remembers these events.
@@ -72,6 +72,7 @@ fn of_server(status: &Status) -> Vec<Trouble> {
         let others = probing.troubles.iter().filter(|told| !told.starts_with("CUT OFF"));
         found.extend(others.map(|told| degraded("server", told.clone(), None)));
     }
+    found.extend(status.vantages.iter().flat_map(of_vantages));
     if let Some(error) = &status.overrides_error {
         found.push(degraded("overrides", format!("could not be read, and do not hold: {error}"), None));
     }
@@ -97,6 +98,18 @@ fn of_server(status: &Status) -> Vec<Trouble> {
     let plan = planning.and_then(|planning| planning.error.as_ref());
     found.extend(plan.map(|error| degraded("planner", format!("the last attempt at a plan failed: {error}"), None)));
     found
+}
+
+/// Nodes that are cut off by the others' word: this one, and others.
+fn of_vantages(vantages: &VantagesStatus) -> Vec<Trouble> {
+    let own = vantages.cut_off.iter().map(|of| {
+        let what = format!("CUT OFF by {}, by the other nodes' word: {}; it does not vote", of.family, of.why);
+        trouble(Level::Degraded, "server", what, Some(of.since_s))
+    });
+    let others = vantages.others_cut_off.iter();
+    let others =
+        others.map(|node| trouble(Level::Ok, node.clone(), "this node is cut off: its probes do not vote", None));
+    own.chain(others).collect()
 }
 
 /// Endpoints that begin to fail within so many seconds do so at once.

@@ -89,6 +89,7 @@ impl Collector for Scrape {
         sockets(&mut out, &self.0.counters.total())?;
         admin_sockets(&mut out, self.0.places.counts())?;
         probes(&mut out, &self.0.probing)?;
+        vantages(&mut out, &snapshot)?;
         past_the_sockets(&mut out, &self.0.xdp)?;
         let regions = Regions::new(&snapshot);
         conditions(&mut out, &regions)?;
@@ -285,6 +286,24 @@ fn probes(out: &mut Out<'_>, probing: &Probing) -> fmt::Result {
         "own_faults",
         "Probes and load reports that could not be asked for a fault of this machine: they count against nobody",
         faults.map(|(word, count)| (vec![("of", word)], count)),
+    )
+}
+
+/// Nothing where no other node judges with this one.
+fn vantages(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let Some(vantages) = &snapshot.vantages else { return Ok(()) };
+    out.gauge(
+        "vantages",
+        "Other nodes that judge the health of regions with this one",
+        only(vantages.others.len() as u64),
+    )?;
+    out.gauge(
+        "vantage_cut_off",
+        "1 while this node is cut off by the other nodes' word, by that family, so that its probes do not vote; 0 otherwise",
+        ["IPv4", "IPv6"].map(|family| {
+            let is_cut_off = vantages.cut_off.iter().any(|of| of.family() == family);
+            (vec![("family", if family == "IPv4" { "ipv4" } else { "ipv6" })], u32::from(is_cut_off))
+        }),
     )
 }
 

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::steer::explain::HeardRow;
 use crate::steer::health::degraded::Degraded;
 use crate::steer::health::effective::{EffectiveState, EndpointState, Override, ProbeState, RegionState};
 use crate::steer::health::stability::Drain;
+use crate::steer::health::vote::RegionVote;
 use crate::steer::load::state::LoadState;
 use crate::steer::plan::lives::Lives;
 use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
@@ -24,7 +26,7 @@ use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 use super::context::Context;
 use super::node::{NodeStatus, node};
 use super::planning::{PlanningStatus, planning};
-use super::probing::{ProbingStatus, probing};
+use super::probing::{CutOffStatus, ProbingStatus, probing};
 use super::receivers::{ReceiverStatus, receivers};
 use super::shares::{RegionShare, ShareCounts};
 use super::summary::Summary;
@@ -64,10 +66,53 @@ pub struct Status {
     pub planning: Option<PlanningStatus>,
     /// Left out by servers from before there was such a thing.
     pub probing: Option<ProbingStatus>,
+    /// `None`: no other node judges with this one.
+    #[serde(default)]
+    pub vantages: Option<VantagesStatus>,
     pub atlas: AtlasStatus,
     pub zones: Vec<String>,
     pub regions: Vec<RegionStatus>,
     pub services: Vec<ServiceStatus>,
+}
+
+/// The nodes that judge together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VantagesStatus {
+    /// `majority` or `any`.
+    pub rule: Cow<'static, str>,
+    /// The other nodes, by name.
+    pub others: Vec<String>,
+    /// The families for which this node is cut off by the others' word, so that its probes do not vote.
+    pub cut_off: Vec<CutOffStatus>,
+    /// The other nodes that are cut off.
+    pub others_cut_off: Vec<String>,
+}
+
+impl VantagesStatus {
+    fn of(snapshot: &Snapshot, now: Instant) -> Option<VantagesStatus> {
+        let vantages = snapshot.vantages.as_ref()?;
+        let names = |of: &[Arc<str>]| of.iter().map(ToString::to_string).collect();
+        let cut_off = vantages.cut_off.iter().map(|of| CutOffStatus {
+            family: of.family().into(),
+            since_s: since(now, of.since),
+            why: of.why.told(),
+        });
+        Some(VantagesStatus {
+            rule: snapshot.model.vote.as_str().into(),
+            others: names(&vantages.others),
+            cut_off: cut_off.collect(),
+            others_cut_off: names(&vantages.others_cut_off),
+        })
+    }
+}
+
+/// The word of all vantages on a region.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct VoteStatus {
+    /// The vantages that judge it, this node among them; those that are cut off are not.
+    pub judging: usize,
+    /// Those of them to which the region is down.
+    pub down: usize,
 }
 
 /// How the last load or reload went.
@@ -171,6 +216,9 @@ pub struct RegionStatus {
     pub held_s: Option<f64>,
     /// While an operator drains it.
     pub drain: Option<DrainStatus>,
+    /// `None`: no other node judges with this one, or nobody can.
+    #[serde(default)]
+    pub vote: Option<VoteStatus>,
 }
 
 /// What makes a region worse without taking it down.
@@ -356,6 +404,7 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         event_commands: receivers(&context.receivers, true),
         planning: Some(planning(&snapshot, now)),
         probing: Some(probing(&context.probing, now)),
+        vantages: VantagesStatus::of(&snapshot, now),
         atlas: atlas(context, &snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
@@ -473,6 +522,7 @@ fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
         awaits_resume_s: state.stability.awaits_resume.map(|at| since(now, at)),
         held_s: state.stability.held_until.map(|until| since(until, now)),
         drain: state.stability.drain.map(|drain| drain_status(snapshot, id, &drain, &state.load, now)),
+        vote: state.vote.map(|RegionVote { judging, down }| VoteStatus { judging, down }),
     }
 }
 

@@ -343,7 +343,9 @@ fn stability(region: &RegionRow) -> String {
     let degraded = region.degraded.iter().map(|why| format!(", {why}")).collect::<String>();
     let shed = if region.shed > 0.0 { format!(", sheds {}", percent(region.shed, 0)) } else { String::new() };
     let restored = if region.restored { ", by probes of before the restart" } else { "" };
-    format!("{held}{offered}{degraded}{shed}{restored}")
+    let vote = region.vote.filter(|vote| vote.down > 0);
+    let vote = vote.map_or(String::new(), |vote| format!(", down to {} of {} vantages", vote.down, vote.judging));
+    format!("{held}{offered}{degraded}{shed}{restored}{vote}")
 }
 
 fn used(load: &LoadRow) -> String {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::admin::status::{
     self as api, AnsweredTtl, DatabaseStatus, EndpointStatus, LoadStatus, ProbeStatus, RegionStatus, ServiceRegion,
-    ServiceStatus,
+    ServiceStatus, VantagesStatus, VoteStatus,
 };
 use crate::admin::summary::{Level, Summary, Trouble};
 use crate::model::shown::printable;
@@ -88,6 +88,9 @@ fn render(status: &api::Status) -> String {
         if let Some(kept) = planning.kept_near() {
             let _ = writeln!(text, "{kept}");
         }
+    }
+    if let Some(VantagesStatus { rule, others, .. }) = &status.vantages {
+        let _ = writeln!(text, "health is judged with {} (vote: {rule})", printable(&others.join(", ")));
     }
     render_feeds(&mut text, &status.regions);
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
@@ -192,6 +195,7 @@ fn effective(region: &RegionStatus) -> String {
     let ipv6_lost = region.ipv6.as_deref() == Some("down");
     let more = [
         ipv6_lost.then(|| if region.ipv6_doubted { ", IPv6 DOUBTED" } else { ", IPv6 down" }.to_owned()),
+        region.vote.filter(|vote| vote.down > 0).map(|vote| format!(", {}", said_down(vote))),
         region.failed_dependency.as_ref().map(|on| format!(": {}", dependency::reason(on))),
         region.held_s.map(|left| format!(", HELD {}", duration(left))),
         region.damped_s.map(|left| format!(", damped {}", duration(left))),
@@ -207,6 +211,11 @@ fn effective(region: &RegionStatus) -> String {
     ];
     text.extend(more.into_iter().flatten());
     text
+}
+
+/// `2 of 3 vantages say down`.
+fn said_down(VoteStatus { judging, down }: VoteStatus) -> String {
+    format!("{down} of {} {} down", output::count(judging, "vantage"), if down == 1 { "says" } else { "say" })
 }
 
 fn used(load: &LoadStatus) -> String {

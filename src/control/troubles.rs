@@ -89,7 +89,7 @@ impl Troubles {
 }
 
 impl StateName {
-    pub const ALL: [StateName; 9] = [
+    pub const ALL: [StateName; 10] = [
         StateName::Overrides,
         StateName::Switches,
         StateName::Node,

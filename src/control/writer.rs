@@ -29,7 +29,7 @@ use crate::model::{ProbeId, RegionId};
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, Switch, SwitchTo, Switches};
 use crate::state::{EndpointNews, HealthNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
-use crate::steer::health::effective::{EffectiveState, Override, RegionState};
+use crate::steer::health::effective::{EffectiveState, EndpointState, Override, RegionState};
 use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
@@ -844,12 +844,19 @@ impl Writer {
 /// there are others.
 fn health_differs(before: &Snapshot, after: &Snapshot) -> bool {
     let alike = |(old, new): (&RegionState, &RegionState)| {
-        let same = old.endpoints.iter().zip(&new.endpoints).all(|(old, new)| old.verdict == new.verdict);
+        let same =
+            old.endpoints.iter().zip(&new.endpoints).all(|(old, new)| old.verdict == new.verdict && same_own(old, new));
         let awaits_resume = |state: &RegionState| state.stability.awaits_resume.is_some();
         let alike = old.effective == new.effective && old.verdict == new.verdict;
         same && alike && awaits_resume(old) == awaits_resume(new)
     };
     !Arc::ptr_eq(&before.model, &after.model) || !before.states.iter().zip(&after.states).all(alike)
+}
+
+/// Whether this node's own probes say the same, whatever the vote of several vantages is: that is what is kept.
+fn same_own(old: &EndpointState, new: &EndpointState) -> bool {
+    let mut probes = old.probes.iter().zip(&new.probes);
+    probes.all(|((_, old), (_, new))| old.own_verdict().0 == new.own_verdict().0)
 }
 
 /// Waits for the end of a save that is under way.

@@ -48,7 +48,7 @@ pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, 
 pub use prefix::Prefix;
 pub use probed::{AddressPart, ProbeId, Probed};
 pub use record::{Record, RecordType};
-pub use reference::Reference;
+pub use reference::{Reference, VoteRule};
 pub use region::{
     Check, CheckKind, CheckRole, Checks, ClientIdentity, DnsCheck, Endpoint, EndpointTarget, ExchangeCheck, ExecCheck,
     GrpcCheck, HttpCheck, HttpMethod, HttpVersion, Layer, LoadLimits, MemberCheck, Region, Resume, SlowProbes,

@@ -20,7 +20,7 @@ pub enum AddressPart {
 }
 
 /// One of the probes of an endpoint: of which addresses, by which check.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProbeId {
     pub part: AddressPart,
     /// [`MemberCheck::name`].

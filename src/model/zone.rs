@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Dependencies, Dependency, Location, Name, Prefix, RecordType, Reference, Region, RegionId, Service, ServiceId,
-    Steering, Ttl, ZoneId,
+    Steering, Ttl, VoteRule, ZoneId,
 };
 
 /// Everything configured that answers depend on. Ids index the vectors; names are resolved.
@@ -24,6 +24,8 @@ pub struct Model {
     pub steering: Steering,
     /// What tells whether this server is cut off; may be empty.
     pub references: Vec<Reference>,
+    /// How the verdicts of several nodes become one; means nothing to one alone.
+    pub vote: VoteRule,
 }
 
 /// The static part of one zone.

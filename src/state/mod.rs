@@ -3,6 +3,7 @@
 //! - [`lookup`]: the tables queries read
 //! - [`memory`]: what the writer remembers from one snapshot to the next
 //! - [`configured`]: what only a reload changes
+//! - [`vantages`]: who judges with this node
 //! - [`snapshot`]: everything a query needs, with ids that match
 //! - [`news`]: what the publisher is told
 //! - [`publisher`]: the single writer
@@ -13,6 +14,7 @@ pub mod memory;
 pub mod news;
 pub mod publisher;
 pub mod snapshot;
+pub mod vantages;
 
 pub use lookup::names::NameTable;
 pub use lookup::nodes::{Node, NodeId};

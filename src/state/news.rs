@@ -14,6 +14,7 @@ use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
+use crate::steer::health::vote::Vantage;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
@@ -55,6 +56,9 @@ pub enum News {
     OverridesLost(String),
     /// Operators switched services between stages: in place of all that was switched before.
     Switches(Switches),
+    /// The other vantages that are fresh said something, by node name: in place of all that was said before. Empty: this
+    /// node goes by its own probes.
+    Vantages(BTreeMap<String, Vantage>),
     /// Round trips were measured: in place of all that was before. Networks that have estimates are told apart.
     Measured(Arc<Measured>),
     /// Databases were replaced; all else stays.

@@ -11,12 +11,15 @@
 //!
 //! - [`facts`]: what is known of one region
 //! - [`kept`]: all of it over a restart
+//! - [`ballot`], [`voting`]: the votes of several vantages
 
+mod ballot;
 mod facts;
 mod kept;
+mod voting;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -47,6 +50,7 @@ use super::memory::reported::FADING_STEP;
 use super::memory::switches::{Switches, in_force};
 use super::news::{EndpointNews, HealthNews, LoadNews, News, Replacement, Urgency};
 use super::{SharedSnapshot, Snapshot};
+use ballot::{Asked, Ballot, Voting};
 use facts::RegionFacts;
 
 /// The state behind the snapshots.
@@ -67,6 +71,9 @@ pub struct Publisher {
     switched: BTreeMap<ServiceId, GroupId>,
     /// The reason why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
+    voting: Voting,
+    /// Of the model, once somebody wants to know.
+    asked: OnceLock<Asked>,
 }
 
 impl Publisher {
@@ -92,6 +99,7 @@ impl Publisher {
             measured: measured.clone(),
             overrides_error: None,
             planning: None,
+            vantages: None,
             made_at: now.now(),
         };
         let mut publisher = Publisher {
@@ -107,6 +115,8 @@ impl Publisher {
             switches: Switches::new(),
             switched: BTreeMap::new(),
             overrides_error: None,
+            voting: Voting::default(),
+            asked: OnceLock::new(),
         };
         publisher.publish(now);
         publisher
@@ -143,6 +153,7 @@ impl Publisher {
                 self.switched = in_force(&self.configured.model, &switches);
                 self.switches = switches;
             }
+            News::Vantages(others) => return self.take_vantages(others),
             News::Measured(measured) => self.take_measured(measured),
             News::Atlas(atlas) => self.atlas = refined(*atlas, &self.measured, &self.configured.model),
             News::Reload(replacement) => self.reload(*replacement),
@@ -154,7 +165,9 @@ impl Publisher {
     pub fn publish(&mut self, now: Clock) {
         let (before, clock, now) = (self.shared.load_full(), now, now.now());
         let Configured { model, seed, .. } = &*self.configured.clone();
-        let mut states: Vec<RegionState> = model.region_ids().map(|id| self.state_of(id, now)).collect();
+        let ballot = self.ballot(now);
+        let mut states: Vec<RegionState> =
+            model.region_ids().map(|id| self.state_of(id, ballot.as_ref(), now)).collect();
         let ipv6_doubted = is_ipv6_doubtful(model.regions.iter().zip(&states));
         states.iter_mut().for_each(|state| state.ipv6_doubted = ipv6_doubted && state.ipv6.is_some());
         dependency::apply(model, |service| self.switched.get(&service).copied(), &mut states);
@@ -188,6 +201,7 @@ impl Publisher {
             measured: self.measured.clone(),
             overrides_error: self.overrides_error.clone(),
             planning: self.planning.basis().cloned(),
+            vantages: ballot.map(|ballot| Arc::new(ballot.vantages)),
             made_at: now,
         });
         self.followers.tell(next.generation, || self.shared.store(next.clone()));
@@ -348,6 +362,7 @@ impl Publisher {
     fn reload(&mut self, Replacement { model, atlas, nsid, seed }: Replacement) {
         let reloads = self.configured.reloads + 1;
         self.configured = Arc::new(Configured::new(model, &nsid, seed, reloads));
+        self.asked = OnceLock::new();
         let configured = &self.configured;
         self.atlas = refined(atlas, &self.measured, &configured.model);
         self.switched = in_force(&configured.model, &self.switches);
@@ -359,11 +374,12 @@ impl Publisher {
         self.damping.retain(|name| configured.region_id(name).is_some());
     }
 
-    fn state_of(&mut self, id: RegionId, now: Instant) -> RegionState {
+    fn state_of(&mut self, id: RegionId, ballot: Option<&Ballot>, now: Instant) -> RegionState {
         let model = &self.configured.model;
         let name = model.qualified_region_name(id);
         let operator_override = self.overrides.get(&name).copied().unwrap_or_default();
-        self.regions.entry(name).or_default().state(model.region(id), operator_override, now)
+        let ballot = ballot.and_then(|ballot| ballot.regions.get(id.index()));
+        self.regions.entry(name).or_default().state(model.region(id), operator_override, ballot, now)
     }
 
     /// Gives states what is made of their load reports, and their prices.

@@ -16,6 +16,7 @@ use crate::steer::plan::precomputed::Precomputed;
 
 use super::configured::Configured;
 use super::memory::planning::Basis;
+use super::vantages::Vantages;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub overrides_error: Option<Arc<str>>,
     /// The facts the planner last planned from; `None` before it did.
     pub planning: Option<Arc<Basis>>,
+    /// Who judges with this node; `None`: nobody.
+    pub vantages: Option<Arc<Vantages>>,
     /// The time when it was made, to tell ages from.
     pub made_at: Instant,
 }

@@ -114,6 +114,16 @@ pub struct RegionRow {
     pub delayed_s: Option<f64>,
     /// Seconds since its probes took it down, where an operator's word alone brings it back.
     pub awaits_resume_s: Option<f64>,
+    /// As many vantages say that it is down, of so many that judge it; `None`: no other node judges with this one.
+    #[serde(default)]
+    pub vote: Option<VoteRow>,
+}
+
+/// The word of all vantages on a region.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct VoteRow {
+    pub judging: usize,
+    pub down: usize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -281,6 +291,7 @@ fn region_rows(
                 let at = state.stability.awaits_resume?;
                 Some(now.saturating_duration_since(at).as_secs_f64())
             }),
+            vote: state.and_then(|state| state.vote).map(|of| VoteRow { judging: of.judging, down: of.down }),
         }
     });
     rows.collect()

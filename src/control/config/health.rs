@@ -1,23 +1,46 @@
-//! `[health]` of the main file: what tells whether this server itself is cut off. A [`Value`] comes in, [`Reference`]s go
-//! out.
+//! `[health]` of the main file: what tells whether this server itself is cut off, and how several judge together. A
+//! [`Value`] comes in, [`Health`] goes out.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::check;
 use super::files::Sources;
 use super::reader::Value;
-use crate::model::{Check, CheckKind, Reference};
+use crate::model::{Check, CheckKind, Reference, VoteRule};
 
 const EXPECTED: &str = "an array such as [\"192.0.2.1:443\"]";
 
+/// The contents of the table.
+#[derive(Default)]
+pub struct Health {
+    pub references: Vec<Reference>,
+    pub vote: VoteRule,
+}
+
 /// Reads the table.
-pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Vec<Reference>> {
+pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<Health> {
     value.table("`[health]`", |table| {
-        let items = table.require("reference", "reference = [\"192.0.2.1:443\"]")?.array(EXPECTED, Reference::MOST)?;
-        // All are read before the first failure counts: each reports its own mistakes.
-        let read: Vec<_> = items.into_iter().map(|item| reference(item, sources)).collect();
-        read.into_iter().collect()
+        let vote = table.get("vote");
+        // A table that says nothing is a mistake.
+        let references = match &vote {
+            Some(_) => table.or("reference", Vec::new(), |v| references(v, sources)),
+            None => references(table.require("reference", "reference = [\"192.0.2.1:443\"]")?, sources)?,
+        };
+        Some(Health { references, vote: vote.and_then(|v| v.choice(&VOTE)).unwrap_or_default() })
     })
+}
+
+const VOTE: [(&str, VoteRule); 3] = [
+    (VoteRule::Majority.as_str(), VoteRule::Majority),
+    (VoteRule::Any.as_str(), VoteRule::Any),
+    (VoteRule::Own.as_str(), VoteRule::Own),
+];
+
+fn references(value: Value<'_>, sources: &Sources<'_>) -> Option<Vec<Reference>> {
+    let items = value.array(EXPECTED, Reference::MOST)?;
+    // All are read before the first failure counts: each reports its own mistakes.
+    let read: Vec<_> = items.into_iter().map(|item| reference(item, sources)).collect();
+    read.into_iter().collect()
 }
 
 /// `"192.0.2.1:443"`, which must accept a connection, or an address and a check.

@@ -55,6 +55,7 @@ pub use server::{Config, Geoip, Limits, Listen, ReloadWhen, Udp};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Model, Name, Service, ZoneId};
 use files::Sources;
+use health::Health;
 use settings::Settings;
 use zone::ZoneParts;
 pub use zone::is_zone_file;
@@ -98,8 +99,9 @@ pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnosti
     let main = sources.open(path).map_err(|error| vec![unreadable(error, path)])?;
     let (settings, mut diagnostics) =
         reader::read_document(&main, "the configuration", |root| settings::read(root, &sources));
-    let Settings { config, networks, default_location, steering, references } = settings;
-    let mut model = Model { networks, default_location, steering, references, ..Model::default() };
+    let Settings { config, networks, default_location, steering, health } = settings;
+    let Health { references, vote } = health;
+    let mut model = Model { networks, default_location, steering, references, vote, ..Model::default() };
     read_zones(&sources, &config.zones, &mut model, &mut diagnostics);
     let files = sources.into_read();
     in_order_of_files(&mut diagnostics, &files);

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::files::{Sources, path};
+use super::health::Health;
 use super::reader::{Table, Value};
 use super::rum::RumSettings;
 use super::server::{Config, Geoip, Limits, Listen, ReloadWhen, Udp};
 use super::{cluster, events, health, location, network, rum, steering, xdp};
 use crate::control::diagnostic::Diagnostic;
-use crate::model::{Location, Prefix, Reference, Steering};
+use crate::model::{Location, Prefix, Steering};
 
 /// Items of the short lists: addresses to listen on, databases.
 const MAX_ITEMS: usize = 64;
@@ -26,8 +27,7 @@ pub struct Settings {
     /// The location of clients that nothing is known of.
     pub default_location: Option<Location>,
     pub steering: Steering,
-    /// `[health]`'s.
-    pub references: Vec<Reference>,
+    pub health: Health,
 }
 
 /// Reads what the main file says.
@@ -67,7 +67,7 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         networks: root.or("network", Vec::new(), network::read),
         default_location: root.get("default_location").and_then(location::read),
         steering: root.or("steering", Steering::default(), steering::read),
-        references: root.or("health", Vec::new(), |v| health::read(v, sources)),
+        health: root.or("health", Health::default(), |v| health::read(v, sources)),
     }
 }
 

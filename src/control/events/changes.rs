@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use crate::model::{Endpoint, Model, ProbeId, Region, RegionId, ServiceId};
 use crate::state::Snapshot;
+use crate::state::vantages::OwnCutOff;
 use crate::steer::health::effective::{EffectiveState, EndpointState, Override, ProbeState, RegionState};
 use crate::steer::health::verdict::Verdict;
 use crate::steer::policy::eligible::ServiceCondition;
 
 use super::event::{
-    Cause, Change, MOST_PROBES, MOST_SERVICES, MOST_TEXT, ProbeSeen, RegionChange, ReloadChange, ServiceChange,
+    Cause, Change, MOST_PROBES, MOST_SERVICES, MOST_TEXT, ProbeSeen, Reach, RegionChange, ReloadChange, ServerChange,
+    ServiceChange,
 };
 use super::moved::moves;
 
@@ -24,14 +26,40 @@ pub const MOST_SERVICE_CHANGES: usize = 1000;
 /// So many regions and services that are new or gone are told of in one snapshot; all are counted.
 pub const MOST_REPLACED: usize = 1000;
 
-/// All changes: what a reload brought and took, then regions and services, each in the order of the configuration.
+/// All changes: this node's reach by the others' word, what a reload brought and took, then regions and services, each in
+/// the order of the configuration.
 pub fn changes(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<Change> {
     let mut regions = region_changes(before, after, now);
     name_services(&after.model, &mut regions);
     say_moves(before, after, &mut regions);
     let regions = regions.into_iter().map(|(_, change)| Change::Region(change));
     let services = service_changes(before, after).into_iter().map(Change::Service);
-    replaced(before, after, now).into_iter().chain(regions).chain(services).collect()
+    let server = reach_changes(before, after, now).into_iter().map(Change::Server);
+    server.chain(replaced(before, after, now)).chain(regions).chain(services).collect()
+}
+
+/// The families of which the other vantages say that this node has lost its network, or has it again.
+fn reach_changes(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<ServerChange> {
+    let of = |snapshot: &Snapshot| snapshot.vantages.as_ref().map(|of| of.cut_off.clone()).unwrap_or_default();
+    let (was, is) = (of(before), of(after));
+    let lacks = |of: &[OwnCutOff], one: &OwnCutOff| !of.iter().any(|other| other.part == one.part);
+    let change = |of: &OwnCutOff, (before, after)| ServerChange {
+        before,
+        after,
+        family: of.family().into(),
+        why: None,
+        for_s: None,
+        by_others: true,
+    };
+    let begun = is
+        .iter()
+        .filter(|of| lacks(&was, of))
+        .map(|of| ServerChange { why: Some(of.why.told()), ..change(of, (Reach::Connected, Reach::CutOff)) });
+    let ended = was.iter().filter(|of| lacks(&is, of)).map(|of| ServerChange {
+        for_s: Some(now.saturating_duration_since(of.since).as_secs()),
+        ..change(of, (Reach::CutOff, Reach::Connected))
+    });
+    begun.chain(ended).collect()
 }
 
 fn same_model(before: &Snapshot, after: &Snapshot) -> bool {
@@ -549,5 +577,27 @@ mod tests {
         let changes = watched.apply(News::Reload(Box::new(shrunk)));
         let counts = ReloadChange { services_gone: 1_500, ..ReloadChange::default() };
         assert_eq!((changes.len(), &changes[0]), (1 + MOST_REPLACED, &Change::Reload(counts)));
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_by_the_others_word_says_so_and_when_it_votes_again() {
+        let mut watched = Watched::begin();
+        for region in [0, 1] {
+            watched.probe(region, Verdict::Up);
+        }
+        let other = watched.publisher.own_verdicts();
+        assert_eq!(watched.apply(News::Vantages(BTreeMap::from([("ber1".to_owned(), other)]))), []);
+        assert_eq!(regions(&watched.probe(0, Verdict::Down)).len(), 1, "suspect: one of two");
+        let told = |changes: &[Change]| changes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let begun = watched.probe(1, Verdict::Down);
+        let said = "this node is cut off by IPv4: it sees 2 of 2 endpoints down that 1 other sees up; it does not vote";
+        assert_eq!(told(&begun).first().map(String::as_str), Some(said));
+        assert!(matches!(&begun[0], Change::Server(change) if change.by_others && change.after == Reach::CutOff));
+        assert_eq!(watched.apply(News::Measured(Arc::default())), [], "it is told once");
+        let ended = watched.probe(0, Verdict::Up);
+        assert_eq!(
+            told(&ended).first().map(String::as_str),
+            Some("this node is cut off by IPv4 no more, after 0 s: it votes again")
+        );
     }
 }

@@ -180,6 +180,9 @@ pub struct ServerChange {
     /// How long it was cut off, in seconds, where that has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_s: Option<u64>,
+    /// Told by the other nodes, that see up what it sees down: then its probes do not vote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_others: bool,
 }
 
 /// An operator's word on this node as a whole.
@@ -437,8 +440,16 @@ impl fmt::Display for ReloadChange {
 
 impl fmt::Display for ServerChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ServerChange { after, family, why, for_s, .. } = self;
+        let ServerChange { after, family, why, for_s, by_others, .. } = self;
         match after {
+            Reach::CutOff if *by_others => {
+                write!(f, "this node is cut off by {family}: {}; it does not vote", why.as_deref().unwrap_or_default())
+            }
+            Reach::Connected if *by_others => {
+                write!(f, "this node is cut off by {family} no more")?;
+                for_s.map_or(Ok(()), |seconds| write!(f, ", after {seconds} s"))?;
+                f.write_str(": it votes again")
+            }
             Reach::CutOff => write!(
                 f,
                 "this server is cut off: {}; what fails on the way counts against nobody, and verdicts stay",
@@ -590,7 +601,8 @@ pub(in crate::control) mod tests {
         let gone = ServiceChange { after: None, ..service.clone() };
         let reload = ReloadChange { services_gone: 1, ..ReloadChange::default() };
         let (before, after, why) = (Reach::Connected, Reach::CutOff, Some("no IPv6 reference answers".into()));
-        let server = Change::Server(ServerChange { before, after, family: "IPv6".into(), why, for_s: None });
+        let server =
+            Change::Server(ServerChange { before, after, family: "IPv6".into(), why, for_s: None, by_others: false });
         let services = [Change::Service(service), Change::Service(gone)];
         for change in [Change::Region(down()), Change::Reload(reload), server].into_iter().chain(services) {
             let event = Event { id: 1_795_000_000_000, at, change };

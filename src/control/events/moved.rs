@@ -253,6 +253,7 @@ mod tests {
             measured: after.measured.clone(),
             overrides_error: None,
             planning: Some(Arc::new(basis)),
+            vantages: None,
             made_at: after.made_at,
         };
         let gone = moves(&before, &known, &REGIONS[..1], true);

@@ -9,6 +9,8 @@ use super::event::{Cause, Change, RegionChange, ServiceChange, Severity};
 /// So many regions are told of at once, and so many services; the rest is in the history alone.
 const MOST_REGIONS: usize = 100;
 const MOST_SERVICES: usize = 20;
+/// A reload, and this server's reach by each family.
+const MOST_OTHERS: usize = 3;
 
 /// Tells changes of one snapshot.
 pub fn tell(changes: &[Change]) {
@@ -17,7 +19,7 @@ pub fn tell(changes: &[Change]) {
         let (told, most) = match change {
             Change::Region(_) => (&mut regions, MOST_REGIONS),
             Change::Service(_) => (&mut services, MOST_SERVICES),
-            Change::Reload(_) | Change::Server(_) | Change::Node(_) => (&mut others, 1),
+            Change::Reload(_) | Change::Server(_) | Change::Node(_) => (&mut others, MOST_OTHERS),
         };
         *told += 1;
         if *told <= most {

@@ -292,10 +292,10 @@ struct Before {
     probed_ago: Duration,
 }
 
-/// The verdicts in a snapshot of now.
+/// This node's own verdicts in a snapshot of now.
 fn verdicts(snapshot: &Snapshot, now: Instant) -> impl Iterator<Item = (EndpointKey, Before)> {
     let wall = SystemTime::now();
-    let since = move |at: Instant| wall.checked_sub(now.saturating_duration_since(at)).unwrap_or(wall);
+    let wall_time = move |at: Instant| wall.checked_sub(now.saturating_duration_since(at)).unwrap_or(wall);
     snapshot.model.region_ids().zip(&snapshot.states).flat_map(move |(id, state)| {
         let name: Arc<str> = snapshot.model.qualified_region_name(id).into();
         let endpoints = snapshot.model.region(id).endpoints.iter().zip(&state.endpoints);
@@ -306,7 +306,9 @@ fn verdicts(snapshot: &Snapshot, now: Instant) -> impl Iterator<Item = (Endpoint
         probes.filter_map(move |(endpoint, id, seen)| {
             let key = EndpointKey { region: name.clone(), endpoint, probe: id.clone() };
             let probed_ago = now.saturating_duration_since(seen.probed_at?);
-            let (verdict, since) = (seen.verdict?, since(seen.since?));
+            // A vote of several vantages tells nothing of what this one has to find out.
+            let (verdict, since) = seen.own_verdict();
+            let (verdict, since) = (verdict?, wall_time(since?));
             Some((key, Before { verdict, failures: seen.failures, since, probed_ago }))
         })
     })

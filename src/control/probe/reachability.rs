@@ -264,7 +264,8 @@ impl Reachability {
         let Some(known) = said.get_mut(usize::from(ipv6)) else { return };
         let change = |after, why: Option<String>, for_s| {
             let before = if after == Reach::CutOff { Reach::Connected } else { Reach::CutOff };
-            Change::Server(ServerChange { before, after, family: family(ipv6).into(), why, for_s })
+            let (family, by_others) = (family(ipv6).into(), false);
+            Change::Server(ServerChange { before, after, family, why, for_s, by_others })
         };
         let change = match (&mut known.cut_off, nobody) {
             (None, None) => return,

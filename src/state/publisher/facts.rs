@@ -2,7 +2,8 @@
 //!
 //! Facts are kept by name (endpoint `203.0.113.10`), so that they outlive a reload that renumbers regions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::{AddressPart, CheckRole, Endpoint, ProbeId, Probed, Region};
@@ -14,12 +15,17 @@ use crate::steer::health::effective::{EndpointState, Override, ProbeState, Regio
 use crate::steer::health::family::region_verdicts;
 use crate::steer::health::shed::{is_over, shed};
 use crate::steer::health::verdict::Verdict;
+use crate::steer::health::vote::{Exceptions, OwnFinding};
 use crate::steer::load::state::LoadFigure;
+
+use super::ballot::RegionBallot;
 
 #[derive(Default)]
 pub struct RegionFacts {
     /// By [`Endpoint::label`].
     pub endpoints: HashMap<String, HashMap<ProbeId, ProbeState>>,
+    /// The common verdict of several vantages and since when, of those probes that these once had to vote on.
+    pub voted: HashMap<Arc<str>, HashMap<ProbeId, (Verdict, Instant)>>,
     pub reported: Reported,
     pub degrading: Degrading,
     /// Its load is at its limit, or was and has not fallen well below since.
@@ -69,9 +75,16 @@ impl RegionFacts {
 
     /// The region's state by what is observed and said alone: [`Damping`](crate::state::memory::damping::Damping) has
     /// the last word on the effective state, and the price follows once its reports are weighed.
-    pub fn state(&mut self, region: &Region, operator_override: Override, now: Instant) -> RegionState {
+    pub fn state(
+        &mut self,
+        region: &Region,
+        operator_override: Override,
+        ballot: Option<&RegionBallot>,
+        now: Instant,
+    ) -> RegionState {
+        self.take_votes(ballot, now);
         let endpoints: Vec<EndpointState> =
-            region.endpoints.iter().map(|endpoint| self.endpoint(region, endpoint)).collect();
+            region.endpoints.iter().map(|endpoint| self.endpoint(region, endpoint, ballot)).collect();
         let (by_probes, ipv6) = region_verdicts(region, &endpoints);
         self.reported.settle_stale(region.load_report.as_ref(), now);
         let stale_after = self.reported.load.stale_after.unwrap_or_default();
@@ -95,13 +108,19 @@ impl RegionFacts {
             offered: 1.0,
             degraded,
             stability: Default::default(),
+            vote: ballot.and_then(|ballot| ballot.count),
         }
     }
 
-    fn endpoint(&self, region: &Region, endpoint: &Endpoint) -> EndpointState {
-        let known = self.endpoints.get(&endpoint.label());
+    fn endpoint(&self, region: &Region, endpoint: &Endpoint, ballot: Option<&RegionBallot>) -> EndpointState {
+        let label = endpoint.label();
+        let known = self.endpoints.get(&label);
         let probe = |probed: Probed<'_>| {
-            let seen = known.and_then(|known| known.get(&probed.id)).cloned().unwrap_or_default();
+            let own = known.and_then(|known| known.get(&probed.id)).cloned().unwrap_or_default();
+            let seen = match ballot {
+                Some(ballot) => self.voted(&label, &probed.id, own, ballot),
+                None => own,
+            };
             (probed.member.role, probed.id, seen)
         };
         let probes: Vec<(CheckRole, ProbeId, ProbeState)> = region.probes_of(endpoint).map(probe).collect();
@@ -110,6 +129,82 @@ impl RegionFacts {
         let main = of(AddressPart::Main);
         let ipv6 = of(AddressPart::Ipv6).verdict;
         EndpointState { ipv6, probes: probes.into_iter().map(|(_, id, seen)| (id, seen)).collect(), ..main }
+    }
+
+    /// The verdicts that are not up, of so many probes in all. Those of probes that have none yet are unknown.
+    pub fn exceptions(&self, region: &Region, probes: usize) -> Exceptions {
+        let mut found = Exceptions::new();
+        for (label, known) in &self.endpoints {
+            let verdicts = known.iter().map(|(id, seen)| (id, seen.verdict.unwrap_or(Verdict::Unknown)));
+            let listed: BTreeMap<ProbeId, Verdict> =
+                verdicts.filter(|(_, said)| *said != Verdict::Up).map(|(id, said)| (id.clone(), said)).collect();
+            if !listed.is_empty() {
+                found.insert(label.as_str().into(), listed);
+            }
+        }
+        if self.endpoints.values().map(HashMap::len).sum::<usize>() < probes {
+            self.add_unprobed(region, &mut found);
+        }
+        found
+    }
+
+    fn add_unprobed(&self, region: &Region, found: &mut Exceptions) {
+        for endpoint in &region.endpoints {
+            let label = endpoint.label();
+            let known = self.endpoints.get(&label);
+            let is_known = |id: &ProbeId| known.is_some_and(|known| known.contains_key(id));
+            for probed in region.probes_of(endpoint).filter(|probed| !is_known(&probed.id)) {
+                found.entry(label.as_str().into()).or_default().insert(probed.id, Verdict::Unknown);
+            }
+        }
+    }
+
+    /// Remembers since when the common verdicts are what they are.
+    fn take_votes(&mut self, ballot: Option<&RegionBallot>, now: Instant) {
+        let Some(ballot) = ballot else { return self.voted.clear() };
+        for (label, votes) in &mut self.voted {
+            // Whoever is not voted on is up at all vantages.
+            let calm =
+                votes.iter_mut().filter(|(id, (verdict, _))| *verdict != Verdict::Up && ballot.of(label, id).is_none());
+            calm.for_each(|(_, known)| *known = (Verdict::Up, now));
+        }
+        for (label, votes) in &ballot.votes {
+            for (id, verdict) in votes.iter().filter_map(|(id, vote)| Some((id, vote.verdict?))) {
+                let own = self.endpoints.get(&**label).and_then(|known| known.get(id));
+                let same = own.filter(|own| own.verdict == Some(verdict)).and_then(|own| own.since);
+                let of_endpoint = self.voted.entry(label.clone()).or_default();
+                let known = of_endpoint.entry(id.clone()).or_insert((verdict, same.unwrap_or(now)));
+                if known.0 != verdict {
+                    *known = (verdict, now);
+                }
+            }
+        }
+    }
+
+    /// A probe's state by the common verdict, which says why.
+    fn voted(&self, label: &str, id: &ProbeId, own: ProbeState, ballot: &RegionBallot) -> ProbeState {
+        let since = self.voted.get(label).and_then(|known| known.get(id)).map(|(_, since)| *since);
+        let Some(vote) = ballot.of(label, id) else {
+            return ProbeState { since: since.or(own.since), ..own };
+        };
+        let Some(verdict) = vote.verdict else { return own };
+        let seen = if own.last_probe.is_empty() { "not probed yet" } else { &own.last_probe };
+        let here = if vote.is_cut_off { "here, cut off" } else { "here" };
+        let last_probe = match (verdict, own.verdict) {
+            // Nothing to wonder at.
+            (Verdict::Up, Some(Verdict::Up)) => own.last_probe.clone(),
+            _ => format!("{}; {here}: {seen}", vote.tally.told(verdict)).into(),
+        };
+        ProbeState {
+            verdict: Some(verdict),
+            since: since.or(own.since),
+            last_probe,
+            // Where it fails elsewhere as well, this node's own network is not the matter.
+            heard: own.heard || vote.down_elsewhere,
+            restored: own.restored && vote.tally.judging() == 1 && !vote.is_cut_off,
+            own: Some(Box::new(OwnFinding { verdict: own.verdict, since: own.since, tally: vote.tally })),
+            ..own
+        }
     }
 
     /// Forgets endpoints and probes that are gone, and what nobody asks for any more.
@@ -121,6 +216,10 @@ impl RegionFacts {
             let Some(asked) = asked.get(label) else { return false };
             known.retain(|id, _| asked.contains(id));
             true
+        });
+        self.voted.retain(|label, known| {
+            known.retain(|id, _| asked.get(&**label).is_some_and(|asked| asked.contains(id)));
+            !known.is_empty()
         });
         self.degrading.fit(region);
         self.forget_unasked(region);

@@ -87,6 +87,7 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
         measured: snapshot.measured.clone(),
         overrides_error: snapshot.overrides_error.clone(),
         planning: None,
+        vantages: snapshot.vantages.clone(),
         made_at: snapshot.made_at,
     }
 }
@@ -152,6 +153,7 @@ impl RegionFacts {
             degrading: Degrading::default(),
             over_limit: kept.over_limit,
             shed: if kept.shed.is_finite() { kept.shed.clamp(0.0, 1.0) } else { 0.0 },
+            ..RegionFacts::default()
         };
         facts.forget_unasked(region);
         facts
@@ -199,6 +201,7 @@ impl KeptEndpoint {
             failures: self.failures,
             restored: true,
             heard: true,
+            own: None,
         })
     }
 }

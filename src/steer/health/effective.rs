@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::degraded::Degraded;
 use super::stability::Stability;
 use super::verdict::Verdict;
+use super::vote::{OwnFinding, RegionVote};
 use crate::model::ProbeId;
 use crate::steer::load::state::LoadState;
 
@@ -130,6 +131,8 @@ pub struct RegionState {
     /// What makes it worse without taking it down.
     pub degraded: Degraded,
     pub stability: Stability,
+    /// The vantages that judge it; `None`: there are no others than this node, or nobody can.
+    pub vote: Option<RegionVote>,
 }
 
 /// What is known of one endpoint: of its IPv4 addresses, where it has both families.
@@ -154,7 +157,7 @@ pub struct EndpointState {
     pub probes: Vec<(ProbeId, ProbeState)>,
 }
 
-/// What is known by one probe of an endpoint.
+/// What is known by one probe of an endpoint, by the vote of all vantages where there are others than this node.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeState {
     /// `None`: not probed yet.
@@ -167,6 +170,15 @@ pub struct ProbeState {
     pub restored: bool,
     /// The last probe had an answer of some kind, be it a refusal: the network between is no matter.
     pub heard: bool,
+    /// This node's own finding, where vantages voted and all above follows from that.
+    pub own: Option<Box<OwnFinding>>,
+}
+
+impl ProbeState {
+    /// This node's own verdict, and since when.
+    pub fn own_verdict(&self) -> (Option<Verdict>, Option<Instant>) {
+        self.own.as_ref().map_or((self.verdict, self.since), |own| (own.verdict, own.since))
+    }
 }
 
 impl RegionState {
@@ -187,6 +199,7 @@ impl RegionState {
             offered: 1.0,
             degraded: Degraded::default(),
             stability: Stability::default(),
+            vote: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`verdict`]: the verdict on an endpoint, from its probes
 //! - [`combine`]: the verdicts of several checks of an endpoint, made one
+//! - [`vote`], [`cut_off`]: several vantages judge together, without those that lost their own network
 //! - [`effective`]: the effective state of a region: override, else verdict
 //! - [`family`]: IPv4 and IPv6 judged apart
 //! - [`dependency`]: regions that are down while others are
@@ -10,6 +11,7 @@
 //! - [`shed`]: how much of its clients a busy region sheds
 
 pub mod combine;
+pub mod cut_off;
 pub mod degraded;
 pub mod dependency;
 pub mod effective;
@@ -17,3 +19,4 @@ pub mod family;
 pub mod shed;
 pub mod stability;
 pub mod verdict;
+pub mod vote;
