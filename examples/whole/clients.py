@@ -81,7 +81,7 @@ class Visitor(threading.Thread):
                 try:
                     self.servers[self.request()] += 1
                     break
-                except OSError as error:
+                except (OSError, KeyError, ValueError) as error:
                     self.drop()
                     if attempt == 0:
                         self.failed_once += 1
@@ -149,7 +149,8 @@ class ToDo:
             if self.done % 64 == 0:
                 self.over = self.over or os.path.exists(self.until)
                 if time.monotonic() - self.began > 240:
-                    sys.exit("the load does not end")
+                    print("the load does not end", file=sys.stderr)
+                    os._exit(1)
             self.left -= 1
             return self.left >= 0 or not self.over
 
@@ -239,7 +240,7 @@ def websocket(options):
     heard = []
     with socket.create_connection((options.name, 80), 5) as stream:
         key = base64.b64encode(os.urandom(16)).decode()
-        head = f"GET /ws HTTP/1.1\r\nHost: www.gslb.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        head = "GET /ws HTTP/1.1\r\nHost: www.gslb.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         stream.sendall(f"{head}Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
         file = stream.makefile("rb")
         status = file.readline().split()[1].decode()

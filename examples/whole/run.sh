@@ -589,10 +589,13 @@ step_capacity() {
   until_so 120 "the crowd's load is made sense of" believed
   shown client shares crowd.gslb.example --many 256
   sees "while all is well, Korea goes to Seoul" 'd["shares"]["10.82.0.100"] >= 0.95 * d["of"]'
+  local began
+  began=$(date +%s%3N)
   touch "$WORK/seoul-1.broken" "$WORK/seoul-2.broken"
   until_so 10 "HAProxy has taken both out: half of the servers is left" is 2 stat "$(holder seoul)" crowd BACKEND act
   until_so 5 "Meridian plans with half of the capacity" degraded 0.5
   until_so 10 "clients are sent to Frankfurt" moved
+  say "from the first 503 to the DNS answer: $(($(date +%s%3N) - began)) ms, with a report a second"
   shown client shares crowd.gslb.example --many 256
   m 1 status >"$WORK/status" || [ $? = 3 ]
   out=$(grep -E 'crowd' "$WORK/status")
@@ -648,6 +651,17 @@ step_checks() {
   rm "$WORK"/seoul-?.broken
   until_so 10 "all four are up again" is 4 stat "$at" web BACKEND act
   nginx_load
+  nginx_passes_by
+}
+
+# At layer 4 a connection that fails is tried at the next server, and the dead one left alone for a while (max_fails).
+nginx_passes_by() {
+  stop seoul-3
+  out=$(for _ in {1..20}; do get http://10.82.0.101/; done | cut -d, -f1 | sort | uniq -c)
+  say "seoul-3 is dead; 20 connections through nginx:" "$(awk '{ printf "%s%s %s", sep, $1, $NF; sep = ", " }' <<<"$out")"
+  holds "none failed" [ "$(awk '{ sum += $1 } END { print sum }' <<<"$out")" = 20 ]
+  start seoul-3 seoul-servers nginx -p "$WORK" -c "$WORK/seoul-3.conf" -g "daemon off; master_process off;"
+  until_so 10 "seoul-3 is back" is 4 stat "$(holder seoul)" web BACKEND act
 }
 
 is_above() {
@@ -732,7 +746,8 @@ load_ends() {
   wait "$loading" || { cat "$WORK/load.log" >&2; die "the load failed"; }
   out=$(cat "$WORK/load")
   say "$out"
-  sees "$REQUESTS requests or more" "d['requests'] >= $REQUESTS"
+  sees "$REQUESTS requests or more, each accounted for" \
+    "d['requests'] >= $REQUESTS and sum(d['by_region'].values()) + d['failed'] == d['requests']"
 }
 
 step_drain() {
