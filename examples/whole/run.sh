@@ -519,7 +519,12 @@ vip_moves() {
 # The one that left is back; addresses stay where they are (nopreempt).
 vip_back() {
   keep "$gone"
-  until_so 10 "$gone stands by again" grep -q "Entering BACKUP STATE" "$WORK/$gone-keepalived.log"
+  until_so 15 "$gone stands by again, for both addresses" stands_by "$gone"
+}
+
+stands_by() {
+  local instance
+  for instance in l7 l4; do grep -q "($instance) Entering BACKUP STATE" "$WORK/$1-keepalived.log" || return 1; done
 }
 
 step_websocket() {
