@@ -7,6 +7,7 @@
 //! Everything that can be wrong with files or sockets shows before the first packet is read. What endpoints were before
 //! a restart is known at once; those of which nothing is known are waited for, a second at most.
 
+mod cluster;
 mod demand;
 mod listening;
 pub mod privileged;
@@ -28,6 +29,7 @@ use crate::admin;
 use crate::atlas::Atlas;
 use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
+use crate::control::cluster::settings::ClusterSettings;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
@@ -58,6 +60,7 @@ use crate::query::transport::xdp::{self, XdpServer};
 use crate::state::memory::followers::Followers;
 use crate::state::{News, Publisher, SharedSnapshot, Snapshot};
 
+use cluster::{OpenedCluster, OwnStatus, Told};
 use listening::{advice, stopped};
 use privileged::Privileged;
 use rum::Measuring;
@@ -127,6 +130,7 @@ struct Opened {
     vitals: Arc<Vitals>,
     node: Arc<Node>,
     lock: StateLock,
+    cluster: Option<OpenedCluster>,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -159,8 +163,20 @@ impl Daemon {
         let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
-        let Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, node, lock } =
-            opened;
+        let Opened {
+            bound,
+            token,
+            store,
+            publisher,
+            measuring,
+            troubles,
+            events,
+            receivers,
+            vitals,
+            node,
+            lock,
+            cluster,
+        } = opened;
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let (model, counters) = (shared.load_full().model.clone(), Arc::new(CounterSet::new()));
@@ -171,6 +187,11 @@ impl Daemon {
         let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
         let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
         let writer = writer.until_settled().beating(vitals.clone()).recording(events.clone());
+        let (handle, own_status) = (cluster.as_ref().map(OpenedCluster::handle), OwnStatus::default());
+        let writer = match &handle {
+            Some(handle) => writer.sharing(handle.clone()),
+            None => writer,
+        };
         let writer = writer.run(Sources { endpoints, loads, commands: said });
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone()).recording(events.clone());
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
@@ -197,12 +218,22 @@ impl Daemon {
             xdp: xdp.clone(),
             probing,
             places: Default::default(),
+            cluster: handle,
         };
+        let context = Arc::new(context);
+        let told_of = context.clone();
+        let _ = own_status.set(Box::new(move || admin::status_json(&told_of)));
+        let node_readiness = node.readiness.clone();
         let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers, node.clone()));
         let care = Care::start(&config, &vitals, commands.clone(), (events, receivers, node), lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
         let demand = carry_demand((shared.clone(), counters.clone(), commands.clone()), &vitals);
         let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, keeping];
+        if let Some(cluster) = cluster {
+            let readiness = node_readiness;
+            let told = Told { shared: shared.clone(), commands: commands.clone(), readiness, own_status };
+            cluster.start(told, &mut tasks);
+        }
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
@@ -309,7 +340,25 @@ impl Opened {
         let receivers = Receivers::new(&config.state, events.clone(), troubles.clone(), vitals.clone());
         let readiness = Arc::new(Readiness::new(vitals.clone()));
         let node = Arc::new(Node::open(&config.state, readiness, events.clone(), troubles.clone()));
-        Ok(Opened { bound, token, store, publisher, measuring, troubles, events, receivers, vitals, node, lock })
+        let open = |settings: &ClusterSettings| {
+            let held = cluster::held(&publisher, &SwitchStore::new(&config.state));
+            OpenedCluster::open(settings, held, &config.state, &troubles)
+        };
+        let cluster = config.cluster.as_ref().map(open).transpose()?;
+        Ok(Opened {
+            bound,
+            token,
+            store,
+            publisher,
+            measuring,
+            troubles,
+            events,
+            receivers,
+            vitals,
+            node,
+            lock,
+            cluster,
+        })
     }
 }
 
@@ -337,7 +386,7 @@ impl Bound {
         config: &Config,
         (shared, followers): (&SharedSnapshot, &Followers),
         counters: &Arc<CounterSet>,
-        context: admin::Context,
+        context: Arc<admin::Context>,
         stopping: &watch::Receiver<bool>,
         tasks: &mut Vec<JoinHandle<()>>,
     ) -> Result<Threads, Vec<String>> {

@@ -196,9 +196,10 @@ impl Fixture {
             xdp: Default::default(),
             probing: probing.clone(),
             places: Default::default(),
+            cluster: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(admin::serve(listener, context, async { _ = stopped.await }));
+        let serving = tokio::spawn(admin::serve(listener, Arc::new(context), async { _ = stopped.await }));
         Fixture {
             address,
             counters,

@@ -1569,6 +1569,7 @@ fn a_cluster_is_read_with_its_defaults_and_whole() {
         key_file: None,
         user: None,
         password_file: None,
+        ..EtcdSettings::default()
     };
     let listen = "10.0.0.5:8054".parse().expect("an address");
     let peers = PeerSettings { listen, address: listen, proof: Proof::Token { file: "peers.token".into() } };

@@ -49,10 +49,9 @@ const RELOAD: Duration = Duration::from_secs(50);
 const MAX_REGION: usize = 2048;
 
 /// All routes, behind the guard.
-pub fn router(context: Context) -> Router {
+pub fn router(context: Arc<Context>) -> Router {
     let token = Arc::new(context.token.clone());
-    let api =
-        Arc::new(Api { context: Arc::new(context), counts: ShareCounts::default(), workbench: Workbench::default() });
+    let api = Arc::new(Api { context, counts: ShareCounts::default(), workbench: Workbench::default() });
     Router::new()
         .route(PAGE, get(page::page))
         .route("/v1/status", get(get_status))

@@ -6,6 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::control::cluster::run::ClusterHandle;
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
 use crate::control::load_report::LoadUpdate;
@@ -49,6 +50,8 @@ pub struct Context {
     /// What is lost on the packet path past the sockets.
     pub xdp: xdp::Statistics,
     pub probing: Probing,
+    /// The cluster this server is of; `None`: of none.
+    pub cluster: Option<ClusterHandle>,
     /// Who is connected here.
     pub places: Arc<Places>,
     /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.

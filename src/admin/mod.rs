@@ -57,6 +57,8 @@ pub mod wellbeing;
 mod what_if;
 mod workbench;
 
+use std::sync::Arc;
+
 pub use context::Context;
 pub use places::Places;
 pub use probing::Probing;
@@ -67,9 +69,15 @@ pub use probing::Probing;
 /// The listener cannot be driven. A failing connection is its client's trouble, and logged.
 pub async fn serve(
     listener: std::net::TcpListener,
-    context: Context,
+    context: Arc<Context>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let places = context.places.clone();
     server::run(listener, api::router(context), &places, shutdown).await
+}
+
+/// This server's status as JSON: what `GET /v1/status` says.
+pub fn status_json(context: &Context) -> Vec<u8> {
+    let status = status::status(context, &shares::ShareCounts::default());
+    serde_json::to_vec(&diagnosis::diagnosed(status, &context.events)).unwrap_or_default()
 }

@@ -81,6 +81,8 @@ pub enum Command {
     },
     /// Take news that came from other nodes, or from the cluster's store.
     Cluster(Box<News>),
+    /// Take a load report that another node had.
+    LoadOfOthers(LoadUpdate),
     /// Take what operators said to the cluster, in place of all that was said before. Says when it holds.
     Words { in_force: Box<InForce>, reply: oneshot::Sender<()> },
     /// Switch a service to another of its stages.
@@ -347,8 +349,8 @@ impl Writer {
         }
         self.starting = false;
         self.publish();
-        if let Some(sharing) = &self.sharing {
-            sharing.begins();
+        if let Some(sharing) = &mut self.sharing {
+            sharing.begins(&self.publisher);
         }
     }
 
@@ -463,12 +465,19 @@ impl Writer {
     }
 
     fn drain_loads(&mut self, first: LoadUpdate, more: &mut mpsc::Receiver<LoadUpdate>) -> Urgency {
-        let mut urgency = self.load(first);
+        let mut urgency = self.load_of_own(first);
         for _ in 0..more.len() {
             let Ok(update) = more.try_recv() else { break };
-            urgency = urgency.max(self.load(update));
+            urgency = urgency.max(self.load_of_own(update));
         }
         urgency
+    }
+
+    fn load_of_own(&mut self, update: LoadUpdate) -> Urgency {
+        if let Some(sharing) = &self.sharing {
+            sharing.reported(&update);
+        }
+        self.load(update)
     }
 
     fn load(&mut self, update: LoadUpdate) -> Urgency {
@@ -497,6 +506,10 @@ impl Writer {
                 let _ = reply.send(outcome);
             }
             Command::Cluster(news) => self.take(*news),
+            Command::LoadOfOthers(update) => {
+                let urgency = self.load(update);
+                self.follow(urgency);
+            }
             Command::Words { in_force, reply } => {
                 self.take_words(*in_force, sources).await;
                 let _ = reply.send(());

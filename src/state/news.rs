@@ -13,8 +13,8 @@ use crate::steer::health::degraded::BalancerHealth;
 use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
 use crate::steer::health::verdict::Verdict;
-use crate::steer::kept::Clock;
 use crate::steer::health::vote::Vantage;
+use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 

@@ -5,6 +5,7 @@
 //!   /meridian/NAME/nodes/NODE            who is there                    goes with the node's lease
 //!   /meridian/NAME/leader/MODEL          who plans for that model        goes with the node's lease
 //!   /meridian/NAME/plan/MODEL            which plan is in force
+//!   /meridian/NAME/judges/NODE           what its probes look after     goes with the node's lease
 //!   /meridian/NAME/verdicts/NODE/REGION  what its probes do not call up  goes with the node's lease
 //!   /meridian/NAME/overrides/REGION      what operators said
 //!   /meridian/NAME/switches/SERVICE      which stage they switched to
@@ -24,6 +25,7 @@ pub fn prefix(cluster: &str) -> String {
 pub const NODES: &str = "nodes/";
 pub const LEADER: &str = "leader/";
 pub const PLAN: &str = "plan/";
+pub const JUDGES: &str = "judges/";
 pub const VERDICTS: &str = "verdicts/";
 pub const OVERRIDES: &str = "overrides/";
 pub const SWITCHES: &str = "switches/";
@@ -42,8 +44,6 @@ pub struct Member {
     pub model: String,
     /// Reloads since its start.
     pub reloads: u64,
-    /// Its first probes were judged: what it does not tell of is up.
-    pub judges: bool,
     /// It is announced as long as `/ready` says so, and it does now.
     #[serde(default)]
     pub ready: bool,

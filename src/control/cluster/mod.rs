@@ -32,3 +32,14 @@ pub mod status;
 pub mod store;
 pub mod words;
 pub mod words_file;
+
+/// The octets that a message of a kind may have; `None`: there is no such kind.
+pub fn message_limit(kind: &str) -> Option<usize> {
+    match kind {
+        "beat" => Some(4 << 20),
+        "demand" => Some(16 << 20),
+        "plan" => Some(node::MOST_PLAN_BYTES),
+        "fetch" | "status" => Some(1 << 10),
+        _ => None,
+    }
+}

@@ -13,9 +13,11 @@
 //! - [`view`]: what the store says, as last heard
 //! - [`plans`]: how a plan comes into force everywhere
 //! - [`say`]: how an operator's word does
+//! - [`verdicts`]: what nodes' probes say
 
 mod plans;
 mod say;
+mod verdicts;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +33,9 @@ use super::keys::{LEADER, Leader, Member, NODES, prefix};
 use super::messages::{Beat, SharedLoad, decode, decode_demand, encode, encode_demand};
 use super::store::{Change, Condition, LeaseId, Listing, Operation, Outcome, Revision, StoreError, Transaction};
 use super::words::{Overtaken, Word, Words};
-pub use plans::Plans;
+pub use plans::{MOST_PLAN_BYTES, Plans};
 pub use say::SayError;
+use verdicts::Verdicts;
 pub use view::View;
 
 /// What a node holds ends so long after it was last heard of.
@@ -121,6 +124,7 @@ pub enum Ticket {
         word: Word,
     },
     Trim,
+    Verdicts,
 }
 
 /// What is to be done.
@@ -160,7 +164,6 @@ pub struct Node {
     identity: Identity,
     model: String,
     reloads: u64,
-    judges: bool,
     ready: bool,
     view: View,
     lease: Option<Lease>,
@@ -175,6 +178,7 @@ pub struct Node {
     leading: Leading,
     role: Role,
     plans: Plans,
+    verdicts: Verdicts,
     words: Words,
     /// Words that are on their way to all, by key.
     merging: BTreeSet<String>,
@@ -224,7 +228,6 @@ impl Node {
             identity,
             model,
             reloads: 0,
-            judges: false,
             ready: true,
             view: View::default(),
             lease: None,
@@ -236,6 +239,7 @@ impl Node {
             leading: Leading::No,
             role: Role::Alone,
             plans: Plans::default(),
+            verdicts: Verdicts::default(),
             words: Words::default(),
             merging: BTreeSet::new(),
             trimming: false,
@@ -294,12 +298,6 @@ impl Node {
         self.settle(now);
     }
 
-    /// Its first probes are judged.
-    pub fn set_judges(&mut self, now: &Clock) {
-        self.judges = true;
-        self.settle(now);
-    }
-
     pub fn set_ready(&mut self, ready: bool, now: &Clock) {
         self.ready = ready;
         self.settle(now);
@@ -335,9 +333,9 @@ impl Node {
                 self.view.change(changes, &prefix(&self.identity.cluster));
                 self.hear_words();
             }
-            Input::Away(error) => self.view.away(error.to_string()),
+            Input::Away(error) => self.view.away(error.to_string(), now.now()),
             Input::Granted { asked_at, result } => self.granted(asked_at, result, now),
-            Input::KeptAlive { asked_at, result } => self.kept_alive(asked_at, result),
+            Input::KeptAlive { asked_at, result } => self.kept_alive(asked_at, result, now.now()),
             Input::Committed { of, result } => self.committed(of, result, now),
             Input::Replied { of, from, result } => self.replied(of, &from, result, now),
         }
@@ -369,8 +367,8 @@ impl Node {
     pub fn next(&self) -> Option<Instant> {
         let alive = self.kept_alive_at.map(|at| at + KEEP_ALIVE);
         let ends = self.lease.map(|lease| lease.valid_until);
-        let plans = self.plans.next();
-        [alive, ends, self.retry, self.beat_due, plans].into_iter().flatten().min()
+        let (plans, stale) = (self.plans.next(), self.next_silence());
+        [alive, ends, self.retry, self.beat_due, plans, stale].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -382,6 +380,8 @@ impl Node {
         self.follow_plans(now);
         self.take_role(now.now());
         self.tell_leader();
+        self.tell_verdicts();
+        self.hear_vantages(now.now());
         self.merge_words();
         self.trim_audit();
         self.beat(now);
@@ -410,6 +410,7 @@ impl Node {
     fn lose_lease(&mut self) {
         (self.lease, self.kept_alive_at, self.registered) = (None, None, None);
         (self.registering, self.leading) = (false, Leading::No);
+        self.verdicts.forget_told();
     }
 
     fn granted(&mut self, asked_at: Instant, result: Result<LeaseId, StoreError>, now: &Clock) {
@@ -423,12 +424,12 @@ impl Node {
         }
     }
 
-    fn kept_alive(&mut self, asked_at: Instant, result: Result<(), StoreError>) {
+    fn kept_alive(&mut self, asked_at: Instant, result: Result<(), StoreError>, now: Instant) {
         match (result, &mut self.lease) {
             (Ok(()), Some(lease)) => lease.valid_until = lease.valid_until.max(asked_at + LEASE),
             (Err(StoreError::LeaseOver), _) => self.lose_lease(),
             // Asked again while the lease lasts.
-            (Err(error), _) => self.view.away(error.to_string()),
+            (Err(error), _) => self.failed(&error, now),
             (Ok(()), None) => {}
         }
     }
@@ -449,7 +450,6 @@ impl Node {
             version: self.identity.version.clone(),
             model: self.model.clone(),
             reloads: self.reloads,
-            judges: self.judges,
             ready: self.ready,
         }
     }
@@ -520,6 +520,7 @@ impl Node {
             Ticket::Say { ask, key, word } => self.answered(ask, &key, word, result),
             Ticket::Merge { key, word } => self.merged(&key, word, result),
             Ticket::Trim => self.trimming = false,
+            Ticket::Verdicts => self.verdicts.put(result.is_ok()),
             _ => {}
         }
     }

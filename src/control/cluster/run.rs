@@ -3,7 +3,7 @@
 //! ```text
 //!   etcd: listing, watch ─▶┐           ┌─▶ etcd, other nodes: each in a task of its own
 //!   other nodes ──────────▶│  one loop │
-//!   writer, admin ────────▶│           └─▶ writer: news, words; scraper's channel: loads
+//!   writer, admin ────────▶│           └─▶ writer: news, words, loads
 //!   time ─────────────────▶┘
 //! ```
 //!
@@ -19,8 +19,12 @@ use tracing::{debug, info, warn};
 
 use crate::control::clock;
 use crate::control::load_report::LoadUpdate;
+use crate::control::readiness::Readiness;
 use crate::control::writer::Command;
+use crate::model::AddressPart;
+use crate::state::SharedSnapshot;
 use crate::state::memory::planning::shared::{Proposal, SiteSample};
+use crate::steer::health::vote::Vantage;
 
 use super::etcd::Etcd;
 use super::keys::prefix;
@@ -38,6 +42,8 @@ const LISTEN_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
 const QUEUE: usize = 1024;
 /// The loop looks after the status that people read so often at most.
 const TOLD_EVERY: Duration = Duration::from_millis(500);
+/// Another node is there while it was heard within so many seconds.
+const HEARD_S: f64 = 5.0;
 /// Each kind of message to a node has this long.
 const BEAT_WITHIN: Duration = Duration::from_secs(2);
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -62,8 +68,8 @@ pub enum Ask {
         reloads: u64,
     },
     Generation(u64),
-    /// The first probes were judged.
-    Judges,
+    /// What this node's probes say.
+    Verdicts(Vantage),
     Ready(bool),
 }
 
@@ -87,10 +93,13 @@ pub struct Driven {
     pub peers: Arc<PeerClient>,
     pub received: mpsc::Receiver<Received>,
     pub commands: mpsc::Sender<Command>,
-    pub loads: mpsc::Sender<LoadUpdate>,
     pub words: WordsFile,
     /// What this server says of itself, for other nodes' operators: JSON.
     pub own_status: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+    pub readiness: Arc<Readiness>,
+    /// The network decides which node a client reaches: one that is cut off asks to be passed over.
+    pub anycast: bool,
+    pub shared: SharedSnapshot,
 }
 
 impl ClusterHandle {
@@ -122,7 +131,8 @@ impl ClusterHandle {
 
 /// Drives the node until whoever asks has gone. `held`: what operators had said at its start.
 pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
-    let Driven { cluster, etcd, peers, received, commands, loads, words, own_status } = driven;
+    let announced = Announced { readiness: driven.readiness, anycast: driven.anycast, shared: driven.shared };
+    let Driven { cluster, etcd, peers, received, commands, words, own_status, .. } = driven;
     let (inputs, heard) = mpsc::channel(QUEUE);
     let (orders, to_carry) = mpsc::unbounded_channel();
     let mut kept = words.load();
@@ -131,7 +141,7 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
     let watching = tokio::spawn(watch(etcd.clone(), prefix(&cluster), inputs.clone()));
     let carrying = tokio::spawn(carry(words, to_carry, commands.clone()));
     let Asked { asks, status } = asked;
-    let outside = Outside { etcd, peers, inputs, orders, commands, loads, beating: Arc::default() };
+    let outside = Outside { etcd, peers, inputs, orders, commands, beating: Arc::default() };
     let mut driver = Driver {
         node,
         outside,
@@ -141,6 +151,7 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
         said: 0,
         told_at: None,
         known: Known::default(),
+        announced,
     };
     driver.run(asks, heard, received).await;
     watching.abort();
@@ -156,6 +167,14 @@ struct Driver {
     said: u64,
     told_at: Option<Instant>,
     known: Known,
+    announced: Announced,
+}
+
+/// Whether routers should send clients here.
+struct Announced {
+    readiness: Arc<Readiness>,
+    anycast: bool,
+    shared: SharedSnapshot,
 }
 
 /// What was last told in the log.
@@ -173,7 +192,6 @@ struct Outside {
     inputs: mpsc::Sender<Input>,
     orders: mpsc::UnboundedSender<Order>,
     commands: mpsc::Sender<Command>,
-    loads: mpsc::Sender<LoadUpdate>,
     /// Nodes that have not taken the last beat yet.
     beating: Arc<std::sync::Mutex<BTreeSet<String>>>,
 }
@@ -224,7 +242,7 @@ impl Driver {
             Ask::Load(update) => self.node.tell_load(update),
             Ask::Model { hash, reloads } => self.node.set_model(hash, reloads, &now),
             Ask::Generation(generation) => self.node.set_generation(generation),
-            Ask::Judges => self.node.set_judges(&now),
+            Ask::Verdicts(own) => self.node.set_verdicts(own, &now),
             Ask::Ready(ready) => self.node.set_ready(ready, &now),
         }
     }
@@ -267,8 +285,24 @@ impl Driver {
         }
         self.told_at = Some(now);
         let status = ClusterStatus::of(&self.node, &self.outside.etcd.health(), now);
+        let ready = self.announced.settle(&status);
+        self.node.set_ready(ready, &clock::read());
         self.known.tell(&status);
         self.status.store(Arc::new(status));
+    }
+}
+
+impl Announced {
+    /// A node that is cut off by the others' word asks to be passed over, unless nobody else would be there. Whether
+    /// this one is ready.
+    fn settle(&self, status: &ClusterStatus) -> bool {
+        let snapshot = self.shared.load();
+        let vantages = snapshot.vantages.as_ref();
+        let cut_off = vantages.and_then(|all| all.cut_off.iter().find(|cut_off| cut_off.part == AddressPart::Main));
+        let others = status.nodes.iter().filter(|node| node.ready && node.heard_s.is_some_and(|age| age < HEARD_S));
+        let why = cut_off.filter(|_| self.anycast && others.count() > 0).map(|cut_off| cut_off.why.told());
+        self.readiness.set_isolated(why);
+        self.readiness.reasons(snapshot.model.zones.len()).is_empty()
     }
 }
 
@@ -316,10 +350,7 @@ impl Outside {
             Output::Grant | Output::KeepAlive(_) | Output::Commit { .. } => self.ask_store(output),
             Output::Send { of, to, address, kind, body } => self.send(of, to, address, kind, body),
             Output::News(news) => self.command(Command::Cluster(Box::new(news))),
-            Output::Load(update) => {
-                // It is told anew by the next report.
-                let _ = self.loads.try_send(update);
-            }
+            Output::Load(update) => self.command(Command::LoadOfOthers(update)),
             Output::Words(words) => _ = self.orders.send(Order::Words(words)),
             Output::Said { .. } | Output::Overtaken(_) => {}
         }

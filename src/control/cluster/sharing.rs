@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::control::load_report::LoadUpdate;
 use crate::state::{Publisher, Snapshot};
+use crate::steer::health::vote::Vantage;
 use crate::steer::kept::Clock;
 
 use super::node::{DEMAND_PERIOD, model_hash};
@@ -14,20 +16,30 @@ pub struct Sharing {
     cluster: ClusterHandle,
     told_demand: Option<Instant>,
     told_model: bool,
+    judges: bool,
+    told_verdicts: Option<Vantage>,
 }
 
 impl Sharing {
     pub fn new(cluster: ClusterHandle) -> Sharing {
-        Sharing { cluster, told_demand: None, told_model: false }
+        Sharing { cluster, told_demand: None, told_model: false, judges: false, told_verdicts: None }
     }
 
     pub fn handle(&self) -> ClusterHandle {
         self.cluster.clone()
     }
 
-    /// The first probes were judged.
-    pub fn begins(&self) {
-        self.cluster.tell(Ask::Judges);
+    /// The first probes were judged: from now on they have a say.
+    pub fn begins(&mut self, publisher: &Publisher) {
+        self.judges = true;
+        self.tell_verdicts(publisher);
+    }
+
+    fn tell_verdicts(&mut self, publisher: &Publisher) {
+        let own = publisher.own_verdicts();
+        if self.judges && self.told_verdicts.as_ref() != Some(&own) && self.cluster.tell(Ask::Verdicts(own.clone())) {
+            self.told_verdicts = Some(own);
+        }
     }
 
     /// A snapshot was published.
@@ -36,10 +48,18 @@ impl Sharing {
             let hash = model_hash(&after.model, after.seed);
             self.told_model = self.cluster.tell(Ask::Model { hash, reloads: after.reloads });
         }
+        self.tell_verdicts(publisher);
         self.cluster.tell(Ask::Generation(after.generation));
         if let Some(proposal) = publisher.planning().take_proposal(clock) {
             // The next one comes soon enough.
             self.cluster.tell(Ask::Proposal(proposal));
+        }
+    }
+
+    /// A load report came to this node.
+    pub fn reported(&self, update: &LoadUpdate) {
+        if update.outcome.is_ok() {
+            self.cluster.tell(Ask::Load(update.clone()));
         }
     }
 

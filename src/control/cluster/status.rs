@@ -64,7 +64,6 @@ pub struct NodeStatus {
     pub model: String,
     pub reloads: u64,
     pub ready: bool,
-    pub judges: bool,
     /// Seconds since it was last heard of by itself; `None`: never, or it is this node.
     pub heard_s: Option<f64>,
     pub generation: Option<u64>,
@@ -139,7 +138,6 @@ impl NodeStatus {
             model: member.model,
             reloads: member.reloads,
             ready: member.ready,
-            judges: member.judges,
             heard_s: heard.map(|heard| now.saturating_duration_since(heard.at).as_secs_f64()),
             generation: if own { Some(node.generation()) } else { heard.map(|heard| heard.generation) },
             plan: if own { node.plans().in_force() } else { heard.and_then(|heard| heard.plan) },

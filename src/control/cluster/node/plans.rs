@@ -32,7 +32,7 @@ const MOST_BODIES: usize = 3;
 /// Octets that did not come are asked for again.
 const FETCH_AGAIN: Duration = Duration::from_secs(1);
 /// The most that a plan's octets may be.
-pub const MOST_BYTES: usize = 32 << 20;
+pub const MOST_PLAN_BYTES: usize = 32 << 20;
 
 #[derive(Debug, Default)]
 pub struct Plans {
@@ -97,7 +97,7 @@ impl Plans {
 
     /// Keeps a plan's octets until the store says that they hold.
     pub fn keep(&mut self, body: &[u8]) -> Result<(), String> {
-        if body.len() > MOST_BYTES {
+        if body.len() > MOST_PLAN_BYTES {
             return Err(format!("a plan of {} octets", body.len()));
         }
         self.insert(hash(body), Arc::new(body.to_vec()));
@@ -148,7 +148,7 @@ impl Node {
             return;
         }
         let body = encode(&PlanBody { unix_ms: now.unix_ms(), planning: proposal.planning });
-        if body.len() > MOST_BYTES {
+        if body.len() > MOST_PLAN_BYTES {
             self.plans.refused = Some(format!("a plan of {} octets is too large to be told", body.len()));
             return;
         }

@@ -1,11 +1,12 @@
 //! What the store says, as last heard: values that make no sense count as not there, and are told.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
 use crate::control::cluster::keys::{
-    AUDIT, LEADER, Leader, Member, NODES, OVERRIDES, PLAN, Pointer, SWITCHES, VERDICTS,
+    AUDIT, JUDGES, LEADER, Leader, Member, NODES, OVERRIDES, PLAN, Pointer, SWITCHES, VERDICTS,
 };
 use crate::control::cluster::store::{Change, Entry, Listing, Revision};
 
@@ -27,6 +28,10 @@ pub struct View {
     corrupt: BTreeMap<String, String>,
     /// Why the store does not answer, or what it refused last.
     trouble: Option<String>,
+    /// Since when it does not answer, though it did.
+    away_since: Option<Instant>,
+    /// Grows with each change of what nodes' probes say.
+    verdicts: u64,
 }
 
 /// A pointer, and where it stands.
@@ -82,7 +87,7 @@ impl View {
 
     pub fn list(&mut self, listing: Listing, prefix: &str) {
         let (revision, store) = (listing.revision, listing.store);
-        *self = View { there: true, revision, store, ..View::default() };
+        *self = View { there: true, revision, store, verdicts: self.verdicts + 1, ..View::default() };
         listing.entries.into_iter().for_each(|entry| self.put(entry, prefix));
     }
 
@@ -102,8 +107,21 @@ impl View {
     }
 
     /// Nothing is heard of it any more. What it said last is known on.
-    pub fn away(&mut self, why: String) {
+    pub fn away(&mut self, why: String, now: Instant) {
+        if self.there {
+            self.away_since = Some(now);
+        }
         (self.there, self.trouble) = (false, Some(why));
+    }
+
+    /// Since when the store does not answer; `None`: it does, or never did.
+    pub fn away_since(&self) -> Option<Instant> {
+        self.away_since.filter(|_| !self.there)
+    }
+
+    /// Another number with each change of what nodes' probes say.
+    pub fn verdicts(&self) -> u64 {
+        self.verdicts
     }
 
     pub fn trouble(&mut self, why: String) {
@@ -112,6 +130,7 @@ impl View {
 
     fn put(&mut self, entry: Entry, prefix: &str) {
         let Some(key) = entry.key.strip_prefix(prefix).map(str::to_owned) else { return };
+        self.note(&key);
         self.corrupt.remove(&key);
         if let Some(node) = key.strip_prefix(NODES) {
             if let Some(member) = self.read(&key, &entry) {
@@ -125,9 +144,13 @@ impl View {
             if let Some(pointer) = self.read(&key, &entry) {
                 self.plans.insert(model.to_owned(), Pointed { pointer, modified: entry.modified });
             }
-        } else if [VERDICTS, OVERRIDES, SWITCHES, AUDIT].iter().any(|of| key.starts_with(of)) {
+        } else if [JUDGES, VERDICTS, OVERRIDES, SWITCHES, AUDIT].iter().any(|of| key.starts_with(of)) {
             self.others.insert(key, entry);
         }
+    }
+
+    fn note(&mut self, key: &str) {
+        self.verdicts += u64::from([NODES, JUDGES, VERDICTS].iter().any(|of| key.starts_with(of)));
     }
 
     fn read<T: DeserializeOwned>(&mut self, key: &str, entry: &Entry) -> Option<T> {
@@ -140,6 +163,7 @@ impl View {
 
     fn remove(&mut self, key: &str, prefix: &str) {
         let Some(key) = key.strip_prefix(prefix) else { return };
+        self.note(key);
         self.corrupt.remove(key);
         self.others.remove(key);
         if let Some(node) = key.strip_prefix(NODES) {
