@@ -37,6 +37,9 @@ The protocol of --stdio:
                END                                      asks for the answers
   answer       A i ttl                                  one line per Q, in order
 
+With --nodes, Q is asked of the node whose number, from 0, stands at its end (else of node 0), and what P
+and L say is seen by that node alone (else by all).
+
 With --state, T is the wall clock too: whatever ends a simulation, the next one with that directory goes on
 from its last save, at most 30 virtual seconds before, as a server does that was killed.
 
@@ -48,6 +51,9 @@ pub struct Simulate {
     /// Keep here what a server keeps over a restart, and take up what is here
     #[arg(long, value_name = "DIR", requires = "stdio")]
     state: Option<PathBuf>,
+    /// Play so many nodes, which share what they see: Q, P and L may end with a node's number
+    #[arg(long, value_name = "COUNT", requires = "stdio", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    nodes: u8,
     /// Play this file
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -63,7 +69,7 @@ impl Simulate {
     pub fn run(&self) -> Outcome {
         match &self.scenario {
             Some(path) => self.play(path),
-            None => drive(self.state.as_deref()),
+            None => drive(self.state.as_deref(), self.nodes.into()),
         }
     }
 
@@ -95,10 +101,10 @@ struct Played<'a> {
     minutes: &'a [Minute],
 }
 
-fn drive(state: Option<&Path>) -> Outcome {
+fn drive(state: Option<&Path>, nodes: usize) -> Outcome {
     let mut tell = |notice: &str| eprintln!("note: {notice}");
     let state = state.map(|directory| State { directory, tell: &mut tell });
-    match stdio::run_with(io::stdin().lock(), io::stdout().lock(), state) {
+    match stdio::run_with(io::stdin().lock(), io::stdout().lock(), nodes, state) {
         Ok(()) => Ok(()),
         // Whoever drove it has seen enough.
         Err(StdioError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

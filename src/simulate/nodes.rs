@@ -6,12 +6,14 @@
 //! ```
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::control::cluster::keys::prefix;
 use crate::control::cluster::memory::MemoryStore;
 use crate::control::cluster::node::{DEMAND_PERIOD, Identity, Input, LEASE, Node, Output, model_hash};
 use crate::control::cluster::store::Revision;
+use crate::steer::health::vote::Vantage;
 use crate::steer::kept::Clock;
 
 use super::day::{Second, Steering};
@@ -36,6 +38,7 @@ struct Member {
     /// What it has heard of the store.
     heard: Option<Revision>,
     told_demand: Duration,
+    told_verdicts: Option<Vantage>,
 }
 
 impl Nodes {
@@ -53,7 +56,7 @@ impl Nodes {
             };
             let model = model_hash(&simulation.snapshot().model, world.seed);
             let node = Node::new(identity, model);
-            Ok(Member { simulation, node, heard: None, told_demand: Duration::ZERO })
+            Ok(Member { simulation, node, heard: None, told_demand: Duration::ZERO, told_verdicts: None })
         };
         let members = (0..count.clamp(1, MAX_NODES)).map(member).collect::<Result<_, WorldError>>()?;
         Ok(Nodes { store: MemoryStore::new(1), members, settled: false })
@@ -67,16 +70,59 @@ impl Nodes {
         self.members.is_empty()
     }
 
-    /// A node, to be told or asked something.
-    pub fn node(&mut self, index: usize) -> Option<&mut Simulation> {
+    /// Something is told to one node; `None`: to all.
+    pub fn tell(&mut self, node: Option<usize>, mut tell: impl FnMut(&mut Simulation)) {
         self.settled = false;
-        self.members.get_mut(index).map(|member| &mut member.simulation)
+        let told = |index: &usize| node.is_none_or(|node| node == *index);
+        let indices: Vec<usize> = (0..self.members.len()).filter(told).collect();
+        indices.into_iter().for_each(|index| self.with(index, |member| tell(&mut member.simulation)));
+    }
+
+    /// As [`Simulation::report_load`], of one node, which tells the others; `None`: it comes to all.
+    pub fn report_load(&mut self, node: Option<usize>, region: usize, load: f64, capacity: Option<f64>) {
+        self.tell(node, |simulation| simulation.report_load(region, load, capacity));
+        if let Some(index) = node {
+            self.with(index, |member| {
+                let update = member.simulation.load_update(region, load, capacity);
+                update.into_iter().for_each(|update| member.node.tell_load(update));
+            });
+        }
+    }
+
+    /// The number of regions.
+    pub fn regions(&self) -> usize {
+        self.members.first().map_or(0, |member| member.simulation.regions())
+    }
+
+    /// The number of locations.
+    pub fn locations(&self) -> usize {
+        self.members.first().map_or(0, |member| member.simulation.locations())
+    }
+
+    /// Since the start.
+    pub fn time(&self) -> Duration {
+        self.members.first().map_or(Duration::ZERO, |member| member.simulation.time())
+    }
+
+    /// As [`Simulation::keep_in`]: where there are several, each in a directory of its own.
+    pub fn keep_in(&mut self, state: &Path, wall: Duration) {
+        let alone = self.members.len() == 1;
+        for (index, member) in self.members.iter_mut().enumerate() {
+            match alone {
+                true => member.simulation.keep_in(state, wall),
+                false => member.simulation.keep_in(&state.join(format!("node{index}")), wall),
+            }
+        }
+    }
+
+    /// As [`Simulation::take_notices`].
+    pub fn take_notices(&mut self) -> Vec<String> {
+        self.members.iter_mut().flat_map(|member| member.simulation.take_notices()).collect()
     }
 
     /// Something is told to all of them.
-    pub fn each(&mut self, tell: impl Fn(&mut Simulation)) {
-        self.settled = false;
-        self.members.iter_mut().for_each(|member| tell(&mut member.simulation));
+    pub fn each(&mut self, tell: impl FnMut(&mut Simulation)) {
+        self.tell(None, tell);
     }
 
     /// As [`Simulation::set_time`].
@@ -132,6 +178,11 @@ impl Nodes {
         let Some(member) = self.members.get_mut(index) else { return false };
         let clock = member.simulation.clock();
         member.listen(&self.store, &clock);
+        let own = member.simulation.publisher().own_verdicts();
+        if member.told_verdicts.as_ref() != Some(&own) {
+            member.told_verdicts = Some(own.clone());
+            member.node.set_verdicts(own, &clock);
+        }
         if let Some(proposal) = member.simulation.publisher().planning().take_proposal(&clock) {
             member.node.propose(proposal, &clock);
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::atlas::PlaceId;
-use crate::control::load_report::LoadUpdate;
+use crate::control::load_report::{LoadSample, LoadUpdate};
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::{EndpointNews, LoadNews, News, Publisher, Snapshot, Urgency};
 use crate::steer::choice::pick::ClientKey;
@@ -145,8 +145,8 @@ impl Simulation {
     /// of 0 or less. `None`: the feed does not say.
     pub fn report_load(&mut self, region: usize, load: f64, capacity: Option<f64>) {
         let Some(region) = self.regions.get(region) else { return };
-        let sane = (0.0..=MOST).contains(&load) && capacity.is_none_or(|capacity| capacity > 0.0 && capacity <= MOST);
-        let outcome = if sane { Ok((load, capacity)) } else { Err("no figure that makes sense".to_owned()) };
+        let outcome =
+            if is_sane(load, capacity) { Ok((load, capacity)) } else { Err("no figure that makes sense".to_owned()) };
         let now = self.clock();
         let news = LoadNews { region: region.name.clone(), at: now.now(), outcome };
         if self.is_to_take_up() {
@@ -242,6 +242,14 @@ impl Simulation {
             let outcome = Ok((sample.load, sample.capacity));
             self.tell(News::Load(LoadNews { region: update.region, at, outcome }));
         }
+    }
+
+    /// A report that came here, as other nodes are told; `None`: it is a failed scrape.
+    pub(super) fn load_update(&self, region: usize, load: f64, capacity: Option<f64>) -> Option<LoadUpdate> {
+        let region = self.regions.get(region).filter(|_| is_sane(load, capacity))?;
+        let at = UNIX_EPOCH + Duration::from_millis(self.clock().unix_ms());
+        let outcome = Ok(LoadSample { load, capacity, at: None });
+        Some(LoadUpdate { region: region.name.clone(), at, outcome, health: None })
     }
 
     pub(super) fn publisher(&mut self) -> &mut Publisher {
@@ -358,6 +366,10 @@ impl Observed {
         }
         urgency
     }
+}
+
+fn is_sane(load: f64, capacity: Option<f64>) -> bool {
+    (0.0..=MOST).contains(&load) && capacity.is_none_or(|capacity| capacity > 0.0 && capacity <= MOST)
 }
 
 /// No counter of a balancer gets this far in its lifetime: beyond it, the feed lies.

@@ -14,6 +14,10 @@
 //! answer       A i ttl                               one per Q, in order
 //! ```
 //!
+//! With several nodes, `Q`, `P` and `L` may have a node's number, from 0, at the end. A query without one is node 0's; what
+//! a probe would find, and a load report, are then what that node alone sees, else what all of them do. Nodes share what
+//! they see as servers of one cluster do, through a store and messages that never fail and take no time.
+//!
 //! Empty lines and those that begin with `#` are passed over. A second without queries needs no
 //! `END`. The first mistake ends the simulation, told with its line.
 //!
@@ -28,8 +32,9 @@ use std::time::Duration;
 use crate::model::{Coordinates, Ttl};
 
 use super::lines::{LineError, Lines, Words, shown};
+use super::nodes::{MAX_NODES, Nodes};
 use super::world::{MAX_LOCATIONS, MAX_REGIONS};
-use super::{ClientLocation, Simulation, Site, World, WorldError};
+use super::{ClientLocation, Site, World, WorldError};
 
 /// The reason why a simulation ended before its input did.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +51,7 @@ pub enum StdioError {
 
 /// Plays what comes in until it ends.
 pub fn run(input: impl Read, output: impl Write) -> Result<(), StdioError> {
-    run_with(input, output, None)
+    run_with(input, output, 1, None)
 }
 
 /// The state that a simulation keeps, and for whom.
@@ -56,8 +61,14 @@ pub struct State<'a> {
     pub tell: &'a mut dyn FnMut(&str),
 }
 
-/// [`run`], which keeps what a server keeps over a restart, if anything is said of that.
-pub fn run_with(input: impl Read, output: impl Write, state: Option<State<'_>>) -> Result<(), StdioError> {
+/// [`run`], of so many nodes (up to [`MAX_NODES`]), which keep what a server keeps over a restart, if anything is said of
+/// that: each of several in a directory of its own below.
+pub fn run_with(
+    input: impl Read,
+    output: impl Write,
+    nodes: usize,
+    state: Option<State<'_>>,
+) -> Result<(), StdioError> {
     let mut lines = Lines::new(input);
     let mut opening = Opening::default();
     while !opening.complete {
@@ -66,9 +77,9 @@ pub fn run_with(input: impl Read, output: impl Write, state: Option<State<'_>>) 
             None => return Err(StdioError::NoStart { line: lines.number() }),
         }
     }
-    let started = opening.start();
-    let simulation = started.map_err(|error| StdioError::Line { line: lines.number(), what: error.to_string() })?;
-    let mut play = Play { simulation, began: None, output, answers: Vec::new(), state };
+    let started = opening.start(nodes.min(MAX_NODES));
+    let nodes = started.map_err(|error| StdioError::Line { line: lines.number(), what: error.to_string() })?;
+    let mut play = Play { nodes, began: None, output, answers: Vec::new(), state };
     while let Some(step) = take(&mut lines, |words| play.line(words))? {
         if step == Step::Flush {
             play.flush()?;
@@ -146,18 +157,18 @@ impl Opening {
         Ok(())
     }
 
-    fn start(self) -> Result<Simulation, WorldError> {
-        let mut simulation = Simulation::start(&self.world)?;
+    fn start(self, count: usize) -> Result<Nodes, WorldError> {
+        let mut nodes = Nodes::start(&self.world, count)?;
         for (location, region, ms) in self.rtts {
-            simulation.measure_rtt(location, region, ms);
+            nodes.each(|simulation| simulation.measure_rtt(location, region, ms));
         }
-        Ok(simulation)
+        Ok(nodes)
     }
 }
 
 /// The lines after `START`.
 struct Play<'a, W> {
-    simulation: Simulation,
+    nodes: Nodes,
     /// The first `T`: virtual time counts from there.
     began: Option<f64>,
     output: W,
@@ -190,21 +201,23 @@ impl<W: Write> Play<'_, W> {
                 self.time(&mut words)?;
             }
             b"P" => {
-                let region = self.region(&mut words)?;
-                self.simulation.set_alive(region, words.flag("0 or 1")?);
+                let (region, alive) = (self.region(&mut words)?, words.flag("0 or 1")?);
+                let node = self.node(&mut words)?;
+                self.nodes.tell(node, |simulation| simulation.set_alive(region, alive));
             }
             b"L" => {
                 let region = self.region(&mut words)?;
                 let load = words.number("the load, or `nan`")?;
                 let capacity = words.number("the capacity, or `nan`")?;
-                self.simulation.report_load(region, load, (!capacity.is_nan()).then_some(capacity));
+                let (capacity, node) = ((!capacity.is_nan()).then_some(capacity), self.node(&mut words)?);
+                self.nodes.report_load(node, region, load, capacity);
             }
             b"R" => {
-                let (location, region, ms) = rtt(&mut words, self.simulation.locations(), self.simulation.regions())?;
-                self.simulation.measure_rtt(location, region, ms);
+                let (location, region, ms) = rtt(&mut words, self.nodes.locations(), self.nodes.regions())?;
+                self.nodes.each(|simulation| simulation.measure_rtt(location, region, ms));
             }
             b"END" => {
-                self.simulation.end_second();
+                self.nodes.end_second();
                 step = Step::Flush;
             }
             b"" => {}
@@ -222,18 +235,18 @@ impl<W: Write> Play<'_, W> {
             return Ok(());
         };
         let since = Duration::from_secs_f64((t - began).max(0.0));
-        if t < began || since < self.simulation.time() {
+        if t < began || since < self.nodes.time() {
             return Err("time goes back".into());
         }
-        self.simulation.end_second();
-        self.simulation.set_time(since);
+        self.nodes.end_second();
+        self.nodes.set_time(since);
         Ok(())
     }
 
     fn begin(&mut self, t: f64) {
         self.began = Some(t);
         if let Some(state) = &self.state {
-            self.simulation.keep_in(state.directory, Duration::from_secs_f64(t));
+            self.nodes.keep_in(state.directory, Duration::from_secs_f64(t));
         }
     }
 
@@ -241,17 +254,26 @@ impl<W: Write> Play<'_, W> {
         if self.began.is_none() {
             return Err("nothing happens before the first `T`".into());
         }
-        known(words, "region", self.simulation.regions())
+        known(words, "region", self.nodes.regions())
+    }
+
+    /// The node that the rest of a line names; `None`: none.
+    fn node(&self, words: &mut Words<'_>) -> Result<Option<usize>, String> {
+        if words.0.trim_ascii_start().is_empty() {
+            return Ok(None);
+        }
+        known(words, "node", self.nodes.len()).map(Some)
     }
 
     fn query(&mut self, words: &mut Words<'_>) -> Result<Step, String> {
         if self.began.is_none() {
             return Err("nothing is asked before the first `T`".into());
         }
-        let location = known(words, "location", self.simulation.locations())?;
+        let location = known(words, "location", self.nodes.locations())?;
         let key = words.hex("a key of up to 16 hexadecimal digits")?;
         let by_subnet = words.flag("0 or 1 for ECS")?;
-        let answer = self.simulation.query(location, key, by_subnet).ok_or("this cannot be decided")?;
+        let node = self.node(words)?.unwrap_or(0);
+        let answer = self.nodes.query(node, location, key, by_subnet).ok_or("this cannot be decided")?;
         self.answers.extend_from_slice(b"A ");
         push_number(&mut self.answers, answer.region as u64);
         self.answers.push(b' ');
@@ -262,7 +284,7 @@ impl<W: Write> Play<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         if let Some(state) = &mut self.state {
-            self.simulation.take_notices().iter().for_each(|notice| (state.tell)(notice));
+            self.nodes.take_notices().iter().for_each(|notice| (state.tell)(notice));
         }
         if !self.answers.is_empty() {
             self.output.write_all(&self.answers)?;
