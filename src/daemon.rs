@@ -194,7 +194,8 @@ impl Daemon {
         };
         let writer = writer.run(Sources { endpoints, loads, commands: said });
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone()).recording(events.clone());
-        let scraper = Scraper::new(updates.clone()).counted(vitals.clone());
+        let duty = cluster.as_ref().map(OpenedCluster::duty).unwrap_or_default();
+        let scraper = Scraper::new(updates.clone()).counted(vitals.clone()).sharing(duty);
         let (probing, heartbeats) = (probing(&prober, &scraper), prober.heartbeats());
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::control::clock;
+use crate::control::cluster::duty::Duty;
 use crate::control::cluster::etcd::client::Etcd;
 use crate::control::cluster::message_limit;
 use crate::control::cluster::node::{Identity, Node, model_hash};
@@ -33,6 +34,7 @@ pub struct OpenedCluster {
     client: PeerClient,
     handle: ClusterHandle,
     asked: Asked,
+    duty: Arc<Duty>,
     held: InForce,
     words: WordsFile,
 }
@@ -63,6 +65,7 @@ impl OpenedCluster {
             client: PeerClient::new(&settings.peers, &settings.name, &settings.node)?,
             handle,
             asked,
+            duty: Arc::default(),
             held,
             words: WordsFile::new(state, troubles.clone()),
         })
@@ -72,8 +75,13 @@ impl OpenedCluster {
         self.handle.clone()
     }
 
+    /// Which load reports this node fetches.
+    pub fn duty(&self) -> Arc<Duty> {
+        self.duty.clone()
+    }
+
     pub fn start(self, told: Told, tasks: &mut Vec<JoinHandle<()>>) {
-        let OpenedCluster { settings, server, client, asked, held, words, .. } = self;
+        let OpenedCluster { settings, server, client, asked, duty, held, words, .. } = self;
         let (to, received) = mpsc::channel(RECEIVED);
         let (cluster, name) = (settings.name.clone(), settings.node.clone());
         tasks.push(tokio::spawn(async move {
@@ -102,6 +110,7 @@ impl OpenedCluster {
             readiness: told.readiness,
             anycast: settings.anycast,
             shared: told.shared,
+            duty,
         };
         tasks.push(tokio::spawn(run(node, driven, asked, held)));
     }

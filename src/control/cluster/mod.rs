@@ -16,9 +16,11 @@
 //! - [`words`], [`words_file`]: what operators said, everywhere and here
 //! - [`node`]: one node, as a state machine
 //! - [`run`]: which drives it
+//! - [`duty`]: which load reports this node fetches for all
 //! - [`sharing`]: what the writer tells it
 //! - [`status`]: how people read it
 
+pub mod duty;
 pub mod etcd;
 pub mod keys;
 pub mod memory;

@@ -48,6 +48,8 @@ pub const DEMAND_PERIOD: Duration = Duration::from_secs(10);
 const BEAT_PERIOD: Duration = Duration::from_secs(1);
 /// Answers that could not be told wait for so many more times.
 const MOST_UNTOLD: usize = 1_000_000;
+/// Every so many beats tell how far regions are.
+const CONNECTS_EVERY: u64 = 10;
 /// Nothing is asked of the store more often, where it failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Reports of loads that wait for the next beat.
@@ -188,6 +190,8 @@ pub struct Node {
     beats: u64,
     loads: Vec<LoadUpdate>,
     generation: u64,
+    /// How long connections to each region take from here, in milliseconds.
+    connects: BTreeMap<String, f32>,
     peers: BTreeMap<String, Heard>,
     outputs: Vec<Output>,
 }
@@ -248,6 +252,7 @@ impl Node {
             beats: 0,
             loads: Vec::new(),
             generation: 0,
+            connects: BTreeMap::new(),
             peers: BTreeMap::new(),
             outputs: Vec::new(),
         }
@@ -306,6 +311,15 @@ impl Node {
     /// The number of the snapshot that is answered from.
     pub fn set_generation(&mut self, generation: u64) {
         self.generation = generation;
+    }
+
+    /// How long connections to each region take from here, in milliseconds.
+    pub fn set_connects(&mut self, connects: BTreeMap<String, f32>) {
+        self.connects = connects;
+    }
+
+    pub fn connects(&self) -> &BTreeMap<String, f32> {
+        &self.connects
     }
 
     /// Answers that were given here, for the leader.
@@ -588,13 +602,17 @@ impl Node {
         self.beat_due = Some(now.now() + BEAT_PERIOD);
         self.beats += 1;
         let loads = std::mem::take(&mut self.loads);
+        let connects = match self.beats % CONNECTS_EVERY == 1 {
+            true => self.connects.iter().map(|(region, ms)| (region.clone(), *ms)).collect(),
+            false => Vec::new(),
+        };
         let beat = Beat {
             boot: self.identity.boot,
             number: self.beats,
             generation: self.generation,
             plan: self.plans.in_force(),
             loads: loads.iter().filter_map(|update| SharedLoad::of(update, now)).collect(),
-            connects: Vec::new(),
+            connects,
             here: self.words.here().map(|(key, word)| (key.to_owned(), word.clone())).collect(),
         };
         let body = encode(&beat);

@@ -9,7 +9,7 @@
 //!
 //! The loop waits for nothing but news: what takes time is done beside it, and told to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,13 @@ use crate::control::clock;
 use crate::control::load_report::LoadUpdate;
 use crate::control::readiness::Readiness;
 use crate::control::writer::Command;
-use crate::model::AddressPart;
+use crate::model::{AddressPart, RegionId};
 use crate::state::SharedSnapshot;
 use crate::state::memory::planning::shared::{Proposal, SiteSample};
+use crate::steer::health::effective::RegionState;
 use crate::steer::health::vote::Vantage;
 
+use super::duty::{Duty, own_regions};
 use super::etcd::Etcd;
 use super::keys::prefix;
 use super::node::{Input, LEASE, Node, Output, SayError, Ticket};
@@ -42,6 +44,8 @@ const LISTEN_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
 const QUEUE: usize = 1024;
 /// The loop looks after the status that people read so often at most.
 const TOLD_EVERY: Duration = Duration::from_millis(500);
+/// Who fetches which load report is looked at so often.
+const SHARED_OUT_EVERY: Duration = Duration::from_secs(5);
 /// Another node is there while it was heard within so many seconds.
 const HEARD_S: f64 = 5.0;
 /// Each kind of message to a node has this long.
@@ -100,6 +104,7 @@ pub struct Driven {
     /// The network decides which node a client reaches: one that is cut off asks to be passed over.
     pub anycast: bool,
     pub shared: SharedSnapshot,
+    pub duty: Arc<Duty>,
 }
 
 impl ClusterHandle {
@@ -132,6 +137,7 @@ impl ClusterHandle {
 /// Drives the node until whoever asks has gone. `held`: what operators had said at its start.
 pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
     let announced = Announced { readiness: driven.readiness, anycast: driven.anycast, shared: driven.shared };
+    let duty = driven.duty;
     let Driven { cluster, etcd, peers, received, commands, words, own_status, .. } = driven;
     let (inputs, heard) = mpsc::channel(QUEUE);
     let (orders, to_carry) = mpsc::unbounded_channel();
@@ -152,6 +158,8 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
         told_at: None,
         known: Known::default(),
         announced,
+        duty,
+        shared_out: None,
     };
     driver.run(asks, heard, received).await;
     watching.abort();
@@ -168,6 +176,9 @@ struct Driver {
     told_at: Option<Instant>,
     known: Known,
     announced: Announced,
+    duty: Arc<Duty>,
+    /// When it was last found out who fetches what.
+    shared_out: Option<Instant>,
 }
 
 /// Whether routers should send clients here.
@@ -272,9 +283,35 @@ impl Driver {
                     word.shared.said.told(),
                     word.shared.by
                 ),
+                Output::Load(update) => {
+                    self.duty.hear(&update.region, Instant::now());
+                    self.outside.command(Command::LoadOfOthers(update));
+                }
                 output => self.outside.put_out(output),
             }
         }
+    }
+
+    /// Finds out which load reports this node fetches, by how far regions are from all that are there.
+    fn share_out(&mut self, status: &ClusterStatus, now: Instant) {
+        if self.shared_out.is_some_and(|at| now.saturating_duration_since(at) < SHARED_OUT_EVERY) {
+            return;
+        }
+        self.shared_out = Some(now);
+        let snapshot = self.announced.shared.load_full();
+        let model = &snapshot.model;
+        let of = |(id, state): (RegionId, &RegionState)| {
+            let nearest = state.endpoints.iter().filter_map(|endpoint| endpoint.connect_ms).min_by(f64::total_cmp)?;
+            Some((model.qualified_region_name(id), nearest as f32))
+        };
+        let own: BTreeMap<String, f32> = model.region_ids().zip(&snapshot.states).filter_map(of).collect();
+        let there = status.nodes.iter().filter(|node| node.heard_s.is_some_and(|age| age < HEARD_S));
+        let mut connects: BTreeMap<String, BTreeMap<String, f32>> =
+            there.map(|node| (node.name.clone(), node.connects.iter().cloned().collect())).collect();
+        connects.insert(status.node.clone(), own.clone());
+        let all: HashSet<String> = model.region_ids().map(|id| model.qualified_region_name(id)).collect();
+        self.duty.take(own_regions(&status.node, &all, &connects), &all);
+        self.node.set_connects(own);
     }
 
     /// Tells people how it is.
@@ -287,6 +324,7 @@ impl Driver {
         let status = ClusterStatus::of(&self.node, &self.outside.etcd.health(), now);
         let ready = self.announced.settle(&status);
         self.node.set_ready(ready, &clock::read());
+        self.share_out(&status, now);
         self.known.tell(&status);
         self.status.store(Arc::new(status));
     }
@@ -350,9 +388,9 @@ impl Outside {
             Output::Grant | Output::KeepAlive(_) | Output::Commit { .. } => self.ask_store(output),
             Output::Send { of, to, address, kind, body } => self.send(of, to, address, kind, body),
             Output::News(news) => self.command(Command::Cluster(Box::new(news))),
-            Output::Load(update) => self.command(Command::LoadOfOthers(update)),
             Output::Words(words) => _ = self.orders.send(Order::Words(words)),
-            Output::Said { .. } | Output::Overtaken(_) => {}
+            // Done before it comes here.
+            Output::Said { .. } | Output::Overtaken(_) | Output::Load(_) => {}
         }
     }
 

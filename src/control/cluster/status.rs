@@ -141,7 +141,10 @@ impl NodeStatus {
             heard_s: heard.map(|heard| now.saturating_duration_since(heard.at).as_secs_f64()),
             generation: if own { Some(node.generation()) } else { heard.map(|heard| heard.generation) },
             plan: if own { node.plans().in_force() } else { heard.and_then(|heard| heard.plan) },
-            connects: heard.iter().flat_map(|heard| heard.connects.clone()).collect(),
+            connects: match own {
+                true => node.connects().clone().into_iter().collect(),
+                false => heard.iter().flat_map(|heard| heard.connects.clone()).collect(),
+            },
             here,
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::control::cluster::duty::Duty;
 use crate::model::{HealthPlace, LoadReport, Scrape};
 use crate::steer::health::degraded::BalancerHealth;
 
@@ -47,13 +48,14 @@ impl Follower {
 
     /// Scrapes until it is dropped or nobody reads the updates any more. While `sink` is full, it
     /// waits.
-    pub(super) async fn run(mut self, fetcher: Arc<Fetcher>, sink: mpsc::Sender<LoadUpdate>) {
+    pub(super) async fn run(mut self, fetcher: Arc<Fetcher>, sink: mpsc::Sender<LoadUpdate>, duty: Arc<Duty>) {
         let mut next = Instant::now() + FIRST_SPREAD.mul_f64(fastrand::f64());
         loop {
             tokio::time::sleep_until(next).await;
             // From start to start, a little early by chance so that regions do not march in step.
             next = Instant::now() + self.interval.mul_f64(0.9 + 0.1 * fastrand::f64());
-            if let Some(update) = self.update(&fetcher).await
+            if duty.fetches(&self.region, self.interval, std::time::Instant::now())
+                && let Some(update) = self.update(&fetcher).await
                 && sink.send(update).await.is_err()
             {
                 return;

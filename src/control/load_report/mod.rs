@@ -45,6 +45,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::control::cluster::duty::Duty;
 use crate::control::supervise::supervise;
 use crate::control::vitals::{TaskKind, Vitals};
 use crate::model::{LoadReport, LoadSource, Model, Scrape};
@@ -66,6 +67,7 @@ pub struct Scraper {
     fetcher: Arc<Fetcher>,
     slots: HashMap<Arc<str>, FollowedReport>,
     vitals: Arc<Vitals>,
+    duty: Arc<Duty>,
 }
 
 struct FollowedReport {
@@ -77,12 +79,23 @@ struct FollowedReport {
 impl Scraper {
     /// Scrapes nothing until it is configured. While `sink` is full, scrapes wait.
     pub fn new(sink: mpsc::Sender<LoadUpdate>) -> Scraper {
-        Scraper { sink, fetcher: Arc::new(Fetcher::new()), slots: HashMap::new(), vitals: Arc::default() }
+        Scraper {
+            sink,
+            fetcher: Arc::new(Fetcher::new()),
+            slots: HashMap::new(),
+            vitals: Arc::default(),
+            duty: Arc::default(),
+        }
     }
 
     /// Counts followers that panicked and were started again.
     pub fn counted(self, vitals: Arc<Vitals>) -> Scraper {
         Scraper { vitals, ..self }
+    }
+
+    /// Leaves to other nodes what these fetch.
+    pub fn sharing(self, duty: Arc<Duty>) -> Scraper {
+        Scraper { duty, ..self }
     }
 
     /// The scrapes that could not be made.
@@ -110,11 +123,11 @@ impl Scraper {
 
     fn start(&self, region: Arc<str>, report: &LoadReport, scrape: &Scrape) -> FollowedReport {
         let (scrape, report_as_told) = (scrape.clone(), report.clone());
-        let (fetcher, sink) = (self.fetcher.clone(), self.sink.clone());
+        let (fetcher, sink, duty) = (self.fetcher.clone(), self.sink.clone(), self.duty.clone());
         let mut task = JoinSet::new();
         task.spawn(supervise(TaskKind::LoadReport, region.to_string(), self.vitals.clone(), move || {
             let follower = Follower::new(region.clone(), scrape.clone(), &report_as_told);
-            follower.run(fetcher.clone(), sink.clone())
+            follower.run(fetcher.clone(), sink.clone(), duty.clone())
         }));
         FollowedReport { report: report.clone(), _task: task }
     }
