@@ -299,3 +299,146 @@ impl Steering for SplitNodes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Coordinates;
+    use crate::simulate::{ClientLocation, Site};
+    use crate::state::memory::planning::shared::Role;
+
+    const PLACES: usize = 24;
+
+    /// Two regions of 1,000, one beside most clients.
+    fn world() -> World {
+        let at = |latitude, longitude| Coordinates::new(latitude, longitude).expect("coordinates");
+        let region =
+            |name: &str, longitude| Site { name: name.into(), at: at(40.0, longitude), cost: 0.5, capacity: 1000.0 };
+        let place = |n: usize| {
+            let longitude = if n < 20 { 80.0 + 4.0 * n as f64 } else { n as f64 };
+            ClientLocation { country: None, at: at(30.0, longitude), name: format!("place {n}") }
+        };
+        let regions = vec![region("seoul", 127.0), region("paris", 8.0)];
+        World { regions, locations: (0..PLACES).map(place).collect(), seed: 3, ..World::default() }
+    }
+
+    /// Resolvers that keep an answer for its life, each with clients behind it: 1,500 in all.
+    struct Played {
+        nodes: Nodes,
+        cached: Vec<Option<(usize, u64)>>,
+        t: u64,
+        /// The node that each query goes to.
+        node_of: fn(usize, usize) -> usize,
+    }
+
+    const RESOLVERS: usize = 25;
+    const DEMAND: f64 = 1500.0;
+
+    impl Played {
+        fn start(count: usize, node_of: fn(usize, usize) -> usize) -> Played {
+            let nodes = Nodes::start(&world(), count).expect("nodes");
+            Played { nodes, cached: vec![None; PLACES * RESOLVERS], t: 0, node_of }
+        }
+
+        fn load(&self, region: usize) -> f64 {
+            let on = self.cached.iter().flatten().filter(|(on, _)| *on == region).count();
+            DEMAND * on as f64 / self.cached.len() as f64
+        }
+
+        fn seconds(&mut self, seconds: u64) {
+            for _ in 0..seconds {
+                self.nodes.set_time(Duration::from_secs(self.t));
+                if self.t % 10 == 0 {
+                    (0..2).for_each(|region| {
+                        let load = self.load(region);
+                        self.nodes.report_load(None, region, load, Some(1000.0));
+                    });
+                }
+                for (index, cached) in self.cached.iter_mut().enumerate() {
+                    if cached.is_none_or(|(_, until)| until <= self.t) {
+                        let (place, key) = (index / RESOLVERS, index as u64 * 7919);
+                        let node = (self.node_of)(place, index) % self.nodes.len();
+                        let answer = self.nodes.query(node, place, key, true).expect("an answer");
+                        *cached = Some((answer.region, self.t + u64::from(answer.ttl_s)));
+                    }
+                }
+                self.nodes.end_second();
+                self.t += 1;
+            }
+        }
+
+        /// The regions that each node would answer all resolvers with.
+        fn answers(&mut self, node: usize) -> Vec<usize> {
+            let keys = (0..PLACES).flat_map(|place| (0..40u64).map(move |key| (place, key * 7919)));
+            keys.map(|(place, key)| self.nodes.query(node, place, key, true).expect("an answer").region).collect()
+        }
+
+        fn roles(&self, role: Role) -> usize {
+            self.nodes.members.iter().filter(|member| member.node.role() == role).count()
+        }
+    }
+
+    #[test]
+    fn one_node_plans_for_all_and_all_answer_alike() {
+        let mut played = Played::start(4, |place, _| place / 6);
+        played.seconds(300);
+        assert_eq!((played.roles(Role::Leader), played.roles(Role::Follower)), (1, 3));
+        let first = played.answers(0);
+        assert!((1..4).all(|node| played.answers(node) == first));
+        let loads = [played.load(0), played.load(1)];
+        assert!(
+            loads.iter().all(|load| *load <= 1000.0),
+            "{loads:?}: each node alone sees room enough for all it sees"
+        );
+        let plans: Vec<_> = played.nodes.members.iter().map(|member| member.node.plans().in_force()).collect();
+        assert!(plans[0].is_some() && plans.iter().all(|plan| *plan == plans[0]), "{plans:?}");
+    }
+
+    #[test]
+    fn a_region_is_down_when_most_nodes_see_it_down() {
+        let mut played = Played::start(3, |_, index| index);
+        played.seconds(300);
+        played.nodes.tell(Some(1), |simulation| simulation.set_alive(0, false));
+        let before = played.answers(1);
+        played.seconds(20);
+        let after = played.answers(1);
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert!(moved * 20 <= before.len(), "one node's path is no outage: {moved} of {} moved", before.len());
+        played.nodes.tell(Some(2), |simulation| simulation.set_alive(0, false));
+        played.seconds(8);
+        for node in 0..3 {
+            assert!(played.answers(node).iter().all(|&region| region == 1), "node {node}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_one_node_has_reaches_all() {
+        let mut played = Played::start(3, |_, index| index);
+        played.seconds(5);
+        played.nodes.set_time(Duration::from_secs(5));
+        played.nodes.report_load(Some(2), 0, 700.0, Some(1000.0));
+        played.nodes.end_second();
+        played.t = 6;
+        played.seconds(3);
+        for member in &played.nodes.members {
+            let load = member.simulation.snapshot().states[0].load.last.map(|figure| figure.load);
+            assert_eq!(load, Some(700.0));
+        }
+    }
+
+    #[test]
+    fn another_node_leads_when_the_leader_is_gone_and_goes_on_from_what_it_knew() {
+        let mut played = Played::start(3, |_, index| index);
+        played.seconds(200);
+        let leader = played.nodes.members.iter().position(|member| member.node.role() == Role::Leader).expect("one");
+        let before = played.answers((leader + 1) % 3);
+        played.nodes.members.remove(leader);
+        played.nodes.settled = false;
+        played.seconds(60);
+        assert_eq!((played.roles(Role::Leader), played.roles(Role::Follower)), (1, 1));
+        let after = played.answers(0);
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert!(moved * 20 <= before.len(), "{moved} of {} moved", before.len());
+        assert_eq!(after, played.answers(1));
+    }
+}
