@@ -29,6 +29,7 @@ use crate::admin;
 use crate::atlas::Atlas;
 use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
+use crate::control::cluster::run::ClusterHandle;
 use crate::control::cluster::settings::ClusterSettings;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::events::history::Events;
@@ -99,6 +100,7 @@ pub struct Daemon {
 struct Care {
     /// Kept so that the writer does not end before.
     commands: mpsc::Sender<Command>,
+    cluster: Option<ClusterHandle>,
     events: Arc<Events>,
     receivers: Arc<Receivers>,
     readiness: Arc<Readiness>,
@@ -219,14 +221,15 @@ impl Daemon {
             xdp: xdp.clone(),
             probing,
             places: Default::default(),
-            cluster: handle,
+            cluster: handle.clone(),
         };
+        let cluster_handle = handle;
         let context = Arc::new(context);
         let told_of = context.clone();
         let _ = own_status.set(Box::new(move || admin::status_json(&told_of)));
         let node_readiness = node.readiness.clone();
         let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers, node.clone()));
-        let care = Care::start(&config, &vitals, commands.clone(), (events, receivers, node), lock)?;
+        let mut care = Care::start(&config, &vitals, commands.clone(), (events, receivers, node), lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
         let demand = carry_demand((shared.clone(), counters.clone(), commands.clone()), &vitals);
         let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, keeping];
@@ -237,6 +240,7 @@ impl Daemon {
         }
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
+        care.cluster = cluster_handle;
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
         tasks.push(tokio::spawn(memory::give_back_after_start()));
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
@@ -266,9 +270,13 @@ impl Daemon {
         self.stop.send_replace(true);
         let (measurements, commands) = (self.measurements.clone(), self.care.commands.clone());
         let (events, receivers) = (self.care.events.clone(), self.care.receivers.clone());
+        let cluster = self.care.cluster.clone();
         let (threads, tasks, _lock) = self.into_running();
         // Joining the threads waits for clients that are slow to take their responses.
         let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
+        if let Some(cluster) = cluster {
+            let _ = tokio::time::timeout(LAST_WORK, cluster.leave()).await;
+        }
         // An error means that the disk hangs: the next start is as warm as the last save.
         let _ = tokio::time::timeout(LAST_WORK, keep(commands)).await;
         let _ = tokio::time::timeout(LAST_WORK, events.kept()).await;
@@ -306,7 +314,7 @@ impl Care {
         let watchdog = Watchdog::start(vitals.clone(), config.watchdog, systemd.clone(), || std::process::exit(1));
         let watchdog = watchdog.map_err(|error| vec![format!("cannot start the watchdog: {error}")])?;
         let (readiness, stop_delay) = (node.readiness.clone(), config.stop_delay);
-        Ok(Care { commands, events, receivers, readiness, stop_delay, watchdog, systemd, lock })
+        Ok(Care { commands, cluster: None, events, receivers, readiness, stop_delay, watchdog, systemd, lock })
     }
 }
 

@@ -193,6 +193,8 @@ pub struct Node {
     /// How long connections to each region take from here, in milliseconds.
     connects: BTreeMap<String, f32>,
     peers: BTreeMap<String, Heard>,
+    /// It has gone: nothing is begun any more.
+    left: bool,
     outputs: Vec<Output>,
 }
 
@@ -254,6 +256,7 @@ impl Node {
             generation: 0,
             connects: BTreeMap::new(),
             peers: BTreeMap::new(),
+            left: false,
             outputs: Vec::new(),
         }
     }
@@ -311,6 +314,14 @@ impl Node {
     /// The number of the snapshot that is answered from.
     pub fn set_generation(&mut self, generation: u64) {
         self.generation = generation;
+    }
+
+    /// This node is about to end: the lease that is to be revoked, so that all know at once.
+    pub fn leave(&mut self) -> Option<LeaseId> {
+        self.left = true;
+        let lease = self.lease.map(|lease| lease.id);
+        self.lose_lease();
+        lease
     }
 
     /// How long connections to each region take from here, in milliseconds.
@@ -405,7 +416,7 @@ impl Node {
         if self.lease.is_some_and(|lease| lease.valid_until <= now) {
             self.lose_lease();
         }
-        if !self.view.is_there() || self.retry.is_some() {
+        if !self.view.is_there() || self.retry.is_some() || self.left {
             return;
         }
         match self.lease {

@@ -33,7 +33,7 @@ use super::keys::prefix;
 use super::node::{Input, LEASE, Node, Output, SayError, Ticket};
 use super::peers::{PeerClient, Received};
 use super::status::ClusterStatus;
-use super::store::StoreError;
+use super::store::{LeaseId, StoreError};
 use super::words::{InForce, Word, Words};
 use super::words_file::WordsFile;
 
@@ -75,6 +75,10 @@ pub enum Ask {
     /// What this node's probes say.
     Verdicts(Vantage),
     Ready(bool),
+    /// This server is about to end: all are told.
+    Leave {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Where to ask: bounded. Whoever finds it full goes on without.
@@ -127,6 +131,14 @@ impl ClusterHandle {
         let stopping = || SayError::Refused("the server is stopping".into());
         self.asks.send(Ask::Say { key, word, here, reply }).await.map_err(|_| stopping())?;
         done.await.map_err(|_| stopping())?
+    }
+
+    /// Tells all that this node is about to end, and waits for that.
+    pub async fn leave(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.asks.send(Ask::Leave { reply }).await.is_ok() {
+            let _ = done.await;
+        }
     }
 
     pub fn status(&self) -> Arc<ClusterStatus> {
@@ -255,6 +267,7 @@ impl Driver {
             Ask::Generation(generation) => self.node.set_generation(generation),
             Ask::Verdicts(own) => self.node.set_verdicts(own, &now),
             Ask::Ready(ready) => self.node.set_ready(ready, &now),
+            Ask::Leave { reply } => self.outside.revoke(self.node.leave(), reply),
         }
     }
 
@@ -405,6 +418,18 @@ impl Outside {
                 _ => return,
             };
             let _ = inputs.send(input).await;
+        });
+    }
+
+    fn revoke(&self, lease: Option<LeaseId>, reply: oneshot::Sender<()>) {
+        let etcd = self.etcd.clone();
+        tokio::spawn(async move {
+            if let Some(lease) = lease
+                && let Err(error) = etcd.revoke(lease).await
+            {
+                debug!("others see this node for some seconds yet: {error}");
+            }
+            let _ = reply.send(());
         });
     }
 

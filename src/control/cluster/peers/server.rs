@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -83,9 +84,7 @@ impl PeerServer {
         let at = settings.listen;
         let failed =
             |error: io::Error| format!("cannot listen for other nodes on {at} (cluster.peers.listen): {error}");
-        let listener = TcpListener::bind(at).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        Ok(PeerServer { listener, prover })
+        Ok(PeerServer { listener: listen(at).map_err(failed)?, prover })
     }
 
     /// # Errors
@@ -126,6 +125,18 @@ impl PeerServer {
             }
         }
     }
+}
+
+/// Beside a server that is about to be replaced, too: both take connections until it ends.
+fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    const WAITING: i32 = 128;
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(WAITING)?;
+    Ok(socket.into())
 }
 
 async fn connection(desk: Arc<Desk>, stream: TcpStream, peer: SocketAddr, place: Place) {
