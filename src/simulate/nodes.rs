@@ -348,7 +348,7 @@ mod tests {
         fn seconds(&mut self, seconds: u64) {
             for _ in 0..seconds {
                 self.nodes.set_time(Duration::from_secs(self.t));
-                if self.t % 10 == 0 {
+                if self.t.is_multiple_of(10) {
                     (0..2).for_each(|region| {
                         let load = self.load(region);
                         self.nodes.report_load(None, region, load, Some(1000.0));

@@ -62,7 +62,7 @@ pub enum Ask {
         reply: oneshot::Sender<Result<(), SayError>>,
     },
     /// The publisher has planned for all.
-    Proposal(Proposal),
+    Proposal(Box<Proposal>),
     /// Answers that were given here.
     Demand(Vec<SiteSample>),
     Load(LoadUpdate),
@@ -257,7 +257,7 @@ impl Driver {
                 self.says.insert(self.said, reply);
                 self.node.say(self.said, key, word, here, &now);
             }
-            Ask::Proposal(proposal) => self.node.propose(proposal, &now),
+            Ask::Proposal(proposal) => self.node.propose(*proposal, &now),
             Ask::Demand(samples) => {
                 self.node.tell_demand(samples);
                 self.node.tick(&now);

@@ -52,7 +52,7 @@ impl Sharing {
         self.cluster.tell(Ask::Generation(after.generation));
         if let Some(proposal) = publisher.planning().take_proposal(clock) {
             // The next one comes soon enough.
-            self.cluster.tell(Ask::Proposal(proposal));
+            self.cluster.tell(Ask::Proposal(Box::new(proposal)));
         }
     }
 

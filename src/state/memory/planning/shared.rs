@@ -131,7 +131,7 @@ impl Planning {
     /// The plan that was made and not handed out yet, with what goes with it.
     pub fn take_proposal(&mut self, clock: &Clock) -> Option<Proposal> {
         let (number, planned) = self.shared.proposed.clone().filter(|_| std::mem::take(&mut self.shared.untold))?;
-        let in_force = std::mem::replace(&mut self.planned, Some(planned));
+        let in_force = self.planned.replace(planned);
         let planning = self.kept(clock);
         self.planned = in_force;
         Some(Proposal { number, planning: planning? })
