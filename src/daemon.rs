@@ -577,7 +577,14 @@ fn bind_dns(
         picks -= 1;
         let udp = UdpServer::bind_or_take(addresses, settings, &mut udp_handed)?;
         match TcpServer::bind_or_take(udp.local_addrs(), settings.threads, &mut tcp_handed) {
-            Ok(tcp) => return Ok((udp, tcp)),
+            Ok(tcp) => {
+                for left in
+                    udp_handed.iter().chain(&tcp_handed).filter_map(|socket| socket.local_addr().ok()?.as_socket())
+                {
+                    warn!("a socket of {left} was handed over, which is no address of `listen`: it is closed");
+                }
+                return Ok((udp, tcp));
+            }
             Err(error) if picks == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
             Err(_) => {}
         }

@@ -2,7 +2,9 @@
 //! admin API answers throughout, and what operators said holds. Servers that fail on the way leave the old one at work.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -298,6 +300,56 @@ async fn a_server_that_fails_on_the_way_leaves_the_old_one_at_work() {
     let status = place.client().status().await.expect("a status");
     assert_eq!(override_of(&status, "seoul"), "drain");
     holds(&tokio::task::block_in_place(|| load.end()));
+}
+
+/// As systemd starts it: with sockets from descriptor 3 on, which nobody else could bind.
+#[test]
+fn sockets_that_systemd_has_opened_are_taken() {
+    let (udp, tcp) = loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("an address")) {
+            break (udp, tcp);
+        }
+    };
+    let admin = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let [dns, admin_at] = [udp.local_addr(), admin.local_addr()].map(|address| address.expect("an address"));
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("zones")).expect("a folder");
+    std::fs::write(folder.path().join("zones/gslb.example.toml"), ZONE).expect("written");
+    let main = format!("listen.dns = \"{dns}\"\nlisten.admin = \"{admin_at}\"\nthreads = 2\n");
+    std::fs::write(folder.path().join("meridian.toml"), main).expect("written");
+    let log = folder.path().join("log");
+    let file = std::fs::File::create(&log).expect("a log");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec env LISTEN_PID=$$ LISTEN_FDS=3 \"$0\" serve --config \"$1\""]);
+    command.arg(env!("CARGO_BIN_EXE_meridian")).arg(folder.path().join("meridian.toml"));
+    command.env_remove("MERIDIAN_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
+    command.stdout(file.try_clone().expect("a second handle")).stderr(file);
+    // Beyond those that they become, so that none is overwritten before it was copied.
+    let high = [udp.as_raw_fd(), tcp.as_raw_fd(), admin.as_raw_fd()].map(|descriptor| {
+        // SAFETY: numbers alone; the copy is closed with this process.
+        unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 100) }
+    });
+    // SAFETY: between fork and exec, only a system call that is safe there.
+    unsafe {
+        command.pre_exec(move || {
+            (3..).zip(high).try_for_each(|(to, from)| match libc::dup2(from, to) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            })
+        });
+    }
+    let mut child = command.spawn().expect("it starts");
+    assert_eq!(answering(&log), (dns, admin_at), "{}", read(&log));
+    let counts = Counts::default();
+    ask_over_one(dns, 3, &counts);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.send_to(&Ask::new("www.gslb.example", "A").wire(), dns).expect("sent");
+    assert!(socket.recv(&mut [0; 512]).is_ok(), "{}", read(&log));
+    assert_eq!(counts.tcp.load(Ordering::SeqCst), 3, "{counts:?}");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
 }
 
 #[test]

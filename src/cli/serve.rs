@@ -62,7 +62,10 @@ async fn serve(source: FileSource, privileged: Privileged, replace: bool) -> Out
     let mut signals = Signals::new()?;
     // Nothing else runs yet that this could hold up.
     let prepared = source.prepare_to_serve()?;
-    let (handed, old) = if replace { place_of_another(&prepared.loaded.config)? } else { (Handed::default(), None) };
+    let (handed, old) = match replace {
+        true => place_of_another(&prepared.loaded.config)?,
+        false => (Handed::activated(&prepared.loaded.config.listen), None),
+    };
     let daemon = tokio::select! {
         started = Daemon::start_replacing(Arc::new(source), prepared, privileged, handed) => started.map_err(Failure::all)?,
         () = signals.stop() => return Ok(()),
@@ -96,7 +99,7 @@ fn place_of_another(config: &Config) -> Outcome<(Handed, Option<Old>)> {
         Some((handed, old)) => Ok((handed, Some(old))),
         None => {
             info!(state = %config.state.display(), "no server runs there that could be replaced: starting as usual");
-            Ok((Handed::default(), None))
+            Ok((Handed::activated(&config.listen), None))
         }
     }
 }

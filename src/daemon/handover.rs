@@ -14,14 +14,16 @@ use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::Socket;
+use socket2::{Socket, Type};
 use tokio::net::UnixListener;
+
+use crate::control::config::Listen;
 
 /// The name of the socket in the state directory.
 const NAME: &str = "replace.sock";
@@ -37,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest from its sockets to its first answer: first probes, a large warm start.
 const START: Duration = Duration::from_secs(120);
+
+/// More than 64 addresses with a socket of each kind for every core take.
+const MOST_ACTIVATED: u32 = 16_384;
 
 /// What a descriptor is, as the octet that goes with it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +170,35 @@ impl Handed {
         }
     }
 
+    /// The sockets that systemd has opened for this process, a `.socket` unit's; nothing, where it has not
+    /// (sd_listen_fds(3)).
+    pub fn activated(listen: &Listen) -> Handed {
+        /// The first of them, as agreed on.
+        const FIRST: RawFd = 3;
+        let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+        let mut handed = Handed::default();
+        if number("LISTEN_PID") != Some(std::process::id()) {
+            return handed;
+        }
+        let count = number("LISTEN_FDS").unwrap_or(0).min(MOST_ACTIVATED);
+        for descriptor in (FIRST..).take(count as usize) {
+            // SAFETY: the call takes numbers alone; it fails where nothing is open there.
+            if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+                continue;
+            }
+            // SAFETY: it is open, and by the agreement this process' own; nobody else in it has opened one before.
+            let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            let address = socket.local_addr().ok().and_then(|bound| bound.as_socket());
+            match socket.r#type() {
+                Ok(Type::DGRAM) => handed.udp.push(socket),
+                _ if address.is_some() && address == listen.admin => handed.admin = Some(socket),
+                _ if address.is_some() && address == listen.rum => handed.rum = Some(socket),
+                _ => handed.tcp.push(socket),
+            }
+        }
+        handed
+    }
+
     fn take(&mut self, octet: u8, descriptor: OwnedFd) -> io::Result<()> {
         match Kind::of(octet) {
             Some(Kind::Udp) => self.udp.push(descriptor.into()),
@@ -285,5 +319,51 @@ fn receive(stream: &UnixStream) -> io::Result<(u8, Option<OwnedFd>)> {
         1 => Ok((octets[0], descriptor)),
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ends of a handover, in one process.
+    #[tokio::test]
+    async fn what_is_handed_over_is_the_socket_itself() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let handover = Handover::listen(directory.path()).expect("a socket");
+        let mode = fs::metadata(directory.path().join(NAME)).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let state = directory.path().to_owned();
+        let asking = tokio::task::spawn_blocking(move || Handed::ask(&state));
+        let successor = handover.next().await;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let all = vec![(Kind::Tcp, OwnedFd::from(listener))];
+        let handing = tokio::task::spawn_blocking(move || successor.hand(&all));
+        let (mut handed, old) = asking.await.expect("asked").expect("given").expect("there is one");
+        assert_eq!(handed.tcp.pop().and_then(|socket| socket.local_addr().ok()?.as_socket()), Some(address));
+        old.may_end().expect("told");
+        handing.await.expect("ended").expect("it may end");
+    }
+
+    #[tokio::test]
+    async fn who_refuses_says_why_and_who_goes_away_takes_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(Handed::ask(directory.path()).expect("nobody").is_none());
+        let handover = Handover::listen(directory.path()).expect("a socket");
+        let state = directory.path().to_owned();
+        let ask = || {
+            let state = state.clone();
+            tokio::task::spawn_blocking(move || Handed::ask(&state))
+        };
+        let asking = ask();
+        handover.next().await.refuse("not today");
+        let told = asking.await.expect("asked").expect_err("refused");
+        assert!(told.ends_with("does not hand its place over: not today"), "{told}");
+        let asking = ask();
+        let successor = handover.next().await;
+        let handing = tokio::task::spawn_blocking(move || successor.hand(&[]));
+        drop(asking.await.expect("asked").expect("given"));
+        assert!(handing.await.expect("ended").is_err(), "it has not come to answer");
     }
 }

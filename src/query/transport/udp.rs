@@ -92,7 +92,7 @@ impl UdpServer {
     }
 
     /// [`UdpServer::bind`], but where an address has sockets among those `handed` over by another process, all of these
-    /// are taken as they are, with the datagrams that wait in them, whatever number of threads is set.
+    /// are taken, with the datagrams that wait in them, whatever number of threads is set.
     pub fn bind_or_take(
         addresses: &[SocketAddr],
         settings: &UdpSettings,
@@ -104,7 +104,7 @@ impl UdpServer {
         for &address in addresses {
             let taken = super::take_bound(handed, address);
             if !taken.is_empty() {
-                server.take(taken, address, settings);
+                server.take(taken, address, settings, &mut refused)?;
                 continue;
             }
             let sockets = bind_address(address, settings, &mut refused)
@@ -116,12 +116,20 @@ impl UdpServer {
         Ok(server)
     }
 
-    fn take(&mut self, sockets: Vec<Socket>, address: SocketAddr, settings: &UdpSettings) {
+    fn take(
+        &mut self,
+        sockets: Vec<Socket>,
+        address: SocketAddr,
+        settings: &UdpSettings,
+        refused: &mut BTreeSet<String>,
+    ) -> io::Result<()> {
+        sockets.iter().try_for_each(|socket| set_up(socket, address.ip(), settings, refused))?;
         let bound = |socket: &Socket| socket.local_addr().ok().and_then(|bound| bound.as_socket());
         let address = sockets.first().and_then(bound).unwrap_or(address);
         let mut cpus = settings.cpus.iter().copied().cycle();
         self.addresses.push(address);
         self.sockets.extend(sockets.into_iter().map(|socket| BoundSocket { socket, address, cpu: cpus.next() }));
+        Ok(())
     }
 
     /// The addresses bound, in the order asked for, with the port the system picked for port 0.
@@ -314,22 +322,31 @@ fn new_socket(address: IpAddr, settings: &UdpSettings, refused: &mut BTreeSet<St
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if address.is_unspecified() {
-        options::report_asked_address(&socket, address)?;
-    }
-    options::never_fragment(&socket, address)?;
-    // No timeout on receiving: see `Running::drop`.
-    socket.set_write_timeout(Some(SEND_WAIT))?;
+    set_up(&socket, address, settings, refused)?;
     let buffers = [(Buffer::Receive, settings.receive_buffer), (Buffer::Send, settings.send_buffer)];
     refused.extend(buffers.into_iter().filter_map(|(buffer, size)| set_buffer(&socket, buffer, size)));
+    Ok(socket)
+}
+
+/// Sets what a socket needs, bound or not, but for its buffers: those of another process may be larger than this one may
+/// ask for.
+fn set_up(socket: &Socket, address: IpAddr, settings: &UdpSettings, refused: &mut BTreeSet<String>) -> io::Result<()> {
+    // Whoever opened it may want otherwise: then nobody could wait for a datagram.
+    socket.set_nonblocking(false)?;
+    if address.is_unspecified() {
+        options::report_asked_address(socket, address)?;
+    }
+    options::never_fragment(socket, address)?;
+    // No timeout on receiving: see `Running::drop`.
+    socket.set_write_timeout(Some(SEND_WAIT))?;
     if let Some(time) = settings.busy_poll
-        && let Err(error) = options::busy_poll(&socket, time)
+        && let Err(error) = options::busy_poll(socket, time)
     {
         refused.insert(format!(
             "`udp.busy_poll` is refused: {error}; it takes CAP_NET_ADMIN, or a `net.core.busy_read` as long"
         ));
     }
-    Ok(socket)
+    Ok(())
 }
 
 /// Sets a buffer's size; what to say where an operator's wish is not fulfilled.

@@ -67,6 +67,10 @@ impl TcpServer {
         let mut server = TcpServer { threads: (0..threads.get()).map(|_| Vec::new()).collect(), addresses: Vec::new() };
         for &address in addresses {
             let taken = super::take_bound(handed, address);
+            for listener in &taken {
+                listener.set_nonblocking(true)?;
+                listener.set_tcp_nodelay(true)?;
+            }
             let bound = taken.first().and_then(|socket| socket.local_addr().ok()?.as_socket());
             let (listeners, address) = match bound {
                 Some(bound) => (taken, bound),
