@@ -9,6 +9,7 @@
 
 mod cluster;
 mod demand;
+pub mod handover;
 mod listening;
 pub mod privileged;
 mod rum;
@@ -18,9 +19,11 @@ mod watchdog;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -30,7 +33,6 @@ use crate::atlas::Atlas;
 use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
 use crate::control::cluster::run::ClusterHandle;
-use crate::control::cluster::settings::ClusterSettings;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
@@ -61,7 +63,8 @@ use crate::query::transport::xdp::{self, XdpServer};
 use crate::state::memory::followers::Followers;
 use crate::state::{News, Publisher, SharedSnapshot, Snapshot};
 
-use cluster::{OpenedCluster, OwnStatus, Told};
+use cluster::Joined;
+use handover::{Handed, Handover, Kind, Successor};
 use listening::{advice, stopped};
 use privileged::Privileged;
 use rum::Measuring;
@@ -76,6 +79,9 @@ const QUEUE: usize = 1024;
 const FIRST_ROUND: Duration = Duration::from_secs(1);
 /// The same where the others are known from before a restart: answers by these must not wait for long.
 const NEW_ENDPOINTS: Duration = Duration::from_millis(150);
+
+/// How long TCP connections may go on beside the server that has taken this one's place.
+const FINISH: Duration = Duration::from_secs(10);
 
 /// The longest wait for each task when stopping.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -94,6 +100,16 @@ pub struct Daemon {
     threads: Threads,
     tasks: Vec<JoinHandle<()>>,
     care: Care,
+    doors: Doors,
+}
+
+/// What a server that takes this one's place is given, beside the sockets of [`Threads`].
+struct Doors {
+    /// `None` where the state directory has no lock to hand over.
+    handover: Option<Handover>,
+    /// Of the admin API, and of browsers' measurements.
+    listeners: Vec<(Kind, OwnedFd)>,
+    places: Arc<admin::Places>,
 }
 
 /// What the control plane needs as long as this runs.
@@ -114,9 +130,10 @@ struct Care {
 /// was told to come again over TCP still can.
 struct Threads {
     _kernel: Option<KernelAnswers>,
-    _xdp: xdp::Running,
-    _udp: udp::Running,
-    _tcp: tcp::Running,
+    /// `None`: no interface was asked for.
+    xdp: Option<xdp::Running>,
+    udp: udp::Running,
+    tcp: tcp::Running,
 }
 
 /// All that can fail at the start has not; nothing runs yet.
@@ -132,7 +149,7 @@ struct Opened {
     vitals: Arc<Vitals>,
     node: Arc<Node>,
     lock: StateLock,
-    cluster: Option<OpenedCluster>,
+    joined: Joined,
 }
 
 /// Sockets bound, nothing answered yet.
@@ -162,42 +179,35 @@ impl Daemon {
         prepared: Prepared,
         privileged: Privileged,
     ) -> Result<Daemon, Vec<String>> {
+        Daemon::start_replacing(source, prepared, privileged, Handed::default()).await
+    }
+
+    /// [`Daemon::start_with`], with what another server has handed over: when this returns, both answer.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`]; the other server goes on by itself.
+    pub async fn start_replacing(
+        source: Arc<dyn ConfigSource>,
+        prepared: Prepared,
+        privileged: Privileged,
+        handed: Handed,
+    ) -> Result<Daemon, Vec<String>> {
         let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
-        let opened = Opened::new(&config, model, atlas, privileged).map_err(|error| vec![error])?;
-        let Opened {
-            bound,
-            token,
-            store,
-            publisher,
-            measuring,
-            troubles,
-            events,
-            receivers,
-            vitals,
-            node,
-            lock,
-            cluster,
-        } = opened;
+        let opened = Opened::new(&config, model, atlas, (privileged, handed)).map_err(|error| vec![error])?;
+        let (token, joined) = (opened.token, opened.joined);
+        let Opened { bound, store, publisher, measuring, troubles, events, receivers, vitals, node, lock, .. } = opened;
+        let (mut doors, followers) = (Doors::new(bound.admin.as_ref(), measuring.listener()), publisher.followers());
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let (model, counters) = (shared.load_full().model.clone(), Arc::new(CounterSet::new()));
         let (reports, endpoints) = mpsc::channel(QUEUE);
         let ((updates, loads), (commands, said)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
-        let followers = publisher.followers();
-        let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
-        let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
-        let writer = writer.until_settled().beating(vitals.clone()).recording(events.clone());
-        let (handle, own_status) = (cluster.as_ref().map(OpenedCluster::handle), OwnStatus::default());
-        let writer = match &handle {
-            Some(handle) => writer.sharing(handle.clone()),
-            None => writer,
-        };
-        let writer = writer.run(Sources { endpoints, loads, commands: said });
+        let writer = new_writer(&config, (publisher, store), &troubles, &vitals).recording(events.clone());
+        let writer = writer.sharing(joined.handle()).run(Sources { endpoints, loads, commands: said });
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone()).recording(events.clone());
-        let duty = cluster.as_ref().map(OpenedCluster::duty).unwrap_or_default();
-        let scraper = Scraper::new(updates.clone()).counted(vitals.clone()).sharing(duty);
+        let scraper = Scraper::new(updates.clone()).counted(vitals.clone()).sharing(joined.duty());
         let (probing, heartbeats) = (probing(&prober, &scraper), prober.heartbeats());
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
@@ -220,32 +230,24 @@ impl Daemon {
             node: node.clone(),
             xdp: xdp.clone(),
             probing,
-            places: Default::default(),
-            cluster: handle.clone(),
+            places: doors.places.clone(),
+            cluster: joined.handle(),
         };
-        let cluster_handle = handle;
         let context = Arc::new(context);
-        let told_of = context.clone();
-        let _ = own_status.set(Box::new(move || admin::status_json(&told_of)));
-        let node_readiness = node.readiness.clone();
         let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers, node.clone()));
-        let mut care = Care::start(&config, &vitals, commands.clone(), (events, receivers, node), lock)?;
+        let care = Care::start(&config, &vitals, &context, node, lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
         let demand = carry_demand((shared.clone(), counters.clone(), commands.clone()), &vitals);
         let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, keeping];
-        if let Some(cluster) = cluster {
-            let readiness = node_readiness;
-            let told = Told { shared: shared.clone(), commands: commands.clone(), readiness, own_status };
-            cluster.start(told, &mut tasks);
-        }
+        joined.start(&context, &mut tasks);
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
         let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
-        care.cluster = cluster_handle;
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
         tasks.push(tokio::spawn(memory::give_back_after_start()));
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
         care.systemd.ready();
-        Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, care })
+        doors.open(&config, &care.lock);
+        Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, care, doors })
     }
 
     /// Loads everything afresh; on any mistake the old configuration stays, and all are told. Never forces.
@@ -294,6 +296,70 @@ impl Daemon {
         let _ = tokio::time::timeout(LAST_WORK, saving).await;
     }
 
+    /// Completes when another server answers in this one's place: then [`Daemon::end_replaced`] is to be called. Where
+    /// one comes and fails, all goes on as before.
+    pub async fn replaced(&self) {
+        let Some(handover) = &self.doors.handover else { return std::future::pending().await };
+        loop {
+            let successor = handover.next().await;
+            if self.hand_over(successor).await {
+                return;
+            }
+        }
+    }
+
+    /// Tells whether the other one answers.
+    async fn hand_over(&self, successor: Successor) -> bool {
+        if self.threads.xdp.is_some() {
+            successor.refuse("`listen.xdp` is in use, and takes a restart");
+            return false;
+        }
+        info!("another server takes this one's place: handing over");
+        // What is said from now on, the other one has to hear, who reads what is kept.
+        self.doors.pause().await;
+        let _ = tokio::time::timeout(LAST_WORK, keep(self.care.commands.clone())).await;
+        let _ = tokio::time::timeout(LAST_WORK, self.care.events.kept()).await;
+        let _ = tokio::time::timeout(LAST_WORK, self.care.receivers.kept()).await;
+        let (measurements, all) = (self.measurements.clone(), self.descriptors());
+        let handing = tokio::task::spawn_blocking(move || {
+            measurements.save();
+            successor.hand(&all?)
+        });
+        match handing.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => true,
+            Err(error) => {
+                warn!("the other server has not come to answer ({error}): this one goes on");
+                self.doors.places.pause(false);
+                false
+            }
+        }
+    }
+
+    /// All that the other one needs, once more open.
+    fn descriptors(&self) -> io::Result<Vec<(Kind, OwnedFd)>> {
+        let udp = self.threads.udp.sockets().map(|socket| (Kind::Udp, socket));
+        let tcp = self.threads.tcp.listeners().map(|listener| (Kind::Tcp, listener));
+        let others = self.doors.listeners.iter().map(|(kind, listener)| (*kind, listener.as_fd()));
+        let lock = self.care.lock.files().iter().map(|file| (Kind::Lock, file.as_fd()));
+        let all = udp.chain(tcp).chain(others).chain(lock);
+        all.map(|(kind, descriptor)| Ok((kind, descriptor.try_clone_to_owned()?))).collect()
+    }
+
+    /// Ends after another server has taken this one's place: reads no more, writes nothing that is kept, and finishes
+    /// the TCP connections there are, within [`FINISH`].
+    pub async fn end_replaced(self) {
+        info!("another server answers in this one's place: ending");
+        let Daemon { threads, tasks, care, doors, stop, .. } = self;
+        let Threads { udp, tcp, .. } = threads;
+        let _ = tokio::task::spawn_blocking(move || drop(udp)).await;
+        care.receivers.stop();
+        stop.send_replace(true);
+        tasks.iter().for_each(JoinHandle::abort);
+        // The last that the writer hears by: it ends, and keeps nothing over what the other one keeps.
+        drop((doors, care.watchdog, care.commands));
+        let _ = tokio::task::spawn_blocking(move || tcp.leave(FINISH)).await;
+    }
+
     /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on
     /// the writer, and who looks after it. The state directory is held to the end.
     fn into_running(self) -> (Threads, Vec<JoinHandle<()>>, StateLock) {
@@ -302,39 +368,89 @@ impl Daemon {
     }
 }
 
+impl Doors {
+    fn new(admin: Option<&std::net::TcpListener>, rum: Option<&std::net::TcpListener>) -> Doors {
+        let both = [(Kind::Admin, admin), (Kind::Rum, rum)];
+        // Without a second handle the other one binds the address itself, or cannot.
+        let listeners = both.into_iter().filter_map(|(kind, of)| Some((kind, of?.try_clone().ok()?.into())));
+        Doors { handover: None, listeners: listeners.collect(), places: Arc::default() }
+    }
+
+    /// From now on another server may take this one's place.
+    fn open(&mut self, config: &Config, lock: &StateLock) {
+        if lock.files().is_empty() {
+            return;
+        }
+        lock.sign();
+        match Handover::listen(&config.state) {
+            Ok(handover) => self.handover = Some(handover),
+            Err(error) => warn!("`meridian serve --replace` cannot reach this server: {error}"),
+        }
+    }
+
+    /// Lets nobody new ask the admin API, and waits a while for those at work.
+    async fn pause(&self) {
+        self.places.pause(true);
+        let until = tokio::time::Instant::now() + LAST_WORK;
+        while self.places.counts().working > 0 && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 impl Care {
     fn start(
         config: &Config,
         vitals: &Arc<Vitals>,
-        commands: mpsc::Sender<Command>,
-        (events, receivers, node): (Arc<Events>, Arc<Receivers>, Arc<Node>),
+        context: &admin::Context,
+        node: Arc<Node>,
         lock: StateLock,
     ) -> Result<Care, Vec<String>> {
         let systemd = Arc::new(Systemd::here());
         let watchdog = Watchdog::start(vitals.clone(), config.watchdog, systemd.clone(), || std::process::exit(1));
         let watchdog = watchdog.map_err(|error| vec![format!("cannot start the watchdog: {error}")])?;
-        let (readiness, stop_delay) = (node.readiness.clone(), config.stop_delay);
-        Ok(Care { commands, cluster: None, events, receivers, readiness, stop_delay, watchdog, systemd, lock })
+        Ok(Care {
+            commands: context.commands.clone(),
+            cluster: context.cluster.clone(),
+            events: context.events.clone(),
+            receivers: context.receivers.clone(),
+            readiness: node.readiness.clone(),
+            stop_delay: config.stop_delay,
+            watchdog,
+            systemd,
+            lock,
+        })
     }
 }
 
 impl Opened {
-    fn new(config: &Config, model: Model, atlas: Atlas, privileged: Privileged) -> Result<Opened, String> {
+    fn new(
+        config: &Config,
+        model: Model,
+        atlas: Atlas,
+        (privileged, handed): (Privileged, Handed),
+    ) -> Result<Opened, String> {
+        let Handed { udp, tcp, admin, rum, lock: locked } = handed;
         let others = others_open_files(config);
         let (least, most) = (config.limits.probes.min(PROBES), config.limits.probes);
         allow_open_files(others.saturating_add(least as u64), others.saturating_add(most as u64));
         let listening = config.clone();
-        let bound = privileged.run(move || Bound::new(&listening)).unwrap_or_else(|error| Err(error.to_string()))?;
+        let bound = privileged
+            .run(move || Bound::new(&listening, (udp, tcp), admin))
+            .unwrap_or_else(|error| Err(error.to_string()))?;
         let token = admin_token(config)?;
         if let Some(warning) = token.as_ref().and_then(|token| token.warning.as_ref()) {
             warn!("{warning}");
         }
         let token = token.map(|token| token.text);
         let troubles = Arc::new(Troubles::default());
-        let lock = StateLock::take(&config.state, &troubles).map_err(|error| error.to_string())?;
+        let lock = match locked.is_empty() {
+            true => StateLock::take(&config.state, &troubles).map_err(|error| error.to_string())?,
+            false => StateLock::handed(locked),
+        };
         let store = OverrideStore::new(&config.state);
         let mut publisher = publisher(config, model, atlas, &store, &troubles);
-        let measuring = Measuring::new(config, &mut publisher, &troubles)?;
+        let measuring = Measuring::new(config, &mut publisher, &troubles, rum)?;
         // With all that was measured, since that decides which clients are told apart.
         let warm = WarmStore::new(&config.state);
         let start = warm.restore(&mut publisher, clock::read());
@@ -349,11 +465,7 @@ impl Opened {
         let receivers = Receivers::new(&config.state, events.clone(), troubles.clone(), vitals.clone());
         let readiness = Arc::new(Readiness::new(vitals.clone()));
         let node = Arc::new(Node::open(&config.state, readiness, events.clone(), troubles.clone()));
-        let open = |settings: &ClusterSettings| {
-            let held = cluster::held(&publisher, &SwitchStore::new(&config.state));
-            OpenedCluster::open(settings, held, &config.state, &troubles)
-        };
-        let cluster = config.cluster.as_ref().map(open).transpose()?;
+        let joined = Joined::open(config, &publisher, &troubles)?;
         Ok(Opened {
             bound,
             token,
@@ -366,18 +478,20 @@ impl Opened {
             vitals,
             node,
             lock,
-            cluster,
+            joined,
         })
     }
 }
 
 impl Bound {
-    fn new(config: &Config) -> Result<Bound, String> {
-        let (udp, tcp) = bind_dns(&config.listen.dns, &udp_settings(config))
+    /// With the sockets that were handed over, where they are of the same addresses.
+    fn new(config: &Config, dns: (Vec<Socket>, Vec<Socket>), admin: Option<Socket>) -> Result<Bound, String> {
+        let (udp, tcp) = bind_dns(&config.listen.dns, &udp_settings(config), dns)
             .map_err(|error| format!("{error}{}", advice(&error)))?;
         let admin = match config.listen.admin {
             Some(address) => {
-                let listener = std::net::TcpListener::bind(address).map_err(|error| {
+                let bind = || std::net::TcpListener::bind(address);
+                let listener = Handed::listener(admin, address).map_or_else(bind, Ok).map_err(|error| {
                     format!("cannot listen on TCP {address} for the admin API: {error}{}", advice(&error))
                 })?;
                 listener.set_nonblocking(true).map_err(|error| error.to_string())?;
@@ -419,7 +533,8 @@ impl Bound {
                 }
             }));
         }
-        Ok(Threads { _kernel: kernel, _xdp: xdp, _udp: udp, _tcp: tcp })
+        let xdp = (!config.listen.xdp.is_empty()).then_some(xdp);
+        Ok(Threads { _kernel: kernel, xdp, udp, tcp })
     }
 }
 
@@ -486,14 +601,25 @@ fn publisher(config: &Config, model: Model, atlas: Atlas, store: &OverrideStore,
 
 /// Binds both transports. Where port 0 lets the system pick, TCP takes the port that UDP got; that
 /// one may be taken, and then the system picks again.
-fn bind_dns(addresses: &[SocketAddr], settings: &UdpSettings) -> io::Result<(UdpServer, TcpServer)> {
+fn bind_dns(
+    addresses: &[SocketAddr],
+    settings: &UdpSettings,
+    (mut udp_handed, mut tcp_handed): (Vec<Socket>, Vec<Socket>),
+) -> io::Result<(UdpServer, TcpServer)> {
     const PICKS: usize = 16;
     let mut picks = if addresses.iter().any(|address| address.port() == 0) { PICKS } else { 1 };
     loop {
         picks -= 1;
-        let udp = UdpServer::bind(addresses, settings)?;
-        match TcpServer::bind(udp.local_addrs(), settings.threads) {
-            Ok(tcp) => return Ok((udp, tcp)),
+        let udp = UdpServer::bind_or_take(addresses, settings, &mut udp_handed)?;
+        match TcpServer::bind_or_take(udp.local_addrs(), settings.threads, &mut tcp_handed) {
+            Ok(tcp) => {
+                for left in
+                    udp_handed.iter().chain(&tcp_handed).filter_map(|socket| socket.local_addr().ok()?.as_socket())
+                {
+                    warn!("a socket of {left} was handed over, which is no address of `listen`: it is closed");
+                }
+                return Ok((udp, tcp));
+            }
             Err(error) if picks == 0 || error.kind() != io::ErrorKind::AddrInUse => return Err(error),
             Err(_) => {}
         }
@@ -517,6 +643,17 @@ impl Responder for SnapshotResponder {
     fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
         crate::query::answer(batch, packet, client, out, counters)
     }
+}
+
+fn new_writer(
+    config: &Config,
+    (publisher, store): (Publisher, OverrideStore),
+    troubles: &Arc<Troubles>,
+    vitals: &Arc<Vitals>,
+) -> Writer {
+    let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
+    let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
+    writer.until_settled().beating(vitals.clone())
 }
 
 /// The writer has a thread of its own: a large plan must not hold up probes and connections.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 /// Connections at once. Operators, a scraper and a few open status pages need a dozen.
@@ -28,6 +28,7 @@ const LEAST_WAIT: Duration = Duration::from_millis(10);
 pub struct Places {
     seats: Mutex<Seats>,
     freed: Notify,
+    paused: watch::Sender<bool>,
 }
 
 /// What an operator sees of the places.
@@ -59,6 +60,16 @@ impl Places {
             // An error means that somebody may have waited long enough by now.
             let _ = timeout(LEAST_WAIT, self.freed.notified()).await;
         }
+    }
+
+    /// From now on, or until it is called with false, nobody new is let in: they wait to be accepted, here or by a process
+    /// that has the listener, too.
+    pub fn pause(&self, paused: bool) {
+        self.paused.send_replace(paused);
+    }
+
+    pub fn pausing(&self) -> watch::Receiver<bool> {
+        self.paused.subscribe()
     }
 
     pub fn counts(&self) -> PlaceCounts {

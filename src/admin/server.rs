@@ -51,7 +51,7 @@ pub async fn run(
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (stream, peer) = accept(&listener) => {
+            (stream, peer) = accept_unless_paused(&listener, places) => {
                 let entered = tokio::select! {
                     () = &mut shutdown => break,
                     entered = places.enter(peer) => entered,
@@ -64,6 +64,20 @@ pub async fn run(
     // Those still at work then are dropped with the set.
     let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
+}
+
+/// The next connection that comes while nobody wants it to wait.
+async fn accept_unless_paused(listener: &TcpListener, places: &Places) -> (TcpStream, IpAddr) {
+    let mut paused = places.pausing();
+    loop {
+        // An error cannot be: the sender is held here.
+        _ = paused.wait_for(|paused| !paused).await;
+        tokio::select! {
+            biased;
+            _ = paused.wait_for(|paused| *paused) => {}
+            accepted = accept(listener) => return accepted,
+        }
+    }
 }
 
 /// The next connection, and who it is of.

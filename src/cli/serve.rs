@@ -7,8 +7,10 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
+use crate::control::config::Config;
 use crate::control::memory;
 use crate::daemon::Daemon;
+use crate::daemon::handover::{Handed, Old};
 use crate::daemon::privileged::Privileged;
 
 use super::arguments::{ConfigFile, LogLevel};
@@ -25,6 +27,7 @@ use super::source::FileSource;
 #[command(after_help = "\
 Examples:
   meridian serve --config /etc/meridian/meridian.toml
+  meridian serve --replace -c meridian.toml          an upgrade: the new program in the old one's place
   meridian serve -c meridian.toml --log info,meridian::control::probe=debug
 
 Signals:
@@ -35,6 +38,12 @@ Port 53 takes a privilege: with systemd, AmbientCapabilities=CAP_NET_BIND_SERVIC
 pub struct Serve {
     #[command(flatten)]
     file: ConfigFile,
+    /// Take the place of the server that runs now, with its sockets: no query is lost
+    ///
+    /// That is the one with the same state directory. It answers until this one does, and goes on where this one
+    /// fails. Without one, this is a start as any other.
+    #[arg(long)]
+    replace: bool,
 }
 
 impl Serve {
@@ -44,28 +53,29 @@ impl Serve {
         let source = FileSource::new(&self.file.config);
         // Before there are threads: each has its own privileges.
         let privileged = Privileged::apart().map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-        run_to_end(serve(source, privileged))
+        run_to_end(serve(source, privileged, self.replace))
     }
 }
 
-async fn serve(source: FileSource, privileged: Privileged) -> Outcome {
+async fn serve(source: FileSource, privileged: Privileged, replace: bool) -> Outcome {
     // First of all: a SIGHUP while large databases are read must not end the process.
     let mut signals = Signals::new()?;
     // Nothing else runs yet that this could hold up.
     let prepared = source.prepare_to_serve()?;
+    let (handed, old) = match replace {
+        true => place_of_another(&prepared.loaded.config)?,
+        false => (Handed::activated(&prepared.loaded.config.listen), None),
+    };
     let daemon = tokio::select! {
-        started = Daemon::start_with(Arc::new(source), prepared, privileged) => started.map_err(Failure::all)?,
+        started = Daemon::start_replacing(Arc::new(source), prepared, privileged, handed) => started.map_err(Failure::all)?,
         () = signals.stop() => return Ok(()),
     };
-    loop {
-        if signals.next().await == Signalled::Stop {
-            break;
-        }
-        tokio::select! {
-            () = signals.stop() => break,
-            // How it went is in the log.
-            _ = daemon.reload() => {}
-        }
+    if let Some(Err(error)) = old.map(Old::may_end) {
+        info!("the server before has ended by itself: {error}");
+    }
+    if run_until_the_end(&daemon, &mut signals).await == Ended::Replaced {
+        daemon.end_replaced().await;
+        return Ok(());
     }
     let delay = daemon.leave();
     if !delay.is_zero() {
@@ -78,6 +88,46 @@ async fn serve(source: FileSource, privileged: Privileged) -> Outcome {
     info!("stopping");
     daemon.stop().await;
     Ok(())
+}
+
+/// The sockets of the server that runs now, and how to tell it that this one answers.
+fn place_of_another(config: &Config) -> Outcome<(Handed, Option<Old>)> {
+    if !config.listen.xdp.is_empty() {
+        return Err(Failure::new("`listen.xdp` takes a restart: its interfaces cannot be handed over"));
+    }
+    match Handed::ask(&config.state).map_err(Failure::new)? {
+        Some((handed, old)) => Ok((handed, Some(old))),
+        None => {
+            info!(state = %config.state.display(), "no server runs there that could be replaced: starting as usual");
+            Ok((Handed::activated(&config.listen), None))
+        }
+    }
+}
+
+/// The reason why a server's work ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Stopped,
+    /// Another one answers already.
+    Replaced,
+}
+
+/// Reloads when it is told to, until there is an end.
+async fn run_until_the_end(daemon: &Daemon, signals: &mut Signals) -> Ended {
+    // One future all along: a reload must not break off a handover.
+    let mut replaced = std::pin::pin!(daemon.replaced());
+    loop {
+        tokio::select! {
+            signalled = signals.next() => if signalled == Signalled::Stop { return Ended::Stopped },
+            () = &mut replaced => return Ended::Replaced,
+        }
+        tokio::select! {
+            () = signals.stop() => return Ended::Stopped,
+            () = &mut replaced => return Ended::Replaced,
+            // How it went is in the log.
+            _ = daemon.reload() => {}
+        }
+    }
 }
 
 /// The signals that the system sends this process.

@@ -4,7 +4,7 @@
 //! locked: the file names the holder, and is all that NFS can lock; the directory can be locked on a full disk, too.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::atomic_file::make_directory;
@@ -13,7 +13,7 @@ use super::troubles::{StateName, TroubleKind, Troubles};
 /// A state directory that is this server's alone, as long as this is there.
 #[derive(Debug)]
 pub struct StateLock {
-    _held: Vec<File>,
+    held: Vec<File>,
 }
 
 /// Another server has it.
@@ -48,18 +48,37 @@ impl StateLock {
             }
         }
         // The name alone is lost where that fails.
-        let _ = held.last_mut().filter(|_| why.is_none()).map(sign);
+        let _ = held.last().filter(|_| why.is_none()).map(sign);
         if let (true, Some(error)) = (held.is_empty(), why) {
             let error = format!("cannot lock {}: {error}", directory.display());
             troubles.begin(StateName::Lock, TroubleKind::Unwritable, &error, "nothing keeps another server out of it");
         }
-        Ok(StateLock { _held: held })
+        Ok(StateLock { held })
+    }
+}
+
+impl StateLock {
+    /// The lock of another process, which it has handed over: as long as either has it, nobody else does (flock(2)).
+    pub fn handed(held: Vec<File>) -> StateLock {
+        StateLock { held }
+    }
+
+    /// Writes down that it is this process'.
+    pub fn sign(&self) {
+        // The name alone is lost where that fails. A directory refuses it.
+        self.held.iter().for_each(|file| _ = sign(file));
+    }
+
+    /// What holds it, to be handed over.
+    pub fn files(&self) -> &[File] {
+        &self.held
     }
 }
 
 /// Writes down whose it is.
-fn sign(file: &mut File) -> io::Result<()> {
+fn sign(mut file: &File) -> io::Result<()> {
     file.set_len(0)?;
+    file.rewind()?;
     writeln!(file, "{}", std::process::id())
 }
 

@@ -266,9 +266,9 @@ impl Writer {
         Writer { events, ..self }
     }
 
-    /// Shares what it knows with other nodes.
-    pub fn sharing(self, cluster: ClusterHandle) -> Writer {
-        Writer { sharing: Some(Sharing::new(cluster)), ..self }
+    /// Shares what it knows with the other nodes of a cluster, if there is one.
+    pub fn sharing(self, cluster: Option<ClusterHandle>) -> Writer {
+        Writer { sharing: cluster.map(Sharing::new), ..self }
     }
 
     /// Tells here that it is alive.

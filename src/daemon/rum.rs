@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use socket2::Socket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::error;
@@ -18,6 +19,7 @@ use crate::control::vitals::{TaskKind, Vitals};
 use crate::control::writer::Command;
 use crate::state::{News, Publisher, SharedSnapshot};
 
+use super::handover::Handed;
 use super::listening::{advice, stopped};
 
 /// The tasks that measure, not yet started.
@@ -27,11 +29,16 @@ pub struct Measuring {
 }
 
 impl Measuring {
-    /// Reads what was kept, so that the first answers go by it, and binds the socket.
+    /// Reads what was kept, so that the first answers go by it, and binds the socket, or takes the one that was handed over.
     ///
     /// # Errors
     /// The socket cannot be had, or there is no key to sign tokens with.
-    pub fn new(config: &Config, publisher: &mut Publisher, troubles: &Arc<Troubles>) -> Result<Measuring, String> {
+    pub fn new(
+        config: &Config,
+        publisher: &mut Publisher,
+        troubles: &Arc<Troubles>,
+        handed: Option<Socket>,
+    ) -> Result<Measuring, String> {
         let measurements = Arc::new(Measurements::open(&config.rum, &config.state, unix_now(), troubles.clone()));
         let measured = measurements.measured(unix_now());
         if !measured.is_empty() {
@@ -40,7 +47,8 @@ impl Measuring {
             publisher.publish(now);
         }
         let listener = config.listen.rum.map(|address| {
-            let listener = TcpListener::bind(address).map_err(|error| {
+            let bind = || TcpListener::bind(address);
+            let listener = Handed::listener(handed, address).map_or_else(bind, Ok).map_err(|error| {
                 format!("cannot listen on TCP {address} for browsers' measurements: {error}{}", advice(&error))
             })?;
             let rum = Rum::new(&config.rum, &config.state, publisher.shared(), measurements.clone())?;
@@ -51,6 +59,10 @@ impl Measuring {
 
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    pub fn listener(&self) -> Option<&TcpListener> {
+        self.listener.as_ref().map(|(listener, _)| listener)
     }
 
     pub fn start(

@@ -61,6 +61,16 @@ fn pin_this_thread(cpu: usize) {
     }
 }
 
+/// Takes the sockets that are bound to an address out of those that another process has handed over; with port 0, to the
+/// port that the first of its IP address has.
+fn take_bound(handed: &mut Vec<socket2::Socket>, address: std::net::SocketAddr) -> Vec<socket2::Socket> {
+    let bound = |socket: &socket2::Socket| socket.local_addr().ok().and_then(|bound| bound.as_socket());
+    let fits =
+        |of: std::net::SocketAddr| of.ip() == address.ip() && (address.port() == 0 || of.port() == address.port());
+    let Some(wanted) = handed.iter().filter_map(bound).find(|of| fits(*of)) else { return Vec::new() };
+    handed.extract_if(.., |socket| bound(socket) == Some(wanted)).collect()
+}
+
 /// Lets a repeating complaint into the log at most once a second.
 #[derive(Debug, Default)]
 struct Complaint {

@@ -7,6 +7,8 @@ use std::io;
 use std::mem;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::thread::JoinHandleExt;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use libc::c_int;
@@ -60,6 +62,32 @@ pub(super) fn set_buffer(socket: &impl AsFd, buffer: Buffer, size: usize) -> io:
     }
     // socket(7): the kernel doubles the value, for its own bookkeeping, and tells the double.
     Ok(usize::try_from(get(socket, libc::SOL_SOCKET, plain)?).unwrap_or_default() / 2)
+}
+
+/// Has a system call in which these threads wait return, again and again until they have ended.
+///
+/// Shutting a socket down would wake its readers as well, but for good, and also in a process that was given the socket.
+pub(super) fn wake_until_ended(threads: &[JoinHandle<()>]) {
+    extern "C" fn nothing(_: c_int) {}
+    // Nobody sends it to us, and by itself it does nothing.
+    const SIGNAL: c_int = libc::SIGURG;
+    // SAFETY: the struct is valid as zeros; the handler does nothing, and is there as long as the program.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(c_int) as libc::sighandler_t;
+        // No SA_RESTART: the call is to end.
+        libc::sigaction(SIGNAL, &action, std::ptr::null_mut());
+    }
+    let mut pause = Duration::from_millis(1);
+    while threads.iter().any(|thread| !thread.is_finished()) {
+        for thread in threads.iter().filter(|thread| !thread.is_finished()) {
+            // SAFETY: the thread has not been joined, so its handle is valid even if it ends now.
+            unsafe { libc::pthread_kill(thread.as_pthread_t(), SIGNAL) };
+        }
+        std::thread::sleep(pause);
+        // In the end longer than a reply may wait: an interrupted wait begins anew.
+        pause = (2 * pause).min(Duration::from_millis(500));
+    }
 }
 
 /// Lets the calling thread, and those it starts, run on one CPU alone. Refused where there is no

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,10 +88,25 @@ impl UdpServer {
     /// Fails with the address in the message, usually because another server has the port or
     /// because it is below 1024 and the process may not.
     pub fn bind(addresses: &[SocketAddr], settings: &UdpSettings) -> io::Result<UdpServer> {
+        UdpServer::bind_or_take(addresses, settings, &mut Vec::new())
+    }
+
+    /// [`UdpServer::bind`], but where an address has sockets among those `handed` over by another process, all of these
+    /// are taken, with the datagrams that wait in them, whatever number of threads is set.
+    pub fn bind_or_take(
+        addresses: &[SocketAddr],
+        settings: &UdpSettings,
+        handed: &mut Vec<Socket>,
+    ) -> io::Result<UdpServer> {
         let batch = settings.batch.min(NonZeroUsize::new(MAX_BATCH).unwrap_or(BATCH));
         let mut server = UdpServer { sockets: Vec::new(), addresses: Vec::new(), batch };
         let mut refused = BTreeSet::new();
         for &address in addresses {
+            let taken = super::take_bound(handed, address);
+            if !taken.is_empty() {
+                server.take(taken, address, settings, &mut refused)?;
+                continue;
+            }
             let sockets = bind_address(address, settings, &mut refused)
                 .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on UDP {address}: {error}")))?;
             server.addresses.extend(sockets.first().map(|first| first.address));
@@ -98,6 +114,22 @@ impl UdpServer {
         }
         refused.iter().for_each(|refusal| tracing::warn!("{refusal}"));
         Ok(server)
+    }
+
+    fn take(
+        &mut self,
+        sockets: Vec<Socket>,
+        address: SocketAddr,
+        settings: &UdpSettings,
+        refused: &mut BTreeSet<String>,
+    ) -> io::Result<()> {
+        sockets.iter().try_for_each(|socket| set_up(socket, address.ip(), settings, refused))?;
+        let bound = |socket: &Socket| socket.local_addr().ok().and_then(|bound| bound.as_socket());
+        let address = sockets.first().and_then(bound).unwrap_or(address);
+        let mut cpus = settings.cpus.iter().copied().cycle();
+        self.addresses.push(address);
+        self.sockets.extend(sockets.into_iter().map(|socket| BoundSocket { socket, address, cpu: cpus.next() }));
+        Ok(())
     }
 
     /// The addresses bound, in the order asked for, with the port the system picked for port 0.
@@ -138,18 +170,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// Stops all threads after the batch they are at.
+    /// Stops all threads after the batch they are at. What waits in the sockets is lost, unless another process has them.
     pub fn stop(self) {}
+
+    /// The sockets, to be handed to another process.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(|socket| socket.as_fd())
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for socket in &self.sockets {
-            // Linux calls this an error for a socket without a peer, and wakes those who wait for it
-            // nonetheless. A timeout on receiving would cost a timer for each sleep.
-            let _ = socket.shutdown(Shutdown::Read);
-        }
+        // A timeout on receiving would cost a timer for each sleep.
+        options::wake_until_ended(&self.threads);
         for thread in self.threads.drain(..) {
             // A thread that panicked outside answering has said so already.
             let _ = thread.join();
@@ -288,22 +322,31 @@ fn new_socket(address: IpAddr, settings: &UdpSettings, refused: &mut BTreeSet<St
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if address.is_unspecified() {
-        options::report_asked_address(&socket, address)?;
-    }
-    options::never_fragment(&socket, address)?;
-    // No timeout on receiving: see `Running::drop`.
-    socket.set_write_timeout(Some(SEND_WAIT))?;
+    set_up(&socket, address, settings, refused)?;
     let buffers = [(Buffer::Receive, settings.receive_buffer), (Buffer::Send, settings.send_buffer)];
     refused.extend(buffers.into_iter().filter_map(|(buffer, size)| set_buffer(&socket, buffer, size)));
+    Ok(socket)
+}
+
+/// Sets what a socket needs, bound or not, but for its buffers: those of another process may be larger than this one may
+/// ask for.
+fn set_up(socket: &Socket, address: IpAddr, settings: &UdpSettings, refused: &mut BTreeSet<String>) -> io::Result<()> {
+    // Whoever opened it may want otherwise: then nobody could wait for a datagram.
+    socket.set_nonblocking(false)?;
+    if address.is_unspecified() {
+        options::report_asked_address(socket, address)?;
+    }
+    options::never_fragment(socket, address)?;
+    // No timeout on receiving: see `Running::drop`.
+    socket.set_write_timeout(Some(SEND_WAIT))?;
     if let Some(time) = settings.busy_poll
-        && let Err(error) = options::busy_poll(&socket, time)
+        && let Err(error) = options::busy_poll(socket, time)
     {
         refused.insert(format!(
             "`udp.busy_poll` is refused: {error}; it takes CAP_NET_ADMIN, or a `net.core.busy_read` as long"
         ));
     }
-    Ok(socket)
+    Ok(())
 }
 
 /// Sets a buffer's size; what to say where an operator's wish is not fulfilled.

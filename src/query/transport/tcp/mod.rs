@@ -17,6 +17,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -53,11 +54,34 @@ impl TcpServer {
     /// With port 0 the system picks one. IPv6 sockets take IPv6 alone (`IPV6_V6ONLY`).
     /// Fails with the address in the message, usually because another server has the port.
     pub fn bind(addresses: &[SocketAddr], threads: NonZeroUsize) -> io::Result<TcpServer> {
+        TcpServer::bind_or_take(addresses, threads, &mut Vec::new())
+    }
+
+    /// [`TcpServer::bind`], but where an address has listeners among those `handed` over by another process, all of these
+    /// are taken, with the connections that wait in them, whatever number of threads is set.
+    pub fn bind_or_take(
+        addresses: &[SocketAddr],
+        threads: NonZeroUsize,
+        handed: &mut Vec<Socket>,
+    ) -> io::Result<TcpServer> {
         let mut server = TcpServer { threads: (0..threads.get()).map(|_| Vec::new()).collect(), addresses: Vec::new() };
         for &address in addresses {
-            let (listeners, address) = listen(address, threads)
-                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on TCP {address}: {error}")))?;
+            let taken = super::take_bound(handed, address);
+            for listener in &taken {
+                listener.set_nonblocking(true)?;
+                listener.set_tcp_nodelay(true)?;
+            }
+            let bound = taken.first().and_then(|socket| socket.local_addr().ok()?.as_socket());
+            let (listeners, address) = match bound {
+                Some(bound) => (taken, bound),
+                None => listen(address, threads).map_err(|error| {
+                    io::Error::new(error.kind(), format!("cannot listen on TCP {address}: {error}"))
+                })?,
+            };
             server.addresses.push(address);
+            if server.threads.len() < listeners.len() {
+                server.threads.resize_with(listeners.len(), Vec::new);
+            }
             server.threads.iter_mut().zip(listeners).for_each(|(thread, listener)| thread.push(listener));
         }
         Ok(server)
@@ -78,7 +102,9 @@ impl TcpServer {
         cpus: &[usize],
     ) -> io::Result<Running> {
         let gate = Arc::new(Gate::new(limits.clone()));
-        let mut running = Running { closing: watch::Sender::new(false), threads: Vec::new() };
+        let listeners = self.threads.iter().flatten().map(Socket::try_clone).collect::<io::Result<_>>()?;
+        let (leaving, closing) = (watch::Sender::new(false), watch::Sender::new(false));
+        let mut running = Running { listeners, leaving, closing, threads: Vec::new() };
         let mut cpus = cpus.iter().copied().cycle();
         for (number, listeners) in self.threads.into_iter().enumerate() {
             let shared = Arc::new(ConnectionContext {
@@ -87,11 +113,12 @@ impl TcpServer {
                 limits: limits.clone(),
                 gate: gate.clone(),
             });
-            let (closing, cpu) = (running.closing.subscribe(), cpus.next());
+            let ends = Ends { leaving: running.leaving.subscribe(), closing: running.closing.subscribe() };
+            let cpu = cpus.next();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
             let thread = thread::Builder::new().name(format!("tcp-{number}")).spawn(move || {
                 cpu.into_iter().for_each(super::pin_this_thread);
-                if let Err(error) = runtime.block_on(serve(listeners, shared, closing)) {
+                if let Err(error) = runtime.block_on(serve(listeners, shared, ends)) {
                     tracing::error!("TCP ended: {error}");
                 }
             })?;
@@ -105,12 +132,34 @@ impl TcpServer {
 /// their responses, and waits until all have ended.
 #[derive(Debug)]
 pub struct Running {
+    /// To be handed to another process.
+    listeners: Vec<Socket>,
+    leaving: watch::Sender<bool>,
     closing: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
+impl Running {
+    pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(|listener| listener.as_fd())
+    }
+
+    /// Accepts no more connections, and answers those there are until their clients have closed them, or for so long.
+    /// Those that wait to be accepted are lost, unless another process has the listeners.
+    pub fn leave(mut self, patience: Duration) {
+        self.listeners.clear();
+        self.leaving.send_replace(true);
+        let until = std::time::Instant::now() + patience;
+        while std::time::Instant::now() < until && self.threads.iter().any(|thread| !thread.is_finished()) {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
+        // A listener that is held here would still let clients connect.
+        self.listeners.clear();
         self.closing.send_replace(true);
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
@@ -128,17 +177,22 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// Connections the kernel holds until they are accepted. It lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
+/// The words to end, as every acceptor hears them.
+#[derive(Clone)]
+struct Ends {
+    /// Nobody new is let in.
+    leaving: watch::Receiver<bool>,
+    /// Connections are closed.
+    closing: watch::Receiver<bool>,
+}
+
 /// One thread's work: answers until `closing` changes and the last connection has ended. Fails where
 /// the runtime does not take a listener.
-async fn serve<R: Responder>(
-    listeners: Vec<Socket>,
-    shared: Arc<ConnectionContext<R>>,
-    closing: watch::Receiver<bool>,
-) -> io::Result<()> {
+async fn serve<R: Responder>(listeners: Vec<Socket>, shared: Arc<ConnectionContext<R>>, ends: Ends) -> io::Result<()> {
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         let listener = TcpListener::from_std(listener.into())?;
-        acceptors.spawn(accept(listener, shared.clone(), closing.clone()));
+        acceptors.spawn(accept(listener, shared.clone(), ends.clone()));
     }
     while acceptors.join_next().await.is_some() {}
     Ok(())
@@ -148,7 +202,7 @@ async fn serve<R: Responder>(
 async fn accept<R: Responder>(
     listener: TcpListener,
     shared: Arc<ConnectionContext<R>>,
-    mut closing: watch::Receiver<bool>,
+    Ends { mut leaving, mut closing }: Ends,
 ) {
     let mut connections = JoinSet::new();
     let mut complaint = Complaint::default();
@@ -174,9 +228,16 @@ async fn accept<R: Responder>(
                 }
             }
             _ = closing.changed() => break,
+            Ok(()) = leaving.changed() => break,
         }
     }
     drop(listener);
+    if *leaving.borrow() {
+        tokio::select! {
+            () = async { while connections.join_next().await.is_some() {} } => return,
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 

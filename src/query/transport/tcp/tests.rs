@@ -15,6 +15,7 @@ use crate::query::counters::{TcpLimit, TcpWait};
 struct Server {
     address: SocketAddr,
     counters: CounterSet,
+    leaving: watch::Sender<bool>,
     shutdown: watch::Sender<bool>,
     task: JoinHandle<io::Result<()>>,
 }
@@ -32,8 +33,10 @@ fn serve_at(address: &str, limits: TcpLimits) -> Server {
     let shutdown = watch::Sender::new(false);
     let listeners = server.threads.into_iter().flatten().collect();
     // In the test's own runtime, whose clock may be paused.
-    let task = tokio::spawn(super::serve(listeners, Arc::new(shared), shutdown.subscribe()));
-    Server { address, counters, shutdown, task }
+    let leaving = watch::Sender::new(false);
+    let ends = super::Ends { leaving: leaving.subscribe(), closing: shutdown.subscribe() };
+    let task = tokio::spawn(super::serve(listeners, Arc::new(shared), ends));
+    Server { address, counters, leaving, shutdown, task }
 }
 
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -68,6 +71,25 @@ async fn ask(stream: &mut TcpStream, id: u16) {
 /// Tells whether the server has closed the connection, after nothing more was sent.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     !matches!(stream.read(&mut [0; 16]).await, Ok(count) if count > 0)
+}
+
+/// Another process has the listener, too.
+#[tokio::test]
+async fn whoever_is_connected_is_answered_after_the_last_accept() {
+    let server = serve(TcpLimits::default());
+    let mut stream = connect(&server).await;
+    ask(&mut stream, 1).await;
+    server.leaving.send_replace(true);
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    ask(&mut stream, 2).await;
+    drop(stream);
+    tokio::time::timeout(Duration::from_secs(5), server.task)
+        .await
+        .expect("it ends with the last")
+        .expect("well")
+        .expect("well");
 }
 
 #[tokio::test]
