@@ -229,17 +229,17 @@ impl Member {
     /// Hears what has changed in the store.
     fn listen(&mut self, store: &MemoryStore, clock: &Clock) {
         let prefix = prefix(CLUSTER);
-        let changes = self.heard.map(|heard| store.changes_since(&prefix, heard));
-        match changes {
-            Some(Ok(changes)) if changes.is_empty() => {}
-            Some(Ok(changes)) => self.node.hear(Input::Changed(changes), clock),
-            Some(Err(error)) => self.node.hear(Input::Away(error), clock),
-            None => match store.list(&prefix) {
-                Ok(listing) => self.node.hear(Input::Listed(listing), clock),
-                Err(error) => return self.node.hear(Input::Away(error), clock),
-            },
+        let input = match self.heard {
+            Some(heard) => store.changes_since(&prefix, heard).map(Input::Changed),
+            None => store.list(&prefix).map(Input::Listed),
+        };
+        self.heard = input.is_ok().then(|| store.revision());
+        match input {
+            Ok(Input::Changed(changes)) if changes.is_empty() => {}
+            Ok(input) => self.node.hear(input, clock),
+            // All is read anew when it is back.
+            Err(error) => self.node.hear(Input::Away(error), clock),
         }
-        self.heard = Some(store.revision());
     }
 }
 
@@ -440,5 +440,31 @@ mod tests {
         let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
         assert!(moved * 20 <= before.len(), "{moved} of {} moved", before.len());
         assert_eq!(after, played.answers(1));
+    }
+
+    #[test]
+    fn without_the_store_the_last_plan_holds_then_each_plans_alone_and_all_is_as_before_when_it_is_back() {
+        let mut played = Played::start(3, |place, _| place / 8);
+        played.seconds(300);
+        let before = played.answers(0);
+        played.nodes.store.set_away(true);
+        played.seconds(250);
+        assert_eq!(played.roles(Role::Follower), 3, "nobody leads, and the last plan holds");
+        assert_eq!(played.answers(1), played.answers(2));
+        played.seconds(400);
+        assert_eq!(played.roles(Role::Alone), 3);
+        for node in 0..3 {
+            let answers = played.answers(node);
+            let moved = before.iter().zip(&answers).filter(|(before, after)| before != after).count();
+            assert!(moved * 10 <= before.len(), "node {node}: {moved} of {} moved", before.len());
+        }
+        let loads = [played.load(0), played.load(1)];
+        assert!(loads.iter().all(|load| *load <= 1000.0), "{loads:?}");
+        played.nodes.store.set_away(false);
+        played.seconds(15);
+        assert_eq!((played.roles(Role::Leader), played.roles(Role::Follower)), (1, 2));
+        played.seconds(60);
+        let first = played.answers(0);
+        assert!((1..3).all(|node| played.answers(node) == first));
     }
 }
