@@ -17,7 +17,7 @@
 //! - [`node`]: one node, as a state machine
 //! - [`run`]: which drives it
 //! - [`sharing`]: what the writer tells it
-//! - [`status`]: how people read it
+//! - [`status`], [`since`]: how people read it
 
 pub mod etcd;
 pub mod keys;
@@ -28,6 +28,7 @@ pub mod peers;
 pub mod run;
 pub mod settings;
 pub mod sharing;
+mod since;
 pub mod status;
 pub mod store;
 pub mod words;
