@@ -14,6 +14,8 @@ use meridian::admin::client::{AdminClient, ClientError};
 use meridian::admin::heartbeat::HeartbeatBody;
 use meridian::admin::{self, Context, Probing};
 use meridian::control::clock;
+use meridian::control::cluster::run::{Ask, Asked, ClusterHandle, StatusOf};
+use meridian::control::cluster::status::ClusterStatus;
 use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::events::history::Events;
 use meridian::control::events::receivers::Receivers;
@@ -130,6 +132,10 @@ impl Fixture {
     }
 
     async fn with_token(token: Option<&str>) -> Fixture {
+        Fixture::of(token, None).await
+    }
+
+    async fn of(token: Option<&str>, cluster: Option<ClusterHandle>) -> Fixture {
         let state = tempfile::tempdir().expect("a directory");
         let Loaded { model, .. } = loaded(state.path());
         let atlas = meridian::atlas::Atlas::build(&[], &model.networks).expect("an atlas");
@@ -196,7 +202,7 @@ impl Fixture {
             xdp: Default::default(),
             probing: probing.clone(),
             places: Default::default(),
-            cluster: None,
+            cluster,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(admin::serve(listener, Arc::new(context), async { _ = stopped.await }));
@@ -1125,4 +1131,106 @@ async fn a_whole_daemon_reloads_by_its_api_and_keeps_the_old_on_mistakes() {
     assert_eq!((&status["last_load"]["ok"], &status["reloads"]), (&json!(true), &json!(1)));
     assert_eq!(status["services"][0]["ttl_s"], 20);
     daemon.stop().await;
+}
+
+/// Three nodes, of which one serves another model and one says something at itself alone.
+fn of_three_nodes() -> ClusterStatus {
+    let node = |name: &str, model: &str, here: Value| {
+        json!({ "name": name, "address": "10.0.0.1:8054", "version": "0.1.0", "model": model, "reloads": 0, "ready": true,
+            "heard_s": 0.5, "silent_s": if name == "n1" { None } else { Some(0.5) }, "generation": 7, "plan": [12, 4],
+            "connects": [], "here": here })
+    };
+    let here = json!([{ "key": "overrides/seoul@gslb.example", "said": "`drain`", "unix_ms": 0 }]);
+    serde_json::from_value(json!({
+        "cluster": "prod", "node": "n1", "model": "aaaaaaaa", "role": "follower", "leader": "n3",
+        "plan": { "epoch": 12, "number": 4, "node": "n3", "bytes": 9, "made_unix_ms": 0, "age_s": 8.0, "taken": true },
+        "etcd": { "there": true, "endpoint": null, "version": null, "away_s": null, "error": null, "revision": 9 },
+        "nodes": [node("n1", "aaaaaaaa", json!([])), node("n2", "aaaaaaaa", here), node("n3", "bbbbbbbb", json!([]))],
+        "counts": { "writes": 5, "sent_bytes": 100, "received_bytes": 200, "refused_plans": 1, "refused_words": 2 },
+    }))
+    .expect("a cluster")
+}
+
+/// Answers as the cluster's loop does.
+async fn answer_cluster(mut asked: Asked) {
+    while let Some(ask) = asked.next().await {
+        match ask {
+            Ask::Sights(reply) => {
+                let mut sights = of_three_nodes();
+                sights.nodes[1].sees.push(Default::default());
+                sights.nodes[1].sees[0].verdict = "down".into();
+                _ = reply.send(sights);
+            }
+            Ask::Statuses(reply) => {
+                let of = |node: &str, status| StatusOf { node: node.into(), status };
+                let good = br#"{"version": "0.1.0"}"#.to_vec();
+                _ = reply.send(vec![
+                    of("n2", Ok(good)),
+                    of("n3", Err("n3 does not answer".into())),
+                    of("n4", Ok(b"<html>".into())),
+                ]);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_no_cluster_says_so() {
+    let fixture = Fixture::start().await;
+    for target in ["/v1/nodes", "/v1/nodes/status"] {
+        let answer = fixture.get(target).await;
+        assert_eq!(answer.status, 404);
+        assert!(answer.error().contains("has no `[cluster]`"), "{}", answer.body);
+    }
+    assert_eq!(fixture.client().status().await.expect("a status")["cluster"], Value::Null);
+    assert!(!fixture.get("/metrics").await.body.contains("meridian_cluster"));
+}
+
+#[tokio::test]
+async fn a_cluster_is_shown_with_what_is_wrong_in_it() {
+    let (handle, asked) = ClusterHandle::new();
+    asked.show(of_three_nodes());
+    tokio::spawn(answer_cluster(asked));
+    let fixture = Fixture::of(None, Some(handle)).await;
+    let nodes = fixture.client().nodes().await.expect("the nodes");
+    assert_eq!((&nodes["leader"], &nodes["nodes"][1]["sees"][0]["verdict"]), (&json!("n3"), &json!("down")));
+
+    let statuses = fixture.client().statuses().await.expect("the statuses");
+    assert_eq!((&statuses["cluster"], &statuses["nodes"][0]["node"]), (&json!("prod"), &json!("n1")));
+    assert_eq!(statuses["nodes"][0]["status"]["zones"][0], "gslb.example.");
+    assert_eq!(statuses["nodes"][1]["status"]["version"], "0.1.0");
+    assert_eq!(statuses["nodes"][2], json!({ "node": "n3", "status": null, "error": "n3 does not answer" }));
+    assert_eq!(statuses["nodes"][3]["error"], "what it says is no JSON");
+
+    let status = fixture.client().status().await.expect("a status");
+    assert_eq!(status["planning"]["of_node"], "n3");
+    let troubles = status["summary"]["troubles"].as_array().expect("troubles");
+    let of = |node: &str, what: &str| {
+        let found = troubles.iter().filter(|trouble| trouble["of"] == node);
+        assert!(found.clone().any(|of| of["what"].as_str().is_some_and(|told| told.contains(what))), "{troubles:?}");
+    };
+    of("n3", "ANOTHER MODEL");
+    of("n2", "`drain` of seoul@gslb.example was said here, and holds at this node ALONE");
+    let why = fixture.client().explain("www.gslb.example", "10.82.1.7", "A", None).await.expect("explained");
+    assert_eq!(why["planning"]["of_node"], "n3");
+
+    let metrics = fixture.get("/metrics").await.body;
+    for told in [
+        "meridian_cluster_store_up 1\n",
+        "meridian_cluster_nodes 3\n",
+        "meridian_cluster_role{role=\"follower\"} 1\n",
+        "meridian_cluster_role{role=\"leader\"} 0\n",
+        "meridian_cluster_plan_epoch 12\n",
+        "meridian_cluster_plan_number 4\n",
+        "meridian_cluster_plan_age_seconds 8.0\n",
+        "meridian_cluster_peer_heard_seconds{node=\"n3\"} 0.5\n",
+        "meridian_cluster_words_here 1\n",
+        "meridian_cluster_store_writes_total 5\n",
+        "meridian_cluster_peer_bytes_total{direction=\"received\"} 200\n",
+        "meridian_cluster_refused_total{what=\"word\"} 2\n",
+    ] {
+        assert!(metrics.contains(told), "{told} is not in:\n{metrics}");
+    }
+    assert!(!metrics.contains("meridian_cluster_peer_heard_seconds{node=\"n1\"}"), "that is this node");
 }

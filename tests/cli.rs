@@ -101,9 +101,20 @@ impl Files {
 fn help_says_enough_of_every_command() {
     run(&["--help"]).ends(0, &["demo", "serve", "check", "explain", "geoip", "delegation", "Examples:"], &[]);
     run(&["--version"]).ends(0, &[env!("CARGO_PKG_VERSION")], &[]);
-    for command in
-        ["demo", "serve", "check", "explain", "status", "events", "region", "node", "ready", "reload", "delegation"]
-    {
+    for command in [
+        "demo",
+        "serve",
+        "check",
+        "explain",
+        "status",
+        "events",
+        "region",
+        "node",
+        "nodes",
+        "ready",
+        "reload",
+        "delegation",
+    ] {
         let help = run(&[command, "--help"]).ends(0, &["Usage: meridian", "Example"], &[]);
         assert!(help.out.lines().all(|line| line.chars().count() <= 120), "{}", help.out);
     }
@@ -866,5 +877,49 @@ fn help_has_no_word_on_a_line_of_its_own() {
         let help = run(arguments).ends(0, &[], &[]).out;
         let cut = help.lines().find(|line| !line.is_empty() && !line.starts_with(' ') && !line.trim().contains(' '));
         assert!(cut.is_none_or(|line| line.ends_with(':') || line.ends_with('.')), "{cut:?} in {help}");
+    }
+}
+
+/// The etcd of this cluster is not there, which needs none.
+#[test]
+fn a_node_whose_etcd_is_away_says_so_and_takes_words_of_its_own() {
+    use std::os::unix::fs::PermissionsExt;
+    let peers = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+    let cluster = format!(
+        "{ANY_PORT}[cluster]\nname = \"prod\"\nnode = \"n1\"\netcd = \"http://127.0.0.1:1\"\n\
+         peers = {{ listen = \"{peers}\", token_file = \"peers.token\" }}\n"
+    );
+    let files = Files::new(&cluster, ZONE);
+    files.write("peers.token", "a secret of sixteen octets or more");
+    fs::set_permissions(files.path("peers.token"), fs::Permissions::from_mode(0o600)).expect("set");
+    let server = Server::start(&files);
+    let ask = |arguments: &[&str]| run(&[arguments, &["--admin", &server.admin]].concat());
+    let begin = Instant::now();
+    while ask(&["status"]).code != Some(3) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "still well: {}", ask(&["status"]).out);
+    }
+    let short = "cluster prod: 1 node, nobody leads, no plan yet; etcd AWAY\n";
+    ask(&["nodes"]).ends(3, &["DEGRADED", "etcd", "does not answer: ", short, "etcd AWAY for ", "this node"], &[]);
+    ask(&["status"]).ends(3, &["DEGRADED", "answers go on by what is known", short], &[]);
+    let nodes: serde_json::Value = serde_json::from_str(&ask(&["nodes", "--json"]).out).expect("JSON");
+    assert_eq!((&nodes["etcd"]["there"], &nodes["nodes"][0]["name"]), (&false.into(), &"n1".into()));
+    ask(&["status", "--all"]).ends(3, &["cluster prod: 1 node\n", "n1", "DEGRADED"], &[]);
+
+    ask(&["region", "drain", "frankfurt"]).ends(1, &[], &["with --here it holds at this node alone"]);
+    ask(&["region", "drain", "frankfurt", "--here"]).ends(0, &["frankfurt"], &[]);
+    let begin = Instant::now();
+    let alone = "`drain` of frankfurt@gslb.example was said here, and holds at this node ALONE";
+    while !ask(&["status"]).out.contains(alone) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{}", ask(&["status"]).out);
+    }
+    ask(&["nodes"]).ends(3, &[alone, "overrides/frankfurt@gslb.example `drain`"], &[]);
+}
+
+#[test]
+fn a_server_of_no_cluster_has_no_nodes_to_show() {
+    let files = Files::new(ANY_PORT, ZONE);
+    let server = Server::start(&files);
+    for command in [&["nodes"][..], &["status", "--all"]] {
+        run(&[command, &["--admin", &server.admin]].concat()).ends(1, &[], &["has no `[cluster]`"]);
     }
 }

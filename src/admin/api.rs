@@ -22,8 +22,8 @@ use crate::state::Snapshot;
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
+use super::cluster;
 use super::context::Context;
-use super::diagnosis::diagnosed;
 use super::events::get_events;
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
 use super::guard::{ALIVE, PAGE, READY, guard};
@@ -31,6 +31,7 @@ use super::heartbeat::{self, HeartbeatBody, HeartbeatTaken};
 use super::latency::{self, LatencyReport, Wanted};
 use super::load::{self, LoadTaken};
 use super::node::{get_node_ready, post_drain, post_resume};
+use super::nodes::{get_nodes, get_statuses, whole_status};
 use super::problem::Problem;
 use super::request::{Api, Shared, WRITER, asked, content_type, json, json_or_nothing, octets};
 use super::shares::ShareCounts;
@@ -64,6 +65,8 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v1/regions/{name}/heartbeat", post(post_heartbeat))
         .route("/v1/demand", get(get_demand))
         .route("/v1/what-if", post(post_what_if))
+        .route("/v1/nodes", get(get_nodes))
+        .route("/v1/nodes/status", get(get_statuses))
         .route("/v1/node/drain", post(post_drain))
         .route("/v1/node/resume", post(post_resume))
         .route("/v1/reload", post(post_reload))
@@ -93,6 +96,8 @@ fn routes() -> Vec<String> {
         "POST /v1/regions/NAME/heartbeat [{[\"endpoint\": \"192.0.2.1\"][, \"healthy\": false][, \"message\": \"disk full\"]}]",
         "GET /v1/demand",
         "POST /v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5]}",
+        "GET /v1/nodes",
+        "GET /v1/nodes/status",
         "POST /v1/node/drain",
         "POST /v1/node/resume",
         "POST /v1/reload [{\"force\": true}]",
@@ -105,14 +110,8 @@ fn routes() -> Vec<String> {
     .into()
 }
 
-/// Counting shares takes milliseconds with a large atlas: not on a thread that serves sockets.
 async fn get_status(State(api): Shared) -> Result<Json<Status>, Problem> {
-    let status = tokio::task::spawn_blocking(move || {
-        let status = status::status(&api.context, &api.counts);
-        diagnosed(status, &api.context.events)
-    })
-    .await;
-    status.map(Json).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    whole_status(&api).await.map(Json)
 }
 
 #[derive(Deserialize)]
@@ -136,7 +135,9 @@ async fn get_explain(
         qtype.parse().map_err(|error| Problem::bad_request(format!("`{qtype}` is {error}, such as A or TYPE65")))?;
     let client = AskedBy::parse(&asked.client, asked.by.as_deref()).map_err(Problem::bad_request)?;
     let snapshot = api.context.shared.load_full();
-    explain_client(&snapshot, &name, qtype, client, Instant::now()).map(Json).map_err(Problem::from)
+    let mut report = explain_client(&snapshot, &name, qtype, client, Instant::now()).map_err(Problem::from)?;
+    report.planning.of_node = cluster::cluster(&api.context).as_ref().and_then(cluster::planned_by);
+    Ok(Json(report))
 }
 
 impl From<ExplainError> for Problem {

@@ -149,6 +149,16 @@ impl AdminClient {
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }
 
+    /// Who is in the cluster: [`crate::control::cluster::status::ClusterStatus`] as JSON.
+    pub async fn nodes(&self) -> Result<Value, ClientError> {
+        self.ask(Method::GET, &["v1", "nodes"], &[], None).await
+    }
+
+    /// All nodes' own statuses: [`super::nodes::NodeStatuses`] as JSON.
+    pub async fn statuses(&self) -> Result<Value, ClientError> {
+        self.ask(Method::GET, &["v1", "nodes", "status"], &[], None).await
+    }
+
     /// Who is where now, and how much.
     pub async fn demand(&self) -> Result<Placed, ClientError> {
         let answer = self.ask(Method::GET, &["v1", "demand"], &[], None).await?;

@@ -11,6 +11,7 @@ use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
+use super::cluster;
 use super::status::{EndpointStatus, LoadStatus, RegionStatus, ServiceStatus, Status, VantagesStatus};
 use super::summary::{Level, Summary, Trouble};
 
@@ -73,6 +74,7 @@ fn of_server(status: &Status) -> Vec<Trouble> {
         found.extend(others.map(|told| degraded("server", told.clone(), None)));
     }
     found.extend(status.vantages.iter().flat_map(of_vantages));
+    found.extend(status.cluster.iter().flat_map(cluster::troubles));
     if let Some(error) = &status.overrides_error {
         found.push(degraded("overrides", format!("could not be read, and do not hold: {error}"), None));
     }

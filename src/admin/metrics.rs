@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+use crate::control::cluster::status::ClusterStatus;
 use crate::control::databases::Serves;
 use crate::control::readiness::NotReady;
 use crate::control::troubles::{StateName, TroubleKind};
@@ -102,6 +103,9 @@ impl Collector for Scrape {
         databases(&mut out, &status::databases(&self.0, &snapshot))?;
         wellbeing(&mut out, &self.0)?;
         readiness(&mut out, &self.0)?;
+        if let Some(status) = super::cluster::cluster(&self.0) {
+            cluster(&mut out, &status)?;
+        }
         let told_of = [false, true].map(|commands| receivers(&self.0.receivers, commands));
         told(&mut out, &told_of.concat())?;
         process(&mut out, &self.0, &snapshot)
@@ -686,6 +690,51 @@ fn readiness(out: &mut Out<'_>, context: &Context) -> fmt::Result {
         "not_ready",
         "1 at each reason why this node should not be announced; 0 at the rest",
         NotReady::WORDS.map(|word| (vec![("reason", word)], holds(word))),
+    )
+}
+
+/// Nodes that have a series of their own; further ones have none.
+const MOST_NODES: usize = 64;
+
+/// The nodes of a cluster, as this one sees them.
+fn cluster(out: &mut Out<'_>, status: &ClusterStatus) -> fmt::Result {
+    out.gauge("cluster_store_up", "1 while etcd answers, else 0", only(u32::from(status.etcd.there)))?;
+    out.gauge("cluster_nodes", "Nodes of the cluster that are there, this one among them", only(status.nodes.len()))?;
+    let roles = ["leader", "follower", "alone"];
+    out.gauge(
+        "cluster_role",
+        "1 at what this node is, else 0: it plans for all, follows, or plans alone",
+        roles.map(|role| (vec![("role", role)], u32::from(status.role == role))),
+    )?;
+    let plan = status.plan.as_ref();
+    out.gauge(
+        "cluster_plan_epoch",
+        "The epoch of the plan in force among nodes; grows with each leader; missing where there is none",
+        plan.map(|plan| (Vec::new(), plan.epoch)),
+    )?;
+    out.gauge("cluster_plan_number", "Its number in the epoch", plan.map(|plan| (Vec::new(), plan.number)))?;
+    out.gauge("cluster_plan_age_seconds", "How long ago it was made", plan.map(|plan| (Vec::new(), plan.age_s)))?;
+    let heard = status.nodes.iter().filter_map(|node| Some((vec![("node", node.name.as_str())], node.silent_s?)));
+    out.gauge(
+        "cluster_peer_heard_seconds",
+        "Time since another node was heard, at most 64 nodes",
+        heard.take(MOST_NODES),
+    )?;
+    let here: usize = status.nodes.iter().map(|node| node.here.len()).sum();
+    out.gauge("cluster_words_here", "Words of operators that hold at one node alone, at all nodes", only(here))?;
+    let counts = status.counts;
+    out.counter("cluster_store_writes", "Transactions that etcd was asked for", only(counts.writes))?;
+    let bytes = [("sent", counts.sent_bytes), ("received", counts.received_bytes)];
+    out.counter(
+        "cluster_peer_bytes",
+        "Octets of messages to and from other nodes, without envelopes",
+        bytes.map(|(direction, octets)| (vec![("direction", direction)], octets)),
+    )?;
+    let refused = [("plan", counts.refused_plans), ("word", counts.refused_words)];
+    out.counter(
+        "cluster_refused",
+        "Plans that began to be refused, and words of operators that did not come to hold",
+        refused.map(|(what, count)| (vec![("what", what)], count)),
     )
 }
 

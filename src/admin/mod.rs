@@ -18,6 +18,7 @@
 //! - [`planning`]: what the planner knows and has done last
 //! - [`probing`]: how well this machine can ask others
 //! - [`node`]: whether this node should be announced, and what operators say of it
+//! - [`cluster`], [`nodes`]: the other nodes, and what is wrong among them
 //! - [`switch`]: another stage for a service
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
 //! - `events`: what changed, and why
@@ -31,6 +32,7 @@
 
 pub mod api;
 pub mod client;
+pub mod cluster;
 mod context;
 pub mod diagnosis;
 mod events;
@@ -41,6 +43,7 @@ pub mod latency;
 mod load;
 mod metrics;
 pub mod node;
+pub mod nodes;
 mod page;
 mod places;
 pub mod planning;

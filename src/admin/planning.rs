@@ -14,6 +14,9 @@ use crate::steer::planner::KeptNear;
 pub struct PlanningStatus {
     /// `plan`, or `price` where there is none: then each region's price follows its own load alone.
     pub by: Cow<'static, str>,
+    /// The node of the cluster that made the plan in force; `None`: this server, by itself.
+    #[serde(default)]
+    pub of_node: Option<String>,
     /// How old the plan in force is, in seconds; below 60 unless attempts fail. `None`: there is none.
     pub age_s: Option<f64>,
     /// Why the last attempt at a plan came to nothing; `None`: it did not, or none was made.
@@ -44,6 +47,7 @@ pub fn planning(snapshot: &Snapshot, now: Instant) -> PlanningStatus {
     let demand: f64 = basis.map_or(0.0, |basis| basis.demand.flows().fold(0.0, |sum, (_, amount)| sum + amount));
     PlanningStatus {
         by: if planned.is_some() { "plan" } else { "price" }.into(),
+        of_node: None,
         age_s: planned.map(|planned| age_s(planned.made_at)),
         error: basis.and_then(|basis| basis.error.as_ref()).map(|error| error.to_string()),
         tried_s: basis.map(|basis| age_s(basis.made_at)),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::DatabaseSummary;
+use crate::control::cluster::status::ClusterStatus;
 use crate::model::{AddressPart, CheckRole, Endpoint, Layer, ProbeId, Region, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::explain::HeardRow;
@@ -23,6 +24,7 @@ use crate::steer::load::state::LoadState;
 use crate::steer::plan::lives::Lives;
 use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 
+use super::cluster::{cluster, planned_by};
 use super::context::Context;
 use super::node::{NodeStatus, node};
 use super::planning::{PlanningStatus, planning};
@@ -69,6 +71,9 @@ pub struct Status {
     /// `None`: no other node judges with this one.
     #[serde(default)]
     pub vantages: Option<VantagesStatus>,
+    /// The nodes this one shares with; `None`: it is of no cluster. What each sees is at `GET /v1/nodes`.
+    #[serde(default)]
+    pub cluster: Option<ClusterStatus>,
     pub atlas: AtlasStatus,
     pub zones: Vec<String>,
     pub regions: Vec<RegionStatus>,
@@ -387,6 +392,8 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
     let snapshot = context.shared.load_full();
     let now = Instant::now();
     let lives = Lives::of(&snapshot.view());
+    let cluster = cluster(context);
+    let of_node = cluster.as_ref().and_then(planned_by);
     let services = snapshot.model.service_ids().zip(counts.of(&snapshot)).zip(lives);
     Status {
         summary: None,
@@ -402,9 +409,10 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         state_files: wellbeing::files(&context.troubles),
         webhooks: receivers(&context.receivers, false),
         event_commands: receivers(&context.receivers, true),
-        planning: Some(planning(&snapshot, now)),
+        planning: Some(PlanningStatus { of_node, ..planning(&snapshot, now) }),
         probing: Some(probing(&context.probing, now)),
         vantages: VantagesStatus::of(&snapshot, now),
+        cluster,
         atlas: atlas(context, &snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),

@@ -19,7 +19,6 @@ use crate::steer::health::effective::Override;
 
 use super::live::Server;
 use super::output::{self, Failure, Outcome};
-use super::status;
 
 /// The time between two questions to the server.
 const POLL: Duration = Duration::from_secs(1);
@@ -150,7 +149,7 @@ fn in_words(drain: &DrainStatus) -> String {
             "clients that may still come: at most {}, by the age of answers; {load}; safe in {} at the earliest, \
              when the last answer that names it has run out, whatever its load",
             percent(drain.may_come, 0),
-            status::duration(seconds)
+            output::duration(seconds)
         ),
         None => format!("not safe: still answered, since no other region can be; {load}"),
     }

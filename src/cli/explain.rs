@@ -207,7 +207,10 @@ impl PlanningStatus {
         let demand = self.demand.map_or(String::new(), |demand| format!(", for a demand of {}", rounded(demand, 0)));
         let error = self.error.as_ref().map_or(String::new(), |error| format!("; no newer plan: {error}"));
         match &*self.by {
-            "plan" => format!("by plan{age}{demand}{error}"),
+            "plan" => match &self.of_node {
+                Some(node) => format!("by the plan of {node}{age}{demand}{error}"),
+                None => format!("by plan{age}{demand}{error}"),
+            },
             _ => format!("by price, without a plan{}", self.error.as_ref().map_or(String::new(), |e| format!(": {e}"))),
         }
     }

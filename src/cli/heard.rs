@@ -3,7 +3,7 @@
 use crate::steer::explain::{HeardRow, ReadingRow};
 use crate::steer::figure::rounded;
 
-use super::status::duration;
+use super::output::duration;
 
 /// A part of a load, or a factor's distance from 1, that is worth telling.
 const NOTABLE: f64 = 0.05;

@@ -10,10 +10,11 @@
 //! - [`mod@simulate`]: neither, or a scenario's file
 //! - [`explain`], [`explain_diff`]: files, or a running server
 //! - [`what_if`]: a running server, and files beside it
-//! - [`status`], [`events`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`],
-//!   [`node`], [`ready`]: a running server
-//! - [`arguments`], [`source`], [`live`], [`log`], [`heard`], [`output`]: what several of them share
+//! - [`status`] and its [`all_nodes`], [`events`], [`region`] and its [`drain`], [`switch`], [`latency`], [`reload`],
+//!   [`node`], [`nodes`], [`ready`]: a running server
+//! - [`arguments`], [`source`], [`live`], [`log`], [`heard`], [`verdict`], [`output`]: what several of them share
 
+mod all_nodes;
 mod arguments;
 mod check;
 mod delegation;
@@ -28,6 +29,7 @@ mod latency;
 mod live;
 mod log;
 mod node;
+mod nodes;
 mod output;
 mod ready;
 mod region;
@@ -37,6 +39,7 @@ mod simulate;
 mod source;
 mod status;
 mod switch;
+mod verdict;
 mod what_if;
 
 use std::process::ExitCode;
@@ -96,6 +99,7 @@ enum Command {
     Region(region::Region),
     Switch(switch::Switch),
     Node(node::Node),
+    Nodes(nodes::Nodes),
     Ready(ready::Ready),
     Latency(latency::Latency),
     WhatIf(what_if::WhatIf),
@@ -123,6 +127,7 @@ impl Command {
             Command::Region(command) => command.run(),
             Command::Switch(command) => command.run(),
             Command::Node(command) => command.run(),
+            Command::Nodes(command) => command.run(),
             Command::Ready(command) => command.run(),
             Command::Latency(command) => command.run(),
             Command::WhatIf(command) => command.run(),

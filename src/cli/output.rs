@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use crate::control::diagnostic::Diagnostic;
 use crate::model::shown::{is_seen, printable, printable_lines, without_secrets};
+use crate::steer::figure::rounded;
 
 /// The outcome of a command.
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -232,6 +233,16 @@ pub fn age(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
     let unit = units.into_iter().find(|(length, _)| seconds >= *length);
     unit.map_or_else(|| format!("{seconds} s"), |(length, name)| format!("{} {name}", seconds / length))
+}
+
+/// `42 s`, `7 min`, `3.5 h`, `12 d`.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{} s", rounded(s, 0)),
+        s if s < 7_200.0 => format!("{} min", rounded(s / 60.0, 0)),
+        s if s < 172_800.0 => format!("{} h", rounded(s / 3_600.0, 1)),
+        s => format!("{} d", rounded(s / 86_400.0, 0)),
+    }
 }
 
 /// `1 zone`, `2 zones`.

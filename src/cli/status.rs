@@ -10,13 +10,13 @@ use crate::admin::status::{
     self as api, AnsweredTtl, DatabaseStatus, EndpointStatus, LoadStatus, ProbeStatus, RegionStatus, ServiceRegion,
     ServiceStatus, VantagesStatus, VoteStatus,
 };
-use crate::admin::summary::{Level, Summary, Trouble};
 use crate::model::shown::printable;
 use crate::steer::figure::{percent, rounded};
 use crate::steer::health::dependency;
 
 use super::live::Server;
-use super::output::{self, Align, Failure, Outcome, Table};
+use super::output::{self, Align, Failure, Outcome, Table, duration};
+use super::{all_nodes, nodes, verdict};
 
 /// Show a running server's regions and services
 #[derive(Args)]
@@ -25,31 +25,30 @@ Exit status: 0 ok, 3 degraded, 4 panic; 1 where the server does not answer.
 
 Examples:
   meridian status
+  meridian status --all              every node of the cluster, and where they differ
   meridian status --json | jq '.regions[] | {name, state}'
   meridian status --admin 127.0.0.1:8054 --token-file /etc/meridian/admin.token")]
 pub struct Status {
     /// Print all of it as JSON
     #[arg(long)]
     json: bool,
+    /// Of every node of the cluster, and what differs between them
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     server: Server,
 }
 
 impl Status {
     pub fn run(&self) -> Outcome {
+        if self.all {
+            return all_nodes::run(&self.server, self.json);
+        }
         let (json, shown) = of(&self.server)?;
         if self.json { output::print_json(&json) } else { output::print(&render(&shown)) }?;
-        match shown.summary.map(|summary| summary.state) {
-            Some(Level::Panic) => Err(Failure::told_with(PANIC)),
-            Some(Level::Degraded) => Err(Failure::told_with(DEGRADED)),
-            Some(Level::Ok) | None => Ok(()),
-        }
+        verdict::ends(shown.summary.map(|summary| summary.state).unwrap_or_default())
     }
 }
-
-/// The exit codes that are not those of every command: 0, 1 for a failure, 2 for what was mistyped.
-const DEGRADED: u8 = 3;
-const PANIC: u8 = 4;
 
 /// Everything the server says, as it is and as it is understood.
 pub fn of(server: &Server) -> Outcome<(Value, api::Status)> {
@@ -62,7 +61,7 @@ pub fn of(server: &Server) -> Outcome<(Value, api::Status)> {
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 fn render(status: &api::Status) -> String {
-    let mut text = status.summary.as_ref().map_or(String::new(), summed_up);
+    let mut text = status.summary.as_ref().map_or(String::new(), verdict::summed_up);
     let _ = writeln!(
         text,
         "meridian {}, up {}, zones {}; snapshot {}, {}",
@@ -92,41 +91,12 @@ fn render(status: &api::Status) -> String {
     if let Some(VantagesStatus { rule, others, .. }) = &status.vantages {
         let _ = writeln!(text, "health is judged with {} (vote: {rule})", printable(&others.join(", ")));
     }
+    if let Some(cluster) = &status.cluster {
+        let _ = writeln!(text, "{}", printable(&nodes::in_short(cluster)));
+    }
     render_feeds(&mut text, &status.regions);
     let _ = write!(text, "\n{}\n{}", region_table(&status.regions), service_table(&status.services));
     text
-}
-
-/// The word, since when, and each trouble.
-fn summed_up(summary: &Summary) -> String {
-    /// Beyond these, `--json` tells all.
-    const MOST: usize = 40;
-    let of_level = summary.troubles.iter().filter(|trouble| trouble.level == summary.state);
-    let mut text = summary.state.as_str().to_uppercase();
-    let _ = match summary.since_s {
-        Some(since) => write!(text, " for {}", duration(since)),
-        None => Ok(()),
-    };
-    let _ = match summary.state {
-        Level::Ok => writeln!(text),
-        _ => writeln!(text, ": {}", output::count(of_level.count(), "trouble")),
-    };
-    for trouble in summary.troubles.iter().take(MOST) {
-        let _ = writeln!(text, "  {}", printable(&told(trouble)));
-    }
-    if summary.troubles.len() > MOST {
-        let _ = writeln!(text, "  and {} more: see --json", summary.troubles.len() - MOST);
-    }
-    text.push('\n');
-    text
-}
-
-/// `panic     www.gslb.example, for 12 s: PANIC: …; for 42 s yet`.
-fn told(Trouble { level, of, what, since_s, until_s }: &Trouble) -> String {
-    let level = if *level == Level::Ok { "note" } else { level.as_str() };
-    let since = since_s.map_or(String::new(), |since| format!(", for {}", duration(since)));
-    let until = until_s.map_or(String::new(), |until| format!("; for {} yet", duration(until)));
-    format!("{level:<8}  {of}{since}: {what}{until}")
 }
 
 /// What answers go by where a database is bad.
@@ -299,15 +269,5 @@ fn policy(service: &ServiceStatus) -> String {
         Some(stage) if service.switched => format!("stage {stage}, switched"),
         Some(stage) => format!("stage {stage}"),
         None => service.policy.to_string(),
-    }
-}
-
-/// `42 s`, `7 min`, `3.5 h`, `12 d`.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 120.0 => format!("{} s", rounded(s, 0)),
-        s if s < 7_200.0 => format!("{} min", rounded(s / 60.0, 0)),
-        s if s < 172_800.0 => format!("{} h", rounded(s / 3_600.0, 1)),
-        s => format!("{} d", rounded(s / 86_400.0, 0)),
     }
 }

@@ -18,7 +18,7 @@
 //! - [`run`]: which drives it
 //! - [`duty`]: which load reports this node fetches for all
 //! - [`sharing`]: what the writer tells it
-//! - [`status`]: how people read it
+//! - [`status`], [`since`]: how people read it
 
 pub mod duty;
 pub mod etcd;
@@ -30,6 +30,7 @@ pub mod peers;
 pub mod run;
 pub mod settings;
 pub mod sharing;
+mod since;
 pub mod status;
 pub mod store;
 pub mod words;

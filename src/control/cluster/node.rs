@@ -35,6 +35,7 @@ use super::store::{Change, Condition, LeaseId, Listing, Operation, Outcome, Revi
 use super::words::{Overtaken, Word, Words};
 pub use plans::{MOST_PLAN_BYTES, Plans};
 pub use say::SayError;
+pub use verdicts::SeenProbe;
 use verdicts::Verdicts;
 pub use view::View;
 
@@ -265,6 +266,10 @@ impl Node {
         &self.identity.node
     }
 
+    pub fn cluster(&self) -> &str {
+        &self.identity.cluster
+    }
+
     pub fn model(&self) -> &str {
         &self.model
     }
@@ -468,7 +473,8 @@ impl Node {
         format!("{}{of}{name}", prefix(&self.identity.cluster))
     }
 
-    fn member(&self) -> Member {
+    /// What it says of itself.
+    pub fn member(&self) -> Member {
         Member {
             address: self.identity.address.clone(),
             boot: self.identity.boot,

@@ -11,10 +11,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::control::clock;
@@ -32,7 +34,8 @@ use super::etcd::Etcd;
 use super::keys::prefix;
 use super::node::{Input, LEASE, Node, Output, SayError, Ticket};
 use super::peers::{PeerClient, Received};
-use super::status::ClusterStatus;
+use super::since::Since;
+use super::status::{ClusterStatus, Counts};
 use super::store::{LeaseId, StoreError};
 use super::words::{InForce, Word, Words};
 use super::words_file::WordsFile;
@@ -51,6 +54,12 @@ const HEARD_S: f64 = 5.0;
 /// Each kind of message to a node has this long.
 const BEAT_WITHIN: Duration = Duration::from_secs(2);
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Nodes' own statuses are waited for so long.
+const STATUS_WITHIN: Duration = Duration::from_secs(3);
+/// So many who want these are served at once; the others wait.
+const MOST_ASKING: usize = 4;
+/// Nothing is said of a store that was not heard yet before this.
+const AT_START: f64 = 3.0;
 
 /// What is asked of this node, from within its process.
 pub enum Ask {
@@ -79,6 +88,17 @@ pub enum Ask {
     Leave {
         reply: oneshot::Sender<()>,
     },
+    /// The cluster, with what each node sees of the regions.
+    Sights(oneshot::Sender<ClusterStatus>),
+    /// The other nodes' own statuses.
+    Statuses(oneshot::Sender<Vec<StatusOf>>),
+}
+
+/// A node's own status: JSON, or why it did not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusOf {
+    pub node: String,
+    pub status: Result<Vec<u8>, String>,
 }
 
 /// Where to ask: bounded. Whoever finds it full goes on without.
@@ -144,6 +164,32 @@ impl ClusterHandle {
     pub fn status(&self) -> Arc<ClusterStatus> {
         self.status.load_full()
     }
+
+    /// [`ClusterHandle::status`] of this moment, with what each node sees; `None`: the server is stopping.
+    pub async fn sights(&self) -> Option<ClusterStatus> {
+        let (reply, done) = oneshot::channel();
+        self.asks.send(Ask::Sights(reply)).await.ok()?;
+        done.await.ok()
+    }
+
+    /// The other nodes' own statuses, by name, each within 3 s; `None`: the server is stopping.
+    pub async fn statuses(&self) -> Option<Vec<StatusOf>> {
+        let (reply, done) = oneshot::channel();
+        self.asks.send(Ask::Statuses(reply)).await.ok()?;
+        done.await.ok()
+    }
+}
+
+impl Asked {
+    /// The next that is asked; `None`: nobody asks any more.
+    pub async fn next(&mut self) -> Option<Ask> {
+        self.asks.recv().await
+    }
+
+    /// The status to be shown from now on.
+    pub fn show(&self, status: ClusterStatus) {
+        self.status.store(Arc::new(status));
+    }
 }
 
 /// Drives the node until whoever asks has gone. `held`: what operators had said at its start.
@@ -159,7 +205,8 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
     let watching = tokio::spawn(watch(etcd.clone(), prefix(&cluster), inputs.clone()));
     let carrying = tokio::spawn(carry(words, to_carry, commands.clone()));
     let Asked { asks, status } = asked;
-    let outside = Outside { etcd, peers, inputs, orders, commands, beating: Arc::default() };
+    let (beating, tally) = (Arc::default(), Arc::default());
+    let outside = Outside { etcd, peers, inputs, orders, commands, beating, tally };
     let mut driver = Driver {
         node,
         outside,
@@ -169,6 +216,9 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
         said: 0,
         told_at: None,
         known: Known::default(),
+        since: Since::new(Instant::now()),
+        telling: Arc::new(Semaphore::new(1)),
+        asking: Arc::new(Semaphore::new(MOST_ASKING)),
         announced,
         duty,
         shared_out: None,
@@ -187,6 +237,10 @@ struct Driver {
     said: u64,
     told_at: Option<Instant>,
     known: Known,
+    since: Since,
+    /// This server's own status is worked out once at a time.
+    telling: Arc<Semaphore>,
+    asking: Arc<Semaphore>,
     announced: Announced,
     duty: Arc<Duty>,
     /// When it was last found out who fetches what.
@@ -217,6 +271,15 @@ struct Outside {
     commands: mpsc::Sender<Command>,
     /// Nodes that have not taken the last beat yet.
     beating: Arc<std::sync::Mutex<BTreeSet<String>>>,
+    tally: Arc<Tally>,
+}
+
+/// What goes in and out.
+#[derive(Default)]
+struct Tally {
+    writes: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 /// What has to happen in order: a word is kept, then holds, then is acknowledged.
@@ -242,7 +305,7 @@ impl Driver {
                     Some(ask) => self.ask(ask),
                     None => return,
                 },
-                Some(input) = heard.recv() => self.node.hear(input, &clock::read()),
+                Some(input) = heard.recv() => self.hear(input),
                 Some(message) = received.recv() => self.receive(message),
                 () = tokio::time::sleep_until(wake) => self.node.tick(&clock::read()),
             }
@@ -268,23 +331,84 @@ impl Driver {
             Ask::Verdicts(own) => self.node.set_verdicts(own, &now),
             Ask::Ready(ready) => self.node.set_ready(ready, &now),
             Ask::Leave { reply } => self.outside.revoke(self.node.leave(), reply),
+            // Whoever asked may have given up.
+            Ask::Sights(reply) => _ = reply.send(self.status().with_sights(&self.node)),
+            Ask::Statuses(reply) => self.ask_statuses(reply),
         }
+    }
+
+    fn hear(&mut self, input: Input) {
+        match &input {
+            Input::Committed { result: Ok(_), .. } => self.since.asked(None, Instant::now()),
+            Input::Committed { result: Err(error), .. } | Input::Granted { result: Err(error), .. } => {
+                self.since.asked(Some(error.to_string()), Instant::now());
+            }
+            _ => {}
+        }
+        self.node.hear(input, &clock::read());
     }
 
     fn receive(&mut self, message: Received) {
         let Received { from, kind, body, reply } = message;
-        let outcome = match &*kind {
-            "status" => Ok((self.own_status)()),
-            kind => self.node.receive(&from, kind, &body, &clock::read()),
-        };
+        self.outside.tally.received.fetch_add(body.len() as u64, Relaxed);
+        let tally = self.outside.tally.clone();
         // Whoever asked may have given up.
-        let _ = reply.send(outcome);
+        let answer = move |outcome: Result<Vec<u8>, String>| {
+            tally.sent.fetch_add(outcome.as_ref().map_or(0, |reply| reply.len() as u64), Relaxed);
+            let _ = reply.send(outcome);
+        };
+        if kind == "status" {
+            let (own, telling) = (self.own_status.clone(), self.telling.clone());
+            tokio::spawn(async move {
+                let Ok(_place) = telling.acquire_owned().await else { return };
+                let status = tokio::task::spawn_blocking(move || own()).await;
+                answer(status.map_err(|_| "its status could not be worked out".into()));
+            });
+            return;
+        }
+        answer(self.node.receive(&from, &kind, &body, &clock::read()));
+    }
+
+    /// Asks all other nodes at once, beside the loop.
+    fn ask_statuses(&self, reply: oneshot::Sender<Vec<StatusOf>>) {
+        let members = self.node.view().members().iter().filter(|(name, _)| *name != self.node.name());
+        let others: Vec<(String, String)> = members.map(|(name, of)| (name.clone(), of.address.clone())).collect();
+        let (peers, asking) = (self.outside.peers.clone(), self.asking.clone());
+        tokio::spawn(async move {
+            let Ok(_place) = asking.acquire_owned().await else { return };
+            if reply.is_closed() {
+                return;
+            }
+            let mut asked = JoinSet::new();
+            for (node, address) in others {
+                let peers = peers.clone();
+                asked.spawn(async move {
+                    let status = peers.send(&address, &node, "status", Vec::new(), STATUS_WITHIN).await;
+                    StatusOf { node, status: status.map_err(|error| error.to_string()) }
+                });
+            }
+            let mut statuses = asked.join_all().await;
+            statuses.sort_by(|one, other| one.node.cmp(&other.node));
+            let _ = reply.send(statuses);
+        });
+    }
+
+    /// As it is now.
+    fn status(&mut self) -> ClusterStatus {
+        let now = clock::read();
+        let mut status = ClusterStatus::of(&self.node, &self.outside.etcd.health(), &self.status.load(), &now);
+        status.counts = self.outside.tally.counts();
+        self.since.fill(&mut status, now.now());
+        status
     }
 
     fn put_out(&mut self) {
         for output in self.node.take_outputs() {
             match output {
                 Output::Said { ask, result } => {
+                    if result.is_err() {
+                        self.since.refused_word();
+                    }
                     if let Some(reply) = self.says.remove(&ask) {
                         let _ = self.outside.orders.send(Order::Said(reply, result));
                     }
@@ -334,7 +458,7 @@ impl Driver {
             return;
         }
         self.told_at = Some(now);
-        let status = ClusterStatus::of(&self.node, &self.outside.etcd.health(), now);
+        let status = self.status();
         let ready = self.announced.settle(&status);
         self.node.set_ready(ready, &clock::read());
         self.share_out(&status, now);
@@ -360,7 +484,9 @@ impl Announced {
 impl Known {
     /// Says in the log what has changed.
     fn tell(&mut self, status: &ClusterStatus) {
-        if self.there.replace(status.etcd.there) != Some(status.etcd.there) {
+        let early =
+            !status.etcd.there && status.etcd.error.is_none() && status.etcd.away_s.is_none_or(|s| s < AT_START);
+        if !early && self.there.replace(status.etcd.there) != Some(status.etcd.there) {
             match status.etcd.there {
                 true => info!(endpoint = status.etcd.endpoint, "the cluster's store answers"),
                 false => warn!(
@@ -369,7 +495,8 @@ impl Known {
                 ),
             }
         }
-        let members: BTreeSet<String> = status.nodes.iter().map(|node| node.name.clone()).collect();
+        let others = status.nodes.iter().filter(|node| node.name != status.node);
+        let members: BTreeSet<String> = others.map(|node| node.name.clone()).collect();
         for name in members.difference(&self.members) {
             info!(node = name, "a node of the cluster is there");
         }
@@ -395,6 +522,14 @@ impl Known {
     }
 }
 
+impl Tally {
+    fn counts(&self) -> Counts {
+        let [writes, sent_bytes, received_bytes] =
+            [&self.writes, &self.sent, &self.received].map(|count| count.load(Relaxed));
+        Counts { writes, sent_bytes, received_bytes, ..Counts::default() }
+    }
+}
+
 impl Outside {
     fn put_out(&self, output: Output) {
         match output {
@@ -408,6 +543,7 @@ impl Outside {
     }
 
     fn ask_store(&self, output: Output) {
+        self.tally.writes.fetch_add(u64::from(matches!(output, Output::Commit { .. })), Relaxed);
         let (etcd, inputs) = (self.etcd.clone(), self.inputs.clone());
         tokio::spawn(async move {
             let asked_at = Instant::now();
@@ -440,12 +576,14 @@ impl Outside {
         {
             return; // it has not taken the last one yet
         }
-        let (peers, inputs) = (self.peers.clone(), self.inputs.clone());
+        let (peers, inputs, tally) = (self.peers.clone(), self.inputs.clone(), self.tally.clone());
+        tally.sent.fetch_add(body.len() as u64, Relaxed);
         tokio::spawn(async move {
             let within = if beating.is_some() { BEAT_WITHIN } else { BODY_WITHIN };
             let result = peers.send(&address, &to, kind, body, within).await.map_err(|error| error.to_string());
-            if let Err(error) = &result {
-                debug!("{error}");
+            match &result {
+                Ok(reply) => _ = tally.received.fetch_add(reply.len() as u64, Relaxed),
+                Err(error) => debug!("{error}"),
             }
             if let Some(beating) = beating {
                 locked(&beating).remove(&to);

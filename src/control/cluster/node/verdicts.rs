@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::cluster::keys::{JUDGES, VERDICTS};
 use crate::control::cluster::store::{MOST_OPERATIONS, Operation};
 use crate::model::ProbeId;
@@ -45,7 +47,51 @@ impl Verdicts {
     }
 }
 
+/// A probe that a node does not call up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenProbe {
+    /// Qualified.
+    pub region: String,
+    pub endpoint: String,
+    /// Empty where the endpoint has one.
+    pub probe: String,
+    /// `suspect` or `down`.
+    pub verdict: String,
+}
+
 impl Node {
+    /// The probes that a node does not call up, at most so many, and how many regions with more there are.
+    pub fn seen_by(&self, node: &str, most: usize) -> (Vec<SeenProbe>, usize) {
+        let own = self.verdicts.own.as_ref().filter(|_| node == self.identity.node);
+        let (mut seen, mut more) = (Vec::new(), 0);
+        let mut add = |region: &str, exceptions: Exceptions| {
+            if seen.len() < most {
+                seen.extend(seen_of(region, &exceptions));
+            } else {
+                more += 1;
+            }
+        };
+        match own {
+            Some(own) => own.exceptions.iter().for_each(|(region, of)| add(region, of.clone())),
+            None => {
+                let below = format!("{VERDICTS}{node}/");
+                let told = self.view.below(&below);
+                told.for_each(|(region, entry)| add(region, read(&entry.value).unwrap_or_default()));
+            }
+        }
+        seen.truncate(most);
+        (seen, more)
+    }
+
+    /// The keys of verdicts that make no sense.
+    pub fn corrupt_verdicts(&self) -> impl Iterator<Item = String> {
+        let judges = self.view.below(JUDGES);
+        let judges = judges.filter(|(_, entry)| serde_json::from_slice::<BTreeMap<String, u64>>(&entry.value).is_err());
+        let verdicts = self.view.below(VERDICTS).filter(|(_, entry)| read(&entry.value).is_none());
+        let key = |of: &'static str| move |(name, _)| format!("{of}{name}");
+        judges.map(key(JUDGES)).chain(verdicts.map(key(VERDICTS)))
+    }
+
     /// The verdicts of this node's own probes.
     pub fn set_verdicts(&mut self, own: Vantage, now: &Clock) {
         self.verdicts.own = Some(own);
@@ -128,6 +174,19 @@ impl Node {
             self.view.below(&below).filter_map(|(region, entry)| Some((region.into(), read(&entry.value)?)));
         Some(Vantage { judges: Arc::new(judges), exceptions: exceptions.collect() })
     }
+}
+
+fn seen_of(region: &str, exceptions: &Exceptions) -> Vec<SeenProbe> {
+    let each = |(endpoint, probes): (&Arc<str>, &BTreeMap<ProbeId, Verdict>)| {
+        let of = |(probe, verdict): (&ProbeId, &Verdict)| SeenProbe {
+            region: region.to_owned(),
+            endpoint: endpoint.to_string(),
+            probe: probe.to_string(),
+            verdict: verdict.as_str().to_owned(),
+        };
+        probes.iter().map(of).collect::<Vec<_>>()
+    };
+    exceptions.iter().flat_map(each).collect()
 }
 
 /// `{"203.0.113.10": {"": "down"}}`
