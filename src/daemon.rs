@@ -32,7 +32,7 @@ use crate::admin;
 use crate::atlas::Atlas;
 use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
-use crate::control::cluster::run::ClusterHandle;
+use crate::control::cluster::handle::ClusterHandle;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
@@ -201,9 +201,9 @@ impl Daemon {
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let (model, counters) = (shared.load_full().model.clone(), Arc::new(CounterSet::new()));
-        let (reports, endpoints) = mpsc::channel(QUEUE);
         let ((updates, loads), (commands, said)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
-        let ((reloads, requests), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
+        let ((reloads, requests), (reports, endpoints)) = (mpsc::channel(1), mpsc::channel(QUEUE));
+        let (stop, stopping) = watch::channel(false);
         let writer = new_writer(&config, (publisher, store), &troubles, &vitals).recording(events.clone());
         let writer = writer.sharing(joined.handle()).run(Sources { endpoints, loads, commands: said });
         let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone()).recording(events.clone());
@@ -212,7 +212,7 @@ impl Daemon {
         prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
         let reloader = reloader.telling(receivers.clone());
-        let context = admin::Context {
+        let context = Arc::new(admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
             commands: commands.clone(),
@@ -232,8 +232,7 @@ impl Daemon {
             probing,
             places: doors.places.clone(),
             cluster: joined.handle(),
-        };
-        let context = Arc::new(context);
+        });
         let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers, node.clone()));
         let care = Care::start(&config, &vitals, &context, node, lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
@@ -245,8 +244,7 @@ impl Daemon {
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
         tasks.push(tokio::spawn(memory::give_back_after_start()));
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
-        care.systemd.ready();
-        doors.open(&config, &care.lock);
+        doors.open(&config, &care);
         Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, care, doors })
     }
 
@@ -377,7 +375,10 @@ impl Doors {
     }
 
     /// From now on another server may take this one's place.
-    fn open(&mut self, config: &Config, lock: &StateLock) {
+    /// All is there: who started this server is told, and another may take its place.
+    fn open(&mut self, config: &Config, care: &Care) {
+        care.systemd.ready();
+        let lock = &care.lock;
         if lock.files().is_empty() {
             return;
         }

@@ -14,7 +14,7 @@ use meridian::admin::client::{AdminClient, ClientError};
 use meridian::admin::heartbeat::HeartbeatBody;
 use meridian::admin::{self, Context, Probing};
 use meridian::control::clock;
-use meridian::control::cluster::run::{Ask, Asked, ClusterHandle, StatusOf};
+use meridian::control::cluster::handle::{Ask, Asked, ClusterHandle, StatusOf};
 use meridian::control::cluster::status::ClusterStatus;
 use meridian::control::config::{self, Loaded, RumSettings};
 use meridian::control::events::history::Events;

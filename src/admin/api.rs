@@ -11,7 +11,6 @@ use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::control::cluster::node::SayError;
 use crate::control::load_report::PushedLoad;
 use crate::control::reload::{ReloadRequest, Reloaded};
 use crate::control::rum::Imported;
@@ -32,7 +31,7 @@ use super::latency::{self, LatencyReport, Wanted};
 use super::load::{self, LoadTaken};
 use super::node::{get_node_ready, post_drain, post_resume};
 use super::nodes::{get_nodes, get_statuses, whole_status};
-use super::problem::Problem;
+use super::problem::{Problem, not_shared};
 use super::request::{Api, Shared, WRITER, asked, content_type, json, json_or_nothing, octets};
 use super::shares::ShareCounts;
 use super::status::{self, Status};
@@ -205,14 +204,6 @@ impl From<OverrideError> for Problem {
             OverrideError::NotShared(error) => not_shared(error),
         };
         Problem::new(status, error.to_string())
-    }
-}
-
-/// A word that another one overtook is in conflict with that; without the store, none can be said.
-pub(super) fn not_shared(error: &SayError) -> StatusCode {
-    match error {
-        SayError::Overtaken { .. } | SayError::NotHere => StatusCode::CONFLICT,
-        SayError::Away(_) | SayError::Unknown(_) | SayError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::control::cluster::run::ClusterHandle;
+use crate::control::cluster::handle::ClusterHandle;
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
 use crate::control::load_report::LoadUpdate;

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::control::cluster::run::{ClusterHandle, StatusOf};
+use crate::control::cluster::handle::{ClusterHandle, StatusOf};
 use crate::control::cluster::status::ClusterStatus;
 
 use super::diagnosis::diagnosed;

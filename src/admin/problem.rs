@@ -5,6 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::control::cluster::node::SayError;
+
 /// An answer other than what was asked for.
 #[derive(Debug)]
 pub struct Problem {
@@ -42,5 +44,13 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         (self.status, Json(self.body)).into_response()
+    }
+}
+
+/// A word that another one overtook is in conflict with that; without the store, none can be said.
+pub fn not_shared(error: &SayError) -> StatusCode {
+    match error {
+        SayError::Overtaken { .. } | SayError::NotHere => StatusCode::CONFLICT,
+        SayError::Away(_) | SayError::Unknown(_) | SayError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

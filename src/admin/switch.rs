@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::problem::Problem;
+use super::problem::{Problem, not_shared};
 use super::request::{Shared, WRITER, asked, json};
 use crate::control::writer::{Command, SwitchError, SwitchOutcome, SwitchRequest};
 use crate::state::memory::switches::{Refusal, SwitchTo};
@@ -78,7 +78,7 @@ impl From<SwitchError> for Problem {
             SwitchError::Unknown { .. } | SwitchError::Refused(Refusal::UnknownStage { .. }) => StatusCode::NOT_FOUND,
             SwitchError::Ambiguous { .. } | SwitchError::Refused(_) => StatusCode::CONFLICT,
             SwitchError::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            SwitchError::NotShared(error) => super::api::not_shared(error),
+            SwitchError::NotShared(error) => not_shared(error),
         };
         Problem::new(status, error.to_string())
     }

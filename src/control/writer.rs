@@ -35,9 +35,9 @@ use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
 use super::clock;
+use super::cluster::handle::ClusterHandle;
 use super::cluster::keys::{OVERRIDES, SWITCHES};
 use super::cluster::node::SayError;
-use super::cluster::run::ClusterHandle;
 use super::cluster::sharing::Sharing;
 use super::cluster::words::{InForce, Said, Word};
 use super::events::changes::changes;

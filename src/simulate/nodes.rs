@@ -305,7 +305,7 @@ mod tests {
     use super::*;
     use crate::model::Coordinates;
     use crate::simulate::{ClientLocation, Site};
-    use crate::state::memory::planning::shared::Role;
+    use crate::state::memory::planning::role::Role;
 
     const PLACES: usize = 24;
 

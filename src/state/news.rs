@@ -18,8 +18,8 @@ use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
-use super::memory::planning::kept::KeptPlanning;
-use super::memory::planning::shared::{Role, SiteSample};
+use super::memory::planning::kept_form::KeptPlanning;
+use super::memory::planning::role::{Role, SiteSample};
 use super::memory::switches::Switches;
 
 /// Something to take into the next snapshot.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::control::cluster::words::Word;
 use crate::control::load_report::{LoadSample, LoadUpdate};
 use crate::model::{RegionId, ServiceId};
-use crate::state::memory::planning::kept::KeptPlanning;
-use crate::state::memory::planning::shared::SiteSample;
+use crate::state::memory::planning::kept_form::KeptPlanning;
+use crate::state::memory::planning::role::SiteSample;
 use crate::steer::health::degraded::BalancerHealth;
 use crate::steer::kept::Clock;
 
@@ -225,7 +225,7 @@ fn read_varint(octets: &mut &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::memory::planning::shared::SITE_BITS;
+    use crate::state::memory::planning::role::SITE_BITS;
 
     fn sample(site: u64, service: u32, region: u16, weight: f32, ttl_s: f32) -> SiteSample {
         SiteSample { service: ServiceId(service), site, region: RegionId(region), weight, ttl_s }

@@ -15,6 +15,7 @@
 //! - [`messages`]: what nodes tell each other
 //! - [`words`], [`words_file`]: what operators said, everywhere and here
 //! - [`node`]: one node, as a state machine
+//! - [`handle`]: how the rest of the process speaks with it
 //! - [`run`]: which drives it
 //! - [`duty`]: which load reports this node fetches for all
 //! - [`sharing`]: what the writer tells it
@@ -22,6 +23,7 @@
 
 pub mod duty;
 pub mod etcd;
+pub mod handle;
 pub mod keys;
 pub mod memory;
 pub mod messages;

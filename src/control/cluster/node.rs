@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use crate::control::load_report::LoadUpdate;
 use crate::state::News;
-use crate::state::memory::planning::shared::{Role, SiteSample};
+use crate::state::memory::planning::role::{Role, SiteSample};
 use crate::steer::kept::Clock;
 
 use super::keys::{LEADER, Leader, Member, NODES, prefix};

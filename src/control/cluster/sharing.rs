@@ -8,8 +8,8 @@ use crate::state::{Publisher, Snapshot};
 use crate::steer::health::vote::Vantage;
 use crate::steer::kept::Clock;
 
+use super::handle::{Ask, ClusterHandle};
 use super::node::{DEMAND_PERIOD, model_hash};
-use super::run::{Ask, ClusterHandle};
 
 /// What was told last.
 pub struct Sharing {

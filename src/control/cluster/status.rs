@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::memory::planning::shared::Role;
+use crate::state::memory::planning::role::Role;
 use crate::steer::kept::Clock;
 
 use super::etcd::client::EtcdHealth;

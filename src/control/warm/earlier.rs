@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::state::memory::damping::kept::KeptDamping3;
 use crate::state::memory::kept::{Kept, KeptEndpoint, KeptLoad, KeptRegion};
-use crate::state::memory::planning::kept::KeptPlanning;
+use crate::state::memory::planning::kept_form::KeptPlanning;
 use crate::steer::health::verdict::Verdict;
 
 /// [`Kept`] of version 2.

@@ -274,7 +274,7 @@ mod tests {
     use super::*;
     use crate::state::memory::damping::kept::KeptDamping;
     use crate::state::memory::kept::{KeptEndpoint, KeptLoad, KeptRegion};
-    use crate::state::memory::planning::kept::KeptPlanning;
+    use crate::state::memory::planning::kept_form::KeptPlanning;
     use crate::steer::health::verdict::Verdict;
 
     const NOW_MS: u64 = 1_790_000_000_000;

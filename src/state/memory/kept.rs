@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::steer::health::verdict::Verdict;
 
 use super::damping::kept::KeptDamping;
-use super::planning::kept::KeptPlanning;
+use super::planning::kept_form::KeptPlanning;
 
 /// One moment of a running server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,9 @@
 //! has had too much, and where its load runs ahead of what was expected.
 
 pub mod kept;
-pub mod shared;
+pub mod kept_form;
+pub mod role;
+mod shared;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ use crate::steer::plan::Plan;
 use crate::steer::planner::demand::{Demand, DemandSample, OnRegion, STEP};
 use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
 
-use shared::{Role, Shared};
+use role::{Role, Shared};
 
 /// A plan older than this is not followed any more.
 const MOST_AGE: Duration = Duration::from_secs(300);

@@ -18,7 +18,7 @@ use crate::control::cluster::keys::{PLAN, Pointer};
 use crate::control::cluster::messages::{PlanBody, decode, encode};
 use crate::control::cluster::store::{Condition, Operation, Outcome, Revision, StoreError};
 use crate::state::News;
-use crate::state::memory::planning::shared::Proposal;
+use crate::state::memory::planning::role::Proposal;
 use crate::steer::kept::Clock;
 
 use super::{Body, Leading, Node, Output, Ticket};

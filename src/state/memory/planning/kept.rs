@@ -3,60 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::Model;
 use crate::steer::kept::{Clock, Ids, Names, SiteFinder};
 use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::latency::sites::Sites;
-use crate::steer::load::common_mode::CommonMode;
 use crate::steer::load::feed::Feed;
-use crate::steer::load::feed::kept::KeptFeed;
-use crate::steer::planner::demand::kept::KeptDemand;
 use crate::steer::planner::demand::{Demand, STEP};
-use crate::steer::planner::kept::KeptPlan;
 use crate::steer::planner::{PERIOD, Planned};
 
+use super::kept_form::{KeptPlanned, KeptPlanning};
 use super::{Basis, LEAST_TRIM, Planning};
-
-/// See [`Planning::kept`]. Times are in milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeptPlanning {
-    /// The names that all the rest numbers regions and services by.
-    names: Names,
-    demand: KeptDemand,
-    plan: Option<KeptPlan>,
-    /// By region.
-    regions: Vec<KeptPlanned>,
-    common: CommonMode,
-    first_report_ms: Option<u64>,
-    /// The time that the hours of the demand's profile count from: by the wall clock they mean the same after a
-    /// restart.
-    began_ms: Option<u64>,
-    faded_ms: Option<u64>,
-    last_plan_ms: Option<u64>,
-}
 
 /// So long after a start plans are as they were, whatever regions say: most report every 10 s.
 const HEARD_AFTER: Duration = Duration::from_secs(10);
-
-/// The knowledge that planning has of a region.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct KeptPlanned {
-    trim: Option<f64>,
-    feed: Option<KeptFeed>,
-    unheard_since_ms: Option<u64>,
-    /// As the last plan took it.
-    eligible: bool,
-    capacity: Option<f64>,
-}
-
-impl KeptPlanning {
-    /// Tells whether there are shares in it.
-    pub fn has_plan(&self) -> bool {
-        self.plan.as_ref().is_some_and(KeptPlan::has_shares)
-    }
-}
 
 impl Planning {
     /// All of it as plain data; `None`: nobody has asked yet.
@@ -152,35 +111,11 @@ impl Planning {
 }
 
 #[cfg(test)]
-impl KeptPlanning {
-    /// One with a value in every place.
-    pub fn sample() -> KeptPlanning {
-        let (trim, feed, capacity) = (Some(0.5), Some(KeptFeed::sample()), Some(2.0));
-        KeptPlanning {
-            names: Names::sample(),
-            demand: KeptDemand::sample(),
-            plan: Some(KeptPlan::sample()),
-            regions: vec![KeptPlanned { trim, feed, unheard_since_ms: Some(1), eligible: true, capacity }],
-            common: CommonMode::default(),
-            first_report_ms: Some(2),
-            began_ms: Some(3),
-            faded_ms: Some(4),
-            last_plan_ms: Some(5),
-        }
-    }
-
-    /// As much as there may be.
-    pub fn largest() -> KeptPlanning {
-        let (demand, plan) = (KeptDemand::largest(), Some(KeptPlan::largest()));
-        KeptPlanning { demand, plan, ..KeptPlanning::sample() }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{LoadReport, Policy};
     use crate::steer::health::effective::RegionState;
+    use crate::steer::load::feed::kept::KeptFeed;
     use crate::steer::testing::{World, at};
 
     const S: Duration = Duration::from_secs(1);
