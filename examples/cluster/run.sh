@@ -157,8 +157,9 @@ meridian is $MERIDIAN; logs are in $work. Try:
   meridian region drain seoul $(at 1)             # said to one node, and it holds at all: ask node 3
   meridian region auto seoul $(at 2)
   meridian status --all $(at 3)
-  kill -9 ${pids[n1]}                             # node 1: another leads within 15 s, and answers go on
-  kill ${pids[etcd]}                              # etcd: answers go on, and a word holds at one node alone, with --here
+  kill -9 ${pids[n1]}     # node 1: answers go on, and if it led, another does within 15 s
+  meridian serve --config $work/n1.toml     # and back
+  kill ${pids[etcd]}     # etcd: answers go on, and a word holds at one node alone, with --here
   ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:$ETCD get --prefix /meridian/demo/
 Ctrl-C ends all of it.
 END
@@ -170,6 +171,7 @@ fi
 
 step() { echo "so far well; now: $*"; }
 
+grep -F "does not answer" n?.log && die "a store that was there was told of as away"
 step "a word said to one node holds at all"
 m 1 region drain seoul
 for number in 1 2 3; do within 10 not_in_seoul "$number"; done
