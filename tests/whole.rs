@@ -1,6 +1,6 @@
 //! Everything the two tiers can do together, for real: `examples/whole/run.sh`, all of its steps.
 //!
-//! In: root, HAProxy, nginx with its stream module, keepalived and small tools. Out: what the script asserts, a step at a time,
+//! In: root, HAProxy, nginx with its stream module, keepalived, etcd and small tools. Out: what the script asserts, a step at a time,
 //! and that nothing of it is left. The script lives in namespaces of its own; each figure it prints is in the failure's message.
 //!
 //! ```text
@@ -23,8 +23,20 @@ use tools::{Need, Running};
 const BINARY: &str = env!("CARGO_BIN_EXE_meridian");
 /// It takes 90 s where nothing else runs; a hang ends here.
 const LONGEST: Duration = Duration::from_secs(300);
-const PROGRAMS: [&str; 11] =
-    ["haproxy", "nginx", "keepalived", "curl", "dig", "openssl", "python3", "ip", "nsenter", "unshare", "setpriv"];
+const PROGRAMS: [&str; 12] = [
+    "haproxy",
+    "nginx",
+    "keepalived",
+    "etcd",
+    "curl",
+    "dig",
+    "openssl",
+    "python3",
+    "ip",
+    "nsenter",
+    "unshare",
+    "setpriv",
+];
 /// Debian's libnginx-mod-stream; elsewhere it may be built in.
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 

@@ -20,8 +20,8 @@ LONGEST_S=900
 outside() {
   local tool
   [ "$(id -u)" = 0 ] || die "namespaces take root"
-  for tool in haproxy nginx keepalived curl dig openssl python3 ip nsenter unshare setpriv; do
-    command -v "$tool" >/dev/null || die "$tool is not installed (Debian: haproxy nginx-light libnginx-mod-stream keepalived curl bind9-dnsutils openssl python3 iproute2 util-linux)"
+  for tool in haproxy nginx keepalived etcd curl dig openssl python3 ip nsenter unshare setpriv; do
+    command -v "$tool" >/dev/null || die "$tool is not installed (Debian: haproxy nginx-light libnginx-mod-stream keepalived etcd-server curl bind9-dnsutils openssl python3 iproute2 util-linux)"
   done
   if [ -z "${MERIDIAN:-}" ]; then
     cargo build --release --manifest-path "$here/../../Cargo.toml"
@@ -60,6 +60,7 @@ build_networks() {
   machine clients clients 10.1.255.254 10.1.{82,49}.{1..20}/16
   machine node-1 nodes 10.53.0.254 10.53.0.1/24
   machine node-2 nodes 10.53.0.254 10.53.0.2/24
+  machine etcd nodes 10.53.0.254 10.53.0.3/24
   local region net
   for region in seoul frankfurt; do
     net=$(net_of "$region")
@@ -139,7 +140,7 @@ make_files() {
   cd "$WORK"
   cp "$here"/*.py "$WORK"
   echo ok >ok
-  (umask 077 && openssl rand -hex 16 >token)
+  (umask 077 && openssl rand -hex 16 >token && openssl rand -hex 16 >peers.token)
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=whole's own CA" \
     -keyout ca.key -out ca.pem 2>/dev/null
   certificate certificates/www.pem www.gslb.example
@@ -204,9 +205,21 @@ start_node() {
   start "node-$number" "node-$number" "$MERIDIAN" serve --config "$WORK/node-$number/meridian.toml"
 }
 
-# What joins node $1 to the other: its [cluster]. Nothing yet; whatever is said, is said to both (`both`).
+# What joins node $1 to the other: its [cluster]. Whatever is said to one, holds at both.
 cluster_of() {
-  :
+  cat <<END
+cluster.name  = "whole"
+cluster.node  = "node-$1"
+cluster.etcd  = "http://10.53.0.3:2379"
+cluster.peers = { listen = "10.53.0.$1:8054", token_file = "$WORK/peers.token" }
+END
+}
+
+# One member; in earnest there are three.
+start_etcd() {
+  start etcd etcd etcd --name etcd --data-dir "$WORK/etcd" --initial-cluster etcd=http://10.53.0.3:2380 \
+    --listen-client-urls http://10.53.0.3:2379 --advertise-client-urls http://10.53.0.3:2379 \
+    --listen-peer-urls http://10.53.0.3:2380 --initial-advertise-peer-urls http://10.53.0.3:2380
 }
 
 # m NODE COMMAND...: the command line, against a node.
@@ -220,6 +233,23 @@ both() {
   m 1 "$@" && m 2 "$@"
 }
 
+# override_of NODE REGION, stage_of NODE SERVICE: as the node has it.
+override_of() {
+  of_status "$1" "[of['override'] for of in d['regions'] if of['name'].startswith('$2@')][0]"
+}
+
+stage_of() {
+  of_status "$1" "[of['stage'] for of in d['services'] if of['name'].startswith('$2.')][0]"
+}
+
+of_status() {
+  { m "$1" status --json || [ $? = 3 ]; } | python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$2"
+}
+
+joined() {
+  { m 1 nodes || [ $? = 3 ]; } | grep -E '^cluster whole: 2 nodes, node-[12] leads' >/dev/null
+}
+
 client() {
   on clients python3 "$WORK/clients.py" "$@"
 }
@@ -229,8 +259,10 @@ build() {
   make_files
   start_region seoul
   start_region frankfurt
+  start_etcd
   start_node 1
   start_node 2
+  until_so 30 "both nodes are one cluster" joined
   until_so 30 "both nodes have all regions up" all_up
 }
 
@@ -718,7 +750,8 @@ step_release() {
 release() {
   local stage=$1 machine
   say "release $1:"
-  shown both switch shop "$1"
+  shown m 1 switch shop "$1"
+  until_so 10 "and node 2 has it from node 1" is "$(stage_of 1 shop)" stage_of 2 shop
   if [ "$1" = --rollback ]; then stage=$(cat "$WORK/released"); fi
   stat_stage >"$WORK/released"
   for machine in {seoul,frankfurt}-{a,b}; do runtime "$machine" "set map $WORK/$machine.stage shop $stage" >"$WORK/said"; done
@@ -758,8 +791,9 @@ load_ends() {
 step_drain() {
   title "A region empties, end to end: 0 failed"
   load_begins
-  say "it is said to both nodes first, and then waited for: while one still answers, it is not safe"
-  both region drain seoul >"$WORK/said"
+  say "it is said to one node, and holds at both; then both are waited for: while one still answers, it is not safe"
+  m 1 region drain seoul >"$WORK/said"
+  until_so 10 "node 2 drains it too" is drain override_of 2 seoul
   shown both region drain seoul --wait
   until_so 15 "the hook has heard that it is safe, and its servers drain" is DRAIN stat "$(holder seoul)" web seoul-1 status
   sed 's/^/      /' "$WORK/hook.log"
@@ -771,7 +805,8 @@ step_drain() {
   say "and back: the servers first, then the DNS"
   shown on clients python3 "$WORK/hook.py" "$WORK" 10.53.0.1,10.53.0.2 ready seoul
   until_so 15 "its probes say up" probes_up seoul
-  shown both region auto seoul
+  shown m 2 region auto seoul
+  until_so 10 "node 1 has it from node 2" is auto override_of 1 seoul
   until_so 15 "clients of Korea are sent to Seoul again" is 10.82.0.100 on clients dig +short -b 10.1.82.1 @10.53.0.1 www.gslb.example
   until_so 15 "and come" is_above "$before" stat "$(holder seoul)" web BACKEND stot
   load_ends

@@ -38,7 +38,7 @@ impl Nodes {
         let shown = ClusterStatus::deserialize(&json)
             .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
         let mut troubles = troubles(&shown);
-        troubles.sort_by(|one, other| other.level.cmp(&one.level));
+        troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.level));
         let state = troubles.first().map_or(Level::Ok, |worst| worst.level);
         let summary = Summary { state, since_s: None, troubles };
         let text = || format!("{}{}", verdict::summed_up(&summary), render(&shown));

@@ -9,7 +9,7 @@
 //!   /meridian/NAME/verdicts/NODE/REGION  what its probes do not call up  goes with the node's lease
 //!   /meridian/NAME/overrides/REGION      what operators said
 //!   /meridian/NAME/switches/SERVICE      which stage they switched to
-//!   /meridian/NAME/audit/TIME-NODE       who said what, when             goes after 30 days
+//!   /meridian/NAME/audit/TIME-NODE       who said what, when             the latest 1,000 stay
 //! ```
 
 use serde::{Deserialize, Serialize};
