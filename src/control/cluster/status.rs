@@ -118,7 +118,7 @@ impl ClusterStatus {
             },
             nodes: view.members().keys().map(|name| NodeStatus::of(node, name, now)).collect(),
             here: node.words().here().map(|(key, word)| HereStatus::of(key, word)).collect(),
-            corrupt: view.corrupt().iter().map(|(key, why)| format!("{key}: {why}")).collect(),
+            corrupt: view.corrupt().iter().map(|(key, corrupt)| format!("{key}: {}", corrupt.why)).collect(),
         }
     }
 }

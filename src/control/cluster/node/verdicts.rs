@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::cluster::keys::{JUDGES, VERDICTS};
-use crate::control::cluster::store::{MOST_OPERATIONS, Operation};
+use crate::control::cluster::store::{MOST_OPERATIONS, Operation, Outcome, Revision};
 use crate::model::ProbeId;
 use crate::state::News;
 use crate::steer::health::verdict::Verdict;
@@ -25,6 +25,8 @@ pub(super) struct Verdicts {
     own: Option<Vantage>,
     /// As the store has it under this lease.
     told: Option<Vantage>,
+    /// The store has it since this revision.
+    told_at: Option<Revision>,
     /// What it will have when the transaction under way has taken.
     telling: Option<Vantage>,
     /// What the publisher was told of the others, and from which state of the store, and of whom.
@@ -33,15 +35,15 @@ pub(super) struct Verdicts {
 
 impl Verdicts {
     /// The transaction under way has taken, or not.
-    pub fn put(&mut self, took: bool) {
+    pub fn put(&mut self, outcome: Option<Outcome>) {
         let telling = self.telling.take();
-        if took {
-            self.told = telling;
+        if let Some(Outcome::Done(revision)) = outcome {
+            (self.told, self.told_at) = (telling, Some(revision));
         }
     }
 
     pub fn forget_told(&mut self) {
-        (self.told, self.telling) = (None, None);
+        (self.told, self.told_at, self.telling) = (None, None, None);
     }
 }
 
@@ -50,6 +52,18 @@ impl Node {
     pub fn set_verdicts(&mut self, own: Vantage, now: &Clock) {
         self.verdicts.own = Some(own);
         self.tick(now);
+    }
+
+    /// The store has heard all that was told, and says something else. What it says, where that makes sense.
+    pub(super) fn untrue_verdicts(&self) -> Option<Option<Vantage>> {
+        let verdicts = &self.verdicts;
+        let heard = verdicts.told_at.is_some_and(|at| at <= self.view.revision()) && verdicts.telling.is_none();
+        let said = heard.then(|| self.vantage(&self.identity.node))?;
+        (said != verdicts.told).then_some(said)
+    }
+
+    pub(super) fn tell_verdicts_again(&mut self, said: Option<Vantage>) {
+        (self.verdicts.told, self.verdicts.told_at) = (said, None);
     }
 
     /// Has the store say what changed, in one transaction at a time.
