@@ -413,6 +413,7 @@ async fn measure(scene: &mut Scene) {
         let role = if number == leader { "leader" } else { "follower" };
         println!("a minute calm: {role}: {} ms of CPU, {} KiB", (after.0 - before.0) * 10, after.1);
     }
+    scene.say(0, "seoul", Override::Auto).await;
     a_region_dies(scene).await;
     sleep(Duration::from_secs(20)).await;
     println!("20 s with a region that failed and came back: etcd {:?} to {:?}", after.0, etcd_figures(scene).await);
