@@ -40,7 +40,7 @@ use crate::control::load_report::Scraper;
 use crate::control::memory;
 use crate::control::node::Node;
 use crate::control::overrides::{Kept, OverrideStore};
-use crate::control::probe::{ProbeLimits, Prober};
+use crate::control::probe::{EndpointReport, ProbeLimits, Prober};
 use crate::control::readiness::Readiness;
 use crate::control::reload::{ConfigSource, Prepared, ReloadRequest, Reloaded, Reloader};
 use crate::control::rum::{Measurements, listener};
@@ -206,10 +206,9 @@ impl Daemon {
         let (stop, stopping) = watch::channel(false);
         let writer = new_writer(&config, (publisher, store), &troubles, &vitals).recording(events.clone());
         let writer = writer.sharing(joined.handle()).run(Sources { endpoints, loads, commands: said });
-        let mut prober = Prober::new(reports, probe_limits(&config)).counted(vitals.clone()).recording(events.clone());
+        let prober = new_prober(&config, reports, &vitals, &events, &shared.load());
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone()).sharing(joined.duty());
         let (probing, heartbeats) = (probing(&prober, &scraper), prober.heartbeats());
-        prober.resume(&shared.load(), Instant::now());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
         let reloader = reloader.telling(receivers.clone());
         let context = Arc::new(admin::Context {
@@ -644,6 +643,20 @@ impl Responder for SnapshotResponder {
     fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
         crate::query::answer(batch, packet, client, out, counters)
     }
+}
+
+/// A prober that goes on from what is known of endpoints.
+fn new_prober(
+    config: &Config,
+    reports: mpsc::Sender<EndpointReport>,
+    vitals: &Arc<Vitals>,
+    events: &Arc<Events>,
+    known: &Snapshot,
+) -> Prober {
+    let prober = Prober::new(reports, probe_limits(config)).counted(vitals.clone());
+    let mut prober = prober.recording(events.clone());
+    prober.resume(known, Instant::now());
+    prober
 }
 
 fn new_writer(

@@ -14,11 +14,17 @@
 //! - [`plans`]: how a plan comes into force everywhere
 //! - [`say`]: how an operator's word does
 //! - [`verdicts`]: what nodes' probes say
+//! - [`mend`]: what is put right where the store says what nobody meant
 
+mod mend;
 mod plans;
 mod say;
+mod told;
 mod verdicts;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,8 +41,8 @@ use super::store::{Change, Condition, LeaseId, Listing, Operation, Outcome, Revi
 use super::words::{Overtaken, Word, Words};
 pub use plans::{MOST_PLAN_BYTES, Plans};
 pub use say::SayError;
-pub use verdicts::SeenProbe;
-use verdicts::Verdicts;
+pub use told::SeenProbe;
+use told::Verdicts;
 pub use view::View;
 
 /// What a node holds ends so long after it was last heard of.
@@ -128,6 +134,8 @@ pub enum Ticket {
     },
     Trim,
     Verdicts,
+    /// The end of a leader that is none.
+    Release,
 }
 
 /// What is to be done.
@@ -178,7 +186,10 @@ pub struct Node {
     /// Key and value as put last under this lease.
     registered: Option<(LeaseId, Member)>,
     registering: bool,
+    /// The store has it since this revision.
+    registered_at: Option<Revision>,
     leading: Leading,
+    mending: Mending,
     role: Role,
     plans: Plans,
     verdicts: Verdicts,
@@ -186,6 +197,8 @@ pub struct Node {
     /// Words that are on their way to all, by key.
     merging: BTreeSet<String>,
     trimming: bool,
+    /// The audit was made shorter with this revision.
+    trimmed: Revision,
     untold: Vec<SiteSample>,
     beat_due: Option<Instant>,
     beats: u64,
@@ -196,7 +209,24 @@ pub struct Node {
     peers: BTreeMap<String, Heard>,
     /// It has gone: nothing is begun any more.
     left: bool,
+    /// What was due then is done, or waits for news.
+    settled_at: Option<Instant>,
     outputs: Vec<Output>,
+}
+
+/// See [`mend`].
+#[derive(Debug, Default)]
+struct Mending {
+    /// The last epoch of this node under a lease that is over.
+    past: Option<Revision>,
+    /// Another node was faster: until then nothing is asked.
+    lead_again: Option<Instant>,
+    /// Own keys were put right then.
+    put_right: Option<Instant>,
+    /// The leader since this revision is no member; since then.
+    ghost: Option<(Revision, Instant)>,
+    /// A leader that is none was told to go then.
+    released: Option<Instant>,
 }
 
 /// What makes this node alive in the store.
@@ -243,13 +273,16 @@ impl Node {
             retry: None,
             registered: None,
             registering: false,
+            registered_at: None,
             leading: Leading::No,
+            mending: Mending::default(),
             role: Role::Alone,
             plans: Plans::default(),
             verdicts: Verdicts::default(),
             words: Words::default(),
             merging: BTreeSet::new(),
             trimming: false,
+            trimmed: 0,
             untold: Vec::new(),
             beat_due: None,
             beats: 0,
@@ -258,6 +291,7 @@ impl Node {
             connects: BTreeMap::new(),
             peers: BTreeMap::new(),
             left: false,
+            settled_at: None,
             outputs: Vec::new(),
         }
     }
@@ -355,13 +389,13 @@ impl Node {
     pub fn hear(&mut self, input: Input, now: &Clock) {
         match input {
             Input::Listed(listing) => {
-                self.plans.store_is(listing.store);
+                self.hear_of_store(&listing);
                 self.view.list(listing, &prefix(&self.identity.cluster));
-                self.hear_words();
+                self.hear_words(true);
             }
             Input::Changed(changes) => {
                 self.view.change(changes, &prefix(&self.identity.cluster));
-                self.hear_words();
+                self.hear_words(false);
             }
             Input::Away(error) => self.view.away(error.to_string(), now.now()),
             Input::Granted { asked_at, result } => self.granted(asked_at, result, now),
@@ -379,7 +413,7 @@ impl Node {
     pub fn receive(&mut self, from: &str, kind: &str, body: &[u8], now: &Clock) -> Result<Vec<u8>, String> {
         let reply = match kind {
             "beat" => self.take_beat(from, body, now).map(|()| Vec::new()),
-            "demand" => self.take_demand(body).map(|()| Vec::new()),
+            "demand" => self.take_demand(from, body).map(|()| Vec::new()),
             "plan" => self.plans.keep(body).map(|()| Vec::new()),
             "fetch" => self.plans.body(body),
             kind => Err(format!("a message of an unknown kind, `{kind}`")),
@@ -393,18 +427,24 @@ impl Node {
         self.settle(now);
     }
 
-    /// When to [`Node::tick`] next.
+    /// When to [`Node::tick`] next: never a moment that has passed, or whoever drives it would do nothing else.
     pub fn next(&self) -> Option<Instant> {
         let alive = self.kept_alive_at.map(|at| at + KEEP_ALIVE);
         let ends = self.lease.map(|lease| lease.valid_until);
         let (plans, stale) = (self.plans.next(), self.next_silence());
-        [alive, ends, self.retry, self.beat_due, plans, stale].into_iter().flatten().min()
+        [alive, ends, self.retry, self.beat_due, plans, stale]
+            .into_iter()
+            .flatten()
+            .filter(|&at| self.settled_at.is_none_or(|settled| settled < at))
+            .min()
     }
 
     /// Does what is due.
     fn settle(&mut self, now: &Clock) {
+        self.settled_at = Some(now.now());
         self.retry = self.retry.filter(|&at| now.now() < at);
         self.hold_lease(now.now());
+        self.mend(now.now());
         self.register();
         self.lead();
         self.follow_plans(now);
@@ -439,7 +479,10 @@ impl Node {
 
     fn lose_lease(&mut self) {
         (self.lease, self.kept_alive_at, self.registered) = (None, None, None);
-        (self.registering, self.leading) = (false, Leading::No);
+        if let Leading::Yes(epoch) = self.leading {
+            self.mending.past = Some(epoch);
+        }
+        (self.registering, self.registered_at, self.leading) = (false, None, Leading::No);
         self.verdicts.forget_told();
     }
 
@@ -495,7 +538,7 @@ impl Node {
         self.registering = true;
         let value = serde_json::to_vec(&member).unwrap_or_default();
         let put = Operation::Put { key: self.key(NODES, &self.identity.node), value, lease: Some(lease.id) };
-        self.registered = Some((lease.id, member));
+        (self.registered, self.registered_at) = (Some((lease.id, member)), None);
         self.commit(Ticket::Member, Vec::new(), vec![put]);
     }
 
@@ -507,11 +550,13 @@ impl Node {
     fn lead(&mut self) {
         let Some(lease) = self.lease.filter(|_| self.view.is_there()) else { return };
         match self.view.leader(&self.model) {
+            // It led under a lease that is over: this view is of before.
+            Some((_, created)) if Some(created) == self.mending.past => self.leading = Leading::No,
             Some((leader, created)) if leader.node == self.identity.node && leader.boot == self.identity.boot => {
                 self.leading = Leading::Yes(created);
             }
             Some(_) => self.leading = Leading::No,
-            None if self.leading == Leading::Asking || self.retry.is_some() => {}
+            None if self.leading == Leading::Asking || self.retry.is_some() || self.mending.lead_again.is_some() => {}
             // The store said so before it told what it did.
             None if matches!(self.leading, Leading::Yes(since) if since > self.view.revision()) => {}
             // There is none, or it was deleted: by hand, or since a lease was over.
@@ -535,23 +580,32 @@ impl Node {
         match of {
             Ticket::Member => {
                 self.registering = false;
-                if result.is_err() {
-                    self.registered = None;
+                match result {
+                    Ok(Outcome::Done(revision)) => self.registered_at = Some(revision),
+                    _ => self.registered = None,
                 }
             }
             // Who leads is told by the store itself.
             Ticket::Lead if self.leading == Leading::Asking => {
-                if let Ok(Outcome::Done(revision)) = result {
-                    self.leading = Leading::Yes(revision);
-                } else {
-                    self.leading = Leading::No;
+                match result {
+                    Ok(Outcome::Done(revision)) => self.leading = Leading::Yes(revision),
+                    // Somebody does. That is heard soon; where it is not, this node need not ask all the time.
+                    Ok(Outcome::Refused { .. }) => {
+                        (self.leading, self.mending.lead_again) = (Leading::No, Some(now.now() + RETRY));
+                    }
+                    Err(_) => self.leading = Leading::No,
                 }
             }
             Ticket::Pointer { number } => self.pointed(number, &result),
             Ticket::Say { ask, key, word } => self.answered(ask, &key, word, result),
             Ticket::Merge { key, word } => self.merged(&key, word, result),
-            Ticket::Trim => self.trimming = false,
-            Ticket::Verdicts => self.verdicts.put(result.is_ok()),
+            Ticket::Trim => {
+                self.trimming = false;
+                if let Ok(Outcome::Done(revision)) = result {
+                    self.trimmed = revision;
+                }
+            }
+            Ticket::Verdicts => self.verdicts.put(result.ok()),
             _ => {}
         }
     }
@@ -602,9 +656,13 @@ impl Node {
         self.outputs.push(Output::Send { of, to, address, kind: "demand", body });
     }
 
-    fn take_demand(&mut self, body: &[u8]) -> Result<(), String> {
+    fn take_demand(&mut self, from: &str, body: &[u8]) -> Result<(), String> {
         if self.epoch().is_none() {
             return Err("this node does not lead".into());
+        }
+        // Its numbers are of that node's model.
+        if self.view.members().get(from).is_none_or(|member| member.model != self.model) {
+            return Err("this node serves another model".into());
         }
         let samples = decode_demand(body)?;
         self.outputs.push(Output::News(News::DemandOfOthers(samples)));

@@ -243,7 +243,7 @@ impl NodeStatus {
 /// Values of the store that make no sense, each with the reason.
 fn corrupt(node: &Node) -> Vec<String> {
     let view = node.view();
-    let read = view.corrupt().iter().map(|(key, why)| format!("{key}: {why}"));
+    let read = view.corrupt().iter().map(|(key, corrupt)| format!("{key}: {}", corrupt.why));
     let words = [OVERRIDES, SWITCHES].into_iter().flat_map(|of| view.below(of).map(move |entry| (of, entry)));
     let words = words.filter(|(of, (_, entry))| words::read(of, &entry.value).is_none());
     let words = words.map(|(of, (name, _))| format!("{of}{name}: no word of an operator: it changes nothing"));

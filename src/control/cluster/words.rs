@@ -25,11 +25,24 @@ use super::store::{Condition, Revision};
 pub struct Word {
     pub said: Said,
     /// How its drain began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Never left out: words also go from node to node, in a form without names.
+    #[serde(default)]
     pub drain: Option<DrainBegin>,
     /// The node it was said to.
     pub by: String,
     pub unix_ms: u64,
+    /// Where it stood in a store that has lost it.
+    #[serde(default)]
+    pub was: Option<Was>,
+}
+
+/// A place in a store: of two words that it lost, the later one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Was {
+    pub store: u64,
+    pub revision: Revision,
+    /// Said at one node alone, against what stood there.
+    pub here: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +56,26 @@ pub enum Said {
 impl Word {
     /// Said to this node; when, and to which, is filled in where it is taken.
     pub fn new(said: Said, drain: Option<DrainBegin>) -> Word {
-        Word { said, drain, by: String::new(), unix_ms: 0 }
+        Word { said, drain, by: String::new(), unix_ms: 0, was: None }
+    }
+}
+
+impl Word {
+    /// Both come from a store that lost them, and this one was the later there.
+    fn was_after(&self, other: &Word) -> bool {
+        let place = |was: Was| (was.revision, was.here);
+        let later = |(was, other): (Was, Was)| was.store == other.store && place(was) > place(other);
+        self.was.zip(other.was).is_some_and(later)
+    }
+}
+
+impl Here {
+    /// What it goes against is in no store any more.
+    fn is_lost(&mut self, store: Option<u64>) {
+        if self.base > 0 {
+            self.word.was = store.map(|store| Was { store, revision: self.base, here: true });
+            self.base = 0;
+        }
     }
 }
 
@@ -102,7 +134,7 @@ impl Words {
     /// Takes words that held before this node was of a cluster: said here, against nothing.
     pub fn add_local(&mut self, local: &InForce, node: &str) {
         let held = self.in_force();
-        let word = |said, drain| Word { said, drain, by: node.to_owned(), unix_ms: 0 };
+        let word = |said, drain| Word { said, drain, by: node.to_owned(), unix_ms: 0, was: None };
         for (region, (said, drain)) in &local.overrides {
             if held.overrides.get(region).map(|(said, _)| said) != Some(said) {
                 let here = Here { word: word(Said::Override(*said), *drain), base: 0 };
@@ -143,25 +175,57 @@ impl Words {
     }
 
     /// Takes what the store says. A word that makes no sense there changes nothing. What was said here and is older
-    /// than what the store says is dropped, and told.
-    pub fn hear(&mut self, view: &View, store: u64) -> Vec<Overtaken> {
-        if self.store.replace(store).is_some_and(|before| before != store) {
-            // Its numbers mean nothing, and what it never heard is not taken back by its silence.
-            for (key, Shared { word, .. }) in std::mem::take(&mut self.shared) {
-                self.here.entry(key).or_insert(Here { word, base: 0 });
-            }
-            self.here.values_mut().for_each(|here| here.base = 0);
-        }
+    /// than what the store says is dropped, and told. `listed`: the store has just told all of it.
+    pub fn hear(&mut self, view: &View, store: u64, listed: bool) -> Vec<Overtaken> {
+        self.find_lost(view, store, listed);
         for of in [OVERRIDES, SWITCHES] {
             for (name, entry) in view.below(of) {
                 let key = format!("{of}{name}");
-                let known = self.shared.get(&key).is_some_and(|shared| shared.revision >= entry.modified);
-                if let (false, Some(word)) = (known, read(of, &entry.value)) {
-                    self.shared.insert(key, Shared { word, revision: entry.modified });
+                match (read(of, &entry.value), self.shared.get(&key)) {
+                    (_, Some(shared)) if shared.revision >= entry.modified => {}
+                    (Some(word), _) => {
+                        self.shared.insert(key, Shared { word, revision: entry.modified });
+                    }
+                    // Whoever knows what stood there says it again.
+                    (None, Some(shared)) => {
+                        let here = Here { word: shared.word.clone(), base: entry.modified };
+                        self.here.entry(key).or_insert(here).base = entry.modified;
+                    }
+                    (None, None) => {
+                        if let Some(here) = self.here.get_mut(&key) {
+                            here.base = entry.modified;
+                        }
+                    }
                 }
             }
         }
         self.overtaken()
+    }
+
+    /// Another store, or one that began anew, or a key that somebody deleted: no word is taken back by silence. What the
+    /// store never heard or has lost holds here, until it has it again.
+    fn find_lost(&mut self, view: &View, store: u64, listed: bool) {
+        let before = self.store.replace(store);
+        // etcd that is set up anew with the same addresses has the same number.
+        let rewound = || listed && self.shared.values().any(|shared| shared.revision > view.revision());
+        let anew = before.is_some_and(|before| before != store) || rewound();
+        let is_lost = |key: &str, shared: &Shared| {
+            let entry = view.below(key).next().filter(|(rest, _)| rest.is_empty());
+            let stands = entry.is_some_and(|(_, entry)| entry.modified >= shared.revision);
+            anew || shared.revision <= view.revision() && !stands
+        };
+        let (lost, kept) = std::mem::take(&mut self.shared).into_iter().partition(|(key, shared)| is_lost(key, shared));
+        self.shared = kept;
+        let lost: BTreeMap<String, Shared> = lost;
+        for (key, Shared { word, revision }) in lost {
+            let was = before.map(|store| Was { store, revision, here: false });
+            let word = Word { was, ..word };
+            let stays = |here: &mut Here| here.is_lost(before);
+            self.here.entry(key).and_modify(stays).or_insert(Here { word, base: 0 });
+        }
+        if anew {
+            self.here.values_mut().for_each(|here| here.is_lost(before));
+        }
     }
 
     fn overtaken(&mut self) -> Vec<Overtaken> {
@@ -169,6 +233,10 @@ impl Words {
         self.here.retain(|key, here| {
             let Some(shared) = self.shared.get(key).filter(|shared| shared.revision > here.base) else { return true };
             if shared.word.said != here.word.said {
+                if here.word.was_after(&shared.word) {
+                    here.base = shared.revision;
+                    return true;
+                }
                 let (here, shared) = (here.word.clone(), shared.word.clone());
                 overtaken.push(Overtaken { key: key.clone(), here, shared });
             }

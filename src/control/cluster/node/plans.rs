@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::atomic_file::checksum;
-use crate::control::cluster::keys::{PLAN, Pointer};
+use crate::control::cluster::keys::{Member, PLAN, Pointer};
 use crate::control::cluster::messages::{PlanBody, decode, encode};
 use crate::control::cluster::store::{Condition, Operation, Outcome, Revision, StoreError};
 use crate::state::News;
@@ -47,6 +47,8 @@ pub struct Plans {
     numbers: (Revision, u64),
     /// These octets were asked for, then.
     fetching: Option<(String, Instant)>,
+    /// So often octets were asked for: each time of another node.
+    fetches: usize,
     /// Why the last plan was not taken, for people.
     refused: Option<String>,
 }
@@ -70,8 +72,9 @@ struct Pending {
 
 impl Plans {
     /// Numbers of another store mean nothing.
-    pub fn store_is(&mut self, store: u64) {
-        if self.store.replace(store).is_some_and(|before| before != store) {
+    pub fn store_is(&mut self, store: u64, revision: Revision) {
+        let another = self.store.replace(store).is_some_and(|before| before != store);
+        if another || self.last.is_some_and(|(epoch, _)| epoch > revision) {
             self.last = None;
         }
     }
@@ -143,6 +146,8 @@ impl Plans {
 impl Node {
     /// The publisher has planned for all. Plans without shares are none.
     pub fn propose(&mut self, proposal: Proposal, now: &Clock) {
+        // It may have slept since it last looked.
+        self.hold_lease(now.now());
         let Some(epoch) = self.epoch() else { return };
         if !proposal.planning.has_plan() {
             return;
@@ -153,7 +158,9 @@ impl Node {
             return;
         }
         let (of, number) = &mut self.plans.numbers;
-        *number = if *of == epoch { *number + 1 } else { 1 };
+        let in_store = self.view.plan(&self.model).filter(|pointed| pointed.pointer.epoch == epoch);
+        let last = if *of == epoch { *number } else { 0 };
+        *number = last.max(in_store.map_or(0, |pointed| pointed.pointer.number)).saturating_add(1);
         *of = epoch;
         let (number, hash) = (*number, hash(&body));
         let others: Vec<(String, String)> =
@@ -189,6 +196,9 @@ impl Node {
         self.point(now.now());
         let Some(pointed) = self.view.plan(&self.model) else { return };
         let pointer = pointed.pointer.clone();
+        if self.is_of_a_lost_store() {
+            self.plans.last = None;
+        }
         if self.plans.last.is_some_and(|last| pointer.order() <= last) {
             return;
         }
@@ -202,9 +212,17 @@ impl Node {
         }
     }
 
+    /// A store that still knew of the epoch of the last plan would not have an older leader.
+    fn is_of_a_lost_store(&self) -> bool {
+        let Some((epoch, _)) = self.plans.last.filter(|(epoch, _)| *epoch <= self.view.revision()) else {
+            return false;
+        };
+        self.view.leader(&self.model).is_some_and(|(_, created)| created < epoch)
+    }
+
     /// Only who still leads may: the store looks at that in the same transaction.
     fn point(&mut self, now: Instant) {
-        let current = self.view.plan(&self.model).map(|pointed| pointed.modified);
+        let current = self.view.plan_modified(&self.model);
         let (leads, key) = (self.epoch(), self.key(PLAN, &self.model));
         let Some(pending) = &mut self.plans.proposal else { return };
         if leads != Some(pending.epoch) {
@@ -270,15 +288,20 @@ impl Node {
         }
     }
 
+    /// Whoever made the plan has its octets, and so has whoever follows it.
     fn fetch(&mut self, pointer: &Pointer, now: Instant) {
         let waits = |(hash, at): &(String, Instant)| *hash == pointer.hash && now < *at + FETCH_AGAIN;
-        if self.plans.fetching.as_ref().is_some_and(waits) || pointer.node == self.identity.node {
+        if self.plans.fetching.as_ref().is_some_and(waits) {
             return;
         }
-        let Some(member) = self.view.members().get(&pointer.node) else { return };
-        self.plans.fetching = Some((pointer.hash.clone(), now));
-        let (of, to) = (Ticket::Fetch { hash: pointer.hash.clone() }, pointer.node.clone());
-        let (address, body) = (member.address.clone(), pointer.hash.clone().into_bytes());
+        let (made, alike): (Vec<_>, Vec<_>) = self.alike().partition(|(name, _)| **name == pointer.node);
+        let all: Vec<(&String, &Member)> = made.into_iter().chain(alike).collect();
+        let again = self.plans.fetching.as_ref().is_some_and(|(hash, _)| *hash == pointer.hash);
+        let fetches = if again { self.plans.fetches } else { 0 };
+        let Some((to, member)) = all.get(fetches % all.len().max(1)) else { return };
+        let (to, address, body) = ((*to).clone(), member.address.clone(), pointer.hash.clone().into_bytes());
+        (self.plans.fetching, self.plans.fetches) = (Some((pointer.hash.clone(), now)), fetches + 1);
+        let of = Ticket::Fetch { hash: pointer.hash.clone() };
         self.outputs.push(Output::Send { of, to, address, kind: "fetch", body });
     }
 }

@@ -1,8 +1,8 @@
 //! How an operator's word comes to hold everywhere: one transaction of the store, with an entry of the audit beside it.
 
-use crate::control::cluster::keys::AUDIT;
+use crate::control::cluster::keys::{AUDIT, OVERRIDES, SWITCHES};
 use crate::control::cluster::store::{Condition, Operation, Outcome, StoreError};
-use crate::control::cluster::words::{Word, Words};
+use crate::control::cluster::words::{Word, Words, read};
 use crate::steer::kept::Clock;
 
 use super::{Node, Output, Ticket};
@@ -54,7 +54,11 @@ impl Node {
             self.tell_words();
             return self.outputs.push(Output::Said { ask, result: Ok(()) });
         }
-        let condition = self.words.unchanged(&key, self.key(&key, ""));
+        let full = self.key(&key, "");
+        let condition = match self.view.corrupt().get(&key) {
+            Some(corrupt) => Condition::Unmodified(full, corrupt.modified),
+            None => self.words.unchanged(&key, full),
+        };
         self.put_word(Ticket::Say { ask, key: key.clone(), word: word.clone() }, &key, &word, condition, now.unix_ms());
     }
 
@@ -88,9 +92,17 @@ impl Node {
     }
 
     /// Takes what the store says of words.
-    pub(super) fn hear_words(&mut self) {
+    pub(super) fn hear_words(&mut self, listed: bool) {
+        let unread = |of: &'static str| {
+            let unread = self.view.below(of).filter(move |(_, entry)| read(of, &entry.value).is_none());
+            unread.map(move |(name, entry)| (format!("{of}{name}"), entry.modified))
+        };
+        let unread: Vec<_> = [OVERRIDES, SWITCHES].into_iter().flat_map(unread).collect();
+        for (key, modified) in unread {
+            self.view.is_corrupt(key, "no word of an operator".into(), modified);
+        }
         let before = self.words.clone();
-        let overtaken = self.words.hear(&self.view, self.view.store());
+        let overtaken = self.words.hear(&self.view, self.view.store(), listed);
         self.outputs.extend(overtaken.into_iter().map(Output::Overtaken));
         if self.words != before {
             self.tell_words();
@@ -125,8 +137,10 @@ impl Node {
 
     /// The leader keeps the audit short.
     pub(super) fn trim_audit(&mut self) {
-        if self.epoch().is_none() || self.trimming || self.view.below(AUDIT).nth(MOST_AUDIT + TRIMMED_AT_ONCE).is_none()
-        {
+        let may = self.epoch().is_some() && self.view.is_there() && self.retry.is_none() && !self.trimming;
+        // What was trimmed last is heard to be gone before more is.
+        let many = || self.view.below(AUDIT).nth(MOST_AUDIT + TRIMMED_AT_ONCE).is_some();
+        if !may || self.view.revision() < self.trimmed || !many() {
             return;
         }
         self.trimming = true;

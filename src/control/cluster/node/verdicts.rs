@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::control::cluster::keys::{JUDGES, VERDICTS};
 use crate::control::cluster::store::{MOST_OPERATIONS, Operation};
 use crate::model::ProbeId;
@@ -17,47 +15,11 @@ use crate::steer::health::verdict::Verdict;
 use crate::steer::health::vote::{Exceptions, Vantage};
 use crate::steer::kept::Clock;
 
+use super::told::SeenProbe;
 use super::{LEASE, Node, Output, Ticket};
 
 /// A node that told its beats, and is silent for so long, does not count.
 const SILENT: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Default)]
-pub(super) struct Verdicts {
-    own: Option<Vantage>,
-    /// As the store has it under this lease.
-    told: Option<Vantage>,
-    /// What it will have when the transaction under way has taken.
-    telling: Option<Vantage>,
-    /// What the publisher was told of the others, and from which state of the store, and of whom.
-    heard: Option<(u64, BTreeSet<String>)>,
-}
-
-impl Verdicts {
-    /// The transaction under way has taken, or not.
-    pub fn put(&mut self, took: bool) {
-        let telling = self.telling.take();
-        if took {
-            self.told = telling;
-        }
-    }
-
-    pub fn forget_told(&mut self) {
-        (self.told, self.telling) = (None, None);
-    }
-}
-
-/// A probe that a node does not call up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeenProbe {
-    /// Qualified.
-    pub region: String,
-    pub endpoint: String,
-    /// Empty where the endpoint has one.
-    pub probe: String,
-    /// `suspect` or `down`.
-    pub verdict: String,
-}
 
 impl Node {
     /// The probes that a node does not call up, at most so many, and how many regions with more there are.
@@ -96,6 +58,18 @@ impl Node {
     pub fn set_verdicts(&mut self, own: Vantage, now: &Clock) {
         self.verdicts.own = Some(own);
         self.tick(now);
+    }
+
+    /// The store has heard all that was told, and says something else. What it says, where that makes sense.
+    pub(super) fn untrue_verdicts(&self) -> Option<Option<Vantage>> {
+        let verdicts = &self.verdicts;
+        let heard = verdicts.told_at.is_some_and(|at| at <= self.view.revision()) && verdicts.telling.is_none();
+        let said = heard.then(|| self.vantage(&self.identity.node))?;
+        (said != verdicts.told).then_some(said)
+    }
+
+    pub(super) fn tell_verdicts_again(&mut self, said: Option<Vantage>) {
+        (self.verdicts.told, self.verdicts.told_at) = (said, None);
     }
 
     /// Has the store say what changed, in one transaction at a time.

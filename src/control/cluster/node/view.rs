@@ -24,14 +24,22 @@ pub struct View {
     plans: BTreeMap<String, Pointed>,
     /// By what is behind the prefix: values that are read by whoever needs them.
     others: BTreeMap<String, Entry>,
-    /// By key: why a value makes no sense.
-    corrupt: BTreeMap<String, String>,
+    /// Values that make no sense, by key.
+    corrupt: BTreeMap<String, Corrupt>,
     /// Why the store does not answer, or what it refused last.
     trouble: Option<String>,
     /// Since when it does not answer, though it did.
     away_since: Option<Instant>,
     /// Grows with each change of what nodes' probes say.
     verdicts: u64,
+}
+
+/// A value that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrupt {
+    pub why: String,
+    /// The revision that put it: who puts it right names that.
+    pub modified: Revision,
 }
 
 /// A pointer, and where it stands.
@@ -77,8 +85,24 @@ impl View {
     }
 
     /// Values that make no sense, by key.
-    pub fn corrupt(&self) -> &BTreeMap<String, String> {
+    pub fn corrupt(&self) -> &BTreeMap<String, Corrupt> {
         &self.corrupt
+    }
+
+    /// A value that whoever reads it finds to make no sense.
+    pub fn is_corrupt(&mut self, key: String, why: String, modified: Revision) {
+        self.corrupt.insert(key, Corrupt { why, modified });
+    }
+
+    /// Who plans, by model, and the revision since when.
+    pub fn leaders(&self) -> impl Iterator<Item = (&String, &Leader, Revision)> {
+        self.leaders.iter().map(|(model, (leader, created))| (model, leader, *created))
+    }
+
+    /// The revision that put the pointer of a model, whether it makes sense or not; `None`: there is none.
+    pub fn plan_modified(&self, model: &str) -> Option<Revision> {
+        let corrupt = self.corrupt.get(&format!("{PLAN}{model}")).map(|corrupt| corrupt.modified);
+        corrupt.or_else(|| self.plan(model).map(|pointed| pointed.modified))
     }
 
     pub fn last_trouble(&self) -> Option<&str> {
@@ -137,11 +161,14 @@ impl View {
                 self.members.insert(node.to_owned(), member);
             }
         } else if let Some(model) = key.strip_prefix(LEADER) {
-            if let Some(leader) = self.read(&key, &entry) {
-                self.leaders.insert(model.to_owned(), (leader, entry.created));
-            }
+            // Whoever made no sense of it leads nobody, and is in the way of others.
+            let leader = self.read(&key, &entry).unwrap_or(Leader { node: String::new(), boot: 0 });
+            self.leaders.insert(model.to_owned(), (leader, entry.created));
         } else if let Some(model) = key.strip_prefix(PLAN) {
-            if let Some(pointer) = self.read(&key, &entry) {
+            let read = self.read(&key, &entry);
+            if read.as_ref().is_some_and(|pointer: &Pointer| pointer.epoch > entry.modified) {
+                self.is_corrupt(key, "an epoch that has not come yet".into(), entry.modified);
+            } else if let Some(pointer) = read {
                 self.plans.insert(model.to_owned(), Pointed { pointer, modified: entry.modified });
             }
         } else if [JUDGES, VERDICTS, OVERRIDES, SWITCHES, AUDIT].iter().any(|of| key.starts_with(of)) {
@@ -156,7 +183,7 @@ impl View {
     fn read<T: DeserializeOwned>(&mut self, key: &str, entry: &Entry) -> Option<T> {
         let read = serde_json::from_slice(&entry.value);
         read.inspect_err(|error| {
-            self.corrupt.insert(key.to_owned(), error.to_string());
+            self.is_corrupt(key.to_owned(), error.to_string(), entry.modified);
         })
         .ok()
     }
