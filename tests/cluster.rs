@@ -5,11 +5,12 @@
 //! plans' epochs and numbers only grow.
 //!
 //! Without etcd installed the test says so and passes, unless `MERIDIAN_TEST_REQUIRE_TOOLS` is set.
-//! `MERIDIAN_TEST_LONG` has the leader sleep for a minute, and measures for another.
+//! `MERIDIAN_TEST_LONG` has the leader sleep for a minute, measures for another, and has etcd slow and full, a node with
+//! another token, one without a way to etcd, and a configuration rolled out node by node.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -139,6 +140,37 @@ impl Responder {
     }
 }
 
+/// What stands before a member of etcd, and holds octets back for two seconds while it is to be slow.
+fn proxy(endpoint: &str, slow: &Arc<AtomicBool>) -> String {
+    let to = endpoint.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind((LOCAL, 0)).expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let slow = slow.clone();
+    std::thread::spawn(move || {
+        for from in listener.incoming().flatten() {
+            let Ok(to) = TcpStream::connect(&to) else { continue };
+            for (from, to) in [(&from, &to), (&to, &from)] {
+                let (Ok(from), Ok(to), slow) = (from.try_clone(), to.try_clone(), slow.clone()) else { continue };
+                std::thread::spawn(move || carry(from, to, &slow));
+            }
+        }
+    });
+    url
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, slow: &AtomicBool) {
+    let mut octets = [0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut octets) {
+        if slow.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        if to.write_all(&octets[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
 /// What was asked of servers while they were meant to answer, and what they did not.
 #[derive(Default)]
 struct Asked {
@@ -182,22 +214,28 @@ struct Scene {
     plans: BTreeMap<String, (i64, u64)>,
     seoul: Responder,
     _frankfurt: Responder,
+    /// Between servers and etcd, everything is late.
+    slow: Arc<AtomicBool>,
+    /// The port of health checks.
+    health: u16,
 }
 
 impl Scene {
     async fn start() -> Option<Scene> {
         let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have
-        let etcd = EtcdCluster::start(3, &[])?;
+        let etcd = EtcdCluster::start(3, &["--quota-backend-bytes", "33554432"])?;
         let health = free_port(LOCAL);
         let seoul = Responder::start(Ipv4Addr::new(127, 0, 0, 2), health);
         let _frankfurt = Responder::start(Ipv4Addr::new(127, 0, 0, 3), health);
-        let nodes: Vec<Node> = (0..3).map(|number| Node::start(number, &etcd.endpoints(), health)).collect();
+        let slow = Arc::new(AtomicBool::new(false));
+        let between: Vec<String> = etcd.endpoints().iter().map(|endpoint| proxy(endpoint, &slow)).collect();
+        let nodes: Vec<Node> = (0..3).map(|number| Node::start(number, &between, health)).collect();
         for node in &nodes {
             until("it answers", HEALED, async || !node.answers().is_empty()).await;
         }
         let asked = ask_all(&nodes.iter().map(|node| node.dns).collect::<Vec<_>>());
         let store = Etcd::new(EtcdSettings { endpoints: etcd.endpoints(), ..EtcdSettings::default() });
-        let scene = Scene { nodes, etcd, store, asked, plans: BTreeMap::new(), seoul, _frankfurt };
+        let scene = Scene { nodes, etcd, store, asked, plans: BTreeMap::new(), seoul, _frankfurt, slow, health };
         scene.healed("at the start").await;
         Some(scene)
     }
@@ -311,6 +349,11 @@ async fn three_servers_keep_their_promises_whatever_fails() {
     println!("a word held at all servers {took:?} after it was said");
     if is_long() {
         measure(&mut scene).await;
+        etcd_is_slow(&mut scene).await;
+        a_node_has_another_token(&mut scene).await;
+        configurations_are_rolled_out(&mut scene).await;
+        etcd_is_full(&mut scene).await;
+        a_node_cannot_speak_with_etcd(&scene).await;
     }
     a_member_of_etcd_dies(&mut scene).await;
     etcd_is_gone_and_a_server_starts(&mut scene).await;
@@ -387,6 +430,99 @@ async fn the_leader_sleeps(scene: &mut Scene) {
     scene.assert_holds("frankfurt", Override::Drain, Duration::from_secs(5)).await;
     scene.healed("the leader slept").await;
     scene.say(leader, "frankfurt", Override::Auto).await;
+    scene.assert_answered();
+}
+
+/// Every octet to and from etcd is late by two seconds.
+async fn etcd_is_slow(scene: &mut Scene) {
+    scene.slow.store(true, Ordering::Relaxed);
+    sleep(Duration::from_secs(20)).await;
+    let _ = scene.nodes[0].admin.set_override("frankfurt", Override::Up).await; // it may take, or not
+    sleep(Duration::from_secs(10)).await;
+    scene.slow.store(false, Ordering::Relaxed);
+    scene.healed("etcd was slow").await;
+    until("words are taken again", HEALED, async || {
+        scene.nodes[1].admin.set_override("frankfurt", Override::Auto).await.is_ok()
+    })
+    .await;
+    scene.assert_holds("frankfurt", Override::Auto, Duration::from_secs(3)).await;
+    scene.assert_answered();
+}
+
+/// Messages between it and the others are refused, both ways; etcd is there for all.
+async fn a_node_has_another_token(scene: &mut Scene) {
+    let token = |scene: &Scene, text: &str| std::fs::write(scene.nodes[2].path("token"), text).expect("a file");
+    token(scene, "another token, which the other nodes do not have");
+    sleep(Duration::from_secs(25)).await;
+    scene.say(2, "frankfurt", Override::Drain).await;
+    scene.say(0, "frankfurt", Override::Auto).await;
+    token(scene, "a token that all nodes of the test have");
+    scene.healed("a node had another token").await;
+    scene.assert_answered();
+}
+
+/// One node after the other reads another zone file: each model has a leader for a while.
+async fn configurations_are_rolled_out(scene: &mut Scene) {
+    for (number, leaders) in [(0, 2), (1, 2), (2, 1)] {
+        let (node, file) = (&scene.nodes[number], scene.nodes[number].path("zones/gslb.example.toml"));
+        let zone = std::fs::read_to_string(&file).expect("a zone");
+        std::fs::write(&file, zone.replace("126.98 }", "126.98 }\ncapacity = 500")).expect("a zone");
+        node.admin.reload(false).await.expect("reloaded");
+        until("each model has its leader", HEALED, async || {
+            scene.below("leader/").await.is_some_and(|leader| leader.len() == leaders)
+        })
+        .await;
+        scene.say(number, "frankfurt", if number == 1 { Override::Auto } else { Override::Up }).await;
+    }
+    scene.say(0, "frankfurt", Override::Auto).await;
+    scene.healed("another configuration was rolled out").await;
+    scene.assert_answered();
+}
+
+/// No space is left: words are refused, answers go on; emptied, compacted and disarmed, all is as before.
+async fn etcd_is_full(scene: &mut Scene) {
+    for number in 0.. {
+        let (key, value) = (format!("/fill/{number}"), vec![b'x'; 1 << 20]);
+        let put = Operation::Put { key, value, lease: None };
+        if scene.store.commit(&Transaction { conditions: vec![], operations: vec![put] }).await.is_err() {
+            break;
+        }
+    }
+    sleep(Duration::from_secs(12)).await;
+    let refused = scene.nodes[0].admin.set_override("frankfurt", Override::Up).await.expect_err("no space");
+    println!("etcd is full: {refused}");
+    let endpoints = scene.etcd.endpoints();
+    let ask = async |endpoint: &str, path: &str, body: Value| {
+        let asked = reqwest::Client::new().post(format!("{endpoint}/v3/{path}")).json(&body).send().await;
+        asked.expect("etcd").json::<Value>().await.expect("JSON")
+    };
+    let end = serde_json::json!({ "key": "L2ZpbGwv", "range_end": "L2ZpbGww" }); // /fill/ to /fill0
+    let revision = ask(&endpoints[0], "kv/deleterange", end).await["header"]["revision"].clone();
+    ask(&endpoints[0], "kv/compaction", serde_json::json!({ "revision": revision, "physical": true })).await;
+    for endpoint in &endpoints {
+        ask(endpoint, "maintenance/defragment", serde_json::json!({})).await;
+    }
+    let alarms = ask(&endpoints[0], "maintenance/alarm", serde_json::json!({ "action": "GET" })).await;
+    for alarm in alarms["alarms"].as_array().into_iter().flatten() {
+        let body = serde_json::json!({ "action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": "NOSPACE" });
+        ask(&endpoints[0], "maintenance/alarm", body).await;
+    }
+    scene.healed("etcd was full").await;
+    until("words are taken again", HEALED, async || {
+        scene.nodes[1].admin.set_override("frankfurt", Override::Auto).await.is_ok()
+    })
+    .await;
+    scene.assert_answered();
+}
+
+/// A node that speaks TLS with an etcd that does not answers by itself, and says why it shares nothing.
+async fn a_node_cannot_speak_with_etcd(scene: &Scene) {
+    let etcd: Vec<String> = scene.etcd.endpoints().iter().map(|url| url.replace("http:", "https:")).collect();
+    let node = Node::start(9, &etcd, scene.health);
+    until("it answers", HEALED, async || !node.answers().is_empty()).await;
+    let refused = node.admin.set_override("seoul", Override::Down).await.expect_err("nobody to share it with");
+    println!("TLS with an etcd without: {refused}");
+    assert!(refused.to_string().contains("--here"));
     scene.assert_answered();
 }
 

@@ -18,7 +18,7 @@ const QUEUE: usize = 1024;
 
 /// What is asked of this node, from within its process.
 pub enum Ask {
-    /// An operator says something: see [`Node::say`].
+    /// An operator says something: see [`Node::say`](super::node::Node::say).
     Say {
         key: String,
         word: Word,

@@ -40,7 +40,7 @@ pub struct Member {
     pub boot: u64,
     /// Of the program.
     pub version: String,
-    /// [`super::model_hash`].
+    /// [`super::node::model_hash`].
     pub model: String,
     /// Reloads since its start.
     pub reloads: u64,

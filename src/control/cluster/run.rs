@@ -9,13 +9,13 @@
 //!
 //! The loop waits for nothing but news: what takes time is done beside it, and told to it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -82,12 +82,12 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
     let duty = driven.duty;
     let Driven { cluster, etcd, peers, received, commands, words, own_status, .. } = driven;
     let (inputs, heard) = mpsc::channel(QUEUE);
-    let (orders, to_carry) = mpsc::unbounded_channel();
+    let orders = Arc::new(Orders::default());
     let mut kept = words.load();
     kept.add_local(&held, node.name());
     node.restore_words(kept);
     let watching = tokio::spawn(watch(etcd.clone(), prefix(&cluster), inputs.clone()));
-    let carrying = tokio::spawn(carry(words, to_carry, commands.clone()));
+    let carrying = tokio::spawn(carry(words, orders.clone(), commands.clone()));
     let Asked { asks, status } = asked;
     let (beating, tally) = (Arc::default(), Arc::default());
     let outside = Outside { etcd, peers, inputs, orders, commands, beating, tally };
@@ -151,7 +151,7 @@ struct Outside {
     etcd: Arc<Etcd>,
     peers: Arc<PeerClient>,
     inputs: mpsc::Sender<Input>,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: Arc<Orders>,
     commands: mpsc::Sender<Command>,
     /// Nodes that have not taken the last beat yet.
     beating: Arc<std::sync::Mutex<BTreeSet<String>>>,
@@ -294,7 +294,7 @@ impl Driver {
                         self.since.refused_word();
                     }
                     if let Some(reply) = self.says.remove(&ask) {
-                        let _ = self.outside.orders.send(Order::Said(reply, result));
+                        self.outside.orders.push(Order::Said(reply, result));
                     }
                 }
                 Output::Overtaken(word) => warn!(
@@ -420,7 +420,7 @@ impl Outside {
             Output::Grant | Output::KeepAlive(_) | Output::Commit { .. } => self.ask_store(output),
             Output::Send { of, to, address, kind, body } => self.send(of, to, address, kind, body),
             Output::News(news) => self.command(Command::Cluster(Box::new(news))),
-            Output::Words(words) => _ = self.orders.send(Order::Words(words)),
+            Output::Words(words) => self.orders.push(Order::Words(words)),
             // Done before it comes here.
             Output::Said { .. } | Output::Overtaken(_) | Output::Load(_) => {}
         }
@@ -491,10 +491,37 @@ fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// What waits to be carried out: words are always the latest, and who waits for an outcome is bounded by the API.
+#[derive(Default)]
+struct Orders {
+    waiting: std::sync::Mutex<VecDeque<Order>>,
+    news: Notify,
+}
+
+impl Orders {
+    fn push(&self, order: Order) {
+        let mut waiting = locked(&self.waiting);
+        match (waiting.back_mut(), order) {
+            (Some(last @ Order::Words(_)), order @ Order::Words(_)) => *last = order,
+            (_, order) => waiting.push_back(order),
+        }
+        self.news.notify_one();
+    }
+
+    async fn next(&self) -> Order {
+        loop {
+            if let Some(order) = locked(&self.waiting).pop_front() {
+                return order;
+            }
+            self.news.notified().await;
+        }
+    }
+}
+
 /// Keeps words on disk, has the writer take them, and then says that they hold: one after the other.
-async fn carry(file: WordsFile, mut orders: mpsc::UnboundedReceiver<Order>, commands: mpsc::Sender<Command>) {
-    while let Some(order) = orders.recv().await {
-        match order {
+async fn carry(file: WordsFile, orders: Arc<Orders>, commands: mpsc::Sender<Command>) {
+    loop {
+        match orders.next().await {
             Order::Words(words) => {
                 let in_force = words.in_force();
                 // Where that fails it is told; the words hold all the same.

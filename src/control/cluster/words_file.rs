@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
+use crate::control::save::PATIENCE;
 use crate::control::state_file::{Content, StateFile};
 use crate::control::troubles::{StateName, TroubleKind, Troubles};
 
@@ -16,6 +18,8 @@ use super::words::Words;
 pub struct WordsFile {
     file: StateFile<Stored>,
     troubles: Arc<Troubles>,
+    /// A save that the disk has not answered yet.
+    hanging: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,7 +50,7 @@ impl Content for Stored {
 
 impl WordsFile {
     pub fn new(state_directory: &Path, troubles: Arc<Troubles>) -> WordsFile {
-        WordsFile { file: StateFile::new(state_directory), troubles }
+        WordsFile { file: StateFile::new(state_directory), troubles, hanging: Arc::default() }
     }
 
     /// What was kept; nothing where nothing was, or it cannot be read: that is told.
@@ -55,19 +59,29 @@ impl WordsFile {
         stored.map(|stored| stored.words).unwrap_or_default()
     }
 
-    /// Keeps these, on another thread. A failure is told.
+    /// Keeps these, on another thread. A failure is told, and a disk that hangs: it is waited for once, and holds up no
+    /// word after that.
     pub async fn save(&self, words: Words) {
+        let mut hanging = self.hanging.lock().await;
+        if hanging.as_ref().is_some_and(|job| !job.is_finished()) {
+            return; // the next words are all words
+        }
         let (file, troubles) = (self.file.clone(), self.troubles.clone());
-        let saving = tokio::task::spawn_blocking(move || {
+        let mut job = tokio::task::spawn_blocking(move || {
             let stored = Stored { _sha256: IgnoredAny, version: Stored::VERSION, words };
             match file.save_unless(&stored, &Default::default()) {
                 Ok(()) => troubles.end(StateName::Cluster, TroubleKind::Unwritable),
-                Err(error) => {
-                    let instead = "what was said holds, but for a restart while etcd is away";
-                    troubles.begin(StateName::Cluster, TroubleKind::Unwritable, &error.to_string(), instead);
-                }
+                Err(error) => troubles.begin(StateName::Cluster, TroubleKind::Unwritable, &error.to_string(), UNKEPT),
             }
+            troubles.end(StateName::Cluster, TroubleKind::Hanging);
         });
-        let _ = saving.await;
+        *hanging = None;
+        if tokio::time::timeout(PATIENCE, &mut job).await.is_err() {
+            self.troubles.begin(StateName::Cluster, TroubleKind::Hanging, "the disk does not answer", UNKEPT);
+            *hanging = Some(job);
+        }
     }
 }
+
+/// What holds while words cannot be kept.
+const UNKEPT: &str = "what was said holds, but for a restart while etcd is away";
