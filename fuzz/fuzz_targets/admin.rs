@@ -20,10 +20,12 @@ use meridian::control::clock;
 use meridian::control::config::RumSettings;
 use meridian::control::events::history::Events;
 use meridian::control::events::receivers::Receivers;
+use meridian::control::node::Node;
 use meridian::control::overrides::OverrideStore;
 use meridian::control::probe::EndpointReport;
 use meridian::control::probe::budget::Budget;
 use meridian::control::probe::fault::OwnFaults;
+use meridian::control::readiness::Readiness;
 use meridian::control::reload::{LoadStatus, ReloadRequest};
 use meridian::control::rum::{Measurements, unix_now};
 use meridian::control::switches::SwitchStore;
@@ -77,7 +79,9 @@ impl Fixture {
         });
         let status = LoadStatus::now(Vec::new(), Vec::new());
         let measurements = Measurements::open(&RumSettings::default(), folder.path(), unix_now(), troubles.clone());
-        let router = api::router(Context {
+        let readiness = Arc::new(Readiness::new(vitals.clone()));
+        let node = Node::open(folder.path(), readiness, events.clone(), troubles.clone());
+        let router = api::router(Arc::new(Context {
             shared,
             counters: Arc::new(CounterSet::new()),
             commands,
@@ -99,8 +103,10 @@ impl Fixture {
                 reachability: Arc::default(),
             },
             places: Default::default(),
+            node: Arc::new(node),
+            cluster: None,
             token: None,
-        });
+        }));
         Fixture { runtime, router, folder, _probes: probes }
     }
 
