@@ -67,8 +67,8 @@ pub(super) struct Shared {
     pub outgoing: HashMap<(ServiceId, u32, RegionId), (f64, f64)>,
     /// The numbers of sites, of these.
     pub numbers: Option<(Arc<Sites>, HashMap<u64, u32>)>,
-    /// Samples of other nodes at sites that are not known here, of all that came.
-    pub strangers: (u64, u64),
+    /// Other nodes have told this one what was asked.
+    pub hears_others: bool,
 }
 
 impl Shared {

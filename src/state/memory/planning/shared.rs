@@ -34,7 +34,7 @@ impl Planning {
             return;
         }
         (self.shared.proposed, self.shared.untold) = (None, false);
-        let heard_others = before == Role::Leader && self.shared.strangers.1 > 0;
+        let heard_others = before == Role::Leader && self.shared.hears_others;
         self.shared.partial = role != Role::Leader && (self.shared.partial || heard_others);
         if role != Role::Follower {
             self.shared.outgoing.clear();
@@ -112,12 +112,10 @@ impl Planning {
             let numbers = sites.ids().map(|site| (sites.key(site, 0.0).number() & SITE_BITS, site as u32)).collect();
             self.shared.numbers = Some((sites.clone(), numbers));
         }
+        self.shared.hears_others |= !samples.is_empty();
         let Some((_, numbers)) = &self.shared.numbers else { return };
         for sample in samples {
-            let site = numbers.get(&sample.site);
-            self.shared.strangers.0 += u64::from(site.is_none());
-            self.shared.strangers.1 += 1;
-            if let Some(&site) = site
+            if let Some(&site) = numbers.get(&sample.site)
                 && sample.service.index() < model.services.len()
                 && sample.region.index() < model.regions.len()
             {
@@ -126,12 +124,5 @@ impl Planning {
             }
         }
         self.next_step.get_or_insert(now + STEP);
-    }
-
-    /// The part of other nodes' answers that were given at sites which are not known here, 0 to 1: their databases
-    /// differ.
-    pub fn part_at_unknown_sites(&self) -> f64 {
-        let (unknown, all) = self.shared.strangers;
-        if all == 0 { 0.0 } else { unknown as f64 / all as f64 }
     }
 }
