@@ -83,7 +83,9 @@ pub async fn run(mut node: Node, driven: Driven, asked: Asked, held: InForce) {
     let Driven { cluster, etcd, peers, received, commands, words, own_status, .. } = driven;
     let (inputs, heard) = mpsc::channel(QUEUE);
     let orders = Arc::new(Orders::default());
-    let mut kept = words.load();
+    // Not on a thread that serves others: the disk may hang.
+    let file = words.clone();
+    let mut kept = tokio::task::spawn_blocking(move || file.load()).await.unwrap_or_default();
     kept.add_local(&held, node.name());
     node.restore_words(kept);
     let watching = tokio::spawn(watch(etcd.clone(), prefix(&cluster), inputs.clone()));
