@@ -116,7 +116,7 @@ fn c_locate_a_place(bencher: Bencher) {
 
 #[divan::bench(sample_count = 50, sample_size = CLIENTS as u32)]
 fn c_locate_a_class(bencher: Bencher) {
-    let classes = WORLD.snapshot.plan.classes.as_ref().expect("classes");
+    let classes = WORLD.snapshot.plan.classes().expect("classes");
     let find = |client: &IpAddr| {
         black_box(classes.find(black_box(*client)));
     };

@@ -119,7 +119,7 @@ mod stages {
 
     #[inline(never)]
     fn stage_locate(world: &World, clients: &[IpAddr]) {
-        let classes = world.snapshot.plan.classes.as_ref().expect("classes");
+        let classes = world.snapshot.plan.classes().expect("classes");
         for client in clients {
             black_box(classes.find(black_box(*client)));
         }

@@ -389,8 +389,9 @@ fn a_lost_region_moves_its_own_clients_only() {
         publisher.apply(state::News::set_override(format!("region{lost}@gslb.test"), Override::Down), clock::read());
         publisher.publish(clock::read());
         let after = publisher.shared().load_full();
-        let normal =
-            |snapshot: &Snapshot| snapshot.plan.services.iter().all(|plan| plan.condition == ServiceCondition::Normal);
+        let normal = |snapshot: &Snapshot| {
+            snapshot.plan.services.iter().all(|plan| plan.standing.condition == ServiceCondition::Normal)
+        };
         if !normal(&before) || !normal(&after) {
             continue; // without a healthy region everyone moves
         }

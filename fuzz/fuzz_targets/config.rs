@@ -89,7 +89,7 @@ fn serve(Loaded { config, model, .. }: Loaded) {
 }
 
 fn look_at(snapshot: &Snapshot) {
-    if let Some(classes) = &snapshot.plan.classes {
+    if let Some(classes) = snapshot.plan.classes() {
         let classes = ClassImage::new(1, classes);
         let image = NameImage::new(snapshot, &classes);
         assert_eq!(image.generation, snapshot.generation);

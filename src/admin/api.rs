@@ -257,8 +257,8 @@ fn in_words(effective: EffectiveState, operator_override: Override, longest: u32
 fn shaky(snapshot: &Snapshot, id: ServiceId) -> Vec<String> {
     let service = snapshot.model.service(id);
     let Some(plan) = snapshot.plan.services.get(id.index()) else { return Vec::new() };
-    let own = condition_follows(plan.condition).map(|text| format!("{}: {text}", service.name));
-    let fences = plan.fences_out.iter().filter_map(|fence| {
+    let own = condition_follows(plan.standing.condition).map(|text| format!("{}: {text}", service.name));
+    let fences = plan.standing.fences_out.iter().filter_map(|fence| {
         let rule = service.policies.rule_name(fence.rule);
         Some(format!("{}, for the clients of {rule} alone: {}", service.name, condition_follows(fence.condition)?))
     });

@@ -603,14 +603,15 @@ fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
         ("all_withdrawn", ServiceCondition::AllWithdrawn),
     ];
     let services = || snapshot.plan.services.iter();
-    let count = |condition| services().filter(|plan| plan.condition == condition).count();
+    let count = |condition| services().filter(|plan| plan.standing.condition == condition).count();
     out.gauge(
         "services",
         "Services by condition: anything but normal needs a look",
         conditions.map(|(word, condition)| (vec![("condition", word)], count(condition))),
     )?;
-    let fences =
-        |condition| services().flat_map(|plan| &plan.fences_out).filter(|out| out.condition == condition).count();
+    let fences = |condition| {
+        services().flat_map(|plan| &plan.standing.fences_out).filter(|out| out.condition == condition).count()
+    };
     out.gauge(
         "fences_out",
         "Fences whose regions have run out, by the condition of their clients",

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::choice::cell::CellTable;
+use crate::steer::decide::cell_at_place;
+use crate::steer::plan::ServicePlan;
+use crate::steer::plan::table::{Follows, Table};
+use crate::steer::policy::shape::Standing;
 
 /// No service is begun after this many places were counted for one report: the others follow with
 /// later reports. Counting took 0.6 µs a place unoptimised, so below a second.
@@ -28,8 +31,9 @@ pub struct RegionShare {
 pub struct ShareCounts(Mutex<Vec<Option<Counted>>>);
 
 struct Counted {
-    /// Held, so that no other table can have its address.
-    cells: Arc<CellTable>,
+    /// Held, so that no others can have their addresses.
+    table: Arc<Table>,
+    standing: Arc<Standing>,
     shares: Arc<[RegionShare]>,
 }
 
@@ -45,30 +49,43 @@ impl ShareCounts {
             .service_ids()
             .zip(known.iter_mut())
             .map(|(id, slot)| {
-                let cells = &snapshot.plan.services.get(id.index())?.cells;
-                if let Some(counted) = slot.as_ref().filter(|counted| Arc::ptr_eq(&counted.cells, cells)) {
+                let plan = snapshot.plan.services.get(id.index())?;
+                if let Some(counted) = slot.as_ref().filter(|counted| counted.is_of(plan)) {
                     return Some(counted.shares.clone());
                 }
-                let cost = if cells.depends_on_place() { snapshot.atlas.place_count() } else { 1 };
                 if budget == 0 {
                     return None;
                 }
-                budget = budget.saturating_sub(cost);
-                let shares: Arc<[RegionShare]> = count(snapshot, id, cells).into();
-                *slot = Some(Counted { cells: cells.clone(), shares: shares.clone() });
+                budget = budget.saturating_sub(cost(snapshot, id, plan));
+                let shares: Arc<[RegionShare]> = count(snapshot, id).into();
+                let (table, standing) = (plan.table.clone(), plan.standing.clone());
+                *slot = Some(Counted { table, standing, shares: shares.clone() });
                 Some(shares)
             })
             .collect()
     }
 }
 
+impl Counted {
+    fn is_of(&self, plan: &ServicePlan) -> bool {
+        Arc::ptr_eq(&self.table, &plan.table) && Arc::ptr_eq(&self.standing, &plan.standing)
+    }
+}
+
+/// The places to look at; each counts more where the table does not hold, and has to be worked out.
+fn cost(snapshot: &Snapshot, id: ServiceId, plan: &ServicePlan) -> usize {
+    let places = if snapshot.model.service(id).policies.depends_on_place() { snapshot.atlas.place_count() } else { 1 };
+    if plan.follows == Follows::All { places } else { 4 * places }
+}
+
 /// Region by region in the order of the service.
-fn count(snapshot: &Snapshot, id: ServiceId, cells: &CellTable) -> Vec<RegionShare> {
+fn count(snapshot: &Snapshot, id: ServiceId) -> Vec<RegionShare> {
+    let view = snapshot.view();
     let regions = &snapshot.model.service(id).regions;
     let mut shares: Vec<RegionShare> =
         regions.iter().map(|&region| RegionShare { region, places: 0, mean: 0.0 }).collect();
     let mut places = 0;
-    for cell in snapshot.atlas.places().filter_map(|place| cells.cell(place)) {
+    for cell in snapshot.atlas.places().filter_map(|place| cell_at_place(&view, id, place)) {
         places += 1;
         let largest = cell.fractions().max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(region, _)| region);
         for (region, fraction) in cell.fractions() {

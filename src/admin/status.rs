@@ -622,8 +622,8 @@ fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, l
             .active_stage(plan.switched_to)
             .map(|id| configured.policies.group(id).name.to_string()),
         switched: plan.switched_to.is_some(),
-        condition: plan.condition,
-        fences_out: plan.fences_out.iter().map(fence).collect(),
+        condition: plan.standing.condition,
+        fences_out: plan.standing.fences_out.iter().map(fence).collect(),
         answered_ttl_s: Some(AnsweredTtl { least: lives.least, most: lives.most }),
         ttl_s: configured.ttl.as_secs(),
         failover_ttl_s: configured.failover_ttl.as_secs(),

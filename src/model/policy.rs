@@ -270,6 +270,11 @@ impl PolicyTree {
         !self.rules.is_empty() || self.groups.iter().any(|group| matches!(group.policy, Policy::Geo(_)))
     }
 
+    /// Tells whether clients may be answered otherwise for where they are.
+    pub fn depends_on_place(&self) -> bool {
+        self.measures() || self.locates()
+    }
+
     /// The networks its rules and lists name.
     pub fn networks(&self) -> impl Iterator<Item = Prefix> + '_ {
         let lists = self.groups.iter().filter_map(|group| match &group.policy {

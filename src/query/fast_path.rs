@@ -139,23 +139,22 @@ impl<'a> FastQuery<'a> {
     fn service(&self, id: ServiceId, service: &PrecomputedService) -> Option<Reply<'a>> {
         let (view, endpoints) = (self.question.snapshot.view(), &self.question.snapshot.endpoints);
         let seen = self.question.seen(service.ecs);
-        let (choice, scope, is_settled) =
-            match self.question.snapshot.precomputed.find(&view, service, seen.address())? {
-                PrecomputedChoice::Fixed(choice, scope) => (choice, scope, true),
-                PrecomputedChoice::Open(place, widest) => {
-                    let decision = decide_for(&view, id, seen, (place, widest))?;
-                    let [region] = *decision.regions.as_slice() else { return None };
-                    // Of what is prebuilt, not all is answered.
-                    if view.endpoint_sets.get(region.index())?.is_partial {
-                        return None;
-                    }
-                    (
-                        FixedChoice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() },
-                        decision.scope,
-                        false,
-                    )
+        let (choice, scope, is_settled) = match self.question.snapshot.precomputed.find(service, seen.address())? {
+            PrecomputedChoice::Fixed(choice, scope) => (choice, scope, true),
+            PrecomputedChoice::Open(found) => {
+                let decision = decide_for(&view, id, seen, found)?;
+                let [region] = *decision.regions.as_slice() else { return None };
+                // Of what is prebuilt, not all is answered.
+                if view.endpoint_sets.get(region.index())?.is_partial {
+                    return None;
                 }
-            };
+                (
+                    FixedChoice { region, endpoint: decision.endpoint, ttl: decision.ttl.as_secs() },
+                    decision.scope,
+                    false,
+                )
+            }
+        };
         let part = |part| endpoints.part(choice.region, choice.endpoint, part);
         let of_addresses = |records: &'a [u8], each| {
             Reply::new(records, [(records.len() / each) as u16, 0, 0], Open::Ttl(choice.ttl, each))

@@ -188,8 +188,13 @@ impl Publisher {
             now,
         });
         let endpoint_sets = endpoint_sets(model, &states, *seed);
-        let precomputed =
-            Precomputed::of(&View { model, atlas: &self.atlas, endpoint_sets: &endpoint_sets, plan: &plan });
+        let precomputed = Precomputed::of(&View {
+            model,
+            atlas: &self.atlas,
+            states: &states,
+            endpoint_sets: &endpoint_sets,
+            plan: &plan,
+        });
         let next = Arc::new(Snapshot {
             generation: before.generation + 1,
             configured: self.configured.clone(),

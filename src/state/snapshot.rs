@@ -48,7 +48,13 @@ pub struct Snapshot {
 impl Snapshot {
     /// The data that a decision reads.
     pub fn view(&self) -> View<'_> {
-        View { model: &self.model, atlas: &self.atlas, endpoint_sets: &self.endpoint_sets, plan: &self.plan }
+        View {
+            model: &self.model,
+            atlas: &self.atlas,
+            states: &self.states,
+            endpoint_sets: &self.endpoint_sets,
+            plan: &self.plan,
+        }
     }
 }
 

@@ -1,18 +1,23 @@
 //! The decision for one query: region, endpoint, TTL and scope. What `explain` shows and the
-//! packet path answers with. Allocates nothing.
+//! packet path answers with. Allocates nothing, but where a table does not hold any more: see [`cell_at`].
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::atlas::{Atlas, PlaceId};
+use crate::atlas::{Atlas, Located, PlaceId};
 use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
-use super::choice::cell::{Asker, Pick, Regions};
+use super::choice::cell::{Asker, Cell, Pick, Regions};
 use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
 use super::choice::pick::{ClientKey, rendezvous};
+use super::health::effective::RegionState;
+use super::plan::recipes::Recipe;
+use super::plan::table::{Answer, Follows, Found};
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::ServiceCondition;
+use super::policy::{Picker, PlanInputs};
 
 /// Clients this near share an answer where shares are split: an ECS answer is never wider then.
 const KEY_BITS_IPV4: u8 = 24;
@@ -24,6 +29,8 @@ const KEY_BITS_IPV6: u8 = 48;
 pub struct View<'a> {
     pub model: &'a Model,
     pub atlas: &'a Atlas,
+    /// Those that the plan stands by, indexed by [`RegionId`].
+    pub states: &'a [RegionState],
     pub endpoint_sets: &'a [EndpointSet],
     pub plan: &'a Plan,
 }
@@ -106,26 +113,20 @@ pub fn decide(view: &View<'_>, service: ServiceId, seen: Seen) -> Option<Decisio
 
 /// As [`decide`], for a client whose key is not that of its address: a simulated one.
 pub fn decide_by_key(view: &View<'_>, service: ServiceId, seen: Seen, key: ClientKey) -> Option<Decision> {
-    let (place, widest) = view.plan.classes.as_ref()?.find(seen.address());
-    decide_at(view, service, seen, key, (place, widest))
+    let found = view.plan.services.get(service.index())?.table.find(seen.address());
+    decide_at(view, service, seen, key, found)
 }
 
 /// As [`decide`], of a client of whom it is known what
-/// [`Classes::find`](super::plan::classes::Classes::find) says.
-pub fn decide_for(view: &View<'_>, service: ServiceId, seen: Seen, found: (PlaceId, u8)) -> Option<Decision> {
+/// [`Table::find`](super::plan::table::Table::find) says.
+pub fn decide_for(view: &View<'_>, service: ServiceId, seen: Seen, found: Found) -> Option<Decision> {
     decide_at(view, service, seen, ClientKey::of(seen.address(), key_bits(seen)), found)
 }
 
-fn decide_at(
-    view: &View<'_>,
-    service: ServiceId,
-    seen: Seen,
-    key: ClientKey,
-    (place, widest): (PlaceId, u8),
-) -> Option<Decision> {
+fn decide_at(view: &View<'_>, service: ServiceId, seen: Seen, key: ClientKey, found: Found) -> Option<Decision> {
     let configured = view.model.services.get(service.index())?;
     let plan = view.plan.services.get(service.index())?;
-    let cell = plan.cells.cell(place)?;
+    let (cell, widest) = cell_at(view, service, seen.address(), found)?;
     let key_bits = key_bits(seen);
     let regions = match &cell.pick {
         Pick::One(only) => Regions::one(*only),
@@ -133,11 +134,12 @@ fn decide_at(
     };
     let region = regions.first();
     let endpoint_set = view.endpoint_sets.get(region.index())?;
-    let mut life = time_to_live(configured, plan, cell.condition, endpoint_set);
+    let mut life = time_to_live(configured, plan, cell.condition, span_of(endpoint_set));
     for other in regions.as_slice().iter().skip(1).filter_map(|other| view.endpoint_sets.get(other.index())) {
-        life = life.min_by_ttl(time_to_live(configured, plan, cell.condition, other));
+        life = life.min_by_ttl(time_to_live(configured, plan, cell.condition, span_of(other)));
     }
-    let (scope, scope_reason) = match (cell.is_keyed(view.endpoint_sets), plan.cells.depends_on_place()) {
+    let depends_on_place = plan.table.depends_on_place() || plan.follows == Follows::Nothing;
+    let (scope, scope_reason) = match (cell.is_keyed(view.endpoint_sets), depends_on_place) {
         (true, true) => (widest.max(key_bits), ScopeReason::Split),
         (true, false) => (key_bits, ScopeReason::Split),
         (false, true) => (widest, ScopeReason::Place),
@@ -146,6 +148,83 @@ fn decide_at(
     let endpoint = pick_endpoint(endpoint_set, key, |_| true)?.index;
     let Life { ttl, reason: ttl_reason } = life;
     Some(Decision { region, regions, endpoint, key, ttl, ttl_reason, scope, scope_reason })
+}
+
+/// The cell of a client, and the widest prefix length around it within which all are in the same.
+///
+/// That is the one its service's table has for it, as long as that holds. Otherwise it is worked out for the client's
+/// place, by the same functions that the table is made anew with in the background; that allocates.
+pub fn cell_at<'a>(view: &View<'a>, service: ServiceId, address: IpAddr, found: Found) -> Option<(Cow<'a, Cell>, u8)> {
+    let plan = view.plan.services.get(service.index())?;
+    let answer = plan.table.code(found.class)?.read();
+    let settled = match answer {
+        Answer::Cell(number) => plan.table.cell(number).map(Cow::Borrowed),
+        Answer::One(region) => Some(Cow::Owned(Cell { pick: Pick::One(region), condition: ServiceCondition::Normal })),
+        Answer::Open { site } => {
+            let cell = cell_of_site(view, service, site as usize, None)?;
+            return Some((Cow::Owned(cell), found.widest));
+        }
+    };
+    if let Some(cell) = settled
+        && plan.follows.has(&cell.pick, &plan.standing)
+    {
+        return Some((cell, found.widest));
+    }
+    let (place, widest) = match view.model.services.get(service.index())?.policies.depends_on_place() {
+        true => {
+            let Located { place, scope } = view.atlas.locate(address);
+            (place, scope)
+        }
+        false => (PlaceId::UNKNOWN, 0),
+    };
+    Some((Cow::Owned(cell_of_place(view, service, place)?), widest))
+}
+
+/// As [`cell_at`], of all clients of a place.
+pub fn cell_at_place<'a>(view: &View<'a>, service: ServiceId, place: PlaceId) -> Option<Cow<'a, Cell>> {
+    let plan = view.plan.services.get(service.index())?;
+    match plan.table.code(plan.table.class_of(place))?.read() {
+        Answer::Cell(number) => {
+            let cell = plan.table.cell(number).filter(|cell| plan.follows.has(&cell.pick, &plan.standing));
+            cell.map(Cow::Borrowed)
+        }
+        Answer::One(region) => {
+            let cell = Cell { pick: Pick::One(region), condition: ServiceCondition::Normal };
+            plan.follows.has(&cell.pick, &plan.standing).then_some(Cow::Owned(cell))
+        }
+        Answer::Open { .. } => None,
+    }
+    .or_else(|| cell_of_place(view, service, place).map(Cow::Owned))
+}
+
+fn cell_of_place(view: &View<'_>, service: ServiceId, place: PlaceId) -> Option<Cell> {
+    let site = view.plan.sites.as_ref().and_then(|sites| sites.of_place(place)).unwrap_or(0);
+    cell_of_site(view, service, site, Some(place))
+}
+
+/// `place`: where its clients are, if policies ask for more than the site.
+fn cell_of_site(view: &View<'_>, service: ServiceId, site: usize, place: Option<PlaceId>) -> Option<Cell> {
+    let recipe = view.plan.recipes()?.of_service(service)?;
+    let picker = picker(view, service, recipe)?;
+    let route = match place {
+        Some(place) => picker.route(view.atlas, place),
+        None => picker.route_of_all(),
+    };
+    Some(picker.cell(site, &route))
+}
+
+/// A service's policies at work, as its regions stand.
+pub fn picker<'a>(view: &View<'a>, service: ServiceId, recipe: &'a Recipe) -> Option<Picker<'a>> {
+    let inputs = PlanInputs {
+        model: view.model,
+        states: view.states,
+        identities: &view.plan.recipes()?.identities,
+        sites: view.plan.sites.as_deref(),
+        planned: view.plan.planned.as_deref(),
+        seed: view.plan.seed,
+    };
+    let standing = &view.plan.services.get(service.index())?.standing;
+    Some(Picker::of(inputs, view.model.services.get(service.index())?, &recipe.shape, standing))
 }
 
 /// The endpoint whose addresses of this family are answered: the decision's own where it has
@@ -218,28 +297,43 @@ impl Life {
     }
 }
 
+/// How long answers with a region may live, as far as that is the region's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    Calm,
+    Busy,
+    Full,
+    Suspect,
+}
+
+impl Span {
+    pub(super) const COUNT: usize = 4;
+    pub(super) const ALL: [Span; Span::COUNT] = [Span::Calm, Span::Busy, Span::Full, Span::Suspect];
+}
+
+pub(super) fn span_of(endpoint_set: &EndpointSet) -> Span {
+    match endpoint_set {
+        EndpointSet { suspect: true, .. } => Span::Suspect,
+        EndpointSet { full: true, .. } => Span::Full,
+        EndpointSet { busy: true, .. } => Span::Busy,
+        _ => Span::Calm,
+    }
+}
+
 /// An answer must not outlive its evidence.
-pub(super) fn time_to_live(
-    service: &Service,
-    plan: &ServicePlan,
-    condition: ServiceCondition,
-    endpoint_set: &EndpointSet,
-) -> Life {
+pub(super) fn time_to_live(service: &Service, plan: &ServicePlan, condition: ServiceCondition, span: Span) -> Life {
     let half = Ttl::saturating((service.ttl.as_secs() / 2).max(service.failover_ttl.as_secs()));
-    let (ttl, reason) = if !matches!(condition, ServiceCondition::Normal | ServiceCondition::Full) {
-        (service.failover_ttl, TtlReason::Panic)
-    } else if endpoint_set.suspect {
-        (service.failover_ttl, TtlReason::Suspect)
-    } else if plan.aftermath {
-        (service.failover_ttl, TtlReason::Aftermath)
-    } else if endpoint_set.full {
-        (service.failover_ttl, TtlReason::Full)
-    } else if endpoint_set.busy || condition == ServiceCondition::Full {
-        (half, TtlReason::Busy)
-    } else if plan.reduced {
-        (half, TtlReason::Reduced)
-    } else {
-        (service.ttl, TtlReason::Calm)
+    let (ttl, reason) = match span {
+        _ if !matches!(condition, ServiceCondition::Normal | ServiceCondition::Full) => {
+            (service.failover_ttl, TtlReason::Panic)
+        }
+        Span::Suspect => (service.failover_ttl, TtlReason::Suspect),
+        _ if plan.aftermath => (service.failover_ttl, TtlReason::Aftermath),
+        Span::Full => (service.failover_ttl, TtlReason::Full),
+        Span::Busy => (half, TtlReason::Busy),
+        Span::Calm if condition == ServiceCondition::Full => (half, TtlReason::Busy),
+        Span::Calm if plan.reduced => (half, TtlReason::Reduced),
+        Span::Calm => (service.ttl, TtlReason::Calm),
     };
     Life { ttl, reason }
 }

@@ -13,8 +13,10 @@ use crate::atlas::PlaceId;
 use crate::model::{Policy, RegionId, Service, ServiceId, Weights};
 
 use super::choice::cell::Cell;
-use super::choice::pick::Identity;
-use super::decide::{Decision, Family, ScopeReason, Seen, TtlReason, View, asker, decide_for, endpoint_of_family};
+
+use super::decide::{
+    Decision, Family, ScopeReason, Seen, TtlReason, View, asker, cell_at, decide_for, endpoint_of_family, picker,
+};
 use super::health::dependency::reason;
 use super::health::effective::{EffectiveState, Override, RegionState};
 use super::latency::rtt::coordinates;
@@ -24,9 +26,9 @@ use super::load::state::LoadState;
 use super::plan::scores;
 use super::planner::Planned;
 use super::planner::score_group::ScoreGroup;
+use super::policy::Step;
 use super::policy::eligible::{Eligible, ServiceCondition};
 use super::policy::tiers;
-use super::policy::{Picker, PlanInputs, Step};
 
 /// The reason why this client gets this region.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -219,18 +221,18 @@ pub fn explain(
 ) -> Option<Explanation> {
     let service = view.model.services.get(id.index())?;
     let plan = view.plan.services.get(id.index())?;
-    let found = view.plan.classes.as_ref()?.find(seen.address());
+    let found = plan.table.find(seen.address());
     let decision = decide_for(view, id, seen, found)?;
     // The cell that the decision was made from; what is known of the client is known of its own place.
-    let cell = plan.cells.cell(found.0)?;
+    let (cell, _) = cell_at(view, id, seen.address(), found)?;
     let place = view.atlas.locate(seen.address()).place;
-    let (walk, fence) = walk(view, states, id, place, seen)?;
+    let (walk, fence) = walk(view, id, place, seen)?;
     Some(Explanation {
         service: service.name.to_string(),
         policy: service.policies.main().policy.as_str().into(),
         client: client_seen(view, place, seen),
         walk,
-        regions: region_rows(view, states, service, (place, cell), now),
+        regions: region_rows(view, states, service, (place, &cell), now),
         condition: cell.condition,
         fence,
         kept_near: kept_near(view, service, place),
@@ -305,21 +307,11 @@ fn kept_near(view: &View<'_>, service: &Service, place: PlaceId) -> Option<KeptN
 }
 
 /// The groups a client came through, and the fence it is in.
-fn walk(
-    view: &View<'_>,
-    states: &[RegionState],
-    id: ServiceId,
-    place: PlaceId,
-    seen: Seen,
-) -> Option<(Vec<Step>, Option<String>)> {
-    let identities: Vec<Identity> = view.endpoint_sets.iter().map(|endpoint_set| endpoint_set.identity).collect();
-    let sites = view.plan.sites.as_deref();
-    let (model, planned) = (view.model, view.plan.planned.as_deref());
-    let inputs = PlanInputs { model, states, identities: &identities, sites, planned, seed: view.plan.seed };
-    let service = model.services.get(id.index())?;
-    let picker = Picker::of(inputs, service, view.plan.services.get(id.index())?.switched_to);
-    let site = sites.and_then(|sites| sites.of_place(place)).unwrap_or(0);
-    let route = picker.router.route(view.atlas, place);
+fn walk(view: &View<'_>, id: ServiceId, place: PlaceId, seen: Seen) -> Option<(Vec<Step>, Option<String>)> {
+    let service = view.model.services.get(id.index())?;
+    let picker = picker(view, id, view.plan.recipes()?.of_service(id)?)?;
+    let site = view.plan.sites.as_ref().and_then(|sites| sites.of_place(place)).unwrap_or(0);
+    let route = picker.route(view.atlas, place);
     let fence = picker.fence_of(&route).map(|rule| service.policies.rule_name(rule));
     Some((picker.walk(site, &route, &asker(seen)), fence))
 }

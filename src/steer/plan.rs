@@ -1,44 +1,64 @@
 //! The plan: for each service and each place clients can be in, the regions that share them.
 //!
-//! Comes from the model, the atlas and the regions' states; goes to the packet path as a table.
-//! Rebuilt whenever a state or a price changes, off the query path. Work that many places or
-//! services have in common is done once: see [`Sites`].
+//! ```text
+//!   model ─▶ Recipes ─┐
+//!   states ─▶ Standing of each, at once ─┐
+//!   sites, prices, planner's shares ─▶ Tables, part by part, in the background ─┴─▶ Plan
+//! ```
+//!
+//! Comes from the model, the atlas and the regions' states; goes to the packet path as tables. News of a region's health
+//! makes nothing but standings anew ([`follow`]): the tables of before are read under them, and made again part by part
+//! ([`Plan::behind`]). Work that many places or services have in common is done once: see [`Sites`] and [`Recipes`].
 
 pub mod classes;
 pub mod lives;
+pub mod part;
 pub mod precomputed;
+pub mod recipes;
+pub mod table;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::Atlas;
-use crate::model::{EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
+use crate::model::{GroupId, Model, RegionId, Service, ServiceId};
 
 use self::classes::Classes;
-use super::choice::cell::{CellTable, Cells};
-use super::choice::pick::Identity;
-use super::health::effective::{EffectiveState, RegionState};
+use self::part::PartInputs;
+use self::recipes::{Recipe, Recipes};
+use self::table::{Answer, Basis, Code, Follows, Table};
+use super::choice::cell::Pick;
+use super::health::effective::RegionState;
 use super::latency::rtt::{Latency, Measured, Rtt};
 use super::latency::score::{Score, score};
 use super::latency::sites::Sites;
 use super::planner::Planned;
-use super::planner::score_group_parts::{ScoreGroupParts, ScoreGroupPartsBySite};
-use super::policy::eligible::{FenceOut, ServiceCondition};
-use super::policy::route::Route;
-use super::policy::{Picker, PlanInputs};
+use super::planner::score_group_parts::ScoreGroupParts;
+use super::policy::shape::Standing;
 
 /// After a region of a service went down, began to drain or came back, answers stay short-lived
 /// for this long.
 pub const AFTERMATH: Duration = Duration::from_secs(300);
 
+/// Of a model that is new, tables of so many parts are made before anything is answered; what the others decide is
+/// worked out for whoever asks until theirs are made.
+const PARTS_AT_ONCE: usize = 4;
+
 /// Shares of every service, indexed by [`ServiceId`].
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// The clients that all services answer alike, by class; `None` only before anything was planned.
-    pub classes: Option<Arc<Classes>>,
     pub services: Vec<ServicePlan>,
+    /// `None` only before anything was planned.
+    recipes: Option<Arc<Recipes>>,
+    /// By recipe.
+    tables: Vec<Arc<Table>>,
+    /// The parts whose tables would come out otherwise if they were made now; ascending.
+    behind: Vec<usize>,
+    /// What tables that are made now are made from.
+    basis: Option<Arc<Basis>>,
+    /// By standing of the recipes.
+    standings: Vec<Arc<Standing>>,
     /// Lent to the next plan; `None` where no service goes by score.
     pub sites: Option<Arc<Sites>>,
     /// The distance of regions from clients, as this plan takes it.
@@ -72,14 +92,12 @@ pub struct Inputs<'a> {
 
 #[derive(Clone, Debug)]
 pub struct ServicePlan {
-    /// Shared with earlier plans while nothing that decides them has changed.
-    pub cells: Arc<CellTable>,
-    /// The condition for clients that no rule is for.
-    pub condition: ServiceCondition,
-    /// The fences whose own clients are on anything but [`ServiceCondition::Normal`], in the order of the rules.
-    pub fences_out: Vec<FenceOut>,
-    /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
-    pub last_resort: Vec<RegionId>,
+    /// Shared with earlier plans while nothing that decides it has changed, and with services decided alike.
+    pub table: Arc<Table>,
+    /// How much of the table holds as the regions stand now.
+    pub follows: Follows,
+    /// How its regions stand.
+    pub standing: Arc<Standing>,
     /// The parts of its clients that the planner should know of; empty under policies without a score.
     pub parts: Arc<ScoreGroupParts>,
     /// The stage an operator switched to; `None`: as the file says.
@@ -92,15 +110,25 @@ pub struct ServicePlan {
 }
 
 impl ServicePlan {
-    fn made(&self) -> Made {
-        Made {
-            cells: self.cells.clone(),
-            condition: self.condition,
-            fences_out: self.fences_out.clone(),
-            last_resort: self.last_resort.clone(),
-            parts: self.parts.clone(),
+    /// Tells whether a code of its table holds as the regions stand; what is left open never does.
+    pub fn holds(&self, code: Code) -> bool {
+        match code.read() {
+            Answer::One(region) => self.follows.has(&Pick::One(region), &self.standing),
+            Answer::Cell(number) => {
+                self.table.cell(number).is_some_and(|cell| self.follows.has(&cell.pick, &self.standing))
+            }
+            Answer::Open { .. } => false,
         }
     }
+}
+
+/// The tables of a part, made anew.
+#[derive(Clone, Debug)]
+pub struct PartMade {
+    part: usize,
+    tables: Vec<Arc<Table>>,
+    /// The recipes they are of.
+    recipes: Arc<Recipes>,
 }
 
 /// The kinds of answers that the regions of a service, taken together, can give, whatever their health:
@@ -113,52 +141,160 @@ pub struct Offers {
     pub hosts: bool,
 }
 
-/// The plan for the regions' present states.
+/// The plan for the regions' present states, with all tables made for them.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
-    let Inputs { model, atlas, states, switched, seed, planned, previous, now, .. } = *inputs;
+    let mut plan = follow(inputs, Vec::new());
+    let made: Vec<PartMade> =
+        plan.behind.iter().filter_map(|&part| plan.make(inputs.model, inputs.atlas, inputs.states, part)).collect();
+    made.into_iter().for_each(|made| plan.take(made));
+    plan.assemble(inputs);
+    plan
+}
+
+/// The plan for the regions' present states at once: with the tables of before, and those that were made since. Those of
+/// recipes that have none yet are made, as long as they are few.
+pub fn follow(inputs: &Inputs<'_>, made: Vec<PartMade>) -> Plan {
+    let Inputs { model, atlas, states, switched, seed, planned, previous, .. } = *inputs;
+    let before = previous.map(|(plan, _)| plan);
     let latency = latency(inputs);
-    let sites = Sites::of_services(model, atlas, &latency, previous.and_then(|(plan, _)| plan.sites.as_ref()));
+    let sites = Sites::of_services(model, atlas, &latency, before.and_then(|plan| plan.sites.as_ref()));
     // Its sites are numbered as those it was made for.
     let planned = planned.filter(|planned| sites.as_ref().is_some_and(|sites| planned.is_of(sites)));
-    let same_planned = previous.is_some_and(|(before, _)| {
-        before.planned.as_ref().map(Arc::as_ptr) == planned.map(Arc::as_ptr) && Arc::ptr_eq(&before.latency, &latency)
-    });
-    let identities = region_identities(model, seed);
-    let (sited, planned_now) = (sites.as_deref(), planned.map(|planned| &**planned));
-    let plan_inputs = PlanInputs { model, states, identities: &identities, sites: sited, planned: planned_now, seed };
-    let mut made: HashMap<Recipe<'_>, Made> = HashMap::new();
-    let services = model.service_ids().map(|id| {
-        let service = model.service(id);
-        let switched_to = switched.get(&id).copied();
-        let reusable = previous.and_then(|(plan, old)| {
-            let before = plan.services.get(id.index()).filter(|before| before.switched_to == switched_to)?;
-            let same = service.regions.iter().all(|r| decides_alike(old.get(r.index()), states.get(r.index())));
-            (same && (same_planned || !service.policies.measures())).then_some(before)
-        });
-        let Made { cells, condition, fences_out, last_resort, parts } = match reusable {
-            Some(before) => before.made(),
-            None => {
-                let recipe = Recipe::of(service, switched_to);
-                made.entry(recipe).or_insert_with(|| Made::of(atlas, plan_inputs, service, switched_to)).clone()
-            }
-        };
-        let regions = service.regions_in_use(switched_to);
-        ServicePlan {
-            cells,
-            condition,
-            fences_out,
-            last_resort,
-            parts,
-            switched_to,
-            aftermath: aftermath(&regions, states, now),
-            reduced: reduced(&regions, states),
-            offers: offers(model, &regions),
+    let recipes = before.and_then(|plan| plan.recipes.clone()).filter(|recipes| recipes.fit(switched, seed));
+    let lends = recipes.is_some();
+    let recipes = recipes.unwrap_or_else(|| Arc::new(Recipes::of(model, switched, seed)));
+    let basis = Arc::new(Basis::of(states, planned, &latency));
+    let standings = recipes.standings().map(|recipe| Arc::new(Standing::of(&recipe.shape, states))).collect();
+    let mut plan = Plan {
+        services: Vec::new(),
+        tables: before.filter(|_| lends).map(|plan| plan.tables.clone()).unwrap_or_default(),
+        behind: Vec::new(),
+        recipes: Some(recipes),
+        basis: Some(basis),
+        standings,
+        sites,
+        latency,
+        seed,
+        planned: planned.cloned(),
+    };
+    plan.begin(inputs);
+    made.into_iter().for_each(|made| plan.take(made));
+    plan.assemble(inputs);
+    plan
+}
+
+impl Plan {
+    /// Recipes without tables get them; beyond the first parts, empty ones that hold for nobody.
+    fn begin(&mut self, inputs: &Inputs<'_>) {
+        let Some(recipes) = self.recipes.clone() else { return };
+        if self.tables.len() == recipes.list().len() {
+            return;
         }
-    });
-    let services: Vec<ServicePlan> = services.collect();
-    let before = previous.and_then(|(plan, _)| plan.classes.as_ref());
-    let classes = Some(Classes::of(atlas, tables_by_place(&services), before));
-    Plan { classes, services, sites, latency, seed, planned: planned.cloned() }
+        self.tables = vec![Table::of_nobody(); recipes.list().len()];
+        let made: Vec<PartMade> = (0..part::count(&recipes).min(PARTS_AT_ONCE))
+            .filter_map(|part| self.make(inputs.model, inputs.atlas, inputs.states, part))
+            .collect();
+        made.into_iter().for_each(|made| self.take(made));
+    }
+
+    /// Makes the tables of a part anew, for the states that this plan is of.
+    pub fn make(&self, model: &Model, atlas: &Atlas, states: &[RegionState], part: usize) -> Option<PartMade> {
+        let (recipes, basis) = (self.recipes.as_ref()?, self.basis.as_ref()?);
+        let inputs = PartInputs {
+            model,
+            atlas,
+            states,
+            sites: self.sites.as_deref(),
+            recipes,
+            standings: &self.standings,
+            basis,
+            seed: self.seed,
+        };
+        Some(PartMade { part, tables: part::make(&inputs, part), recipes: recipes.clone() })
+    }
+
+    /// Takes up tables that were made for these recipes; others are too late.
+    fn take(&mut self, made: PartMade) {
+        if !self.recipes.as_ref().is_some_and(|recipes| Arc::ptr_eq(recipes, &made.recipes)) {
+            return;
+        }
+        let places = self.tables.iter_mut().skip(made.part * part::RECIPES);
+        places.zip(made.tables).for_each(|(place, table)| *place = table);
+    }
+
+    /// Reads the tables as the regions stand.
+    fn assemble(&mut self, inputs: &Inputs<'_>) {
+        let (Some(recipes), Some(basis)) = (self.recipes.clone(), self.basis.clone()) else { return };
+        let current = |(recipe, table): (&Recipe, &Arc<Table>)| table.is_current(recipe, &basis);
+        let pairs: Vec<bool> = recipes.list().iter().zip(&self.tables).map(current).collect();
+        let parts = pairs.chunks(part::RECIPES).enumerate();
+        self.behind = parts.filter(|(_, current)| current.contains(&false)).map(|(part, _)| part).collect();
+        let changes: Vec<Changes> =
+            recipes.standings().map(|recipe| Changes::of(&recipe.regions, inputs.states, inputs.now)).collect();
+        let follows: Vec<Follows> = recipes
+            .list()
+            .iter()
+            .zip(&self.tables)
+            .map(|(recipe, table)| table.follows(recipe, &self.standings[recipe.standing as usize], &basis.facts))
+            .collect();
+        let service = |id: ServiceId| {
+            let number = recipes.number(id)?;
+            let recipe = recipes.list().get(number)?;
+            let Changes { aftermath, reduced } = changes[recipe.standing as usize];
+            Some(ServicePlan {
+                table: self.tables[number].clone(),
+                parts: self.tables[number].parts.clone(),
+                follows: follows[number],
+                standing: self.standings[recipe.standing as usize].clone(),
+                switched_to: recipe.switched_to,
+                aftermath,
+                reduced,
+                offers: recipe.offers,
+            })
+        };
+        self.services = inputs.model.service_ids().filter_map(service).collect();
+    }
+
+    /// What it may lend to the next, and no answers.
+    pub fn without_services(&self) -> Plan {
+        Plan { services: Vec::new(), ..self.clone() }
+    }
+
+    /// The classes of the part that most services are of; `None` where no service depends on places.
+    pub fn classes(&self) -> Option<&Arc<Classes>> {
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        for id in (0..self.services.len() as u32).map(ServiceId) {
+            let number = self.recipes.as_ref().and_then(|recipes| recipes.number(id));
+            if let Some(number) = number.filter(|&number| self.tables.get(number).is_some_and(|t| t.depends_on_place()))
+            {
+                *counts.entry(number / part::RECIPES).or_default() += 1;
+            }
+        }
+        let (part, _) = counts.into_iter().max_by_key(|(part, count)| (*count, std::cmp::Reverse(*part)))?;
+        self.tables.iter().skip(part * part::RECIPES).take(part::RECIPES).find_map(|table| table.classes())
+    }
+
+    /// The parts whose tables would come out otherwise if they were made now: see [`Plan::make`].
+    pub fn behind(&self) -> &[usize] {
+        &self.behind
+    }
+
+    pub fn recipes(&self) -> Option<&Arc<Recipes>> {
+        self.recipes.as_ref()
+    }
+}
+
+/// What happened to the regions of a service lately.
+#[derive(Clone, Copy)]
+struct Changes {
+    aftermath: bool,
+    reduced: bool,
+}
+
+impl Changes {
+    fn of(regions: &[RegionId], states: &[RegionState], now: Instant) -> Changes {
+        Changes { aftermath: aftermath(regions, states, now), reduced: reduced(regions, states) }
+    }
 }
 
 /// That of the plan before, where nothing was measured since.
@@ -170,68 +306,26 @@ fn latency(inputs: &Inputs<'_>) -> Arc<Latency> {
     }
 }
 
-/// The identity of each region among others that clients are hashed to, by [`RegionId`].
-fn region_identities(model: &Model, seed: u64) -> Vec<Identity> {
-    model.region_ids().map(|id| Identity::of(seed, &model.qualified_region_name(id))).collect()
-}
-
-/// The tables that look at places, each once, in the order of the services.
-fn tables_by_place(services: &[ServicePlan]) -> Vec<Arc<CellTable>> {
-    let mut seen = HashSet::new();
-    let by_place = services.iter().map(|service| &service.cells).filter(|table| table.depends_on_place());
-    by_place.filter(|table| seen.insert(Arc::as_ptr(table))).cloned().collect()
-}
-
-/// The facts that a service's cells follow from, besides the regions' states. Services alike in it share
-/// their cells: a hundred names with one policy cost what one does.
-#[derive(PartialEq, Eq, Hash)]
-struct Recipe<'a> {
-    policies: &'a PolicyTree,
-    switched_to: Option<GroupId>,
-    /// As bits, which compare and hash.
-    weights: [u64; 3],
-    bias_ms: &'a BTreeMap<RegionId, i16>,
-}
-
-impl Recipe<'_> {
-    fn of(service: &Service, switched_to: Option<GroupId>) -> Recipe<'_> {
-        let Weights { latency, load, cost } = service.weights;
-        let weights = [latency, load, cost].map(f64::to_bits);
-        Recipe { policies: &service.policies, switched_to, weights, bias_ms: &service.bias_ms }
-    }
-}
-
 impl Plan {
     /// The planner's decisions as of the time when this was made, where it is heeded.
     pub fn planned(&self) -> Option<&Arc<Planned>> {
         self.planned.as_ref()
     }
 
-    /// Tells whether some client of some service is answered with the region.
+    /// Tells whether some client of some service is answered with the region, as far as is known: where a table does not
+    /// hold, every region that may be answered counts.
     pub fn answers(&self, region: RegionId) -> bool {
-        self.services.iter().flat_map(|service| service.cells.cells()).any(|cell| cell.pick.names(region))
+        let asked = |service: &ServicePlan| {
+            service.standing.answers(region)
+                && (service.follows == Follows::Nothing || service.table.may_answer(region))
+        };
+        self.services.iter().any(asked)
     }
 }
 
 /// The time when the plan's TTLs next change by the passing of time alone.
 pub fn next_expiry(states: &[RegionState], now: Instant) -> Option<Instant> {
     states.iter().filter_map(|state| Some(state.changed_at? + AFTERMATH)).filter(|&at| at > now).min()
-}
-
-fn decides_alike(old: Option<&RegionState>, new: Option<&RegionState>) -> bool {
-    match (old, new) {
-        // Suspect counts as up here; which of the two it is shows in endpoint sets and TTLs.
-        (Some(old), Some(new)) => {
-            let class = |s: EffectiveState| if s.is_eligible() { EffectiveState::Up } else { s };
-            class(old.effective) == class(new.effective)
-                && old.verdict.serves() == new.verdict.serves()
-                && old.price_ms == new.price_ms
-                && old.offered == new.offered
-                && old.operator_override == new.operator_override
-                && (old.shed, old.over_limit) == (new.shed, new.over_limit)
-        }
-        _ => false,
-    }
 }
 
 fn aftermath(regions: &[RegionId], states: &[RegionState], now: Instant) -> bool {
@@ -241,18 +335,6 @@ fn aftermath(regions: &[RegionId], states: &[RegionState], now: Instant) -> bool
 
 fn reduced(regions: &[RegionId], states: &[RegionState]) -> bool {
     regions.iter().filter_map(|r| states.get(r.index())).any(|state| !state.effective.is_eligible())
-}
-
-fn offers(model: &Model, regions: &[RegionId]) -> Offers {
-    let endpoints = regions.iter().flat_map(|&region| &model.region(region).endpoints);
-    endpoints.fold(Offers::default(), |offers, endpoint| match &endpoint.target {
-        EndpointTarget::Host(_) => Offers { hosts: true, ..offers },
-        EndpointTarget::Addresses(addresses) => Offers {
-            ipv4: offers.ipv4 || addresses.iter().any(IpAddr::is_ipv4),
-            ipv6: offers.ipv6 || addresses.iter().any(IpAddr::is_ipv6),
-            ..offers
-        },
-    })
 }
 
 /// The score of each region of the service, in its order, for clients these round trips away.
@@ -267,94 +349,21 @@ fn price_ms(states: &[RegionState], id: RegionId) -> f64 {
     states.get(id.index()).map_or(0.0, |state| state.price_ms)
 }
 
-/// The parts that are made for a service of which no earlier plan has the cells.
-#[derive(Clone)]
-struct Made {
-    cells: Arc<CellTable>,
-    condition: ServiceCondition,
-    fences_out: Vec<FenceOut>,
-    last_resort: Vec<RegionId>,
-    parts: Arc<ScoreGroupParts>,
-}
-
-impl Made {
-    fn of(atlas: &Atlas, plan_inputs: PlanInputs<'_>, service: &Service, switched_to: Option<GroupId>) -> Made {
-        let picker = Picker::of(plan_inputs, service, switched_to);
-        let sites = plan_inputs.sites.filter(|_| service.policies.measures());
-        let (cells, parts) = match (sites, service.policies.locates() || picker.splits_score_groups()) {
-            (sites, true) => by_route(atlas, sites, &picker),
-            (Some(sites), false) => by_site(sites, &picker),
-            (None, false) => {
-                let cell = picker.cell(0, &picker.router.route_of_all());
-                (CellTable::new(vec![cell], Vec::new()), ScoreGroupParts::default())
-            }
-        };
-        Made {
-            cells: Arc::new(cells),
-            condition: picker.condition(),
-            fences_out: picker.fences_out(),
-            last_resort: picker.last_resort(),
-            parts: Arc::new(parts),
-        }
-    }
-}
-
-/// All clients of a site are sent the same way, and come to the same decision by score, if any.
-fn by_site(sites: &Sites, picker: &Picker<'_>) -> (CellTable, ScoreGroupParts) {
-    let mut cells = Cells::default();
-    let route = picker.router.route_of_all();
-    let mut alike = picker.alike();
-    let by_site = sites.ids().map(|site| {
-        let mut make = || cells.number(picker.cell(site, &route));
-        match &mut alike {
-            Some(alike) => alike.number(site, make),
-            None => make(),
-        }
-    });
-    let by_site: Vec<u32> = by_site.collect();
-    let table = CellTable::new(cells.into_list(), sites.of_places().map(|site| by_site[site]).collect());
-    (table, ScoreGroupParts::everywhere(picker.score_groups(0, &route)))
-}
-
-/// A cell's number, and the decisions by score that its clients come to, with their parts.
-type Answered = (u32, Vec<(u32, f64)>);
-
-/// Many places are at one site and sent the same way: each such pair is looked at once.
-fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>) -> (CellTable, ScoreGroupParts) {
-    let (mut cells, mut parts) = (Cells::default(), ScoreGroupPartsBySite::default());
-    let mut known: HashMap<Route, HashMap<usize, Answered>> = HashMap::new();
-    let mut of_place = |place, site| {
-        let route = picker.router.route(atlas, place);
-        if let Some((cell, score_groups)) = known.get(&route).and_then(|sites| sites.get(&site)) {
-            parts.add(site, score_groups);
-            return *cell;
-        }
-        let cell = cells.number(picker.cell(site, &route));
-        let score_groups = parts.number(picker.score_groups(site, &route));
-        parts.add(site, &score_groups);
-        known.entry(route).or_default().insert(site, (cell, score_groups));
-        cell
-    };
-    let by_place = match sites {
-        Some(sites) => atlas.places().zip(sites.of_places()).map(|(place, site)| of_place(place, site)).collect(),
-        None => atlas.places().map(|place| of_place(place, 0)).collect(),
-    };
-    (CellTable::new(cells.into_list(), by_place), parts.finish())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use proptest::prelude::*;
 
+    use super::super::decide::{View, cell_at_place};
     use super::super::policy::tiers;
-    use super::super::testing::{World, at};
+    use super::super::testing::{SERVICE, World, at};
     use super::*;
-    use crate::model::{GeoPlace, GeoRules, Location, Policy, Weight};
+    use crate::model::{GeoPlace, GeoRules, Location, Policy, Weight, Weights};
     use crate::steer::health::effective::{EffectiveState, Override};
     use crate::steer::health::verdict::Verdict;
     use crate::steer::latency::rtt::{ClientGroup, Estimate};
+    use crate::steer::policy::eligible::ServiceCondition;
 
     const SEOUL: (f64, f64) = (37.57, 126.98);
     const TOKYO: (f64, f64) = (35.68, 139.69);
@@ -410,7 +419,7 @@ mod tests {
     #[test]
     fn something_is_always_answered() {
         let mut world = three(Policy::Score);
-        let condition = |world: &World| world.plan(Instant::now()).plan.services[0].condition;
+        let condition = |world: &World| world.plan(Instant::now()).plan.services[0].standing.condition;
         assert_eq!(condition(&world), ServiceCondition::Normal);
         for region in 0..3 {
             world.down(region);
@@ -439,7 +448,7 @@ mod tests {
     #[test]
     fn a_draining_region_that_is_up_serves_before_dead_ones_do() {
         let mut world = three(Policy::Score);
-        let condition = |world: &World| world.plan(Instant::now()).plan.services[0].condition;
+        let condition = |world: &World| world.plan(Instant::now()).plan.services[0].standing.condition;
         for region in 0..2 {
             world.down(region);
             world.states[region].verdict = Verdict::Down;
@@ -510,8 +519,8 @@ mod tests {
         let other = Service { weights: Weights { cost: 1.0, ..Weights::default() }, ..twin.clone() };
         world.model.services.extend([twin, other]);
         let plan = world.plan(Instant::now()).plan;
-        assert!(Arc::ptr_eq(&plan.services[0].cells, &plan.services[1].cells));
-        assert!(!Arc::ptr_eq(&plan.services[0].cells, &plan.services[2].cells));
+        assert!(Arc::ptr_eq(&plan.services[0].table, &plan.services[1].table));
+        assert!(!Arc::ptr_eq(&plan.services[0].table, &plan.services[2].table));
     }
 
     #[test]
@@ -530,10 +539,10 @@ mod tests {
         let before = world.states.clone();
         world.states[0].effective = EffectiveState::Suspect;
         let next = world.plan_after(Some((&first, &before)), now);
-        assert!(Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
+        assert!(Arc::ptr_eq(&first.services[0].table, &next.services[0].table));
         world.states[0].price_ms = 3.0;
         let next = world.plan_after(Some((&first, &before)), now);
-        assert!(!Arc::ptr_eq(&first.services[0].cells, &next.services[0].cells));
+        assert!(!Arc::ptr_eq(&first.services[0].table, &next.services[0].table));
     }
 
     #[test]
@@ -554,14 +563,11 @@ mod tests {
                 _ => world.say(region, [Override::Auto, Override::Up, Override::Down, Override::Drain][rng.usize(..4)]),
             }
             let next = world.plan_after(Some((&before, &states)), now);
-            let fresh = world.plan(now).plan;
-            let (kept, fresh) = (&next.services[0], &fresh.services[0]);
-            assert_eq!(
-                (kept.cells.cells(), kept.condition),
-                (fresh.cells.cells(), fresh.condition),
-                "{:?}",
-                world.states
-            );
+            let fresh = world.plan(now);
+            for place in world.atlas.places() {
+                let kept = cell_at_place(&View { plan: &next, ..fresh.view() }, SERVICE, place);
+                assert_eq!(kept, cell_at_place(&fresh.view(), SERVICE, place), "{:?}", world.states);
+            }
             (before, states) = (next, world.states.clone());
         }
     }
@@ -575,8 +581,8 @@ mod tests {
         other.weights.load = 0.0;
         world.model.services.extend([alike, other]);
         let plan = world.plan(Instant::now()).plan;
-        assert!(Arc::ptr_eq(&plan.services[0].cells, &plan.services[1].cells));
-        assert!(!Arc::ptr_eq(&plan.services[0].cells, &plan.services[2].cells));
+        assert!(Arc::ptr_eq(&plan.services[0].table, &plan.services[1].table));
+        assert!(!Arc::ptr_eq(&plan.services[0].table, &plan.services[2].table));
     }
 
     #[test]
@@ -597,17 +603,17 @@ mod tests {
         let times = [("seoul@gslb.example", 90.0), ("tokyo@gslb.example", 90.0), ("frankfurt@gslb.example", 2.0)];
         let measured = times.map(|(region, ms)| (group, region, Estimate::given(ms)));
         world.measured = Arc::new(Measured::of(measured));
-        let planned = world.plan(Instant::now()).plan;
+        let planned = world.plan(Instant::now());
         let service = &world.model.services[0];
         for place in world.atlas.places() {
-            let rtts = planned.latency.rtts_at(&world.model, &world.atlas, place, &service.regions);
+            let rtts = planned.plan.latency.rtts_at(&world.model, &world.atlas, place, &service.regions);
             let scores = scores(&world.model, service, &world.states, &rtts);
             let totals: Vec<f64> = scores.iter().map(|score| score.total_ms).collect();
             let first = tiers(&totals).into_iter().map(|tier| tier == 0);
             let best = totals.iter().copied().fold(f64::INFINITY, f64::min);
             let weight = |(total, first): (&f64, bool)| if first { (-(total - best) / 5.0).exp() } else { 0.0 };
             let weights: Vec<f64> = totals.iter().zip(first).map(weight).collect();
-            let cell = planned.services[0].cells.cell(place).expect("a cell");
+            let cell = cell_at_place(&planned.view(), SERVICE, place).expect("a cell");
             for (region, part) in cell.fractions() {
                 let expected = weights[region.index()] / weights.iter().sum::<f64>();
                 // Scores count in steps here.
@@ -632,12 +638,12 @@ mod tests {
         let first = next(&world, &before);
         assert!(
             !sites(&first).numbered_as(&sites(&before))
-                && !Arc::ptr_eq(&first.services[0].cells, &before.services[0].cells)
+                && !Arc::ptr_eq(&first.services[0].table, &before.services[0].table)
         );
         world.measured = measured(200.0);
         let second = next(&world, &first);
         assert!(sites(&second).numbered_as(&sites(&first)) && !Arc::ptr_eq(&sites(&second), &sites(&first)));
-        assert!(!Arc::ptr_eq(&second.services[0].cells, &first.services[0].cells));
+        assert!(!Arc::ptr_eq(&second.services[0].table, &first.services[0].table));
     }
 
     /// Regions anywhere on the globe, with prices.

@@ -14,17 +14,20 @@ mod alternative;
 pub mod eligible;
 mod merge;
 pub mod route;
+pub mod shape;
 mod walk;
 
 use std::iter::{from_fn, once, once_with};
 
+use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weight};
 
 pub use walk::{Passed, Step};
 
 use self::alternative::Alternative;
-use self::eligible::{Eligible, FenceOut, ServiceCondition};
-use self::route::{Route, Router};
+use self::eligible::{Eligible, ServiceCondition};
+use self::route::Route;
+use self::shape::{Shape, Standing};
 use super::choice::cell::{Branch, Cell, Pick, Share, SplitBy};
 use super::choice::pick::Identity;
 use super::health::effective::RegionState;
@@ -64,24 +67,16 @@ pub struct PlanInputs<'a> {
 pub struct Picker<'a> {
     inputs: PlanInputs<'a>,
     service: &'a Service,
-    pub router: Router<'a>,
-    /// The stage an operator switched to.
-    stage: Option<GroupId>,
-    /// By group: every region that may be reached through it.
-    below: Vec<Vec<RegionId>>,
-    /// By group: who it is among others that clients are hashed to.
-    names: Vec<Identity>,
-    /// By group: what the planner knows it as; `None` where it does not plan it.
-    score_groups: Vec<Option<ScoreGroup>>,
-    /// For clients that no rule is for; then for those of each rule.
-    entries: Vec<Entry>,
+    shape: &'a Shape,
+    standing: &'a Standing,
 }
 
-/// The groups where some clients begin.
-struct Entry {
+/// The groups where some clients begin, and what of their regions is eligible.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
     /// Tried in this order.
-    groups: Vec<GroupId>,
-    eligible: Eligible,
+    groups: &'a [GroupId],
+    eligible: &'a Eligible,
 }
 
 /// The clients that a pick is made for.
@@ -92,59 +87,19 @@ struct Client<'a> {
 }
 
 impl<'a> Picker<'a> {
-    /// `stage`: the one an operator switched to; `None`: as the file says.
-    pub fn of(inputs: PlanInputs<'a>, service: &'a Service, stage: Option<GroupId>) -> Picker<'a> {
-        let tree = &service.policies;
-        let groups = || (0..tree.groups.len()).map(|index| GroupId(index as u16)); // as many groups as ids
-        let below = |id| tree.regions_below(id, stage);
-        let mut picker = Picker {
-            inputs,
-            service,
-            router: Router::of(tree),
-            stage,
-            below: groups().map(below).collect(),
-            names: tree
-                .groups
-                .iter()
-                .map(|group| Identity::of(inputs.seed, &format!("group/{}", group.name)))
-                .collect(),
-            score_groups: groups().map(|id| ScoreGroup::of(service, tree.group(id))).collect(),
-            entries: Vec::new(),
-        };
-        let root = std::iter::once(vec![tree.root]);
-        let rules = tree.rules.iter().map(|rule| match rule.fence {
-            true => vec![rule.group],
-            false => vec![rule.group, tree.root],
-        });
-        picker.entries = root.chain(rules).map(|groups| picker.entry(groups)).collect();
-        picker
+    /// `shape` and `standing` are of this service, and of the states among the inputs.
+    pub fn of(inputs: PlanInputs<'a>, service: &'a Service, shape: &'a Shape, standing: &'a Standing) -> Picker<'a> {
+        Picker { inputs, service, shape, standing }
     }
 
-    fn entry(&self, groups: Vec<GroupId>) -> Entry {
-        let regions: Vec<RegionId> = groups.iter().flat_map(|id| &self.below[id.index()]).copied().collect();
-        Entry { groups, eligible: Eligible::of(&regions, self.inputs.states) }
+    /// The way that the clients of a place are sent.
+    pub fn route(&self, atlas: &Atlas, place: PlaceId) -> Route {
+        self.shape.router.route(&self.service.policies, atlas, place)
     }
 
-    /// The condition for clients that no rule is for.
-    pub fn condition(&self) -> ServiceCondition {
-        self.entries.first().map_or(ServiceCondition::Normal, |entry| entry.eligible.condition)
-    }
-
-    /// The fences whose own clients are on anything but [`ServiceCondition::Normal`], in the order of the rules.
-    pub fn fences_out(&self) -> Vec<FenceOut> {
-        let rules = self.service.policies.rules.iter().zip(self.entries.iter().skip(1)).zip(0..);
-        let fences = rules.filter(|((rule, _), _)| rule.fence);
-        let out = fences.map(|((_, entry), rule)| FenceOut { rule, condition: entry.eligible.condition });
-        out.filter(|fence| fence.condition != ServiceCondition::Normal).collect()
-    }
-
-    /// The regions that are answered to some of its clients though they are withdrawn, for want of others; sorted.
-    pub fn last_resort(&self) -> Vec<RegionId> {
-        let entries = self.entries.iter().filter(|entry| entry.eligible.condition.is_last_resort());
-        let mut regions: Vec<RegionId> = entries.flat_map(|entry| entry.eligible.regions()).collect();
-        regions.sort_unstable();
-        regions.dedup();
-        regions
+    /// The way that all clients are sent, where neither rules nor lists look at them.
+    pub fn route_of_all(&self) -> Route {
+        self.shape.router.route_of_all(&self.service.policies)
     }
 
     /// The fence that these clients are in, into the rules.
@@ -156,7 +111,7 @@ impl<'a> Picker<'a> {
     /// The cell of clients at a site that are sent this way.
     pub fn cell(&self, site: usize, route: &Route) -> Cell {
         let entry = self.entry_of(route);
-        let client = Client { site, route, eligible: &entry.eligible };
+        let client = Client { site, route, eligible: entry.eligible };
         let picks = entry.groups.iter().filter_map(|&group| self.pick(group, &client, None));
         // Every entry has regions, and of them some are eligible.
         let pick = Pick::first_of(picks).unwrap_or(Pick::One(self.service.regions[0]));
@@ -167,7 +122,7 @@ impl<'a> Picker<'a> {
     /// to 1 at most. The others are sent somewhere without one.
     pub fn score_groups(&self, site: usize, route: &Route) -> Vec<(&ScoreGroup, f64)> {
         let entry = self.entry_of(route);
-        let client = Client { site, route, eligible: &entry.eligible };
+        let client = Client { site, route, eligible: entry.eligible };
         let mut found = Vec::new();
         if let Some(&group) = entry.groups.iter().find(|group| self.has_any(**group, &client)) {
             self.add_score_groups(group, &client, 1.0, &mut found);
@@ -178,13 +133,14 @@ impl<'a> Picker<'a> {
     /// Tells whether clients of one site may come to different decisions by score, or clients of some sites
     /// to none.
     pub fn splits_score_groups(&self) -> bool {
-        let below_others = |id: GroupId| self.score_groups.get(id.index()).is_none_or(Option::is_none);
-        self.score_groups.iter().any(Option::is_some) && self.service.policies.entries().any(below_others)
+        let below_others = |id: GroupId| self.shape.score_groups.get(id.index()).is_none_or(Option::is_none);
+        self.shape.score_groups.iter().any(Option::is_some) && self.service.policies.entries().any(below_others)
     }
 
-    fn entry_of(&self, route: &Route) -> &Entry {
-        let of_rule = route.rule.and_then(|rule| self.entries.get(usize::from(rule) + 1));
-        of_rule.unwrap_or(&self.entries[0])
+    fn entry_of(&self, route: &Route) -> Entry<'a> {
+        let at = route.rule.map_or(0, |rule| usize::from(rule) + 1);
+        let at = if at < self.standing.entries.len() { at } else { 0 };
+        Entry { groups: &self.shape.entries[at].groups, eligible: &self.standing.entries[at] }
     }
 
     /// `None`: nothing below is eligible. `parent`: the identity of the group that clients were hashed to before this
@@ -210,7 +166,7 @@ impl<'a> Picker<'a> {
             Policy::Failover => Box::new(group.children.iter().filter_map(one)),
             Policy::Geo(_) => Box::new(self.in_order(id, client).filter_map(one)),
             Policy::Stage { .. } => {
-                let active = self.service.policies.active_child(group, self.stage).map(Child::Group);
+                let active = self.service.policies.active_child(group, self.shape.stage).map(Child::Group);
                 Box::new(active.into_iter().filter_map(move |active| one(&active)))
             }
             Policy::Weighted(weights) => Box::new(once(Alternative::Split(SplitBy::Key, weighed(weights)))),
@@ -219,7 +175,7 @@ impl<'a> Picker<'a> {
             Policy::Canary { share } => {
                 let mut halves = group.children.iter().map(child);
                 let of = [halves.next().flatten(), halves.next().flatten()];
-                Box::new(once(Alternative::Cohort { share: *share, salt: self.names[id.index()], of }))
+                Box::new(once(Alternative::Cohort { share: *share, salt: self.shape.names[id.index()], of }))
             }
         }
     }
@@ -268,7 +224,7 @@ impl<'a> Picker<'a> {
     fn among(&self, child: &Child, parent: Option<Identity>) -> Identity {
         let own = match *child {
             Child::Region(region) => self.identity(region),
-            Child::Group(group) => self.names[group.index()],
+            Child::Group(group) => self.shape.names[group.index()],
         };
         parent.map_or(own, |parent| own.within(parent))
     }
@@ -318,7 +274,7 @@ impl<'a> Picker<'a> {
         match *child {
             Child::Region(region) => count(region),
             Child::Group(group) => {
-                let eligible = self.below[group.index()].iter().filter(|region| client.eligible.has(**region));
+                let eligible = self.shape.below[group.index()].iter().filter(|region| client.eligible.has(**region));
                 eligible.map(|&region| count(region)).fold(f64::INFINITY, f64::min)
             }
         }
@@ -358,7 +314,7 @@ impl<'a> Picker<'a> {
 
     /// The planner's shares, of the regions that are still eligible; `None` where nothing is planned.
     fn planned(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Alternative> {
-        let score_group = self.score_groups.get(id.index())?.as_ref()?;
+        let score_group = self.shape.score_groups.get(id.index())?.as_ref()?;
         let shares = self.inputs.planned?.shares(score_group, client.site)?;
         let branch = |&Share { region, weight }: &Share| {
             self.branch(&Child::Region(region), Weight::new(weight)?, client, parent)
@@ -376,7 +332,7 @@ impl<'a> Picker<'a> {
     /// The children of a `geo` group as they are tried: the lists for the place, then in order.
     fn in_order<'s>(&'s self, id: GroupId, client: &Client<'_>) -> impl Iterator<Item = &'s Child> + use<'s, 'a> {
         let children = &self.service.policies.group(id).children;
-        let listed: Vec<u16> = self.router.preferred(id, client.route).collect();
+        let listed: Vec<u16> = self.shape.router.preferred(&self.service.policies, id, client.route).collect();
         listed.into_iter().filter_map(|index| children.get(usize::from(index))).chain(children)
     }
 
@@ -393,7 +349,7 @@ impl<'a> Picker<'a> {
     }
 
     fn has_any(&self, id: GroupId, client: &Client<'_>) -> bool {
-        self.below[id.index()].iter().any(|region| client.eligible.has(*region))
+        self.shape.below[id.index()].iter().any(|region| client.eligible.has(*region))
     }
 
     fn add_score_groups<'s>(
@@ -403,7 +359,7 @@ impl<'a> Picker<'a> {
         of: f64,
         found: &mut Vec<(&'s ScoreGroup, f64)>,
     ) {
-        if let Some(score_group) = self.score_groups.get(id.index()).and_then(Option::as_ref) {
+        if let Some(score_group) = self.shape.score_groups.get(id.index()).and_then(Option::as_ref) {
             match found.iter_mut().find(|(known, _)| *known == score_group) {
                 Some((_, part)) => *part += of,
                 None => found.push((score_group, of)),
@@ -426,7 +382,7 @@ impl<'a> Picker<'a> {
             Policy::Failover => only(group.children.iter().find(|child| has(child))),
             Policy::Geo(_) => only(self.in_order(id, client).find(|child| has(child))),
             Policy::Stage { .. } => {
-                let stage = self.service.policies.active_child(group, self.stage);
+                let stage = self.service.policies.active_child(group, self.shape.stage);
                 return stage.map(|stage| (stage, 1.0)).into_iter().collect();
             }
             Policy::Score | Policy::Nearest | Policy::Latency => only(self.least(group, client)),

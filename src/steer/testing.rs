@@ -17,7 +17,7 @@ use super::explain::{Explanation, explain};
 use super::health::effective::{EffectiveState, Override, RegionState};
 use super::kept::Clock;
 use super::latency::rtt::Measured;
-use super::plan::{Inputs, Plan, plan};
+use super::plan::{Inputs, Plan, follow, plan};
 
 /// A service over regions, their states, and clients in networks of their own.
 pub struct World {
@@ -113,6 +113,19 @@ impl World {
         }
     }
 
+    /// The plan that follows at once from one before it: no table is made anew.
+    pub fn follow_after(&self, before: &Plan, now: Instant) -> Moment<'_> {
+        let World { model, atlas, states, .. } = self;
+        let (switched, measured) = (&self.switched, &self.measured);
+        let previous = Some((before, states.as_slice()));
+        let inputs = Inputs { model, atlas, states, measured, switched, seed: 0, planned: None, previous, now };
+        Moment {
+            world: self,
+            endpoint_sets: endpoint_sets(&self.model, &self.states, 0),
+            plan: follow(&inputs, Vec::new()),
+        }
+    }
+
     /// A plan that may borrow from the one before it.
     pub fn plan_after(&self, previous: Option<(&Plan, &[RegionState])>, now: Instant) -> Plan {
         let World { model, atlas, states, .. } = self;
@@ -123,8 +136,8 @@ impl World {
 
 impl Moment<'_> {
     pub fn view(&self) -> View<'_> {
-        let World { model, atlas, .. } = self.world;
-        View { model, atlas, endpoint_sets: &self.endpoint_sets, plan: &self.plan }
+        let World { model, atlas, states, .. } = self.world;
+        View { model, atlas, states, endpoint_sets: &self.endpoint_sets, plan: &self.plan }
     }
 
     pub fn decide(&self, seen: Seen) -> Decision {

@@ -311,8 +311,8 @@ type Conditions = BTreeMap<Option<String>, ServiceCondition>;
 fn conditions(snapshot: &Snapshot, id: ServiceId) -> Conditions {
     let Some(plan) = snapshot.plan.services.get(id.index()) else { return BTreeMap::new() };
     let policies = &snapshot.model.service(id).policies;
-    let fences = plan.fences_out.iter().map(|fence| (Some(policies.rule_name(fence.rule)), fence.condition));
-    fences.chain([(None, plan.condition)]).filter(|(_, of)| *of != ServiceCondition::Normal).collect()
+    let fences = plan.standing.fences_out.iter().map(|fence| (Some(policies.rule_name(fence.rule)), fence.condition));
+    fences.chain([(None, plan.standing.condition)]).filter(|(_, of)| *of != ServiceCondition::Normal).collect()
 }
 
 #[cfg(test)]

@@ -4,18 +4,20 @@
 //! the demand that is known there, or all alike. Looking is bounded: the writer waits for it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::atlas::PlaceId;
 use crate::control::what_if::basis;
 use crate::model::{RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::choice::cell::CellTable;
+use crate::steer::decide::cell_at_place;
+use crate::steer::plan::ServicePlan;
 
 use super::event::{ClientShare, MOST_SHARES};
 
 /// So many places are looked at for one snapshot, over all services: a few milliseconds' worth. Where there are more, one of
 /// every so many is, which tells the shares to a percent or so.
-const MOST_LOOKS: usize = 200_000;
+const MOST_LOOKS: usize = 20_000;
 /// A smaller part of a region's clients is nobody to speak of.
 const NEGLIGIBLE: f64 = 1e-4;
 
@@ -31,36 +33,40 @@ pub fn moves(before: &Snapshot, after: &Snapshot, regions: &[RegionId], gone: bo
         return Moves::new();
     }
     let known = by_demand(after, &tables, &of_service);
-    let amounts = if known.is_empty() { by_place(after.atlas.place_count(), &tables) } else { known };
+    let amounts = if known.is_empty() { by_place(after, &tables) } else { known };
     let mut sums: BTreeMap<RegionId, BTreeMap<RegionId, f64>> =
         regions.iter().map(|id| (*id, BTreeMap::new())).collect();
-    for ((table, old, new), amount) in amounts {
+    let (from, to) = if gone { (before, after) } else { (after, before) };
+    for ((table, place), amount) in amounts {
         let Some(of) = tables.get(table) else { continue };
-        let (from, to) = if gone { ((of.before, old), (of.after, new)) } else { ((of.after, new), (of.before, old)) };
-        add_moves(fractions(from), fractions(to), amount, &mut sums);
+        let had = fractions(from, of.service, place);
+        if had.iter().any(|(id, _)| sums.contains_key(id)) {
+            add_moves(had, fractions(to, of.service, place), amount, &mut sums);
+        }
     }
     sums.into_iter().filter_map(|(id, sums)| Some((id, shares(after, sums)?))).collect()
 }
 
-/// The answers of services alike, before and after.
-struct Tables<'a> {
-    before: &'a CellTable,
-    after: &'a CellTable,
+/// Services whose answers changed alike.
+struct Tables {
+    /// One of them.
+    service: ServiceId,
     services: usize,
+    depends_on_place: bool,
 }
 
-/// By tables, and the numbers of the cells in them: an amount of clients.
-type Amounts = HashMap<(usize, u32, u32), f64>;
+/// By tables, and a place that is answered alike: an amount of clients.
+type Amounts = HashMap<(usize, PlaceId), f64>;
 
-/// Those tables of services with one of these regions that are not as they were, and which service has which.
-fn changed_tables<'a>(
-    before: &'a Snapshot,
-    after: &'a Snapshot,
+/// Those tables of services with one of these regions that are not read as they were, and which service has which.
+fn changed_tables(
+    before: &Snapshot,
+    after: &Snapshot,
     regions: &[RegionId],
-) -> (Vec<Tables<'a>>, HashMap<ServiceId, usize>) {
+) -> (Vec<Tables>, HashMap<ServiceId, usize>) {
     let mut is_asked = vec![false; after.model.regions.len()];
     regions.iter().filter_map(|id| is_asked.get_mut(id.index()).map(|asked| *asked = true)).for_each(drop);
-    let (mut tables, mut of_service, mut known) = (Vec::<Tables<'a>>::new(), HashMap::new(), HashMap::new());
+    let (mut tables, mut of_service, mut known) = (Vec::<Tables>::new(), HashMap::new(), HashMap::new());
     for id in after.model.service_ids() {
         let mut used = after.model.service(id).regions.iter();
         if !used.any(|region| is_asked.get(region.index()) == Some(&true)) {
@@ -68,12 +74,13 @@ fn changed_tables<'a>(
         }
         let plans = (before.plan.services.get(id.index()), after.plan.services.get(id.index()));
         let (Some(old), Some(new)) = plans else { continue };
-        let key = (std::sync::Arc::as_ptr(&old.cells), std::sync::Arc::as_ptr(&new.cells));
+        let key = (read(old), read(new));
         if key.0 == key.1 {
             continue;
         }
         let number = *known.entry(key).or_insert_with(|| {
-            tables.push(Tables { before: &old.cells, after: &new.cells, services: 0 });
+            let depends_on_place = after.model.service(id).policies.depends_on_place();
+            tables.push(Tables { service: id, services: 0, depends_on_place });
             tables.len() - 1
         });
         tables[number].services += 1;
@@ -82,33 +89,42 @@ fn changed_tables<'a>(
     (tables, of_service)
 }
 
+/// A table, and the standing of regions that it is read under: that does not matter to most, since few share it.
+fn read(of: &ServicePlan) -> [usize; 2] {
+    let standing = Arc::as_ptr(&of.standing) as usize;
+    [Arc::as_ptr(&of.table) as usize, standing]
+}
+
 /// Clients as the planner knows of them; empty where it does not. A site's are taken for those of its first place.
-fn by_demand(snapshot: &Snapshot, tables: &[Tables<'_>], of_service: &HashMap<ServiceId, usize>) -> Amounts {
+fn by_demand(snapshot: &Snapshot, tables: &[Tables], of_service: &HashMap<ServiceId, usize>) -> Amounts {
     let mut amounts = Amounts::new();
     let (Some(basis), Some(sites)) = (basis(snapshot), &snapshot.plan.sites) else { return amounts };
     let mut first = vec![None; sites.ids().len()];
     for (place, site) in snapshot.atlas.places().zip(sites.of_places()) {
         first.get_mut(site).map(|first: &mut Option<PlaceId>| first.get_or_insert(place));
     }
-    for (flow, amount) in basis.demand.flows().filter(|(_, amount)| *amount > 0.0) {
+    let step = basis.demand.flows().count().div_ceil(MOST_LOOKS).max(1);
+    for (flow, amount) in basis.demand.flows().step_by(step).filter(|(_, amount)| *amount > 0.0) {
         let place = first.get(flow.site as usize).copied().flatten();
         let (Some(&number), Some(place)) = (of_service.get(&flow.service), place) else { continue };
-        let Some(of) = tables.get(number) else { continue };
-        *amounts.entry((number, of.before.cell_index(place), of.after.cell_index(place))).or_default() += amount;
+        if number < tables.len() {
+            *amounts.entry((number, place)).or_default() += amount;
+        }
     }
     amounts
 }
 
 /// All places alike, and all services.
-fn by_place(places: usize, tables: &[Tables<'_>]) -> Amounts {
+fn by_place(snapshot: &Snapshot, tables: &[Tables]) -> Amounts {
     let mut amounts = Amounts::new();
+    let places = snapshot.atlas.place_count();
     let step = step(places, tables.len());
     for (number, of) in tables.iter().enumerate() {
-        let looks = if of.before.depends_on_place() || of.after.depends_on_place() { places } else { 1 };
+        let looks = if of.depends_on_place { places } else { 1 };
         let each = of.services as f64 / looks.div_ceil(step).max(1) as f64;
         for begin in (0..looks).step_by(step) {
             let place = PlaceId((begin + scattered(begin, step)).min(looks - 1) as u32);
-            *amounts.entry((number, of.before.cell_index(place), of.after.cell_index(place))).or_default() += each;
+            *amounts.entry((number, place)).or_default() += each;
         }
     }
     amounts
@@ -125,8 +141,8 @@ fn scattered(begin: usize, step: usize) -> usize {
     ((begin as u64).wrapping_mul(GOLDEN) >> 32) as usize % step
 }
 
-fn fractions((table, cell): (&CellTable, u32)) -> Vec<(RegionId, f64)> {
-    table.cells().get(cell as usize).map(|cell| cell.fractions().collect()).unwrap_or_default()
+fn fractions(snapshot: &Snapshot, service: ServiceId, place: PlaceId) -> Vec<(RegionId, f64)> {
+    cell_at_place(&snapshot.view(), service, place).map(|cell| cell.fractions().collect()).unwrap_or_default()
 }
 
 /// Where a region of `sums` has less of these clients in `to` than in `from`, others have more: they share the difference.

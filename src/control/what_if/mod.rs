@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Model, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::state::memory::planning::{Basis, HEADROOM};
+use crate::steer::decide::View;
 use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 use crate::steer::health::verdict::Verdict;
@@ -280,7 +281,7 @@ impl World {
             states,
             measured: &snapshot.measured,
             switched: &switched,
-            seed: 0, // says who gets which region, not how many
+            seed: snapshot.plan.seed,
             planned,
             previous: Some((&snapshot.plan, &snapshot.states)),
             now,
@@ -348,7 +349,7 @@ impl World {
             notes: self.notes.clone(),
             regions: regions.collect(),
             services: placed::services(model, plan),
-            clients: placed::clients(&self.snapshot, plan, &self.spots, &self.asking),
+            clients: placed::clients(&View { plan, states, ..self.snapshot.view() }, &self.spots, &self.asking),
         };
         placed.add_up();
         self.count_as_regions_do(&mut placed);

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::atlas::PlaceId;
 use crate::model::{Coordinates, Model, RegionId, ServiceId};
 use crate::state::Snapshot;
-use crate::steer::choice::cell::CellTable;
+use crate::steer::decide::{View, cell_at_place};
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::latency::rtt::coordinates;
 use crate::steer::latency::rtt::model_rtt;
 use crate::steer::latency::sites::Sites;
 use crate::steer::plan::Plan;
+use crate::steer::plan::table::Table;
 use crate::steer::policy::eligible::ServiceCondition;
 
 /// Places counted for services, at most: some 20 MB as JSON.
@@ -191,12 +192,12 @@ impl Spots {
         Finder { grids }
     }
 
-    fn rtt_ms(&self, snapshot: &Snapshot, spot: usize, region: RegionId) -> f64 {
+    fn rtt_ms(&self, model: &Model, spot: usize, region: RegionId) -> f64 {
         match &self.sites {
-            Some(sites) => sites.rtt_ms(&snapshot.model, spot, region),
+            Some(sites) => sites.rtt_ms(model, spot, region),
             None => {
                 let at = self.positions.get(spot).copied().flatten();
-                model_rtt(at, snapshot.model.region(region).coordinates).ms
+                model_rtt(at, model.region(region).coordinates).ms
             }
         }
     }
@@ -252,25 +253,25 @@ pub fn every_place(snapshot: &Snapshot, spots: &Spots) -> (Vec<Asking>, usize) {
 pub fn services(model: &Model, plan: &Plan) -> Vec<PlacedService> {
     let one = |id: ServiceId| {
         let (planned, policies) = (plan.services.get(id.index()), &model.service(id).policies);
-        let fences = planned.map(|plan| plan.fences_out.as_slice()).unwrap_or_default();
+        let fences = planned.map(|plan| plan.standing.fences_out.as_slice()).unwrap_or_default();
         PlacedService {
             name: model.service_key(id),
-            condition: planned.map_or(ServiceCondition::Normal, |plan| plan.condition),
+            condition: planned.map_or(ServiceCondition::Normal, |plan| plan.standing.condition),
             fences_out: fences.iter().map(|fence| (policies.rule_name(fence.rule), fence.condition)).collect(),
         }
     };
     model.service_ids().map(one).collect()
 }
 
-/// The clients and their regions under a plan, in the order of `asking`.
-pub fn clients(snapshot: &Snapshot, plan: &Plan, spots: &Spots, asking: &[Asking]) -> Vec<Clients> {
-    let mut known: HashMap<(*const CellTable, usize), Vec<On>> = HashMap::new();
+/// The clients and their regions under the view's plan, in the order of `asking`.
+pub fn clients(view: &View<'_>, spots: &Spots, asking: &[Asking]) -> Vec<Clients> {
+    let mut known: HashMap<(*const Table, usize), Vec<On>> = HashMap::new();
     let mut one = |asking: &Asking| {
         let at = asking.spot.and_then(|spot| spots.positions.get(spot).copied().flatten());
-        let table = asking.service.and_then(|id| Some(&plan.services.get(id.index())?.cells));
+        let table = asking.service.and_then(|id| Some((id, &view.plan.services.get(id.index())?.table)));
         let on = match (table, asking.spot) {
-            (Some(table), Some(spot)) => {
-                known.entry((Arc::as_ptr(table), spot)).or_insert_with(|| on(snapshot, table, spots, spot)).clone()
+            (Some((id, table)), Some(spot)) => {
+                known.entry((Arc::as_ptr(table), spot)).or_insert_with(|| on(view, id, spots, spot)).clone()
             }
             _ => Vec::new(),
         };
@@ -287,22 +288,23 @@ pub fn clients(snapshot: &Snapshot, plan: &Plan, spots: &Spots, asking: &[Asking
 }
 
 /// The regions of a spot: those of its places, all places alike.
-fn on(snapshot: &Snapshot, table: &CellTable, spots: &Spots, spot: usize) -> Vec<On> {
+fn on(view: &View<'_>, service: ServiceId, spots: &Spots, spot: usize) -> Vec<On> {
     let members = spots.members.get(spot).map(Vec::as_slice).unwrap_or_default();
-    let mut by_cell: HashMap<u32, (PlaceId, f64)> = HashMap::new();
+    let class_of = |place| view.plan.services.get(service.index()).map(|plan| plan.table.class_of(place));
+    let mut by_class: HashMap<Option<u32>, (PlaceId, f64)> = HashMap::new();
     for &place in members {
-        by_cell.entry(table.cell_index(place)).or_insert((place, 0.0)).1 += 1.0 / members.len() as f64;
+        by_class.entry(class_of(place)).or_insert((place, 0.0)).1 += 1.0 / members.len() as f64;
     }
     let mut parts: HashMap<RegionId, f64> = HashMap::new();
-    for (place, part) in by_cell.into_values() {
-        for (region, fraction) in table.cell(place).into_iter().flat_map(|cell| cell.fractions()) {
+    for (place, part) in by_class.into_values() {
+        for (region, fraction) in cell_at_place(view, service, place).iter().flat_map(|cell| cell.fractions()) {
             *parts.entry(region).or_default() += part * fraction;
         }
     }
     let one = |(region, part): (RegionId, f64)| On {
         region: region.index(),
         part,
-        rtt_ms: spots.rtt_ms(snapshot, spot, region),
+        rtt_ms: spots.rtt_ms(view.model, spot, region),
     };
     let mut on: Vec<On> = parts.into_iter().map(one).collect();
     on.sort_by_key(|on| on.region);

@@ -4,6 +4,7 @@ use super::outcome::RegionMoment;
 use super::*;
 use crate::model::{Dependencies, Dependency, LoadReport, Policy};
 use crate::state::{LoadNews, News, Publisher};
+use crate::steer::decide::cell_at_place;
 use crate::steer::planner::demand::DemandSample;
 use crate::steer::policy::eligible::ServiceCondition;
 use crate::steer::testing::{World as Small, at, moment};
@@ -36,7 +37,7 @@ pub(crate) fn planned() -> (Publisher, Instant) {
         let mut loads = [0.0; 3];
         let mut samples = Vec::new();
         for place in (0..10u8).map(|n| snapshot.atlas.locate([10, n, 0, 0].into()).place) {
-            let cell = snapshot.plan.services[0].cells.cell(place).expect("a cell");
+            let cell = cell_at_place(&snapshot.view(), ServiceId(0), place).expect("a cell");
             for (region, part) in cell.fractions() {
                 loads[region.index()] += 80.0 * part;
                 // Many resolvers: the load of a few would be taken for that of others.

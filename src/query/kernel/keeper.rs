@@ -167,7 +167,7 @@ impl Keeper {
     }
 
     fn put(&mut self, snapshot: &Snapshot) -> io::Result<usize> {
-        let Some(of) = &snapshot.plan.classes else { return Ok(0) };
+        let Some(of) = snapshot.plan.classes() else { return Ok(0) };
         let classes = match self.classes.take().filter(|image| Arc::ptr_eq(&image.of, of)) {
             Some(image) => image,
             None => {

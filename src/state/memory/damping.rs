@@ -436,7 +436,7 @@ impl Round<'_> {
     /// Tells whether a region that was not eligible was answered all the same, for want of others.
     fn was_needed(&self, id: RegionId) -> bool {
         self.state_before(id).is_some_and(|state| !eligible(state))
-            && self.before.plan.services.iter().any(|service| service.last_resort.contains(&id))
+            && self.before.plan.services.iter().any(|service| service.standing.last_resort.contains(&id))
     }
 
     fn state_before(&self, id: RegionId) -> Option<&RegionState> {

@@ -16,7 +16,6 @@ use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
 use crate::steer::load::price::MAX_PRICE_MS;
 use crate::steer::load::state::LoadFigure;
-use crate::steer::plan::Plan;
 
 use super::Publisher;
 use super::facts::RegionFacts;
@@ -82,7 +81,7 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
         atlas: snapshot.atlas.clone(),
         states: Vec::new(),
         endpoint_sets: Vec::new(),
-        plan: Plan { services: Vec::new(), ..snapshot.plan.clone() },
+        plan: snapshot.plan.without_services(),
         precomputed: Default::default(),
         measured: snapshot.measured.clone(),
         overrides_error: snapshot.overrides_error.clone(),
@@ -499,7 +498,7 @@ mod tests {
                     publisher.assume_up(moment(now + later * S));
                     let snapshot = publisher.shared().load_full();
                     prop_assert!(snapshot.states.iter().all(|state| state.price_ms.is_finite()));
-                    prop_assert!(!snapshot.plan.services[0].cells.cells().is_empty());
+                    prop_assert!(!snapshot.plan.services[0].table.codes().is_empty());
                 }
             }
         }

@@ -7,6 +7,7 @@ use crate::model::{
     Check, CheckKind, Coordinates, Endpoint, EndpointTarget, LoadReport, Location, Name, Policy, Region, Service, Zone,
     ZoneId,
 };
+use crate::steer::decide::cell_at_place;
 use crate::steer::health::effective::EffectiveState;
 use crate::steer::load::feed::Implausible;
 use crate::steer::load::state::Heard;
@@ -278,7 +279,7 @@ fn a_price_that_creeps_makes_no_new_plan_until_it_has_moved_half_a_millisecond()
     let first = report(95.0); // 1.2 ms
     let crept = report(86.0); // 1.32 ms
     assert!((first.states[0].price_ms - 1.2).abs() < 1e-9 && crept.states[0].price_ms == first.states[0].price_ms);
-    assert!(Arc::ptr_eq(&first.plan.services[0].cells, &crept.plan.services[0].cells));
+    assert!(Arc::ptr_eq(&first.plan.services[0].table, &crept.plan.services[0].table));
     let moved = (0..5).map(|_| report(86.0)).last().expect("five"); // 1.92 ms
     assert!(moved.states[0].price_ms > 1.7, "{}", moved.states[0].price_ms);
     let idle = (0..10).map(|_| report(0.0)).last().expect("ten");
@@ -351,7 +352,7 @@ fn an_override_beats_probes_and_auto_takes_it_back() {
     assert_eq!(effective_states(&publisher), [EffectiveState::Down, EffectiveState::Up]);
     publisher.apply(News::set_override(VIRGINIA, Override::Down), moment(now));
     publisher.publish(moment(now));
-    assert_eq!(publisher.shared().load().plan.services[0].condition, ServiceCondition::AllWithdrawn);
+    assert_eq!(publisher.shared().load().plan.services[0].standing.condition, ServiceCondition::AllWithdrawn);
     publisher.apply(News::set_override(SEOUL, Override::Auto), moment(now));
     publisher.publish(moment(now));
     assert_eq!(effective_states(&publisher), [EffectiveState::Up, EffectiveState::Down]);
@@ -372,7 +373,7 @@ fn crowded() -> (Publisher, Instant) {
         publisher.publish(moment(now));
         let snapshot = publisher.shared().load_full();
         let place = snapshot.atlas.locate([10, 0, 0, 1].into()).place;
-        let cell = snapshot.plan.services[0].cells.cell(place).expect("a cell");
+        let cell = cell_at_place(&snapshot.view(), ServiceId(0), place).expect("a cell");
         let kept = loads.map(|load| 0.7 * load);
         loads = kept;
         for (region, part) in cell.fractions() {
@@ -408,7 +409,7 @@ fn closed_loop(apart_km: f64, demand: f64, kept: f64, periods: u32) -> Vec<f64> 
     let period = |number: u32| {
         let now = began + Duration::from_secs(10) * number;
         let snapshot = publisher.shared().load_full();
-        let cell = snapshot.plan.services[0].cells.cell(crate::atlas::PlaceId::UNKNOWN).expect("a cell");
+        let cell = cell_at_place(&snapshot.view(), ServiceId(0), crate::atlas::PlaceId::UNKNOWN).expect("a cell");
         for (name, load) in [SEOUL, VIRGINIA].into_iter().zip(loads) {
             publisher.apply(loaded(name, now, Ok((load, None))), moment(now));
         }

@@ -2,7 +2,7 @@
 //! own.
 //!
 //! ```text
-//!   plan ─▶ CellTable: place ─▶ Cell ─▶ Pick ─▶ one client's regions
+//!   plan ─▶ Table: class ─▶ Cell ─▶ Pick ─▶ one client's regions
 //!                                        One          most cells: nothing to choose
 //!                                        Split        by weighted rendezvous, of regions or of picks
 //!                                        First        the first that does not shed this client
@@ -14,21 +14,12 @@
 
 use std::collections::HashMap;
 
-use crate::atlas::PlaceId;
 use crate::model::policy::MAX_ANSWERS;
 use crate::model::{RegionId, Weight};
 
 use super::endpoint_set::EndpointSet;
 use super::pick::{Claim, ClientKey, Identity};
 use crate::steer::policy::eligible::ServiceCondition;
-
-/// The cell of each place.
-#[derive(Debug, Default)]
-pub struct CellTable {
-    cells: Vec<Cell>,
-    /// By [`PlaceId`]; empty where the service ignores location and has one cell.
-    by_place: Vec<u32>,
-}
 
 /// The answer to the clients of some places, as far as they share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -164,6 +155,18 @@ impl Pick {
                 branches.iter().any(|branch| branch.pick.names(region))
             }
             Pick::Cohort { of, .. } => of.iter().any(|half| half.names(region)),
+        }
+    }
+
+    /// Tells whether all regions that some client may get are so.
+    pub fn all(&self, is_so: &impl Fn(RegionId) -> bool) -> bool {
+        match self {
+            Pick::One(only) | Pick::Shedding { region: only, .. } => is_so(*only),
+            Pick::First(picks) => picks.iter().all(|pick| pick.all(is_so)),
+            Pick::Split { branches, .. } | Pick::Many { branches, .. } => {
+                branches.iter().all(|branch| branch.pick.all(is_so))
+            }
+            Pick::Cohort { of, .. } => of.iter().all(|half| half.all(is_so)),
         }
     }
 
@@ -402,30 +405,5 @@ impl Cells {
         let mut list: Vec<_> = self.numbers.into_iter().collect();
         list.sort_unstable_by_key(|(_, number)| *number);
         list.into_iter().map(|(cell, _)| cell).collect()
-    }
-}
-
-impl CellTable {
-    /// `by_place` has an index into `cells` for each place of the atlas; empty: there is one cell.
-    pub fn new(cells: Vec<Cell>, by_place: Vec<u32>) -> CellTable {
-        CellTable { cells, by_place }
-    }
-
-    /// The cell of a place.
-    pub fn cell(&self, place: PlaceId) -> Option<&Cell> {
-        self.cells.get(self.cell_index(place) as usize)
-    }
-
-    /// The index of a place's cell in the table.
-    pub fn cell_index(&self, place: PlaceId) -> u32 {
-        self.by_place.get(place.index()).copied().unwrap_or(0)
-    }
-
-    pub fn cells(&self) -> &[Cell] {
-        &self.cells
-    }
-
-    pub fn depends_on_place(&self) -> bool {
-        !self.by_place.is_empty()
     }
 }

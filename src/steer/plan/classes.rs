@@ -1,56 +1,64 @@
-//! Classes of addresses that every service answers alike.
+//! Classes of addresses that the recipes of one part all answer alike.
 //!
 //! Places are many, decisions few: where most of a continent gets one region, its places are one
 //! class. Found in a table of merged ranges, small enough to stay in a core's cache, whose prefixes
 //! are the widest that are true as ECS scopes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::atlas::{Atlas, Groups, PlaceId};
+use crate::steer::choice::pick::mix;
 
-use crate::steer::choice::cell::CellTable;
+use super::table::{Code, Found};
 
-/// The classes of one plan.
+/// The classes of one part of a plan.
 #[derive(Debug)]
 pub struct Classes {
     groups: Groups,
     /// By class: a place that is in it, and so is answered as all of it are.
-    examples: Vec<PlaceId>,
-    /// The tables the classes were made for.
-    tables: Vec<Arc<CellTable>>,
+    examples: Box<[PlaceId]>,
+    /// By place.
+    class_of: Box<[u32]>,
 }
 
 impl Classes {
-    /// The classes of places that are in the same cell of each of these tables.
-    ///
-    /// `previous` is given back where it was made for the same tables, of the same atlas.
-    pub fn of(atlas: &Atlas, tables: Vec<Arc<CellTable>>, previous: Option<&Arc<Classes>>) -> Arc<Classes> {
-        if let Some(previous) = previous
-            && previous.tables.len() == tables.len()
-            && previous.tables.iter().zip(&tables).all(|(old, new)| Arc::ptr_eq(old, new))
-        {
-            return previous.clone();
-        }
-        let mut class_of = vec![0; atlas.place_count()];
-        for table in &tables {
-            refine(&mut class_of, table);
-        }
-        let mut examples = Vec::new();
-        for (place, &class) in class_of.iter().enumerate() {
-            if class as usize == examples.len() {
-                examples.push(PlaceId(place as u32));
+    /// The classes of places that have the same code in each of these columns, which have one for every place.
+    pub fn of(atlas: &Atlas, columns: &[Vec<Code>]) -> Classes {
+        let mut numbers: HashMap<u64, u32> = HashMap::new();
+        let mut examples: Vec<PlaceId> = Vec::new();
+        let alike = |a: usize, b: usize| columns.iter().all(|column| column.get(a) == column.get(b));
+        let class = |(place, mut hash): (usize, u64)| loop {
+            match numbers.entry(hash) {
+                Entry::Vacant(entry) => {
+                    let next = examples.len() as u32; // at most one per place, and those are u32
+                    examples.push(PlaceId(place as u32));
+                    return *entry.insert(next);
+                }
+                Entry::Occupied(entry) if alike(examples[*entry.get() as usize].index(), place) => return *entry.get(),
+                Entry::Occupied(_) => hash = mix(hash), // others by chance: the next
             }
-        }
-        Arc::new(Classes { groups: atlas.grouped(&class_of), examples, tables })
+        };
+        let class_of: Box<[u32]> = hashes(atlas.place_count(), columns).into_iter().enumerate().map(class).collect();
+        Classes { groups: atlas.grouped(&class_of), examples: examples.into(), class_of }
     }
 
-    /// A place that is answered as this address is, and the widest prefix length around the
-    /// address within which every address is.
-    pub fn find(&self, address: IpAddr) -> (PlaceId, u8) {
-        let (class, scope) = self.groups.find(address);
-        (self.examples.get(class as usize).copied().unwrap_or(PlaceId::UNKNOWN), scope)
+    /// The class of an address.
+    #[inline]
+    pub fn find(&self, address: IpAddr) -> Found {
+        let (class, widest) = self.groups.find(address);
+        Found { class, widest }
+    }
+
+    /// The class of a place.
+    pub fn of_place(&self, place: PlaceId) -> u32 {
+        self.class_of.get(place.index()).copied().unwrap_or(0)
+    }
+
+    /// A place of each class, in their order.
+    pub fn examples(&self) -> &[PlaceId] {
+        &self.examples
     }
 
     /// Every range of IPv4 addresses by where it begins, ascending from 0, with its class, below
@@ -85,12 +93,13 @@ impl Classes {
     }
 }
 
-/// Splits classes whose places are in different cells of the table. Classes are numbered in the
-/// order in which places first show them.
-fn refine(class_of: &mut [u32], table: &CellTable) {
-    let mut numbers: HashMap<(u32, u32), u32> = HashMap::new();
-    for (place, class) in class_of.iter_mut().enumerate() {
-        let next = numbers.len() as u32;
-        *class = *numbers.entry((*class, table.cell_index(PlaceId(place as u32)))).or_insert(next);
+/// A number for each place that follows from its codes, column by column.
+fn hashes(places: usize, columns: &[Vec<Code>]) -> Vec<u64> {
+    let mut hashes = vec![0; places];
+    for column in columns {
+        for (hash, code) in hashes.iter_mut().zip(column) {
+            *hash = mix(*hash ^ u64::from(code.0));
+        }
     }
+    hashes
 }

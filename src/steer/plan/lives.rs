@@ -10,9 +10,10 @@ use serde::Serialize;
 use crate::model::{RegionId, Service};
 
 use super::ServicePlan;
-use super::precomputed::recipe;
-use crate::steer::choice::cell::{Cell, Pick};
-use crate::steer::decide::{View, time_to_live};
+use super::table::{Answer, Code, Follows, Table};
+use crate::steer::choice::cell::Pick;
+use crate::steer::decide::{View, span_of, time_to_live};
+use crate::steer::policy::eligible::ServiceCondition;
 
 /// In seconds. Alike for most services; where regions are busy or suspect, their answers live less long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -22,8 +23,17 @@ pub struct Lives {
     pub most: u32,
 }
 
+/// The facts that a service's lives follow from besides the regions: those alike in it share them.
+type Recipe = (*const Table, u32, u32, bool, bool);
+
+fn recipe(service: &Service, plan: &ServicePlan) -> Recipe {
+    let (ttl, failover_ttl) = (service.ttl.as_secs(), service.failover_ttl.as_secs());
+    (std::sync::Arc::as_ptr(&plan.table), ttl, failover_ttl, plan.aftermath, plan.reduced)
+}
+
 impl Lives {
-    /// Of every service, in the order of their ids.
+    /// Of every service, in the order of their ids. Where a table does not hold or leaves it open, all regions that may
+    /// be answered count.
     pub fn of(view: &View<'_>) -> Vec<Lives> {
         let mut known = HashMap::new();
         let services = view.model.services.iter().zip(&view.plan.services);
@@ -35,14 +45,29 @@ impl Lives {
     }
 
     fn of_service(view: &View<'_>, service: &Service, plan: &ServicePlan) -> Lives {
-        let of_cell = |cell: &Cell| {
-            let ttl = |region: RegionId| {
-                let endpoint_set = view.endpoint_sets.get(region.index())?;
-                Some(time_to_live(service, plan, cell.condition, endpoint_set).ttl.as_secs())
-            };
-            Lives::of_pick(&cell.pick, &ttl)
+        let ttl = |region: RegionId, condition| {
+            let endpoint_set = view.endpoint_sets.get(region.index())?;
+            Some(time_to_live(service, plan, condition, span_of(endpoint_set)).ttl.as_secs())
         };
-        let lives = plan.cells.cells().iter().filter_map(of_cell).reduce(Lives::widened);
+        let of_code = |code: &Code| match code.read() {
+            Answer::One(region) => Lives::of_pick(&Pick::One(region), &|region| ttl(region, ServiceCondition::Normal)),
+            Answer::Cell(number) => {
+                let cell = plan.table.cell(number)?;
+                Lives::of_pick(&cell.pick, &|region| ttl(region, cell.condition))
+            }
+            Answer::Open { .. } => None,
+        };
+        let any = service.regions.iter().filter(|region| plan.standing.answers(**region));
+        let any = || any.clone().filter_map(|region| ttl(*region, plan.standing.condition));
+        let of_any = || any().map(|ttl| Lives { least: ttl, most: ttl }).reduce(Lives::widened);
+        let is_open = |code: &Code| matches!(code.read(), Answer::Open { .. });
+        let lives = match plan.follows {
+            Follows::All => {
+                let open = plan.table.codes().iter().any(is_open).then(of_any).flatten();
+                plan.table.codes().iter().filter_map(of_code).chain(open).reduce(Lives::widened)
+            }
+            Follows::Eligible | Follows::Nothing => of_any(),
+        };
         lives.unwrap_or(Lives { least: service.ttl.as_secs(), most: service.ttl.as_secs() })
     }
 

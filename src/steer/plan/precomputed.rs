@@ -1,41 +1,50 @@
-//! Decisions that are settled before anyone asks: in most cells one region with one endpoint is left,
+//! Decisions that are settled before anyone asks: for most clients one region with one endpoint is left,
 //! and then whoever asks is answered alike.
 //!
-//! Made with every plan from the very parts that [`crate::steer::decide`] reads, so that both say the same;
-//! what is left to choose is left to it.
+//! Made with every snapshot from the very parts that [`crate::steer::decide`] reads, so that both say the same;
+//! what is left to choose is left to it. A few octets for each service and region: news of a region makes it anew.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::atlas::PlaceId;
-use crate::model::{RegionId, Service, ServiceId};
+use crate::model::{RegionId, ServiceId};
 
-use super::ServicePlan;
-use crate::steer::choice::cell::CellTable;
-use crate::steer::choice::cell::{Cell, Pick};
-use crate::steer::decide::{View, time_to_live};
+use super::table::{Answer, Follows, Found, Table};
+use crate::steer::choice::endpoint_set::EndpointSet;
+use crate::steer::decide::{Span, View, span_of, time_to_live};
+use crate::steer::policy::eligible::{EligibilityTier, ServiceCondition};
 
-/// By service, what is settled.
+/// By service and by region, what is settled.
 #[derive(Debug, Default)]
 pub struct Precomputed {
     services: Box<[PrecomputedService]>,
-    /// Of all tables, each table's in the order of its cells.
-    cells: Box<[Option<FixedChoice>]>,
+    regions: Box<[PrecomputedRegion]>,
 }
 
 /// The facts of a service that a query has to know at first.
 #[derive(Debug)]
 pub struct PrecomputedService {
-    table: Arc<CellTable>,
-    /// Of its table in [`Precomputed::cells`].
-    first: u32,
+    table: Arc<Table>,
+    /// In seconds, by [`Span`].
+    ttls: [u32; Span::COUNT],
+    follows: Follows,
     /// True where EDNS Client Subnet is believed.
     pub ecs: bool,
     /// True where HTTPS records are answered.
     pub https: bool,
     /// True where some client is answered with a host name, whatever the type.
     pub hosts: bool,
+}
+
+/// The facts of a region that an answer with it alone follows from.
+#[derive(Clone, Copy, Debug)]
+struct PrecomputedRegion {
+    /// Into its endpoints: the only one that is handed out; `None` where there are several, or it lacks a family that
+    /// it is configured with.
+    endpoint: Option<u16>,
+    span: Span,
+    /// As long as its services have regions that are up, it is answered.
+    eligible: bool,
 }
 
 /// One region's one endpoint.
@@ -48,33 +57,25 @@ pub struct FixedChoice {
     pub ttl: u32,
 }
 
-/// The facts that a service's choices and their TTLs follow from besides the regions: those alike in it share them.
-type Recipe = (*const CellTable, u32, u32, bool, bool);
-
-pub(super) fn recipe(service: &Service, plan: &ServicePlan) -> Recipe {
-    let (ttl, failover_ttl) = (service.ttl.as_secs(), service.failover_ttl.as_secs());
-    (Arc::as_ptr(&plan.cells), ttl, failover_ttl, plan.aftermath, plan.reduced)
-}
-
 impl Precomputed {
     pub fn of(view: &View<'_>) -> Precomputed {
-        let (mut cells, mut known): (Vec<Option<FixedChoice>>, HashMap<Recipe, u32>) = Default::default();
         let services = view.model.services.iter().zip(&view.plan.services).map(|(service, plan)| {
-            let first = *known.entry(recipe(service, plan)).or_insert_with(|| {
-                let first = cells.len() as u32;
-                cells.extend(plan.cells.cells().iter().map(|cell| {
-                    let (region, endpoint) = only(view, cell)?;
-                    let endpoint_set = view.endpoint_sets.get(region.index())?;
-                    let ttl = time_to_live(service, plan, cell.condition, endpoint_set).ttl.as_secs();
-                    Some(FixedChoice { region, endpoint, ttl })
-                }));
-                first
-            });
-            let (ecs, https, hosts) = (service.ecs, service.https.is_some(), plan.offers.hosts);
-            PrecomputedService { table: plan.cells.clone(), first, ecs, https, hosts }
+            let ttl = |span| time_to_live(service, plan, ServiceCondition::Normal, span).ttl.as_secs();
+            PrecomputedService {
+                table: plan.table.clone(),
+                ttls: Span::ALL.map(ttl),
+                follows: plan.follows,
+                ecs: service.ecs,
+                https: service.https.is_some(),
+                hosts: plan.offers.hosts,
+            }
         });
-        let services = services.collect();
-        Precomputed { services, cells: cells.into() }
+        let regions = view.endpoint_sets.iter().zip(view.states).map(|(endpoint_set, state)| PrecomputedRegion {
+            endpoint: only(endpoint_set),
+            span: span_of(endpoint_set),
+            eligible: EligibilityTier::of(state) == EligibilityTier::Eligible,
+        });
+        Precomputed { services: services.collect(), regions: regions.collect() }
     }
 
     #[inline]
@@ -84,16 +85,17 @@ impl Precomputed {
 
     /// The choice for an address. `None` only for what is not of this view.
     #[inline]
-    pub fn find(&self, view: &View<'_>, service: &PrecomputedService, address: IpAddr) -> Option<PrecomputedChoice> {
-        let (place, widest) = match service.table.depends_on_place() {
-            true => view.plan.classes.as_ref()?.find(address),
-            false => (PlaceId::UNKNOWN, 0),
-        };
-        let cell = self.cells.get((service.first + service.table.cell_index(place)) as usize)?;
-        Some(match *cell {
-            Some(choice) => PrecomputedChoice::Fixed(choice, widest),
-            None => PrecomputedChoice::Open(place, widest),
-        })
+    pub fn find(&self, service: &PrecomputedService, address: IpAddr) -> Option<PrecomputedChoice> {
+        let found = service.table.find(address);
+        if let Answer::One(region) = service.table.code(found.class)?.read()
+            && let Some(facts) = self.regions.get(region.index())
+            && let Some(endpoint) = facts.endpoint
+            && (service.follows == Follows::All || (service.follows == Follows::Eligible && facts.eligible))
+        {
+            let ttl = service.ttls[facts.span as usize];
+            return Some(PrecomputedChoice::Fixed(FixedChoice { region, endpoint, ttl }, found.widest));
+        }
+        Some(PrecomputedChoice::Open(found))
     }
 }
 
@@ -103,17 +105,15 @@ pub enum PrecomputedChoice {
     /// The choice, and the widest prefix length within which it is the same: the SCOPE PREFIX-LENGTH
     /// of RFC 7871.
     Fixed(FixedChoice, u8),
-    /// It is left to [`decide_for`](crate::steer::decide::decide_for), which takes these.
-    Open(PlaceId, u8),
+    /// It is left to [`decide_for`](crate::steer::decide::decide_for), which takes this.
+    Open(Found),
 }
 
-/// The region and endpoint that every client of a cell gets.
-fn only(view: &View<'_>, cell: &Cell) -> Option<(RegionId, u16)> {
-    let Pick::One(region) = cell.pick else { return None };
-    let endpoint_set = view.endpoint_sets.get(region.index())?;
+/// The endpoint that every client of a region gets.
+fn only(endpoint_set: &EndpointSet) -> Option<u16> {
     match &*endpoint_set.endpoints {
         // One that lacks a family is left to whoever writes the records: what is prebuilt has both.
-        [only] if !endpoint_set.is_partial => Some((region, only.index)),
+        [only] if !endpoint_set.is_partial => Some(only.index),
         _ => None,
     }
 }
@@ -136,7 +136,7 @@ mod tests {
             let view = planned.view();
             let settled = Precomputed::of(&view);
             let service = settled.service(ServiceId(0)).expect("a service");
-            let found = settled.find(&view, service, address.parse().expect("an address")).expect("a service's");
+            let found = settled.find(service, address.parse().expect("an address")).expect("a service's");
             matches!(found, PrecomputedChoice::Fixed(..))
         };
         let mut near = World::two_coasts(Policy::Score);
@@ -173,14 +173,14 @@ mod tests {
             for bits in addresses {
                 let address = IpAddr::V4((10 << 24 | u32::from(bits) << 8).into());
                 let decision = decide(&view, ServiceId(0), Seen::Subnet(address)).expect("a decision");
-                match settled.find(&view, service, address).expect("a service's") {
+                match settled.find(service, address).expect("a service's") {
                     PrecomputedChoice::Fixed(choice, scope) => {
                         prop_assert_eq!((choice.region, choice.endpoint), (decision.region, decision.endpoint));
                         prop_assert_eq!((choice.ttl, scope), (decision.ttl.as_secs(), decision.scope));
                         prop_assert_eq!(decision.regions.as_slice(), [choice.region]);
                     }
-                    PrecomputedChoice::Open(place, widest) => {
-                        let later = decide_for(&view, ServiceId(0), Seen::Subnet(address), (place, widest));
+                    PrecomputedChoice::Open(found) => {
+                        let later = decide_for(&view, ServiceId(0), Seen::Subnet(address), found);
                         prop_assert_eq!(later, Some(decision));
                     }
                 }

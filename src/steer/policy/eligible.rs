@@ -63,10 +63,10 @@ pub struct FenceOut {
 }
 
 /// The regions of a set that may be answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Eligible {
-    /// Indexed by [`RegionId`].
-    flags: Vec<bool>,
+    /// A bit for each [`RegionId`], the lowest first.
+    words: Box<[u64]>,
     pub condition: ServiceCondition,
 }
 
@@ -76,29 +76,28 @@ impl Eligible {
         let tier_of =
             |region: &RegionId| states.get(region.index()).map_or(EligibilityTier::Eligible, EligibilityTier::of);
         let first = regions.iter().map(tier_of).min().unwrap_or(EligibilityTier::AllWithdrawn);
-        let mut flags = vec![false; states.len()];
-        for region in regions {
-            if let Some(flag) = flags.get_mut(region.index()) {
-                *flag = tier_of(region) == first;
+        let mut words = vec![0; states.len().div_ceil(64)];
+        for region in regions.iter().filter(|region| tier_of(region) == first) {
+            if let Some(word) = words.get_mut(region.index() / 64) {
+                *word |= 1 << (region.index() % 64);
             }
         }
-        Eligible { flags, condition: first.condition() }
+        Eligible { words: words.into(), condition: first.condition() }
     }
 
     pub fn has(&self, region: RegionId) -> bool {
-        self.flags.get(region.index()).is_some_and(|&flag| flag)
+        self.words.get(region.index() / 64).is_some_and(|word| word >> (region.index() % 64) & 1 == 1)
     }
 
     /// All of them, in the order of their ids.
     pub fn regions(&self) -> impl Iterator<Item = RegionId> {
-        let flags = self.flags.iter().zip(0..);
-        flags.filter(|(flag, _)| **flag).map(|(_, index)| RegionId(index))
+        (0..self.words.len() as u16 * 64).map(RegionId).filter(|region| self.has(*region))
     }
 }
 
 /// The eligibility of a region, the best first. The first tier that holds any region is answered.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum EligibilityTier {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EligibilityTier {
     Eligible,
     AboveWatermark,
     AboveLimit,
@@ -112,7 +111,7 @@ enum EligibilityTier {
 }
 
 impl EligibilityTier {
-    fn of(state: &RegionState) -> EligibilityTier {
+    pub fn of(state: &RegionState) -> EligibilityTier {
         match (state.effective, state.operator_override) {
             (EffectiveState::Up | EffectiveState::Suspect, _) if state.over_limit => EligibilityTier::AboveLimit,
             (EffectiveState::Up | EffectiveState::Suspect, _) if state.shed >= 1.0 => EligibilityTier::AboveWatermark,

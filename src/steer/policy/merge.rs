@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
-use super::eligible::Eligible;
-use super::{NO_TIER, Picker, steps_behind, take_tier};
+use super::eligible::{Eligible, ServiceCondition};
+use super::{NO_TIER, Picker, TIER_MS, steps_behind, take_tier};
 use crate::model::{Child, Policy, RegionId};
-use crate::steer::choice::cell::Pick;
+use crate::steer::choice::cell::{Pick, Share};
+use crate::steer::plan::table::Code;
 
 /// The mark that ends a tier in a key; no region of a service has this place.
 const END: u16 = u16::MAX;
@@ -31,7 +32,7 @@ pub struct Alike<'p, 'a> {
 impl<'a> Picker<'a> {
     /// `None` where more than the scores of regions decides.
     pub fn alike(&self) -> Option<Alike<'_, 'a>> {
-        let entry = self.entries.first()?;
+        let (entry, eligible) = (self.shape.entries.first()?, self.standing.of_all()?);
         let [root] = entry.groups[..] else { return None };
         let group = self.service.policies.group(root);
         let region = |child: &Child| match child {
@@ -43,7 +44,7 @@ impl<'a> Picker<'a> {
         by_score.then(|| Alike {
             picker: self,
             regions,
-            eligible: &entry.eligible,
+            eligible,
             known: HashMap::new(),
             key: Vec::new(),
             totals: Vec::new(),
@@ -55,7 +56,7 @@ impl<'a> Picker<'a> {
 impl Alike<'_, '_> {
     /// The number of the site's cell: what `make` gives for the first of all sites alike.
     pub fn number(&mut self, site: usize, make: impl FnOnce() -> u32) -> u32 {
-        if self.is_planned(site) {
+        if self.planned(site).is_some() {
             return make();
         }
         self.find_key(site);
@@ -67,12 +68,43 @@ impl Alike<'_, '_> {
         number
     }
 
-    /// Tells whether the planner has shares for the site: then scores come second.
-    fn is_planned(&self, site: usize) -> bool {
-        let score_group =
-            self.picker.score_groups.get(self.picker.service.policies.root.index()).and_then(Option::as_ref);
-        let planned = self.picker.inputs.planned;
-        score_group.zip(planned).is_some_and(|(score_group, planned)| planned.shares(score_group, site).is_some())
+    /// The one region that all clients of the site get, else [`Code::open`].
+    pub fn only(&self, site: usize) -> Code {
+        let open = Code::open(site as u32); // at most one site per place, and those are fewer than 2^30
+        let eligible = |regions: &mut dyn Iterator<Item = RegionId>| {
+            let mut regions = regions.filter(|&region| self.eligible.has(region));
+            let (only, others) = (regions.next()?, regions.next().is_some());
+            let is_sure = !others && matches!(self.picker.region(only, self.eligible), Pick::One(_));
+            let is_normal = self.eligible.condition == ServiceCondition::Normal;
+            Some(if is_sure && is_normal { Code::one(only) } else { open })
+        };
+        if let Some(shares) = self.planned(site)
+            && let Some(code) =
+                eligible(&mut shares.iter().filter(|share| share.weight > 0.0).map(|share| share.region))
+        {
+            return code;
+        }
+        let total = |region: &RegionId| self.picker.total_ms(site, *region);
+        let mut before = f64::NEG_INFINITY; // the best of the tier before
+        loop {
+            let left = |total: &f64| *total - before > TIER_MS;
+            let best = self.regions.iter().map(total).filter(left).fold(f64::INFINITY, f64::min);
+            if best == f64::INFINITY {
+                return open;
+            }
+            let in_tier = |region: &&RegionId| Some(total(region)).filter(left).is_some_and(|it| it - best <= TIER_MS);
+            if let Some(code) = eligible(&mut self.regions.iter().filter(in_tier).copied()) {
+                return code;
+            }
+            before = best;
+        }
+    }
+
+    /// The planner's shares for the site: where there are some, scores come second.
+    fn planned(&self, site: usize) -> Option<&[Share]> {
+        let root = self.picker.service.policies.root.index();
+        let score_group = self.picker.shape.score_groups.get(root).and_then(Option::as_ref)?;
+        self.picker.inputs.planned?.shares(score_group, site)
     }
 
     /// Tier by tier the eligible regions, each with its distance from the best, down to the tier in
@@ -110,9 +142,12 @@ mod tests {
     use super::*;
     use crate::model::{Coordinates, Policy};
     use crate::steer::choice::pick::Identity;
+    use crate::steer::decide::cell_at_place;
     use crate::steer::health::effective::Override;
+    use crate::steer::plan::table::settled;
     use crate::steer::policy::PlanInputs;
-    use crate::steer::testing::{World, at};
+    use crate::steer::policy::shape::Shape;
+    use crate::steer::testing::{SERVICE, World, at};
 
     fn anywhere(rng: &mut fastrand::Rng) -> Coordinates {
         at(rng.f64() * 130.0 - 60.0, rng.f64() * 360.0 - 180.0)
@@ -147,8 +182,8 @@ mod tests {
             ("10.3.0.0/16", at(0.0, 4.0)),
         ]);
         let plan = world.plan(Instant::now()).plan;
-        let cells = &plan.services[0].cells;
-        let [one, near, other] = [1, 2, 3].map(|n| cells.cell_index(world.atlas.locate([10, n, 0, 0].into()).place));
+        let table = &plan.services[0].table;
+        let [one, near, other] = [1, 2, 3].map(|n| table.class_of(world.atlas.locate([10, n, 0, 0].into()).place));
         assert_eq!(one, near);
         assert_ne!(one, other);
     }
@@ -158,18 +193,24 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(4);
         for _ in 0..40 {
             let world = world(&mut rng);
-            let plan = world.plan(Instant::now()).plan;
+            let moment = world.plan(Instant::now());
+            let plan = &moment.plan;
             let sites = plan.sites.as_deref();
             let identity = |id| Identity::of(0, &world.model.qualified_region_name(id));
             let identities: Vec<Identity> = world.model.region_ids().map(identity).collect();
             let (model, states) = (&world.model, &world.states[..]);
             let inputs = PlanInputs { model, states, identities: &identities, sites, planned: None, seed: 0 };
-            let picker = Picker::of(inputs, &world.model.services[0], None);
-            assert!(picker.alike().is_some());
-            let route = picker.router.route_of_all();
+            let (service, standing) = (&world.model.services[0], &plan.services[0].standing);
+            let shape = Shape::of(service, None, 0);
+            let picker = Picker::of(inputs, service, &shape, standing);
+            let alike = picker.alike().expect("by score alone");
+            let route = picker.route_of_all();
             for place in world.atlas.places() {
                 let site = sites.and_then(|sites| sites.of_place(place)).expect("a site");
-                assert_eq!(plan.services[0].cells.cell(place), Some(&picker.cell(site, &route)), "{place:?}");
+                let cell = picker.cell(site, &route);
+                let only = settled(&cell).unwrap_or(Code::open(site as u32));
+                assert_eq!(alike.only(site), only, "{place:?}");
+                assert_eq!(cell_at_place(&moment.view(), SERVICE, place).as_deref(), Some(&cell), "{place:?}");
             }
         }
     }

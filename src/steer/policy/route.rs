@@ -20,46 +20,48 @@ pub struct Route {
 }
 
 /// The rules and lists of one tree, made ready to be asked.
-pub struct Router<'a> {
+#[derive(Debug)]
+pub struct Router {
     /// The first rule for each thing a rule names.
-    rules: BTreeMap<&'a GeoPlace, u16>,
-    geo: Vec<(GroupId, &'a GeoRules)>,
+    rules: BTreeMap<GeoPlace, u16>,
+    /// The `geo` groups, in the order of their ids.
+    geo: Vec<GroupId>,
     names_networks: bool,
 }
 
-impl<'a> Router<'a> {
-    pub fn of(tree: &'a PolicyTree) -> Router<'a> {
+/// Every tree that a method is given is the one the router is of.
+impl Router {
+    pub fn of(tree: &PolicyTree) -> Router {
         let mut rules = BTreeMap::new();
         for (index, rule) in tree.rules.iter().enumerate() {
             for place in &rule.clients {
-                rules.entry(place).or_insert(index as u16); // the loader refuses so many rules
+                rules.entry(place.clone()).or_insert(index as u16); // the loader refuses so many rules
             }
         }
-        let geo = tree.groups.iter().enumerate().filter_map(|(index, group)| match &group.policy {
-            Policy::Geo(geo) => Some((GroupId(index as u16), geo)), // as many groups as ids
-            _ => None,
-        });
+        let geo = (0..tree.groups.len()).map(|index| GroupId(index as u16)); // as many groups as ids
+        let geo = geo.filter(|id| matches!(tree.group(*id).policy, Policy::Geo(_)));
         Router { rules, geo: geo.collect(), names_networks: tree.networks().next().is_some() }
     }
 
     /// The way that the clients of a place are sent.
-    pub fn route(&self, atlas: &Atlas, place: PlaceId) -> Route {
+    pub fn route(&self, tree: &PolicyTree, atlas: &Atlas, place: PlaceId) -> Route {
         if self.rules.is_empty() && self.geo.is_empty() {
-            return self.route_of_all();
+            return self.route_of_all(tree);
         }
         let network = if self.names_networks { atlas.network(place) } else { None };
-        self.of_location(&atlas.location(place), network)
+        self.of_location(tree, &atlas.location(place), network)
     }
 
     /// The way that all clients are sent, where neither rules nor lists look at them.
-    pub fn route_of_all(&self) -> Route {
-        self.of_location(&Location::default(), None)
+    pub fn route_of_all(&self, tree: &PolicyTree) -> Route {
+        self.of_location(tree, &Location::default(), None)
     }
 
-    fn of_location(&self, location: &Location, network: Option<Prefix>) -> Route {
+    fn of_location(&self, tree: &PolicyTree, location: &Location, network: Option<Prefix>) -> Route {
         let places: Vec<GeoPlace> = places_of(location, network).collect();
         let rule = places.iter().filter_map(|place| self.rules.get(place).copied()).min();
-        let list = |(_, geo): &(GroupId, &GeoRules)| {
+        let list = |group: &GroupId| {
+            let geo = lists(tree, *group)?;
             let named = places.iter().find(|place| geo.rules.contains_key(place))?;
             geo.rules.keys().position(|place| place == named).map(|index| index as u16)
         };
@@ -69,12 +71,25 @@ impl<'a> Router<'a> {
     /// The children of a `geo` group, by their place in it, in the order they are tried: those of
     /// the closest list that fits (network, ASN, subdivision, country, continent), then the
     /// default's. May be empty.
-    pub fn preferred(&self, group: GroupId, route: &Route) -> impl Iterator<Item = u16> + use<'a> {
-        let at = self.geo.iter().position(|(of, _)| *of == group);
-        let geo = at.and_then(|at| self.geo.get(at)).map(|(_, geo)| *geo);
+    pub fn preferred<'t>(
+        &self,
+        tree: &'t PolicyTree,
+        group: GroupId,
+        route: &Route,
+    ) -> impl Iterator<Item = u16> + use<'t> {
+        let at = self.geo.iter().position(|of| *of == group);
+        let geo = at.and_then(|_| lists(tree, group));
         let list = at.and_then(|at| *route.lists.get(at)?);
         let list = geo.zip(list).and_then(|(geo, list)| geo.rules.values().nth(usize::from(list)));
         list.into_iter().flatten().chain(geo.into_iter().flat_map(|geo| &geo.default)).copied()
+    }
+}
+
+/// The lists of a `geo` group.
+fn lists(tree: &PolicyTree, group: GroupId) -> Option<&GeoRules> {
+    match &tree.group(group).policy {
+        Policy::Geo(geo) => Some(geo),
+        _ => None,
     }
 }
 
@@ -134,8 +149,8 @@ mod tests {
                 asn,
                 ..Location::default()
             };
-            let route = router.of_location(&location, network.map(prefix));
-            router.preferred(GroupId(0), &route).collect::<Vec<_>>()
+            let route = router.of_location(&tree, &location, network.map(prefix));
+            router.preferred(&tree, GroupId(0), &route).collect::<Vec<_>>()
         };
         let america = Some(Continent::NorthAmerica);
         assert_eq!(of(america, Some("US"), Some("WA"), None, None), [west, east, eu]);
@@ -159,7 +174,7 @@ mod tests {
         let router = Router::of(&tree);
         let of = |asn, code: Option<&str>, network: Option<&str>| {
             let location = Location { asn, country: code.map(country), ..Location::default() };
-            router.of_location(&location, network.map(prefix)).rule
+            router.of_location(&tree, &location, network.map(prefix)).rule
         };
         assert_eq!(of(None, Some("KR"), Some("10.1.0.0/16")), Some(1));
         assert_eq!(of(Some(1), Some("KR"), None), Some(0));

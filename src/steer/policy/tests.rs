@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::eligible::FenceOut;
 use super::*;
 use crate::atlas::Atlas;
 use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId};
-use crate::steer::decide::{Seen, decide_for};
+use crate::steer::decide::{Decision, Seen, cell_at_place, decide_for};
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::plan::precomputed::{Precomputed, PrecomputedChoice};
 use crate::steer::testing::{Moment, SERVICE, World, at};
@@ -290,20 +291,20 @@ fn a_fence_holds_even_where_all_of_it_is_down() {
     assert_eq!(ttl("10.82.0.0"), crate::steer::decide::TtlReason::Panic);
     assert_ne!(ttl("10.49.0.0"), crate::steer::decide::TtlReason::Panic, "others are none the worse");
     let service = &plan.plan.services[0];
-    assert_eq!(service.condition, ServiceCondition::Normal, "which the service itself stands on");
+    assert_eq!(service.standing.condition, ServiceCondition::Normal, "which the service itself stands on");
     assert_eq!(
-        service.fences_out,
+        service.standing.fences_out,
         [FenceOut { rule: 0, condition: ServiceCondition::Panic }],
         "and the fence is shown"
     );
-    assert_eq!(service.last_resort, [RegionId(SEOUL), RegionId(TOKYO)]);
+    assert_eq!(service.standing.last_resort, [RegionId(SEOUL), RegionId(TOKYO)]);
 }
 
 #[test]
 fn a_fence_and_its_service_are_told_apart() {
     let told = |world: &World| {
         let service = world.plan(Instant::now()).plan.services[0].clone();
-        (service.condition, service.fences_out, service.last_resort)
+        (service.standing.condition, service.standing.fences_out.clone(), service.standing.last_resort.clone())
     };
     let out = |condition| vec![FenceOut { rule: 0, condition }];
     let regions = |list: &[u16]| list.iter().map(|&index| RegionId(index)).collect::<Vec<_>>();
@@ -446,7 +447,7 @@ fn what_sheds_is_taken_where_nothing_else_is_left() {
     assert_eq!(only(&world, 100), "seoul", "above its watermark, but not at its hard limit");
     world.states[0].over_limit = true;
     assert!(close(anywhere(&world), [0.5, 0.5, 0.0, 0.0]), "all at their limits: as if there were none");
-    let condition = |world: &World| world.plan(Instant::now()).plan.services[0].condition;
+    let condition = |world: &World| world.plan(Instant::now()).plan.services[0].standing.condition;
     assert_eq!(condition(&world), ServiceCondition::Full);
     world.down(0);
     world.down(1);
@@ -537,17 +538,59 @@ fn answered<'w>(world: &'w World, moment: &Moment<'_>, seen: Seen) -> Vec<&'w st
     let view = moment.view();
     let precomputed = Precomputed::of(&view);
     let service = precomputed.service(SERVICE).expect("a service");
-    let regions = match precomputed.find(&view, service, seen.address()).expect("a choice") {
+    let regions = match precomputed.find(service, seen.address()).expect("a choice") {
         PrecomputedChoice::Fixed(choice, _) => vec![choice.region],
-        PrecomputedChoice::Open(place, widest) => {
-            let decision = decide_for(&view, SERVICE, seen, (place, widest)).expect("a decision");
+        PrecomputedChoice::Open(found) => {
+            let decision = decide_for(&view, SERVICE, seen, found).expect("a decision");
             decision.regions.as_slice().to_vec()
         }
     };
     regions.into_iter().map(|region| &*world.model.region(region).name).collect()
 }
 
+/// Something may be the matter with a region; 5 and above: nothing is.
+fn befall(world: &mut World, index: usize, kind: u8, shed: f64) {
+    world.states[index] = RegionState::unprobed(1);
+    match kind {
+        0 => world.down(index),
+        1 => world.say(index, Override::Down),
+        2 => world.say(index, Override::Drain),
+        3 => world.states[index].over_limit = true,
+        4 => world.states[index].effective = EffectiveState::Unknown,
+        5 => world.states[index].shed = shed.min(1.0),
+        _ => {}
+    }
+}
+
 proptest! {
+    /// Whatever befalls regions: tables that were made before are answered from as if they had been made then.
+    #[test]
+    fn what_follows_at_once_is_what_a_new_plan_would_say(
+        policies in any_tree(ALL_KINDS),
+        stories in prop::collection::vec(prop::collection::vec((0usize..6, 0u8..12, 0.0f64..1.2), 1..4), 1..5),
+        clients in prop::collection::vec(prop_oneof![any::<u32>(), (10u32 << 24..11 << 24)], 24),
+    ) {
+        let mut world = six(policies);
+        let now = Instant::now();
+        let mut before = world.plan(now).plan;
+        for story in stories {
+            for (region, kind, shed) in story {
+                befall(&mut world, region, kind, shed);
+            }
+            let at_once = world.follow_after(&before, now);
+            let anew = world.plan(now);
+            for &bits in &clients {
+                for seen in [Seen::Subnet(IpAddr::V4(bits.into())), Seen::Source(IpAddr::V4(bits.into()))] {
+                    let (one, other) = (at_once.decide(seen), anew.decide(seen));
+                    prop_assert!(one.scope >= other.scope, "{:?}: {} wider than {}", seen, one.scope, other.scope);
+                    prop_assert_eq!(Decision { scope: other.scope, ..one }, other);
+                    prop_assert_eq!(answered(&world, &at_once, seen), answered(&world, &anew, seen));
+                }
+            }
+            before = at_once.plan;
+        }
+    }
+
     /// Never nothing, never a region twice, and none that the operator withdrew while others are up.
     #[test]
     fn every_client_gets_something_good(
@@ -574,7 +617,7 @@ proptest! {
                 prop_assert!(!regions.is_empty() && regions[0] == decision.region);
                 prop_assert_eq!(regions.iter().collect::<BTreeSet<_>>().len(), regions.len());
                 let place = world.atlas.locate(seen.address()).place;
-                let condition = moment.plan.services[0].cells.cell(place).expect("a cell").condition;
+                let condition = cell_at_place(&moment.view(), SERVICE, place).expect("a cell").condition;
                 for region in regions {
                     let state = &world.states[region.index()];
                     match condition {

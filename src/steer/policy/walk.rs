@@ -42,12 +42,12 @@ impl Picker<'_> {
     /// The groups a client at a site, sent this way, came through.
     pub fn walk(&self, site: usize, route: &Route, asker: &Asker) -> Vec<Step> {
         let entry = self.entry_of(route);
-        let client = Client { site, route, eligible: &entry.eligible };
+        let client = Client { site, route, eligible: entry.eligible };
         let is_kept = self.cell(site, route).pick.regions_as(asker, Shed::Heeded).is_some();
         let shed = if is_kept { Shed::Heeded } else { Shed::Ignored };
         let mut walk = Walk { picker: self, client, asker, shed, steps: Vec::new() };
         let mut because = route.rule.map(|rule| self.rule_in_words(usize::from(rule)));
-        for &group in &entry.groups {
+        for &group in entry.groups {
             if walk.step(group, 0, because, None) {
                 break;
             }
@@ -207,7 +207,7 @@ impl<'w> Walk<'w, '_> {
         let pick = self.picker.pick(visit.id, &self.client, visit.parent);
         let is_below = |region: &RegionId| match child {
             Child::Region(own) => own == region,
-            Child::Group(inner) => self.picker.below[inner.index()].contains(region),
+            Child::Group(inner) => self.picker.shape.below[inner.index()].contains(region),
         };
         let fractions = pick.as_ref().map(Pick::fractions).unwrap_or_default();
         let part: f64 = fractions.iter().filter(|(region, _)| is_below(region)).map(|(_, part)| part).sum();
@@ -216,7 +216,7 @@ impl<'w> Walk<'w, '_> {
     }
 
     fn why_canary(&self, visit: &Visit<'_>, index: usize, share: Weight) -> String {
-        let is_inside = self.asker.key.is_in_cohort(self.picker.names[visit.id.index()], share.get());
+        let is_inside = self.asker.key.is_in_cohort(self.picker.shape.names[visit.id.index()], share.get());
         let has_both = visit.group.children.iter().all(|child| self.picker.has(child, &self.client));
         let cohort = || {
             let is = if is_inside { "is" } else { "is not" };
@@ -236,11 +236,11 @@ impl<'w> Walk<'w, '_> {
     }
 
     fn why_stage(&self, visit: &Visit<'_>, child: &Child, is_taken: bool) -> &'static str {
-        let active = self.picker.service.policies.active_child(visit.group, self.picker.stage);
+        let active = self.picker.service.policies.active_child(visit.group, self.picker.shape.stage);
         match active {
             Some(active) if *child != Child::Group(active) => "not active",
             Some(_) if !is_taken => SHEDS,
-            _ if self.picker.stage.is_some() => "an operator switched to it",
+            _ if self.picker.shape.stage.is_some() => "an operator switched to it",
             _ => "active in the file",
         }
     }

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use crate::model::{EndpointTarget, RecordType, RegionId, ServiceId};
 use crate::state::lookup::nodes::Node;
 use crate::state::{NodeId, Snapshot};
-use crate::steer::choice::cell::CellTable;
 use crate::steer::decide::{Decision, ScopeReason, Seen, decide};
+use crate::steer::plan::ServicePlan;
+use crate::steer::plan::table::{Code, Table};
 
 use super::block::{BLOCK_OCTETS, Block, append_u32s};
 use super::classes::ClassImage;
@@ -147,8 +148,8 @@ struct Build<'a> {
     blocks: Vec<Block>,
     answers: HashMap<Kept, u32>,
     /// By table, and answers by cell.
-    rows: HashMap<(*const CellTable, Vec<u32>), u32>,
-    tables: HashMap<*const CellTable, Arc<ByClass>>,
+    rows: HashMap<(*const Table, Vec<u32>), u32>,
+    tables: HashMap<*const Table, Arc<ByClass>>,
 }
 
 /// A table of cells, by class.
@@ -194,13 +195,16 @@ impl<'a> Build<'a> {
 
     fn service(&mut self, name: &[u8], id: ServiceId) -> Option<Entry> {
         let snapshot = self.snapshot;
-        let cells = &snapshot.plan.services.get(id.index())?.cells;
+        let plan = snapshot.plan.services.get(id.index())?;
         let heeds_ecs = if snapshot.model.services.get(id.index())?.ecs { ECS } else { 0 };
         let mut flags = SERVICE | heeds_ecs;
-        let answers = if cells.depends_on_place() {
+        let answers = if let Some(classes) = plan.table.classes() {
+            if !Arc::ptr_eq(classes, &self.classes.of) {
+                return None; // of another part: the sockets answer
+            }
             flags |= ROW_A | ROW_AAAA;
-            let by_class = self.by_class(cells);
-            FAMILIES.map(|qtype| self.row(name, id, qtype, cells, &by_class))
+            let by_class = self.by_class(plan);
+            FAMILIES.map(|qtype| self.row(name, id, qtype, &plan.table, &by_class))
         } else {
             let anybody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             FAMILIES.map(|qtype| self.of_service(name, id, qtype, anybody))
@@ -208,31 +212,31 @@ impl<'a> Build<'a> {
         Some(Entry { flags, service: id.0, answers })
     }
 
-    fn by_class(&mut self, table: &Arc<CellTable>) -> Arc<ByClass> {
+    /// Codes that do not hold, and those left open, have no example: what they come to is worked out for whoever asks.
+    fn by_class(&mut self, plan: &ServicePlan) -> Arc<ByClass> {
         let classes = self.classes;
         let make = || {
-            let cell = |class| table.cell_index(classes.of.example(class));
-            let cells: Vec<u32> = (0..classes.of.len()).map(cell).collect();
-            let mut examples = vec![None; table.cells().len()];
-            for (&cell, example) in cells.iter().zip(&classes.examples) {
-                if let Some(place) = examples.get_mut(cell as usize) {
+            let mut numbers: HashMap<Code, u32> = HashMap::new();
+            let mut number = |code: &Code| {
+                let next = numbers.len() as u32;
+                *numbers.entry(*code).or_insert(next)
+            };
+            let cells: Vec<u32> = plan.table.codes().iter().map(&mut number).collect();
+            let mut examples = vec![None; numbers.len()];
+            for ((&cell, example), code) in cells.iter().zip(&classes.examples).zip(plan.table.codes()) {
+                if let Some(place) = examples.get_mut(cell as usize)
+                    && plan.holds(*code)
+                {
                     *place = place.or(*example);
                 }
             }
             Arc::new(ByClass { cells, examples })
         };
-        self.tables.entry(Arc::as_ptr(table)).or_insert_with(make).clone()
+        self.tables.entry(Arc::as_ptr(&plan.table)).or_insert_with(make).clone()
     }
 
     /// The row of a service's answers; 0 where it has none.
-    fn row(
-        &mut self,
-        name: &[u8],
-        id: ServiceId,
-        qtype: RecordType,
-        table: &Arc<CellTable>,
-        by_class: &ByClass,
-    ) -> u32 {
+    fn row(&mut self, name: &[u8], id: ServiceId, qtype: RecordType, table: &Arc<Table>, by_class: &ByClass) -> u32 {
         let of_cell = |example: &Option<IpAddr>| example.map_or(0, |example| self.of_service(name, id, qtype, example));
         let answers: Vec<u32> = by_class.examples.iter().map(of_cell).collect();
         let key = (Arc::as_ptr(table), answers);

@@ -229,7 +229,7 @@ fn what_was_answered_all_along_has_no_slow_start() {
     // In panic, and for want of others that are not drained.
     let mut story = Story::of(&[&[0, 1]]);
     story.down(1.0, 0).down(1.0, 1);
-    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
+    assert_eq!(story.snapshot().plan.services[0].standing.condition, ServiceCondition::Panic);
     story.up(9.0, 0);
     assert_eq!(story.state(0).offered, 1.0);
     story.up(9.1, 1);
@@ -255,7 +255,7 @@ fn a_fence_that_has_run_out_needs_its_own_regions_and_no_others() {
     let mut story = Story::begin(fenced(), BTreeMap::new());
     story.down(1.0, 0).down(2.0, 1);
     let plan = &story.snapshot().plan.services[0];
-    assert_eq!((plan.condition, plan.fences_out.len()), (ServiceCondition::Normal, 1));
+    assert_eq!((plan.standing.condition, plan.standing.fences_out.len()), (ServiceCondition::Normal, 1));
     story.up(50.0, 0).up(51.0, 1);
     assert_eq!(story.state(0).offered, 1.0, "the fence's clients had it all along");
     assert_eq!(story.offer(1), 1.0, "nobody had this one");
@@ -274,12 +274,13 @@ fn no_slow_start_is_a_setting() {
 fn every_step_is_a_plan_and_nothing_else_is() {
     let mut story = Story::of(&[&[0, 1]]);
     story.down(0.0, 0).up(100.0, 0);
-    let cells = |story: &Story| story.snapshot().plan.services[0].cells.clone();
-    let first = cells(&story);
+    let table = |story: &Story| story.snapshot().plan.services[0].table.clone();
+    let (first, offered) = (table(&story), story.state(0).offered);
     story.publish(110.0);
-    assert!(std::sync::Arc::ptr_eq(&first, &cells(&story)));
+    assert_eq!(story.state(0).offered, offered);
     story.publish(120.0);
-    assert!(!std::sync::Arc::ptr_eq(&first, &cells(&story)));
+    assert!(story.state(0).offered > offered, "more of it is planned with");
+    assert!(std::sync::Arc::ptr_eq(&first, &table(&story)), "and whoever had it has it still");
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -317,7 +318,7 @@ fn damping_never_takes_the_only_region_that_answers() {
     assert_eq!(story.effective_states(), ["down", "up"]);
     story.down(70.0, 1);
     assert_eq!(story.effective_states(), ["up", "down"], "the damped one answers its probes");
-    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Normal);
+    assert_eq!(story.snapshot().plan.services[0].standing.condition, ServiceCondition::Normal);
     story.up(90.0, 1);
     assert_eq!(story.effective_states(), ["down", "up"]);
     // Nor beside one that drains.
@@ -433,7 +434,7 @@ fn manual_resume_never_takes_the_only_region_that_answers() {
     assert_eq!(story.effective_states(), ["down", "up"]);
     story.down(30.0, 1);
     assert_eq!(story.effective_states(), ["up", "down"], "it answers its probes");
-    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Normal);
+    assert_eq!(story.snapshot().plan.services[0].standing.condition, ServiceCondition::Normal);
     assert!(story.state(0).stability.awaits_resume.is_some() && !story.state(0).waits_for_resume());
     // As long as there is nothing else: no doubt nor drain changes that.
     story.probe(31.0, 0, Verdict::Suspect).up(32.0, 0).say(33.0, 1, Override::Drain).say(34.0, 1, Override::Auto);
@@ -451,7 +452,7 @@ fn where_all_that_are_up_await_resume_all_are_answered() {
     both(&mut model);
     let mut story = Story::begin(model, BTreeMap::new());
     story.down(10.0, 0).down(10.0, 1);
-    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
+    assert_eq!(story.snapshot().plan.services[0].standing.condition, ServiceCondition::Panic);
     story.up(20.0, 0);
     assert_eq!(story.effective_states(), ["up", "down"]);
     story.up(30.0, 1);
@@ -614,7 +615,7 @@ fn where_all_are_down_for_what_they_depend_on_it_is_panic() {
     story.down(10.0, 2);
     assert_eq!(story.effective_states(), ["down", "down", "down", "up"]);
     let snapshot = story.snapshot();
-    assert_eq!(snapshot.plan.services[0].condition, ServiceCondition::Panic);
+    assert_eq!(snapshot.plan.services[0].standing.condition, ServiceCondition::Panic);
     assert!(snapshot.plan.answers(RegionId(0)), "as if all were up");
 }
 
@@ -700,7 +701,7 @@ fn one_that_is_back_makes_room() {
 fn when_nobody_answers_it_is_panic_at_once() {
     let mut story = Story::of(&[&[0, 1, 2, 3]]);
     story.down(0.0, 3).down(1.0, 2).down(2.0, 1).down(3.0, 0);
-    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
+    assert_eq!(story.snapshot().plan.services[0].standing.condition, ServiceCondition::Panic);
     assert_eq!(story.effective_states(), ["down"; 4], "and all are answered, not the two that were held");
     story.up(30.0, 2);
     assert_eq!(story.effective_states(), ["down", "down", "up", "down"]);
@@ -710,7 +711,7 @@ fn when_nobody_answers_it_is_panic_at_once() {
 fn of_two_regions_the_second_is_not_held_alone() {
     let mut story = Story::of(&[&[0, 1]]);
     story.down(0.0, 0).down(1.0, 1);
-    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Panic);
+    assert_eq!(story.snapshot().plan.services[0].standing.condition, ServiceCondition::Panic);
 }
 
 #[test]
@@ -786,14 +787,14 @@ fn first_round(regions: usize, heard: &[(usize, Verdict)]) -> Story {
 fn at_a_start_all_are_answered_until_one_is_up_and_then_those_that_are_not_proven_come_after() {
     let mut story = cold(3);
     assert_eq!(story.effective_states(), ["unknown"; 3]);
-    assert_eq!(story.snapshot().plan.services[0].condition, ServiceCondition::Unproven);
+    assert_eq!(story.snapshot().plan.services[0].standing.condition, ServiceCondition::Unproven);
     assert!(story.snapshot().endpoint_sets.iter().all(|set| set.suspect), "answers are short-lived");
     story.hear(0.2, 0, Verdict::Up);
     story.hear(0.2, 1, Verdict::Up);
     story.publish(0.3);
     assert_eq!(story.effective_states(), ["up", "up", "unknown"]);
-    let service = story.snapshot().plan.services[0].clone();
-    assert_eq!((service.condition, service.last_resort), (ServiceCondition::Normal, vec![]));
+    let standing = story.snapshot().plan.services[0].standing.clone();
+    assert_eq!((standing.condition, &standing.last_resort[..]), (ServiceCondition::Normal, &[][..]));
     assert!(!story.snapshot().plan.answers(RegionId(2)));
     story.up(2.0, 2);
     let state = story.state(2);

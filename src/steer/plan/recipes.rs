@@ -1,0 +1,143 @@
+//! Recipes: what decides a service's answers besides the regions' states, each once.
+//!
+//! Services in, the recipe of each out. A hundred names with one policy are one recipe, and cost what one does. Made
+//! once per model, and anew where an operator switches a service to another stage.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
+use crate::steer::choice::pick::Identity;
+use crate::steer::policy::shape::Shape;
+
+use super::Offers;
+
+/// The recipes of one model.
+#[derive(Debug)]
+pub struct Recipes {
+    /// By service: into `list`.
+    of_service: Vec<u32>,
+    list: Vec<Recipe>,
+    /// By standing: a recipe that stands so, into `list`.
+    standings: Vec<u32>,
+    switched: BTreeMap<ServiceId, GroupId>,
+    seed: u64,
+    /// Who each region is among others that clients are hashed to, by [`RegionId`].
+    pub identities: Vec<Identity>,
+}
+
+/// One way to decide.
+#[derive(Debug)]
+pub struct Recipe {
+    /// A service that is decided so.
+    pub example: ServiceId,
+    /// The stage an operator switched to; `None`: as the file says.
+    pub switched_to: Option<GroupId>,
+    pub shape: Shape,
+    /// The regions that some of its clients may get, in the service's order.
+    pub regions: Vec<RegionId>,
+    /// Its place among the standings: recipes with the same regions in the same entries stand alike.
+    pub standing: u32,
+    /// It asks how far regions are.
+    pub measures: bool,
+    pub offers: Offers,
+}
+
+/// What makes two services one recipe.
+#[derive(PartialEq, Eq, Hash)]
+struct Key<'a> {
+    policies: &'a PolicyTree,
+    switched_to: Option<GroupId>,
+    /// As bits, which compare and hash.
+    weights: [u64; 3],
+    bias_ms: &'a BTreeMap<RegionId, i16>,
+}
+
+impl Key<'_> {
+    fn of(service: &Service, switched_to: Option<GroupId>) -> Key<'_> {
+        let Weights { latency, load, cost } = service.weights;
+        let weights = [latency, load, cost].map(f64::to_bits);
+        Key { policies: &service.policies, switched_to, weights, bias_ms: &service.bias_ms }
+    }
+}
+
+impl Recipes {
+    pub fn of(model: &Model, switched: &BTreeMap<ServiceId, GroupId>, seed: u64) -> Recipes {
+        let (mut keys, mut standings) = (HashMap::new(), HashMap::new());
+        let mut recipes = Recipes {
+            of_service: Vec::with_capacity(model.services.len()),
+            list: Vec::new(),
+            standings: Vec::new(),
+            switched: switched.clone(),
+            seed,
+            identities: model.region_ids().map(|id| Identity::of(seed, &model.qualified_region_name(id))).collect(),
+        };
+        for id in model.service_ids() {
+            let (service, switched_to) = (model.service(id), switched.get(&id).copied());
+            let next = recipes.list.len() as u32; // at most one per service, and those are u32
+            let number = *keys.entry(Key::of(service, switched_to)).or_insert(next);
+            if number == next {
+                let mut recipe = Recipe::of(model, id, switched_to, seed);
+                let entries: Vec<(Vec<RegionId>, Option<u16>)> =
+                    recipe.shape.entries().map(|(regions, fence)| (regions.to_vec(), fence)).collect();
+                recipe.standing = *standings.entry((entries, recipe.regions.clone())).or_insert_with(|| {
+                    recipes.standings.push(next);
+                    recipes.standings.len() as u32 - 1
+                });
+                recipes.list.push(recipe);
+            }
+            recipes.of_service.push(number);
+        }
+        recipes
+    }
+
+    /// Tells whether these are the recipes of the same model with these switches.
+    pub fn fit(&self, switched: &BTreeMap<ServiceId, GroupId>, seed: u64) -> bool {
+        self.switched == *switched && self.seed == seed
+    }
+
+    /// The number of a service's recipe, into [`Recipes::list`].
+    pub fn number(&self, id: ServiceId) -> Option<usize> {
+        self.of_service.get(id.index()).map(|&number| number as usize)
+    }
+
+    pub fn of_service(&self, id: ServiceId) -> Option<&Recipe> {
+        self.list.get(self.number(id)?)
+    }
+
+    pub fn list(&self) -> &[Recipe] {
+        &self.list
+    }
+
+    /// For each standing a recipe that stands so.
+    pub fn standings(&self) -> impl ExactSizeIterator<Item = &Recipe> {
+        self.standings.iter().map(|&number| &self.list[number as usize]) // made with the list
+    }
+}
+
+impl Recipe {
+    fn of(model: &Model, example: ServiceId, switched_to: Option<GroupId>, seed: u64) -> Recipe {
+        let service = model.service(example);
+        let regions = service.regions_in_use(switched_to).into_owned();
+        Recipe {
+            example,
+            switched_to,
+            shape: Shape::of(service, switched_to, seed),
+            standing: 0,
+            measures: service.policies.measures(),
+            offers: offers(model, &regions),
+            regions,
+        }
+    }
+}
+
+fn offers(model: &Model, regions: &[RegionId]) -> Offers {
+    let endpoints = regions.iter().flat_map(|&region| &model.region(region).endpoints);
+    endpoints.fold(Offers::default(), |offers, endpoint| match &endpoint.target {
+        EndpointTarget::Host(_) => Offers { hosts: true, ..offers },
+        EndpointTarget::Addresses(addresses) => Offers {
+            ipv4: offers.ipv4 || addresses.iter().any(std::net::IpAddr::is_ipv4),
+            ipv6: offers.ipv6 || addresses.iter().any(std::net::IpAddr::is_ipv6),
+            ..offers
+        },
+    })
+}

@@ -1,0 +1,262 @@
+//! One recipe's answers by class of clients, and whether they still hold.
+//!
+//! ```text
+//!   address ─▶ Classes ─▶ class ─▶ Code ─┬─ one region
+//!                                        ├─ a cell, left to each client
+//!                                        └─ open: worked out for the client's site when it asks
+//! ```
+//!
+//! A table is made for regions as they stood: its [`Basis`]. When a region is lost, nothing of it is made again at once:
+//! [`Follows`] says which of its codes still hold, and the others are worked out for whoever asks, until the table has
+//! been made anew in the background.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::atlas::PlaceId;
+use crate::model::RegionId;
+use crate::steer::choice::cell::{Cell, Pick};
+use crate::steer::health::effective::RegionState;
+use crate::steer::latency::rtt::Latency;
+use crate::steer::planner::Planned;
+use crate::steer::planner::score_group_parts::ScoreGroupParts;
+use crate::steer::policy::eligible::{EligibilityTier, ServiceCondition};
+use crate::steer::policy::shape::Standing;
+
+use super::classes::Classes;
+use super::recipes::Recipe;
+
+/// The answers of one recipe.
+#[derive(Debug)]
+pub struct Table {
+    /// `None` where all clients are in one class.
+    pub(super) classes: Option<Arc<Classes>>,
+    /// By class.
+    pub(super) codes: Arc<[Code]>,
+    /// Shared with the other tables of its part.
+    pub(super) cells: Arc<[Cell]>,
+    /// The parts of its clients that the planner should know of; empty under policies without a score.
+    pub parts: Arc<ScoreGroupParts>,
+    pub(super) basis: Arc<Basis>,
+    /// All its clients were on [`ServiceCondition::Normal`].
+    pub(super) was_normal: bool,
+}
+
+/// The answer to a class: see [`Answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Code(pub(super) u32);
+
+/// A [`Code`] read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This region, under [`ServiceCondition::Normal`].
+    One(RegionId),
+    /// Worked out for this site when somebody asks.
+    Open { site: u32 },
+    /// Into the cells.
+    Cell(u32),
+}
+
+const ONE: u32 = 1 << 31;
+const OPEN: u32 = 1 << 30;
+
+impl Code {
+    pub fn one(region: RegionId) -> Code {
+        Code(ONE | u32::from(region.0))
+    }
+
+    /// Sites are fewer than 2^30: there is at most one per place.
+    pub fn open(site: u32) -> Code {
+        Code(OPEN | site)
+    }
+
+    pub fn cell(number: u32) -> Code {
+        Code(number)
+    }
+
+    #[inline]
+    pub fn read(self) -> Answer {
+        match self.0 {
+            code if code & ONE != 0 => Answer::One(RegionId(code as u16)),
+            code if code & OPEN != 0 => Answer::Open { site: code & !OPEN },
+            number => Answer::Cell(number),
+        }
+    }
+}
+
+/// The class of a client, and the widest prefix length around it within which all are in the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub class: u32,
+    pub widest: u8,
+}
+
+impl Table {
+    /// One that was made for no regions, and so holds for nobody.
+    pub(super) fn of_nobody() -> Arc<Table> {
+        let basis = Basis { facts: Box::default(), planned: None, latency: Arc::default() };
+        Arc::new(Table {
+            classes: None,
+            codes: Arc::from([Code::cell(u32::MAX >> 2)]),
+            cells: Arc::from([]),
+            parts: Arc::default(),
+            basis: Arc::new(basis),
+            was_normal: false,
+        })
+    }
+
+    /// False where it ignores location: then there is one class.
+    pub fn depends_on_place(&self) -> bool {
+        self.classes.is_some()
+    }
+
+    pub fn classes(&self) -> Option<&Arc<Classes>> {
+        self.classes.as_ref()
+    }
+
+    #[inline]
+    pub fn find(&self, address: IpAddr) -> Found {
+        match &self.classes {
+            Some(classes) => classes.find(address),
+            None => Found { class: 0, widest: 0 },
+        }
+    }
+
+    /// The code of a class; `None` only for a class of other tables.
+    #[inline]
+    pub fn code(&self, class: u32) -> Option<Code> {
+        self.codes.get(class as usize).copied()
+    }
+
+    /// The code of each class.
+    pub fn codes(&self) -> &[Code] {
+        &self.codes
+    }
+
+    pub fn class_of(&self, place: PlaceId) -> u32 {
+        self.classes.as_ref().map_or(0, |classes| classes.of_place(place))
+    }
+
+    /// A place that is answered as all of the class are.
+    pub fn example(&self, class: u32) -> PlaceId {
+        self.classes.as_ref().map_or(PlaceId::UNKNOWN, |classes| classes.example(class as usize))
+    }
+
+    pub fn cell(&self, number: u32) -> Option<&Cell> {
+        self.cells.get(number as usize)
+    }
+
+    /// Tells whether some class may get the region.
+    pub fn may_answer(&self, region: RegionId) -> bool {
+        self.codes.iter().any(|code| match code.read() {
+            Answer::One(only) => only == region,
+            Answer::Open { .. } => true,
+            Answer::Cell(number) => self.cell(number).is_some_and(|cell| cell.pick.names(region)),
+        })
+    }
+
+    /// Whether its codes hold for regions that stand so.
+    pub(super) fn follows(&self, recipe: &Recipe, standing: &Standing, now: &[RegionFacts]) -> Follows {
+        let mut lost = false;
+        for region in &recipe.regions {
+            match (self.basis.facts.get(region.index()), now.get(region.index())) {
+                (Some(before), Some(now)) if before.answers == now.answers => {}
+                (Some(before), Some(now)) if before.is_eligible() && !now.is_eligible() => lost = true,
+                (Some(before), Some(now)) if !before.is_eligible() && !now.is_eligible() => {}
+                _ => return Follows::Nothing,
+            }
+        }
+        match lost {
+            _ if self.was_normal != standing.is_normal => Follows::Nothing,
+            // Which of the worse regions are answered is told from their tiers alone, which are the same.
+            false if standing.is_normal || self.same_tiers(recipe, now) => Follows::All,
+            true if standing.is_normal && !recipe.shape.compares_groups() => Follows::Eligible,
+            _ => Follows::Nothing,
+        }
+    }
+
+    fn same_tiers(&self, recipe: &Recipe, now: &[RegionFacts]) -> bool {
+        let answers = |facts: &[RegionFacts], region: &RegionId| facts.get(region.index()).map(|facts| facts.answers);
+        recipe.regions.iter().all(|region| answers(&self.basis.facts, region) == answers(now, region))
+    }
+
+    /// Tells whether it would come out as it is if it were made now.
+    pub(super) fn is_current(&self, recipe: &Recipe, now: &Basis) -> bool {
+        let facts = |of: &Basis, region: &RegionId| of.facts.get(region.index()).copied();
+        let same_regions = recipe.regions.iter().all(|region| facts(&self.basis, region) == facts(now, region));
+        same_regions && (!recipe.measures || self.basis.measured_alike(now))
+    }
+}
+
+/// The codes of a table that still hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// All.
+    All,
+    /// Those that name no region but eligible ones: some were lost, and none came back.
+    Eligible,
+    /// None: regions came back, or the service is on worse ones than before, or on better ones.
+    Nothing,
+}
+
+impl Follows {
+    /// Tells whether the pick of a cell holds as it is.
+    pub fn has(self, pick: &Pick, standing: &Standing) -> bool {
+        match self {
+            Follows::All => true,
+            Follows::Eligible => pick.all(&|region| standing.answers(region)),
+            Follows::Nothing => false,
+        }
+    }
+}
+
+/// The facts that a table was made from.
+#[derive(Debug)]
+pub struct Basis {
+    /// By [`RegionId`].
+    pub facts: Box<[RegionFacts]>,
+    pub planned: Option<Arc<Planned>>,
+    pub latency: Arc<Latency>,
+}
+
+impl Basis {
+    pub fn of(states: &[RegionState], planned: Option<&Arc<Planned>>, latency: &Arc<Latency>) -> Basis {
+        Basis {
+            facts: states.iter().map(RegionFacts::of).collect(),
+            planned: planned.cloned(),
+            latency: latency.clone(),
+        }
+    }
+
+    fn measured_alike(&self, other: &Basis) -> bool {
+        self.planned.as_ref().map(Arc::as_ptr) == other.planned.as_ref().map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.latency, &other.latency)
+    }
+}
+
+/// A region's state, as far as cells follow from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegionFacts {
+    /// Whether it is answered at all, and to which part of clients it is not.
+    pub answers: (EligibilityTier, u64),
+    price_ms: f64,
+}
+
+impl RegionFacts {
+    fn of(state: &RegionState) -> RegionFacts {
+        RegionFacts { answers: (EligibilityTier::of(state), state.shed.to_bits()), price_ms: state.price_ms }
+    }
+
+    /// As a region has to be for [`ServiceCondition::Normal`].
+    fn is_eligible(&self) -> bool {
+        self.answers.0 == EligibilityTier::Eligible
+    }
+}
+
+/// The code of a cell that leaves its clients nothing to choose.
+pub fn settled(cell: &Cell) -> Option<Code> {
+    match cell {
+        Cell { pick: Pick::One(region), condition: ServiceCondition::Normal } => Some(Code::one(*region)),
+        _ => None,
+    }
+}
