@@ -36,6 +36,7 @@ use crate::control::cluster::handle::ClusterHandle;
 use crate::control::config::{Config, Limits, Loaded, MAX_REGIONS, Udp};
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
+use crate::control::jobs::JobThread;
 use crate::control::load_report::Scraper;
 use crate::control::memory;
 use crate::control::node::Node;
@@ -204,7 +205,7 @@ impl Daemon {
         let ((updates, loads), (commands, said)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let ((reloads, requests), (reports, endpoints)) = (mpsc::channel(1), mpsc::channel(QUEUE));
         let (stop, stopping) = watch::channel(false);
-        let writer = new_writer(&config, (publisher, store), &troubles, &vitals).recording(events.clone());
+        let writer = new_writer(&config, (publisher, store), &troubles, &vitals)?.recording(events.clone());
         let writer = writer.sharing(joined.handle()).run(Sources { endpoints, loads, commands: said });
         let prober = new_prober(&config, reports, &vitals, &events, &shared.load());
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone()).sharing(joined.duty());
@@ -664,13 +665,15 @@ fn new_writer(
     (publisher, store): (Publisher, OverrideStore),
     troubles: &Arc<Troubles>,
     vitals: &Arc<Vitals>,
-) -> Writer {
+) -> Result<Writer, Vec<String>> {
+    let jobs = JobThread::start(vitals.clone());
+    let jobs = jobs.map_err(|error| vec![format!("cannot start the thread that plans: {error}")])?;
     let keeper = Keeper::new(WarmStore::new(&config.state), warm::PERIOD, Instant::now(), troubles.clone());
     let writer = Writer::new(publisher, store, SwitchStore::new(&config.state), troubles.clone()).keeping(keeper);
-    writer.until_settled().beating(vitals.clone())
+    Ok(writer.until_settled().beating(vitals.clone()).working(jobs))
 }
 
-/// The writer has a thread of its own: a large plan must not hold up probes and connections.
+/// The writer has a thread of its own: a large snapshot must not hold up probes and connections.
 fn spawn_writer(writer: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {

@@ -264,8 +264,16 @@ fn what_keeps_steering_calm_is_set_in_both_files() {
     let off = steering(
         "[steering]\ndamping = \"off\"\nmax_withdrawn = \"off\"\ndrain_allowance = \"0s\"\nmax_detour = \"0s\"",
     );
-    let nothing = Steering { damping: None, max_withdrawn: None, drain_allowance: Duration::ZERO, max_detour: None };
+    let nothing = Steering {
+        damping: None,
+        max_withdrawn: None,
+        drain_allowance: Duration::ZERO,
+        max_detour: None,
+        ..Steering::default()
+    };
     assert_eq!(off, nothing);
+    let cpu = |text: &str| steering(&format!("steering.planning_cpu = {text}")).planning_cpu;
+    assert_eq!([Steering::default().planning_cpu, cpu("0.05"), cpu("1")], [0.3, 0.05, 1.0]);
     let detour = |text: &str| steering(&format!("steering.max_detour = {text}")).max_detour;
     let ms = Duration::from_millis;
     assert_eq!(Steering::default().max_detour, Some(ms(60)), "an ocean");
@@ -744,6 +752,8 @@ fn the_main_file_is_held_to_its_ranges() {
         ("steering.max_detour = \"11s\"", "0ms to 10s"),
         ("steering.max_detour = 60", "expected a duration such as \"5s\", 0ms to 10s"),
         ("steering.max_detuor = \"60ms\"", "did you mean `max_detour`?"),
+        ("steering.planning_cpu = 0.01", "0.05 to 1"),
+        ("steering.planning_cpu = \"30%\"", "0.05 to 1"),
         ("steering.dampng = \"off\"", "did you mean `damping`?"),
         ("geoip = { database = [] }", "unknown key `database` in `geoip`"),
         ("geoip = [1]", "wrong type for `geoip` (found the integer 1, expected a path)"),

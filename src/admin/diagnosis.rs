@@ -6,12 +6,14 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::control::events::history::Events;
+use crate::control::jobs::figures::LAGGING;
 use crate::steer::figure::percent;
 use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
 use super::cluster;
+use super::planning::PlanningStatus;
 use super::status::{EndpointStatus, LoadStatus, RegionStatus, ServiceStatus, Status, VantagesStatus};
 use super::summary::{Level, Summary, Trouble};
 
@@ -95,11 +97,23 @@ fn of_server(status: &Status) -> Vec<Trouble> {
         let error = of.error.as_deref().unwrap_or_default();
         degraded(&of.name, format!("is not told of events, {} wait: {error}", of.waiting), None)
     }));
-    // Without demand there is nothing to plan: as it is at every start, and where nobody asks.
-    let planning = status.planning.as_ref().filter(|planning| planning.demand.is_some());
-    let plan = planning.and_then(|planning| planning.error.as_ref());
-    found.extend(plan.map(|error| degraded("planner", format!("the last attempt at a plan failed: {error}"), None)));
+    found.extend(status.planning.iter().flat_map(of_planning));
     found
+}
+
+/// Plans that fail, and one that is out of date.
+fn of_planning(planning: &PlanningStatus) -> Vec<Trouble> {
+    // Without demand there is nothing to plan: as it is at every start, and where nobody asks.
+    let error = planning.error.as_ref().filter(|_| planning.demand.is_some());
+    let failed = error.map(|error| (format!("the last attempt at a plan failed: {error}"), None));
+    let lag_s = planning.work.map(|work| work.lag_s).filter(|lag_s| *lag_s > LAGGING.as_secs_f64());
+    let late = lag_s.map(|lag_s| {
+        let what =
+            "the plan in force does not heed what is known by now; does `steering.planning_cpu` give it the time?";
+        (what.to_owned(), Some(lag_s))
+    });
+    let told = failed.into_iter().chain(late);
+    told.map(|(what, since_s)| trouble(Level::Degraded, "planner", what, since_s)).collect()
 }
 
 /// Nodes that are cut off by the others' word: this one, and others.
@@ -405,5 +419,15 @@ mod tests {
             diagnose(&of, |_, _| None).state
         };
         assert_eq!((planned(None), planned(Some(5.0))), (Level::Ok, Level::Degraded));
+        let late = |lag_s: f64| {
+            let mut of = status(json!({}), "normal");
+            let work = json!({ "lag_s": lag_s, "cpu_s": 1.0, "taken": 1, "dropped": 0, "failed": 0 });
+            let planning = json!({ "by": "plan", "age_s": 99.0, "error": null, "tried_s": 1.0, "demand": 5.0,
+                "kept_near": null, "work": work });
+            of.planning = Some(serde_json::from_value(planning).expect("planning"));
+            let summary = diagnose(&of, |_, _| None);
+            (summary.state, summary.since_s)
+        };
+        assert_eq!((late(60.0), late(61.0)), ((Level::Ok, None), (Level::Degraded, Some(61.0))));
     }
 }

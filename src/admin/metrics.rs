@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::control::cluster::status::ClusterStatus;
 use crate::control::databases::Serves;
+use crate::control::jobs::figures::JobFigures;
 use crate::control::readiness::NotReady;
 use crate::control::troubles::{StateName, TroubleKind};
 use crate::control::vitals::{Pulse, TaskKind};
@@ -98,6 +99,7 @@ impl Collector for Scrape {
         drains(&mut out, &regions, &snapshot, Instant::now())?;
         loads(&mut out, &regions, Instant::now())?;
         plans(&mut out, &regions, &snapshot, Instant::now())?;
+        jobs(&mut out, self.0.vitals.jobs(), Instant::now())?;
         whole(&mut out, &snapshot)?;
         measured(&mut out, &self.0, &snapshot)?;
         databases(&mut out, &status::databases(&self.0, &snapshot))?;
@@ -591,6 +593,25 @@ fn plans(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Ins
     let loads = snapshot.plan.planned().map(|planned| planned.loads.as_slice()).unwrap_or_default();
     let planned = regions.0.iter().zip(loads).map(|((name, _), &load)| (vec![("region", name.as_str())], load));
     out.gauge("region_planned_load", "What the region should have by the plan in force, in its own unit", planned)
+}
+
+/// The work that plans take, beside what is answered.
+fn jobs(out: &mut Out<'_>, figures: &JobFigures, now: Instant) -> fmt::Result {
+    out.gauge(
+        "planning_lag_seconds",
+        "Age of the oldest news that the plan in force does not heed; 0 where it heeds all",
+        only(figures.lag(now).as_secs_f64()),
+    )?;
+    out.counter(
+        "planning_cpu_seconds",
+        "CPU time of all jobs; steering.planning_cpu bounds it",
+        only(figures.cpu().as_secs_f64()),
+    )?;
+    let outcomes = figures.tallies().into_iter().flat_map(|(kind, of)| {
+        let counts = [("taken", of.taken), ("dropped", of.dropped), ("failed", of.failed)];
+        counts.map(|(word, count)| (vec![("job", kind.as_str()), ("outcome", word)], count))
+    });
+    out.counter("jobs", "Jobs done beside the writer, by what became of them; each that failed is a bug", outcomes)
 }
 
 fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {

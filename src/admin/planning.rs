@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::jobs::figures::JobFigures;
 use crate::control::what_if::basis;
 use crate::state::Snapshot;
+use crate::state::work::Tally;
 use crate::steer::planner::KeptNear;
 
 /// How clients are shared out, and what that rests on.
@@ -27,6 +29,33 @@ pub struct PlanningStatus {
     pub demand: Option<f64>,
     /// Clients who would be sent farther, were the load of these regions believed; `None`: there are none.
     pub kept_near: Option<KeptNearStatus>,
+    /// How plans come about; `None` where that is not told.
+    #[serde(default)]
+    pub work: Option<PlanningWork>,
+}
+
+/// The work that plans take, beside what is answered.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct PlanningWork {
+    /// The age of the oldest news that the plan in force does not heed, in seconds; 0: it heeds all, or another node
+    /// plans.
+    pub lag_s: f64,
+    /// The CPU time of all jobs since the start, in seconds; see `steering.planning_cpu`.
+    pub cpu_s: f64,
+    /// The plans that were made since the start, or tried to be.
+    pub taken: u64,
+    /// Those that did not fit any more when they were made, as after a reload.
+    pub dropped: u64,
+    /// Those that came to nothing by a panic: each is a bug.
+    pub failed: u64,
+}
+
+impl PlanningWork {
+    pub fn of(figures: &JobFigures, now: Instant) -> PlanningWork {
+        let [(_, Tally { taken, dropped, failed })] = figures.tallies();
+        let (lag_s, cpu_s) = (figures.lag(now).as_millis() as f64 / 1e3, figures.cpu().as_secs_f64());
+        PlanningWork { lag_s, cpu_s, taken, dropped, failed }
+    }
 }
 
 /// Clients that `steering.max_detour` keeps near.
@@ -53,6 +82,7 @@ pub fn planning(snapshot: &Snapshot, now: Instant) -> PlanningStatus {
         tried_s: basis.map(|basis| age_s(basis.made_at)),
         demand: (demand > 0.0).then_some(demand),
         kept_near: planned.and_then(|planned| kept_near(snapshot, &planned.kept_near)),
+        work: None,
     }
 }
 

@@ -27,7 +27,7 @@ use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 use super::cluster::{cluster, planned_by};
 use super::context::Context;
 use super::node::{NodeStatus, node};
-use super::planning::{PlanningStatus, planning};
+use super::planning::{PlanningStatus, PlanningWork, planning};
 use super::probing::{CutOffStatus, ProbingStatus, probing};
 use super::receivers::{ReceiverStatus, receivers};
 use super::shares::{RegionShare, ShareCounts};
@@ -409,7 +409,11 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         state_files: wellbeing::files(&context.troubles),
         webhooks: receivers(&context.receivers, false),
         event_commands: receivers(&context.receivers, true),
-        planning: Some(PlanningStatus { of_node, ..planning(&snapshot, now) }),
+        planning: Some(PlanningStatus {
+            of_node,
+            work: Some(PlanningWork::of(context.vitals.jobs(), now)),
+            ..planning(&snapshot, now)
+        }),
         probing: Some(probing(&context.probing, now)),
         vantages: VantagesStatus::of(&snapshot, now),
         cluster,

@@ -30,6 +30,7 @@
 //! - [`mod@what_if`]: what would follow from changes nobody has made
 //! - [`vitals`], [`supervise`]: whether all that lives, and what is started again
 //! - [`cluster`]: what nodes tell each other
+//! - [`jobs`]: the thread for what may wait
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
 mod aside;
@@ -43,6 +44,7 @@ pub mod diagnostic;
 pub mod events;
 mod feed_log;
 pub mod find_region;
+pub mod jobs;
 pub mod load_report;
 pub mod memory;
 pub mod node;

@@ -12,8 +12,8 @@ use tracing::error;
 use super::vitals::{TaskKind, Vitals};
 
 /// Before the first restart; twice as long before each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Who has run for this long begins with the first pause again.
 const SOUND: Duration = Duration::from_secs(10 * 60);
 

@@ -1,4 +1,5 @@
-//! Whether the control plane lives: the writer's heartbeat, and how often its tasks had to be started again.
+//! Whether the control plane lives: the writer's heartbeat, how often its tasks had to be started again, and how far
+//! behind the work is that is done beside the writer.
 //!
 //! Written by those it is about, by one store each; read by readiness, status, metrics and the watchdog, which need
 //! neither the runtime nor the writer for it.
@@ -6,7 +7,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A writer that has been silent for this long is stalled. It beats every second; the largest plans, between two
+use super::jobs::figures::JobFigures;
+
+/// A writer that has been silent for this long is stalled. It beats every second; the largest snapshots, between two
 /// beats, take a few.
 pub const STALLED: Duration = Duration::from_secs(10);
 /// How often it beats at least.
@@ -20,6 +23,7 @@ pub struct Vitals {
     beat_ms: AtomicU64,
     failed: AtomicBool,
     restarts: [AtomicU64; TaskKind::ALL.len()],
+    jobs: JobFigures,
 }
 
 /// How the writer does.
@@ -45,12 +49,14 @@ pub enum TaskKind {
     Measurements,
     /// What tells one receiver of events.
     Receiver,
+    /// Work that may wait, such as a plan.
+    Job,
 }
 
 impl Default for Vitals {
     fn default() -> Vitals {
-        let (beat_ms, failed, restarts) = Default::default();
-        Vitals { began: Instant::now(), beat_ms, failed, restarts }
+        let (beat_ms, failed, restarts, jobs) = Default::default();
+        Vitals { began: Instant::now(), beat_ms, failed, restarts, jobs }
     }
 }
 
@@ -77,6 +83,11 @@ impl Vitals {
             silent if silent >= STALLED => Pulse::Stalled(silent),
             _ => Pulse::Beating,
         }
+    }
+
+    /// How the work goes that is done beside the writer.
+    pub fn jobs(&self) -> &JobFigures {
+        &self.jobs
     }
 
     pub fn restarted(&self, task: TaskKind) {
@@ -130,8 +141,14 @@ impl Pulse {
 }
 
 impl TaskKind {
-    pub const ALL: [TaskKind; 5] =
-        [TaskKind::Probes, TaskKind::LoadReport, TaskKind::Demand, TaskKind::Measurements, TaskKind::Receiver];
+    pub const ALL: [TaskKind; 6] = [
+        TaskKind::Probes,
+        TaskKind::LoadReport,
+        TaskKind::Demand,
+        TaskKind::Measurements,
+        TaskKind::Receiver,
+        TaskKind::Job,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -140,6 +157,7 @@ impl TaskKind {
             TaskKind::Demand => "demand",
             TaskKind::Measurements => "measurements",
             TaskKind::Receiver => "event_receiver",
+            TaskKind::Job => "job",
         }
     }
 }

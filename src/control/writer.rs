@@ -7,7 +7,8 @@
 //!   answers ─────▶│                        │
 //!   operators ───▶├─▶ Writer: one at a time┤
 //!   reloads ─────▶│   coalesced            ├─▶ overrides.json
-//!   time ────────▶┘                        └─▶ steering.kept, health.kept
+//!   time ────────▶│                        ├─▶ steering.kept, health.kept
+//!   jobs done ───▶┘                        └─▶ jobs, on a thread of their own
 //! ```
 //!
 //! How soon news is published is the publisher's word ([`Urgency`]): what changes an answer at once,
@@ -28,6 +29,7 @@ use crate::model::shown::shown;
 use crate::model::{ProbeId, RegionId};
 use crate::state::memory::switches;
 use crate::state::memory::switches::{Refusal, Switch, SwitchTo, Switches};
+use crate::state::work::Done;
 use crate::state::{EndpointNews, HealthNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
 use crate::steer::health::effective::{EffectiveState, EndpointState, Override, RegionState};
 use crate::steer::kept::Clock;
@@ -45,6 +47,7 @@ use super::events::history::Events;
 use super::events::told;
 use super::feed_log::FeedLog;
 use super::find_region::unknown_region;
+use super::jobs::JobThread;
 use super::load_report::LoadUpdate;
 use super::overrides::{Kept, OverrideStore, StoreError};
 use super::probe::EndpointReport;
@@ -208,6 +211,8 @@ pub struct Writer {
     starting: bool,
     /// `None`: this server is of no cluster.
     sharing: Option<Sharing>,
+    /// `None`: plans are made where they fall due.
+    jobs: Option<JobThread>,
 }
 
 impl Writer {
@@ -243,6 +248,7 @@ impl Writer {
             events: Arc::default(),
             starting: false,
             sharing: None,
+            jobs: None,
         };
         if let Ok(switches) = writer.switch_store.load_at_start(&writer.troubles) {
             writer.restore_switches(switches);
@@ -269,6 +275,12 @@ impl Writer {
     /// Shares what it knows with the other nodes of a cluster, if there is one.
     pub fn sharing(self, cluster: Option<ClusterHandle>) -> Writer {
         Writer { sharing: cluster.map(Sharing::new), ..self }
+    }
+
+    /// Has what may wait done on a thread of its own.
+    pub fn working(mut self, jobs: JobThread) -> Writer {
+        self.publisher.leave_work();
+        Writer { jobs: Some(jobs), ..self }
     }
 
     /// Tells here that it is alive.
@@ -298,6 +310,7 @@ impl Writer {
     async fn attend(&mut self, endpoints: &mut mpsc::Receiver<EndpointReport>, loads: &mut mpsc::Receiver<LoadUpdate>) {
         self.vitals.beat();
         let wake = self.wake_at();
+        let rested = self.jobs.as_ref().and_then(JobThread::look_at);
         let (overrides_due, switches_due) = (self.override_saves.due(), self.switch_saves.due());
         let urgency = tokio::select! {
             biased;
@@ -307,7 +320,9 @@ impl Writer {
                 urgency
             }
             Some(update) = loads.recv() => self.drain_loads(update, loads),
+            done = back(&mut self.jobs) => return self.take_done(done),
             () = sleep_until(wake) => Urgency::Now,
+            () = sleep_until(rested) => return self.work(),
             () = sleep_until(self.gathering) => {
                 self.gathering = None;
                 return;
@@ -338,6 +353,24 @@ impl Writer {
             // Such news puts nothing off that is due already.
             Urgency::None => self.due = self.due.into_iter().chain(self.publisher.next_change(Instant::now())).min(),
         }
+    }
+
+    /// A job that was dropped, or asked for meanwhile, is begun anew from the facts of now.
+    fn take_done(&mut self, done: Done) {
+        self.take(News::Done(done));
+        self.work();
+    }
+
+    /// Has the next job begun, where one is due and there is time for it.
+    fn work(&mut self) {
+        let Some(jobs) = self.jobs.as_mut().filter(|_| !self.starting) else { return };
+        let now = Instant::now();
+        if let Some(least) = jobs.may_begin(now)
+            && let Some(job) = self.publisher.next_job(now, least)
+        {
+            jobs.begin(job, self.publisher.shared().load().model.steering.planning_cpu);
+        }
+        jobs.tell(&self.publisher);
     }
 
     fn settle(&mut self, sources: &mut Sources) {
@@ -411,6 +444,7 @@ impl Writer {
         self.pending_since = None;
         self.retired.push(before);
         self.bury();
+        self.work();
     }
 
     fn tell_changes(&self, before: &Snapshot, after: &Snapshot, clock: &Clock) {
@@ -880,6 +914,14 @@ async fn saved(keeper: &mut Option<Keeper>) {
     }
 }
 
+/// Waits for a job that is under way.
+async fn back(jobs: &mut Option<JobThread>) -> Done {
+    match jobs {
+        Some(jobs) => jobs.back().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -893,6 +935,8 @@ mod tests {
     use crate::control::probe::{EndpointKey, ProbeError, Timings};
     use crate::control::warm::{WarmStart, WarmStore};
     use crate::model::Model;
+    use crate::state::publisher::testing;
+    use crate::state::work::Job;
     use crate::steer::health::verdict::Verdict;
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
@@ -1173,6 +1217,82 @@ mod tests {
         assert!(
             snapshot.states.iter().any(|state| state.endpoints.iter().any(|seen| seen.verdict == Some(Verdict::Up)))
         );
+    }
+
+    /// A writer over a publisher that has planned, whose jobs wait for [`Held::go`].
+    struct Held {
+        writing: Writing,
+        ended: JoinHandle<()>,
+        go: std::sync::mpsc::Sender<()>,
+        begun: mpsc::UnboundedReceiver<()>,
+        vitals: Arc<Vitals>,
+        _state: tempfile::TempDir,
+    }
+
+    fn holding() -> Held {
+        let state = tempfile::tempdir().expect("a directory");
+        let publisher = testing::planned(Instant::now());
+        let shared = publisher.shared();
+        let (reports, endpoints) = mpsc::channel(16);
+        let (_updates, loads) = mpsc::channel(16);
+        let (commands, said) = mpsc::channel(16);
+        let (go, gone) = std::sync::mpsc::channel();
+        let (beginning, begun) = mpsc::unbounded_channel();
+        let run = move |job: Job| {
+            let _ = beginning.send(());
+            let _ = gone.recv(); // an error: the test is over
+            job.run()
+        };
+        let vitals = Arc::<Vitals>::default();
+        let jobs = JobThread::start_with(vitals.clone(), run, || Duration::ZERO).expect("a thread");
+        let troubles = Arc::new(Troubles::default());
+        let (overrides, switches) = (OverrideStore::new(state.path()), SwitchStore::new(state.path()));
+        let writer = Writer::new(publisher, overrides, switches, troubles.clone()).working(jobs);
+        let ended = tokio::spawn(writer.run(Sources { endpoints, loads, commands: said }));
+        Held {
+            writing: Writing { shared, reports, commands, troubles, _updates },
+            ended,
+            go,
+            begun,
+            vitals,
+            _state: state,
+        }
+    }
+
+    #[tokio::test]
+    async fn verdicts_are_published_while_a_plan_is_made() {
+        let mut held = holding();
+        let made_at = |held: &Held| held.writing.shared.load().plan.planned().map(|planned| planned.made_at);
+        let before = made_at(&held);
+        held.writing.probe(Verdict::Down).await;
+        held.begun.recv().await.expect("a plan is begun");
+        for verdict in [Verdict::Up, Verdict::Down, Verdict::Up] {
+            held.writing.probe(verdict).await;
+            let seen = held.writing.shared.load().states[0].effective;
+            assert_eq!(seen == EffectiveState::Up, verdict == Verdict::Up);
+        }
+        assert!(held.begun.try_recv().is_err() && made_at(&held) == before, "one is under way");
+        assert!(held.vitals.jobs().lag(Instant::now()) > Duration::ZERO);
+        held.go.send(()).expect("it waits");
+        held.begun.recv().await.expect("another, of what is known by now");
+        let first = made_at(&held);
+        assert!(first > before, "the first is in force");
+        held.go.send(()).expect("it waits");
+        while made_at(&held) == first || held.vitals.jobs().lag(Instant::now()) > Duration::ZERO {
+            tokio::time::sleep(Duration::from_millis(1)).await; // a failure is a test that never ends
+        }
+        let [(_, tally)] = held.vitals.jobs().tallies();
+        assert_eq!((tally.taken, tally.dropped, tally.failed), (2, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_writer_ends_without_the_plan_that_is_being_made() {
+        let mut held = holding();
+        held.writing.probe(Verdict::Down).await;
+        held.begun.recv().await.expect("a plan is begun");
+        let Held { writing, ended, go: _go, .. } = held;
+        drop(writing);
+        tokio::time::timeout(Duration::from_secs(5), ended).await.expect("at once").expect("no panic");
     }
 
     #[tokio::test]

@@ -16,6 +16,9 @@ pub struct Steering {
     /// The round-trip time farther than the nearest region that clients may be sent without believed evidence that this
     /// is full. 0 to 10 s of round-trip time. Default 60 ms: an ocean. `None`: any distance.
     pub max_detour: Option<Duration>,
+    /// The part of one core that plans may take on average, over the time from one to the next. 0.05 to 1. Default 0.3:
+    /// a plan of seconds still comes within half a minute, and cores are there for answers.
+    pub planning_cpu: f64,
 }
 
 /// A region that goes down again and again stays down for a while.
@@ -66,6 +69,7 @@ impl Default for Steering {
             max_withdrawn: Some(MaxWithdrawn::default()),
             drain_allowance: Duration::from_secs(60),
             max_detour: Some(Duration::from_millis(60)),
+            planning_cpu: 0.3,
         }
     }
 }

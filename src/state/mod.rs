@@ -5,16 +5,19 @@
 //! - [`configured`]: what only a reload changes
 //! - [`vantages`]: who judges with this node
 //! - [`snapshot`]: everything a query needs, with ids that match
+//! - [`work`]: what may wait, and is done beside the publisher; [`haste`]: for how long
 //! - [`news`]: what the publisher is told
 //! - [`publisher`]: the single writer
 
 pub mod configured;
+pub mod haste;
 pub mod lookup;
 pub mod memory;
 pub mod news;
 pub mod publisher;
 pub mod snapshot;
 pub mod vantages;
+pub mod work;
 
 pub use lookup::names::NameTable;
 pub use lookup::nodes::{Node, NodeId};

@@ -21,6 +21,7 @@ use crate::steer::planner::demand::DemandSample;
 use super::memory::planning::kept_form::KeptPlanning;
 use super::memory::planning::role::{Role, SiteSample};
 use super::memory::switches::Switches;
+use super::work::Done;
 
 /// Something to take into the next snapshot.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub enum News {
     Adopted(Arc<KeptPlanning>, Clock),
     /// All have agreed on the proposal of this number: for the leader.
     Agreed(u64),
+    /// A job is back that [`Publisher::next_job`](super::Publisher::next_job) gave.
+    Done(Done),
     /// An operator said something of a region, by qualified name; `Auto` takes it back.
     Override {
         region: String,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   News ─▶ apply ─▶ facts, damping, planning, overrides ─▶ publish ─▶ Snapshot
-//!             └─▶ Urgency: when whoever brings the news publishes
+//!     ▲       └─▶ Urgency: when whoever brings the news publishes
+//!     └─ Done ◀─ a job, run elsewhere ◀─ next_job
 //! ```
 //!
 //! Holds no clock and no channel; time is an argument, by both clocks. Facts are kept by name (region
@@ -10,6 +11,7 @@
 //! that is gone meanwhile is forgotten.
 //!
 //! - [`facts`]: what is known of one region
+//! - [`working`]: what may wait
 //! - [`kept`]: all of it over a restart
 //! - [`ballot`], [`voting`]: the votes of several vantages
 
@@ -17,6 +19,7 @@ mod ballot;
 mod facts;
 mod kept;
 mod voting;
+mod working;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -49,6 +52,7 @@ use super::memory::planning::role::SiteSample;
 use super::memory::reported::FADING_STEP;
 use super::memory::switches::{Switches, in_force};
 use super::news::{EndpointNews, HealthNews, LoadNews, News, Replacement, Urgency};
+use super::work::Ledger;
 use super::{SharedSnapshot, Snapshot};
 use ballot::{Asked, Ballot, Voting};
 use facts::RegionFacts;
@@ -65,6 +69,9 @@ pub struct Publisher {
     /// By qualified region name too.
     damping: Damping,
     planning: Planning,
+    work: Ledger,
+    /// Jobs are left to who drives this.
+    leaves_work: bool,
     overrides: BTreeMap<String, Override>,
     switches: Switches,
     /// Of the model: the stages that follow from them.
@@ -111,6 +118,8 @@ impl Publisher {
             regions: HashMap::new(),
             damping: Damping::default(),
             planning: Planning::new(),
+            work: Ledger::default(),
+            leaves_work: false,
             overrides,
             switches: Switches::new(),
             switched: BTreeMap::new(),
@@ -143,6 +152,7 @@ impl Publisher {
             News::Role(role) => self.planning.set_role(role, now.now()),
             News::Adopted(planning, clock) => return self.adopt(planning, &clock),
             News::Agreed(number) => return if self.planning.agree(number) { Urgency::Now } else { Urgency::None },
+            News::Done(done) => return self.take_done(done, now.now()),
             News::Override { region, operator_override, drain } => self.take_override(region, operator_override, drain),
             News::Overrides { overrides, drains } => {
                 (self.overrides, self.overrides_error) = (overrides, None);
@@ -174,7 +184,10 @@ impl Publisher {
         self.damping.settle(model, &before, &mut states, &clock);
         let comparable = Arc::ptr_eq(&before.model, model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        self.planning.advance(model, previous.map(|(plan, _)| plan), &states, now);
+        let plan_is_due = self.planning.advance(model, previous.map(|(plan, _)| plan), &states, now);
+        if plan_is_due && !self.leaves_work {
+            self.work_at_once(&before.plan, &states, now);
+        }
         self.weigh(&mut states, now);
         let plan = plan(&Inputs {
             model,
@@ -218,8 +231,7 @@ impl Publisher {
         let (current, model) = (self.shared.load(), &self.configured.model);
         let stale = model.region_ids().flat_map(|id| self.stale_at(id)).flatten().filter(|&at| at > now);
         let damped = damping::next_change(model, &current.states, now);
-        // What the planner has to do may be due already: first what was lost is done without.
-        let planning = self.planning.next();
+        let planning = self.planning.next().into_iter().chain(self.next_work(now)).min();
         let fades =
             self.planning.planned_for(model).is_none() && self.regions.values().any(|facts| facts.reported.fades());
         let fading = fades.then(|| current.made_at + FADING_STEP);
@@ -427,5 +439,7 @@ fn networks(measured: &Measured, model: &Model) -> Vec<Prefix> {
     [measured.networks(), model.named_networks()].concat()
 }
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,9 @@ pub fn read(value: Value<'_>) -> Option<Steering> {
             drain_allowance: table
                 .or("drain_allowance", defaults.drain_allowance, |v| v.duration(Duration::ZERO..=HOUR)),
             max_detour: table.or("max_detour", defaults.max_detour, max_detour),
+            planning_cpu: table.or("planning_cpu", defaults.planning_cpu, |v| {
+                v.number("0.05 to 1", |part| (0.05..=1.0).contains(&part))
+            }),
         })
     })
 }

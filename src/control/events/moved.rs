@@ -247,7 +247,7 @@ mod tests {
         let flows = sites.ids().map(|site| (ServiceId(0), site as u32, amount(&site), &on[..]));
         let demand = Demand::of_flows(flows.filter(|(_, _, amount, _)| *amount > 0.0));
         let basis = Basis {
-            demand,
+            demand: Arc::new(demand),
             locations: Arc::new(Locations::of(&sites, &after.model, MOST_LOCATIONS, None)),
             eligible: vec![true; 3],
             capacities: vec![None; 3],

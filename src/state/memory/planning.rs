@@ -1,17 +1,19 @@
 //! The times when the planner plans, and what it plans from: the part of the publisher that looks ahead.
 //!
 //! In: what was answered and what regions report, as it comes. Out: the plan in force, if any. A
-//! plan is made every [`PERIOD`], and at once when regions come, go, change what they can take or
+//! plan is made every [`PERIOD`](crate::steer::planner::PERIOD), and at once when regions come, go, change what they can take or
 //! report far more than was planned. Where none can be made the last one goes on for a while, then
 //! prices alone decide.
 //!
 //! Plans leave room: capacities are counted a little lower than they are, more so where a region
 //! has had too much, and where its load runs ahead of what was expected.
 
+pub mod job;
 pub mod kept;
 pub mod kept_form;
 pub mod role;
 mod shared;
+mod unheeded;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,16 +21,17 @@ use std::time::{Duration, Instant};
 use crate::model::{Model, Region, RegionId};
 use crate::steer::health::effective::{EffectiveState, RegionState};
 use crate::steer::kept::{Names, SiteFinder};
-use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
+use crate::steer::latency::locations::Locations;
 use crate::steer::latency::sites::Sites;
 use crate::steer::load::common_mode::CommonMode;
 use crate::steer::load::feed;
 use crate::steer::load::feed::{Credit, Feed, FeedReport, FirstSight, Implausible};
 use crate::steer::plan::Plan;
 use crate::steer::planner::demand::{Demand, DemandSample, OnRegion, STEP};
-use crate::steer::planner::{PERIOD, PlanError, Planned, Situation, make};
+use crate::steer::planner::{PlanError, Planned};
 
 use role::{Role, Shared};
+use unheeded::Unheeded;
 
 /// A plan older than this is not followed any more.
 const MOST_AGE: Duration = Duration::from_secs(300);
@@ -106,7 +109,11 @@ pub struct Planning {
     last_plan: Option<Instant>,
     /// After a warm start: until then, regions are still to be heard, and no news makes a plan due.
     heard_from: Option<Instant>,
-    error: Option<PlanError>,
+    /// Since the last plan a region has had far more than planned.
+    surprised: bool,
+    /// The number of the job that makes a plan and whose result will fit.
+    under_way: Option<u64>,
+    unheeded: Unheeded,
     basis: Option<Arc<Basis>>,
     shared: Shared,
 }
@@ -114,7 +121,7 @@ pub struct Planning {
 /// The facts that the last plan was made from, for those who ask what would follow from other regions.
 #[derive(Clone, Debug)]
 pub struct Basis {
-    pub demand: Demand,
+    pub demand: Arc<Demand>,
     pub locations: Arc<Locations>,
     /// By region: whether it was sent new clients.
     pub eligible: Vec<bool>,
@@ -153,7 +160,9 @@ impl Planning {
             next_plan: None,
             last_plan: None,
             heard_from: None,
-            error: None,
+            surprised: false,
+            under_way: None,
+            unheeded: Unheeded::default(),
             basis: None,
             shared: Shared::default(),
         }
@@ -181,20 +190,20 @@ impl Planning {
         }
     }
 
-    /// Does what is due. News of regions makes a plan due, for the next call: first answers are
-    /// published that do without what was lost, then there is time for a plan.
-    pub fn advance(&mut self, model: &Arc<Model>, before: Option<&Plan>, states: &[RegionState], now: Instant) {
+    /// Does what is due but for a plan: whether one is due, for [`Planning::begin`]. News of regions makes one due for
+    /// the next call: first answers are published that do without what was lost, then there is time for a plan.
+    pub fn advance(&mut self, model: &Arc<Model>, before: Option<&Plan>, states: &[RegionState], now: Instant) -> bool {
         let reporting = std::mem::take(&mut self.reporting);
-        let Some((before, sites)) = before.and_then(|plan| Some((plan, plan.sites.as_ref()?))) else { return };
+        let Some(sites) = before.and_then(|plan| plan.sites.as_ref()) else { return false };
         self.renumber(model, sites, now);
         if self.shared.role == Role::Follower {
             if self.planned.is_none() {
                 self.adopt_again(model, sites, now);
             }
-            return;
+            return false;
         }
         if self.next_step.is_none() {
-            return; // nobody has asked yet
+            return false; // nobody has asked yet
         }
         self.listen(&reporting, states, now);
         if self.next_step.is_some_and(|at| at <= now) {
@@ -206,13 +215,16 @@ impl Planning {
         let hears = self.heard_from.is_none_or(|at| at <= now);
         let may = hears && self.last_plan.is_some_and(|at| now.saturating_duration_since(at) >= LEAST_PERIOD);
         if may && reporting.iter().any(|&region| self.surprises(region, states)) {
+            (self.next_plan, self.surprised) = (Some(now), true);
+        }
+        let due = self.next_plan.filter(|&at| at <= now);
+        if due.is_none() && hears && self.next_plan.is_some() && self.has_news(model, states) {
             self.next_plan = Some(now);
         }
-        if self.next_plan.is_some_and(|at| at <= now) {
-            self.plan(model, before, sites, states, now);
-        } else if hears && self.next_plan.is_some() && self.has_news(model, states) {
-            self.next_plan = Some(now);
+        if let Some(at) = self.next_plan.filter(|&at| at <= now) {
+            self.unheeded.note(at);
         }
+        due.is_some()
     }
 
     /// The plan in force; `None`, too, where it is of another model's numbers.
@@ -234,73 +246,19 @@ impl Planning {
         self.basis.as_ref()
     }
 
-    /// The time when there is something to do next.
+    /// The time when [`Planning::advance`] has something to do.
     pub fn next(&self) -> Option<Instant> {
-        if self.shared.role == Role::Follower {
-            return None;
-        }
-        self.next_step.into_iter().chain(self.next_plan).min()
+        self.next_step.filter(|_| self.shared.role != Role::Follower)
     }
 
-    fn plan(&mut self, model: &Arc<Model>, before: &Plan, sites: &Arc<Sites>, states: &[RegionState], now: Instant) {
-        (self.last_plan, self.next_plan) = (Some(now), Some(now + PERIOD));
-        self.eligible = eligible(states);
-        self.capacities = self.capacities_now(model, states);
-        let locations = match &self.locations {
-            Some(locations) if locations.is_of(sites) => locations.clone(),
-            previous => Arc::new(Locations::of(sites, model, MOST_LOCATIONS, previous.as_deref())),
-        };
-        self.locations = Some(locations.clone());
-        let planned_with: Vec<_> = model.region_ids().map(|id| self.planned_with(model, id, now)).collect();
-        let on = self.demand.on_regions(model.regions.len());
-        let gain = self.usual_gain();
-        let room =
-            |(capacity, (feed, on)): (&Option<f64>, (&Feed, &OnRegion))| Some(feed.room((*capacity)?, on.demand, gain));
-        let mut rooms: Vec<Option<f64>> = planned_with.iter().zip(self.feeds.iter().zip(&on)).map(room).collect();
-        self.widen(&mut rooms);
-        let evidence = self.evidence(model);
-        let made = make(&Situation {
-            model,
-            locations: &locations,
-            demand: &self.demand,
-            parts: &before.services.iter().map(|service| service.parts.clone()).collect::<Vec<_>>(),
-            eligible: &self.eligible,
-            capacities: &rooms,
-            evidence: &evidence,
-            previous: self.planned.as_deref(),
-            now,
-        });
-        match made {
-            Ok(mut planned) => {
-                for (load, feed) in planned.loads.iter_mut().zip(&self.feeds) {
-                    *load = feed.load_of(*load);
-                }
-                self.error = None;
-                match self.shared.role {
-                    Role::Leader => self.shared.propose(Arc::new(planned)),
-                    _ => self.planned = Some(Arc::new(planned)),
-                }
-            }
-            Err(error) => {
-                self.error = Some(error);
-                let old = |planned: &Arc<Planned>| now.saturating_duration_since(planned.made_at) > MOST_AGE;
-                if self.planned.as_ref().is_some_and(old) {
-                    self.planned = None;
-                }
-            }
-        }
-        self.basis = Some(Arc::new(Basis {
-            demand: self.demand.clone(),
-            locations,
-            eligible: self.eligible.clone(),
-            capacities: self.capacities.clone(),
-            planned_with,
-            planned: self.planned.clone(),
-            feeds: self.feeds.clone(),
-            evidence,
-            error: self.error.clone(),
-            made_at: now,
-        }));
+    /// The time when a plan is due; it may be past.
+    pub fn next_plan(&self) -> Option<Instant> {
+        self.next_plan.filter(|_| self.shared.role != Role::Follower)
+    }
+
+    /// The time of the oldest news that the plan in force does not heed; `None`: it heeds all, or another node plans.
+    pub fn unheeded_since(&self) -> Option<Instant> {
+        self.unheeded.since()
     }
 
     /// Another plan holds than when it was made.
@@ -556,6 +514,7 @@ impl Planning {
         self.numbered_by = Some((model.clone(), sites.clone()));
         self.planned = None;
         self.shared.renumber();
+        self.begin_anew(now);
         self.next_plan = self.next_plan.map(|_| now);
     }
 }

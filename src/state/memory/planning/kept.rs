@@ -96,7 +96,7 @@ impl Planning {
     fn basis_of_restored(&self, clock: &Clock) -> Option<Arc<Basis>> {
         let (model, _) = self.numbered_by.as_ref()?;
         Some(Arc::new(Basis {
-            demand: self.demand.clone(),
+            demand: Arc::new(self.demand.clone()),
             locations: self.locations.clone()?,
             eligible: self.eligible.clone(),
             capacities: self.capacities.clone(),

@@ -21,6 +21,7 @@ use crate::steer::planner::demand::STEP;
 use super::Planning;
 use super::kept_form::KeptPlanning;
 use super::role::{Proposal, Role, SITE_BITS, Shared, SiteSample};
+use super::unheeded::Unheeded;
 
 impl Planning {
     pub fn role(&self) -> Role {
@@ -34,10 +35,12 @@ impl Planning {
             return;
         }
         (self.shared.proposed, self.shared.untold) = (None, false);
+        self.begin_anew(now);
         let heard_others = before == Role::Leader && self.shared.hears_others;
         self.shared.partial = role != Role::Leader && (self.shared.partial || heard_others);
-        if role != Role::Follower {
-            self.shared.outgoing.clear();
+        match role {
+            Role::Follower => self.unheeded = Unheeded::default(),
+            Role::Alone | Role::Leader => self.shared.outgoing.clear(),
         }
         if before == Role::Follower && self.next_step.is_some() {
             self.next_step = Some(now + STEP);
@@ -60,6 +63,7 @@ impl Planning {
         let holds = agreed.is_some() && self.shared.role == Role::Leader;
         if let Some((_, planned)) = agreed.filter(|_| holds) {
             self.planned = Some(planned);
+            self.unheeded.agreed();
             self.refresh_basis();
         }
         holds

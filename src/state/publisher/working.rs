@@ -1,0 +1,103 @@
+//! Work that may wait, and what comes of it.
+//!
+//! Until somebody takes it over, each job is done where it falls due, so that whoever goes through time step by step sees
+//! the same each time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::state::haste::Haste;
+use crate::state::memory::planning::job::{PlanDone, Taken};
+use crate::state::news::Urgency;
+use crate::state::work::{Done, Job, Kind, Ledger, Outcome, Task, Ticket};
+use crate::steer::health::effective::RegionState;
+use crate::steer::plan::Plan;
+
+use super::Publisher;
+
+impl Publisher {
+    /// From now on jobs are left to who drives this, by [`Publisher::next_job`], and counted.
+    pub fn leave_work(&mut self) {
+        (self.leaves_work, self.work) = (true, Ledger::default());
+    }
+
+    /// A job that is due and at least so pressing, made from the facts of now. It comes back as
+    /// [`News::Done`](crate::state::News::Done), whatever becomes of it: until then no other of its kind is due. Ask after
+    /// each publication and whenever there is time for one.
+    pub fn next_job(&mut self, now: Instant, least: Haste) -> Option<Job> {
+        let current = self.shared.load_full();
+        let matches = Arc::ptr_eq(&current.model, &self.configured.model) && Arc::ptr_eq(&current.atlas, &self.atlas);
+        match self.leaves_work && matches {
+            true => self.plan_job(&current.plan, &current.states, now, least),
+            false => None,
+        }
+    }
+
+    /// The jobs since they are left to others.
+    pub fn work(&self) -> &Ledger {
+        &self.work
+    }
+
+    /// The time of the oldest news that the plan in force does not heed; `None`: it heeds all, or another node plans.
+    pub fn unheeded_since(&self) -> Option<Instant> {
+        self.planning.unheeded_since()
+    }
+
+    /// Does at once what is due, while the next snapshot is being made.
+    pub(super) fn work_at_once(&mut self, before: &Plan, states: &[RegionState], now: Instant) {
+        if let Some(job) = self.plan_job(before, states, now, Haste::Unhurried) {
+            self.take_done(job.run(), now);
+        }
+    }
+
+    /// The time when work falls due. What is due already is no matter of time where it is left to others.
+    pub(super) fn next_work(&self, now: Instant) -> Option<Instant> {
+        // First what was lost is done without: so it may be due at once, for the next snapshot.
+        self.planning.next_plan().filter(|&at| !self.leaves_work || at > now)
+    }
+
+    pub(super) fn take_done(&mut self, done: Done, now: Instant) -> Urgency {
+        let Done { ticket, outcome } = done;
+        if !self.work.end(ticket) {
+            return Urgency::None;
+        }
+        match outcome {
+            Some(Outcome::Plan(done)) => self.take_plan(ticket, *done, now),
+            None => {
+                self.work.tally_mut(ticket.kind).failed += 1;
+                match ticket.kind {
+                    Kind::Plan if self.planning.lose(ticket.number, now) => Urgency::Now,
+                    Kind::Plan => Urgency::None,
+                }
+            }
+        }
+    }
+
+    fn plan_job(&mut self, before: &Plan, states: &[RegionState], now: Instant, least: Haste) -> Option<Job> {
+        let (kind, model) = (Kind::Plan, self.configured.model.clone());
+        let number = self.work.vacant(kind)?;
+        let (haste, job) = self.planning.begin(number, least, &model, before, states, now)?;
+        let ticket = Ticket { kind, number, haste };
+        self.work.begin(ticket);
+        Some(Job::new(ticket, Task::Plan(Box::new(job))))
+    }
+
+    fn take_plan(&mut self, ticket: Ticket, done: PlanDone, now: Instant) -> Urgency {
+        let current = self.shared.load_full();
+        let (model, sites) = (&self.configured.model, current.plan.sites.as_ref());
+        let (taken, tally) =
+            (self.planning.end(ticket.number, done, model, sites, now), self.work.tally_mut(ticket.kind));
+        match taken {
+            Taken::Dropped => tally.dropped += 1,
+            Taken::Planned | Taken::Unplanned => tally.taken += 1,
+        }
+        match taken {
+            Taken::Planned => Urgency::Now,
+            Taken::Unplanned => Urgency::Soon,
+            Taken::Dropped => Urgency::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Plans that are made beside the publisher: begun, overtaken by news, taken, dropped, lost.
+
+use std::time::Duration;
+
+use super::*;
+use crate::state::memory::planning::role::Role;
+use crate::state::publisher::testing::{AGE, ask, planned, probe, world};
+use crate::state::{News, Replacement, Snapshot};
+use crate::steer::health::effective::EffectiveState;
+use crate::steer::health::verdict::Verdict;
+use crate::steer::planner::PERIOD;
+use crate::steer::testing::moment;
+
+const S: Duration = Duration::from_secs(1);
+
+/// A publisher with a plan whose work is left, and the time.
+fn leaving() -> (Publisher, Instant) {
+    let now = Instant::now() + 1000 * S;
+    let mut publisher = planned(now);
+    publisher.leave_work();
+    (publisher, now)
+}
+
+fn snapshot(publisher: &Publisher) -> Arc<Snapshot> {
+    publisher.shared().load_full()
+}
+
+fn made_at(publisher: &Publisher) -> Option<Instant> {
+    snapshot(publisher).plan.planned().map(|planned| planned.made_at)
+}
+
+fn state(publisher: &Publisher, region: usize) -> EffectiveState {
+    snapshot(publisher).states[region].effective
+}
+
+/// The east falls, and a plan is begun for it.
+fn fallen() -> (Publisher, Job, Instant) {
+    let (mut publisher, now) = leaving();
+    assert!(publisher.next_job(now, Haste::Unhurried).is_none(), "none is due");
+    assert_eq!(probe(&mut publisher, "east", Verdict::Down, now), Urgency::Now);
+    publisher.publish(moment(now));
+    let job = publisher.next_job(now, Haste::Pressing).expect("a plan is due");
+    assert_eq!(job.ticket().haste, Haste::Pressing);
+    (publisher, job, now)
+}
+
+fn tally(publisher: &Publisher) -> [u64; 3] {
+    let [tally] = publisher.work().tallies();
+    [tally.taken, tally.dropped, tally.failed]
+}
+
+#[test]
+fn verdicts_are_published_while_a_plan_is_made_and_the_next_one_heeds_them() {
+    let (mut publisher, job, began) = fallen();
+    assert_eq!(state(&publisher, 2), EffectiveState::Down);
+    assert_eq!(made_at(&publisher), Some(began - AGE), "the plan before holds");
+    assert_eq!(publisher.unheeded_since(), Some(began));
+    let later = began + 3 * S;
+    assert_eq!(probe(&mut publisher, "west", Verdict::Down, later), Urgency::Now);
+    publisher.publish(moment(later));
+    assert_eq!(state(&publisher, 0), EffectiveState::Down);
+    assert!(publisher.next_job(later, Haste::Unhurried).is_none(), "one is under way");
+    assert!(publisher.next_change(later).is_none_or(|at| at > later), "that is waited for, without a step");
+    let back = began + 9 * S;
+    assert_eq!(publisher.apply(News::Done(job.run()), moment(back)), Urgency::Now);
+    publisher.publish(moment(back));
+    assert_eq!(made_at(&publisher), Some(began));
+    assert_eq!(publisher.unheeded_since(), Some(later));
+    let next = publisher.next_job(back, Haste::Pressing).expect("it did not know of the west");
+    publisher.apply(News::Done(next.run()), moment(back));
+    publisher.publish(moment(back));
+    let current = snapshot(&publisher);
+    assert_eq!(current.planning.as_ref().expect("a basis").eligible, [false, true, false]);
+    assert_eq!((made_at(&publisher), publisher.unheeded_since()), (Some(back), None));
+    assert_eq!(tally(&publisher), [2, 0, 0]);
+}
+
+#[test]
+fn a_plan_that_is_only_due_by_time_is_not_pressing() {
+    let (mut publisher, now) = leaving();
+    let due = now - AGE + PERIOD;
+    for second in (5..=25).step_by(5) {
+        ask(&mut publisher, now + second as u32 * S);
+        publisher.publish(moment(now + second as u32 * S));
+    }
+    assert!(publisher.next_job(due - S, Haste::Unhurried).is_none());
+    assert!(publisher.next_job(due, Haste::Pressing).is_none());
+    let later = due + 4 * S;
+    assert_eq!(publisher.unheeded_since(), Some(due));
+    assert!(publisher.next_change(later).is_none_or(|at| at > later), "it waits for time to make it");
+    let job = publisher.next_job(later, Haste::Unhurried).expect("it is due");
+    publisher.apply(News::Done(job.run()), moment(later));
+    publisher.publish(moment(later));
+    assert_eq!((made_at(&publisher), publisher.unheeded_since()), (Some(later), None));
+}
+
+/// What becomes of a plan that is made when this happens, and whether another is begun.
+fn overtaken(happens: impl Fn(&mut Publisher, Instant)) -> (Publisher, bool) {
+    let (mut publisher, job, began) = fallen();
+    let (before, now) = (made_at(&publisher), began + S);
+    happens(&mut publisher, now);
+    assert!(publisher.next_job(now, Haste::Unhurried).is_none(), "one is under way, though it does not fit");
+    assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::None);
+    assert_eq!(tally(&publisher), [0, 1, 0]);
+    publisher.publish(moment(now));
+    assert!(made_at(&publisher) != Some(began) || before == Some(began));
+    let anew = publisher.next_job(now, Haste::Unhurried).is_some();
+    (publisher, anew)
+}
+
+fn reload(publisher: &mut Publisher, now: Instant) {
+    let replacement = Replacement { model: world().model, atlas: world().atlas, nsid: String::new(), seed: 0 };
+    publisher.apply(News::Reload(Box::new(replacement)), moment(now));
+    publisher.publish(moment(now));
+}
+
+#[test]
+fn results_that_do_not_fit_any_more_are_dropped_and_the_plan_is_begun_anew() {
+    let (publisher, anew) = overtaken(reload);
+    assert!(anew && publisher.unheeded_since().is_some());
+    let (_, anew) = overtaken(|publisher, now| {
+        reload(publisher, now);
+        publisher.publish(moment(now)); // under the new numbers
+    });
+    assert!(anew);
+    let (_, anew) = overtaken(|publisher, now| {
+        let moved = [("10.1.0.0/16", -70.0), ("10.9.0.0/16", 30.0)];
+        let moved = moved.map(|(network, longitude)| (network, crate::steer::testing::at(0.0, longitude)));
+        publisher.apply(News::Atlas(Box::new(world().clients(&moved).atlas)), moment(now));
+        publisher.publish(moment(now));
+        publisher.publish(moment(now));
+    });
+    assert!(anew, "sites have other numbers");
+    let role = |role| move |publisher: &mut Publisher, now| _ = publisher.apply(News::Role(role), moment(now));
+    let (publisher, anew) = overtaken(role(Role::Follower));
+    assert!(!anew && publisher.unheeded_since().is_none(), "another node plans");
+    let (_, anew) = overtaken(role(Role::Leader));
+    assert!(anew, "its plans are proposed");
+    let (_, anew) = overtaken(|publisher, now| {
+        let kept = Arc::new(publisher.planning().kept(&moment(now)).expect("a plan"));
+        publisher.apply(News::Role(Role::Follower), moment(now));
+        assert_eq!(publisher.apply(News::Adopted(kept, moment(now)), moment(now)), Urgency::Now);
+        publisher.publish(moment(now));
+        publisher.apply(News::Role(Role::Alone), moment(now));
+        publisher.publish(moment(now));
+    });
+    assert!(!anew, "a plan was adopted, and the next is due in its time");
+}
+
+#[test]
+fn a_leader_proposes_what_is_back_and_it_is_unheeded_until_all_agree() {
+    let (mut publisher, now) = leaving();
+    publisher.apply(News::Role(Role::Leader), moment(now));
+    probe(&mut publisher, "east", Verdict::Down, now);
+    publisher.publish(moment(now));
+    let job = publisher.next_job(now, Haste::Pressing).expect("a plan is due");
+    assert!(publisher.planning().take_proposal(&moment(now)).is_none(), "none is made yet");
+    let back = now + 4 * S;
+    assert_eq!(publisher.apply(News::Done(job.run()), moment(back)), Urgency::Now);
+    publisher.publish(moment(back));
+    assert_eq!((made_at(&publisher), publisher.unheeded_since()), (Some(now - AGE), Some(now)));
+    let proposal = publisher.planning().take_proposal(&moment(back)).expect("proposed");
+    assert_eq!(publisher.apply(News::Agreed(proposal.number), moment(back)), Urgency::Now);
+    publisher.publish(moment(back));
+    assert_eq!((made_at(&publisher), publisher.unheeded_since()), (Some(now), None));
+}
+
+#[test]
+fn a_job_that_came_to_nothing_is_begun_anew_and_the_old_plan_holds_for_its_time() {
+    let (mut publisher, job, began) = fallen();
+    let (ticket, mut now) = (job.ticket(), began + 10 * S);
+    assert_eq!(publisher.apply(News::Done(ticket.failed()), moment(now)), Urgency::None);
+    assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::None, "it was given up");
+    assert_eq!((tally(&publisher), made_at(&publisher)), ([0, 0, 1], Some(began - AGE)));
+    assert_eq!(publisher.unheeded_since(), Some(began));
+    while made_at(&publisher).is_some() {
+        let job = publisher.next_job(now, Haste::Unhurried).expect("it is begun anew");
+        publisher.apply(News::Done(job.ticket().failed()), moment(now));
+        publisher.publish(moment(now));
+        now += 30 * S;
+    }
+    assert!((300..400).contains(&(now - began).as_secs()), "then prices alone decide");
+    assert_eq!(publisher.unheeded_since(), Some(began));
+}
