@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::control::jobs::figures::JobFigures;
 use crate::control::what_if::basis;
 use crate::state::Snapshot;
-use crate::state::work::Tally;
 use crate::steer::planner::KeptNear;
 
 /// How clients are shared out, and what that rests on.
@@ -44,7 +43,10 @@ pub struct PlanningWork {
     pub cpu_s: f64,
     /// The plans that were made since the start, or tried to be.
     pub taken: u64,
-    /// Those that did not fit any more when they were made, as after a reload.
+    /// The parts of the services' tables of cells that were made anew since the start.
+    #[serde(default)]
+    pub tables: u64,
+    /// Those of both that did not fit any more when they were made, as after a reload.
     pub dropped: u64,
     /// Those that came to nothing by a panic: each is a bug.
     pub failed: u64,
@@ -52,9 +54,16 @@ pub struct PlanningWork {
 
 impl PlanningWork {
     pub fn of(figures: &JobFigures, now: Instant) -> PlanningWork {
-        let [(_, Tally { taken, dropped, failed })] = figures.tallies();
+        let [(_, plans), (_, tables)] = figures.tallies();
         let (lag_s, cpu_s) = (figures.lag(now).as_millis() as f64 / 1e3, figures.cpu().as_secs_f64());
-        PlanningWork { lag_s, cpu_s, taken, dropped, failed }
+        PlanningWork {
+            lag_s,
+            cpu_s,
+            taken: plans.taken,
+            tables: tables.taken,
+            dropped: plans.dropped + tables.dropped,
+            failed: plans.failed + tables.failed,
+        }
     }
 }
 

@@ -1281,7 +1281,7 @@ mod tests {
         while made_at(&held) == first || held.vitals.jobs().lag(Instant::now()) > Duration::ZERO {
             tokio::time::sleep(Duration::from_millis(1)).await; // a failure is a test that never ends
         }
-        let [(_, tally)] = held.vitals.jobs().tallies();
+        let [(_, tally), _] = held.vitals.jobs().tallies();
         assert_eq!((tally.taken, tally.dropped, tally.failed), (2, 0, 0));
     }
 

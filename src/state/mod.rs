@@ -10,7 +10,6 @@
 //! - [`publisher`]: the single writer
 
 pub mod configured;
-pub mod haste;
 pub mod lookup;
 pub mod memory;
 pub mod news;

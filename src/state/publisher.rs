@@ -39,7 +39,7 @@ use crate::steer::health::verdict::Verdict;
 use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::plan::precomputed::Precomputed;
-use crate::steer::plan::{Inputs, next_expiry, plan};
+use crate::steer::plan::{Inputs, PartMade, next_expiry};
 use crate::steer::planner::demand::DemandSample;
 
 use super::configured::Configured;
@@ -72,6 +72,10 @@ pub struct Publisher {
     work: Ledger,
     /// Jobs are left to who drives this.
     leaves_work: bool,
+    /// Tables that were made anew, for the next snapshot.
+    made: Vec<PartMade>,
+    /// The time since when some tables would come out otherwise if they were made anew.
+    behind_since: Option<Instant>,
     overrides: BTreeMap<String, Override>,
     switches: Switches,
     /// Of the model: the stages that follow from them.
@@ -120,6 +124,8 @@ impl Publisher {
             planning: Planning::new(),
             work: Ledger::default(),
             leaves_work: false,
+            made: Vec::new(),
+            behind_since: None,
             overrides,
             switches: Switches::new(),
             switched: BTreeMap::new(),
@@ -189,14 +195,16 @@ impl Publisher {
             self.work_at_once(&before.plan, &states, now);
         }
         self.weigh(&mut states, now);
-        let plan = plan(&Inputs {
+        let planned = self.planning.planned_for(model).cloned();
+        let (atlas, measured, switched) = (self.atlas.clone(), self.measured.clone(), self.switched.clone());
+        let plan = self.plan_for(&Inputs {
             model,
-            atlas: &self.atlas,
+            atlas: &atlas,
             states: &states,
-            measured: &self.measured,
-            switched: &self.switched,
+            measured: &measured,
+            switched: &switched,
             seed: *seed,
-            planned: self.planning.planned_for(model),
+            planned: planned.as_ref(),
             previous,
             now,
         });

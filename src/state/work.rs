@@ -8,8 +8,13 @@
 //! wanted meanwhile is made from the facts there are once it is back. A result that fits no more is dropped, and the work
 //! is begun anew.
 
-use super::haste::Haste;
+use std::sync::Arc;
+
+use crate::steer::plan::PartMade;
+
+use super::Snapshot;
 use super::memory::planning::job::{PlanDone, PlanJob};
+use crate::steer::haste::Haste;
 
 /// A piece of work, ready to be run.
 #[derive(Debug)]
@@ -22,6 +27,14 @@ pub struct Job {
 #[derive(Debug)]
 pub(super) enum Task {
     Plan(Box<PlanJob>),
+    Tables(TablesJob),
+}
+
+/// The tables of a part of a snapshot's plan are to be made for the states of that snapshot.
+#[derive(Debug)]
+pub(super) struct TablesJob {
+    pub of: Arc<Snapshot>,
+    pub part: usize,
 }
 
 /// A job that is back.
@@ -36,6 +49,8 @@ pub struct Done {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Plan(Box<PlanDone>),
+    /// `None`: there was nothing to make them from.
+    Tables(Option<PartMade>),
 }
 
 /// The kinds of jobs.
@@ -43,6 +58,8 @@ pub(super) enum Outcome {
 pub enum Kind {
     /// A new plan of where clients are sent.
     Plan,
+    /// The tables of cells of a part of the services.
+    Tables,
 }
 
 /// Tells a job from all others.
@@ -67,6 +84,9 @@ impl Job {
     pub fn run(self) -> Done {
         let outcome = match self.task {
             Task::Plan(job) => Outcome::Plan(Box::new(job.run())),
+            Task::Tables(TablesJob { of, part }) => {
+                Outcome::Tables(of.plan.make(&of.model, &of.atlas, &of.states, part))
+            }
         };
         Done { ticket: self.ticket, outcome: Some(outcome) }
     }
@@ -90,11 +110,12 @@ impl Done {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 1] = [Kind::Plan];
+    pub const ALL: [Kind; 2] = [Kind::Plan, Kind::Tables];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Plan => "plan",
+            Kind::Tables => "tables",
         }
     }
 }

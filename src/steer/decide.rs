@@ -1,5 +1,6 @@
 //! The decision for one query: region, endpoint, TTL and scope. What `explain` shows and the
-//! packet path answers with. Allocates nothing, but where a table does not hold any more: see [`cell_at`].
+//! packet path answers with. Allocates nothing, but where a region has changed and the tables of a
+//! service that goes by more than scores are not made anew yet.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,7 +14,6 @@ use super::choice::cell::{Asker, Cell, Pick, Regions};
 use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
 use super::choice::pick::{ClientKey, rendezvous};
 use super::health::effective::RegionState;
-use super::plan::recipes::Recipe;
 use super::plan::table::{Answer, Follows, Found};
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::ServiceCondition;
@@ -126,20 +126,17 @@ pub fn decide_for(view: &View<'_>, service: ServiceId, seen: Seen, found: Found)
 fn decide_at(view: &View<'_>, service: ServiceId, seen: Seen, key: ClientKey, found: Found) -> Option<Decision> {
     let configured = view.model.services.get(service.index())?;
     let plan = view.plan.services.get(service.index())?;
-    let (cell, widest) = cell_at(view, service, seen.address(), found)?;
+    let asker = Asker { key, network: network_key(seen, key) };
+    let Chosen { regions, condition, is_shared, widest } = chosen(view, service, &asker, seen.address(), found)?;
     let key_bits = key_bits(seen);
-    let regions = match &cell.pick {
-        Pick::One(only) => Regions::one(*only),
-        pick => pick.regions(&Asker { key, network: network_key(seen, key) }),
-    };
     let region = regions.first();
     let endpoint_set = view.endpoint_sets.get(region.index())?;
-    let mut life = time_to_live(configured, plan, cell.condition, span_of(endpoint_set));
+    let mut life = time_to_live(configured, plan, condition, span_of(endpoint_set));
     for other in regions.as_slice().iter().skip(1).filter_map(|other| view.endpoint_sets.get(other.index())) {
-        life = life.min_by_ttl(time_to_live(configured, plan, cell.condition, span_of(other)));
+        life = life.min_by_ttl(time_to_live(configured, plan, condition, span_of(other)));
     }
     let depends_on_place = plan.table.depends_on_place() || plan.follows == Follows::Nothing;
-    let (scope, scope_reason) = match (cell.is_keyed(view.endpoint_sets), depends_on_place) {
+    let (scope, scope_reason) = match (is_shared || endpoint_set.endpoints.len() > 1, depends_on_place) {
         (true, true) => (widest.max(key_bits), ScopeReason::Split),
         (true, false) => (key_bits, ScopeReason::Split),
         (false, true) => (widest, ScopeReason::Place),
@@ -150,81 +147,124 @@ fn decide_at(view: &View<'_>, service: ServiceId, seen: Seen, key: ClientKey, fo
     Some(Decision { region, regions, endpoint, key, ttl, ttl_reason, scope, scope_reason })
 }
 
-/// The cell of a client, and the widest prefix length around it within which all are in the same.
+/// One client's regions.
+struct Chosen {
+    regions: Regions,
+    condition: ServiceCondition,
+    /// Which client asks can matter for them.
+    is_shared: bool,
+    /// The widest prefix length around the client within which no more than that matters.
+    widest: u8,
+}
+
+impl Chosen {
+    fn of(cell: &Cell, asker: &Asker, widest: u8) -> Chosen {
+        let (regions, is_shared) = match &cell.pick {
+            Pick::One(only) => (Regions::one(*only), false),
+            pick => (pick.regions(asker), true),
+        };
+        Chosen { regions, condition: cell.condition, is_shared, widest }
+    }
+}
+
+/// From the service's table, as far as that holds.
+fn chosen(view: &View<'_>, id: ServiceId, asker: &Asker, address: IpAddr, found: Found) -> Option<Chosen> {
+    let plan = view.plan.services.get(id.index())?;
+    let code = plan.table.code(found.class)?;
+    match code.read() {
+        Answer::Open { site } => return worked_out(view, id, asker, (site as usize, None), found.widest),
+        _ if !plan.holds(code) => {}
+        Answer::One(region) => {
+            let (regions, condition) = (Regions::one(region), ServiceCondition::Normal);
+            return Some(Chosen { regions, condition, is_shared: false, widest: found.widest });
+        }
+        Answer::Cell(number) => return Some(Chosen::of(plan.table.cell(number)?, asker, found.widest)),
+    }
+    let Located { place, scope } = locate(view, id, address)?;
+    worked_out(view, id, asker, (site_of(view, place), Some(place)), scope)
+}
+
+/// For clients of a site, and of a place if policies ask for more than the site. Allocates nothing for services that go
+/// by score alone.
+fn worked_out(
+    view: &View<'_>,
+    id: ServiceId,
+    asker: &Asker,
+    (site, place): (usize, Option<PlaceId>),
+    widest: u8,
+) -> Option<Chosen> {
+    let picker = picker(view, id)?;
+    if let Some(by_score) = picker.scored() {
+        let (regions, is_shared) = by_score.choose(site, asker)?;
+        let condition = view.plan.services.get(id.index())?.standing.condition;
+        return Some(Chosen { regions, condition, is_shared, widest });
+    }
+    Some(Chosen::of(&cell_of(view, &picker, site, place), asker, widest))
+}
+
+/// The place of a client, as far as the service's answers depend on it.
+fn locate(view: &View<'_>, id: ServiceId, address: IpAddr) -> Option<Located> {
+    Some(match view.model.services.get(id.index())?.policies.depends_on_place() {
+        true => view.atlas.locate(address),
+        false => Located { place: PlaceId::UNKNOWN, scope: 0 },
+    })
+}
+
+fn site_of(view: &View<'_>, place: PlaceId) -> usize {
+    view.plan.sites.as_ref().and_then(|sites| sites.of_place(place)).unwrap_or(0)
+}
+
+/// The cell that a client is answered from.
 ///
 /// That is the one its service's table has for it, as long as that holds. Otherwise it is worked out for the client's
-/// place, by the same functions that the table is made anew with in the background; that allocates.
-pub fn cell_at<'a>(view: &View<'a>, service: ServiceId, address: IpAddr, found: Found) -> Option<(Cow<'a, Cell>, u8)> {
-    let plan = view.plan.services.get(service.index())?;
-    let answer = plan.table.code(found.class)?.read();
-    let settled = match answer {
-        Answer::Cell(number) => plan.table.cell(number).map(Cow::Borrowed),
-        Answer::One(region) => Some(Cow::Owned(Cell { pick: Pick::One(region), condition: ServiceCondition::Normal })),
-        Answer::Open { site } => {
-            let cell = cell_of_site(view, service, site as usize, None)?;
-            return Some((Cow::Owned(cell), found.widest));
-        }
-    };
-    if let Some(cell) = settled
-        && plan.follows.has(&cell.pick, &plan.standing)
-    {
-        return Some((cell, found.widest));
-    }
-    let (place, widest) = match view.model.services.get(service.index())?.policies.depends_on_place() {
-        true => {
-            let Located { place, scope } = view.atlas.locate(address);
-            (place, scope)
-        }
-        false => (PlaceId::UNKNOWN, 0),
-    };
-    Some((Cow::Owned(cell_of_place(view, service, place)?), widest))
+/// place, by the same functions that the table is made anew with in the background.
+pub fn cell_at<'a>(view: &View<'a>, id: ServiceId, address: IpAddr) -> Option<Cow<'a, Cell>> {
+    let plan = view.plan.services.get(id.index())?;
+    let found = plan.table.find(address);
+    kept_cell(plan, found.class).or_else(|| cell_at_place(view, id, locate(view, id, address)?.place))
 }
 
 /// As [`cell_at`], of all clients of a place.
-pub fn cell_at_place<'a>(view: &View<'a>, service: ServiceId, place: PlaceId) -> Option<Cow<'a, Cell>> {
-    let plan = view.plan.services.get(service.index())?;
-    match plan.table.code(plan.table.class_of(place))?.read() {
-        Answer::Cell(number) => {
-            let cell = plan.table.cell(number).filter(|cell| plan.follows.has(&cell.pick, &plan.standing));
-            cell.map(Cow::Borrowed)
-        }
-        Answer::One(region) => {
-            let cell = Cell { pick: Pick::One(region), condition: ServiceCondition::Normal };
-            plan.follows.has(&cell.pick, &plan.standing).then_some(Cow::Owned(cell))
-        }
-        Answer::Open { .. } => None,
-    }
-    .or_else(|| cell_of_place(view, service, place).map(Cow::Owned))
+pub fn cell_at_place<'a>(view: &View<'a>, id: ServiceId, place: PlaceId) -> Option<Cow<'a, Cell>> {
+    let plan = view.plan.services.get(id.index())?;
+    kept_cell(plan, plan.table.class_of(place)).or_else(|| {
+        let cell = cell_of(view, &picker(view, id)?, site_of(view, place), Some(place));
+        Some(Cow::Owned(cell))
+    })
 }
 
-fn cell_of_place(view: &View<'_>, service: ServiceId, place: PlaceId) -> Option<Cell> {
-    let site = view.plan.sites.as_ref().and_then(|sites| sites.of_place(place)).unwrap_or(0);
-    cell_of_site(view, service, site, Some(place))
+/// What the table has, as far as that holds.
+fn kept_cell(plan: &ServicePlan, class: u32) -> Option<Cow<'_, Cell>> {
+    let code = plan.table.code(class).filter(|code| plan.holds(*code))?;
+    match code.read() {
+        Answer::One(region) => Some(Cow::Owned(Cell { pick: Pick::One(region), condition: ServiceCondition::Normal })),
+        Answer::Cell(number) => plan.table.cell(number).map(Cow::Borrowed),
+        Answer::Open { .. } => None,
+    }
 }
 
 /// `place`: where its clients are, if policies ask for more than the site.
-fn cell_of_site(view: &View<'_>, service: ServiceId, site: usize, place: Option<PlaceId>) -> Option<Cell> {
-    let recipe = view.plan.recipes()?.of_service(service)?;
-    let picker = picker(view, service, recipe)?;
+fn cell_of(view: &View<'_>, picker: &Picker<'_>, site: usize, place: Option<PlaceId>) -> Cell {
     let route = match place {
         Some(place) => picker.route(view.atlas, place),
         None => picker.route_of_all(),
     };
-    Some(picker.cell(site, &route))
+    picker.cell(site, &route)
 }
 
 /// A service's policies at work, as its regions stand.
-pub fn picker<'a>(view: &View<'a>, service: ServiceId, recipe: &'a Recipe) -> Option<Picker<'a>> {
+pub fn picker<'a>(view: &View<'a>, id: ServiceId) -> Option<Picker<'a>> {
+    let recipes = view.plan.recipes()?;
     let inputs = PlanInputs {
         model: view.model,
         states: view.states,
-        identities: &view.plan.recipes()?.identities,
+        identities: &recipes.identities,
         sites: view.plan.sites.as_deref(),
         planned: view.plan.planned.as_deref(),
         seed: view.plan.seed,
     };
-    let standing = &view.plan.services.get(service.index())?.standing;
-    Some(Picker::of(inputs, view.model.services.get(service.index())?, &recipe.shape, standing))
+    let standing = &view.plan.services.get(id.index())?.standing;
+    Some(Picker::of(inputs, view.model.services.get(id.index())?, &recipes.of_service(id)?.shape, standing))
 }
 
 /// The endpoint whose addresses of this family are answered: the decision's own where it has

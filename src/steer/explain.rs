@@ -224,7 +224,7 @@ pub fn explain(
     let found = plan.table.find(seen.address());
     let decision = decide_for(view, id, seen, found)?;
     // The cell that the decision was made from; what is known of the client is known of its own place.
-    let (cell, _) = cell_at(view, id, seen.address(), found)?;
+    let cell = cell_at(view, id, seen.address())?;
     let place = view.atlas.locate(seen.address()).place;
     let (walk, fence) = walk(view, id, place, seen)?;
     Some(Explanation {
@@ -309,7 +309,7 @@ fn kept_near(view: &View<'_>, service: &Service, place: PlaceId) -> Option<KeptN
 /// The groups a client came through, and the fence it is in.
 fn walk(view: &View<'_>, id: ServiceId, place: PlaceId, seen: Seen) -> Option<(Vec<Step>, Option<String>)> {
     let service = view.model.services.get(id.index())?;
-    let picker = picker(view, id, view.plan.recipes()?.of_service(id)?)?;
+    let picker = picker(view, id)?;
     let site = view.plan.sites.as_ref().and_then(|sites| sites.of_place(place)).unwrap_or(0);
     let route = picker.route(view.atlas, place);
     let fence = picker.fence_of(&route).map(|rule| service.policies.rule_name(rule));

@@ -17,12 +17,14 @@
 //! - [`decide`]: all of it for one query, with TTL and scope
 //! - [`explain`]: one client's decision, as data for people
 //! - [`figure`]: numbers as people read them
+//! - [`haste`]: how long work on plans may wait
 //! - [`kept`]: what of it survives a restart, by name
 
 pub mod choice;
 pub mod decide;
 pub mod explain;
 pub mod figure;
+pub mod haste;
 pub mod health;
 pub mod kept;
 pub mod latency;

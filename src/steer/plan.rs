@@ -29,6 +29,7 @@ use self::part::PartInputs;
 use self::recipes::{Recipe, Recipes};
 use self::table::{Answer, Basis, Code, Follows, Table};
 use super::choice::cell::Pick;
+use super::haste::Haste;
 use super::health::effective::RegionState;
 use super::latency::rtt::{Latency, Measured, Rtt};
 use super::latency::score::{Score, score};
@@ -131,6 +132,13 @@ pub struct PartMade {
     recipes: Arc<Recipes>,
 }
 
+impl PartMade {
+    /// Its place among the parts.
+    pub fn part(&self) -> usize {
+        self.part
+    }
+}
+
 /// The kinds of answers that the regions of a service, taken together, can give, whatever their health:
 /// what a client may be told once it is sent elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,7 +223,7 @@ impl Plan {
 
     /// Takes up tables that were made for these recipes; others are too late.
     fn take(&mut self, made: PartMade) {
-        if !self.recipes.as_ref().is_some_and(|recipes| Arc::ptr_eq(recipes, &made.recipes)) {
+        if !self.is_of(&made) {
             return;
         }
         let places = self.tables.iter_mut().skip(made.part * part::RECIPES);
@@ -277,6 +285,33 @@ impl Plan {
     /// The parts whose tables would come out otherwise if they were made now: see [`Plan::make`].
     pub fn behind(&self) -> &[usize] {
         &self.behind
+    }
+
+    /// The part to make next, of those that `wanted` is true of: that of the greatest load, first among those whose
+    /// tables clients are answered without until then. `load`: of a service, 0 or more, in any unit.
+    pub fn most_behind(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+        load: impl Fn(ServiceId) -> f64,
+    ) -> Option<(usize, Haste)> {
+        let recipes = self.recipes.as_ref()?;
+        let mut sums: BTreeMap<usize, (Haste, f64)> =
+            self.behind.iter().filter(|part| wanted(**part)).map(|part| (*part, (Haste::Unhurried, 0.0))).collect();
+        for (id, service) in (0..).map(ServiceId).zip(&self.services) {
+            let part = recipes.number(id).map(|number| number / part::RECIPES);
+            if let Some((haste, sum)) = part.and_then(|part| sums.get_mut(&part)) {
+                *sum += load(id);
+                *haste = if service.follows == Follows::All { *haste } else { Haste::Pressing };
+            }
+        }
+        let rank = |(part, (haste, sum)): &(usize, (Haste, f64))| (*haste, *sum, std::cmp::Reverse(*part));
+        let most = sums.into_iter().max_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal));
+        most.map(|(part, (haste, _))| (part, haste))
+    }
+
+    /// Tells whether these tables are of its recipes.
+    pub fn is_of(&self, made: &PartMade) -> bool {
+        self.recipes.as_ref().is_some_and(|recipes| Arc::ptr_eq(recipes, &made.recipes))
     }
 
     pub fn recipes(&self) -> Option<&Arc<Recipes>> {

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::state::haste::Haste;
+use crate::steer::haste::Haste;
 
 /// Pressing jobs begin as long as no more rest than this is owed: a region that comes and goes for hours must not take a
 /// core for all of them.

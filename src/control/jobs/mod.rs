@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use tracing::error;
 
 use crate::state::Publisher;
-use crate::state::haste::Haste;
 use crate::state::work::{Done, Job};
+use crate::steer::haste::Haste;
 
 use super::supervise::{FIRST_PAUSE, LONGEST_PAUSE};
 use super::vitals::{TaskKind, Vitals};

@@ -3,15 +3,18 @@
 //! Until somebody takes it over, each job is done where it falls due, so that whoever goes through time step by step sees
 //! the same each time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::state::haste::Haste;
+use crate::model::ServiceId;
+use crate::state::Snapshot;
 use crate::state::memory::planning::job::{PlanDone, Taken};
 use crate::state::news::Urgency;
-use crate::state::work::{Done, Job, Kind, Ledger, Outcome, Task, Ticket};
+use crate::state::work::{Done, Job, Kind, Ledger, Outcome, TablesJob, Task, Ticket};
+use crate::steer::haste::Haste;
 use crate::steer::health::effective::RegionState;
-use crate::steer::plan::Plan;
+use crate::steer::plan::{Inputs, PartMade, Plan, follow, plan};
 
 use super::Publisher;
 
@@ -28,7 +31,9 @@ impl Publisher {
         let current = self.shared.load_full();
         let matches = Arc::ptr_eq(&current.model, &self.configured.model) && Arc::ptr_eq(&current.atlas, &self.atlas);
         match self.leaves_work && matches {
-            true => self.plan_job(&current.plan, &current.states, now, least),
+            true => {
+                self.plan_job(&current.plan, &current.states, now, least).or_else(|| self.tables_job(&current, least))
+            }
             false => None,
         }
     }
@@ -38,9 +43,10 @@ impl Publisher {
         &self.work
     }
 
-    /// The time of the oldest news that the plan in force does not heed; `None`: it heeds all, or another node plans.
+    /// The time of the oldest news that the plan in force, or a table of cells, does not heed; `None`: all is heeded, or
+    /// another node plans.
     pub fn unheeded_since(&self) -> Option<Instant> {
-        self.planning.unheeded_since()
+        self.planning.unheeded_since().into_iter().chain(self.behind_since).min()
     }
 
     /// Does at once what is due, while the next snapshot is being made.
@@ -63,11 +69,12 @@ impl Publisher {
         }
         match outcome {
             Some(Outcome::Plan(done)) => self.take_plan(ticket, *done, now),
+            Some(Outcome::Tables(made)) => self.take_tables(made),
             None => {
                 self.work.tally_mut(ticket.kind).failed += 1;
                 match ticket.kind {
                     Kind::Plan if self.planning.lose(ticket.number, now) => Urgency::Now,
-                    Kind::Plan => Urgency::None,
+                    Kind::Plan | Kind::Tables => Urgency::None,
                 }
             }
         }
@@ -80,6 +87,49 @@ impl Publisher {
         let ticket = Ticket { kind, number, haste };
         self.work.begin(ticket);
         Some(Job::new(ticket, Task::Plan(Box::new(job))))
+    }
+
+    /// The tables of the part that is behind most: first where clients are answered without them.
+    fn tables_job(&mut self, current: &Arc<Snapshot>, least: Haste) -> Option<Job> {
+        let number = self.work.vacant(Kind::Tables)?;
+        let made = |part: &usize| self.made.iter().any(|made| made.part() == *part);
+        let mut loads: HashMap<ServiceId, f64> = HashMap::new();
+        if let Some(basis) = current.planning.as_ref().filter(|_| current.plan.behind().len() > 1) {
+            basis.demand.flows().for_each(|(flow, amount)| *loads.entry(flow.service).or_default() += amount);
+        }
+        let load = |service| loads.get(&service).copied().unwrap_or(0.0);
+        let (part, haste) = current.plan.most_behind(|part| !made(&part), load)?;
+        if haste < least {
+            return None;
+        }
+        let ticket = Ticket { kind: Kind::Tables, number, haste };
+        self.work.begin(ticket);
+        Some(Job::new(ticket, Task::Tables(TablesJob { of: current.clone(), part })))
+    }
+
+    /// Published within a second, so that many parts make one snapshot; the last of them at once.
+    fn take_tables(&mut self, made: Option<PartMade>) -> Urgency {
+        let tally = self.work.tally_mut(Kind::Tables);
+        let current = self.shared.load();
+        let Some(made) = made.filter(|made| current.plan.is_of(made)) else {
+            tally.dropped += 1;
+            return Urgency::None;
+        };
+        tally.taken += 1;
+        self.made.push(made);
+        let left = current.plan.behind().iter().any(|part| !self.made.iter().any(|made| made.part() == *part));
+        if left { Urgency::Soon } else { Urgency::Now }
+    }
+
+    /// The plan for a new snapshot: as it follows at once where work is left to others, else with all tables made.
+    pub(super) fn plan_for(&mut self, inputs: &Inputs<'_>) -> Plan {
+        let made = std::mem::take(&mut self.made);
+        let plan = if self.leaves_work { follow(inputs, made) } else { plan(inputs) };
+        match plan.behind() {
+            [] => self.behind_since = None,
+            _ => _ = self.behind_since.get_or_insert(inputs.now),
+        }
+        plan
     }
 
     fn take_plan(&mut self, ticket: Ticket, done: PlanDone, now: Instant) -> Urgency {

@@ -135,13 +135,13 @@ fn code(cell: Cell, cells: &mut Cells) -> Code {
 /// All clients of a site are sent the same way, and come to the same decision by score, if any.
 fn by_site(sites: &Sites, picker: &Picker<'_>, keeps: bool, cells: &mut Cells) -> (Column, ScoreGroupParts) {
     let route = picker.route_of_all();
-    let by_site: Vec<Code> = match picker.alike() {
-        Some(alike) if !keeps => sites.ids().map(|site| alike.only(site)).collect(),
-        Some(mut alike) => {
+    let by_site: Vec<Code> = match (picker.scored(), picker.alike()) {
+        (Some(by_score), _) if !keeps => sites.ids().map(|site| by_score.only(site)).collect(),
+        (_, Some(mut alike)) => {
             let number = |site| Code(alike.number(site, || code(picker.cell(site, &route), cells).0));
             sites.ids().map(number).collect()
         }
-        None => sites.ids().map(|site| code(picker.cell(site, &route), cells)).collect(),
+        (_, None) => sites.ids().map(|site| code(picker.cell(site, &route), cells)).collect(),
     };
     let by_place = sites.of_places().map(|site| by_site[site]).collect();
     (Column::ByPlace(by_place), ScoreGroupParts::everywhere(picker.score_groups(0, &route)))

@@ -7,11 +7,10 @@
 
 use std::collections::HashMap;
 
-use super::eligible::{Eligible, ServiceCondition};
-use super::{NO_TIER, Picker, TIER_MS, steps_behind, take_tier};
-use crate::model::{Child, Policy, RegionId};
-use crate::steer::choice::cell::{Pick, Share};
-use crate::steer::plan::table::Code;
+use super::eligible::Eligible;
+use super::{NO_TIER, Picker, steps_behind, take_tier};
+use crate::model::RegionId;
+use crate::steer::choice::cell::Pick;
 
 /// The mark that ends a tier in a key; no region of a service has this place.
 const END: u16 = u16::MAX;
@@ -19,7 +18,7 @@ const END: u16 = u16::MAX;
 /// The cells that sites got so far.
 pub struct Alike<'p, 'a> {
     picker: &'p Picker<'a>,
-    regions: Vec<RegionId>,
+    regions: &'p [RegionId],
     eligible: &'p Eligible,
     /// By what cells follow from: see [`Alike::find_key`].
     known: HashMap<Box<[u16]>, u32>,
@@ -32,16 +31,8 @@ pub struct Alike<'p, 'a> {
 impl<'a> Picker<'a> {
     /// `None` where more than the scores of regions decides.
     pub fn alike(&self) -> Option<Alike<'_, 'a>> {
-        let (entry, eligible) = (self.shape.entries.first()?, self.standing.of_all()?);
-        let [root] = entry.groups[..] else { return None };
-        let group = self.service.policies.group(root);
-        let region = |child: &Child| match child {
-            Child::Region(region) => Some(*region),
-            Child::Group(_) => None,
-        };
-        let regions: Vec<RegionId> = group.children.iter().map(region).collect::<Option<_>>()?;
-        let by_score = matches!(group.policy, Policy::Score) && !self.service.policies.locates();
-        by_score.then(|| Alike {
+        let (regions, eligible) = (self.shape.scored.as_deref()?, self.standing.of_all()?);
+        Some(Alike {
             picker: self,
             regions,
             eligible,
@@ -56,7 +47,7 @@ impl<'a> Picker<'a> {
 impl Alike<'_, '_> {
     /// The number of the site's cell: what `make` gives for the first of all sites alike.
     pub fn number(&mut self, site: usize, make: impl FnOnce() -> u32) -> u32 {
-        if self.planned(site).is_some() {
+        if self.is_planned(site) {
             return make();
         }
         self.find_key(site);
@@ -68,43 +59,12 @@ impl Alike<'_, '_> {
         number
     }
 
-    /// The one region that all clients of the site get, else [`Code::open`].
-    pub fn only(&self, site: usize) -> Code {
-        let open = Code::open(site as u32); // at most one site per place, and those are fewer than 2^30
-        let eligible = |regions: &mut dyn Iterator<Item = RegionId>| {
-            let mut regions = regions.filter(|&region| self.eligible.has(region));
-            let (only, others) = (regions.next()?, regions.next().is_some());
-            let is_sure = !others && matches!(self.picker.region(only, self.eligible), Pick::One(_));
-            let is_normal = self.eligible.condition == ServiceCondition::Normal;
-            Some(if is_sure && is_normal { Code::one(only) } else { open })
-        };
-        if let Some(shares) = self.planned(site)
-            && let Some(code) =
-                eligible(&mut shares.iter().filter(|share| share.weight > 0.0).map(|share| share.region))
-        {
-            return code;
-        }
-        let total = |region: &RegionId| self.picker.total_ms(site, *region);
-        let mut before = f64::NEG_INFINITY; // the best of the tier before
-        loop {
-            let left = |total: &f64| *total - before > TIER_MS;
-            let best = self.regions.iter().map(total).filter(left).fold(f64::INFINITY, f64::min);
-            if best == f64::INFINITY {
-                return open;
-            }
-            let in_tier = |region: &&RegionId| Some(total(region)).filter(left).is_some_and(|it| it - best <= TIER_MS);
-            if let Some(code) = eligible(&mut self.regions.iter().filter(in_tier).copied()) {
-                return code;
-            }
-            before = best;
-        }
-    }
-
-    /// The planner's shares for the site: where there are some, scores come second.
-    fn planned(&self, site: usize) -> Option<&[Share]> {
+    /// Tells whether the planner has shares for the site: then scores come second.
+    fn is_planned(&self, site: usize) -> bool {
         let root = self.picker.service.policies.root.index();
-        let score_group = self.picker.shape.score_groups.get(root).and_then(Option::as_ref)?;
-        self.picker.inputs.planned?.shares(score_group, site)
+        let score_group = self.picker.shape.score_groups.get(root).and_then(Option::as_ref);
+        let planned = score_group.zip(self.picker.inputs.planned);
+        planned.is_some_and(|(score_group, planned)| planned.shares(score_group, site).is_some())
     }
 
     /// Tier by tier the eligible regions, each with its distance from the best, down to the tier in
@@ -141,9 +101,11 @@ mod tests {
 
     use super::*;
     use crate::model::{Coordinates, Policy};
-    use crate::steer::choice::pick::Identity;
+    use crate::steer::choice::cell::Asker;
+    use crate::steer::choice::pick::{ClientKey, Identity};
     use crate::steer::decide::cell_at_place;
     use crate::steer::health::effective::Override;
+    use crate::steer::plan::table::Code;
     use crate::steer::plan::table::settled;
     use crate::steer::policy::PlanInputs;
     use crate::steer::policy::shape::Shape;
@@ -203,13 +165,19 @@ mod tests {
             let (service, standing) = (&world.model.services[0], &plan.services[0].standing);
             let shape = Shape::of(service, None, 0);
             let picker = Picker::of(inputs, service, &shape, standing);
-            let alike = picker.alike().expect("by score alone");
+            let by_score = picker.scored().expect("by score alone");
             let route = picker.route_of_all();
             for place in world.atlas.places() {
                 let site = sites.and_then(|sites| sites.of_place(place)).expect("a site");
                 let cell = picker.cell(site, &route);
                 let only = settled(&cell).unwrap_or(Code::open(site as u32));
-                assert_eq!(alike.only(site), only, "{place:?}");
+                assert_eq!(by_score.only(site), only, "{place:?}");
+                for network in 0..16 {
+                    let key = ClientKey::from_bits(network);
+                    let asker = Asker { key, network: key };
+                    let (regions, is_shared) = by_score.choose(site, &asker).expect("some region");
+                    assert_eq!((regions, is_shared), (cell.pick.regions(&asker), settled(&cell).is_none()), "{cell:?}");
+                }
                 assert_eq!(cell_at_place(&moment.view(), SERVICE, place).as_deref(), Some(&cell), "{place:?}");
             }
         }

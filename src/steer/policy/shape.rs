@@ -6,7 +6,7 @@
 
 use super::eligible::{Eligible, FenceOut, ServiceCondition};
 use super::route::Router;
-use crate::model::{Child, Group, GroupId, RegionId, Service};
+use crate::model::{Child, Group, GroupId, Policy, PolicyTree, RegionId, Service};
 use crate::steer::choice::pick::Identity;
 use crate::steer::health::effective::RegionState;
 use crate::steer::planner::score_group::ScoreGroup;
@@ -26,6 +26,8 @@ pub struct Shape {
     /// For clients that no rule is for; then for those of each rule.
     pub(super) entries: Vec<EntryShape>,
     compares_groups: bool,
+    /// The regions of a service that goes by their scores and nothing else.
+    pub(super) scored: Option<Box<[RegionId]>>,
 }
 
 /// The groups where some clients begin.
@@ -61,6 +63,7 @@ impl Shape {
             below,
             names: tree.groups.iter().map(|group| Identity::of(seed, &format!("group/{}", group.name))).collect(),
             score_groups: groups().map(|id| ScoreGroup::of(service, tree.group(id))).collect(),
+            scored: scored(tree),
             compares_groups: tree.groups.iter().any(compares_groups),
         }
     }
@@ -75,6 +78,16 @@ impl Shape {
     pub fn entries(&self) -> impl Iterator<Item = (&[RegionId], Option<u16>)> {
         self.entries.iter().map(|entry| (&entry.regions[..], entry.fence))
     }
+}
+
+fn scored(tree: &PolicyTree) -> Option<Box<[RegionId]>> {
+    let group = tree.group(tree.root);
+    let region = |child: &Child| match child {
+        Child::Region(region) => Some(*region),
+        Child::Group(_) => None,
+    };
+    let by_score = group.policy == Policy::Score && !tree.locates();
+    group.children.iter().map(region).collect::<Option<_>>().filter(|_| by_score)
 }
 
 fn compares_groups(group: &Group) -> bool {

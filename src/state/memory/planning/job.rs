@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::Model;
-use crate::state::haste::Haste;
+use crate::steer::haste::Haste;
 use crate::steer::health::effective::RegionState;
 use crate::steer::latency::locations::{Locations, MOST_LOCATIONS};
 use crate::steer::latency::sites::Sites;

@@ -45,7 +45,7 @@ fn fallen() -> (Publisher, Job, Instant) {
 }
 
 fn tally(publisher: &Publisher) -> [u64; 3] {
-    let [tally] = publisher.work().tallies();
+    let [tally, _] = publisher.work().tallies();
     [tally.taken, tally.dropped, tally.failed]
 }
 

@@ -1,0 +1,181 @@
+//! Services whose clients all go by the scores of regions, and nothing else: the commonest there are.
+//!
+//! A service and a site come in; the one region of all its clients, or one client's own, goes out. Nothing is
+//! allocated: where several regions share a site, nothing is kept of it either, and each client is told its region when
+//! it asks. The decisions are those of [`Picker::cell`](super::Picker::cell), which is for policies of any kind.
+
+use super::eligible::{Eligible, ServiceCondition};
+use super::{PlanInputs, SHARE_STEP_MS, SOFTNESS_MS, TIER_MS, steps_behind};
+use crate::model::{RegionId, Service};
+use crate::steer::choice::cell::{Asker, Regions, Share, Shed};
+use crate::steer::choice::pick::{Claim, Identity};
+use crate::steer::latency::score::total_ms;
+use crate::steer::plan::table::Code;
+use crate::steer::planner::score_group::ScoreGroup;
+
+/// More regions than this are decided for by the way that is for policies of any kind.
+pub const MOST_REGIONS: usize = 64;
+
+/// One such service, ready to be asked.
+pub struct ByScore<'a> {
+    pub(super) inputs: PlanInputs<'a>,
+    pub(super) service: &'a Service,
+    /// Its regions, [`MOST_REGIONS`] at most.
+    pub(super) regions: &'a [RegionId],
+    /// What the planner knows it as; `None` where it does not plan it.
+    pub(super) score_group: Option<&'a ScoreGroup>,
+    pub(super) eligible: &'a Eligible,
+}
+
+/// Regions among which clients choose by weight: what one looks at before the next.
+struct Alternative {
+    shares: [Share; MOST_REGIONS],
+    len: usize,
+}
+
+impl ByScore<'_> {
+    /// The one region that all clients of a site get, else that it is left open.
+    pub fn only(&self, site: usize) -> Code {
+        let mut only = None;
+        self.alternatives(site, |shares| {
+            only = match shares {
+                [Share { region, .. }] if self.shed(*region) <= 0.0 => Some(*region),
+                _ => None,
+            };
+            true
+        });
+        let settled = only.filter(|_| self.eligible.condition == ServiceCondition::Normal);
+        // There is at most one site per place, and those are fewer than 2^30.
+        settled.map_or_else(|| Code::open(site as u32), Code::one)
+    }
+
+    /// A client's region, and whether it may be another for other clients of the site. `None`: nothing is eligible.
+    pub fn choose(&self, site: usize, asker: &Asker) -> Option<(Regions, bool)> {
+        let is_shared = matches!(self.only(site).read(), crate::steer::plan::table::Answer::Open { .. });
+        let choose = |shed| {
+            let mut chosen = None;
+            self.alternatives(site, |shares| {
+                chosen = self.among(shares, asker, shed);
+                chosen.is_some()
+            });
+            chosen
+        };
+        let region = choose(Shed::Heeded).or_else(|| choose(Shed::Ignored))?;
+        Some((Regions::one(region), is_shared))
+    }
+
+    /// The region of the greatest reach that does not shed the client.
+    fn among(&self, shares: &[Share], asker: &Asker, shed: Shed) -> Option<RegionId> {
+        let keeps = |region: RegionId| shed == Shed::Ignored || !self.sheds(region, asker);
+        if let [Share { region, .. }] = *shares {
+            return keeps(region).then_some(region);
+        }
+        let mut best: Option<(Claim, RegionId)> = None;
+        for &Share { region, weight } in shares {
+            let claim = Claim::of(asker.key, self.identity(region), weight);
+            if best.is_none_or(|(best, _)| claim.beats(&best)) && keeps(region) {
+                best = Some((claim, region));
+            }
+        }
+        best.map(|(_, region)| region)
+    }
+
+    /// The planner's shares where there are any, then tier by tier, until `is_enough`. None is empty.
+    fn alternatives(&self, site: usize, mut is_enough: impl FnMut(&[Share]) -> bool) {
+        let mut alternative =
+            Alternative { shares: [Share { region: RegionId(0), weight: 0.0 }; MOST_REGIONS], len: 0 };
+        let planned = self.score_group.zip(self.inputs.planned);
+        if let Some(shares) = planned.and_then(|(group, planned)| planned.shares(group, site)) {
+            shares.iter().filter(|share| self.eligible.has(share.region)).for_each(|share| alternative.push(*share));
+            if alternative.weighed().is_some_and(&mut is_enough) {
+                return;
+            }
+        }
+        let mut totals = [f64::INFINITY; MOST_REGIONS];
+        for (total, &region) in totals.iter_mut().zip(self.regions) {
+            *total = self.total_ms(site, region);
+        }
+        let totals = &totals[..self.regions.len().min(MOST_REGIONS)];
+        let mut before = f64::NEG_INFINITY; // the best of the tier before
+        loop {
+            let is_left = |total: f64| total - before > TIER_MS;
+            let best = totals.iter().copied().filter(|&total| is_left(total)).fold(f64::INFINITY, f64::min);
+            if best == f64::INFINITY {
+                return;
+            }
+            alternative.len = 0;
+            for (&total, &region) in totals.iter().zip(self.regions) {
+                if is_left(total) && total - best <= TIER_MS && self.eligible.has(region) {
+                    alternative.push(Share { region, weight: total });
+                }
+            }
+            if alternative.soften(best).is_some_and(&mut is_enough) {
+                return;
+            }
+            before = best;
+        }
+    }
+
+    fn total_ms(&self, site: usize, region: RegionId) -> f64 {
+        let PlanInputs { model, states, sites, .. } = self.inputs;
+        let rtt_ms = sites.map_or(0.0, |sites| sites.rtt_ms(model, site, region)) + self.service.bias_ms(region);
+        let price_ms = states.get(region.index()).map_or(0.0, |state| state.price_ms);
+        total_ms(self.service.weights, rtt_ms, price_ms, model.region(region).cost)
+    }
+
+    /// The part of clients that a region sheds, 0 to 1: none where there is nowhere to shed to.
+    fn shed(&self, region: RegionId) -> f64 {
+        match self.eligible.condition {
+            ServiceCondition::Normal => self.inputs.states.get(region.index()).map_or(0.0, |state| state.shed),
+            _ => 0.0,
+        }
+    }
+
+    fn sheds(&self, region: RegionId, asker: &Asker) -> bool {
+        let shed = self.shed(region);
+        let salt = || self.identity(region).within(Identity::of(self.inputs.seed, "shed"));
+        shed > 0.0 && asker.key.is_in_cohort(salt(), shed)
+    }
+
+    fn identity(&self, region: RegionId) -> Identity {
+        self.inputs.identities.get(region.index()).copied().unwrap_or_default()
+    }
+}
+
+impl Alternative {
+    fn push(&mut self, share: Share) {
+        if let Some(place) = self.shares.get_mut(self.len) {
+            *place = share;
+            self.len += 1;
+        }
+    }
+
+    /// Those that weigh anything; where none does, all of them, alike. `None`: there is none.
+    fn weighed(&mut self) -> Option<&[Share]> {
+        let weighs = |share: &Share| share.weight > 0.0;
+        if self.shares[..self.len].iter().any(weighs) {
+            let mut kept = 0;
+            for at in 0..self.len {
+                if weighs(&self.shares[at]) {
+                    self.shares.swap(kept, at);
+                    kept += 1;
+                }
+            }
+            self.len = kept;
+        } else {
+            self.shares[..self.len].iter_mut().for_each(|share| share.weight = 1.0);
+        }
+        (self.len > 0).then(|| &self.shares[..self.len])
+    }
+
+    /// Makes weights of the totals of a tier, of which `best` is the least. `None`: there is none.
+    fn soften(&mut self, best: f64) -> Option<&[Share]> {
+        if self.len > 1 {
+            for share in &mut self.shares[..self.len] {
+                let behind_ms = steps_behind(share.weight, best) * SHARE_STEP_MS;
+                share.weight = (-behind_ms / SOFTNESS_MS).exp();
+            }
+        }
+        (self.len > 0).then(|| &self.shares[..self.len])
+    }
+}
