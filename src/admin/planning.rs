@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::jobs::figures::JobFigures;
 use crate::control::what_if::basis;
 use crate::state::Snapshot;
-use crate::state::work::Tally;
+use crate::state::work::{Kind, Tally};
 use crate::steer::planner::KeptNear;
 
 /// How clients are shared out, and what that rests on.
@@ -52,7 +52,7 @@ pub struct PlanningWork {
 
 impl PlanningWork {
     pub fn of(figures: &JobFigures, now: Instant) -> PlanningWork {
-        let [(_, Tally { taken, dropped, failed })] = figures.tallies();
+        let (_, Tally { taken, dropped, failed }) = figures.tallies()[Kind::Plan as usize];
         let (lag_s, cpu_s) = (figures.lag(now).as_millis() as f64 / 1e3, figures.cpu().as_secs_f64());
         PlanningWork { lag_s, cpu_s, taken, dropped, failed }
     }
