@@ -1266,10 +1266,9 @@ mod tests {
         let before = made_at(&held);
         held.writing.probe(Verdict::Down).await;
         held.begun.recv().await.expect("a plan is begun");
-        for verdict in [Verdict::Up, Verdict::Down, Verdict::Up] {
+        for verdict in [Verdict::Up, Verdict::Suspect, Verdict::Up] {
             held.writing.probe(verdict).await;
-            let seen = held.writing.shared.load().states[0].effective;
-            assert_eq!(seen == EffectiveState::Up, verdict == Verdict::Up);
+            assert_eq!(held.writing.shared.load().states[0].endpoints[0].verdict, Some(verdict));
         }
         assert!(held.begun.try_recv().is_err() && made_at(&held) == before, "one is under way");
         assert!(held.vitals.jobs().lag(Instant::now()) > Duration::ZERO);
@@ -1277,12 +1276,12 @@ mod tests {
         held.begun.recv().await.expect("another, of what is known by now");
         let first = made_at(&held);
         assert!(first > before, "the first is in force");
-        held.go.send(()).expect("it waits");
+        held.go = std::sync::mpsc::channel().0; // none waits any more
         while made_at(&held) == first || held.vitals.jobs().lag(Instant::now()) > Duration::ZERO {
             tokio::time::sleep(Duration::from_millis(1)).await; // a failure is a test that never ends
         }
         let [(_, tally), _] = held.vitals.jobs().tallies();
-        assert_eq!((tally.taken, tally.dropped, tally.failed), (2, 0, 0));
+        assert!(tally.taken >= 2 && (tally.dropped, tally.failed) == (0, 0), "{tally:?}");
     }
 
     #[tokio::test]
