@@ -26,7 +26,8 @@ impl JobFigures {
     /// Takes what has become of jobs so far.
     pub fn note(&self, publisher: &Publisher) {
         let mut told = self.told();
-        (told.unheeded_since, told.tallies) = (publisher.unheeded_since(), publisher.work().tallies());
+        told.unheeded_since = publisher.unheeded_since().into_iter().chain(publisher.behind_since()).min();
+        told.tallies = publisher.work().tallies();
     }
 
     /// A job has taken so much CPU time.
@@ -34,7 +35,7 @@ impl JobFigures {
         self.told().cpu += cpu;
     }
 
-    /// The age of the oldest news that the plan in force does not heed; 0: it heeds all.
+    /// The age of the oldest news that the plan in force, or some table of cells, does not heed; 0: all is heeded.
     pub fn lag(&self, now: Instant) -> Duration {
         self.told().unheeded_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }

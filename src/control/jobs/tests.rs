@@ -46,6 +46,11 @@ async fn the_cpu_time_of_jobs_is_rested_for() {
     assert!(rests >= 10 * S && rests <= 10 * S + (now - began), "{rests:?}");
     assert_eq!(jobs.may_begin(began + rests), Some(Haste::Unhurried));
     publisher.apply(News::Done(done), moment(now));
+    publisher.publish(moment(now));
+    while let Some(tables) = publisher.next_job(now, Haste::Unhurried) {
+        publisher.apply(News::Done(tables.run()), moment(now));
+    }
+    publisher.publish(moment(now));
     jobs.tell(&publisher);
     let figures = vitals.jobs();
     let [(_, tally), _] = figures.tallies();

@@ -43,10 +43,14 @@ impl Publisher {
         &self.work
     }
 
-    /// The time of the oldest news that the plan in force, or a table of cells, does not heed; `None`: all is heeded, or
-    /// another node plans.
+    /// The time of the oldest news that the plan in force does not heed; `None`: it heeds all, or another node plans.
     pub fn unheeded_since(&self) -> Option<Instant> {
-        self.planning.unheeded_since().into_iter().chain(self.behind_since).min()
+        self.planning.unheeded_since()
+    }
+
+    /// The time since when some table of cells would come out otherwise if it were made anew; `None`: none would.
+    pub fn behind_since(&self) -> Option<Instant> {
+        self.behind_since
     }
 
     /// Does at once what is due, while the next snapshot is being made.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::state::memory::planning::role::Role;
 use crate::state::publisher::testing::{AGE, ask, planned, probe, world};
-use crate::state::{News, Replacement, Snapshot};
+use crate::state::{News, Replacement};
 use crate::steer::health::effective::EffectiveState;
 use crate::steer::health::verdict::Verdict;
 use crate::steer::planner::PERIOD;
@@ -36,12 +36,23 @@ fn state(publisher: &Publisher, region: usize) -> EffectiveState {
 /// The east falls, and a plan is begun for it.
 fn fallen() -> (Publisher, Job, Instant) {
     let (mut publisher, now) = leaving();
-    assert!(publisher.next_job(now, Haste::Unhurried).is_none(), "none is due");
+    assert!(plan_job(&mut publisher, now, Haste::Unhurried).is_none(), "none is due");
     assert_eq!(probe(&mut publisher, "east", Verdict::Down, now), Urgency::Now);
     publisher.publish(moment(now));
-    let job = publisher.next_job(now, Haste::Pressing).expect("a plan is due");
+    let job = plan_job(&mut publisher, now, Haste::Pressing).expect("a plan is due");
     assert_eq!(job.ticket().haste, Haste::Pressing);
     (publisher, job, now)
+}
+
+/// The next job that is a plan; tables that are due are made meanwhile.
+fn plan_job(publisher: &mut Publisher, now: Instant, least: Haste) -> Option<Job> {
+    loop {
+        let job = publisher.next_job(now, least)?;
+        match job.ticket().kind {
+            Kind::Plan => return Some(job),
+            Kind::Tables => _ = publisher.apply(News::Done(job.run()), moment(now)),
+        }
+    }
 }
 
 fn tally(publisher: &Publisher) -> [u64; 3] {
@@ -59,14 +70,14 @@ fn verdicts_are_published_while_a_plan_is_made_and_the_next_one_heeds_them() {
     assert_eq!(probe(&mut publisher, "west", Verdict::Down, later), Urgency::Now);
     publisher.publish(moment(later));
     assert_eq!(state(&publisher, 0), EffectiveState::Down);
-    assert!(publisher.next_job(later, Haste::Unhurried).is_none(), "one is under way");
+    assert!(plan_job(&mut publisher, later, Haste::Unhurried).is_none(), "one is under way");
     assert!(publisher.next_change(later).is_none_or(|at| at > later), "that is waited for, without a step");
     let back = began + 9 * S;
     assert_eq!(publisher.apply(News::Done(job.run()), moment(back)), Urgency::Now);
     publisher.publish(moment(back));
     assert_eq!(made_at(&publisher), Some(began));
     assert_eq!(publisher.unheeded_since(), Some(later));
-    let next = publisher.next_job(back, Haste::Pressing).expect("it did not know of the west");
+    let next = plan_job(&mut publisher, back, Haste::Pressing).expect("it did not know of the west");
     publisher.apply(News::Done(next.run()), moment(back));
     publisher.publish(moment(back));
     let current = snapshot(&publisher);
@@ -83,12 +94,12 @@ fn a_plan_that_is_only_due_by_time_is_not_pressing() {
         ask(&mut publisher, now + second as u32 * S);
         publisher.publish(moment(now + second as u32 * S));
     }
-    assert!(publisher.next_job(due - S, Haste::Unhurried).is_none());
-    assert!(publisher.next_job(due, Haste::Pressing).is_none());
+    assert!(plan_job(&mut publisher, due - S, Haste::Unhurried).is_none());
+    assert!(plan_job(&mut publisher, due, Haste::Pressing).is_none());
     let later = due + 4 * S;
     assert_eq!(publisher.unheeded_since(), Some(due));
     assert!(publisher.next_change(later).is_none_or(|at| at > later), "it waits for time to make it");
-    let job = publisher.next_job(later, Haste::Unhurried).expect("it is due");
+    let job = plan_job(&mut publisher, later, Haste::Unhurried).expect("it is due");
     publisher.apply(News::Done(job.run()), moment(later));
     publisher.publish(moment(later));
     assert_eq!((made_at(&publisher), publisher.unheeded_since()), (Some(later), None));
@@ -99,12 +110,12 @@ fn overtaken(happens: impl Fn(&mut Publisher, Instant)) -> (Publisher, bool) {
     let (mut publisher, job, began) = fallen();
     let (before, now) = (made_at(&publisher), began + S);
     happens(&mut publisher, now);
-    assert!(publisher.next_job(now, Haste::Unhurried).is_none(), "one is under way, though it does not fit");
+    assert!(plan_job(&mut publisher, now, Haste::Unhurried).is_none(), "one is under way, though it does not fit");
     assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::None);
     assert_eq!(tally(&publisher), [0, 1, 0]);
     publisher.publish(moment(now));
     assert!(made_at(&publisher) != Some(began) || before == Some(began));
-    let anew = publisher.next_job(now, Haste::Unhurried).is_some();
+    let anew = plan_job(&mut publisher, now, Haste::Unhurried).is_some();
     (publisher, anew)
 }
 
@@ -153,7 +164,7 @@ fn a_leader_proposes_what_is_back_and_it_is_unheeded_until_all_agree() {
     publisher.apply(News::Role(Role::Leader), moment(now));
     probe(&mut publisher, "east", Verdict::Down, now);
     publisher.publish(moment(now));
-    let job = publisher.next_job(now, Haste::Pressing).expect("a plan is due");
+    let job = plan_job(&mut publisher, now, Haste::Pressing).expect("a plan is due");
     assert!(publisher.planning().take_proposal(&moment(now)).is_none(), "none is made yet");
     let back = now + 4 * S;
     assert_eq!(publisher.apply(News::Done(job.run()), moment(back)), Urgency::Now);
@@ -174,7 +185,7 @@ fn a_job_that_came_to_nothing_is_begun_anew_and_the_old_plan_holds_for_its_time(
     assert_eq!((tally(&publisher), made_at(&publisher)), ([0, 0, 1], Some(began - AGE)));
     assert_eq!(publisher.unheeded_since(), Some(began));
     while made_at(&publisher).is_some() {
-        let job = publisher.next_job(now, Haste::Unhurried).expect("it is begun anew");
+        let job = plan_job(&mut publisher, now, Haste::Unhurried).expect("it is begun anew");
         publisher.apply(News::Done(job.ticket().failed()), moment(now));
         publisher.publish(moment(now));
         now += 30 * S;
