@@ -983,7 +983,7 @@ fn services_and_records_are_checked_together() {
     let model = example().model;
     let zone = model.zones.iter().find(|zone| zone.origin == name("gslb.example.com")).expect("zone");
     let soa = zone.rrset(&name("gslb.example.com"), RecordType::SOA).expect("SOA");
-    assert_eq!((soa.ttl, soa.rdatas.len()), (Ttl::saturating(300), 1));
+    assert_eq!((soa.ttl, soa.rdatas().count()), (Ttl::saturating(300), 1));
     assert!(zone.rrset(&name("ns2.gslb.example.com"), RecordType::A).is_some());
 }
 

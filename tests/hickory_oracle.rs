@@ -453,9 +453,10 @@ fn handler(model: &Model) -> InMemoryZoneHandler {
     let [zone] = &model.zones[..] else { panic!("one zone") };
     let origin = read_name(&zone.origin);
     let mut handler: InMemoryZoneHandler = InMemoryZoneHandler::empty(origin, ZoneType::Primary, AxfrPolicy::Deny);
-    for (owner, sets) in &zone.nodes {
-        for set in sets {
-            for rdata in &set.rdatas {
+    for node in zone.nodes.iter() {
+        let owner = &node.name(&zone.origin);
+        for set in node.sets() {
+            for rdata in set.rdatas() {
                 let record = record(owner, set.rtype, set.ttl.as_secs(), rdata);
                 assert!(handler.upsert_mut(record, 1), "{owner} {} is taken", set.rtype);
             }

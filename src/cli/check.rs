@@ -112,8 +112,7 @@ fn check_overrides(config: &Config, model: &Model) -> Vec<Diagnostic> {
 }
 
 fn what_is_there(model: &Model, atlas: &AtlasSummary) -> String {
-    let records: usize =
-        model.zones.iter().flat_map(|zone| zone.nodes.values().flatten()).map(|set| set.rdatas.len()).sum();
+    let records: usize = model.zones.iter().map(|zone| zone.nodes.record_count()).sum();
     [
         count(model.zones.len(), "zone"),
         count(records, "record"),

@@ -79,7 +79,7 @@ fn delegation(zone: &Zone, model: &Model) -> String {
 /// The name servers of the apex with their TTL in seconds.
 fn name_servers(zone: &Zone) -> Vec<(u32, Name)> {
     let Some(set) = zone.rrset(&zone.origin, RecordType::NS) else { return Vec::new() };
-    set.rdatas.iter().filter_map(|rdata| Some((set.ttl.as_secs(), Name::from_wire(rdata).ok()?))).collect()
+    set.rdatas().filter_map(|rdata| Some((set.ttl.as_secs(), Name::from_wire(rdata).ok()?))).collect()
 }
 
 /// The addresses of a name, from whichever zone here has them.
@@ -88,7 +88,7 @@ fn glue(text: &mut String, server: &Name, model: &Model) {
     for zone in model.zones.iter().filter(|zone| server.is_at_or_below(&zone.origin)) {
         for rtype in [RecordType::A, RecordType::AAAA] {
             let Some(set) = zone.rrset(server, rtype) else { continue };
-            for address in addresses(set) {
+            for address in addresses(&set) {
                 let line = format!("{server}\t{}\tIN\t{rtype}\t{address}\n", set.ttl.as_secs());
                 if !text[before..].contains(&line) {
                     text.push_str(&line);
@@ -101,10 +101,10 @@ fn glue(text: &mut String, server: &Name, model: &Model) {
     }
 }
 
-fn addresses(set: &RrSet) -> Vec<String> {
+fn addresses(set: &RrSet<'_>) -> Vec<String> {
     let address = |rdata: &[u8]| match rdata.len() {
         4 => <[u8; 4]>::try_from(rdata).ok().map(|octets| Ipv4Addr::from(octets).to_string()),
         _ => <[u8; 16]>::try_from(rdata).ok().map(|octets| Ipv6Addr::from(octets).to_string()),
     };
-    set.rdatas.iter().filter_map(|rdata| address(rdata)).collect()
+    set.rdatas().filter_map(address).collect()
 }

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::atlas::{Atlas, AtlasSummary, Database};
 use crate::control::clock;
-use crate::control::config::{self, Loaded, RumSettings};
+use crate::control::config::{self, Loaded, Loader, RumSettings};
 use crate::control::overrides::OverrideStore;
 use crate::control::reload::{ConfigSource, Prepared, prepare, prepare_to_serve, prepare_whole};
 use crate::control::rum;
@@ -21,11 +21,12 @@ use super::output::{Failure, Outcome};
 /// Files from a main file on. Its mistakes are lines, fit for the log.
 pub struct FileSource {
     path: PathBuf,
+    loader: Loader,
 }
 
 impl FileSource {
     pub fn new(path: &Path) -> FileSource {
-        FileSource { path: path.to_owned() }
+        FileSource { path: path.to_owned(), loader: Loader::new(path) }
     }
 
     /// Everything loaded, or every mistake with its excerpt.
@@ -54,7 +55,7 @@ impl FileSource {
 
 impl ConfigSource for FileSource {
     fn load(&self) -> Result<Loaded, Vec<String>> {
-        config::load(&self.path).map_err(|diagnostics| {
+        self.loader.load().map_err(|diagnostics| {
             let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.iter().partition(|diagnostic| diagnostic.is_error());
             warnings.iter().for_each(|warning| warn!("{warning}"));
             errors.iter().map(ToString::to_string).collect()

@@ -17,14 +17,17 @@ use crate::model::shown;
 pub struct SourceFile {
     /// As the operator would name it.
     pub path: String,
+    /// All of it; of an excerpt these lines.
     pub text: String,
+    /// Where the text begins in the file, in octets and in lines.
+    begins: (usize, usize),
     /// The text without secrets, where it holds any; worked out when it is first shown.
     masked: OnceLock<Option<String>>,
 }
 
 impl PartialEq for SourceFile {
     fn eq(&self, other: &SourceFile) -> bool {
-        self.path == other.path && self.text == other.text
+        self.path == other.path && self.begins == other.begins && self.text == other.text
     }
 }
 
@@ -32,7 +35,32 @@ impl Eq for SourceFile {}
 
 impl SourceFile {
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Arc<SourceFile> {
-        Arc::new(SourceFile { path: path.into(), text: text.into(), masked: OnceLock::new() })
+        Arc::new(SourceFile { path: path.into(), text: text.into(), begins: (0, 0), masked: OnceLock::new() })
+    }
+
+    /// The lines that a range is on, or the first of them, and nothing else of the file.
+    fn excerpt(&self, range: &Range<usize>) -> Arc<SourceFile> {
+        const LONGEST: usize = 4096;
+        let (octets, lines) = self.begins;
+        let Range { start, end } = char_range(&self.text, &self.within(range));
+        let begin = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let end = self.text[end..].find('\n').map_or(self.text.len(), |at| end + at);
+        let first_end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
+        let is_short = |text: &&str| text.len() <= LONGEST;
+        let of = |end| self.text.get(begin..end).filter(is_short);
+        let text = of(end).or_else(|| of(first_end)).unwrap_or_default();
+        let lines = lines + self.text.as_bytes()[..begin].iter().filter(|&&octet| octet == b'\n').count();
+        let begins = match text {
+            // One long line is not kept. Its columns are not either.
+            "" => (range.start, lines),
+            _ => (octets + begin, lines),
+        };
+        Arc::new(SourceFile { path: self.path.clone(), text: text.to_owned(), begins, masked: OnceLock::new() })
+    }
+
+    /// A range of the file in the text that is here.
+    fn within(&self, range: &Range<usize>) -> Range<usize> {
+        range.start.saturating_sub(self.begins.0)..range.end.saturating_sub(self.begins.0)
     }
 
     /// The text as excerpts may show it: as long as it is, octet by octet.
@@ -42,8 +70,8 @@ impl SourceFile {
 
     /// Line and column of a byte offset, both from 1; the column counts characters.
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        let before = &self.text.as_bytes()[..offset.saturating_sub(self.begins.0).min(self.text.len())];
+        let line = before.iter().filter(|&&b| b == b'\n').count() + 1 + self.begins.1;
         let start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
         let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
         (line, column)
@@ -60,6 +88,11 @@ pub struct Span {
 impl Span {
     pub fn new(file: &Arc<SourceFile>, range: Range<usize>) -> Span {
         Span { file: file.clone(), range }
+    }
+
+    /// The same place, with the lines it is on and no more of the file.
+    pub fn excerpt(&self) -> Span {
+        Span { file: self.file.excerpt(&self.range), range: self.range.clone() }
     }
 }
 
@@ -127,6 +160,12 @@ impl Diagnostic {
         self.severity == Severity::Error
     }
 
+    /// The same, with the lines that its places are on and no more of files.
+    pub fn excerpt(&self) -> Diagnostic {
+        let related = self.related.iter().map(|(span, label)| (span.excerpt(), label.clone()));
+        Diagnostic { span: self.span.as_ref().map(Span::excerpt), related: related.collect(), ..self.clone() }
+    }
+
     /// The diagnostic with its excerpt, over several lines, without a trailing newline.
     pub fn render(&self, color: bool) -> String {
         let level = match self.severity {
@@ -153,11 +192,11 @@ impl Diagnostic {
 }
 
 fn source(span: &Span) -> Snippet<'_, Annotation<'_>> {
-    Snippet::source(span.file.excerpted()).path(shown::printable(&span.file.path))
+    Snippet::source(span.file.excerpted()).line_start(span.file.begins.1 + 1).path(shown::printable(&span.file.path))
 }
 
 fn mark<'a>(kind: AnnotationKind, span: &Span, label: &'a str) -> Annotation<'a> {
-    kind.span(char_range(span.file.excerpted(), &span.range)).label(shown::shown(label))
+    kind.span(char_range(span.file.excerpted(), &span.file.within(&span.range))).label(shown::shown(label))
 }
 
 /// `file:line:column: message (label)`, for logs and APIs: a line without secrets.
@@ -243,6 +282,21 @@ mod tests {
             Diagnostic::error("e").at(Span::new(&file, range), "").render(false);
         }
         Diagnostic::error("e").at(Span::new(&SourceFile::new("x", ""), 0..0), "here").render(false);
+    }
+
+    #[test]
+    fn an_excerpt_is_shown_as_the_file_was() {
+        let file = SourceFile::new("zones/a.toml", format!("first\nsecond é = 5\n{}\nlast", "long ".repeat(2_000)));
+        let last = file.text.len() - 4..file.text.len();
+        for range in [0..5, 6..12, 15..19, last] {
+            let whole = Diagnostic::warning("odd").at(Span::new(&file, range), "this");
+            let excerpt = whole.excerpt();
+            assert_eq!((excerpt.to_string(), excerpt.render(false)), (whole.to_string(), whole.render(false)));
+            assert!(excerpt.span.as_ref().is_some_and(|span| span.file.text.len() < 20));
+            assert_eq!(excerpt.excerpt(), excerpt);
+        }
+        let long = Diagnostic::warning("odd").at(Span::new(&file, 15..9_000), "over long lines");
+        assert_eq!(long.excerpt().to_string(), long.to_string());
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! - [`reference`](mod@reference): what tells whether this server itself is cut off
 //! - [`xdp`]: where queries pass the kernel by
 //! - [`mod@shown`]: text from outside, as it may be shown
+//! - [`zone_nodes`]: the records of a zone
 //! - [`zone`]: all of it together, the [`Model`]
 
 pub mod dependency;
@@ -34,6 +35,7 @@ pub mod steering;
 pub mod ttl;
 pub mod xdp;
 pub mod zone;
+pub mod zone_nodes;
 
 pub use dependency::{Dependencies, Dependency};
 pub use id::{RegionId, ServiceId, ZoneId};
@@ -57,4 +59,5 @@ pub use region::{
 pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};
 pub use ttl::Ttl;
-pub use zone::{Model, RrSet, Zone};
+pub use zone::{Model, Zone};
+pub use zone_nodes::{OwnedSet, RrSet, ZoneNode, ZoneNodes, ZoneNodesBuilder};

@@ -60,7 +60,9 @@ impl Name {
             b"." => return Ok(Name::root()),
             _ => {}
         }
-        let mut wire = Vec::with_capacity(text.len() + 2);
+        // To the octet, but for escapes: names are read by the million.
+        let tail = if text.ends_with(b".") { 0 } else { origin.0.len() };
+        let mut wire = Vec::with_capacity(text.len() + 1 + tail);
         let mut label_start = 0;
         wire.push(0);
         let mut at = 0;
@@ -275,15 +277,20 @@ impl PartialOrd for Name {
 /// Canonical order: by label from the right, ignoring case (RFC 4034 section 6.1).
 impl Ord for Name {
     fn cmp(&self, other: &Name) -> Ordering {
-        let (mine, theirs) = (LabelStarts::of(&self.0), LabelStarts::of(&other.0));
-        for (a, b) in mine.iter().rev().zip(theirs.iter().rev()) {
-            let order = lower_label(&self.0, *a).cmp(lower_label(&other.0, *b));
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        mine.len().cmp(&theirs.len())
+        canonical_order(&self.0, &other.0)
     }
+}
+
+/// The canonical order of two names, or of the labels of two names before the same origin, each with its length.
+pub fn canonical_order(a: &[u8], b: &[u8]) -> Ordering {
+    let (mine, theirs) = (LabelStarts::of(a), LabelStarts::of(b));
+    for (x, y) in mine.iter().rev().zip(theirs.iter().rev()) {
+        let order = lower_label(a, *x).cmp(lower_label(b, *y));
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    mine.len().cmp(&theirs.len())
 }
 
 /// The offsets where the labels of a name begin, without allocating: names are compared by the million.
@@ -299,10 +306,13 @@ impl LabelStarts {
     fn of(wire: &[u8]) -> LabelStarts {
         let mut found = LabelStarts { starts: [0; MAX_LABELS], count: 0 };
         let mut at = 0;
-        while wire[at] != 0 {
+        while let Some(&length) = wire.get(at)
+            && length != 0
+            && found.count < MAX_LABELS
+        {
             found.starts[found.count] = at as u8;
             found.count += 1;
-            at += 1 + usize::from(wire[at]);
+            at += 1 + usize::from(length);
         }
         found
     }

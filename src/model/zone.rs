@@ -1,10 +1,10 @@
 //! Zones, and the whole of what is configured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
-    Dependencies, Dependency, Location, Name, Prefix, RecordType, Reference, Region, RegionId, Service, ServiceId,
-    Steering, Ttl, VoteRule, ZoneId,
+    Dependencies, Dependency, Location, Name, Prefix, RecordType, Reference, Region, RegionId, RrSet, Service,
+    ServiceId, Steering, VoteRule, ZoneId, ZoneNodes,
 };
 
 /// Everything configured that answers depend on. Ids index the vectors; names are resolved.
@@ -33,21 +33,17 @@ pub struct Model {
 pub struct Zone {
     pub origin: Name,
     /// Nodes in canonical order, each with its RRsets; the apex has SOA and NS.
-    pub nodes: BTreeMap<Name, Vec<RrSet>>,
-}
-
-/// Records of one owner and type, alike in TTL (RFC 2181 section 5.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RrSet {
-    pub rtype: RecordType,
-    pub ttl: Ttl,
-    /// Uncompressed wire form; at least one, none twice.
-    pub rdatas: Vec<Box<[u8]>>,
+    pub nodes: ZoneNodes,
 }
 
 impl Zone {
-    pub fn rrset(&self, owner: &Name, rtype: RecordType) -> Option<&RrSet> {
-        self.nodes.get(owner)?.iter().find(|set| set.rtype == rtype)
+    pub fn rrset(&self, owner: &Name, rtype: RecordType) -> Option<RrSet<'_>> {
+        if !owner.is_at_or_below(&self.origin) {
+            return None;
+        }
+        let labels = owner.as_wire().get(..owner.as_wire().len() - self.origin.as_wire().len())?;
+        let found = self.nodes.find(labels).ok()?;
+        self.nodes.at(*self.nodes.places().get(found)?).set(rtype)
     }
 }
 

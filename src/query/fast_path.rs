@@ -221,7 +221,7 @@ impl<'s> Reply<'s> {
             }
             Open::Pointers(template) => {
                 let further = template.moved_by(name_octets);
-                for &at in &template.pointers {
+                for &at in &*template.pointers {
                     if let Some(pointer) = first.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut()) {
                         *pointer = (u16::from_be_bytes(*pointer) + further).to_be_bytes();
                     }

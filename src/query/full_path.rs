@@ -3,14 +3,14 @@
 //! Each step takes where a name stands (data, alias, wildcard, zone cut, or nowhere) and writes
 //! what that means; an alias into our zones is another step.
 
-use crate::model::RecordType;
 use crate::model::name::MAX_NAME_OCTETS;
+use crate::model::{RecordType, RrSet};
 use crate::state::lookup::names::NameMatch;
 use crate::state::lookup::nodes::{Node, NodeId, Nodes};
 use crate::state::lookup::prebuilt::NameEntry;
 use crate::state::lookup::sections;
 use crate::wire::name::LowerName;
-use crate::wire::records::{EncodedSet, Full, Owner, QUESTION_OWNER, Records, Section};
+use crate::wire::records::{Full, Owner, QUESTION_OWNER, Records, Section};
 use crate::wire::response::Body;
 use crate::wire::{HEADER_OCTETS, Rcode};
 
@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Only the closest encloser is in the table, `prefix` octets into the name.
-    fn below(&mut self, encloser: &'a Node, prefix: usize, response: &mut Records<'_>) -> Result<Step, Full> {
+    fn below(&mut self, encloser: Node<'a>, prefix: usize, response: &mut Records<'_>) -> Result<Step, Full> {
         let nodes = self.nodes;
         if let Some(cut) = encloser.cut() {
             return self.referral(nodes.node(cut), response);
@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Authoritative data of the asked type, an alias, or none.
-    fn data(&mut self, node: &'a Node, response: &mut Records<'_>) -> Result<Step, Full> {
+    fn data(&mut self, node: Node<'a>, response: &mut Records<'_>) -> Result<Step, Full> {
         let qtype = self.question.query.qtype;
         if BESIDE_CNAME.contains(&qtype) {
             return self.own_data(u32::MAX, node, response);
@@ -183,23 +183,23 @@ impl<'a> Walk<'a> {
     }
 
     /// The name's own records of the asked type; or NODATA, for so many seconds at most.
-    fn own_data(&mut self, longest: u32, node: &'a Node, response: &mut Records<'_>) -> Result<Step, Full> {
+    fn own_data(&mut self, longest: u32, node: Node<'a>, response: &mut Records<'_>) -> Result<Step, Full> {
         match node.set(self.question.query.qtype) {
             Some(set) => {
-                sections::data(self.nodes, set, self.owner, response)?;
+                sections::data(self.nodes, &set, self.owner, response)?;
                 Ok(Step::Done(Rcode::NoError))
             }
             None => self.negative_for(longest, node, Rcode::NoError, response),
         }
     }
 
-    fn alias(&mut self, cname: &EncodedSet, response: &mut Records<'_>) -> Result<Step, Full> {
-        let Some(rdata) = cname.rdatas.first() else { return Ok(Step::Done(Rcode::ServFail)) };
-        let begin = response.encoded(Section::Answer, self.owner, RecordType::CNAME, cname.ttl, rdata)?;
+    fn alias(&mut self, cname: &RrSet<'_>, response: &mut Records<'_>) -> Result<Step, Full> {
+        let Some(rdata) = cname.rdatas().next() else { return Ok(Step::Done(Rcode::ServFail)) };
+        let begin = response.encoded(Section::Answer, self.owner, RecordType::CNAME, cname.ttl.as_secs(), rdata)?;
         if is_of_cname(self.question.query.qtype) {
             return Ok(Step::Done(Rcode::NoError));
         }
-        Ok(self.follow(&rdata.wire, begin, response))
+        Ok(self.follow(rdata, begin, response))
     }
 
     /// Goes on with `target`, which stands in the response at `offset`: not where it has been
@@ -221,22 +221,22 @@ impl<'a> Walk<'a> {
     /// DNAME with the CNAME it makes (RFC 6672 section 3.2).
     fn redirect(
         &mut self,
-        at: &Node,
-        dname: &EncodedSet,
+        at: Node<'_>,
+        dname: &RrSet<'_>,
         prefix: usize,
         response: &mut Records<'_>,
     ) -> Result<Step, Full> {
         response.set(Section::Answer, Owner::Name(at.name().as_wire()), dname)?;
-        let Some(rdata) = dname.rdatas.first() else { return Ok(Step::Done(Rcode::ServFail)) };
+        let Some(rdata) = dname.rdatas().next() else { return Ok(Step::Done(Rcode::ServFail)) };
         let mut target = [0; MAX_NAME_OCTETS];
-        let len = prefix + rdata.wire.len();
+        let len = prefix + rdata.len();
         let Some(place) = target.get_mut(..len) else {
             // "the resulting name is too long": YXDOMAIN (RFC 6672 section 2.2).
             return Ok(Step::Done(Rcode::YxDomain));
         };
         place[..prefix].copy_from_slice(&self.name.as_wire()[..prefix]);
-        place[prefix..].copy_from_slice(&rdata.wire);
-        let begin = response.with_name(Section::Answer, self.owner, RecordType::CNAME, dname.ttl, place)?;
+        place[prefix..].copy_from_slice(rdata);
+        let begin = response.with_name(Section::Answer, self.owner, RecordType::CNAME, dname.ttl.as_secs(), place)?;
         if is_of_cname(self.question.query.qtype) {
             return Ok(Step::Done(Rcode::NoError));
         }
@@ -244,7 +244,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Writes what delegates a name.
-    fn referral(&mut self, cut: &Node, response: &mut Records<'_>) -> Result<Step, Full> {
+    fn referral(&mut self, cut: Node<'_>, response: &mut Records<'_>) -> Result<Step, Full> {
         if self.aliases == 0 {
             self.authoritative = false;
         }
@@ -253,13 +253,13 @@ impl<'a> Walk<'a> {
     }
 
     /// NXDOMAIN, or NODATA with [`Rcode::NoError`]: the SOA says how long it holds (RFC 2308).
-    fn negative(&self, node: &Node, rcode: Rcode, response: &mut Records<'_>) -> Result<Step, Full> {
+    fn negative(&self, node: Node<'_>, rcode: Rcode, response: &mut Records<'_>) -> Result<Step, Full> {
         self.negative_for(u32::MAX, node, rcode, response)
     }
 
     /// As [`Walk::negative`], for this many seconds at most.
-    fn negative_for(&self, ttl: u32, node: &Node, rcode: Rcode, response: &mut Records<'_>) -> Result<Step, Full> {
-        sections::negative(self.nodes, node, ttl, response)?;
+    fn negative_for(&self, ttl: u32, node: Node<'_>, rcode: Rcode, response: &mut Records<'_>) -> Result<Step, Full> {
+        sections::negative(node, ttl, response)?;
         Ok(Step::Done(rcode))
     }
 }

@@ -32,8 +32,20 @@ pub struct Configured {
 
 impl Configured {
     pub fn new(model: Model, nsid: &str, seed: u64, reloads: u64) -> Configured {
+        let names = NameTable::build(&model);
+        Configured::of(model, names, nsid, seed, reloads)
+    }
+
+    /// The configuration that takes the place of this one: costs what differs.
+    #[must_use]
+    pub fn replaced(&self, model: Model, nsid: &str, seed: u64) -> Configured {
+        let names = NameTable::after(&self.names, &self.model, &model);
+        Configured::of(model, names, nsid, seed, self.reloads + 1)
+    }
+
+    fn of(model: Model, names: NameTable, nsid: &str, seed: u64, reloads: u64) -> Configured {
         Configured {
-            names: NameTable::build(&model),
+            names,
             endpoints: EndpointRecords::build(&model),
             nsid: nsid.as_bytes().into(),
             seed,

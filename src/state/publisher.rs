@@ -385,8 +385,7 @@ impl Publisher {
     }
 
     fn reload(&mut self, Replacement { model, atlas, nsid, seed }: Replacement) {
-        let reloads = self.configured.reloads + 1;
-        self.configured = Arc::new(Configured::new(model, &nsid, seed, reloads));
+        self.configured = Arc::new(self.configured.replaced(model, &nsid, seed));
         self.asked = OnceLock::new();
         let configured = &self.configured;
         self.atlas = refined(atlas, &self.measured, &configured.model);

@@ -4,8 +4,8 @@
 //! Used twice: when a snapshot is built, for the prebuilt answers (`state::prebuilt`), and by queries
 //! for what is not prebuilt. So both are alike to the octet.
 
-use crate::model::RecordType;
 use crate::model::name::wire_len;
+use crate::model::{RecordType, RrSet};
 
 use super::HEADER_OCTETS;
 
@@ -37,21 +37,6 @@ pub enum Owner<'a> {
 
 /// The question's name stands right behind the header.
 pub const QUESTION_OWNER: Owner<'static> = Owner::At(HEADER_OCTETS as u16);
-
-/// An RRset ready to be copied.
-#[derive(Debug)]
-pub struct EncodedSet {
-    pub rtype: RecordType,
-    pub ttl: u32,
-    pub rdatas: Box<[EncodedRdata]>,
-}
-
-#[derive(Debug)]
-pub struct EncodedRdata {
-    pub wire: Box<[u8]>,
-    /// The offsets where names that may be compressed begin in `wire` (RFC 3597 section 4); ascending.
-    pub names: Box<[u16]>,
-}
 
 /// A message's records being written.
 pub struct Records<'o> {
@@ -152,10 +137,10 @@ impl<'o> Records<'o> {
     }
 
     /// Writes an RRset whole, or nothing of it.
-    pub fn set(&mut self, section: Section, owner: Owner<'_>, set: &EncodedSet) -> Result<(), Full> {
+    pub fn set(&mut self, section: Section, owner: Owner<'_>, set: &RrSet<'_>) -> Result<(), Full> {
         let mark = self.mark();
-        for rdata in &set.rdatas {
-            if let Err(full) = self.encoded(section, owner, set.rtype, set.ttl, rdata) {
+        for rdata in set.rdatas() {
+            if let Err(full) = self.encoded(section, owner, set.rtype, set.ttl.as_secs(), rdata) {
                 self.rewind(mark);
                 return Err(full);
             }
@@ -170,18 +155,18 @@ impl<'o> Records<'o> {
         owner: Owner<'_>,
         rtype: RecordType,
         ttl: u32,
-        rdata: &EncodedRdata,
+        rdata: &[u8],
     ) -> Result<usize, Full> {
         let length_at = self.record_head(section, owner, rtype, ttl)?;
-        let mut done = 0;
-        for &name_at in &rdata.names {
-            let name_at = usize::from(name_at);
-            let Some(name) = rdata.wire.get(name_at..).and_then(|rest| rest.get(..wire_len(rest)?)) else { break };
-            self.put(rdata.wire.get(done..name_at).unwrap_or_default())?;
+        let (first, names) = compressible_names(rtype);
+        let (before, mut rest) = rdata.split_at_checked(first).unwrap_or((rdata, &[]));
+        self.put(before)?;
+        for _ in 0..names {
+            let Some((name, after)) = wire_len(rest).and_then(|len| rest.split_at_checked(len)) else { break };
             self.name(name, Case::Keep)?;
-            done = name_at + name.len();
+            rest = after;
         }
-        self.put(rdata.wire.get(done..).unwrap_or_default())?;
+        self.put(rest)?;
         self.close(length_at)
     }
 
@@ -358,6 +343,18 @@ impl<'o> Records<'o> {
             at += octets;
             rest = after;
         }
+    }
+}
+
+/// The offset where names begin in the RDATA of the types of RFC 1035, the only ones whose names may be compressed
+/// (RFC 3597 section 4), and how many names follow one another there.
+#[inline]
+pub fn compressible_names(rtype: RecordType) -> (usize, usize) {
+    match rtype {
+        RecordType::NS | RecordType::CNAME | RecordType::PTR => (0, 1),
+        RecordType::MX => (2, 1),
+        RecordType::SOA => (0, 2),
+        _ => (0, 0),
     }
 }
 

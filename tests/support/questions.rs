@@ -9,7 +9,7 @@
 //! - [`Questions::plain`]: what most clients ask: a service's A or AAAA, with or without EDNS and ECS
 
 use fastrand::Rng;
-use meridian::model::{Model, Name};
+use meridian::model::{Model, Name, Zone};
 
 use super::dns::{Ask, Opt, subnet_option};
 
@@ -40,7 +40,9 @@ impl Questions {
     /// About the names of this model; the same ones for the same seed.
     pub fn about(model: &Model, seed: u64) -> Questions {
         let wire = |name: &Name| name.as_wire().to_vec();
-        let names = model.zones.iter().flat_map(|zone| zone.nodes.keys()).map(wire).collect();
+        let names_of =
+            |zone: &'_ Zone| zone.nodes.iter().map(|node| wire(&node.name(&zone.origin))).collect::<Vec<_>>();
+        let names = model.zones.iter().flat_map(names_of).collect();
         let services = model.services.iter().map(|service| wire(&service.name)).collect();
         Questions { chance: Rng::with_seed(seed), names, services, asked: 0 }
     }

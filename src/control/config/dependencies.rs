@@ -7,6 +7,7 @@ use crate::control::diagnostic::{Diagnostic, Span, nearest};
 use crate::model::{Dependencies, Dependency, Model, RegionId, ZoneId};
 
 /// A name in `depends_on`, and its place.
+#[derive(Clone, Debug)]
 pub struct Named {
     pub name: String,
     pub span: Span,

@@ -6,11 +6,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ring::digest::Digest;
 
 use super::reader::Value;
+use crate::control::atomic_file::checksum;
 use crate::control::bounded_file;
 use crate::control::diagnostic::SourceFile;
 use crate::control::zonefile::{self, Strictness};
@@ -28,8 +34,58 @@ pub trait Files {
         self.read(path).map(String::into_bytes)
     }
 
+    /// The facts by which a file is seen to be as it was, unread. `None` where there are none, or where it was written
+    /// so lately that another write may leave them alike.
+    fn stamp(&self, _path: &Path) -> Option<Stamp> {
+        None
+    }
+
     /// The paths of what a directory holds, in any order, each beginning with `path`.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+}
+
+/// A file as the system tells of it: whoever writes or replaces it changes this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    octets: u64,
+    /// Of the octets, and of the rest: seconds and nanoseconds.
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    #[cfg(test)]
+    pub fn numbered(octets: u64) -> Stamp {
+        Stamp { device: 0, inode: 0, octets, written: (0, 0), changed: (0, 0) }
+    }
+
+    /// Files this young may be written again within the same tick of the file system's clock.
+    const YOUNG: Duration = Duration::from_secs(2);
+
+    fn of(metadata: &Metadata) -> Option<Stamp> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        let latest = i64::try_from(now.checked_sub(Stamp::YOUNG)?.as_secs()).ok()?;
+        let is_young = metadata.mtime() >= latest || metadata.ctime() >= latest;
+        (!is_young).then(|| Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            octets: metadata.len(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// A file that was read.
+#[derive(Clone, Debug)]
+pub struct ReadFile {
+    path: PathBuf,
+    strictness: Strictness,
+    /// As it was just before.
+    stamp: Option<Stamp>,
+    digest: Digest,
 }
 
 /// The file system.
@@ -43,6 +99,10 @@ impl Files for Disk {
 
     fn read_octets(&self, path: &Path) -> io::Result<Vec<u8>> {
         bounded_file::read(path, MAX_FILE_BYTES)
+    }
+
+    fn stamp(&self, path: &Path) -> Option<Stamp> {
+        Stamp::of(&std::fs::metadata(path).ok()?)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -59,12 +119,48 @@ pub struct Sources<'a> {
     read: RefCell<HashMap<PathBuf, usize>>,
     /// As the main file says, which is read first.
     programs: Cell<bool>,
+    /// What was read since [`Sources::take_reads`]; `None`: that is not noted.
+    reads: Option<RefCell<Vec<ReadFile>>>,
 }
 
 impl<'a> Sources<'a> {
     pub fn new(files: &'a dyn Files, config: &Path) -> Sources<'a> {
         let root = config.parent().unwrap_or(Path::new("")).to_owned();
-        Sources { files, root, read: RefCell::default(), programs: Cell::new(false) }
+        Sources { files, root, read: RefCell::default(), programs: Cell::new(false), reads: None }
+    }
+
+    /// The same, noting how files were when they were read.
+    pub fn noting(self) -> Sources<'a> {
+        Sources { reads: Some(RefCell::default()), ..self }
+    }
+
+    /// The files that were read since this was asked last.
+    pub fn take_reads(&self) -> Vec<ReadFile> {
+        self.reads.as_ref().map(RefCell::take).unwrap_or_default()
+    }
+
+    /// The file, if it is as it was when it was read; noted as one that was read again.
+    pub fn unchanged(&self, file: &ReadFile) -> Option<ReadFile> {
+        self.note(&file.path);
+        let stamp = self.files.stamp(&file.path);
+        if stamp.is_some() && stamp == file.stamp {
+            return Some(file.clone());
+        }
+        let text = self.text(&file.path, file.strictness).ok()?;
+        (checksum(&[text.as_bytes()]).as_ref() == file.digest.as_ref()).then(|| ReadFile { stamp, ..file.clone() })
+    }
+
+    /// Noted even if it cannot be read: what is watched for changes includes what must appear.
+    fn note(&self, path: &Path) {
+        let next = self.read.borrow().len();
+        self.read.borrow_mut().entry(path.to_owned()).or_insert(next);
+    }
+
+    fn text(&self, path: &Path, strictness: Strictness) -> io::Result<String> {
+        match strictness {
+            Strictness::Strict => self.files.read(path),
+            Strictness::Lenient => self.files.read_octets(path).map(|octets| escaped(&octets)),
+        }
     }
 
     /// Zone files may name programs to run from now on.
@@ -88,16 +184,15 @@ impl<'a> Sources<'a> {
     }
 
     fn open_as(&self, path: &Path, strictness: Strictness) -> Result<Arc<SourceFile>, String> {
-        // Noted even if it fails: what is watched for changes includes what must appear.
-        let next = self.read.borrow().len();
-        self.read.borrow_mut().entry(path.to_owned()).or_insert(next);
-        let text = match strictness {
-            Strictness::Strict => self.files.read(path),
-            Strictness::Lenient => self.files.read_octets(path).map(|octets| escaped(&octets)),
-        };
-        let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        self.note(path);
+        let stamp = self.reads.as_ref().and_then(|_| self.files.stamp(path));
+        let text = self.text(path, strictness).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(format!("cannot read {}: {}", path.display(), bounded_file::too_large(MAX_FILE_BYTES)));
+        }
+        if let Some(reads) = &self.reads {
+            let digest = checksum(&[text.as_bytes()]);
+            reads.borrow_mut().push(ReadFile { path: path.to_owned(), strictness, stamp, digest });
         }
         Ok(SourceFile::new(path.display().to_string(), text))
     }

@@ -12,7 +12,7 @@
 //!
 //! In the order text meets them:
 //!
-//! - [`files`]: where text comes from
+//! - [`files`]: where text comes from; [`kept`]: what was made of it before
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
 //! - [`server`]: the server's own settings, and their defaults
 //! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`], [`events`], [`cluster`]: the main file
@@ -27,6 +27,7 @@ pub mod events;
 mod files;
 mod geo;
 mod health;
+mod kept;
 mod known_regions;
 mod load_report;
 pub mod location;
@@ -46,8 +47,9 @@ mod zone;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-pub use files::{Disk, Files, MAX_FILE_BYTES};
+pub use files::{Disk, Files, MAX_FILE_BYTES, Stamp};
 pub use known_regions::MAX_REGIONS;
 pub use rum::RumSettings;
 pub use server::{Config, Geoip, Limits, Listen, ReloadWhen, Udp};
@@ -56,6 +58,7 @@ use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Model, Name, Service, ZoneId};
 use files::Sources;
 use health::Health;
+use kept::KeptZones;
 use settings::Settings;
 use zone::ZoneParts;
 pub use zone::is_zone_file;
@@ -95,20 +98,61 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 /// # Errors
 /// As [`load`].
 pub fn load_from(files: &dyn Files, path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+    load_with(files, path, None)
+}
+
+/// Zones that were read before, and those to keep for the next time.
+type Kept<'k> = Option<(&'k KeptZones, &'k mut KeptZones)>;
+
+fn load_with(files: &dyn Files, path: &Path, kept: Kept<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     let sources = Sources::new(files, path);
+    let sources = if kept.is_some() { sources.noting() } else { sources };
     let main = sources.open(path).map_err(|error| vec![unreadable(error, path)])?;
     let (settings, mut diagnostics) =
         reader::read_document(&main, "the configuration", |root| settings::read(root, &sources));
     let Settings { config, networks, default_location, steering, health } = settings;
     let Health { references, vote } = health;
     let mut model = Model { networks, default_location, steering, references, vote, ..Model::default() };
-    read_zones(&sources, &config.zones, &mut model, &mut diagnostics);
+    sources.take_reads();
+    read_zones(&sources, &config.zones, &mut model, &mut diagnostics, kept);
     let files = sources.into_read();
     in_order_of_files(&mut diagnostics, &files);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(diagnostics);
     }
     Ok(Loaded { config, model, diagnostics, files })
+}
+
+/// Loads the same main file again and again, each time as if for the first time; zones that did not change are not
+/// read again.
+#[derive(Debug)]
+pub struct Loader {
+    path: PathBuf,
+    kept: Mutex<KeptZones>,
+}
+
+impl Loader {
+    pub fn new(path: &Path) -> Loader {
+        Loader { path: path.to_owned(), kept: Mutex::default() }
+    }
+
+    /// [`load`], by what is kept of the time before. What is kept changes where this succeeds.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> Result<Loaded, Vec<Diagnostic>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = KeptZones::default();
+        match load_with(&Disk, &self.path, Some((&*kept, &mut next))) {
+            Ok(loaded) => {
+                *kept = next;
+                Ok(loaded)
+            }
+            // Once more from the text alone: mistakes are shown with all of it.
+            Err(_) if !kept.is_empty() => load(&self.path),
+            Err(mistakes) => Err(mistakes),
+        }
+    }
 }
 
 const NAME_A_FILE: &str = "name the main file, for example: meridian check --config /etc/meridian/meridian.toml";
@@ -121,7 +165,13 @@ fn unreadable(error: String, path: &Path) -> Diagnostic {
     }
 }
 
-fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagnostics: &mut Vec<Diagnostic>) {
+fn read_zones(
+    sources: &Sources<'_>,
+    directory: &Path,
+    model: &mut Model,
+    diagnostics: &mut Vec<Diagnostic>,
+    mut kept: Kept<'_>,
+) {
     let mut origins: HashMap<Name, Span> = HashMap::new();
     let mut service_spans = Vec::new();
     let paths = zone_files(sources, directory, diagnostics);
@@ -132,17 +182,16 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
             diagnostics.push(Diagnostic::error(format!("too many mistakes: {unread} zone files were not looked at")));
             break;
         }
-        let file = match sources.open(path) {
-            Ok(file) => file,
-            Err(error) => {
-                diagnostics.push(Diagnostic::error(error));
-                errors += 1;
-                continue;
-            }
-        };
         let id = ZoneId(u32::try_from(model.zones.len()).unwrap_or(u32::MAX));
         let ZoneParts { zone, regions, services, diagnostics: found, depends_on: named } =
-            zone::read(&file, id, model.regions.len(), sources);
+            match zone_parts(sources, path, id, model.regions.len(), &mut kept) {
+                Ok(parts) => parts,
+                Err(error) => {
+                    diagnostics.push(Diagnostic::error(error));
+                    errors += 1;
+                    continue;
+                }
+            };
         depends_on.extend(named);
         diagnostics.extend(found.into_iter().filter(|diagnostic| {
             let count = if diagnostic.is_error() { &mut errors } else { &mut warnings };
@@ -173,6 +222,27 @@ fn read_zones(sources: &Sources<'_>, directory: &Path, model: &mut Model, diagno
         model.dependencies = dependencies::resolve(model, &depends_on, diagnostics);
     }
     report_too_many(model, diagnostics);
+}
+
+/// What a zone file is made of: as it was, or read.
+fn zone_parts(
+    sources: &Sources<'_>,
+    path: &Path,
+    id: ZoneId,
+    first_region: usize,
+    kept: &mut Kept<'_>,
+) -> Result<ZoneParts, String> {
+    if let Some((before, next)) = kept
+        && let Some(parts) = before.unchanged(path, id, first_region, sources, next)
+    {
+        return Ok(parts);
+    }
+    let file = sources.open(path)?;
+    let mut parts = zone::read(&file, id, first_region, sources);
+    if let Some((before, next)) = kept {
+        before.keep(path, first_region, sources, &mut parts, next);
+    }
+    Ok(parts)
 }
 
 /// A service whose name belongs to a zone inside its own: that zone answers there.

@@ -69,6 +69,12 @@ impl StringPlaces {
     /// Reads token and text side by side; `None` where they do not match.
     fn walk(raw: &str, token: &Range<usize>, text: &str) -> Option<StringPlaces> {
         let (body, body_at, escapes) = body(raw)?;
+        if body == text && !text.is_empty() && !(escapes && body.contains('\\')) {
+            // The usual case, and then nothing has to be looked at octet by octet.
+            let begin = token.start + body_at;
+            let whole = Run { decoded: 0, raw: begin, escape: None };
+            return Some(StringPlaces { runs: vec![whole], token: token.clone(), end: begin + body.len() });
+        }
         let mut runs = Vec::new();
         let (mut at, mut decoded) = (0, 0);
         let mut verbatim = false;

@@ -4,7 +4,7 @@
 //! or with the mistakes that keep it from being loaded.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,9 +16,10 @@ use super::text::StringPlaces;
 use super::{region, service};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner, Strictness};
-use crate::model::{EndpointTarget, Name, Region, RegionId, RrSet, Service, Zone, ZoneId};
+use crate::model::{EndpointTarget, Name, Region, RegionId, Service, Zone, ZoneId, ZoneNodes};
 
 /// The contents of one zone file. Complete only where `diagnostics` has no error.
+#[derive(Clone, Debug)]
 pub struct ZoneParts {
     pub zone: Option<(Zone, Span)>,
     pub regions: Vec<Region>,
@@ -224,7 +225,7 @@ fn check_records(
     owners: &[ServiceOwner],
     strictness: Strictness,
     elsewhere: &mut Vec<Diagnostic>,
-) -> BTreeMap<Name, Vec<RrSet>> {
+) -> ZoneNodes {
     let Some(Parsed { records, diagnostics }) = parsed else { return Default::default() };
     let unreadable = origin_key.report().is_broken() || diagnostics.iter().any(Diagnostic::is_error);
     elsewhere.extend(diagnostics);

@@ -4,7 +4,7 @@
 //! out: the nodes of `model::Zone`, and every broken rule with the places that matter.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::mistake;
 use super::mistake::BoundedDiagnostics;
@@ -14,7 +14,7 @@ use super::targets::{ServiceOwner, Target, Targets};
 use super::text::{Strictness, ZoneRecord};
 use super::tree::{Node, Tree};
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Name, RecordType, RrSet, Ttl};
+use crate::model::{Name, OwnedSet, RecordType, Ttl, ZoneNodes, ZoneNodesBuilder};
 
 /// The TTL beyond which caches rarely keep anything (RFC 8767 section 4): longer is mostly a slip.
 const LONG_TTL: Ttl = Ttl::saturating(7 * 86_400);
@@ -32,7 +32,7 @@ pub fn check(
     records: &[ZoneRecord],
     services: &[ServiceOwner],
     strictness: Strictness,
-) -> (BTreeMap<Name, Vec<RrSet>>, Vec<Diagnostic>) {
+) -> (ZoneNodes, Vec<Diagnostic>) {
     let (inside, outside): (Vec<_>, Vec<_>) =
         records.iter().partition(|record| record.record.owner.is_at_or_below(origin));
     let tree = Tree::new(origin, inside.into_iter());
@@ -47,9 +47,16 @@ pub fn check(
     for service in services {
         check.service(service);
     }
-    let nodes = tree.nodes_covered().map(|(node, cover)| (node.name.to_lowercase(), check.node(node, cover)));
-    let nodes = nodes.filter(|(_, sets)| !sets.is_empty()).collect();
-    (nodes, mistake::in_order(check.report.into_diagnostics()))
+    let (mut nodes, mut sets) = (ZoneNodesBuilder::default(), Vec::new());
+    for (node, cover) in tree.nodes_covered() {
+        check.node(node, cover, &mut sets);
+        let labels = node.name.as_wire().get(..node.name.as_wire().len() - origin.as_wire().len()).unwrap_or_default();
+        nodes.push(
+            labels,
+            sets.iter().map(OwnedSet::as_set).filter(|set| check.is_used(&node, cover.as_ref(), set.rtype)),
+        );
+    }
+    (nodes.finish(), mistake::in_order(check.report.into_diagnostics()))
 }
 
 struct Check<'r> {
@@ -109,24 +116,29 @@ impl<'r> Check<'r> {
         }
     }
 
-    fn node(&mut self, node: &Node<'r>, cover: Option<&Node<'r>>) -> Vec<RrSet> {
-        let sets: Vec<RrSet> = node.sets().map(|set| self.set(set)).collect();
+    /// Checks a node, and gives its sets, used or not: they take the place of those before.
+    fn node(&mut self, node: Node<'r>, cover: Option<Node<'r>>, sets: &mut Vec<OwnedSet>) {
+        let count = node.sets().count();
+        sets.resize_with(count, OwnedSet::default);
+        for (records, set) in node.sets().zip(&mut *sets) {
+            self.set(records, set);
+        }
+        let node = &node;
         self.belongs_at_this_name(node);
         self.wildcard(node);
-        match cover {
-            Some(cover) if cover.name == node.name => self.delegation(node, &sets),
+        match &cover {
+            Some(cover) if cover.name == node.name => self.delegation(node, sets),
             Some(cover) => self.covered(node, cover),
             None => {
                 self.alone(node);
                 self.authoritative(node);
             }
         }
-        sets.into_iter().filter(|set| self.is_used(node, cover, set.rtype)).collect()
     }
 
     /// Tells whether answers may hold this set: below a zone cut only glue (RFC 1034 section 4.2.1), below a
     /// DNAME nothing (RFC 6672 section 2.4).
-    fn is_used(&self, node: &Node<'r>, cover: Option<&Node<'r>>, rtype: RecordType) -> bool {
+    fn is_used(&self, node: &Node<'_>, cover: Option<&Node<'_>>, rtype: RecordType) -> bool {
         let at_apex = node.name == self.origin;
         match (cover, rtype) {
             (Some(cover), _) if !self.tree.is_cut(cover) => false,
@@ -141,12 +153,12 @@ impl<'r> Check<'r> {
     }
 
     /// One RRset: TTLs, duplicates, and how many records it may hold.
-    fn set(&mut self, records: &[&'r ZoneRecord]) -> RrSet {
+    fn set(&mut self, records: &[&'r ZoneRecord], into: &mut OwnedSet) {
         let first = records[0]; // chunks are not empty
         let rtype = first.record.rtype;
-        let ttl = self.ttl(records);
-        let rdatas = self.distinct(records);
-        if rdatas.len() > 1 && matches!(rtype, RecordType::SOA | RecordType::CNAME | RecordType::DNAME) {
+        into.begin(rtype, self.ttl(records));
+        let count = self.distinct(records, into);
+        if count > 1 && matches!(rtype, RecordType::SOA | RecordType::CNAME | RecordType::DNAME) {
             let second = records[1..].iter().find(|r| r.record.rdata != first.record.rdata).unwrap_or(&first);
             self.add(
                 Diagnostic::error(format!("{} has more than one {rtype} record", first.record.owner))
@@ -154,15 +166,13 @@ impl<'r> Check<'r> {
                     .related(first.span.clone(), "the first"),
             );
         }
-        let set = RrSet { rtype, ttl, rdatas };
-        if let Some(octets) = too_long_an_answer(&first.record.owner, &set) {
-            let what = match set.rdatas.len() {
+        if let Some(octets) = too_long_an_answer(&first.record.owner, &into.as_set()) {
+            let what = match count {
                 1 => format!("the {rtype} record of {} fits no message", first.record.owner),
                 count => format!("the {count} {rtype} records of {} fit no message", first.record.owner),
             };
             self.never_fits(first, what, octets);
         }
-        set
     }
 
     fn never_fits(&mut self, record: &ZoneRecord, message: String, octets: usize) {
@@ -171,19 +181,19 @@ impl<'r> Check<'r> {
         self.add(Diagnostic::error(message).at(record.span.clone(), label).help(help));
     }
 
-    /// The RDATA of one RRset, each once.
-    fn distinct(&mut self, records: &[&'r ZoneRecord]) -> Vec<Box<[u8]>> {
+    /// Appends the RDATA of one RRset, each once. Gives how many.
+    fn distinct(&mut self, records: &[&'r ZoneRecord], into: &mut OwnedSet) -> usize {
         if let [only] = records {
-            return vec![only.record.rdata.clone()];
+            into.push(&only.record.rdata);
+            return 1;
         }
         let mut seen: HashMap<_, &ZoneRecord> = HashMap::with_capacity(records.len());
-        let mut rdatas = Vec::with_capacity(records.len());
         for record in records {
             let rtype = record.record.rtype;
             match seen.entry(canonical(rtype, &record.record.rdata)) {
                 Entry::Vacant(place) => {
                     place.insert(record);
-                    rdatas.push(record.record.rdata.clone());
+                    into.push(&record.record.rdata);
                 }
                 Entry::Occupied(twin) => self.add(
                     Diagnostic::warning(format!("this {rtype} record is written twice"))
@@ -192,7 +202,7 @@ impl<'r> Check<'r> {
                 ),
             }
         }
-        rdatas
+        seen.len()
     }
 
     /// RFC 2181 section 5.2: "the TTLs of all RRs in an RRSet must be the same"; where they are not, "as if all
@@ -262,7 +272,7 @@ impl<'r> Check<'r> {
     /// A node that answers for itself.
     fn authoritative(&mut self, node: &Node<'r>) {
         let mail = node.records.iter().filter(|record| record.record.rtype == RecordType::MX).count();
-        for record in &node.records {
+        for record in node.records {
             let rtype = record.record.rtype;
             let Some(name) = first_name(rtype, &record.record.rdata) else { continue };
             match rtype {
@@ -281,9 +291,9 @@ impl<'r> Check<'r> {
     }
 
     /// The parent's side of a delegation: name servers, DS, and glue.
-    fn delegation(&mut self, node: &Node<'r>, sets: &[RrSet]) {
+    fn delegation(&mut self, node: &Node<'r>, sets: &[OwnedSet]) {
         self.referral_fits(node, sets);
-        for record in &node.records {
+        for record in node.records {
             match record.record.rtype {
                 RecordType::NS => {
                     if let Some(name) = first_name(RecordType::NS, &record.record.rdata) {
@@ -296,32 +306,32 @@ impl<'r> Check<'r> {
         }
     }
 
-    fn referral_fits(&mut self, node: &Node<'r>, sets: &[RrSet]) {
-        let (Some(ns), Some(first)) = (sets.iter().find(|set| set.rtype == RecordType::NS), node.first(RecordType::NS))
-        else {
+    fn referral_fits(&mut self, node: &Node<'r>, sets: &[OwnedSet]) {
+        let mut sets = sets.iter().map(OwnedSet::as_set);
+        let (Some(ns), Some(first)) = (sets.find(|set| set.rtype == RecordType::NS), node.first(RecordType::NS)) else {
             return;
         };
-        let servers: BTreeSet<Name> = ns.rdatas.iter().filter_map(|rdata| first_name(RecordType::NS, rdata)).collect();
-        let found: Vec<&Node<'r>> = servers.iter().filter_map(|server| self.tree.find(server)).collect();
-        let addresses = |node: &&Node<'r>| -> Vec<(&'r Name, RrSet)> {
-            let of_addresses = |set: &&[&'r ZoneRecord]| {
+        let servers: BTreeSet<Name> = ns.rdatas().filter_map(|rdata| first_name(RecordType::NS, rdata)).collect();
+        let found: Vec<Node<'r>> = servers.iter().filter_map(|server| self.tree.find(server)).collect();
+        let addresses = |node: &Node<'r>| -> Vec<(&'r Name, OwnedSet)> {
+            let of_addresses = |set: &&'r [&'r ZoneRecord]| {
                 set.first().is_some_and(|first| matches!(first.record.rtype, RecordType::A | RecordType::AAAA))
             };
             let sets = node.sets().filter(of_addresses);
             sets.map(|set| (node.name, glue_set(set))).collect()
         };
-        let glue: Vec<(&Name, RrSet)> = found.iter().flat_map(addresses).collect();
-        if too_long_an_answer(node.name, ns).is_some() {
+        let glue: Vec<(&Name, OwnedSet)> = found.iter().flat_map(addresses).collect();
+        if too_long_an_answer(node.name, &ns).is_some() {
             return; // told of the set itself
         }
-        if let Some(octets) = too_long_a_referral(node.name, ns, &glue) {
+        if let Some(octets) = too_long_a_referral(node.name, &ns, &glue) {
             self.never_fits(first, format!("the referral to {} fits no message with its glue", node.name), octets);
         }
     }
 
     fn covered(&mut self, node: &Node<'r>, cover: &Node<'r>) {
         if self.tree.is_cut(cover) {
-            for record in &node.records {
+            for record in node.records {
                 self.occluded(record, cover);
             }
             return;
@@ -432,7 +442,7 @@ impl<'r> Check<'r> {
             return self.add(refuse(format!("the service {name} is at the apex"), label));
         }
         if let Some(cover) = self.tree.cover(name) {
-            let (what, record) = match cover.first(RecordType::NS).filter(|_| self.tree.is_cut(cover)) {
+            let (what, record) = match cover.first(RecordType::NS).filter(|_| self.tree.is_cut(&cover)) {
                 Some(ns) => ("delegated", Some(ns)),
                 None => ("below a DNAME record", cover.first(RecordType::DNAME)),
             };
@@ -507,14 +517,18 @@ fn arrows(chain: &[Name]) -> String {
     names.join(" → ")
 }
 
-fn glue_set(records: &[&ZoneRecord]) -> RrSet {
-    let (rtype, ttl) = records.first().map_or((RecordType::A, Ttl::default()), |r| (r.record.rtype, r.record.ttl));
-    RrSet { rtype, ttl, rdatas: records.iter().map(|record| record.record.rdata.clone()).collect() }
+fn glue_set(records: &[&ZoneRecord]) -> OwnedSet {
+    let mut set = OwnedSet::default();
+    if let Some(first) = records.first() {
+        set.begin(first.record.rtype, first.record.ttl);
+    }
+    records.iter().for_each(|record| set.push(&record.record.rdata));
+    set
 }
 
 fn glue_names(tree: &Tree<'_>) -> HashSet<Name> {
-    let cuts = tree.nodes().iter().filter(|node| node.first(RecordType::NS).is_some());
-    cuts.flat_map(|node| &node.records)
+    let cuts = tree.nodes().filter(|node| node.first(RecordType::NS).is_some());
+    cuts.flat_map(|node| node.records)
         .filter(|record| record.record.rtype == RecordType::NS)
         .filter_map(|record| first_name(RecordType::NS, &record.record.rdata))
         .collect()

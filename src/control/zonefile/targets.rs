@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::rdata::first_name;
 use super::text::ZoneRecord;
-use super::tree::{Node, Tree};
+use super::tree::Tree;
 use crate::control::diagnostic::Span;
 use crate::model::{Name, RecordType};
 
@@ -96,8 +96,8 @@ impl<'r> Targets<'r> {
         let tree: &'r Tree<'r> = self.tree;
         if let Some(cover) = tree.cover(name) {
             return match cover.first(RecordType::DNAME) {
-                Some(dname) if !tree.is_cut(cover) => Target::Alias(&dname.span),
-                _ if tree.find(name).is_some_and(Node::has_addresses) => Target::Addresses,
+                Some(dname) if !tree.is_cut(&cover) => Target::Alias(&dname.span),
+                _ if tree.find(name).is_some_and(|node| node.has_addresses()) => Target::Addresses,
                 _ => Target::Delegated(cover.name),
             };
         }
@@ -198,7 +198,7 @@ impl<'r> Targets<'r> {
             return Next { may_end: names.is_empty() || service.has_addresses, names };
         }
         let target = match self.tree.cover(name) {
-            Some(cover) if self.tree.is_cut(cover) => None,
+            Some(cover) if self.tree.is_cut(&cover) => None,
             Some(cover) => cover.first(RecordType::DNAME).and_then(|dname| redirected(name, dname)),
             None => {
                 let alias = self.tree.answering(name).and_then(|node| node.first(RecordType::CNAME));

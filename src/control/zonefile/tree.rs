@@ -4,6 +4,9 @@
 //! is a prefix: so names sort without allocating per comparison, and those below a name stand
 //! right after it.
 
+use std::cmp::Ordering;
+
+use crate::model::name::MAX_NAME_OCTETS;
 use crate::model::{Name, RecordType};
 
 use super::text::ZoneRecord;
@@ -11,25 +14,38 @@ use super::text::ZoneRecord;
 /// Nodes that hold records, in canonical order; all at or below the origin.
 pub(super) struct Tree<'r> {
     origin: &'r Name,
-    nodes: Vec<Node<'r>>,
+    /// Those of the nodes, one behind the other.
+    keys: Vec<u8>,
+    /// By node, then by type, then as written.
+    records: Vec<&'r ZoneRecord>,
+    heads: Vec<Head>,
+}
+
+/// Where the parts of a node are.
+struct Head {
+    key: usize,
+    key_end: usize,
+    records: usize,
+    records_end: usize,
 }
 
 /// An owner and its records.
-pub(super) struct Node<'r> {
-    pub name: &'r Name,
-    key: Box<[u8]>,
+#[derive(Clone, Copy)]
+pub(super) struct Node<'t> {
+    pub name: &'t Name,
+    key: &'t [u8],
     /// By type, then as written; at least one.
-    pub records: Vec<&'r ZoneRecord>,
+    pub records: &'t [&'t ZoneRecord],
 }
 
-impl<'r> Node<'r> {
+impl<'t> Node<'t> {
     /// The first record of this type.
-    pub fn first(&self, rtype: RecordType) -> Option<&'r ZoneRecord> {
+    pub fn first(&self, rtype: RecordType) -> Option<&'t ZoneRecord> {
         let at = self.records.partition_point(|record| record.record.rtype < rtype);
         self.records.get(at).filter(|record| record.record.rtype == rtype).copied()
     }
 
-    pub fn sets(&self) -> impl Iterator<Item = &[&'r ZoneRecord]> {
+    pub fn sets(&self) -> impl Iterator<Item = &'t [&'t ZoneRecord]> + use<'t> {
         self.records.chunk_by(|a, b| a.record.rtype == b.record.rtype)
     }
 
@@ -38,32 +54,78 @@ impl<'r> Node<'r> {
     }
 }
 
+/// A record to be sorted.
+struct Keyed<'r> {
+    /// The first octets of the key behind the origin's: they mostly decide.
+    front: u128,
+    key: usize,
+    key_end: usize,
+    record: &'r ZoneRecord,
+}
+
 impl<'r> Tree<'r> {
     /// `records` are at or below `origin`.
     pub fn new(origin: &'r Name, records: impl Iterator<Item = &'r ZoneRecord>) -> Tree<'r> {
-        let mut keyed: Vec<_> = records.map(|record| (key(&record.record.owner), record)).collect();
-        keyed.sort_by(|(a, left), (b, right)| a.cmp(b).then(left.record.rtype.cmp(&right.record.rtype)));
-        let mut nodes: Vec<Node<'r>> = Vec::new();
-        for (key, record) in keyed {
-            match nodes.last_mut() {
-                Some(node) if node.key == key => node.records.push(record),
-                _ => nodes.push(Node { name: &record.record.owner, key, records: vec![record] }),
+        let mut keys = Vec::new();
+        let mut keyed: Vec<Keyed<'r>> = Vec::with_capacity(records.size_hint().1.unwrap_or_default());
+        let origin_octets = key(origin).len();
+        for record in records {
+            let owner = &record.record.owner;
+            let (begin, end) = match keyed.last() {
+                Some(last) if last.record.record.owner.as_wire() == owner.as_wire() => (last.key, last.key_end),
+                _ => {
+                    let begin = keys.len();
+                    append_key(owner, &mut keys);
+                    (begin, keys.len())
+                }
+            };
+            let own = keys.get(begin + origin_octets..end).unwrap_or_default();
+            let mut front = [0; 16];
+            let len = own.len().min(front.len());
+            front[..len].copy_from_slice(&own[..len]);
+            keyed.push(Keyed { front: u128::from_be_bytes(front), key: begin, key_end: end, record });
+        }
+        let key_of = |keyed: &Keyed<'_>| keys.get(keyed.key..keyed.key_end).unwrap_or_default();
+        keyed.sort_by(|a, b| {
+            let by_name = a
+                .front
+                .cmp(&b.front)
+                .then_with(|| if a.key == b.key { Ordering::Equal } else { key_of(a).cmp(key_of(b)) });
+            by_name.then(a.record.record.rtype.cmp(&b.record.record.rtype))
+        });
+        let mut heads: Vec<Head> = Vec::with_capacity(keyed.len());
+        for (at, this) in keyed.iter().enumerate() {
+            match heads.last_mut() {
+                Some(head) if head.key == this.key || keys[head.key..head.key_end] == *key_of(this) => {
+                    head.records_end = at + 1
+                }
+                _ => heads.push(Head { key: this.key, key_end: this.key_end, records: at, records_end: at + 1 }),
             }
         }
-        Tree { origin, nodes }
+        let records = keyed.iter().map(|keyed| keyed.record).collect();
+        Tree { origin, keys, records, heads }
     }
 
-    pub fn nodes(&self) -> &[Node<'r>] {
-        &self.nodes
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        self.heads.iter().map(|head| self.node(head))
+    }
+
+    fn node(&self, head: &Head) -> Node<'_> {
+        let records = &self.records[head.records..head.records_end]; // at least one
+        Node { name: &records[0].record.owner, key: self.key(head), records }
+    }
+
+    fn key(&self, head: &Head) -> &[u8] {
+        &self.keys[head.key..head.key_end]
     }
 
     /// All nodes with their [`Tree::cover`], in one pass.
-    pub fn nodes_covered(&self) -> impl Iterator<Item = (&Node<'r>, Option<&Node<'r>>)> {
-        let mut cover: Option<&Node<'r>> = None;
-        self.nodes.iter().map(move |node| {
-            cover = cover.filter(|cover| node.key.starts_with(&cover.key));
+    pub fn nodes_covered(&self) -> impl Iterator<Item = (Node<'_>, Option<Node<'_>>)> {
+        let mut cover: Option<Node<'_>> = None;
+        self.nodes().map(move |node| {
+            cover = cover.filter(|cover| node.key.starts_with(cover.key));
             let above = cover;
-            let is_cut = self.is_cut(node);
+            let is_cut = self.is_cut(&node);
             if cover.is_none() && (is_cut || node.first(RecordType::DNAME).is_some()) {
                 cover = Some(node);
             }
@@ -71,7 +133,7 @@ impl<'r> Tree<'r> {
         })
     }
 
-    pub fn find(&self, name: &Name) -> Option<&Node<'r>> {
+    pub fn find(&self, name: &Name) -> Option<Node<'_>> {
         self.find_key(&key(name))
     }
 
@@ -81,7 +143,7 @@ impl<'r> Tree<'r> {
     }
 
     /// The records that answer for `name`: its own, or a wildcard's (RFC 4592 section 3.3.1).
-    pub fn answering(&self, name: &Name) -> Option<&Node<'r>> {
+    pub fn answering(&self, name: &Name) -> Option<Node<'_>> {
         let key = key(name);
         if self.exists(&key) {
             return self.find_key(&key);
@@ -91,7 +153,7 @@ impl<'r> Tree<'r> {
     }
 
     /// The topmost delegation at or above `name`, or DNAME above it: what answers in its stead.
-    pub fn cover(&self, name: &Name) -> Option<&Node<'r>> {
+    pub fn cover(&self, name: &Name) -> Option<Node<'_>> {
         let key = key(name);
         let apex = self.origin.label_count();
         let mut above = ancestors(&key).skip(apex).filter_map(|ancestor| self.find_key(ancestor));
@@ -102,27 +164,38 @@ impl<'r> Tree<'r> {
 
     /// Tells whether the node delegates: NS records below the apex.
     pub fn is_cut(&self, node: &Node<'_>) -> bool {
-        node.name != self.origin && node.first(RecordType::NS).is_some()
+        node.first(RecordType::NS).is_some() && node.name != self.origin
     }
 
-    fn find_key(&self, key: &[u8]) -> Option<&Node<'r>> {
-        let at = self.nodes.binary_search_by(|node| node.key[..].cmp(key)).ok()?;
-        self.nodes.get(at)
+    fn find_key(&self, key: &[u8]) -> Option<Node<'_>> {
+        let at = self.heads.binary_search_by(|head| self.key(head).cmp(key)).ok()?;
+        self.heads.get(at).map(|head| self.node(head))
     }
 
     /// Tells whether there is a node at this key or below it (an empty non-terminal).
     fn exists(&self, key: &[u8]) -> bool {
-        let at = self.nodes.partition_point(|node| &node.key[..] < key);
-        self.nodes.get(at).is_some_and(|node| node.key.starts_with(key))
+        let at = self.heads.partition_point(|head| self.key(head) < key);
+        self.heads.get(at).is_some_and(|head| self.key(head).starts_with(key))
     }
 }
 
 /// Labels from the right in lower case, each ended by 0; 0 and 1 inside are escaped with 1.
-fn key(name: &Name) -> Box<[u8]> {
-    let labels: Vec<&[u8]> = name.labels().collect();
+fn key(name: &Name) -> Vec<u8> {
     let mut key = Vec::with_capacity(name.as_wire().len());
-    for label in labels.into_iter().rev() {
-        for octet in label {
+    append_key(name, &mut key);
+    key
+}
+
+fn append_key(name: &Name, key: &mut Vec<u8>) {
+    let wire = name.as_wire();
+    let (mut starts, mut labels, mut at) = ([0u8; MAX_NAME_OCTETS / 2 + 1], 0, 0);
+    while wire[at] != 0 {
+        starts[labels] = at as u8;
+        labels += 1;
+        at += 1 + usize::from(wire[at]);
+    }
+    for start in starts[..labels].iter().rev().map(|&start| usize::from(start)) {
+        for octet in &wire[start + 1..=start + usize::from(wire[start])] {
             match octet.to_ascii_lowercase() {
                 low @ (0 | 1) => key.extend([1, low + 1]),
                 octet => key.push(octet),
@@ -130,7 +203,6 @@ fn key(name: &Name) -> Box<[u8]> {
         }
         key.push(0);
     }
-    key.into()
 }
 
 /// The keys of the names above, from the root's on.

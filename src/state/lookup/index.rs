@@ -66,7 +66,7 @@ impl NameHash {
 }
 
 /// Numbers by the hash of their names. Grows as they are put in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Index {
     /// Ascending by tag, but for those that had to move on; at least one is free.
     slots: Box<[IndexSlot]>,
@@ -82,14 +82,22 @@ struct IndexSlot {
 
 /// No number.
 const FREE: u32 = u32::MAX;
+/// A number that was taken out: no place of anything, and no end of a search.
+const TAKEN_OUT: u32 = u32::MAX - 1;
 
 impl Index {
     pub fn new() -> Index {
         Index { slots: Box::new([IndexSlot { tag: 0, number: FREE }; 8]), len: 0 }
     }
 
+    /// With room for so many numbers.
+    pub fn with_room_for(numbers: usize) -> Index {
+        let slots = (numbers + 1) * 2 + 8;
+        Index { slots: vec![IndexSlot { tag: 0, number: FREE }; slots].into(), len: 0 }
+    }
+
     /// The result that `of` makes of the first number kept for this hash of which it makes something. Numbers are
-    /// below `u32::MAX`.
+    /// below `u32::MAX - 1`; of the latter `of` makes nothing.
     #[inline]
     pub fn find<T>(&self, hash: NameHash, mut of: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let tag = hash.tag();
@@ -118,19 +126,38 @@ impl Index {
 
     /// Puts a number in, whether there is one for this hash or not.
     pub fn insert(&mut self, hash: NameHash, number: u32) {
-        if (self.len + 1) * 2 > self.slots.len() {
+        if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.resize(self.slots.len() * 2);
         }
         self.put(IndexSlot { tag: hash.tag(), number });
     }
 
+    /// Another number takes the place of one that was put in for this hash; without one it is taken out.
+    pub fn change(&mut self, hash: NameHash, number: u32, to: Option<u32>) {
+        let mut at = self.home(hash.tag());
+        while let Some(slot) = self.slots.get_mut(at)
+            && slot.number != FREE
+        {
+            if slot.number == number {
+                slot.number = to.unwrap_or(TAKEN_OUT);
+                return;
+            }
+            at = if at + 1 == self.slots.len() { 0 } else { at + 1 };
+        }
+    }
+
+    /// Has the kernel keep all of it in huge pages.
+    pub fn gather(&self) {
+        huge_pages::gather(&self.slots);
+    }
+
     /// Gives every number another, and gives back memory that was kept for growth.
     pub fn finish(&mut self, number_of: impl Fn(u32) -> u32) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.number != FREE) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.number < TAKEN_OUT) {
             slot.number = number_of(slot.number);
         }
         self.resize(self.len * 3 / 2 + 8);
-        huge_pages::gather(&self.slots);
+        self.gather();
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -141,7 +168,7 @@ impl Index {
         let empty = vec![IndexSlot { tag: 0, number: FREE }; slots].into_boxed_slice();
         let old = std::mem::replace(&mut self.slots, empty);
         self.len = 0;
-        for slot in old.iter().filter(|slot| slot.number != FREE) {
+        for slot in old.iter().filter(|slot| slot.number < TAKEN_OUT) {
             self.put(*slot);
         }
     }

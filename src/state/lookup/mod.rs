@@ -1,7 +1,7 @@
 //! The tables that queries read, built with a snapshot and never changed.
 //!
-//! - [`nodes`]: every name with its records, encoded for the wire, and what it leads to
-//! - [`names`]: the table they are found in
+//! - [`nodes`]: every name with its records, and what it leads to; made by `link`
+//! - [`names`]: the table they are found in; `patch` makes one from an earlier one
 //! - [`index`]: names found by their hash
 //! - [`sections`]: which records make up an answer
 //! - [`prebuilt`]: answers built with the snapshot, to be copied
@@ -12,8 +12,10 @@
 pub mod endpoints;
 mod huge_pages;
 pub mod index;
+mod link;
 pub mod names;
 pub mod nodes;
+mod patch;
 pub mod prebuilt;
 pub mod prefetch;
 pub mod sections;

@@ -7,7 +7,9 @@ use crate::model::{Model, Name, ServiceId};
 use crate::wire::name::LowerName;
 
 use super::index::{Hashing, Index, NameHash};
-use super::nodes::{Built, Node, NodeId, Nodes};
+use super::link::{Built, Depths};
+use super::nodes::{Node, NodeId, Nodes};
+use super::patch::{self, Parts, Patched};
 use super::prebuilt::{NameEntry, Prebuilt};
 
 /// All names of all zones.
@@ -17,10 +19,7 @@ pub struct NameTable {
     /// Names to entries.
     index: Index,
     prebuilt: Prebuilt,
-    /// The number of labels of the longest name.
-    deepest: usize,
-    /// The numbers of labels of origins: the fewest, and the most.
-    origins: (usize, usize),
+    depths: Depths,
 }
 
 /// The place where a name was found.
@@ -50,9 +49,24 @@ impl NameTable {
     pub fn build(model: &Model) -> NameTable {
         let built = Built::new(model);
         let (prebuilt, places) = Prebuilt::build(&built.nodes, &built.found());
-        let Built { nodes, mut index, deepest, origins } = built;
+        let Built { nodes, mut index, depths } = built;
         index.finish(|id| places[id as usize]);
-        NameTable { nodes, index, prebuilt, deepest, origins }
+        NameTable { nodes, index, prebuilt, depths }
+    }
+
+    /// The table of the names of `model`, by what differs from `before` and its table; from nothing where that is more
+    /// than a few names.
+    pub fn after(earlier: &NameTable, before: &Model, model: &Model) -> NameTable {
+        let NameTable { nodes, index, prebuilt, depths } = earlier;
+        match patch::after(Parts { nodes, index, prebuilt, depths: *depths }, before, model) {
+            Some(Patched { nodes, index, prebuilt, depths }) => NameTable { nodes, index, prebuilt, depths },
+            None => NameTable::build(model),
+        }
+    }
+
+    /// Tells whether one was made from the other, so that most entries are the same memory.
+    pub fn shares_entries_with(&self, other: &NameTable) -> bool {
+        self.prebuilt.shares_with(&other.prebuilt)
     }
 
     /// All names as nodes, with what they lead to.
@@ -60,17 +74,20 @@ impl NameTable {
         &self.nodes
     }
 
-    pub fn node(&self, id: NodeId) -> &Node {
+    pub fn node(&self, id: NodeId) -> Node<'_> {
         self.nodes.node(id)
     }
 
     /// Every name in lower-cased wire form with its node, in the order they were made in.
     pub fn iter(&self) -> impl Iterator<Item = (Box<[u8]>, NodeId)> {
         // The parent's half of a delegation has the name of another node, which is the one that is found.
-        let is_found =
-            |id, node: &Node| matches!(self.find(&LowerName::of(node.name())), NameMatch::Exact(found) if found == id);
-        let found = self.nodes.iter().filter(move |(id, node)| is_found(*id, node));
-        found.map(|(id, node)| (node.name().to_lowercase().as_wire().into(), id))
+        let mut name = LowerName::new();
+        let mut is_found = move |id, wire: &[u8]| {
+            name.read(wire);
+            matches!(self.find(&name), NameMatch::Exact(found) if found == id)
+        };
+        let named = self.nodes.iter().map(|(id, node)| (Box::from(node.name().as_wire()), id));
+        named.filter(move |(name, id)| is_found(*id, name))
     }
 
     /// The number of names.
@@ -91,7 +108,7 @@ impl NameTable {
     #[inline]
     pub fn find_entry(&self, name: &LowerName) -> NameMatch<NameEntry<'_>> {
         let labels = name.labels();
-        if labels <= self.deepest
+        if labels <= self.depths.deepest
             && let Some(entry) = self.entry_of(name.as_wire(), NameHash::new(name))
         {
             return NameMatch::Exact(entry);
@@ -102,8 +119,8 @@ impl NameTable {
     /// From the top down: below an origin every name exists down to the closest encloser, so the first
     /// that is missing ends the search. Nobody's many labels cost more than the deepest name has.
     fn find_encloser(&self, name: &LowerName) -> NameMatch<NameEntry<'_>> {
-        let (fewest, most) = self.origins;
-        let above = name.labels().min(self.deepest + 1);
+        let (fewest, most) = self.depths.origins;
+        let above = name.labels().min(self.depths.deepest + 1);
         if fewest >= above {
             return NameMatch::Outside;
         }

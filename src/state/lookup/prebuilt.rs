@@ -11,13 +11,19 @@
 //! octet; where a question is out of the ordinary (spelled in upper case, or a name next to one the
 //! records mention) pointers would differ, and nothing here is used: [`Template::fits`] tells.
 
-use crate::model::{RecordType, ServiceId};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread;
+
+use crate::model::name::wire_len;
+use crate::model::zone_nodes::Layers;
+use crate::model::{RecordType, RrSet, ServiceId};
 use crate::wire::HEADER_OCTETS;
 use crate::wire::name::LowerName;
-use crate::wire::records::{EncodedSet, Full, MAX_SUFFIXES, QUESTION_OWNER, Records};
+use crate::wire::records::{Full, MAX_SUFFIXES, QUESTION_OWNER, Records, Written, compressible_names};
 
 use super::huge_pages;
-use super::nodes::{Node, NodeId, Nodes};
+use super::nodes::{NONE, Node, NodeId, Nodes};
 use super::prefetch::prefetch;
 use super::sections;
 
@@ -27,14 +33,16 @@ const MAX_OCTETS: usize = 1_100;
 const TYPE_AND_CLASS: [u8; 4] = [0; 4];
 /// Spots begin at multiples of this, so that 32 bits number 32 GiB of them.
 const ALIGNMENT: usize = 8;
-/// No service, wildcard or template.
-const NONE: u32 = u32::MAX;
+/// Fewer names than this are built by one thread.
+const FEW: usize = 20_000;
+/// More threads than this do not build names: memory is what they wait for.
+const MOST_THREADS: usize = 4;
 
 /// All entries and templates of a table of names.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Prebuilt {
-    entries: Box<[u8]>,
-    templates: Box<[Template]>,
+    entries: Layers,
+    templates: Vec<Template>,
 }
 
 /// A name with its prebuilt answers.
@@ -86,8 +94,9 @@ impl Flags {
 }
 
 impl<'t> NameEntry<'t> {
-    fn at(entries: &'t [u8], at: u32) -> Option<NameEntry<'t>> {
-        let (head, rest) = entries.get(at as usize * ALIGNMENT..)?.split_first_chunk()?;
+    #[inline(always)]
+    fn at(entries: &'t Layers, at: u32) -> Option<NameEntry<'t>> {
+        let (head, rest) = entries.from(at as usize * ALIGNMENT).split_first_chunk()?;
         Some(NameEntry { head, rest })
     }
 
@@ -140,6 +149,10 @@ impl<'t> NameEntry<'t> {
         AtType::Nothing
     }
 
+    pub(super) fn template_number(&self) -> u32 {
+        self.word::<12>()
+    }
+
     #[inline]
     fn word<const AT: usize>(&self) -> u32 {
         let word = self.head.get(AT..).and_then(|rest| rest.first_chunk());
@@ -159,25 +172,86 @@ pub enum AtType<'t> {
 impl Prebuilt {
     /// Builds all of it. Gives, by [`NodeId`], where the entries of those found by their names are.
     pub(super) fn build(nodes: &Nodes, found: &[NodeId]) -> (Prebuilt, Vec<u32>) {
-        let mut build = Build { nodes, templates: Vec::new(), negatives: Vec::new(), referrals: Default::default() };
+        let mut prebuilt = Prebuilt::default();
+        let numbers = prebuilt.make_templates(nodes, found);
+        let mut places = vec![NONE; nodes.slots.len()];
         let mut entries = Vec::new();
-        let mut places = vec![NONE; nodes.len()];
-        for &id in found {
-            places[id.0 as usize] = (entries.len() / ALIGNMENT) as u32;
-            build.entry(id, &mut entries);
-            entries.resize(entries.len().next_multiple_of(ALIGNMENT), 0);
-        }
-        for &id in found {
-            let (at, wildcard) = (places[id.0 as usize], nodes.node(id).wildcard());
-            if let Some(wildcard) = wildcard
-                && let Some(place) = entries.get_mut(at as usize * ALIGNMENT + 8..).and_then(|rest| rest.get_mut(..4))
-            {
-                place.copy_from_slice(&places[wildcard.0 as usize].to_le_bytes());
+        for (part, mut octets) in in_parts(nodes, found, &numbers) {
+            let begin = entries.len();
+            // Mostly there is one part alone, or the first is the longest.
+            if begin == 0 {
+                entries = octets
+            } else {
+                entries.append(&mut octets)
+            }
+            for (id, at) in part {
+                places[id.0 as usize] = ((begin + at) / ALIGNMENT) as u32;
             }
         }
-        let prebuilt = Prebuilt { entries: entries.into(), templates: build.templates.into() };
-        huge_pages::gather(&prebuilt.entries);
+        for (id, links) in nodes.iter().filter_map(|(id, node)| Some((id, node.wildcard()?))) {
+            let (at, wildcard) = (places[id.0 as usize], places[links.0 as usize]);
+            put_wildcard(&mut entries, at, wildcard);
+        }
+        prebuilt.entries = Layers::new(entries);
+        huge_pages::gather(prebuilt.entries.base());
         (prebuilt, places)
+    }
+
+    /// Makes the templates of all zones and cuts. Gives their numbers.
+    fn make_templates(&mut self, nodes: &Nodes, found: &[NodeId]) -> Numbers {
+        let mut numbers = Numbers { negatives: vec![NONE; nodes.zones.len()], referrals: Default::default() };
+        for &id in found {
+            let node = nodes.node(id);
+            match node.cut() {
+                Some(cut) => _ = numbers.referrals.entry(cut.0).or_insert_with(|| self.keep(Template::of(nodes, node))),
+                None => {
+                    if let Some(number) = numbers.negatives.get_mut(node.zone()).filter(|number| **number == NONE) {
+                        *number = self.keep(Template::of(nodes, node));
+                    }
+                }
+            }
+        }
+        numbers
+    }
+
+    fn keep(&mut self, template: Option<Template>) -> u32 {
+        let Some(template) = template else { return NONE };
+        self.templates.push(template);
+        self.templates.len() as u32 - 1 // at most one per node
+    }
+
+    /// Makes a template anew in its place, or one that was not there. Gives its number; `None` where there would be
+    /// nothing at a number that entries lead to.
+    pub(super) fn renew_template(&mut self, nodes: &Nodes, node: Node<'_>, number: Option<u32>) -> Option<u32> {
+        let template = Template::of(nodes, node);
+        match number.and_then(|number| Some((number, self.templates.get_mut(number as usize)?))) {
+            Some((number, place)) => {
+                *place = template?;
+                Some(number)
+            }
+            None => Some(self.keep(template)),
+        }
+    }
+
+    /// Tells whether most entries are the same memory.
+    pub(super) fn shares_with(&self, other: &Prebuilt) -> bool {
+        self.entries.shares_with(&other.entries)
+    }
+
+    /// The place behind all entries.
+    pub(super) fn end(&self) -> u32 {
+        (self.entries.len().0 / ALIGNMENT) as u32
+    }
+
+    /// The same with more entries behind those that there are. `None` where so many were added since the first that
+    /// all had better be made anew.
+    pub(super) fn with_entries(self, entries: &[u8]) -> Option<Prebuilt> {
+        const FEW_OCTETS: usize = 1 << 20;
+        let (total, added) = self.entries.len();
+        if added + entries.len() > FEW_OCTETS.max(total / 8) {
+            return None;
+        }
+        Some(Prebuilt { entries: self.entries.with(entries), ..self })
     }
 
     #[inline]
@@ -189,8 +263,7 @@ impl Prebuilt {
     #[inline]
     pub(super) fn fetch(&self, at: u32) {
         const LINE: usize = 64;
-        let at = at as usize * ALIGNMENT;
-        let rest = self.entries.get(at..).unwrap_or_default();
+        let rest = self.entries.from(at as usize * ALIGNMENT);
         [rest.first(), rest.get(LINE)].into_iter().flatten().for_each(|octet| prefetch(octet));
     }
 
@@ -210,105 +283,136 @@ impl Prebuilt {
     }
 
     pub(super) fn memory_bytes_of_entries(&self) -> usize {
-        self.entries.len()
+        self.entries.len().0
     }
 
     pub fn memory_bytes(&self) -> usize {
         let of = |template: &Template| size_of_val(template) + template.octets.len() + 2 * template.pointers.len();
-        self.entries.len() + self.templates.iter().map(of).sum::<usize>()
+        self.entries.len().0 + self.templates.iter().map(of).sum::<usize>()
     }
 }
 
-struct Build<'n> {
-    nodes: &'n Nodes,
-    templates: Vec<Template>,
+/// Templates by what they are for.
+#[derive(Debug, Default)]
+struct Numbers {
     /// By zone.
-    negatives: Vec<Option<u32>>,
+    negatives: Vec<u32>,
     /// By cut.
     referrals: std::collections::HashMap<u32, u32>,
 }
 
-impl Build<'_> {
-    fn entry(&mut self, id: NodeId, into: &mut Vec<u8>) {
-        let node = self.nodes.node(id);
-        let name = LowerName::of(node.name());
-        let flags = [
-            (node.cut().is_some(), Flags::CUT),
-            (node.set(RecordType::CNAME).is_some(), Flags::ALIAS),
-            (node.set(RecordType::DNAME).is_some(), Flags::DNAME),
-        ];
-        let flags = flags.iter().filter(|(is, _)| *is).fold(0, |all, (_, flag)| all | flag.0);
-        let template = self.template_of(node);
-        let sets = if node.cut().is_some() { &[] } else { node.sets() };
-        for word in [id.0, node.service().map_or(NONE, |id| id.0), NONE, template] {
-            into.extend(word.to_le_bytes());
+impl Numbers {
+    fn of(&self, node: Node<'_>) -> u32 {
+        let number = match node.cut() {
+            Some(cut) => self.referrals.get(&cut.0),
+            None => self.negatives.get(node.zone()),
+        };
+        number.copied().unwrap_or(NONE)
+    }
+}
+
+/// Entries, and where in them those of these nodes are.
+type Part = (Vec<(NodeId, usize)>, Vec<u8>);
+
+/// The entries of all nodes, in as many parts as threads made them.
+fn in_parts(nodes: &Nodes, found: &[NodeId], numbers: &Numbers) -> Vec<Part> {
+    let build = |ids: &[NodeId]| -> Part {
+        let (mut octets, mut places, mut scratch) = (Vec::new(), Vec::with_capacity(ids.len()), Scratch::new());
+        for &id in ids {
+            places.push((id, octets.len()));
+            append_entry(nodes, id, numbers.of(nodes.node(id)), &mut scratch, &mut octets);
         }
-        into.extend([name.as_wire().len() as u8, flags]);
-        into.extend((sets.len() as u16).to_le_bytes()); // a type each
-        into.extend(name.as_wire());
-        for set in sets {
-            let written =
-                composed(name.as_wire(), |records| sections::whole_data(self.nodes, set, QUESTION_OWNER, records));
-            let written = written.filter(|written| written.octets.len() <= MAX_OCTETS).unwrap_or_default();
-            let names = set.records.rdatas.iter().any(|rdata| !rdata.names.is_empty()) || !set.additional.is_empty();
-            let length = written.octets.len() as u16 | if names { CASE_SENSITIVE } else { 0 };
-            let [answers, _, additional] = written.counts;
-            into.extend([set.records.rtype.0, length, answers, additional].into_iter().flat_map(u16::to_le_bytes));
-            into.extend(written.octets);
-        }
+        (places, octets)
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    if found.len() < FEW || threads == 1 {
+        return vec![build(found)];
+    }
+    thread::scope(|scope| {
+        let each = found.chunks(found.len().div_ceil(threads)).map(|ids| scope.spawn(move || build(ids)));
+        let each: Vec<_> = each.collect();
+        each.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
+
+/// Makes entries, one by one.
+pub(super) struct Appender<'n> {
+    nodes: &'n Nodes,
+    scratch: Scratch,
+}
+
+impl Appender<'_> {
+    pub fn new(nodes: &Nodes) -> Appender<'_> {
+        Appender { nodes, scratch: Scratch::new() }
     }
 
-    fn template_of(&mut self, node: &Node) -> u32 {
-        let known = match node.cut() {
-            Some(cut) => self.referrals.get(&cut.0).copied(),
-            None => self.negatives.get(node.zone()).copied().flatten(),
-        };
-        known.unwrap_or_else(|| self.new_template(node))
+    /// Appends the entry of a node, without the place of its wildcard. Gives where it is.
+    pub fn append(&mut self, id: NodeId, template: u32, into: &mut Vec<u8>) -> u32 {
+        let at = into.len() / ALIGNMENT;
+        append_entry(self.nodes, id, template, &mut self.scratch, into);
+        at as u32
     }
+}
 
-    fn new_template(&mut self, node: &Node) -> u32 {
-        let nodes = self.nodes;
-        let made = match node.cut().map(|cut| nodes.node(cut)) {
-            Some(cut) => {
-                let mentioned = mentioned(cut.set(RecordType::NS).map(|set| &set.records));
-                let below = LowerName::of(cut.name());
-                Template::make(&below, &mentioned, |records| sections::referral(nodes, cut, records))
-            }
-            None => {
-                let mentioned = mentioned(nodes.negative_soa(node));
-                let mut below = LowerName::new();
-                below.read(nodes.origin(node));
-                Template::make(&below, &mentioned, |records| sections::negative(nodes, node, u32::MAX, records))
-            }
-        };
-        let number = match made {
-            Some(template) => {
-                self.templates.push(template);
-                self.templates.len() as u32 - 1 // at most one per node
-            }
-            None => NONE,
-        };
-        match node.cut() {
-            Some(cut) => {
-                self.referrals.insert(cut.0, number);
-            }
-            None => {
-                let zone = node.zone();
-                self.negatives.resize(self.negatives.len().max(zone + 1), None);
-                self.negatives[zone] = Some(number);
-            }
+/// Appends the entry of a node, with another number than its wildcard's place.
+fn append_entry(nodes: &Nodes, id: NodeId, template: u32, scratch: &mut Scratch, into: &mut Vec<u8>) {
+    let node = nodes.node(id);
+    let name = node.name();
+    let is_cut = node.cut().is_some();
+    let begin = into.len();
+    for word in [id.0, node.service().map_or(NONE, |id| id.0), NONE, template] {
+        into.extend(word.to_le_bytes());
+    }
+    into.extend([name.as_wire().len() as u8, if is_cut { Flags::CUT.0 } else { 0 }, 0, 0]);
+    into.extend_from_slice(name.as_wire());
+    let (mut count, mut flags) = (0u16, 0);
+    for set in node.sets() {
+        match set.records.rtype {
+            RecordType::CNAME => flags |= Flags::ALIAS.0,
+            RecordType::DNAME => flags |= Flags::DNAME.0,
+            _ => {}
         }
-        number
+        if !is_cut {
+            count = count.saturating_add(1); // a type each
+            append_answer(nodes, &set, name.as_wire(), scratch, into);
+        }
+    }
+    into[begin + 17] |= flags;
+    into[begin + 18..begin + HEAD].copy_from_slice(&count.to_le_bytes());
+    into.resize(into.len().next_multiple_of(ALIGNMENT), 0);
+}
+
+fn append_answer(
+    nodes: &Nodes,
+    set: &super::nodes::NodeSet<'_>,
+    name: &[u8],
+    scratch: &mut Scratch,
+    into: &mut Vec<u8>,
+) {
+    let written = scratch.compose(name, |records| sections::whole_data(nodes, set, QUESTION_OWNER, records));
+    let (octets, counts, _) = written.filter(|(octets, ..)| octets.len() <= MAX_OCTETS).unwrap_or_default();
+    let (_, names) = compressible_names(set.records.rtype);
+    let is_case_sensitive = names > 0 || !set.additional.is_empty();
+    let length = octets.len() as u16 | if is_case_sensitive { CASE_SENSITIVE } else { 0 };
+    let [answers, _, additional] = counts;
+    into.extend([set.records.rtype.0, length, answers, additional].into_iter().flat_map(u16::to_le_bytes));
+    into.extend_from_slice(octets);
+}
+
+/// Has the entry at this place lead to that of its wildcard.
+pub(super) fn put_wildcard(entries: &mut [u8], at: u32, wildcard: u32) {
+    if let Some(place) = entries.get_mut(at as usize * ALIGNMENT + 8..).and_then(|rest| rest.get_mut(..4)) {
+        place.copy_from_slice(&wildcard.to_le_bytes());
     }
 }
 
 /// Records that go with every name below one, but for their pointers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Template {
     /// As they stand behind a question for the name itself.
-    pub octets: Box<[u8]>,
+    pub octets: Arc<[u8]>,
     /// The offsets of pointers in `octets`: they move with the length of the question.
-    pub pointers: Box<[u16]>,
+    pub pointers: Arc<[u16]>,
     /// Records by [`Section`](crate::wire::records::Section).
     pub counts: [u16; 3],
     /// The numbers of labels and octets of the name.
@@ -318,10 +422,23 @@ pub struct Template {
     suffixes: usize,
     /// Labels next below the name that the records mention, with their lengths: a question that is at
     /// or below one would be pointed at.
-    near: Box<[u8]>,
+    near: Arc<[u8]>,
 }
 
 impl Template {
+    /// The referral of a node at or below a cut; of any other the proof that it has no data.
+    fn of(nodes: &Nodes, node: Node<'_>) -> Option<Template> {
+        if let Some(cut) = node.cut().map(|cut| nodes.node(cut)) {
+            let mut below = LowerName::new();
+            below.read(cut.name().as_wire());
+            let mentioned = mentioned(cut.set(RecordType::NS).map(|set| set.records));
+            return Template::make(&below, &mentioned, |records| sections::referral(nodes, cut, records));
+        }
+        let mut below = LowerName::new();
+        below.read(node.origin());
+        Template::make(&below, &mentioned(node.negative_soa()), |records| sections::negative(node, u32::MAX, records))
+    }
+
     /// Of a name, with all names that are mentioned, in lower case.
     fn make(
         below: &LowerName,
@@ -372,14 +489,22 @@ impl Template {
 }
 
 /// The names in an RRset's RDATA. Those of glue are among them.
-fn mentioned(set: Option<&EncodedSet>) -> Vec<LowerName> {
-    let rdatas = set.into_iter().flat_map(|set| &set.rdatas);
-    let names = rdatas.flat_map(|rdata| rdata.names.iter().filter_map(|&at| rdata.wire.get(usize::from(at)..)));
-    let read = |wire| {
-        let mut name = LowerName::new();
-        name.read(wire).map(|_| name)
-    };
-    names.filter_map(read).collect()
+fn mentioned(set: Option<RrSet<'_>>) -> Vec<LowerName> {
+    let mut mentioned = Vec::new();
+    for (set, rdata) in set.iter().flat_map(|set| set.rdatas().map(move |rdata| (set, rdata))) {
+        let (first, names) = compressible_names(set.rtype);
+        let mut rest = rdata.get(first..).unwrap_or_default();
+        for _ in 0..names {
+            let mut name = LowerName::new();
+            let Some(after) = wire_len(rest).filter(|_| name.read(rest).is_some()).and_then(|len| rest.get(len..))
+            else {
+                break;
+            };
+            mentioned.push(name);
+            rest = after;
+        }
+    }
+    mentioned
 }
 
 #[derive(Default)]
@@ -391,14 +516,36 @@ struct Composed {
 
 /// The records that are written behind a question for this name.
 fn composed(name: &[u8], write: impl Fn(&mut Records<'_>) -> Result<(), Full>) -> Option<Composed> {
-    let mut out = [0; HEADER_OCTETS + 259 + MAX_OCTETS + 1];
-    let asked = [&[0; HEADER_OCTETS], name, &TYPE_AND_CLASS].concat();
-    let limit = asked.len() + MAX_OCTETS;
-    let mut records = Records::begin(&mut out, &asked, limit)?;
-    write(&mut records).ok()?;
-    let written = records.end();
-    let octets = written.out.get(written.question_end..written.len)?.to_vec();
-    Some(Composed { octets, counts: written.counts, suffixes: written.suffixes })
+    let mut scratch = Scratch::new();
+    let (octets, counts, suffixes) = scratch.compose(name, write)?;
+    Some(Composed { octets: octets.to_vec(), counts, suffixes })
+}
+
+/// Room to write records in.
+struct Scratch(Box<[u8; HEADER_OCTETS + 259 + MAX_OCTETS + 1]>);
+
+impl Scratch {
+    fn new() -> Scratch {
+        Scratch(Box::new([0; HEADER_OCTETS + 259 + MAX_OCTETS + 1]))
+    }
+
+    /// The records that are written behind a question for this name, their counts, and how many ends of names were
+    /// remembered.
+    fn compose(
+        &mut self,
+        name: &[u8],
+        write: impl Fn(&mut Records<'_>) -> Result<(), Full>,
+    ) -> Option<(&[u8], [u16; 3], usize)> {
+        let mut asked = [0; HEADER_OCTETS + 259];
+        let asked = asked.get_mut(..HEADER_OCTETS + name.len() + TYPE_AND_CLASS.len())?;
+        asked.get_mut(HEADER_OCTETS..HEADER_OCTETS + name.len())?.copy_from_slice(name);
+        let limit = asked.len() + MAX_OCTETS;
+        let mut records = Records::begin(&mut *self.0, asked, limit)?;
+        write(&mut records).ok()?;
+        let Written { out, len, question_end, counts, suffixes, .. } = records.end();
+        let out: &[u8] = out;
+        Some((out.get(question_end..len)?, counts, suffixes))
+    }
 }
 
 /// The offsets of the pointers that lead so much further in `after` than in `before`. `None` where anything

@@ -32,7 +32,12 @@ fn model(regions: &[(&str, &str)]) -> Model {
     let regions: Vec<Region> = regions.iter().map(region).collect();
     let ids = (0..regions.len()).map(|index| RegionId(index as u16)).collect();
     let service = Service::flat(Name::parse("www", &origin).expect("a name"), ZoneId(0), Policy::Failover, ids);
-    Model { zones: vec![Zone { origin, nodes: BTreeMap::new() }], regions, services: vec![service], ..Model::default() }
+    Model {
+        zones: vec![Zone { origin, nodes: Default::default() }],
+        regions,
+        services: vec![service],
+        ..Model::default()
+    }
 }
 
 fn two() -> Model {

@@ -85,7 +85,7 @@ impl NameImage {
         let mut entries: Vec<(Box<[u8]>, u32)> = Vec::new();
         let mut passed = Passed::default();
         for (name, id) in in_order(snapshot) {
-            let Some(entry) = build.entry(&name, snapshot.names.node(id)) else { continue };
+            let Some(entry) = build.entry(&name, &snapshot.names.node(id)) else { continue };
             if name.len() > MAX_NAME_OCTETS {
                 passed.long += 1;
             } else if entries.len() >= MAX_NAMES || build.blocks.len() >= MAX_BLOCKS {
@@ -174,7 +174,7 @@ impl<'a> Build<'a> {
     }
 
     /// `None` where nothing of the name can be answered.
-    fn entry(&mut self, name: &[u8], node: &Node) -> Option<Entry> {
+    fn entry(&mut self, name: &[u8], node: &Node<'_>) -> Option<Entry> {
         if node.cut().is_some() {
             return None;
         }

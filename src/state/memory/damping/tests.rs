@@ -48,7 +48,7 @@ fn model(services: &[&[usize]]) -> Model {
     Model {
         regions: (0..regions).map(region).collect(),
         services: services.iter().enumerate().map(service).collect(),
-        zones: vec![Zone { origin, nodes: BTreeMap::new() }],
+        zones: vec![Zone { origin, nodes: Default::default() }],
         ..Model::default()
     }
 }
@@ -739,7 +739,7 @@ fn the_operator_beats_the_guard() {
 #[test]
 fn zones_are_counted_apart() {
     let mut two = model(&[&[0, 1, 2, 3]]);
-    two.zones.push(Zone { origin: Name::parse_absolute("other.example").expect("a name"), nodes: BTreeMap::new() });
+    two.zones.push(Zone { origin: Name::parse_absolute("other.example").expect("a name"), nodes: Default::default() });
     two.regions[2].zone = ZoneId(1);
     two.regions[3].zone = ZoneId(1);
     let mut story = Story::begin(two, BTreeMap::new());

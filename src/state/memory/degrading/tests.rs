@@ -39,7 +39,7 @@ fn model(regions: u8, rule: Option<HealthRule>) -> Model {
     Model {
         regions: (0..regions).map(region).collect(),
         services: vec![Service::flat(name, ZoneId(0), Policy::Failover, all)],
-        zones: vec![Zone { origin, nodes: BTreeMap::new() }],
+        zones: vec![Zone { origin, nodes: Default::default() }],
         ..Model::default()
     }
 }

@@ -37,7 +37,7 @@ fn model(kind: CheckKind, rule: VoteRule, ipv6: bool) -> Model {
     };
     let origin = Name::parse_absolute("gslb.example").expect("a name");
     Model {
-        zones: vec![Zone { origin, nodes: BTreeMap::new() }],
+        zones: vec![Zone { origin, nodes: Default::default() }],
         regions: (0..REGIONS).map(region).collect(),
         vote: rule,
         ..Model::default()
