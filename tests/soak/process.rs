@@ -14,7 +14,7 @@ const PROVOKED: [&str; 10] = [
     "events::told: region ",
     "some endpoints have not answered their first probe",
     // The one that is always up.
-    "has regions that are never probed",
+    "has regions that are never checked",
     // Files that are bad on purpose.
     "not reloaded: the old configuration is still being served",
     "bad.example.toml:",
