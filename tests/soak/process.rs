@@ -42,7 +42,8 @@ impl Process {
     pub fn start(folder: &Path) -> Process {
         let log = folder.join("log");
         let file = std::fs::File::create(&log).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        let program = std::env::var_os("MERIDIAN_SOAK_PROGRAM");
+        let mut command = Command::new(program.unwrap_or(env!("CARGO_BIN_EXE_meridian").into()));
         command.arg("serve").arg("--config").arg(folder.join("meridian.toml"));
         command.env_remove("MERIDIAN_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
         let child = command.stdout(file.try_clone().expect("a second handle")).stderr(file).spawn().expect("it starts");
