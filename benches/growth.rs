@@ -189,9 +189,6 @@ impl Files {
     }
 }
 
-/// Does what the server leaves for after a snapshot, all of it: as yet nothing is.
-fn catch_up(_publisher: &mut Publisher) {}
-
 struct MainFile(PathBuf);
 
 impl ConfigSource for MainFile {
@@ -252,7 +249,7 @@ impl Point {
         say("rss_mb", megabytes("VmRSS"));
         say("peak_mb", megabytes("VmHWM"));
         let mut writer = Writer { publisher, swaps: 0, ahead: Duration::ZERO };
-        catch_up(&mut writer.publisher);
+        writer.catch_up();
         writer.probe(Verdict::Up);
         let (counters, shared) = (CounterSet::new(), writer.publisher.shared());
         let (own, questions) = (counters.register(), Questions::about(folder, queries));
@@ -368,12 +365,12 @@ impl Point {
         self.writer.probe_and_publish(Verdict::Down);
         let mut took = ms(began);
         if self.some_have_it(&had) {
-            catch_up(&mut self.writer.publisher);
+            self.writer.catch_up();
             took = ms(began);
             assert!(!self.some_have_it(&had), "a region is answered that is down");
         }
         say("verdict_ms", took);
-        catch_up(&mut self.writer.publisher);
+        self.writer.catch_up();
         say("plan_ms", (process_ns() - spent) as f64 / 1e6);
         self.writer.ahead += BETWEEN_VERDICTS;
         self.writer.probe(Verdict::Up);
@@ -453,7 +450,7 @@ impl Point {
         self.writer.publisher.apply(News::Measured(measured), self.writer.clock());
         self.writer.publisher.publish(self.writer.clock());
         let took = ms(now);
-        catch_up(&mut self.writer.publisher);
+        self.writer.catch_up();
         took
     }
 }
@@ -476,6 +473,9 @@ impl Writer {
         Clock::new(now.now() + self.ahead, now.unix_ms() + self.ahead.as_millis() as u64)
     }
 
+    /// Does what the server leaves for after a snapshot, all of it: as yet nothing is.
+    fn catch_up(&mut self) {}
+
     /// Milliseconds from a word on a region to the next snapshot in place.
     fn swap(&mut self) -> f64 {
         let now = Instant::now();
@@ -484,7 +484,7 @@ impl Writer {
         self.publisher.apply(News::set_override("r0@z00000.growth.test", said), self.clock());
         self.publisher.publish(self.clock());
         let took = ms(now);
-        catch_up(&mut self.publisher);
+        self.catch_up();
         took
     }
 
@@ -510,7 +510,7 @@ impl Writer {
     /// The finding of the first region's probe, all that follows included.
     fn probe(&mut self, verdict: Verdict) {
         self.probe_and_publish(verdict);
-        catch_up(&mut self.publisher);
+        self.catch_up();
     }
 
     fn probe_and_publish(&mut self, verdict: Verdict) {
@@ -536,7 +536,7 @@ impl Writer {
 
     /// What the server does after a reload.
     fn rest(&mut self) {
-        catch_up(&mut self.publisher);
+        self.catch_up();
         memory::give_back();
     }
 }
