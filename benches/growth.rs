@@ -1,5 +1,5 @@
-//! What it costs to have more of something: names, zones, services, regions, networks. One size per
-//! process, since memory is a process's; the script beside it runs many of them side by side and makes
+//! What it costs to have more of something (names, zones, services, regions, networks), and what change costs then.
+//! One size per process, since memory is a process's; the script beside it runs many of them side by side and makes
 //! tables and a chart.
 //!
 //! ```text
@@ -7,11 +7,20 @@
 //! growth point DIR QUERIES     loads it, says what that took, then obeys lines on its standard input
 //! ```
 //!
-//! A point is served twice, as a whole and by its parts. It prints figures as `name value`, then waits:
-//! `answer` runs a round of queries through [`answer`], `udp` a round through sockets, `swap` and
-//! `reload` publish; each prints one line. `latency` asks one question after the other through sockets, first
-//! in peace, then while snapshots are made and swapped on the very core that answers. Alone, as `cargo test --benches` runs it, it tries everything once
-//! at its smallest.
+//! A point is served twice, as a whole and by its parts. It prints figures as `name value`, then a line `done`, and
+//! waits for an order; each is answered in the same way:
+//!
+//! - `answer N`, `udp N`: a round of queries through [`answer`], or through sockets
+//! - `swap`: an operator takes a region away or gives it back
+//! - `verdict`: a probe takes a region down, until nobody is sent there; then all work that follows from it
+//! - `reload`: a configuration that is loaded already is put in place
+//! - `edit`: one record of one file is another, and everything is reloaded
+//! - `regroup`: other networks than before have measured round trips
+//! - `latency N`: one question after the other, first in peace, then while snapshots are made and swapped on the very
+//!   core that answers
+//! - `waits RATE`: questions at a fixed rate, in peace and during swaps every 100 ms
+//!
+//! Alone, as `cargo test --benches` runs it, it tries everything once at its smallest.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,18 +37,24 @@ use fastrand::Rng;
 use meridian::atlas::Atlas;
 use meridian::control::clock;
 use meridian::control::config::{self, Loaded};
+use meridian::control::memory;
 use meridian::control::reload::{ConfigSource, Prepared, prepare};
-use meridian::model::Model;
+use meridian::model::{Model, Prefix};
 use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::transport::Responder;
 use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
-use meridian::state::{News, Publisher, Replacement, SharedSnapshot, Snapshot};
+use meridian::state::{EndpointNews, News, Publisher, Replacement, SharedSnapshot, Snapshot};
 use meridian::steer::health::effective::Override;
+use meridian::steer::health::verdict::Verdict;
+use meridian::steer::kept::Clock;
+use meridian::steer::latency::rtt::{ClientGroup, Estimate, Measured};
 
 #[allow(dead_code)] // the other benchmarks need more of it
 #[path = "support/databases.rs"]
 mod databases;
+#[path = "support/open_loop.rs"]
+mod open_loop;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -51,10 +66,12 @@ fn main() {
 }
 
 fn everything_once() {
+    const ORDERS: &str =
+        "answer 100\nudp 100\nlatency 100\nwaits 1000\nswap\nverdict\nverdict\nreload\nedit\nedit\nregroup\n";
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("growth-once");
-    make(&folder, &Size::read(&["names=10", "zones=2", "services=3", "regions=2", "networks=500"]));
     for queries in ["names", "services"] {
-        obey(&folder, queries, &b"answer 100\nudp 100\nlatency 100\nswap\nreload\n"[..]);
+        make(&folder, &Size::read(&["names=10", "zones=2", "services=3", "regions=2", "networks=500"]));
+        obey(&folder, queries, ORDERS.as_bytes());
     }
 }
 
@@ -79,7 +96,7 @@ impl Size {
                 "names" => size.names = number,
                 "zones" => size.zones = number,
                 "services" => size.services = number,
-                "kinds" => (size.services, size.kinds) = (number, number),
+                "kinds" => (size.services, size.kinds, size.regions) = (number, number, 16),
                 "regions" => size.regions = number,
                 "networks" => size.networks = number,
                 _ => panic!("no such axis: {axis}"),
@@ -129,6 +146,9 @@ fn steered(text: &mut String, size: &Size) {
             "[region.r{region}]\nlocation = {{ country = \"US\", latitude = {latitude:.2}, longitude = {longitude:.2} }}\n\
              capacity = 1000\nendpoints = [{{ address = [\"203.0.113.{region}\", \"2001:db8::{region}\"] }}]"
         );
+        if region == 0 {
+            text.push_str("check.tcp = { port = 443 }\nslow_start = \"0s\"\n");
+        }
     }
     let regions: Vec<String> = (0..size.regions).map(|region| format!("r{region}")).collect();
     for service in 0..size.services {
@@ -143,6 +163,32 @@ fn steered(text: &mut String, size: &Size) {
 // ---------------------------------------------------------------------------------------------
 // One size, measured
 
+/// Swaps while questions come at a fixed rate are so far apart.
+const SWAP_EVERY: Duration = Duration::from_millis(100);
+/// A round of questions at a fixed rate.
+const ROUND: Duration = Duration::from_secs(1);
+/// Far enough between verdicts that nothing damps them.
+const BETWEEN_VERDICTS: Duration = Duration::from_secs(3_600);
+/// Services asked whether they answer with a region, clients of each that had it, and tries to find those.
+const ASKED_SERVICES: usize = 64;
+const ASKED_CLIENTS: usize = 4;
+const TRIES: usize = 5_000;
+/// Networks with measured round trips.
+const MEASURED: usize = 1_000;
+
+/// The files, with what the server keeps of them from one load to the next: nothing as yet.
+struct Files {
+    main: MainFile,
+}
+
+impl Files {
+    fn load(&mut self) -> (Model, Atlas) {
+        let prepared = prepare(&self.main).unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
+        let Prepared { loaded: Loaded { model, .. }, atlas, .. } = prepared;
+        (model, atlas)
+    }
+}
+
 struct MainFile(PathBuf);
 
 impl ConfigSource for MainFile {
@@ -153,18 +199,21 @@ impl ConfigSource for MainFile {
 
 /// A server of this size, in parts.
 struct Point {
-    source: MainFile,
-    publisher: Publisher,
+    folder: PathBuf,
+    files: Files,
+    writer: Writer,
     shared: SharedSnapshot,
     counters: CounterSet,
     own: Arc<Counters>,
     questions: Questions,
-    /// Odd: the first region is down.
-    swaps: u32,
+    edits: u32,
+    regroups: u64,
 }
 
 fn obey(folder: &Path, queries: &str, orders: impl BufRead) {
+    memory::keep_large_blocks_apart();
     let mut point = Point::load(folder, queries);
+    println!("done");
     for order in orders.lines() {
         let order = order.expect("a line");
         let (order, number) = order.split_once(' ').unwrap_or((&order, "0"));
@@ -173,10 +222,15 @@ fn obey(folder: &Path, queries: &str, orders: impl BufRead) {
             "answer" => say("answer_ns", point.answer(count)),
             "udp" => say("udp_ns", point.udp(count)),
             "latency" => point.latency(count),
-            "swap" => say("swap_ms", point.swap()),
+            "waits" => point.waits(count),
+            "swap" => say("swap_ms", point.writer.swap()),
+            "verdict" => point.verdict(),
             "reload" => say("reload_ms", point.reload()),
+            "edit" => point.edit(),
+            "regroup" => say("regroup_ms", point.regroup()),
             _ => panic!("no such order: {order}"),
         }
+        println!("done");
     }
 }
 
@@ -184,19 +238,23 @@ impl Point {
     /// As the server does at its start, with how long each part takes.
     fn load(folder: &Path, queries: &str) -> Point {
         let began = Instant::now();
-        let source = MainFile(folder.join("meridian.toml"));
-        let (model, atlas) = prepared(&source);
+        let mut files = Files { main: MainFile(folder.join("meridian.toml")) };
+        let (model, atlas) = files.load();
         say("files_ms", ms(began));
         let publishing = Instant::now();
         let publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), clock::read());
         say("publish_ms", ms(publishing));
         say("load_ms", ms(began));
-        say("rss_mb", memory("VmRSS"));
-        say("peak_mb", memory("VmHWM"));
-        let shared = publisher.shared();
-        let counters = CounterSet::new();
+        memory::give_back();
+        say("rss_mb", megabytes("VmRSS"));
+        say("peak_mb", megabytes("VmHWM"));
+        let mut writer = Writer { publisher, swaps: 0, ahead: Duration::ZERO };
+        writer.catch_up();
+        writer.probe(Verdict::Up);
+        let (counters, shared) = (CounterSet::new(), writer.publisher.shared());
         let (own, questions) = (counters.register(), Questions::about(folder, queries));
-        Point { source, publisher, shared, counters, own, questions, swaps: 0 }
+        let folder = folder.to_owned();
+        Point { folder, files, writer, shared, counters, own, questions, edits: 0, regroups: 0 }
     }
 
     /// CPU nanoseconds per answer over so many random questions, without those it takes to put a
@@ -258,58 +316,245 @@ impl Point {
         (server.start(&responder, &self.counters).expect("a thread"), to)
     }
 
+    /// [`Point::serve`] with its thread on a core of its own, and this one on another.
+    fn serve_apart(&self) -> (udp::Running, SocketAddr) {
+        let (running, to) = self.serve();
+        let thread = udp_thread().file_name().and_then(|id| id.to_str()?.parse().ok()).expect("its number");
+        pin(thread, ANSWERING);
+        pin(0, ASKING);
+        (running, to)
+    }
+
     /// Says how long questions wait for their answers, asked one by one over UDP of a thread that has a core
     /// to itself; then while that core makes one snapshot after the other.
     fn latency(&mut self, count: u32) {
-        const CORE: usize = 0;
-        let (running, to) = self.serve();
-        let thread = udp_thread().file_name().and_then(|id| id.to_str()?.parse().ok()).expect("its number");
-        pin(thread, CORE);
-        pin(0, CORE + 1);
+        let (running, to) = self.serve_apart();
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(to).expect("connected");
         socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
         ask_one_by_one("calm", &socket, &mut self.questions, count);
-        let publishing = AtomicBool::new(true);
-        let (publisher, swaps) = (&mut self.publisher, &mut self.swaps);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                pin(0, CORE);
-                while publishing.load(Ordering::Relaxed) {
-                    swap(publisher, swaps);
-                }
-            });
-            ask_one_by_one("publishing", &socket, &mut self.questions, count);
-            publishing.store(false, Ordering::Relaxed);
-        });
+        let questions = &mut self.questions;
+        self.writer.swapping(Duration::ZERO, || ask_one_by_one("publishing", &socket, questions, count));
         running.stop();
+        pin_nowhere();
     }
 
-    /// Milliseconds from a region's news to the next snapshot in place.
-    fn swap(&mut self) -> f64 {
-        let now = Instant::now();
-        swap(&mut self.publisher, &mut self.swaps);
-        ms(now)
+    /// Says how long questions wait that come at a rate per second whatever becomes of the answers, for a round in
+    /// peace and for one with swaps on the core that answers.
+    fn waits(&mut self, rate: u32) {
+        let (running, to) = self.serve_apart();
+        let questions = &mut self.questions;
+        let mut ask = || open_loop::ask(to, rate, ROUND, |query| query.extend(questions.next()));
+        say_waits("calm", &ask());
+        let swaps = self.writer.swaps;
+        say_waits("swapping", &self.writer.swapping(SWAP_EVERY, ask));
+        say("swapping_swaps", f64::from(self.writer.swaps - swaps));
+        running.stop();
+        pin_nowhere();
+    }
+
+    /// Takes the first region down by a probe and brings it back. Says the milliseconds until no service that is asked
+    /// answers with it any more, and those of CPU until all work that follows is done.
+    fn verdict(&mut self) {
+        if self.writer.swaps % 2 == 1 {
+            self.writer.swap();
+        }
+        let had = self.clients_of_the_first_region();
+        assert!(!had.is_empty(), "somebody is sent to the first region");
+        let (began, spent) = (Instant::now(), process_ns());
+        self.writer.probe_and_publish(Verdict::Down);
+        let mut took = ms(began);
+        if self.some_have_it(&had) {
+            self.writer.catch_up();
+            took = ms(began);
+            assert!(!self.some_have_it(&had), "a region is answered that is down");
+        }
+        say("verdict_ms", took);
+        self.writer.catch_up();
+        say("plan_ms", (process_ns() - spent) as f64 / 1e6);
+        self.writer.ahead += BETWEEN_VERDICTS;
+        self.writer.probe(Verdict::Up);
+        self.writer.ahead += BETWEEN_VERDICTS;
+        assert!(self.some_have_it(&had), "it is answered again");
+    }
+
+    /// Questions that are answered with the first region, of several services.
+    fn clients_of_the_first_region(&self) -> Vec<Vec<u8>> {
+        let mut rng = Rng::with_seed(11);
+        let services = self.writer.publisher.shared().load().model.services.len();
+        let asked = (0..services).step_by(services.div_ceil(ASKED_SERVICES));
+        let of_service = |service: usize| {
+            let tries = (0..TRIES).filter_map(|_| match databases::v4_address(&mut rng) {
+                IpAddr::V4(client) => Some(question(&format!("s{service:05}"), client)),
+                IpAddr::V6(_) => None,
+            });
+            let had: Vec<Vec<u8>> =
+                tries.filter(|question| self.answers_with(question, FIRST)).take(ASKED_CLIENTS).collect();
+            had
+        };
+        asked.flat_map(of_service).collect()
+    }
+
+    fn some_have_it(&self, questions: &[Vec<u8>]) -> bool {
+        questions.iter().any(|question| self.answers_with(question, FIRST))
+    }
+
+    fn answers_with(&self, question: &[u8], address: [u8; 4]) -> bool {
+        let client = Client { address: Ipv4Addr::LOCALHOST.into(), transport: Transport::Udp };
+        let mut out = [0; 1232];
+        let len = answer(&self.shared.load(), question, client, &mut out, &self.own);
+        assert!(len > 12 && out[7] > 0, "an answer with records");
+        out[12..len].windows(4).any(|octets| octets == address)
     }
 
     /// Milliseconds it takes to put a configuration in place that is loaded already.
     fn reload(&mut self) -> f64 {
-        let (model, atlas) = prepared(&self.source);
+        let (model, atlas) = self.files.load();
         let now = Instant::now();
-        let replacement = Replacement { model, atlas, nsid: String::new(), seed: 0 };
-        self.publisher.apply(News::Reload(Box::new(replacement)), clock::read());
-        self.publisher.publish(clock::read());
-        ms(now)
+        self.writer.replace(model, atlas);
+        let took = ms(now);
+        self.writer.rest();
+        took
+    }
+
+    /// Has another address in one record of one file, and reloads. Says how long that takes, and the memory after it.
+    fn edit(&mut self) {
+        let address = |edits: u32| [192, 0, 2, (edits % 250) as u8 + 1];
+        let line = |address: [u8; 4]| format!("\nh0000000 A {}\n", Ipv4Addr::from(address));
+        let (file, before) = (self.folder.join("zones/z00000.toml"), address(self.edits));
+        self.edits += 1;
+        let after = address(self.edits);
+        let text = std::fs::read_to_string(&file).expect("the zone");
+        assert!(text.contains(&line(before)));
+        std::fs::write(&file, text.replacen(&line(before), &line(after), 1)).expect("written");
+        drop(text);
+        let now = Instant::now();
+        let (model, atlas) = self.files.load();
+        self.writer.replace(model, atlas);
+        say("edit_ms", ms(now));
+        self.writer.rest();
+        say("edited_mb", megabytes("VmRSS"));
+        assert!(self.answers_with(&question("h0000000", Ipv4Addr::LOCALHOST), after), "what the file says now");
+    }
+
+    /// Milliseconds from round trips of other networks than before to the next snapshot.
+    fn regroup(&mut self) -> f64 {
+        self.regroups += 1;
+        let mut rng = Rng::with_seed(self.regroups);
+        let estimates = (0..MEASURED).map(|_| {
+            let network = Prefix::containing(databases::v4_address(&mut rng), 24);
+            (ClientGroup::Network(network), "r0@z00000.growth.test", Estimate::given(rng.f64() * 200.0 + 1.0))
+        });
+        let measured = Arc::new(Measured::of(estimates.collect::<Vec<_>>()));
+        let now = Instant::now();
+        self.writer.publisher.apply(News::Measured(measured), self.writer.clock());
+        self.writer.publisher.publish(self.writer.clock());
+        let took = ms(now);
+        self.writer.catch_up();
+        took
     }
 }
 
-fn swap(publisher: &mut Publisher, swaps: &mut u32) {
-    *swaps += 1;
-    publisher.apply(
-        News::set_override("r0@z00000.growth.test", if *swaps % 2 == 1 { Override::Down } else { Override::Auto }),
-        clock::read(),
-    );
-    publisher.publish(clock::read());
+/// The address of the first region: r0.
+const FIRST: [u8; 4] = [203, 0, 113, 0];
+
+/// The publisher, and those who bring it news.
+struct Writer {
+    publisher: Publisher,
+    /// Odd: the first region is down by an operator's word.
+    swaps: u32,
+    /// Its clock is ahead by so much.
+    ahead: Duration,
+}
+
+impl Writer {
+    fn clock(&self) -> Clock {
+        let now = clock::read();
+        Clock::new(now.now() + self.ahead, now.unix_ms() + self.ahead.as_millis() as u64)
+    }
+
+    /// Does what the server leaves for after a snapshot, all of it: as yet nothing is.
+    fn catch_up(&mut self) {}
+
+    /// Milliseconds from a word on a region to the next snapshot in place.
+    fn swap(&mut self) -> f64 {
+        let now = Instant::now();
+        self.swaps += 1;
+        let said = if self.swaps % 2 == 1 { Override::Down } else { Override::Auto };
+        self.publisher.apply(News::set_override("r0@z00000.growth.test", said), self.clock());
+        self.publisher.publish(self.clock());
+        let took = ms(now);
+        self.catch_up();
+        took
+    }
+
+    /// Swaps on the core that answers, as often, while something else is done. In the end the region is as it was.
+    fn swapping<T>(&mut self, every: Duration, meanwhile: impl FnOnce() -> T) -> T {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pin(0, ANSWERING);
+                let mut next = Instant::now();
+                while !over.load(Ordering::Relaxed) || self.swaps % 2 == 1 {
+                    self.swap();
+                    next += every;
+                    std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                }
+            });
+            let done = meanwhile();
+            over.store(true, Ordering::Relaxed);
+            done
+        })
+    }
+
+    /// The finding of the first region's probe, all that follows included.
+    fn probe(&mut self, verdict: Verdict) {
+        self.probe_and_publish(verdict);
+        self.catch_up();
+    }
+
+    fn probe_and_publish(&mut self, verdict: Verdict) {
+        let model = self.publisher.shared().load().model.clone();
+        let id = *model.find_regions("r0").first().expect("the first region");
+        let region = model.region(id);
+        for endpoint in &region.endpoints {
+            for probed in region.probes_of(endpoint) {
+                let (region, endpoint) = (model.qualified_region_name(id), endpoint.label());
+                let news =
+                    EndpointNews { probe: probed.id, ..EndpointNews::of_only_probe(&region, &endpoint, verdict) };
+                self.publisher.apply(News::Probe(news), self.clock());
+            }
+        }
+        self.publisher.publish(self.clock());
+    }
+
+    fn replace(&mut self, model: Model, atlas: Atlas) {
+        let replacement = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        self.publisher.apply(News::Reload(Box::new(replacement)), self.clock());
+        self.publisher.publish(self.clock());
+    }
+
+    /// What the server does after a reload.
+    fn rest(&mut self) {
+        self.catch_up();
+        memory::give_back();
+    }
+}
+
+fn say_waits(when: &str, waits: &open_loop::Waits) {
+    for (what, part) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)] {
+        say(&format!("{when}_{what}_us"), waits.quantile_us(part));
+    }
+    say(&format!("{when}_lost"), waits.lost as f64);
+}
+
+/// The core of the thread that answers, and that of whoever asks.
+const ANSWERING: usize = 0;
+const ASKING: usize = 1;
+
+/// Lets this thread run on any core again.
+fn pin_nowhere() {
+    pin_to(0, 0..libc::CPU_SETSIZE as usize);
 }
 
 fn ask_one_by_one(when: &str, socket: &UdpSocket, questions: &mut Questions, count: u32) {
@@ -330,18 +575,16 @@ fn ask_one_by_one(when: &str, socket: &UdpSocket, questions: &mut Questions, cou
 
 /// Keeps a thread, 0 for this one, on one core; where there are fewer, it stays where it is.
 fn pin(thread: i32, core: usize) {
-    // SAFETY: an all-zero set is an empty one, and both calls get it whole, with its size.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(core, &mut set);
-        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set);
-    }
+    pin_to(thread, core..core + 1);
 }
 
-fn prepared(source: &MainFile) -> (Model, Atlas) {
-    let prepared = prepare(source).unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
-    let Prepared { loaded: Loaded { model, .. }, atlas, .. } = prepared;
-    (model, atlas)
+fn pin_to(thread: i32, cores: std::ops::Range<usize>) {
+    // SAFETY: an all-zero set is an empty one, and all calls get it whole, with its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        cores.for_each(|core| libc::CPU_SET(core, &mut set));
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set);
+    }
 }
 
 /// Answers from whatever snapshot is current when a batch begins, as the server does.
@@ -393,13 +636,10 @@ impl Questions {
         let size = std::fs::read_to_string(folder.join("size")).expect("the size");
         let size: Vec<u32> = size.split(' ').map(|number| number.parse().expect("a number")).collect();
         let (about, names, zones, name) = match queries {
-            "names" => (About::Names, size[0], size[1], &b"\x08h0000000"[..]),
-            _ => (About::Services, size[2], 1, &b"\x06s00000"[..]),
+            "names" => (About::Names, size[0], size[1], "h0000000"),
+            _ => (About::Services, size[2], 1, "s00000"),
         };
-        let mut packet = vec![0x4d, 0x52, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
-        packet.extend(name);
-        packet.extend(b"\x06z00000\x06growth\x04test\0\x00\x01\x00\x01");
-        packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 11, 0, 8, 0, 7, 0, 1, 24, 0, 127, 0, 0]);
+        let packet = question(name, Ipv4Addr::LOCALHOST);
         Questions { rng: Rng::with_seed(7), packet, names, zones, about }
     }
 
@@ -416,6 +656,16 @@ impl Questions {
         }
         &self.packet
     }
+}
+
+/// For the A record of a name in the first zone, for clients of a /24.
+fn question(name: &str, client: Ipv4Addr) -> Vec<u8> {
+    let mut packet = vec![0x4d, 0x52, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, name.len() as u8];
+    packet.extend(name.as_bytes());
+    packet.extend(b"\x06z00000\x06growth\x04test\0\x00\x01\x00\x01");
+    packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 11, 0, 8, 0, 7, 0, 1, 24, 0]);
+    packet.extend(&client.octets()[..3]);
+    packet
 }
 
 fn decimal(digits: &mut [u8], mut number: u32) {
@@ -438,9 +688,18 @@ fn ms(since: Instant) -> f64 {
 
 /// CPU time of this thread.
 fn cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// CPU time of all threads.
+fn process_ns() -> u64 {
+    clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes the one struct it is given, which outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(clock, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
@@ -463,7 +722,7 @@ fn thread_ns(task: &Path) -> u64 {
 }
 
 /// Of this process, in megabytes.
-fn memory(what: &str) -> f64 {
+fn megabytes(what: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with(what)).expect("a line of it");
     let kib: f64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
