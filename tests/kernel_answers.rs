@@ -1,5 +1,6 @@
 //! The program that answers in the kernel says what `answer()` says, octet by octet, or nothing: for
-//! 100,000 random queries, whole and broken, while snapshots change. No answer outlives its snapshot.
+//! 100,000 random queries, whole and broken, while snapshots change. No answer outlives its snapshot, and none is half
+//! of one and half of another.
 //!
 //! The program runs on packets that come from nowhere (`BPF_PROG_TEST_RUN`), so no interface is needed;
 //! but the right to load programs is. Without it these tests say that they are skipped.
@@ -7,6 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -16,12 +19,14 @@ use meridian::model::{Coordinates, CountryCode, Location, Model, Prefix};
 use meridian::query::counters::{CounterSet, Event, QueryTypeGroup};
 use meridian::query::kernel::KernelAnswers;
 use meridian::query::kernel::attach::ANSWER;
+use meridian::query::kernel::image::{Image, Update};
 use meridian::query::kernel::keeper::{Keeper, Kernel};
 use meridian::query::kernel::maps::{Images, KernelMaps};
 use meridian::query::transport::xdp::interface::Interface;
 use meridian::query::transport::xdp::program::{Mode, Program, STEER};
 use meridian::query::{Client, Transport, answer};
 use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
+use meridian::steer::health::effective::Override;
 use meridian::steer::health::verdict::Verdict;
 
 mod support;
@@ -352,8 +357,12 @@ fn program() -> Option<(Program, KernelMaps)> {
 }
 
 fn publisher(model: &Model, rng: &mut Rng) -> Publisher {
+    publisher_of(model, &networks(rng))
+}
+
+fn publisher_of(model: &Model, networks: &[(Prefix, Location)]) -> Publisher {
     let now = clock::read();
-    let atlas = Atlas::build(&[], &networks(rng)).expect("an atlas");
+    let atlas = Atlas::build(&[], networks).expect("an atlas");
     let mut publisher = Publisher::new(model.clone(), atlas, "here", 3, BTreeMap::new(), now);
     publisher.assume_up(now);
     publisher
@@ -400,7 +409,8 @@ fn it_says_what_the_server_says_or_nothing() {
     let (ours, theirs) = (CounterSet::new(), CounterSet::new());
     let mut oracle = Oracle { counters: theirs.register(), out: vec![0; 1232] };
     let control = maps.control.clone();
-    let mut keeper = Keeper::new(Kernel { programs: vec![maps], images: Images::default() }, ours.register());
+    let mut keeper =
+        Keeper::new(Kernel { programs: vec![maps], images: Images::with_room().expect("maps") }, ours.register());
     control.switch(true);
     let (mut answered, mut plain, mut out) = (0, 0, vec![0; 4096]);
     let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
@@ -449,7 +459,7 @@ fn rfc8200_8_1_without_a_checksum_nothing_is_answered_over_ipv6() {
     let model = model();
     let shared = publisher(&model, &mut rng).shared();
     let control = maps.control.clone();
-    let kernel = Kernel { programs: vec![maps], images: Images::default() };
+    let kernel = Kernel { programs: vec![maps], images: Images::with_room().expect("maps") };
     let mut keeper = Keeper::new(kernel, CounterSet::new().register());
     control.switch(true);
     control.set_generation(shared.load().generation);
@@ -467,6 +477,33 @@ fn rfc8200_8_1_without_a_checksum_nothing_is_answered_over_ipv6() {
     assert_eq!(program.run(&packet, &mut out).expect("the program runs").0, XDP_TX, "with its checksum");
     packet[CHECKSUM_AT..][..2].fill(0);
     assert_eq!(program.run(&packet, &mut out).expect("the program runs").0, XDP_PASS, "without");
+}
+
+/// Whether it is the one that is looked at first or another.
+#[test]
+fn an_address_that_is_gone_is_answered_no_more() {
+    let Some((mut program, maps)) = program() else { return };
+    let mut rng = Rng::with_seed(49);
+    let model = model();
+    let shared = publisher(&model, &mut rng).shared();
+    let control = maps.control.clone();
+    let kernel = Kernel { programs: vec![maps], images: Images::with_room().expect("maps") };
+    let mut keeper = Keeper::new(kernel, CounterSet::new().register());
+    control.switch(true);
+    control.set_generation(shared.load().generation);
+    keeper.step(&shared);
+    let addresses: [SocketAddr; 2] = [SERVER_V4, SERVER_V6].map(|address| address.parse().expect("an address"));
+    let query = Ask::new("static.gslb.example", "A").wire();
+    let packets = ["192.0.2.7:5353", "[2001:db8:7::1]:5353"].map(|from| from.parse().expect("an address"));
+    let packets = [0, 1].map(|at| Flow::new(packets[at], addresses[at], None).packet(&query));
+    let mut out = vec![0; 4096];
+    for there in [&[0, 1][..], &[1], &[0, 1], &[0], &[], &[0]] {
+        program.answer_at(&there.iter().map(|&at| addresses[at]).collect()).expect("the addresses are taken");
+        for (at, packet) in packets.iter().enumerate() {
+            let expected = if there.contains(&at) { XDP_TX } else { XDP_PASS };
+            assert_eq!(program.run(packet, &mut out).expect("the program runs").0, expected, "{at} of {there:?}");
+        }
+    }
 }
 
 /// The name asked for, in lower case, without its last two labels.
@@ -536,6 +573,147 @@ fn no_answer_is_older_than_the_snapshot() {
     drop(answers);
     let after = (0..1_000).filter(|_| ask(&snapshot, &mut oracle, &mut rng)).count();
     assert_eq!(after, 0, "switched off");
+}
+
+/// Two regions with as many addresses as an answer here may have, or hardly any: what is half the one and half the other
+/// shows.
+const TWO_STATES: &str = r#"
+origin = "gslb.example"
+records = """
+@     SOA   ns1 hostmaster 1 1h 10m 1w 60
+@     NS    ns1
+ns1   A     192.0.2.53
+"""
+[region.first]
+location  = { country = "DE" }
+endpoints = [{ address = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8", "192.0.2.9"] }]
+[region.second]
+location  = { country = "JP" }
+endpoints = [{ address = ["198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4", "198.51.100.5", "198.51.100.6", "198.51.100.7", "198.51.100.8", "198.51.100.9"] }]
+[service.app]
+policy  = "nearest"
+regions = ["first", "second"]
+"#;
+
+/// The image is written in place, over and over, while programs answer from it, with nothing but its version to tell
+/// them: each answer is of one state or of the other.
+#[test]
+fn no_answer_is_of_two_states() {
+    let Some((program, maps)) = program() else { return };
+    let mut rng = Rng::with_seed(47);
+    let model = OneZone(TWO_STATES.to_owned()).model();
+    let mut publisher = publisher_of(&model, &networks(&mut rng)[..100]); // so few that it is not written all the time
+    let mut snapshots = vec![publisher.shared().load_full()];
+    publisher.apply(News::set_override("first@gslb.example", Override::Down), clock::read());
+    publisher.publish(clock::read());
+    snapshots.push(publisher.shared().load_full());
+    let mut images = [Image::default(), Image::default()];
+    let updates: Vec<Update<'_>> = images
+        .iter_mut()
+        .zip(&snapshots)
+        .map(|(image, snapshot)| Update { generation: 1, ..image.update(snapshot).expect("a plan") })
+        .collect();
+    maps.control.set_generation(1);
+    maps.control.switch(true);
+    let (done, programs) = (AtomicBool::new(false), [maps]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut room = Images::with_room().expect("maps");
+            for update in updates.iter().cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
+                room.put(&programs, update).expect("written");
+                (0..1_000).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        let _stop = Stop(&done);
+        let (mut seen, mut out, began) = ([0; 2], vec![0; 4096], Instant::now());
+        while seen.iter().any(|&times| times < 2_000) {
+            assert!(began.elapsed() < Duration::from_secs(120), "{seen:?}");
+            let (flow, query) = (flow_to_port(&mut rng), Ask::new("app.gslb.example", "A").wire());
+            let (verdict, len) = program.run(&flow.packet(&query), &mut out).expect("the program runs");
+            if verdict != XDP_TX {
+                continue;
+            }
+            let mut oracle = Oracle { counters: CounterSet::new().register(), out: vec![0; 1232] };
+            let answers = snapshots.iter().map(|of| flow.back().packet(oracle.says(of, &query, flow.from.ip())));
+            let state = answers.into_iter().position(|answer| answer == out[..len]);
+            seen[state.expect("of one state or the other")] += 1;
+        }
+        println!("{seen:?} answers in {:?}", began.elapsed());
+    });
+}
+
+/// Tells a thread to stop, whatever happens.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn flow_to_port(rng: &mut Rng) -> Flow {
+    let from = SocketAddr::new(client(true, rng), 5353);
+    Flow::new(from, SERVER_V4.parse().expect("an address"), None)
+}
+
+/// So many services of one policy, of regions with addresses of both families, but for the last.
+fn alike(services: usize) -> Model {
+    let mut zone = String::from(
+        "origin = \"gslb.example\"\nrecords = \"\"\"\n@ SOA ns1 hostmaster 1 1h 10m 1w 60\n@ NS ns1\nns1 A 192.0.2.53\n",
+    );
+    (0..services).for_each(|number| zone += &format!("static{number} A 192.0.2.{}\n", number % 250));
+    zone += "\"\"\"\n";
+    for (number, country) in ["DE", "JP", "US"].into_iter().enumerate() {
+        zone += &format!(
+            "[region.r{number}]\nlocation = {{ country = \"{country}\" }}\ncapacity = 100\nload_report.push = {{}}\n\
+             endpoints = [{{ address = [\"192.0.2.{number}\", \"2001:db8::{number}\"] }}]\n"
+        );
+    }
+    zone += "[region.old]\nlocation = { country = \"BR\" }\nendpoints = [{ address = \"192.0.2.9\" }]\n";
+    for number in 0..services {
+        let regions = if number == 0 { r#""r0", "r1", "old""# } else { r#""r0", "r1", "r2""# };
+        zone += &format!("[service.s{number}]\npolicy = \"nearest\"\nregions = [{regions}]\n");
+    }
+    OneZone(zone).model()
+}
+
+/// No more is asked and written than changes.
+#[test]
+fn a_swap_costs_what_it_changes() {
+    const SERVICES: usize = 300;
+    let model = alike(SERVICES);
+    let mut rng = Rng::with_seed(48);
+    let mut publisher = publisher(&model, &mut rng);
+    let shared = publisher.shared();
+    let mut image = Image::default();
+    let now = clock::read();
+    let mut step = |publisher: &mut Publisher, news: Option<News>| {
+        news.into_iter().for_each(|news| _ = publisher.apply(news, now));
+        publisher.publish(now);
+        let (before, snapshot) = (image.asked(), shared.load_full());
+        let update = image.update(&snapshot).expect("a plan");
+        let wrote = (update.classes.is_some(), update.names.iter().any(|(at, _)| *at == 0), update.services.len());
+        let at_once = image.asked() - before;
+        let later = image.complete(&snapshot, || true).is_some().then(|| image.asked() - before - at_once);
+        (wrote, at_once, later)
+    };
+    let ((classes, names, services), asked, later) = step(&mut publisher, None);
+    assert_eq!((classes, names, services, later), (true, true, SERVICES, Some(1)));
+    // Static names with both families; of services each region's addresses once.
+    assert!((2 * SERVICES as u64..2 * SERVICES as u64 + 16).contains(&asked), "{asked}");
+
+    assert_eq!(step(&mut publisher, None), ((false, false, 0), 0, None), "nothing happened");
+    let report =
+        |load| News::Load(LoadNews { region: "r0@gslb.example".into(), at: now.now(), outcome: Ok((load, None)) });
+    assert_eq!(step(&mut publisher, Some(report(10.0))), ((false, false, 0), 0, None), "a load that moves nobody");
+    // Busy: its answers live half as long, and others are as they were.
+    assert_eq!(step(&mut publisher, Some(report(90.0))), ((false, false, SERVICES), 2, None));
+
+    // Down: all answers of these services are new ones, but static names and the other half of clients.
+    let ((_, names, services), asked, later) =
+        step(&mut publisher, Some(News::set_override("r0@gslb.example", Override::Down)));
+    assert_eq!((names, services, later), (false, SERVICES, Some(1)));
+    assert!(asked <= 12, "{asked}");
 }
 
 /// The same with a driver, where network namespaces can be made: a whole server, and its client on the

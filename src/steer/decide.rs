@@ -14,7 +14,7 @@ use super::choice::cell::{Asker, Cell, Pick, Regions};
 use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
 use super::choice::pick::{ClientKey, rendezvous};
 use super::health::effective::RegionState;
-use super::plan::table::{Answer, Follows, Found};
+use super::plan::table::{Answer, Found};
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::ServiceCondition;
 use super::policy::{Picker, PlanInputs};
@@ -135,8 +135,7 @@ fn decide_at(view: &View<'_>, service: ServiceId, seen: Seen, key: ClientKey, fo
     for other in regions.as_slice().iter().skip(1).filter_map(|other| view.endpoint_sets.get(other.index())) {
         life = life.min_by_ttl(time_to_live(configured, plan, condition, span_of(other)));
     }
-    let depends_on_place = plan.table.depends_on_place() || plan.follows == Follows::Nothing;
-    let (scope, scope_reason) = match (is_shared || endpoint_set.endpoints.len() > 1, depends_on_place) {
+    let (scope, scope_reason) = match (is_shared || endpoint_set.endpoints.len() > 1, plan.depends_on_place) {
         (true, true) => (widest.max(key_bits), ScopeReason::Split),
         (true, false) => (key_bits, ScopeReason::Split),
         (false, true) => (widest, ScopeReason::Place),
@@ -204,7 +203,7 @@ fn worked_out(
 
 /// The place of a client, as far as the service's answers depend on it.
 fn locate(view: &View<'_>, id: ServiceId, address: IpAddr) -> Option<Located> {
-    Some(match view.model.services.get(id.index())?.policies.depends_on_place() {
+    Some(match view.plan.services.get(id.index())?.depends_on_place {
         true => view.atlas.locate(address),
         false => Located { place: PlaceId::UNKNOWN, scope: 0 },
     })

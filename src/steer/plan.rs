@@ -108,6 +108,8 @@ pub struct ServicePlan {
     /// Some region of the service is down or draining.
     pub reduced: bool,
     pub offers: Offers,
+    /// Clients may be answered otherwise for where they are.
+    pub depends_on_place: bool,
 }
 
 impl ServicePlan {
@@ -172,7 +174,12 @@ pub fn follow(inputs: &Inputs<'_>, made: Vec<PartMade>) -> Plan {
     let lends = recipes.is_some();
     let recipes = recipes.unwrap_or_else(|| Arc::new(Recipes::of(model, switched, seed)));
     let basis = Arc::new(Basis::of(states, planned, &latency));
-    let standings = recipes.standings().map(|recipe| Arc::new(Standing::of(&recipe.shape, states))).collect();
+    let old = before.filter(|_| lends).map(|plan| plan.standings.as_slice()).unwrap_or_default();
+    let standing = |(number, recipe): (usize, &Recipe)| {
+        let now = Standing::of(&recipe.shape, states);
+        old.get(number).filter(|old| ***old == now).cloned().unwrap_or_else(|| Arc::new(now))
+    };
+    let standings = recipes.standings().enumerate().map(standing).collect();
     let mut plan = Plan {
         services: Vec::new(),
         tables: before.filter(|_| lends).map(|plan| plan.tables.clone()).unwrap_or_default(),
@@ -258,6 +265,7 @@ impl Plan {
                 aftermath,
                 reduced,
                 offers: recipe.offers,
+                depends_on_place: recipe.depends_on_place,
             })
         };
         self.services = inputs.model.service_ids().filter_map(service).collect();

@@ -7,8 +7,8 @@
 //!   thread ─▶ every 100 ms: counts and samples to the process's own
 //! ```
 //!
-//! Between a swap and the next image everything goes to the sockets, as long as the image takes to
-//! make: no answer is older than the snapshot.
+//! Between a swap and the next image everything goes to the sockets, as long as it takes to write what has
+//! changed: no answer is older than the snapshot.
 
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::state::memory::followers::{Follower, Followers};
 use crate::state::{SharedSnapshot, Snapshot};
 use crate::wire::Rcode;
 
-use super::image::{ClassImage, NameImage, Passed};
+use super::image::{Image, Passed};
 use super::maps::{Control, Counted, Images, KernelMaps};
 
 /// Programs that answer plain questions themselves, and room for what they answer from.
@@ -105,9 +105,8 @@ pub struct Keeper {
     programs: Vec<KernelMaps>,
     counters: Arc<Counters>,
     images: Images,
-    classes: Option<ClassImage>,
-    /// Class images so far.
-    class_images: u64,
+    /// As it is in them.
+    image: Image,
     generation: Option<u64>,
     passed: Passed,
     fetched: Vec<Counted>,
@@ -123,8 +122,7 @@ impl Keeper {
             programs,
             counters,
             images,
-            classes: None,
-            class_images: 0,
+            image: Image::default(),
             generation: None,
             passed: Passed::default(),
             fetched_at: Instant::now(),
@@ -140,7 +138,7 @@ impl Keeper {
     pub fn step(&mut self, shared: &SharedSnapshot) {
         let snapshot = shared.load_full();
         if self.generation != Some(snapshot.generation) {
-            self.renew(&snapshot);
+            self.renew(&snapshot, shared);
         }
         let elapsed = self.fetched_at.elapsed();
         if elapsed >= FETCH {
@@ -149,39 +147,44 @@ impl Keeper {
         }
     }
 
-    fn renew(&mut self, snapshot: &Snapshot) {
+    fn renew(&mut self, snapshot: &Snapshot, shared: &SharedSnapshot) {
         let begin = Instant::now();
         // Before it is tried: what fails is tried again with the next snapshot, not all the time.
         self.generation = Some(snapshot.generation);
-        match self.put(snapshot) {
-            Ok(names) => {
+        match self.put(snapshot, shared) {
+            Ok(back) => {
                 self.failing = false;
-                debug!(names, generation = snapshot.generation, took = ?begin.elapsed(), "answers in the kernel");
+                let (names, generation) = (self.image.names(), snapshot.generation);
+                let back = back.saturating_duration_since(begin);
+                debug!(names, generation, ?back, complete = ?begin.elapsed(), "answers in the kernel");
             }
-            Err(error) if !self.failing => {
-                self.failing = true;
-                warn!("no answers in the kernel until this works: {error}");
+            Err(error) => {
+                self.image = Image::default(); // nobody knows what is in there
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!("no answers in the kernel until this works: {error}");
+                }
             }
-            Err(_) => {}
         }
     }
 
-    fn put(&mut self, snapshot: &Snapshot) -> io::Result<usize> {
-        let Some(of) = snapshot.plan.classes() else { return Ok(0) };
-        let classes = match self.classes.take().filter(|image| Arc::ptr_eq(&image.of, of)) {
-            Some(image) => image,
-            None => {
-                self.class_images += 1;
-                let image = ClassImage::new(self.class_images, of);
-                self.images.put_classes(&self.programs, &image)?;
-                image
-            }
-        };
-        let names = NameImage::new(snapshot, &classes);
-        self.classes = Some(classes);
-        self.images.put_names(&self.programs, &names)?;
-        self.say_passed(names.passed);
-        Ok(names.names)
+    /// First what names share, which is had at once, then what is each name's own. Gives the time between.
+    fn put(&mut self, snapshot: &Snapshot, shared: &SharedSnapshot) -> io::Result<Instant> {
+        let Keeper { programs, images, image, .. } = self;
+        let Some(update) = image.update(snapshot) else { return Ok(Instant::now()) };
+        images.put(programs, &update)?;
+        let back = Instant::now();
+        let is_current = || shared.load().generation == snapshot.generation;
+        if let Some(update) = image.complete(snapshot, is_current) {
+            images.put(programs, &update)?;
+        }
+        let passed = image.passed();
+        self.say_passed(passed);
+        Ok(back)
+    }
+
+    /// The number of questions asked so far to have answers: for tests.
+    pub fn asked(&self) -> u64 {
+        self.image.asked()
     }
 
     fn say_passed(&mut self, passed: Passed) {

@@ -1,12 +1,12 @@
 //! The memory shared with the program that answers by itself (`bpf/answer.bpf.c`): images it finds answers
 //! in, what is current, and what it counted.
 //!
-//! An image is written into an array that the program does not see yet, through a mapping, and then
-//! takes the place of the one before at once. The system call that does so returns when no processor
-//! looks at the one before any more, which is written anew the next time.
+//! An image is written in place, through a mapping that all programs see, whole or in parts. Its head has a version,
+//! which is 0 meanwhile and another afterwards: a program copies what it needs, and throws it away where the version is
+//! not the same as before. Nobody waits for anybody.
 //!
 //! ```text
-//!   NameImage, ClassImage ─▶ Images ─▶ arrays ─▶ map IMAGES ───▶ program
+//!   Update ────────────────▶ Images ─▶ arrays, in map IMAGES ───▶ program
 //!   generation, stride ────▶ Control ──────────────────────────▶ program
 //!   counters, demand ◀─ ProgramOutput ◀─ maps COUNTS, SAMPLES ◀─ program
 //! ```
@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 
@@ -25,15 +25,14 @@ use crate::model::{RegionId, ServiceId};
 use crate::query::demand::Sample;
 use crate::query::transport::xdp::program::{Mode, Program, ProgramError, map_error};
 
-use super::image::{BLOCK_OCTETS, Block, ClassImage, NameImage};
+use super::image::{BLOCK_OCTETS, Block, ROOM, Update};
 
 /// Places in the map IMAGES.
 const NAMES: u32 = 0;
 const CLASSES: u32 = 1;
-/// Blocks that an image may have without an array being made for it.
-const ROOM: usize = 1 << 17;
-/// Blocks of a page, the least that an array has room for.
-const PAGE_BLOCKS: usize = 64;
+/// Places in the entry of a service: see `struct entry`.
+const FLAGS_AT: usize = 1;
+const ANSWERS_AT: usize = 8;
 
 /// The maps of one program.
 pub struct KernelMaps {
@@ -173,55 +172,76 @@ fn take_sample(octets: &[u8]) -> Option<Sample> {
     })
 }
 
-/// The images that programs look into, each kept twice: as they see it, and to be written.
-#[derive(Default)]
+/// The images that programs look into.
 pub struct Images {
-    names: Pair,
-    classes: Pair,
+    names: Array,
+    classes: Array,
+    /// The last that was written.
+    version: u64,
+    /// Programs have been shown the arrays.
+    shown: bool,
+}
+
+/// The beginning of `struct names_head`.
+#[repr(C)]
+struct Head {
+    version: AtomicU64,
+    generation: AtomicU64,
 }
 
 impl Images {
-    /// With room for images of 8 MiB each, had now, while it is allowed: a server that has dropped its
-    /// privileges may not get more later.
+    /// With all the memory they will have: a server that has dropped its privileges may not get more later.
     pub fn with_room() -> io::Result<Images> {
-        let pair =
-            || Ok::<_, io::Error>(Pair { seen: None, unseen: Some(Array::new(ROOM)?), spare: Some(Array::new(ROOM)?) });
-        Ok(Images { names: pair()?, classes: pair()? })
+        Ok(Images { names: Array::new()?, classes: Array::new()?, version: 0, shown: false })
     }
 
-    /// Programs answer from these classes as soon as there are names that go by them.
-    pub fn put_classes(&mut self, programs: &[KernelMaps], image: &ClassImage) -> io::Result<()> {
-        self.classes.put(programs, CLASSES, &image.blocks)
-    }
-
-    /// Programs answer from these names, while their generation is the current one.
-    pub fn put_names(&mut self, programs: &[KernelMaps], image: &NameImage) -> io::Result<()> {
-        self.names.put(programs, NAMES, &image.blocks)
-    }
-}
-
-#[derive(Default)]
-struct Pair {
-    seen: Option<Array>,
-    unseen: Option<Array>,
-    /// For the first time, when none is seen yet.
-    spare: Option<Array>,
-}
-
-impl Pair {
-    fn put(&mut self, programs: &[KernelMaps], kind: u32, blocks: &[Block]) -> io::Result<()> {
-        // Were this to fail in the middle, a program might still see the one that would be written next.
-        let fitting = self.unseen.take().filter(|array| array.blocks >= blocks.len());
-        let mut array = match fitting {
-            Some(array) => array,
-            None => Array::new(blocks.len() + blocks.len() / 4)?,
-        };
-        array.write(blocks);
-        for program in programs {
-            set(program.images.fd().as_fd(), kind, array.fd.as_fd())?;
+    /// Programs answer from what is so updated, while its generation is the current one.
+    ///
+    /// Fails where there are more ranges of clients than an image takes, and has written nothing then.
+    pub fn put(&mut self, programs: &[KernelMaps], update: &Update<'_>) -> io::Result<()> {
+        self.show(programs)?;
+        if update.classes.is_some_and(|blocks| blocks.len() > ROOM) {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "the ranges of clients' addresses take more than 16 MiB",
+            ));
         }
-        self.unseen = self.seen.replace(array).or_else(|| self.spare.take());
+        if !update.is_empty() {
+            self.head().version.store(0, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            update.classes.iter().for_each(|blocks| self.classes.write(0, blocks));
+            update.names.iter().for_each(|(at, blocks)| self.names.write(*at, blocks));
+            for service in update.services {
+                let at = service.at as usize * BLOCK_OCTETS;
+                let [a, aaaa] = service.answers.map(u32::to_ne_bytes);
+                self.names.memory.write(at + FLAGS_AT, &[service.flags]);
+                self.names.memory.write(at + ANSWERS_AT, &[a, aaaa].concat());
+            }
+            fence(Ordering::SeqCst);
+            self.version += 1;
+        }
+        // Blocks that were written have zeros here.
+        self.head().generation.store(update.generation, Ordering::SeqCst);
+        self.head().version.store(self.version, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Once: it takes a system call that waits for all processors.
+    fn show(&mut self, programs: &[KernelMaps]) -> io::Result<()> {
+        if !self.shown {
+            for program in programs {
+                set(program.images.fd().as_fd(), CLASSES, self.classes.fd.as_fd())?;
+                set(program.images.fd().as_fd(), NAMES, self.names.fd.as_fd())?;
+            }
+        }
+        self.shown = true;
+        Ok(())
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: the mapping is larger than that and begins at a page, and lives as long as `self`; all of it is
+        // atomic, and any bits are a number. Blocks are written over it by this thread alone, through `&mut self`.
+        unsafe { self.names.memory.start.cast().as_ref() }
     }
 }
 
@@ -229,24 +249,20 @@ impl Pair {
 struct Array {
     fd: OwnedFd,
     memory: Mapping,
-    blocks: usize,
 }
 
 impl Array {
-    fn new(at_least: usize) -> io::Result<Array> {
-        let blocks = at_least.div_ceil(PAGE_BLOCKS).max(1) * PAGE_BLOCKS;
-        let entries = u32::try_from(blocks).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let fd = create(entries)?;
-        let memory = Mapping::new(fd.as_fd(), blocks * BLOCK_OCTETS)?;
-        Ok(Array { fd, memory, blocks })
+    fn new() -> io::Result<Array> {
+        let fd = create(ROOM as u32)?;
+        let memory = Mapping::new(fd.as_fd(), ROOM * BLOCK_OCTETS)?;
+        Ok(Array { fd, memory })
     }
 
-    /// Nobody may be looking. What is behind stays as it was: nothing leads there.
-    fn write(&mut self, blocks: &[Block]) {
-        let count = blocks.len().min(self.blocks);
-        // SAFETY: the mapping holds `self.blocks` blocks, and `count` is no more than either side has;
-        // the two do not overlap, since nothing else is given a reference into the mapping.
-        unsafe { ptr::copy_nonoverlapping(blocks.as_ptr(), self.memory.start.cast::<Block>().as_ptr(), count) };
+    /// What is behind stays as it was: nothing leads there.
+    fn write(&mut self, at: usize, blocks: &[Block]) {
+        // SAFETY: blocks are octets without padding, and any octets may be read.
+        let octets = unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), mem::size_of_val(blocks)) };
+        self.memory.write(at * BLOCK_OCTETS, octets);
     }
 }
 
@@ -274,6 +290,19 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Puts octets at an offset; nothing where they do not fit. Programs may read meanwhile, and see any part of it.
+    fn write(&mut self, at: usize, octets: &[u8]) {
+        if at.checked_add(octets.len()).is_some_and(|end| end <= self.octets) {
+            // SAFETY: it lies within the mapping, as was just seen; the two do not overlap, since nobody is given a
+            // reference into the mapping but to its head, which is not held while this is called.
+            unsafe {
+                ptr::copy_nonoverlapping(octets.as_ptr(), self.start.cast::<u8>().as_ptr().add(at), octets.len())
+            };
+        }
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length, and unmapped once.
@@ -286,7 +315,6 @@ fn create(entries: u32) -> io::Result<OwnedFd> {
     const BPF_MAP_CREATE: libc::c_int = 0;
     const BPF_MAP_TYPE_ARRAY: u32 = 2;
     const BPF_F_MMAPABLE: u32 = 1 << 10;
-    const BPF_F_INNER_MAP: u32 = 1 << 12;
     #[repr(C)]
     struct MapCreate {
         kind: u32,
@@ -300,7 +328,7 @@ fn create(entries: u32) -> io::Result<OwnedFd> {
         key_octets: 4,
         value_octets: BLOCK_OCTETS as u32,
         entries,
-        flags: BPF_F_MMAPABLE | BPF_F_INNER_MAP,
+        flags: BPF_F_MMAPABLE,
     };
     // SAFETY: the kernel reads as many octets of `attributes` as it is told.
     let fd =

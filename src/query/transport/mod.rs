@@ -95,6 +95,7 @@ pub(crate) mod testing {
     //! A responder that needs no zones.
 
     use std::net::IpAddr;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::query::counters::{DropReason, Event};
@@ -125,6 +126,50 @@ pub(crate) mod testing {
             out[..response.len()].copy_from_slice(&response);
             response.len()
         }
+    }
+
+    /// Answers as [`Echo`], and keeps what it was told of messages, by their IDs.
+    #[derive(Default)]
+    pub struct Witness(Mutex<Vec<Told>>);
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum Told {
+        /// These are to be answered.
+        Expect(Vec<u16>),
+        /// This one is.
+        Answer(u16),
+    }
+
+    impl Witness {
+        /// All it was told so far, but for messages expected where there are none.
+        pub fn told(&self) -> Vec<Told> {
+            self.0.lock().expect("told").iter().filter(|told| **told != Told::Expect(Vec::new())).cloned().collect()
+        }
+
+        fn hear(&self, told: Told) {
+            self.0.lock().expect("told").push(told);
+        }
+    }
+
+    impl Responder for Witness {
+        type Batch<'a> = &'a Witness;
+
+        fn begin(&self) -> &Witness {
+            self
+        }
+
+        fn expect<'p>(batch: &&Witness, packets: impl Iterator<Item = &'p [u8]>) {
+            batch.hear(Told::Expect(packets.map(id).collect()));
+        }
+
+        fn answer(batch: &&Witness, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+            batch.hear(Told::Answer(id(packet)));
+            Echo::answer(&(), packet, client, out, counters)
+        }
+    }
+
+    fn id(message: &[u8]) -> u16 {
+        message.first_chunk().map_or(0, |id| u16::from_be_bytes(*id))
     }
 
     /// A message of this ID and these octets after its header.

@@ -40,6 +40,8 @@ pub struct Recipe {
     /// It asks how far regions are.
     pub measures: bool,
     pub offers: Offers,
+    /// Its clients may be answered otherwise for where they are.
+    pub depends_on_place: bool,
 }
 
 /// What makes two services one recipe.
@@ -125,6 +127,7 @@ impl Recipe {
             standing: 0,
             measures: service.policies.measures(),
             offers: offers(model, &regions),
+            depends_on_place: service.policies.depends_on_place(),
             regions,
         }
     }

@@ -3,10 +3,12 @@
 // CD and AD, with or without one OPT record of version 0, which has one ECS option or none. What is not plain, and
 // what the image does not have, goes unchanged to the AF_XDP sockets, or else to the kernel.
 //
-//    read question ─▶ entry ─▶ [class ─▶ row] ─▶ answer ─▶ packet rewritten ─▶ XDP_TX
-//        │                │            │            │
-//        └────────────────┴────────────┴────────────┴─▶ passed on: nothing has been touched
+//    read question ─▶ entry ─▶ [class ─▶ row] ─▶ answer copied ─▶ still current? ─▶ packet rewritten ─▶ XDP_TX
+//        │                │            │                │                │
+//        └────────────────┴────────────┴────────────────┴────────────────┴─▶ passed on: nothing has been touched
 //
+// The image may be written at any time. So nothing of it is used before all that is needed was copied and
+// the image found to be the same as before, and still current.
 // Octets are as the server's own src/wire writes them.
 // Compiled by ./compile; the object is committed, so that building the server needs no clang.
 #include "packet.bpf.h"
@@ -146,11 +148,15 @@ static __always_inline int read_name(struct question *question, const u8 *messag
 #pragma unroll
     for (u32 i = 0; i < NAME_WORDS; i++) {
         u64 word = 0;
+        if (length <= 8 * i) {
+            question->name[i] = 0;
+            continue;
+        }
         if (length >= 8 * i + 8) {
             if ((void *)(name + 8 * i + 8) > end)
                 return 0;
             word = *(const u64 *)(name + 8 * i);
-        } else if (length > 8 * i) {
+        } else {
             // Read backwards from its end, lest it be read beyond the packet's.
             const u8 *last = message + HEADER - 8 + length;
             if ((void *)(last + 8) > end)
@@ -161,10 +167,8 @@ static __always_inline int read_name(struct question *question, const u8 *messag
         question->name[i] = lower;
         spelt |= lower ^ word;
         sum = add_words(sum, word);
-        if (length > 8 * i) {
-            hash = (hash ^ lower) * 0x9e3779b97f4a7c15;
-            hash ^= hash >> 32;
-        }
+        hash = (hash ^ lower) * 0x9e3779b97f4a7c15;
+        hash ^= hash >> 32;
     }
     question->length = length;
     question->hash = hash;
@@ -355,25 +359,27 @@ static __always_inline void read_source(struct client *client, const struct pack
     client->unused = 0;
 }
 
-static __always_inline int find_class(void *classes, u64 id, const struct client *client, struct found *found) {
+static __always_inline int find_class(void *classes, const struct client *client, struct found *found) {
     struct classes_head *head = block(classes, 0);
-    if (!head || head->id != id)
+    if (!head)
         return 0;
     if (client->is_ip6)
         return find6(classes, head, client->upper, found);
     return find4(classes, head, client->upper >> 32, found);
 }
 
+#define MAX_OPT 32
+
 // What is found of a question.
 struct finding {
-    u64 generation; // of the image it was found in
-    u32 number;     // of the answer in it
     u32 scope;
     u32 service;
     u32 is_service;
     u32 reloads;
-    u32 unused;
     struct client client;
+    // As it was in the image, with all octets behind its head; room for OPT behind them.
+    struct answer answer;
+    u64 octets[(MAX_RECORDS - FIRST_OCTETS + MAX_OPT) / 8];
 };
 
 // What is being worked on, since a stack of 512 octets is soon full. A processor handles one packet
@@ -382,7 +388,7 @@ struct work {
     struct question question;
     struct client source;
     struct finding finding;
-    u64 opt[4]; // of the response
+    u64 order; // see read_in_order
 };
 
 struct {
@@ -392,18 +398,11 @@ struct {
     __type(value, struct work);
 } WORK SEC(".maps");
 
-// Finds the answer to a question from `source`. 0 where there is none.
-//
-// Not inlined, so that it is verified once, and not anew for every length a name may have.
-__attribute__((noinline)) int find_answer(const struct question *question, const struct client *source,
-                                          struct finding *finding) {
-    u32 zero = NAMES, kind = CLASSES;
-    void *names = bpf_map_lookup_elem(&IMAGES, &zero);
-    if (!names || !question || !source || !finding)
-        return 0;
-    struct names_head *head = block(names, 0);
-    struct entry *entry = head ? find_entry(names, head, question) : 0;
-    if (!head || !entry)
+// The number of the answer in the image of names; 0 where there is none.
+static __always_inline u32 find_number(void *names, const struct names_head *head, const struct question *question,
+                                       const struct client *source, struct finding *finding) {
+    struct entry *entry = find_entry(names, head, question);
+    if (!entry)
         return 0;
     u32 believed = question->source && entry->flags & ECS;
     finding->client = *source;
@@ -412,39 +411,82 @@ __attribute__((noinline)) int find_answer(const struct question *question, const
         finding->client.upper = __builtin_bswap64(question->address);
         finding->client.lower = 0;
     }
-    u32 number = question->family ? entry->answers[1] : entry->answers[0], scope = 0;
-    if (number && entry->flags & (question->family ? ROW_AAAA : ROW_A)) {
-        void *classes = bpf_map_lookup_elem(&IMAGES, &kind);
-        struct found found;
-        if (!classes || !find_class(classes, head->classes, &finding->client, &found))
-            return 0;
-        struct block *row = block(names, number + found.class / 16);
-        if (!row)
-            return 0;
-        number = row->figures[found.class % 16];
-        scope = believed ? found.scope : 0;
-    }
-    finding->generation = head->generation;
-    finding->number = number;
-    finding->scope = scope;
     finding->service = entry->service;
     finding->is_service = entry->flags & SERVICE;
     finding->reloads = head->reloads;
-    return number != 0;
+    finding->scope = 0;
+    u32 number = question->family ? entry->answers[1] : entry->answers[0];
+    if (!number || !(entry->flags & (question->family ? ROW_AAAA : ROW_A)))
+        return number;
+    u32 kind = CLASSES;
+    void *classes = bpf_map_lookup_elem(&IMAGES, &kind);
+    struct found found;
+    if (!classes || !find_class(classes, &finding->client, &found))
+        return 0;
+    struct block *row = block(names, number + found.class / 16);
+    if (believed)
+        finding->scope = found.scope;
+    return row ? row->figures[found.class % 16] : 0;
+}
+
+// Copies an answer. 0 where it cannot be one.
+static __always_inline int copy_answer(void *names, u32 number, struct finding *finding) {
+    struct answer *answer = block(names, number);
+    if (!answer)
+        return 0;
+    finding->answer = *answer;
+    u32 length = finding->answer.length;
+    if (!length || length > MAX_RECORDS)
+        return 0;
+#pragma unroll
+    for (u32 more = 0; more < MORE_BLOCKS; more++) {
+        if (length <= FIRST_OCTETS + more * 64)
+            break;
+        struct block *next = block(names, number + 1 + more);
+        if (!next)
+            return 0;
+#pragma unroll
+        for (u32 i = 0; i < 8; i++)
+            finding->octets[8 * more + i] = next->words[i];
+    }
+    return 1;
+}
+
+// Finds the answer to a question from `source`, and copies it. 0 where there is none.
+//
+// Not inlined, so that it is verified once, and not anew for every length a name may have.
+__attribute__((noinline)) int find_answer(const struct question *question, const struct client *source,
+                                          struct finding *finding, u64 *order) {
+    u32 zero = 0, kind = NAMES;
+    void *names = bpf_map_lookup_elem(&IMAGES, &kind);
+    struct control *control = bpf_map_lookup_elem(&CONTROL, &zero);
+    if (!names || !control || !question || !source || !finding || !order)
+        return 0;
+    struct names_head *head = block(names, 0);
+    if (!head)
+        return 0;
+    u64 version = READ_ONCE(head->version), generation = READ_ONCE(control->generation);
+    read_in_order(order);
+    if (!version || READ_ONCE(head->generation) != generation)
+        return 0;
+    u32 number = find_number(names, head, question, source, finding);
+    if (!number || !copy_answer(names, number, finding))
+        return 0;
+    read_in_order(order);
+    return READ_ONCE(head->version) == version && READ_ONCE(control->generation) == generation;
 }
 
 // Now and then, one for all since the last.
-static __always_inline void sample(struct counts *counts, u32 stride, const struct finding *finding,
-                                   const struct answer *answer) {
+static __always_inline void sample(struct counts *counts, u32 stride, const struct finding *finding) {
     u64 weight = ++counts->services - counts->accounted;
     u64 distance = counts->distance < 2 * (u64)stride ? counts->distance : 2 * (u64)stride;
     if (weight < distance)
         return;
     const struct client *client = &finding->client;
     struct sample sample = {.service = finding->service,
-                            .ttl = answer->ttl,
+                            .ttl = finding->answer.ttl,
                             .weight = weight > 0xffffffff ? 0xffffffff : weight,
-                            .region = answer->region,
+                            .region = finding->answer.region,
                             .reloads = finding->reloads};
     if (client->is_ip6) {
         sample.client[0] = __builtin_bswap64(client->upper);
@@ -500,54 +542,34 @@ static __always_inline u64 rewrite_ip6(struct ipv6hdr *ip, u32 datagram) {
     return sum;
 }
 
-static __always_inline int store_records(struct xdp_md *ctx, u32 at, void *names, const struct answer *answer,
-                                         u32 number) {
-    u32 length = answer->length, first = length > 48 ? 48 : length;
-    if (!first || bpf_xdp_store_bytes(ctx, at, (void *)answer->octets, first))
-        return 0;
-#pragma unroll
-    for (u32 more = 0; more < 3; more++) {
-        if (length <= 48 + more * 64)
-            break;
-        u32 octets = length - 48 - more * 64;
-        if (octets > 64)
-            octets = 64;
-        struct block *next = block(names, number + 1 + more);
-        if (!next || !octets || bpf_xdp_store_bytes(ctx, at + 48 + more * 64, next->octets, octets))
-            return 0;
-    }
-    return 1;
-}
-
-// OPT: root, 41, 1232, 0, version 0, flags, length; then the option. `octets` of them in all, put together
-// in `words`.
-static __always_inline int store_opt(struct xdp_md *ctx, u32 at, const struct question *question, u32 scope,
-                                     u32 octets, u64 *words, u64 *sum) {
+// OPT: root, 41, 1232, 0, version 0, flags, length; then the option. `octets` of them in all. Gives their sum.
+static __always_inline u64 write_opt(u8 *place, const struct question *question, u32 scope, u32 octets) {
     u32 option = octets - OPT;
-    u64 word = 0xd004290000ULL | (u64)question->dnssec_ok << 56;
+    u64 *words = (void *)place;
+    u64 word = 0xd004290000ULL | (u64)question->dnssec_ok << 56, sum = add_words(0, word);
     words[0] = word;
-    *sum = add_words(0, word);
     words[1] = words[2] = words[3] = 0;
     if (option) {
         word = (u64)bpf_htons(option) << 8 | (u64)bpf_htons(8) << 24 | (u64)bpf_htons(option - 4) << 40;
         words[1] = word;
-        *sum = add_words(*sum, word);
+        sum = add_words(sum, word);
         word = question->subnet | question->source << 8 | scope << 16 | question->address << 24;
         words[2] = word;
-        *sum = add_words(*sum, word);
+        sum = add_words(sum, word);
         word = question->address >> 40;
         words[3] = word;
-        *sum = add_words(*sum, word);
+        sum = add_words(sum, word);
     }
-    return octets <= 32 && !bpf_xdp_store_bytes(ctx, at, words, octets);
+    return sum;
 }
 
 // Writes the packet anew and sends it. XDP_PASS: it has not been touched; XDP_ABORTED: cannot be.
 static __always_inline int respond(struct xdp_md *ctx, const struct packet *packet, const struct question *question,
-                                   void *names, const struct answer *answer, u32 number, u32 scope, u64 *words) {
+                                   struct finding *finding) {
+    const struct answer *answer = &finding->answer;
     u32 at = message_at(packet), name = question->length, length = answer->length;
     // They are, but the verifier has lost sight of it.
-    if (name > MAX_NAME || length > 48 + 3 * 64 || question->octets > 8)
+    if (name > MAX_NAME || !length || length > MAX_RECORDS || question->octets > 8)
         return XDP_PASS;
     u32 records = at + HEADER + name + 4;
     u32 option = question->subnet ? 8 + question->octets : 0;
@@ -556,9 +578,9 @@ static __always_inline int respond(struct xdp_md *ctx, const struct packet *pack
     // To the very octet: there may be hardly any room behind a packet.
     if (bpf_xdp_adjust_tail(ctx, (int)total - (int)(packet->end - packet->data)))
         return XDP_PASS;
-    u64 opt_sum = 0;
-    if (!store_records(ctx, records, names, answer, number) ||
-        (opt && !store_opt(ctx, records + length, question, scope, opt, words, &opt_sum)))
+    u8 *octets = (void *)answer->octets;
+    u64 opt_sum = opt ? write_opt(octets + length, question, finding->scope, opt) : 0;
+    if (bpf_xdp_store_bytes(ctx, records, octets, length + opt))
         return XDP_ABORTED;
     void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
@@ -601,15 +623,10 @@ static __always_inline int respond(struct xdp_md *ctx, const struct packet *pack
 static __always_inline int answer_query(struct xdp_md *ctx, const struct packet *packet) {
     u32 zero = 0;
     struct control *control = bpf_map_lookup_elem(&CONTROL, &zero);
-    void *names = bpf_map_lookup_elem(&IMAGES, &zero);
-    if (!control || !control->on || !names || !packet->udp->source)
-        return XDP_PASS;
-    struct names_head *head = block(names, 0);
-    if (!head || head->generation != *(volatile u64 *)&control->generation)
-        return XDP_PASS;
-
     struct work *work = bpf_map_lookup_elem(&WORK, &zero);
-    if (!work || octets_left(packet->udp, packet->end) != bpf_ntohs(packet->udp->len))
+    struct counts *counts = bpf_map_lookup_elem(&COUNTS, &zero);
+    if (!control || !control->on || !work || !counts || !packet->udp->source ||
+        octets_left(packet->udp, packet->end) != bpf_ntohs(packet->udp->len))
         return XDP_PASS;
     struct question *question = &work->question;
     struct finding *finding = &work->finding;
@@ -619,16 +636,13 @@ static __always_inline int answer_query(struct xdp_md *ctx, const struct packet 
     if (whole == DAMAGED || (whole == PARTIAL && control->on == ON_GENERIC))
         return XDP_PASS;
     read_source(&work->source, packet);
-    // Meanwhile a new image may have taken the place of this one.
-    if (!find_answer(question, &work->source, finding) || finding->generation != head->generation)
+    if (!find_answer(question, &work->source, finding, &work->order))
         return XDP_PASS;
-    struct answer *answer = block(names, finding->number);
-    struct counts *counts = bpf_map_lookup_elem(&COUNTS, &zero);
-    if (!answer || !counts || (answer->flags & LOWER_CASE && question->spelt) ||
-        (question->dnssec_ok && !(answer->flags & ANY_DO)))
+    u32 flags = finding->answer.flags;
+    if ((flags & LOWER_CASE && question->spelt) || (question->dnssec_ok && !(flags & ANY_DO)))
         return XDP_PASS;
 
-    int done = respond(ctx, packet, question, names, answer, finding->number, finding->scope, work->opt);
+    int done = respond(ctx, packet, question, finding);
     if (done != XDP_TX)
         return done;
     if (question->family)
@@ -638,7 +652,7 @@ static __always_inline int answer_query(struct xdp_md *ctx, const struct packet 
     if (question->subnet)
         counts->subnets++;
     if (finding->is_service)
-        sample(counts, control->stride, finding, answer);
+        sample(counts, control->stride, finding);
     return XDP_TX;
 }
 

@@ -1,6 +1,6 @@
 // What answers are found in: a snapshot in flat arrays of 64-octet blocks, which user space makes
-// (image/, where the layout is explained) and puts into IMAGES. A packet sees one of each
-// kind; while the two, or either and what user space says is current, do not match, none answers.
+// (image/, where the layout is explained) and writes in place. Whoever reads remembers the version
+// that the head had before, takes all it needs, and throws it away where the version is another by then.
 #pragma once
 
 #include <linux/bpf.h>
@@ -20,11 +20,12 @@ struct block {
     };
 };
 
-// One image. User space writes it through a mapping; sizes differ from image to image.
+// One image. User space writes it through a mapping, the same one for all programs. All are of one
+// size (ROOM in maps.rs), which has the compiler in the kernel put lookups in line.
 struct image {
     __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
-    __uint(max_entries, 1);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1 << 18);
     __uint(key_size, sizeof(__u32));
     __uint(value_size, sizeof(struct block));
 };
@@ -39,8 +40,8 @@ struct {
 } IMAGES SEC(".maps");
 
 struct names_head {
-    u64 generation;
-    u64 classes; // the id of the class image that rows go by
+    u64 version;    // of both images, never the same twice; 0: they are being written
+    u64 generation; // of the snapshot
     u32 table_at, table_mask;
     u32 reloads;
 };
@@ -76,8 +77,11 @@ struct answer {
     u64 octets[6]; // the others are in the next blocks
 };
 
+#define FIRST_OCTETS 48
+#define MORE_BLOCKS 3
+#define MAX_RECORDS (FIRST_OCTETS + MORE_BLOCKS * 64)
+
 struct classes_head {
-    u64 id;
     u32 index4, shift4, ranges4;
     u32 index6, shift6, after6, ranges6;
 };
@@ -109,6 +113,18 @@ struct found {
 
 static __always_inline void *block(void *image, u32 number) {
     return bpf_map_lookup_elem(image, &number);
+}
+
+#define READ_ONCE(value) (*(const volatile typeof(value) *)&(value))
+
+// Set by user space before loading, where processors may read out of order.
+const volatile u32 WEAKLY_ORDERED = 0;
+
+// What is read after this is read later than what is read before. `place`: of this processor.
+static __always_inline void read_in_order(u64 *place) {
+    if (WEAKLY_ORDERED)
+        __sync_fetch_and_add(place, 0);
+    asm volatile("" ::: "memory");
 }
 
 // The first and the last block that may hold an address of a bucket.

@@ -3,6 +3,9 @@
 /// Octets of a block: a line of a core's cache.
 pub const BLOCK_OCTETS: usize = 64;
 
+/// Blocks of an image, whatever is in it: 16 MiB.
+pub const ROOM: usize = 1 << 18;
+
 /// A piece of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
@@ -12,9 +15,12 @@ impl Block {
     pub const ZERO: Block = Block([0; BLOCK_OCTETS]);
 
     /// Puts octets at an offset; what would lie outside is left out.
+    #[inline]
     pub fn put(&mut self, at: usize, octets: &[u8]) {
-        for (to, from) in self.0.iter_mut().skip(at).zip(octets) {
-            *to = *from;
+        let place = self.0.get_mut(at..).unwrap_or_default();
+        let fits = place.len().min(octets.len());
+        if let (Some(to), Some(from)) = (place.get_mut(..fits), octets.get(..fits)) {
+            to.copy_from_slice(from);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Addresses to classes, as ranges in blocks behind an index by upper bits.
 //!
 //! ```text
-//!   head   id │ v4: index, shift, ranges │ v6: index, shift, buckets, ranges
+//!   head   v4: index, shift, ranges │ v6: index, shift, buckets, ranges
 //!   index  by bucket: first and last block whose ranges may hold an address; eight to a block
 //!   v4     eight starts (the last: where the next block begins) │ seven classes │ how many
 //!   v6     five starts of upper halves (as above) │ four classes │ how many
@@ -32,8 +32,6 @@ const UNICAST_BITS: u32 = 61;
 /// The classes of a snapshot.
 #[derive(Debug)]
 pub struct ClassImage {
-    /// Told apart from other class images by this.
-    pub id: u64,
     pub blocks: Vec<Block>,
     /// By class: an address in it; `None` where no address is, or none that is answered here.
     pub examples: Vec<Option<IpAddr>>,
@@ -43,7 +41,7 @@ pub struct ClassImage {
 
 impl ClassImage {
     /// Takes time in proportion to the number of ranges: tens of milliseconds for a million.
-    pub fn new(id: u64, of: &Arc<Classes>) -> ClassImage {
+    pub fn new(of: &Arc<Classes>) -> ClassImage {
         let mut examples = vec![None; of.len()];
         let mut example = |class: u32, address: IpAddr| {
             if let Some(example) = examples.get_mut(class as usize) {
@@ -62,14 +60,13 @@ impl ClassImage {
         });
         let mut blocks = vec![Block::ZERO];
         let mut head = Block::ZERO;
-        head.put_u64(0, id);
         for (at, figure) in layout_v4(&v4, &mut blocks).into_iter().chain(layout_v6(&v6, &mut blocks)).enumerate() {
-            head.put_u32(8 + 4 * at, figure);
+            head.put_u32(4 * at, figure);
         }
         if let Some(first) = blocks.first_mut() {
             *first = head;
         }
-        ClassImage { id, blocks, examples, of: of.clone() }
+        ClassImage { blocks, examples, of: of.clone() }
     }
 }
 
@@ -128,9 +125,15 @@ fn index_bits(blocks: usize) -> u32 {
 }
 
 /// For every bucket, given by its first and last key, the first and the last block that may hold a key
-/// of it. `firsts`: the first start of every block.
+/// of it. `firsts`: the first start of every block; like buckets, ascending.
 fn append_index(blocks: &mut Vec<Block>, firsts: &[u64], buckets: impl Iterator<Item = (u64, u64)>) {
-    let block_of = |key: u64| firsts.partition_point(|&first| first <= key).saturating_sub(1) as u32;
+    let mut block = 0;
+    let mut block_of = |key: u64| {
+        while firsts.get(block + 1).is_some_and(|&next| next <= key) {
+            block += 1;
+        }
+        block as u32
+    };
     let figures = buckets.flat_map(|(first, last)| [block_of(first), block_of(last)]);
     super::block::append_u32s(blocks, figures);
 }

@@ -1,6 +1,7 @@
 //! The reply of [`answer()`] to a plain question, taken apart into the records behind the question. They
 //! are the same whoever asks it in whatever spelling and with whatever options, or else it is said.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -33,25 +34,56 @@ pub struct Records {
 }
 
 /// Asks questions of a snapshot. What it counts counts for nothing.
+#[derive(Debug)]
 pub struct Questioner {
     counters: Arc<Counters>,
     out: Vec<u8>,
+    /// The number of questions asked so far.
+    pub asked: u64,
+    /// Answers given before.
+    known: HashSet<Arc<Records>>,
+}
+
+/// Answers that are remembered: tens of megabytes at most.
+const MOST_KNOWN: usize = 100_000;
+
+impl Default for Questioner {
+    fn default() -> Questioner {
+        Questioner {
+            counters: CounterSet::new().register(),
+            out: vec![0; MAX_UDP_RESPONSE],
+            asked: 0,
+            known: HashSet::new(),
+        }
+    }
 }
 
 impl Questioner {
-    pub fn new() -> Questioner {
-        Questioner { counters: CounterSet::new().register(), out: vec![0; MAX_UDP_RESPONSE] }
-    }
-
     /// The answer to a source address, where it is a plain one: authoritative, NOERROR, whole.
-    /// `lower`: a wire name in lower case.
-    pub fn ask(&mut self, snapshot: &Snapshot, lower: &[u8], qtype: RecordType, source: IpAddr) -> Option<Records> {
+    /// Those that are alike are mostly one. `lower`: a wire name in lower case.
+    pub fn ask(
+        &mut self,
+        snapshot: &Snapshot,
+        lower: &[u8],
+        qtype: RecordType,
+        source: IpAddr,
+    ) -> Option<Arc<Records>> {
+        self.asked += 1;
         let plain = self.records(snapshot, lower, qtype, source, &[])?;
         let with_do = self.records(snapshot, lower, qtype, source, &OPT_DO)?;
         // Address records have no names in them that could be compressed: only where there is
         // something else can the spelling of the question matter.
         let any_case = plain.0[1] == 0 && plain.0[2] == 0;
-        Some(Records { any_do: with_do == plain, any_case, counts: plain.0, octets: plain.1 })
+        let records = Records { any_do: with_do == plain, any_case, counts: plain.0, octets: plain.1 };
+        if let Some(known) = self.known.get(&records) {
+            return Some(known.clone());
+        }
+        if self.known.len() >= MOST_KNOWN {
+            self.known.clear();
+        }
+        let records = Arc::new(records);
+        self.known.insert(records.clone());
+        Some(records)
     }
 
     fn records(

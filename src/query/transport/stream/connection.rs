@@ -228,7 +228,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
         let ConnectionContext { responder, counters, limits, .. } = &*self.shared;
         let batch = responder.begin();
         let (mut taken, mut written, mut answered) = (0, 0, Answered::Some);
-        for _ in 0..limits.responses_per_write.max(1) {
+        let most = limits.responses_per_write.max(1);
+        R::expect(&batch, whole_messages(messages).take(most));
+        for _ in 0..most {
             let Some(message) = first_message(messages.get(taken..).unwrap_or_default()) else {
                 answered = Answered::AllThereWas;
                 break;
@@ -358,6 +360,15 @@ fn first_message(received: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(u16::from_be_bytes(*prefix)))
 }
 
+/// All messages that came whole, in their order.
+fn whole_messages(mut received: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let message = first_message(received)?;
+        received = received.get(PREFIX + message.len()..)?;
+        Some(message)
+    })
+}
+
 /// Puts a response behind its length: RFC 7766 section 8 wants both in one write. Returns how many
 /// octets that makes; 0 where `answer` gives no response.
 fn framed(room: &mut [u8], answer: impl FnOnce(&mut [u8]) -> usize) -> usize {
@@ -381,7 +392,7 @@ mod tests {
     use super::*;
     use crate::query::client::Transport;
     use crate::query::counters::CounterSet;
-    use crate::query::transport::testing::{Echo, echoed, message};
+    use crate::query::transport::testing::{Echo, Told, Witness, echoed, message};
 
     /// A stream of memory, which takes some dozen octets until they are read.
     #[tokio::test]
@@ -407,5 +418,36 @@ mod tests {
         drop(ours);
         conversation.await.expect("ended");
         assert_eq!(counters.total().get(Event::SendFailed(Transport::Tcp)), 0);
+    }
+
+    #[tokio::test]
+    async fn whole_messages_of_one_read_are_told_before_the_first_is_answered() {
+        let limits = TcpLimits { responses_per_write: 3, ..TcpLimits::default() };
+        let gate = Arc::new(Gate::new(limits.clone()));
+        let client = Client { address: IpAddr::from([127, 0, 0, 1]), transport: Transport::Tcp };
+        let (place, _) = gate.enter(client.address);
+        let (responder, counters) = (Arc::new(Witness::default()), CounterSet::new().register());
+        let shared = Arc::new(ConnectionContext { responder: responder.clone(), counters, limits, gate });
+        let (mut ours, theirs) = tokio::io::duplex(4096);
+        let framed = |id| {
+            let asked = message(id, b"");
+            [&(asked.len() as u16).to_be_bytes(), &asked[..]].concat()
+        };
+        let mut came: Vec<u8> = (1..=5).flat_map(framed).collect();
+        let rest = came.split_off(came.len() - 1);
+        ours.write_all(&came).await.expect("written");
+        let stopping = watch::Sender::new(false);
+        let conversation = tokio::spawn(Connection::new(theirs, client, shared, place).run(stopping.subscribe()));
+        for _ in 1..=4 {
+            let length = ours.read_u16().await.expect("a length");
+            ours.read_exact(&mut vec![0; usize::from(length)]).await.expect("a response");
+        }
+        ours.write_all(&rest).await.expect("written");
+        ours.shutdown().await.expect("shut down");
+        conversation.await.expect("ended");
+        let (expects, answers) = (|ids: &[u16]| Told::Expect(ids.to_vec()), Told::Answer);
+        let told = [expects(&[1, 2, 3]), answers(1), answers(2), answers(3), expects(&[4]), answers(4)];
+        assert_eq!(responder.told()[..6], told);
+        assert_eq!(responder.told()[6..], [expects(&[5]), answers(5)], "once it is whole");
     }
 }

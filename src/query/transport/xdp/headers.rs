@@ -9,21 +9,37 @@
 //!
 //! The program in the kernel lets only plain packets through; what it holds back is not expected here, and refused.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::mem;
+use std::net::IpAddr;
 use std::ops::Range;
 
 /// A query's packet, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryPacket {
-    /// The client's address, which together with the port is answered to.
-    pub client: IpAddr,
+    /// The client's port, which together with its [address](QueryPacket::client) is answered to.
     pub port: u16,
+    pub is_ipv6: bool,
     /// The range of the DNS message in the packet.
     pub message: Range<usize>,
     /// The offset where the IP header begins.
     ip: usize,
     /// The sum that both addresses add to checksums, whichever way round.
     addresses: u64,
+}
+
+impl QueryPacket {
+    /// The client's address. `packet`: the one this was read from; of another it is garbage.
+    ///
+    /// Not a field: an address of either family that is moved about is stored in parts and loaded whole, which takes as
+    /// long as all the rest of reading a packet.
+    #[inline]
+    pub fn client(&self, packet: &[u8]) -> IpAddr {
+        let source = |at: usize| packet.get(self.ip + at..).unwrap_or_default();
+        match self.is_ipv6 {
+            false => source(IPV4_SOURCE).first_chunk::<4>().copied().unwrap_or_default().into(),
+            true => source(IPV6_SOURCE).first_chunk::<16>().copied().unwrap_or_default().into(),
+        }
+    }
 }
 
 /// The reason why a packet is not answered.
@@ -58,6 +74,16 @@ pub fn read(packet: &[u8]) -> Result<QueryPacket, Flaw> {
     }
 }
 
+/// The octets where a packet's DNS message should be: to look at early, before [`read`] has judged them.
+#[inline]
+pub fn message_at_a_glance(packet: &[u8]) -> Option<&[u8]> {
+    let (ip, protocol) = match type_at(packet, ETHERNET - 2).ok()? {
+        TYPE_VLAN | TYPE_SERVICE_VLAN => (ETHERNET + VLAN, type_at(packet, ETHERNET + VLAN - 2).ok()?),
+        protocol => (ETHERNET, protocol),
+    };
+    packet.get(ip + if protocol == TYPE_IPV6 { IPV6 } else { IPV4 } + UDP..)
+}
+
 fn type_at(packet: &[u8], at: usize) -> Result<u16, Flaw> {
     packet.get(at..).and_then(<[u8]>::first_chunk).map(|octets| u16::from_be_bytes(*octets)).ok_or(Flaw::Header)
 }
@@ -75,9 +101,8 @@ fn read_ipv4(packet: &[u8], ip: usize) -> Result<QueryPacket, Flaw> {
     if fold(sum(header)) != 0xffff {
         return Err(Flaw::Checksum);
     }
-    let [source, ..] = header[12..].as_chunks::<4>().0 else { return Err(Flaw::Header) };
-    let client = IpAddr::V4(Ipv4Addr::from(*source));
-    read_udp(datagram, QueryPacket { client, port: 0, message: 0..0, ip, addresses: sum(&header[12..]) }, IPV4)
+    let addresses = sum(&header[IPV4_SOURCE..]);
+    read_udp(datagram, QueryPacket { port: 0, is_ipv6: false, message: 0..0, ip, addresses }, IPV4)
 }
 
 #[inline]
@@ -88,9 +113,8 @@ fn read_ipv6(packet: &[u8], ip: usize) -> Result<QueryPacket, Flaw> {
     if header[0] >> 4 != 6 || header[6] != PROTOCOL_UDP {
         return Err(Flaw::Header);
     }
-    let [source, ..] = header[8..].as_chunks::<16>().0 else { return Err(Flaw::Header) };
-    let client = IpAddr::V6(Ipv6Addr::from(*source));
-    read_udp(datagram, QueryPacket { client, port: 0, message: 0..0, ip, addresses: sum(&header[8..]) }, IPV6)
+    let addresses = sum(&header[IPV6_SOURCE..]);
+    read_udp(datagram, QueryPacket { port: 0, is_ipv6: true, message: 0..0, ip, addresses }, IPV6)
 }
 
 #[inline]
@@ -104,11 +128,11 @@ fn read_udp(datagram: &[u8], asked: QueryPacket, header: usize) -> Result<QueryP
     let datagram = datagram.get(..length).ok_or(Flaw::Header)?;
     let checksum = u16::from_ne_bytes([udp[6], udp[7]]);
     let pseudo = asked.addresses + pseudo(length);
-    let valid = match (checksum, asked.client) {
+    let valid = match (checksum, asked.is_ipv6) {
         // "An all zero transmitted checksum value means that the transmitter generated no checksum" (RFC 768).
-        (0, IpAddr::V4(_)) => true,
+        (0, false) => true,
         // "IPv6 receivers must discard UDP packets containing a zero checksum" (RFC 8200 section 8.1).
-        (0, IpAddr::V6(_)) => false,
+        (0, true) => false,
         // Between virtual machines and containers nobody computes checksums: only the pseudo-header's is there, for
         // a card to go on from. What a packet is due is known no better here, so that one is taken as well.
         _ => fold(pseudo + sum(datagram)) == 0xffff || checksum == fold(pseudo),
@@ -134,50 +158,54 @@ pub fn reply(frame: &mut [u8], asked: &QueryPacket, response: &[u8]) -> usize {
     message.copy_from_slice(response);
     padding.fill(0);
     let (ethernet, ip) = before.split_at_mut(asked.ip);
-    swap(ethernet, 0, 6);
     let Some((ip, udp)) = ip.split_last_chunk_mut::<UDP>() else { return 0 };
-    match asked.client {
-        IpAddr::V4(_) => reply_ipv4(ip, datagram),
-        IpAddr::V6(_) => reply_ipv6(ip, datagram),
+    if let [to, from, ..] = ethernet.as_chunks_mut::<6>().0 {
+        mem::swap(to, from);
     }
-    swap(udp, 0, 2);
-    udp[4..6].copy_from_slice(&datagram.to_be_bytes());
-    udp[6..].fill(0);
-    let checksum = !fold(asked.addresses + pseudo(usize::from(datagram)) + sum(udp) + sum(response));
-    // 0 says that there is none (RFC 768); its other form says the same sum.
-    let checksum = if checksum == 0 { 0xffff } else { checksum };
-    udp[6..].copy_from_slice(&checksum.to_ne_bytes());
+    match asked.is_ipv6 {
+        false => reply_ipv4(ip, datagram, asked.addresses),
+        true => reply_ipv6(ip, datagram),
+    }
+    reply_udp(udp, datagram, asked.addresses + pseudo(usize::from(datagram)) + sum(response));
     length.max(MIN_FRAME)
 }
 
-fn reply_ipv4(header: &mut [u8], datagram: u16) {
+/// `addresses`: the sum that they add. No sum is of octets that were just written: to read two stores as one word
+/// costs more than the rest.
+#[inline]
+fn reply_ipv4(header: &mut [u8], datagram: u16, addresses: u64) {
     let length = datagram.saturating_add(IPV4 as u16).to_be_bytes();
     // Never to be fragmented on its way, lest a forged fragment take a true one's place (RFC 9715
     // section 3.1); so it needs no identification (RFC 6864 section 4.1).
     let start = [0x45, 0, length[0], length[1], 0, 0, 0x40, 0, HOPS, PROTOCOL_UDP, 0, 0];
-    if let Some(place) = header.first_chunk_mut() {
-        *place = start;
-    }
-    swap(header, 12, 4);
-    let checksum = !fold(sum(header));
-    header[10..12].copy_from_slice(&checksum.to_ne_bytes());
+    let [c0, c1] = (!fold(sum(&start) + addresses)).to_ne_bytes();
+    let [version, length, lifetime, source, destination] = header.as_chunks_mut::<4>().0 else { return };
+    *version = [start[0], start[1], start[2], start[3]];
+    *length = [start[4], start[5], start[6], start[7]];
+    *lifetime = [start[8], start[9], c0, c1];
+    mem::swap(source, destination);
 }
 
+#[inline]
 fn reply_ipv6(header: &mut [u8], datagram: u16) {
     let length = datagram.to_be_bytes();
-    if let Some(place) = header.first_chunk_mut() {
-        *place = [0x60, 0, 0, 0, length[0], length[1], PROTOCOL_UDP, HOPS];
+    let [start, addresses @ ..] = header.as_chunks_mut::<8>().0 else { return };
+    *start = [0x60, 0, 0, 0, length[0], length[1], PROTOCOL_UDP, HOPS];
+    if let [s0, s1, d0, d1] = addresses {
+        mem::swap(s0, d0);
+        mem::swap(s1, d1);
     }
-    swap(header, 8, 16);
 }
 
-/// Swaps two neighbouring fields of this length, the first at `at`.
+/// `rest`: the sum of all that the checksum covers besides this header.
 #[inline]
-fn swap(header: &mut [u8], at: usize, length: usize) {
-    if let Some(fields) = header.get_mut(at..at + 2 * length) {
-        let (first, second) = fields.split_at_mut(length);
-        first.swap_with_slice(second);
-    }
+fn reply_udp(header: &mut [u8; UDP], datagram: u16, rest: u64) {
+    let [s0, s1, d0, d1, ..] = *header;
+    let [l0, l1] = datagram.to_be_bytes();
+    let checksum = !fold(rest + sum(&[s0, s1, d0, d1, l0, l1]));
+    // 0 says that there is none (RFC 768); its other form says the same sum.
+    let [c0, c1] = if checksum == 0 { 0xffff } else { checksum }.to_ne_bytes();
+    *header = [d0, d1, s0, s1, l0, l1, c0, c1];
 }
 
 /// The sum of 16-bit words, as they lie in memory (RFC 1071: the order of octets does not matter, as
@@ -185,10 +213,12 @@ fn swap(header: &mut [u8], at: usize, length: usize) {
 #[inline]
 fn sum(octets: &[u8]) -> u64 {
     let (words, rest) = octets.as_chunks::<4>();
-    let mut last = [0; 4];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
     words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
 }
 
@@ -212,6 +242,9 @@ const ETHERNET: usize = 14;
 const VLAN: usize = 4;
 const IPV4: usize = 20;
 const IPV6: usize = 40;
+/// The place of the source address in the IP header; behind it is the destination.
+const IPV4_SOURCE: usize = 12;
+const IPV6_SOURCE: usize = 8;
 const UDP: usize = 8;
 /// The shortest Ethernet frame, without its checksum.
 const MIN_FRAME: usize = 60;

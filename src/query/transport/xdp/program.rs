@@ -18,12 +18,19 @@ use aya::{Ebpf, EbpfLoader};
 /// The object with the program `steer`, which hands queries to AF_XDP sockets.
 pub const STEER: &[u8] = aya::include_bytes_aligned!("bpf/steer.bpf.o");
 
+/// 1 where processors may see another's stores in another order than it made them: programs that read what we write
+/// meanwhile heed it, and where it is 0 the kernel leaves out what that costs.
+const WEAKLY_ORDERED: u32 = if cfg!(any(target_arch = "x86_64", target_arch = "x86")) { 0 } else { 1 };
+
 /// A verified program, not yet attached anywhere, and the maps of its object.
 pub struct Program {
     object: Ebpf,
     name: &'static str,
     /// The addresses that the map `ADDRESSES` holds.
     answered: BTreeSet<SocketAddr>,
+    hardware_address: [u8; 6],
+    /// The one of them that is looked at first: finding it in the map takes longer than all else `steer` does.
+    usual: Option<SocketAddr>,
 }
 
 /// The way a program meets packets.
@@ -54,9 +61,11 @@ impl Program {
     /// Fails without CAP_BPF and CAP_NET_ADMIN.
     pub fn load(object: &[u8], name: &'static str) -> Result<Program, ProgramError> {
         // No types of the running kernel are needed: packets look alike everywhere.
-        let mut object = EbpfLoader::new().btf(None).load(object).map_err(load_error)?;
+        let mut loader = EbpfLoader::new();
+        let object = loader.btf(None).override_global("WEAKLY_ORDERED", &WEAKLY_ORDERED, false).load(object);
+        let mut object = object.map_err(load_error)?;
         xdp(&mut object, name)?.load().map_err(load_error)?;
-        Ok(Program { object, name, answered: BTreeSet::new() })
+        Ok(Program { object, name, answered: BTreeSet::new(), hardware_address: [0; 6], usual: None })
     }
 
     /// Attaches the program to the interface with this index.
@@ -112,15 +121,29 @@ impl Program {
             map.insert(key(new), 1, 0).map_err(|error| map_error("ADDRESSES", error))?;
             answered.insert(new);
         }
+        let usual = self.usual.filter(|usual| self.answered.contains(usual)).or(self.answered.first().copied());
+        if usual != self.usual {
+            self.usual = usual;
+            self.set_interface()?;
+        }
         Ok(())
     }
 
     /// Says which hardware address packets to this interface have.
     pub fn set_hardware_address(&mut self, address: [u8; 6]) -> Result<(), ProgramError> {
-        let mut map: Array<_, [u8; 8]> =
+        self.hardware_address = address;
+        self.set_interface()
+    }
+
+    /// Writes `struct interface`.
+    fn set_interface(&mut self) -> Result<(), ProgramError> {
+        let mut interface = [0; INTERFACE_OCTETS];
+        let (hardware, usual) = interface.split_at_mut(8);
+        hardware[..6].copy_from_slice(&self.hardware_address);
+        usual.copy_from_slice(&self.usual.map_or([0; size_of::<ServiceKey>()], key));
+        let mut map: Array<_, [u8; INTERFACE_OCTETS]> =
             self.map("INTERFACE")?.try_into().map_err(|error| map_error("INTERFACE", error))?;
-        let [a, b, c, d, e, f] = address;
-        map.set(0, [a, b, c, d, e, f, 0, 0], 0).map_err(|error| map_error("INTERFACE", error))
+        map.set(0, interface, 0).map_err(|error| map_error("INTERFACE", error))
     }
 
     fn map(&mut self, name: &'static str) -> Result<&mut Map, ProgramError> {
@@ -152,6 +175,8 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// `struct service_key` of `packet.bpf.h`.
 type ServiceKey = [u8; 20];
+/// Of `struct interface`: the hardware address, two unused, a `struct service_key`.
+const INTERFACE_OCTETS: usize = 28;
 
 fn key(address: SocketAddr) -> ServiceKey {
     let mut key = [0; 20];

@@ -137,6 +137,23 @@ impl XdpSocket {
         self.zero_copy
     }
 
+    /// The number of packets that were received and not answered yet.
+    #[inline]
+    pub fn waiting(&mut self) -> usize {
+        self.received.waiting() as usize
+    }
+
+    /// The first packets of those [`waiting`](XdpSocket::waiting), as they came, without taking them.
+    pub fn packets(&self) -> impl Iterator<Item = &[u8]> {
+        (0..).map_while(|ahead| self.received.ahead(ahead)).filter_map(|packet| {
+            let (chunk, offset) = place(packet.addr)?;
+            let length = packet.len.min(CHUNK - offset) as usize;
+            // SAFETY: the kernel has given us this chunk, `place` has made sure that it is within the memory, and
+            // the slice ends with it; nobody writes to it while `self` is borrowed. The memory was mapped as zeros.
+            Some(unsafe { slice::from_raw_parts(self.memory.at((chunk + offset) as usize), length) })
+        })
+    }
+
     /// Hands packets that were received, `most` of them, to `answer`, which writes what is to be sent over
     /// the packet and returns its length; 0 sends nothing. [`XdpSocket::flush`] then sends them.
     pub fn answer(&mut self, most: usize, mut answer: impl FnMut(Packet<'_>) -> usize) -> Batch {
@@ -350,6 +367,14 @@ impl<T: Copy> Ring<T> {
         Some(entry)
     }
 
+    /// As consumer: the number of entries that the kernel has put in and we have not taken.
+    #[inline]
+    fn waiting(&mut self) -> u32 {
+        // SAFETY: points into the mapping; pairs with the kernel's release of what it wrote.
+        self.theirs = unsafe { self.producer.as_ref() }.load(Ordering::Acquire);
+        self.theirs.wrapping_sub(self.ours)
+    }
+
     /// As consumer: an entry known to be there, this many behind the next one.
     #[inline]
     fn ahead(&self, entries: u32) -> Option<T> {
@@ -527,19 +552,72 @@ fn option<T: Copy>(socket: &impl AsRawFd, name: c_int) -> io::Result<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
+    //! Sockets without a kernel behind them.
+
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
 
     /// A ring in memory, of which the test is the other side.
-    fn ring<T: Copy>() -> Ring<T> {
+    pub(super) fn ring<T: Copy>() -> Ring<T> {
         const SLOTS_AT: usize = 64;
         let mapping = Mapping::new(SLOTS_AT + RING as usize * size_of::<T>(), None).expect("memory");
         let at = |offset| NonNull::new(mapping.at(offset)).expect("an address");
         let (producer, consumer, flags) = (at(0).cast(), at(4).cast(), at(8).cast());
         Ring { producer, consumer, flags, slots: at(SLOTS_AT).cast(), ours: 0, theirs: 0, _mapping: mapping }
     }
+
+    /// Puts in what the kernel would.
+    pub(super) fn give<T: Copy>(ring: &Ring<T>, entries: &[T]) {
+        for (slot, entry) in entries.iter().enumerate() {
+            // SAFETY: within the ring, whose other side is this test.
+            unsafe { ring.slots.as_ptr().add(slot).write(*entry) };
+        }
+        // SAFETY: points into the mapping.
+        unsafe { ring.producer.as_ref() }.store(entries.len() as u32, Ordering::Release);
+    }
+
+    /// A socket to which nothing comes, with so many frames, all of which are on their way out.
+    pub fn quiet(frames: usize) -> XdpSocket {
+        let nothing_comes = UnixDatagram::unbound().expect("a socket");
+        XdpSocket {
+            fd: Arc::new(nothing_comes.into()),
+            memory: Mapping::new(frames * CHUNK as usize, None).expect("memory"),
+            fill: ring(),
+            completion: ring(),
+            received: ring(),
+            sent: ring(),
+            spare: Vec::new(),
+            lent: None,
+            unsent: false,
+            zero_copy: true,
+        }
+    }
+
+    /// A socket that has received these packets.
+    pub fn received(packets: &[Vec<u8>]) -> XdpSocket {
+        let socket = quiet(packets.len());
+        let entries: Vec<xdp_desc> = packets
+            .iter()
+            .zip(0..)
+            .map(|(packet, frame)| {
+                let address = frame * CHUNK + 256;
+                // SAFETY: a packet of a test is shorter than a frame.
+                let place = unsafe { slice::from_raw_parts_mut(socket.memory.at(address as usize), packet.len()) };
+                place.copy_from_slice(packet);
+                xdp_desc { addr: u64::from(address), len: packet.len() as u32, options: 0 }
+            })
+            .collect();
+        give(&socket.received, &entries);
+        socket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{give, quiet};
+    use super::*;
 
     /// As the kernel sees it: how many entries were put in, and taken out.
     fn counts<T>(ring: &Ring<T>) -> (u32, u32) {
@@ -549,30 +627,13 @@ mod tests {
 
     #[test]
     fn frames_that_a_paused_card_gives_back_late_are_received_into_again() {
-        let (nothing_comes, _other_end) = UnixDatagram::pair().expect("sockets");
-        let mut socket = XdpSocket {
-            fd: Arc::new(nothing_comes.into()),
-            memory: Mapping::new(CHUNK as usize, None).expect("memory"),
-            fill: ring(),
-            completion: ring(),
-            received: ring(),
-            sent: ring(),
-            spare: Vec::new(), // all frames are on their way out
-            lent: None,
-            unsent: false,
-            zero_copy: true,
-        };
+        let mut socket = quiet(2);
         let began = std::time::Instant::now();
         socket.wait(Duration::from_secs(10)).expect("nothing came");
         assert!(began.elapsed() < Duration::from_secs(5), "dry, it looks again soon");
         assert_eq!(counts(&socket.fill), (0, 0));
         // The card goes on, and gives two frames back.
-        for (slot, address) in [0, u64::from(CHUNK)].into_iter().enumerate() {
-            // SAFETY: within the ring, whose other side is this test.
-            unsafe { socket.completion.slots.as_ptr().add(slot).write(address) };
-        }
-        // SAFETY: points into the mapping.
-        unsafe { socket.completion.producer.as_ref() }.store(2, Ordering::Release);
+        give(&socket.completion, &[0, u64::from(CHUNK)]);
         socket.wait(Duration::ZERO).expect("nothing came");
         assert_eq!((counts(&socket.completion), counts(&socket.fill)), ((2, 2), (2, 0)));
     }

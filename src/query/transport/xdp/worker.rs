@@ -77,13 +77,19 @@ impl<R: Responder> Worker<R> {
     fn answer_batch(&mut self, response: &mut [u8; MAX_UDP_RESPONSE]) -> usize {
         let Worker { socket, received, responder, counters, mtu, .. } = self;
         let batch = responder.begin();
-        let done = socket.answer(BATCH, |packet| answer_one::<R>(&batch, packet, response, *mtu, counters));
-        let before = received.load(Ordering::Relaxed);
-        received.store(before.wrapping_add(done.received as u64), Ordering::Relaxed);
-        for _ in 0..done.lost {
-            counters.add(Event::SendFailed(Transport::Udp));
+        let mut answered = 0;
+        // What came while others were answered is told and answered in the same batch.
+        while let most @ 1.. = socket.waiting().min(BATCH - answered) {
+            R::expect(&batch, socket.packets().take(most).filter_map(headers::message_at_a_glance));
+            let done = socket.answer(most, |packet| answer_one::<R>(&batch, packet, response, *mtu, counters));
+            answered += done.received;
+            for _ in 0..done.lost {
+                counters.add(Event::SendFailed(Transport::Udp));
+            }
         }
-        done.received
+        let before = received.load(Ordering::Relaxed);
+        received.store(before.wrapping_add(answered as u64), Ordering::Relaxed);
+        answered
     }
 }
 
@@ -108,7 +114,7 @@ fn answer_one<R: Responder>(
         return 0;
     }
     counters.add(Event::Query(Transport::Udp));
-    let client = Client { address: asked.client, transport: Transport::Udp };
+    let client = Client { address: asked.client(room), transport: Transport::Udp };
     let most = mtu.saturating_sub(headers::overhead(&asked)).min(MAX_UDP_RESPONSE);
     let message = room.get(asked.message.clone()).unwrap_or_default();
     let length = R::answer(batch, message, client, response.get_mut(..most).unwrap_or_default(), counters);
@@ -125,4 +131,45 @@ fn dropped(counters: &Counters, flaw: Flaw) -> usize {
         Flaw::Checksum => DropReason::Checksum,
     }));
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::counters::CounterSet;
+    use crate::query::transport::testing::{Told, Witness, message};
+    use crate::query::transport::xdp::socket::testing;
+
+    /// An IPv4 packet with this message and no checksum over UDP.
+    fn packet(message: &[u8]) -> Vec<u8> {
+        let (datagram, total) = ((8 + message.len()) as u16, (28 + message.len()) as u16);
+        let [d0, d1, t0, t1] = [datagram.to_be_bytes(), total.to_be_bytes()].concat()[..] else { unreachable!() };
+        let mut ip = [0x45, 0, t0, t1, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 53];
+        let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        let [c0, c1] = (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes();
+        (ip[10], ip[11]) = (c0, c1);
+        [&[2; 12][..], &[8, 0], &ip, &[0x14, 0xe9, 0, 53, d0, d1, 0, 0], message].concat()
+    }
+
+    #[test]
+    fn all_packets_of_a_batch_are_told_before_the_first_is_answered() {
+        let packets: Vec<Vec<u8>> = (0..70).map(|id| packet(&message(id, b"q"))).collect();
+        let responder = Arc::new(Witness::default());
+        let mut worker = Worker {
+            socket: testing::received(&packets),
+            received: Arc::default(),
+            cpu: None,
+            mtu: 1500,
+            responder: responder.clone(),
+            counters: CounterSet::new().register(),
+            stop: Arc::default(),
+            complaint: Complaint::default(),
+        };
+        let mut response = [0; MAX_UDP_RESPONSE];
+        assert_eq!([(); 3].map(|()| worker.answer_batch(&mut response)), [64, 6, 0]);
+        let batch =
+            |ids: std::ops::Range<u16>| [Told::Expect(ids.clone().collect())].into_iter().chain(ids.map(Told::Answer));
+        assert_eq!(responder.told(), batch(0..64).chain(batch(64..70)).collect::<Vec<_>>());
+        assert_eq!(worker.received.load(Ordering::Relaxed), 70);
+    }
 }

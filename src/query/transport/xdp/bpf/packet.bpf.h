@@ -39,6 +39,8 @@ struct {
 struct interface {
     __u8 hardware_address[ETH_ALEN];
     __u8 unused[2];
+    // One of ADDRESSES, which need not be looked for there; all zeros: none.
+    struct service_key usual;
 };
 
 struct {
@@ -81,13 +83,18 @@ static __always_inline int is_strange_ip6(const struct in6_addr *source) {
     return source->s6_addr[0] == 0xff || source->s6_addr32[0] == 0;
 }
 
-static __always_inline int is_to_interface(const struct ethhdr *ethernet) {
-    __u32 zero = 0;
-    const struct interface *interface = bpf_map_lookup_elem(&INTERFACE, &zero);
-    if (!interface)
-        return 0;
+static __always_inline int is_to(const struct interface *interface, const struct ethhdr *ethernet) {
     const __u16 *ours = (const void *)interface->hardware_address, *its = (const void *)ethernet->h_dest;
     return ours[0] == its[0] && ours[1] == its[1] && ours[2] == its[2];
+}
+
+static __always_inline int is_answered(const struct interface *interface, const struct service_key *key) {
+    const __u32 *usual = (const void *)&interface->usual, *its = (const void *)key;
+    __u32 differs = 0;
+#pragma unroll
+    for (int i = 0; i < (int)(sizeof *key / sizeof *its); i++)
+        differs |= usual[i] ^ its[i];
+    return !differs || bpf_map_lookup_elem(&ADDRESSES, key);
 }
 
 static __always_inline int read_ip4(struct packet *packet, void *at, struct service_key *key) {
@@ -138,7 +145,9 @@ static __always_inline int read_query(struct xdp_md *ctx, struct packet *packet)
     struct vlan_header *vlan = data + sizeof(struct ethhdr);
     if ((void *)(vlan + 1) > end || end - data > MAX_FRAME)
         return 0;
-    if (!is_to_interface(packet->ethernet))
+    __u32 zero = 0;
+    const struct interface *interface = bpf_map_lookup_elem(&INTERFACE, &zero);
+    if (!interface || !is_to(interface, packet->ethernet))
         return 0;
     __be16 protocol = packet->ethernet->h_proto;
     void *at = vlan;
@@ -155,5 +164,5 @@ static __always_inline int read_query(struct xdp_md *ctx, struct packet *packet)
     if (!whole)
         return 0;
     key.port = packet->udp->dest;
-    return bpf_map_lookup_elem(&ADDRESSES, &key) != 0;
+    return is_answered(interface, &key);
 }
