@@ -16,7 +16,7 @@ use meridian::control::clock;
 use meridian::control::config::{self, Files, Loaded};
 use meridian::control::diagnostic::Diagnostic;
 use meridian::query::counters::CounterSet;
-use meridian::query::kernel::image::{ClassImage, NameImage};
+use meridian::query::kernel::image::Image;
 use meridian::query::{Client, Transport, answer, answer_in_full};
 use meridian::state::{News, Publisher, Snapshot};
 use meridian::steer::health::effective::Override;
@@ -89,11 +89,10 @@ fn serve(Loaded { config, model, .. }: Loaded) {
 }
 
 fn look_at(snapshot: &Snapshot) {
-    if let Some(classes) = snapshot.plan.classes() {
-        let classes = ClassImage::new(1, classes);
-        let image = NameImage::new(snapshot, &classes);
-        assert_eq!(image.generation, snapshot.generation);
-        assert!(image.names <= snapshot.names.iter().count(), "more names than there are");
+    let mut image = Image::default();
+    if let Some(update) = image.update(snapshot) {
+        assert_eq!(update.generation, snapshot.generation);
+        assert!(image.names() <= snapshot.names.iter().count(), "more names than there are");
     }
     let counters = CounterSet::new().shared();
     for name in snapshot.model.services.iter().map(|service| &service.name).chain([&snapshot.model.zones[0].origin]) {
