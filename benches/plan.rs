@@ -164,7 +164,7 @@ fn model(kinds: u32, regions: u16) -> Model {
         Service { weights, ..Service::flat(name, ZoneId(0), Policy::Score, (0..regions).map(RegionId).collect()) }
     };
     let (regions, services) = (places.collect(), (0..SERVICES).map(service).collect());
-    Model { zones: vec![Zone { origin, nodes: BTreeMap::new() }], regions, services, ..Model::default() }
+    Model { zones: vec![Zone { origin, nodes: Default::default() }], regions, services, ..Model::default() }
 }
 
 fn region(index: u16, latitude: f64, longitude: f64) -> Region {
