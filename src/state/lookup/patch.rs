@@ -322,7 +322,8 @@ impl<'e> Patch<'e> {
         for &id in &touched {
             let node = self.nodes.node(id);
             let is_cut = node.cut() == Some(id);
-            if !is_cut && !(node.cut().is_none() && node.labels().is_empty()) {
+            let is_apex = node.cut().is_none() && node.labels().is_empty();
+            if !is_cut && !is_apex {
                 continue;
             }
             let name = self.name_of(id);
