@@ -52,8 +52,8 @@ pub fn start(
     ]
 }
 
-/// Waits until every region is up and answered, by a plan: nothing of what happened is left.
-pub fn everything_is_whole(server: &Process, facts: &Facts, patience: Duration) {
+/// Waits until every region is up and answered, where it may be expected by a plan: nothing of what happened is left.
+pub fn everything_is_whole(server: &Process, facts: &Facts, planned: bool, patience: Duration) {
     let admin = Admin::new(server);
     let (began, before) = (Instant::now(), facts.answered());
     loop {
@@ -62,7 +62,7 @@ pub fn everything_is_whole(server: &Process, facts: &Facts, patience: Duration) 
         let regions = status["regions"].as_array().expect("regions");
         let up = regions.iter().filter(|region| region["state"] == "up").count();
         let answered = facts.answered().iter().zip(before).all(|(now, before)| *now > before);
-        if up == REGIONS && answered && status["planning"]["by"] == "plan" {
+        if up == REGIONS && answered && (!planned || status["planning"]["by"] == "plan") {
             return;
         }
         assert!(began.elapsed() < patience, "{up} of {REGIONS} regions are up, answered {answered}: {status:#}");
