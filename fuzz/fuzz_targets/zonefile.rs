@@ -10,7 +10,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use meridian::control::diagnostic::{Diagnostic, SourceFile, Span};
 use meridian::control::zonefile::{Include, MasterText, NoInclude, ServiceOwner, Strictness, check, parse};
-use meridian::model::{Name, RecordType, Ttl};
+use meridian::model::{Name, RecordType, Ttl, Zone};
 use meridian_fuzz::multiplies;
 
 /// The text, as often as it may be included.
@@ -59,8 +59,8 @@ fuzz_target!(|text: &str| {
         let (nodes, diagnostics) = check(&origin, &start, &parsed.records, &services, strictness);
         render(&diagnostics);
         if !parsed.diagnostics.iter().chain(&diagnostics).any(Diagnostic::is_error) {
-            let apex = nodes.get(&origin).into_iter().flatten();
-            assert!(apex.into_iter().any(|set| set.rtype == RecordType::SOA), "a zone without SOA passed");
+            let zone = Zone { origin: origin.clone(), nodes };
+            assert!(zone.rrset(&origin, RecordType::SOA).is_some(), "a zone without SOA passed");
         }
     }
 });
