@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use meridian::atlas::Atlas;
 use meridian::control::clock;
-use meridian::control::config::{self, Loaded};
+use meridian::control::config::{Loaded, Loader};
 use meridian::control::memory;
 use meridian::control::reload::{ConfigSource, Prepared, prepare};
 use meridian::model::{Model, Prefix};
@@ -44,7 +44,8 @@ use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::transport::Responder;
 use meridian::query::transport::udp::{self, UdpServer, UdpSettings};
 use meridian::query::{Client, Transport, answer};
-use meridian::state::{EndpointNews, News, Publisher, Replacement, SharedSnapshot, Snapshot};
+use meridian::state::{EndpointNews, News, Publisher, Replacement, SharedSnapshot, Snapshot, Urgency};
+use meridian::steer::haste::Haste;
 use meridian::steer::health::effective::Override;
 use meridian::steer::health::verdict::Verdict;
 use meridian::steer::kept::Clock;
@@ -176,7 +177,7 @@ const TRIES: usize = 5_000;
 /// Networks with measured round trips.
 const MEASURED: usize = 1_000;
 
-/// The files, with what the server keeps of them from one load to the next: nothing as yet.
+/// The files, with what the server keeps of them from one load to the next.
 struct Files {
     main: MainFile,
 }
@@ -189,11 +190,11 @@ impl Files {
     }
 }
 
-struct MainFile(PathBuf);
+struct MainFile(Loader);
 
 impl ConfigSource for MainFile {
     fn load(&self) -> Result<Loaded, Vec<String>> {
-        config::load(&self.0).map_err(|mistakes| mistakes.iter().map(|mistake| mistake.to_string()).collect())
+        self.0.load().map_err(|mistakes| mistakes.iter().map(|mistake| mistake.to_string()).collect())
     }
 }
 
@@ -238,11 +239,12 @@ impl Point {
     /// As the server does at its start, with how long each part takes.
     fn load(folder: &Path, queries: &str) -> Point {
         let began = Instant::now();
-        let mut files = Files { main: MainFile(folder.join("meridian.toml")) };
+        let mut files = Files { main: MainFile(Loader::new(&folder.join("meridian.toml"))) };
         let (model, atlas) = files.load();
         say("files_ms", ms(began));
         let publishing = Instant::now();
-        let publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), clock::read());
+        let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), clock::read());
+        publisher.leave_work();
         say("publish_ms", ms(publishing));
         say("load_ms", ms(began));
         memory::give_back();
@@ -473,8 +475,15 @@ impl Writer {
         Clock::new(now.now() + self.ahead, now.unix_ms() + self.ahead.as_millis() as u64)
     }
 
-    /// Does what the server leaves for after a snapshot, all of it: as yet nothing is.
-    fn catch_up(&mut self) {}
+    /// Does what the server leaves for after a snapshot, all of it.
+    fn catch_up(&mut self) {
+        let now = self.clock();
+        while let Some(job) = self.publisher.next_job(now.now(), Haste::Unhurried) {
+            if self.publisher.apply(News::Done(job.run()), self.clock()) == Urgency::Now {
+                self.publisher.publish(self.clock());
+            }
+        }
+    }
 
     /// Milliseconds from a word on a region to the next snapshot in place.
     fn swap(&mut self) -> f64 {

@@ -123,7 +123,8 @@ impl Publisher {
             damping: Damping::default(),
             planning: Planning::new(),
             work: Ledger::default(),
-            leaves_work: false,
+            // What the first parts do not decide is worked out for whoever asks, until somebody has the time for it.
+            leaves_work: true,
             made: Vec::new(),
             behind_since: None,
             overrides,
@@ -134,6 +135,7 @@ impl Publisher {
             asked: OnceLock::new(),
         };
         publisher.publish(now);
+        publisher.leaves_work = false;
         publisher
     }
 
