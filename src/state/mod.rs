@@ -5,7 +5,7 @@
 //! - [`configured`]: what only a reload changes
 //! - [`vantages`]: who judges with this node
 //! - [`snapshot`]: everything a query needs, with ids that match
-//! - [`work`]: what may wait, and is done beside the publisher; [`haste`]: for how long
+//! - [`work`]: what may wait, and is done beside the publisher, soon or when there is time
 //! - [`news`]: what the publisher is told
 //! - [`publisher`]: the single writer
 

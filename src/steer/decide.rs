@@ -14,7 +14,7 @@ use super::choice::cell::{Asker, Cell, Pick, Regions};
 use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
 use super::choice::pick::{ClientKey, rendezvous};
 use super::health::effective::RegionState;
-use super::plan::table::{Answer, Found};
+use super::plan::code::{Answer, Found};
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::ServiceCondition;
 use super::policy::{Picker, PlanInputs};
@@ -194,7 +194,8 @@ fn worked_out(
 ) -> Option<Chosen> {
     let picker = picker(view, id)?;
     if let Some(by_score) = picker.scored() {
-        let (regions, is_shared) = by_score.choose(site, asker)?;
+        let (region, is_shared) = by_score.choose(site, asker)?;
+        let regions = Regions::one(region);
         let condition = view.plan.services.get(id.index())?.standing.condition;
         return Some(Chosen { regions, condition, is_shared, widest });
     }

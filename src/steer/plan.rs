@@ -11,6 +11,7 @@
 //! ([`Plan::behind`]). Work that many places or services have in common is done once: see [`Sites`] and [`Recipes`].
 
 pub mod classes;
+pub mod code;
 pub mod lives;
 pub mod part;
 pub mod precomputed;
@@ -25,9 +26,11 @@ use crate::atlas::Atlas;
 use crate::model::{GroupId, Model, RegionId, Service, ServiceId};
 
 use self::classes::Classes;
+use self::code::{Answer, Code};
 use self::part::PartInputs;
+pub use self::recipes::Offers;
 use self::recipes::{Recipe, Recipes};
-use self::table::{Answer, Basis, Code, Follows, Table};
+use self::table::{Basis, Follows, Table};
 use super::choice::cell::Pick;
 use super::haste::Haste;
 use super::health::effective::RegionState;
@@ -54,6 +57,8 @@ pub struct Plan {
     recipes: Option<Arc<Recipes>>,
     /// By recipe.
     tables: Vec<Arc<Table>>,
+    /// All clients, where no table tells them apart.
+    everybody: Option<Arc<Classes>>,
     /// The parts whose tables would come out otherwise if they were made now; ascending.
     behind: Vec<usize>,
     /// What tables that are made now are made from.
@@ -141,16 +146,6 @@ impl PartMade {
     }
 }
 
-/// The kinds of answers that the regions of a service, taken together, can give, whatever their health:
-/// what a client may be told once it is sent elsewhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offers {
-    pub ipv4: bool,
-    pub ipv6: bool,
-    /// Host names, answered as CNAME whatever the type that is asked.
-    pub hosts: bool,
-}
-
 /// The plan for the regions' present states, with all tables made for them.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = follow(inputs, Vec::new());
@@ -183,6 +178,7 @@ pub fn follow(inputs: &Inputs<'_>, made: Vec<PartMade>) -> Plan {
     let mut plan = Plan {
         services: Vec::new(),
         tables: before.filter(|_| lends).map(|plan| plan.tables.clone()).unwrap_or_default(),
+        everybody: before.filter(|_| lends).and_then(|plan| plan.everybody.clone()),
         behind: Vec::new(),
         recipes: Some(recipes),
         basis: Some(basis),
@@ -269,6 +265,9 @@ impl Plan {
             })
         };
         self.services = inputs.model.service_ids().filter_map(service).collect();
+        if !self.tables.iter().any(|table| table.depends_on_place()) && self.everybody.is_none() {
+            self.everybody = Some(Arc::new(Classes::of(inputs.atlas, &[])));
+        }
     }
 
     /// What it may lend to the next, and no answers.
@@ -276,7 +275,8 @@ impl Plan {
         Plan { services: Vec::new(), ..self.clone() }
     }
 
-    /// The classes of the part that most services are of; `None` where no service depends on places.
+    /// The classes of the part that most services are of; of all clients where no service tells them apart. `None` only
+    /// before anything was planned.
     pub fn classes(&self) -> Option<&Arc<Classes>> {
         let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
         for id in (0..self.services.len() as u32).map(ServiceId) {
@@ -286,7 +286,8 @@ impl Plan {
                 *counts.entry(number / part::RECIPES).or_default() += 1;
             }
         }
-        let (part, _) = counts.into_iter().max_by_key(|(part, count)| (*count, std::cmp::Reverse(*part)))?;
+        let most = counts.into_iter().max_by_key(|(part, count)| (*count, std::cmp::Reverse(*part)));
+        let Some((part, _)) = most else { return self.everybody.as_ref() };
         self.tables.iter().skip(part * part::RECIPES).take(part::RECIPES).find_map(|table| table.classes())
     }
 

@@ -26,7 +26,6 @@ use crate::model::{Child, Group, GroupId, Model, Policy, RegionId, Service, Weig
 pub use walk::{Passed, Step};
 
 use self::alternative::Alternative;
-use self::by_score::{ByScore, MOST_REGIONS};
 use self::eligible::{Eligible, ServiceCondition};
 use self::route::Route;
 use self::shape::{Shape, Standing};
@@ -102,17 +101,6 @@ impl<'a> Picker<'a> {
     /// The way that all clients are sent, where neither rules nor lists look at them.
     pub fn route_of_all(&self) -> Route {
         self.shape.router.route_of_all(&self.service.policies)
-    }
-
-    /// `None` where more than the scores of regions decides, or they are too many.
-    pub fn scored(&self) -> Option<ByScore<'a>> {
-        Some(ByScore {
-            inputs: self.inputs,
-            service: self.service,
-            regions: self.shape.scored.as_deref().filter(|regions| regions.len() <= MOST_REGIONS)?,
-            score_group: self.shape.score_groups.get(self.service.policies.root.index()).and_then(Option::as_ref),
-            eligible: self.standing.of_all()?,
-        })
     }
 
     /// The fence that these clients are in, into the rules.

@@ -31,7 +31,7 @@ pub fn start(dns: SocketAddr, facts: &Arc<Facts>, over: &Arc<AtomicBool>) -> Vec
         let (facts, over) = (facts.clone(), over.clone());
         std::thread::spawn(move || {
             let transport: Box<dyn Transport> =
-                if seed % 2 == 0 { Box::new(Udp::new(dns)) } else { Box::new(Tcp::new(dns)) };
+                if seed.is_multiple_of(2) { Box::new(Udp::new(dns)) } else { Box::new(Tcp::new(dns)) };
             let mut client = Client { transport, facts, rng: Rng::with_seed(seed), newest: [0; 2] };
             while !over.load(Ordering::SeqCst) {
                 client.ask_something();
@@ -277,7 +277,7 @@ impl Udp {
 impl Transport for Udp {
     fn exchange(&mut self, ask: &Ask) -> Option<Reply> {
         self.asked += 1;
-        if self.asked % OVER_ONE == 0 {
+        if self.asked.is_multiple_of(OVER_ONE) {
             self.socket = Udp::socket(self.to);
         }
         self.socket.send(&ask.wire()).ok()?;
@@ -321,7 +321,7 @@ impl Tcp {
 impl Transport for Tcp {
     fn exchange(&mut self, ask: &Ask) -> Option<Reply> {
         self.asked += 1;
-        if self.asked % OVER_ONE == 0 {
+        if self.asked.is_multiple_of(OVER_ONE) {
             self.stream = None;
         }
         if self.stream.is_none() {

@@ -125,7 +125,7 @@ impl Editor {
 
     fn run(&mut self, is_over: impl Fn() -> bool) {
         while !is_over() {
-            if self.edition % BAD_OF == 0 {
+            if self.edition.is_multiple_of(BAD_OF) {
                 self.bad_edit();
             }
             self.good_edit();
@@ -143,7 +143,7 @@ impl Editor {
         self.facts.tried(self.edition);
         self.write_zones(self.edition);
         write(&self.folder.join("meridian.toml"), world::main(self.edition));
-        if self.edition % 2 == 0 {
+        if self.edition.is_multiple_of(2) {
             if let Err(error) = self.admin.reload() {
                 self.facts.blame(format!("edition {} is not taken: {error}", self.edition));
                 return;
@@ -197,7 +197,7 @@ impl Editor {
             write(&new, octets);
             std::fs::rename(&new, &file).expect("renamed");
         };
-        if self.database % BAD_DATABASES_OF == 0 {
+        if self.database.is_multiple_of(BAD_DATABASES_OF) {
             put(b"no database");
             std::thread::sleep(Duration::from_secs(1));
         }

@@ -42,11 +42,19 @@ pub fn total_ms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> f64 
 }
 
 fn terms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> [f64; 3] {
-    let rtt_ms = (rtt_ms / RTT_STEP_MS).round() * RTT_STEP_MS;
+    let rtt_ms = rounded(rtt_ms / RTT_STEP_MS) * RTT_STEP_MS;
     let latency_ms = 200.0 * weights.latency * rtt_ms / 100.0;
-    let load_ms = 200.0 * weights.load * price_ms / 60.0;
-    let cost_ms = 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0;
+    // Most regions have neither, and a query asks for this once for each of them.
+    let load_ms = if price_ms == 0.0 { 0.0 } else { 200.0 * weights.load * price_ms / 60.0 };
+    let cost_ms = if cost == 0.0 { 0.0 } else { 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0 };
     [latency_ms, load_ms, cost_ms]
+}
+
+/// To the nearest whole number. As `f64::round` but for halves below 0, and without calling a function for it.
+#[inline]
+fn rounded(steps: f64) -> f64 {
+    const MOST: f64 = (1u64 << 52) as f64; // beyond, all numbers are whole
+    if steps.abs() < MOST { (steps + 0.5 - f64::from(steps < -0.5)) as i64 as f64 } else { steps }
 }
 
 #[cfg(test)]

@@ -29,8 +29,12 @@ const MOST_KEPT: usize = 8 << 20;
 pub struct Sites {
     numbering: Arc<Numbering>,
     latency: Arc<Latency>,
-    /// By [`RegionId`], from each site in milliseconds; empty where none are kept.
-    rtts_ms: Vec<Box<[f64]>>,
+    /// Site by site, in milliseconds, those that `columns` names.
+    rtts_ms: Box<[f64]>,
+    /// By [`RegionId`]: its place in a site's row; `None` where none are kept.
+    columns: Box<[Option<u16>]>,
+    /// The length of a row.
+    kept: usize,
 }
 
 /// See [`Sites::key`].
@@ -83,7 +87,8 @@ impl Sites {
             Some(previous) if previous.latency.measured().same_groups(latency.measured()) => previous.numbering.clone(),
             _ => Arc::new(Numbering::of(model, atlas, latency)),
         };
-        let mut sites = Sites { numbering, latency: latency.clone(), rtts_ms: Vec::new() };
+        let (rtts_ms, columns) = Default::default();
+        let mut sites = Sites { numbering, latency: latency.clone(), rtts_ms, columns, kept: 0 };
         sites.keep(model, measuring().flat_map(|service| service.regions.iter().copied()));
         Some(Arc::new(sites))
     }
@@ -95,16 +100,15 @@ impl Sites {
         let mut is_kept = vec![false; model.regions.len()];
         let first_seen = |id: &RegionId| is_kept.get_mut(id.index()).is_some_and(|kept| !std::mem::replace(kept, true));
         let kept: Vec<RegionId> = regions.filter(first_seen).take(most).collect();
-        let mut columns = vec![Vec::with_capacity(count); kept.len()];
+        let mut rtts_ms = Vec::with_capacity(count * kept.len());
         for site in &self.numbering.sites {
-            for (column, rtt) in columns.iter_mut().zip(self.latency.rtts(model, site, &kept)) {
-                column.push(rtt.ms);
-            }
+            rtts_ms.extend(self.latency.rtts(model, site, &kept).iter().map(|rtt| rtt.ms));
         }
-        self.rtts_ms.resize_with(model.regions.len(), Box::default);
-        for (id, column) in kept.iter().zip(columns) {
-            self.rtts_ms[id.index()] = column.into();
+        let mut columns = vec![None; model.regions.len()];
+        for (column, id) in (0..).zip(&kept) {
+            columns[id.index()] = Some(column);
         }
+        (self.rtts_ms, self.columns, self.kept) = (rtts_ms.into(), columns.into(), kept.len());
     }
 
     /// Tells whether both number the same sites of the same places: what is known by site in one holds in
@@ -152,8 +156,11 @@ impl Sites {
     }
 
     /// The round-trip time between a site and a region of the model these are of, in milliseconds.
+    #[inline]
     pub fn rtt_ms(&self, model: &Model, site: usize, region: RegionId) -> f64 {
-        if let Some(&ms) = self.rtts_ms.get(region.index()).and_then(|kept| kept.get(site)) {
+        if let Some(&Some(column)) = self.columns.get(region.index())
+            && let Some(&ms) = self.rtts_ms.get(site * self.kept + usize::from(column))
+        {
             return ms;
         }
         const NOWHERE: ClientPlace = ClientPlace { at: None, groups: [None; 3] };

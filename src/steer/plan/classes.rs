@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use crate::atlas::{Atlas, Groups, PlaceId};
 use crate::steer::choice::pick::mix;
 
-use super::table::{Code, Found};
+use super::code::{Code, Found};
 
 /// The classes of one part of a plan.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ fn hashes(places: usize, columns: &[Vec<Code>]) -> Vec<u64> {
     let mut hashes = vec![0; places];
     for column in columns {
         for (hash, code) in hashes.iter_mut().zip(column) {
-            *hash = mix(*hash ^ u64::from(code.0));
+            *hash = mix(*hash ^ u64::from(code.number()));
         }
     }
     hashes

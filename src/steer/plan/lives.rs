@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::model::{RegionId, Service};
 
 use super::ServicePlan;
-use super::table::{Answer, Code, Follows, Table};
+use super::code::{Answer, Code};
+use super::table::{Follows, Table};
 use crate::steer::choice::cell::Pick;
 use crate::steer::decide::{View, span_of, time_to_live};
 use crate::steer::policy::eligible::ServiceCondition;

@@ -20,8 +20,9 @@ use crate::steer::policy::shape::Standing;
 use crate::steer::policy::{Picker, PlanInputs};
 
 use super::classes::Classes;
+use super::code::{Code, settled};
 use super::recipes::{Recipe, Recipes};
-use super::table::{Basis, Code, Table, settled};
+use super::table::{Basis, Table};
 
 /// Recipes whose tables are made together, at most.
 pub const RECIPES: usize = 16;
@@ -136,9 +137,11 @@ fn code(cell: Cell, cells: &mut Cells) -> Code {
 fn by_site(sites: &Sites, picker: &Picker<'_>, keeps: bool, cells: &mut Cells) -> (Column, ScoreGroupParts) {
     let route = picker.route_of_all();
     let by_site: Vec<Code> = match (picker.scored(), picker.alike()) {
-        (Some(by_score), _) if !keeps => sites.ids().map(|site| by_score.only(site)).collect(),
+        (Some(by_score), _) if !keeps => {
+            sites.ids().map(|site| by_score.only(site).map_or(Code::open(site as u32), Code::one)).collect()
+        }
         (_, Some(mut alike)) => {
-            let number = |site| Code(alike.number(site, || code(picker.cell(site, &route), cells).0));
+            let number = |site| alike.number(site, || code(picker.cell(site, &route), cells));
             sites.ids().map(number).collect()
         }
         (_, None) => sites.ids().map(|site| code(picker.cell(site, &route), cells)).collect(),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::model::{RegionId, ServiceId};
 
-use super::table::{Answer, Follows, Found, Table};
+use super::code::{Answer, Found};
+use super::table::{Follows, Table};
 use crate::steer::choice::endpoint_set::EndpointSet;
 use crate::steer::decide::{Span, View, span_of, time_to_live};
 use crate::steer::policy::eligible::{EligibilityTier, ServiceCondition};

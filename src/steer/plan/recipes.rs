@@ -9,8 +9,6 @@ use crate::model::{EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service
 use crate::steer::choice::pick::Identity;
 use crate::steer::policy::shape::Shape;
 
-use super::Offers;
-
 /// The recipes of one model.
 #[derive(Debug)]
 pub struct Recipes {
@@ -42,6 +40,16 @@ pub struct Recipe {
     pub offers: Offers,
     /// Its clients may be answered otherwise for where they are.
     pub depends_on_place: bool,
+}
+
+/// The kinds of answers that the regions of a service, taken together, can give, whatever their health:
+/// what a client may be told once it is sent elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    pub ipv4: bool,
+    pub ipv6: bool,
+    /// Host names, answered as CNAME whatever the type that is asked.
+    pub hosts: bool,
 }
 
 /// What makes two services one recipe.

@@ -20,10 +20,11 @@ use crate::steer::health::effective::RegionState;
 use crate::steer::latency::rtt::Latency;
 use crate::steer::planner::Planned;
 use crate::steer::planner::score_group_parts::ScoreGroupParts;
-use crate::steer::policy::eligible::{EligibilityTier, ServiceCondition};
+use crate::steer::policy::eligible::EligibilityTier;
 use crate::steer::policy::shape::Standing;
 
 use super::classes::Classes;
+use super::code::{Answer, Code, Found};
 use super::recipes::Recipe;
 
 /// The answers of one recipe.
@@ -38,57 +39,8 @@ pub struct Table {
     /// The parts of its clients that the planner should know of; empty under policies without a score.
     pub parts: Arc<ScoreGroupParts>,
     pub(super) basis: Arc<Basis>,
-    /// All its clients were on [`ServiceCondition::Normal`].
+    /// All its clients were on [`ServiceCondition::Normal`](crate::steer::policy::eligible::ServiceCondition::Normal).
     pub(super) was_normal: bool,
-}
-
-/// The answer to a class: see [`Answer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Code(pub(super) u32);
-
-/// A [`Code`] read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// This region, under [`ServiceCondition::Normal`].
-    One(RegionId),
-    /// Worked out for this site when somebody asks.
-    Open { site: u32 },
-    /// Into the cells.
-    Cell(u32),
-}
-
-const ONE: u32 = 1 << 31;
-const OPEN: u32 = 1 << 30;
-
-impl Code {
-    pub fn one(region: RegionId) -> Code {
-        Code(ONE | u32::from(region.0))
-    }
-
-    /// Sites are fewer than 2^30: there is at most one per place.
-    pub fn open(site: u32) -> Code {
-        Code(OPEN | site)
-    }
-
-    pub fn cell(number: u32) -> Code {
-        Code(number)
-    }
-
-    #[inline]
-    pub fn read(self) -> Answer {
-        match self.0 {
-            code if code & ONE != 0 => Answer::One(RegionId(code as u16)),
-            code if code & OPEN != 0 => Answer::Open { site: code & !OPEN },
-            number => Answer::Cell(number),
-        }
-    }
-}
-
-/// The class of a client, and the widest prefix length around it within which all are in the class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub class: u32,
-    pub widest: u8,
 }
 
 impl Table {
@@ -247,16 +199,8 @@ impl RegionFacts {
         RegionFacts { answers: (EligibilityTier::of(state), state.shed.to_bits()), price_ms: state.price_ms }
     }
 
-    /// As a region has to be for [`ServiceCondition::Normal`].
+    /// As a region has to be for [`ServiceCondition::Normal`](crate::steer::policy::eligible::ServiceCondition::Normal).
     fn is_eligible(&self) -> bool {
         self.answers.0 == EligibilityTier::Eligible
-    }
-}
-
-/// The code of a cell that leaves its clients nothing to choose.
-pub fn settled(cell: &Cell) -> Option<Code> {
-    match cell {
-        Cell { pick: Pick::One(region), condition: ServiceCondition::Normal } => Some(Code::one(*region)),
-        _ => None,
     }
 }

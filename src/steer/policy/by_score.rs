@@ -5,12 +5,11 @@
 //! it asks. The decisions are those of [`Picker::cell`](super::Picker::cell), which is for policies of any kind.
 
 use super::eligible::{Eligible, ServiceCondition};
-use super::{PlanInputs, SHARE_STEP_MS, SOFTNESS_MS, TIER_MS, steps_behind};
+use super::{Picker, PlanInputs, SHARE_STEP_MS, SOFTNESS_MS, TIER_MS, steps_behind};
 use crate::model::{RegionId, Service};
-use crate::steer::choice::cell::{Asker, Regions, Share, Shed};
+use crate::steer::choice::cell::{Asker, Share, Shed};
 use crate::steer::choice::pick::{Claim, Identity};
 use crate::steer::latency::score::total_ms;
-use crate::steer::plan::table::Code;
 use crate::steer::planner::score_group::ScoreGroup;
 
 /// More regions than this are decided for by the way that is for policies of any kind.
@@ -18,13 +17,13 @@ pub const MOST_REGIONS: usize = 64;
 
 /// One such service, ready to be asked.
 pub struct ByScore<'a> {
-    pub(super) inputs: PlanInputs<'a>,
-    pub(super) service: &'a Service,
+    inputs: PlanInputs<'a>,
+    service: &'a Service,
     /// Its regions, [`MOST_REGIONS`] at most.
-    pub(super) regions: &'a [RegionId],
+    regions: &'a [RegionId],
     /// What the planner knows it as; `None` where it does not plan it.
-    pub(super) score_group: Option<&'a ScoreGroup>,
-    pub(super) eligible: &'a Eligible,
+    score_group: Option<&'a ScoreGroup>,
+    eligible: &'a Eligible,
 }
 
 /// Regions among which clients choose by weight: what one looks at before the next.
@@ -33,61 +32,81 @@ struct Alternative {
     len: usize,
 }
 
+impl<'a> Picker<'a> {
+    /// `None` where more than the scores of regions decides, or they are too many.
+    pub fn scored(&self) -> Option<ByScore<'a>> {
+        Some(ByScore {
+            inputs: self.inputs,
+            service: self.service,
+            regions: self.shape.scored.as_deref().filter(|regions| regions.len() <= MOST_REGIONS)?,
+            score_group: self.shape.score_groups.get(self.service.policies.root.index()).and_then(Option::as_ref),
+            eligible: self.standing.of_all()?,
+        })
+    }
+}
+
 impl ByScore<'_> {
-    /// The one region that all clients of a site get, else that it is left open.
-    pub fn only(&self, site: usize) -> Code {
+    /// The one region that all clients of a site get, under [`ServiceCondition::Normal`]; `None`: there are several, or
+    /// the service is on worse ones.
+    pub fn only(&self, site: usize) -> Option<RegionId> {
         let mut only = None;
-        self.alternatives(site, |shares| {
-            only = match shares {
-                [Share { region, .. }] if self.shed(*region) <= 0.0 => Some(*region),
-                _ => None,
-            };
+        self.alternatives(site, |shares, _| {
+            only = self.settled(shares);
             true
         });
-        let settled = only.filter(|_| self.eligible.condition == ServiceCondition::Normal);
-        // There is at most one site per place, and those are fewer than 2^30.
-        settled.map_or_else(|| Code::open(site as u32), Code::one)
+        only.filter(|_| self.eligible.condition == ServiceCondition::Normal)
     }
 
     /// A client's region, and whether it may be another for other clients of the site. `None`: nothing is eligible.
-    pub fn choose(&self, site: usize, asker: &Asker) -> Option<(Regions, bool)> {
-        let is_shared = matches!(self.only(site).read(), crate::steer::plan::table::Answer::Open { .. });
-        let choose = |shed| {
-            let mut chosen = None;
-            self.alternatives(site, |shares| {
-                chosen = self.among(shares, asker, shed);
+    pub fn choose(&self, site: usize, asker: &Asker) -> Option<(RegionId, bool)> {
+        let (mut chosen, mut is_shared) = (None, None);
+        for shed in [Shed::Heeded, Shed::Ignored] {
+            self.alternatives(site, |shares, best| {
+                is_shared.get_or_insert(self.settled(shares).is_none());
+                chosen = self.among(shares, best, asker, shed);
                 chosen.is_some()
             });
-            chosen
-        };
-        let region = choose(Shed::Heeded).or_else(|| choose(Shed::Ignored))?;
-        Some((Regions::one(region), is_shared))
+            if chosen.is_some() {
+                break;
+            }
+        }
+        chosen.zip(is_shared)
     }
 
-    /// The region of the greatest reach that does not shed the client.
-    fn among(&self, shares: &[Share], asker: &Asker, shed: Shed) -> Option<RegionId> {
+    /// The region that all clients with this alternative get.
+    fn settled(&self, shares: &[Share]) -> Option<RegionId> {
+        match shares {
+            [Share { region, .. }] if self.shed(*region) <= 0.0 => Some(*region),
+            _ => None,
+        }
+    }
+
+    /// The region of the greatest reach that does not shed the client. `best`: as of [`ByScore::alternatives`].
+    fn among(&self, shares: &[Share], best: Option<f64>, asker: &Asker, shed: Shed) -> Option<RegionId> {
         let keeps = |region: RegionId| shed == Shed::Ignored || !self.sheds(region, asker);
         if let [Share { region, .. }] = *shares {
             return keeps(region).then_some(region);
         }
-        let mut best: Option<(Claim, RegionId)> = None;
+        let mut first: Option<(Claim, RegionId)> = None;
         for &Share { region, weight } in shares {
+            let weight = best.map_or(weight, |best| softened(weight, best));
             let claim = Claim::of(asker.key, self.identity(region), weight);
-            if best.is_none_or(|(best, _)| claim.beats(&best)) && keeps(region) {
-                best = Some((claim, region));
+            if first.is_none_or(|(first, _)| claim.beats(&first)) && keeps(region) {
+                first = Some((claim, region));
             }
         }
-        best.map(|(_, region)| region)
+        first.map(|(_, region)| region)
     }
 
-    /// The planner's shares where there are any, then tier by tier, until `is_enough`. None is empty.
-    fn alternatives(&self, site: usize, mut is_enough: impl FnMut(&[Share]) -> bool) {
+    /// The planner's shares where there are any, then tier by tier, until `is_enough`; none is empty. Of a tier, weights
+    /// are totals as yet, and the best of all regions in the tier is given with them.
+    fn alternatives(&self, site: usize, mut is_enough: impl FnMut(&[Share], Option<f64>) -> bool) {
         let mut alternative =
             Alternative { shares: [Share { region: RegionId(0), weight: 0.0 }; MOST_REGIONS], len: 0 };
         let planned = self.score_group.zip(self.inputs.planned);
         if let Some(shares) = planned.and_then(|(group, planned)| planned.shares(group, site)) {
             shares.iter().filter(|share| self.eligible.has(share.region)).for_each(|share| alternative.push(*share));
-            if alternative.weighed().is_some_and(&mut is_enough) {
+            if alternative.weighed().is_some_and(|shares| is_enough(shares, None)) {
                 return;
             }
         }
@@ -109,7 +128,7 @@ impl ByScore<'_> {
                     alternative.push(Share { region, weight: total });
                 }
             }
-            if alternative.soften(best).is_some_and(&mut is_enough) {
+            if alternative.len > 0 && is_enough(&alternative.shares[..alternative.len], Some(best)) {
                 return;
             }
             before = best;
@@ -167,15 +186,9 @@ impl Alternative {
         }
         (self.len > 0).then(|| &self.shares[..self.len])
     }
+}
 
-    /// Makes weights of the totals of a tier, of which `best` is the least. `None`: there is none.
-    fn soften(&mut self, best: f64) -> Option<&[Share]> {
-        if self.len > 1 {
-            for share in &mut self.shares[..self.len] {
-                let behind_ms = steps_behind(share.weight, best) * SHARE_STEP_MS;
-                share.weight = (-behind_ms / SOFTNESS_MS).exp();
-            }
-        }
-        (self.len > 0).then(|| &self.shares[..self.len])
-    }
+/// The weight of a region by its total, in a tier where `best` is the least.
+fn softened(total: f64, best: f64) -> f64 {
+    (-steps_behind(total, best) * SHARE_STEP_MS / SOFTNESS_MS).exp()
 }

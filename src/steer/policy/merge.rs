@@ -16,12 +16,12 @@ use crate::steer::choice::cell::Pick;
 const END: u16 = u16::MAX;
 
 /// The cells that sites got so far.
-pub struct Alike<'p, 'a> {
+pub struct Alike<'p, 'a, T> {
     picker: &'p Picker<'a>,
     regions: &'p [RegionId],
     eligible: &'p Eligible,
     /// By what cells follow from: see [`Alike::find_key`].
-    known: HashMap<Box<[u16]>, u32>,
+    known: HashMap<Box<[u16]>, T>,
     /// Filled anew for each site.
     key: Vec<u16>,
     totals: Vec<f64>,
@@ -30,7 +30,7 @@ pub struct Alike<'p, 'a> {
 
 impl<'a> Picker<'a> {
     /// `None` where more than the scores of regions decides.
-    pub fn alike(&self) -> Option<Alike<'_, 'a>> {
+    pub fn alike<T>(&self) -> Option<Alike<'_, 'a, T>> {
         let (regions, eligible) = (self.shape.scored.as_deref()?, self.standing.of_all()?);
         Some(Alike {
             picker: self,
@@ -44,9 +44,9 @@ impl<'a> Picker<'a> {
     }
 }
 
-impl Alike<'_, '_> {
+impl<T: Copy> Alike<'_, '_, T> {
     /// The number of the site's cell: what `make` gives for the first of all sites alike.
-    pub fn number(&mut self, site: usize, make: impl FnOnce() -> u32) -> u32 {
+    pub fn number(&mut self, site: usize, make: impl FnOnce() -> T) -> T {
         if self.is_planned(site) {
             return make();
         }
@@ -101,12 +101,11 @@ mod tests {
 
     use super::*;
     use crate::model::{Coordinates, Policy};
-    use crate::steer::choice::cell::Asker;
+    use crate::steer::choice::cell::{Asker, Regions};
     use crate::steer::choice::pick::{ClientKey, Identity};
     use crate::steer::decide::cell_at_place;
     use crate::steer::health::effective::Override;
-    use crate::steer::plan::table::Code;
-    use crate::steer::plan::table::settled;
+    use crate::steer::plan::code::{Answer, Code, settled};
     use crate::steer::policy::PlanInputs;
     use crate::steer::policy::shape::Shape;
     use crate::steer::testing::{SERVICE, World, at};
@@ -170,13 +169,17 @@ mod tests {
             for place in world.atlas.places() {
                 let site = sites.and_then(|sites| sites.of_place(place)).expect("a site");
                 let cell = picker.cell(site, &route);
-                let only = settled(&cell).unwrap_or(Code::open(site as u32));
-                assert_eq!(by_score.only(site), only, "{place:?}");
+                let only = settled(&cell).map(Code::read);
+                assert_eq!(by_score.only(site).map(Answer::One), only, "{place:?}");
                 for network in 0..16 {
                     let key = ClientKey::from_bits(network);
                     let asker = Asker { key, network: key };
-                    let (regions, is_shared) = by_score.choose(site, &asker).expect("some region");
-                    assert_eq!((regions, is_shared), (cell.pick.regions(&asker), settled(&cell).is_none()), "{cell:?}");
+                    let (region, is_shared) = by_score.choose(site, &asker).expect("some region");
+                    assert_eq!(
+                        (Regions::one(region), is_shared),
+                        (cell.pick.regions(&asker), settled(&cell).is_none()),
+                        "{cell:?}"
+                    );
                 }
                 assert_eq!(cell_at_place(&moment.view(), SERVICE, place).as_deref(), Some(&cell), "{place:?}");
             }

@@ -16,7 +16,8 @@ use crate::state::Snapshot;
 use crate::steer::choice::endpoint_set::EndpointSet;
 use crate::steer::decide::{Decision, Family, ScopeReason, Seen, decide, endpoint_of_family};
 use crate::steer::plan::ServicePlan;
-use crate::steer::plan::table::{Code, Follows};
+use crate::steer::plan::code::Code;
+use crate::steer::plan::table::Follows;
 
 use super::classes::ClassImage;
 
