@@ -28,7 +28,7 @@ use super::table::{Basis, Table};
 pub const RECIPES: usize = 16;
 /// The first so many recipes keep the picks of sites that several regions share; those of others are worked out for
 /// whoever asks, since they are as many as there are sites, and differ from recipe to recipe.
-const KEPT_PICKS: usize = 4;
+const KEPT_PICKS: usize = 8;
 
 /// The inputs that tables are made from.
 #[derive(Clone, Copy)]
