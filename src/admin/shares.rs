@@ -72,10 +72,10 @@ impl Counted {
     }
 }
 
-/// The places to look at; each counts more where the table does not hold, and has to be worked out.
+/// The places to look at; each counts more where the table does not hold, or leaves it open: then it has to be worked out.
 fn cost(snapshot: &Snapshot, id: ServiceId, plan: &ServicePlan) -> usize {
     let places = if snapshot.model.service(id).policies.depends_on_place() { snapshot.atlas.place_count() } else { 1 };
-    if plan.follows == Follows::All { places } else { 4 * places }
+    if plan.follows == Follows::All && !plan.table.has_open() { places } else { 4 * places }
 }
 
 /// Region by region in the order of the service.

@@ -42,12 +42,28 @@ pub fn total_ms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> f64 
 }
 
 fn terms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> [f64; 3] {
+    [latency_ms(weights, rtt_ms), load_ms(weights, price_ms), cost_ms(weights, cost)]
+}
+
+/// The term of a round-trip time, the operator's milliseconds included. [`total_ms`] is the sum of the three, in the
+/// order in which they stand here.
+#[inline]
+pub fn latency_ms(weights: Weights, rtt_ms: f64) -> f64 {
     let rtt_ms = rounded(rtt_ms / RTT_STEP_MS) * RTT_STEP_MS;
-    let latency_ms = 200.0 * weights.latency * rtt_ms / 100.0;
-    // Most regions have neither, and a query asks for this once for each of them.
-    let load_ms = if price_ms == 0.0 { 0.0 } else { 200.0 * weights.load * price_ms / 60.0 };
-    let cost_ms = if cost == 0.0 { 0.0 } else { 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0 };
-    [latency_ms, load_ms, cost_ms]
+    200.0 * weights.latency * rtt_ms / 100.0
+}
+
+/// The term of a price.
+#[inline]
+pub fn load_ms(weights: Weights, price_ms: f64) -> f64 {
+    // Most regions have none, and a query asks for this once for each of them.
+    if price_ms == 0.0 { 0.0 } else { 200.0 * weights.load * price_ms / 60.0 }
+}
+
+/// The term of a cost in dollars.
+#[inline]
+pub fn cost_ms(weights: Weights, cost: f64) -> f64 {
+    if cost == 0.0 { 0.0 } else { 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0 }
 }
 
 /// To the nearest whole number. As `f64::round` but for halves below 0, and without calling a function for it.

@@ -137,9 +137,11 @@ fn code(cell: Cell, cells: &mut Cells) -> Code {
 fn by_site(sites: &Sites, picker: &Picker<'_>, keeps: bool, cells: &mut Cells) -> (Column, ScoreGroupParts) {
     let route = picker.route_of_all();
     let by_site: Vec<Code> = match (picker.scored(), picker.alike()) {
-        (Some(by_score), _) if !keeps => {
-            sites.ids().map(|site| by_score.only(site).map_or(Code::open(site as u32), Code::one)).collect()
-        }
+        (Some(by_score), _) if !keeps => sites
+            .ids()
+            .zip(by_score.only_of(sites.ids()))
+            .map(|(site, only)| only.map_or(Code::open(site as u32), Code::one))
+            .collect(),
         (_, Some(mut alike)) => {
             let number = |site| alike.number(site, || code(picker.cell(site, &route), cells));
             sites.ids().map(number).collect()

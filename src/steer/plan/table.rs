@@ -98,6 +98,11 @@ impl Table {
         self.cells.get(number as usize)
     }
 
+    /// Tells whether the choice of some class is worked out when somebody asks.
+    pub fn has_open(&self) -> bool {
+        self.codes.iter().any(|code| matches!(code.read(), Answer::Open { .. }))
+    }
+
     /// Tells whether some class may get the region.
     pub fn may_answer(&self, region: RegionId) -> bool {
         self.codes.iter().any(|code| match code.read() {

@@ -9,7 +9,7 @@ use super::{Picker, PlanInputs, SHARE_STEP_MS, SOFTNESS_MS, TIER_MS, steps_behin
 use crate::model::{RegionId, Service};
 use crate::steer::choice::cell::{Asker, Share, Shed};
 use crate::steer::choice::pick::{Claim, Identity};
-use crate::steer::latency::score::total_ms;
+use crate::steer::latency::score::{cost_ms, latency_ms, load_ms};
 use crate::steer::planner::score_group::ScoreGroup;
 
 /// More regions than this are decided for by the way that is for policies of any kind.
@@ -24,6 +24,17 @@ pub struct ByScore<'a> {
     /// What the planner knows it as; `None` where it does not plan it.
     score_group: Option<&'a ScoreGroup>,
     eligible: &'a Eligible,
+}
+
+/// A region, as far as it is the same for all sites.
+struct Terms {
+    region: RegionId,
+    bias_ms: f64,
+    load_ms: f64,
+    cost_ms: f64,
+    is_eligible: bool,
+    /// Alone in its tier it is every client's.
+    is_settled: bool,
 }
 
 /// Regions among which clients choose by weight: what one looks at before the next.
@@ -46,6 +57,35 @@ impl<'a> Picker<'a> {
 }
 
 impl ByScore<'_> {
+    /// What [`ByScore::only`] says of each of these sites.
+    pub fn only_of(&self, sites: impl Iterator<Item = usize>) -> impl Iterator<Item = Option<RegionId>> {
+        let terms: Vec<Terms> = self.regions.iter().map(|&region| self.terms(region)).collect();
+        let mut totals = vec![0.0; terms.len()];
+        sites.map(move |site| match self.planned(site) {
+            Some(_) => self.only(site),
+            None => self.only_by_totals(site, &terms, &mut totals),
+        })
+    }
+
+    /// As [`ByScore::only`], where the planner has no shares.
+    fn only_by_totals(&self, site: usize, terms: &[Terms], totals: &mut [f64]) -> Option<RegionId> {
+        let (mut best, mut near) = (f64::INFINITY, 0);
+        for (total, of) in totals.iter_mut().zip(terms) {
+            *total = self.latency_ms(site, of) + of.load_ms + of.cost_ms;
+            best = best.min(*total);
+        }
+        let mut only = None;
+        for (total, of) in totals.iter().zip(terms).filter(|(total, _)| **total - best <= TIER_MS) {
+            near += usize::from(of.is_eligible && total.is_finite());
+            only = of.is_eligible.then_some(of).or(only);
+        }
+        match (near, only) {
+            (0, _) => self.only(site), // the next tier
+            (1, Some(of)) if of.is_settled => Some(of.region),
+            _ => None,
+        }
+    }
+
     /// The one region that all clients of a site get, under [`ServiceCondition::Normal`]; `None`: there are several, or
     /// the service is on worse ones.
     pub fn only(&self, site: usize) -> Option<RegionId> {
@@ -103,8 +143,7 @@ impl ByScore<'_> {
     fn alternatives(&self, site: usize, mut is_enough: impl FnMut(&[Share], Option<f64>) -> bool) {
         let mut alternative =
             Alternative { shares: [Share { region: RegionId(0), weight: 0.0 }; MOST_REGIONS], len: 0 };
-        let planned = self.score_group.zip(self.inputs.planned);
-        if let Some(shares) = planned.and_then(|(group, planned)| planned.shares(group, site)) {
+        if let Some(shares) = self.planned(site) {
             shares.iter().filter(|share| self.eligible.has(share.region)).for_each(|share| alternative.push(*share));
             if alternative.weighed().is_some_and(|shares| is_enough(shares, None)) {
                 return;
@@ -135,11 +174,32 @@ impl ByScore<'_> {
         }
     }
 
+    fn planned(&self, site: usize) -> Option<&[Share]> {
+        self.score_group.zip(self.inputs.planned).and_then(|(group, planned)| planned.shares(group, site))
+    }
+
     fn total_ms(&self, site: usize, region: RegionId) -> f64 {
-        let PlanInputs { model, states, sites, .. } = self.inputs;
-        let rtt_ms = sites.map_or(0.0, |sites| sites.rtt_ms(model, site, region)) + self.service.bias_ms(region);
+        let of = self.terms(region);
+        self.latency_ms(site, &of) + of.load_ms + of.cost_ms
+    }
+
+    fn latency_ms(&self, site: usize, of: &Terms) -> f64 {
+        let PlanInputs { model, sites, .. } = self.inputs;
+        let rtt_ms = sites.map_or(0.0, |sites| sites.rtt_ms(model, site, of.region)) + of.bias_ms;
+        latency_ms(self.service.weights, rtt_ms)
+    }
+
+    fn terms(&self, region: RegionId) -> Terms {
+        let PlanInputs { model, states, .. } = self.inputs;
         let price_ms = states.get(region.index()).map_or(0.0, |state| state.price_ms);
-        total_ms(self.service.weights, rtt_ms, price_ms, model.region(region).cost)
+        Terms {
+            region,
+            bias_ms: self.service.bias_ms(region),
+            load_ms: load_ms(self.service.weights, price_ms),
+            cost_ms: cost_ms(self.service.weights, model.region(region).cost),
+            is_eligible: self.eligible.has(region),
+            is_settled: self.shed(region) <= 0.0 && self.eligible.condition == ServiceCondition::Normal,
+        }
     }
 
     /// The part of clients that a region sheds, 0 to 1: none where there is nowhere to shed to.

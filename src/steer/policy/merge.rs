@@ -170,6 +170,7 @@ mod tests {
                 let site = sites.and_then(|sites| sites.of_place(place)).expect("a site");
                 let cell = picker.cell(site, &route);
                 let only = settled(&cell).map(Code::read);
+                assert_eq!(by_score.only_of(std::iter::once(site)).next(), Some(by_score.only(site)), "{place:?}");
                 assert_eq!(by_score.only(site).map(Answer::One), only, "{place:?}");
                 for network in 0..16 {
                     let key = ClientKey::from_bits(network);

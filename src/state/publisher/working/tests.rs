@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::RegionId;
 use crate::state::memory::planning::role::Role;
 use crate::state::publisher::testing::{AGE, ask, planned, probe, world};
 use crate::state::{News, Replacement};
+use crate::steer::decide::{Seen, decide};
 use crate::steer::health::effective::EffectiveState;
 use crate::steer::health::verdict::Verdict;
 use crate::steer::planner::PERIOD;
@@ -192,4 +194,41 @@ fn a_job_that_came_to_nothing_is_begun_anew_and_the_old_plan_holds_for_its_time(
     }
     assert!((300..400).contains(&(now - began).as_secs()), "then prices alone decide");
     assert_eq!(publisher.unheeded_since(), Some(began));
+}
+
+/// The region and TTL of clients of all places.
+fn answers(publisher: &Publisher) -> Vec<(RegionId, u32)> {
+    let current = snapshot(publisher);
+    let of = |network: u8| {
+        let client = Seen::Subnet([10, network, 0, 0].into());
+        let decision = decide(&current.view(), ServiceId(0), client).expect("a decision");
+        (decision.region, decision.ttl.as_secs())
+    };
+    (0..=255).map(of).collect()
+}
+
+#[test]
+fn answers_leave_a_lost_region_before_any_table_is_made_and_stay_as_they_are_when_all_are() {
+    let (mut publisher, now) = leaving();
+    let east = snapshot(&publisher).region_id("east@gslb.example").expect("a region");
+    assert!(answers(&publisher).iter().any(|(region, _)| *region == east));
+    let table = |publisher: &Publisher| snapshot(publisher).plan.services[0].table.clone();
+    let before = table(&publisher);
+    probe(&mut publisher, "east", Verdict::Down, now);
+    publisher.publish(moment(now));
+    assert!(Arc::ptr_eq(&before, &table(&publisher)), "no table was made");
+    assert_eq!((snapshot(&publisher).plan.behind(), publisher.behind_since()), (&[0][..], Some(now)));
+    let at_once = answers(&publisher);
+    assert!(at_once.iter().all(|(region, _)| *region != east), "{at_once:?}");
+    let tables = loop {
+        let job = publisher.next_job(now, Haste::Pressing).expect("tables are due");
+        if job.ticket().kind == Kind::Tables {
+            break job;
+        }
+    };
+    assert_eq!(publisher.apply(News::Done(tables.run()), moment(now)), Urgency::Now);
+    publisher.publish(moment(now));
+    assert!(!Arc::ptr_eq(&before, &table(&publisher)));
+    assert_eq!((snapshot(&publisher).plan.behind(), publisher.behind_since()), (&[][..], None));
+    assert_eq!(answers(&publisher), at_once);
 }
