@@ -157,6 +157,7 @@ struct Chosen {
 }
 
 impl Chosen {
+    #[inline]
     fn of(cell: &Cell, asker: &Asker, widest: u8) -> Chosen {
         let (regions, is_shared) = match &cell.pick {
             Pick::One(only) => (Regions::one(*only), false),
@@ -167,6 +168,7 @@ impl Chosen {
 }
 
 /// From the service's table, as far as that holds.
+#[inline]
 fn chosen(view: &View<'_>, id: ServiceId, asker: &Asker, address: IpAddr, found: Found) -> Option<Chosen> {
     let plan = view.plan.services.get(id.index())?;
     let code = plan.table.code(found.class)?;

@@ -52,6 +52,7 @@ impl Classes {
     }
 
     /// The class of a place.
+    #[inline]
     pub fn of_place(&self, place: PlaceId) -> u32 {
         self.class_of.get(place.index()).copied().unwrap_or(0)
     }

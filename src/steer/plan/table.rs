@@ -94,6 +94,7 @@ impl Table {
         self.classes.as_ref().map_or(PlaceId::UNKNOWN, |classes| classes.example(class as usize))
     }
 
+    #[inline]
     pub fn cell(&self, number: u32) -> Option<&Cell> {
         self.cells.get(number as usize)
     }
