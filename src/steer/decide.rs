@@ -15,6 +15,7 @@ use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
 use super::choice::pick::{ClientKey, rendezvous};
 use super::health::effective::RegionState;
 use super::plan::code::{Answer, Found};
+use super::plan::table::Follows;
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::ServiceCondition;
 use super::policy::{Picker, PlanInputs};
@@ -173,8 +174,11 @@ fn chosen(view: &View<'_>, id: ServiceId, asker: &Asker, address: IpAddr, found:
     let plan = view.plan.services.get(id.index())?;
     let code = plan.table.code(found.class)?;
     match code.read() {
-        Answer::Open { site } => return worked_out(view, id, asker, (site as usize, None), found.widest),
+        Answer::Open { site } if plan.follows != Follows::Nothing => {
+            return worked_out(view, id, asker, (site as usize, None), found.widest);
+        }
         _ if !plan.holds(code) => {}
+        Answer::Open { .. } => {}
         Answer::One(region) => {
             let (regions, condition) = (Regions::one(region), ServiceCondition::Normal);
             return Some(Chosen { regions, condition, is_shared: false, widest: found.widest });

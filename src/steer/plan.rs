@@ -172,7 +172,7 @@ pub fn follow(inputs: &Inputs<'_>, made: Vec<PartMade>) -> Plan {
     let recipes = before.and_then(|plan| plan.recipes.clone()).filter(|recipes| recipes.fit(switched, seed));
     let lends = recipes.is_some();
     let recipes = recipes.unwrap_or_else(|| Arc::new(Recipes::of(model, switched, seed)));
-    let basis = Arc::new(Basis::of(states, planned, &latency));
+    let basis = Arc::new(Basis::of(states, sites.as_ref(), planned, &latency));
     let old = before.filter(|_| lends).map(|plan| plan.standings.as_slice()).unwrap_or_default();
     let standing = |(number, recipe): (usize, &Recipe)| {
         let now = Standing::of(&recipe.shape, states);
@@ -250,7 +250,7 @@ impl Plan {
             .list()
             .iter()
             .zip(&self.tables)
-            .map(|(recipe, table)| table.follows(recipe, &self.standings[recipe.standing as usize], &basis.facts))
+            .map(|(recipe, table)| table.follows(recipe, &self.standings[recipe.standing as usize], &basis))
             .collect();
         let service = |id: ServiceId| {
             let number = recipes.number(id)?;
@@ -569,6 +569,42 @@ mod tests {
         let plan = world.plan(Instant::now()).plan;
         assert!(Arc::ptr_eq(&plan.services[0].table, &plan.services[1].table));
         assert!(!Arc::ptr_eq(&plan.services[0].table, &plan.services[2].table));
+    }
+
+    #[test]
+    fn sites_that_are_numbered_anew_are_answered_as_what_they_are() {
+        let mut world = three(Policy::Score);
+        let one = world.model.services[0].clone();
+        let unlike = |n: u32| Service {
+            weights: Weights { latency: 0.5 + f64::from(n) / 1e3, ..Weights::default() },
+            ..one.clone()
+        };
+        world.model.services.extend((1..12).map(unlike));
+        // Two operators' clients at each position are one site until one of them is measured.
+        let network = |n: u8| {
+            let operator = (!n.is_multiple_of(2)).then_some(4766);
+            let coordinates = Some(at(36.0, f64::from(n / 2) * 12.0 - 180.0));
+            let location = Location { asn: operator, country: "KR".parse().ok(), coordinates, ..Location::default() };
+            (format!("10.{n}.0.0/16").parse().expect("a prefix"), location)
+        };
+        world.atlas = Atlas::build(&[], &(0..60).map(network).collect::<Vec<_>>()).expect("an atlas");
+        let now = Instant::now();
+        let before = world.plan(now).plan;
+        let group = ClientGroup::Operator { asn: 4766, country: "KR".parse().expect("a country") };
+        let times = [("seoul@gslb.example", 90.0), ("tokyo@gslb.example", 90.0), ("frankfurt@gslb.example", 2.0)];
+        world.measured = Arc::new(Measured::of(times.map(|(region, ms)| (group, region, Estimate::given(ms)))));
+        let (at_once, anew) = (world.follow_after(&before, now), world.plan(now));
+        let [old, new] = [&before, &at_once.plan].map(|plan| plan.sites.clone().expect("sites"));
+        assert!(!new.numbered_as(&old));
+        for service in world.model.service_ids() {
+            for network in 0..60 {
+                let seen = crate::steer::decide::Seen::Subnet(client(network, 1));
+                let decide = |of: &crate::steer::testing::Moment<'_>| {
+                    crate::steer::decide::decide(&of.view(), service, seen).expect("a decision").region
+                };
+                assert_eq!(decide(&at_once), decide(&anew), "{service:?}, 10.{network}.0.0");
+            }
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::model::RegionId;
 use crate::steer::choice::cell::{Cell, Pick};
 use crate::steer::health::effective::RegionState;
 use crate::steer::latency::rtt::Latency;
+use crate::steer::latency::sites::Sites;
 use crate::steer::planner::Planned;
 use crate::steer::planner::score_group_parts::ScoreGroupParts;
 use crate::steer::policy::eligible::EligibilityTier;
@@ -46,7 +47,7 @@ pub struct Table {
 impl Table {
     /// One that was made for no regions, and so holds for nobody.
     pub(super) fn of_nobody() -> Arc<Table> {
-        let basis = Basis { facts: Box::default(), planned: None, latency: Arc::default() };
+        let basis = Basis { facts: Box::default(), sites: None, planned: None, latency: Arc::default() };
         Arc::new(Table {
             classes: None,
             codes: Arc::from([Code::cell(u32::MAX >> 2)]),
@@ -89,11 +90,6 @@ impl Table {
         self.classes.as_ref().map_or(0, |classes| classes.of_place(place))
     }
 
-    /// A place that is answered as all of the class are.
-    pub fn example(&self, class: u32) -> PlaceId {
-        self.classes.as_ref().map_or(PlaceId::UNKNOWN, |classes| classes.example(class as usize))
-    }
-
     #[inline]
     pub fn cell(&self, number: u32) -> Option<&Cell> {
         self.cells.get(number as usize)
@@ -114,8 +110,11 @@ impl Table {
     }
 
     /// Whether its codes hold for regions that stand so.
-    pub(super) fn follows(&self, recipe: &Recipe, standing: &Standing, now: &[RegionFacts]) -> Follows {
-        let mut lost = false;
+    pub(super) fn follows(&self, recipe: &Recipe, standing: &Standing, now: &Basis) -> Follows {
+        if recipe.measures && !self.basis.numbers_sites_as(now) {
+            return Follows::Nothing; // codes that are left open name other sites
+        }
+        let (now, mut lost) = (&now.facts, false);
         for region in &recipe.regions {
             match (self.basis.facts.get(region.index()), now.get(region.index())) {
                 (Some(before), Some(now)) if before.answers == now.answers => {}
@@ -153,7 +152,7 @@ pub enum Follows {
     All,
     /// Those that name no region but eligible ones: some were lost, and none came back.
     Eligible,
-    /// None: regions came back, or the service is on worse ones than before, or on better ones.
+    /// None: regions came back, or the service is on worse ones than before, or on better ones, or sites are numbered anew.
     Nothing,
 }
 
@@ -173,16 +172,30 @@ impl Follows {
 pub struct Basis {
     /// By [`RegionId`].
     pub facts: Box<[RegionFacts]>,
+    pub sites: Option<Arc<Sites>>,
     pub planned: Option<Arc<Planned>>,
     pub latency: Arc<Latency>,
 }
 
 impl Basis {
-    pub fn of(states: &[RegionState], planned: Option<&Arc<Planned>>, latency: &Arc<Latency>) -> Basis {
+    pub fn of(
+        states: &[RegionState],
+        sites: Option<&Arc<Sites>>,
+        planned: Option<&Arc<Planned>>,
+        latency: &Arc<Latency>,
+    ) -> Basis {
         Basis {
             facts: states.iter().map(RegionFacts::of).collect(),
+            sites: sites.cloned(),
             planned: planned.cloned(),
             latency: latency.clone(),
+        }
+    }
+
+    fn numbers_sites_as(&self, other: &Basis) -> bool {
+        match (&self.sites, &other.sites) {
+            (Some(sites), Some(others)) => sites.numbered_as(others),
+            (sites, others) => sites.is_none() && others.is_none(),
         }
     }
 

@@ -600,14 +600,7 @@ proptest! {
     ) {
         let mut world = six(policies);
         for (index, (kind, shed)) in states.iter().enumerate() {
-            match kind {
-                0 => world.down(index),
-                1 => world.say(index, Override::Down),
-                2 => world.say(index, Override::Drain),
-                3 => world.states[index].over_limit = true,
-                4 => world.states[index].effective = EffectiveState::Unknown,
-                _ => world.states[index].shed = shed.min(1.0),
-            }
+            befall(&mut world, index, *kind, *shed);
         }
         let moment = world.plan(Instant::now());
         for bits in clients {
