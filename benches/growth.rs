@@ -14,7 +14,8 @@
 //! - `swap`: an operator takes a region away or gives it back
 //! - `verdict`: a probe takes a region down, until nobody is sent there; then all work that follows from it
 //! - `reload`: a configuration that is loaded already is put in place
-//! - `edit`: one record of one file is another, and everything is reloaded
+//! - `edit`: one record of one file is another, and everything is reloaded; how long that takes until files are read,
+//!   until the next snapshot, and in CPU time
 //! - `regroup`: other networks than before have measured round trips
 //! - `latency N`: one question after the other, first in peace, then while snapshots are made and swapped on the very
 //!   core that answers
@@ -37,8 +38,9 @@ use fastrand::Rng;
 use meridian::atlas::Atlas;
 use meridian::control::clock;
 use meridian::control::config::{Loaded, Loader};
+use meridian::control::databases::MadeOf;
 use meridian::control::memory;
-use meridian::control::reload::{ConfigSource, Prepared, prepare};
+use meridian::control::reload::{ConfigSource, Reprepared, prepare_again};
 use meridian::model::{Model, Prefix};
 use meridian::query::counters::{CounterSet, Counters};
 use meridian::query::transport::Responder;
@@ -85,11 +87,14 @@ struct Size {
     kinds: usize,
     regions: usize,
     networks: usize,
+    /// Records stand in files of their own, not in the zones' TOML.
+    apart: bool,
 }
 
 impl Size {
     fn read(arguments: &[&str]) -> Size {
-        let mut size = Size { names: 10_000, zones: 1, services: 10, kinds: 1, regions: 5, networks: 200_000 };
+        let mut size =
+            Size { names: 10_000, zones: 1, services: 10, kinds: 1, regions: 5, networks: 200_000, apart: false };
         for argument in arguments {
             let (axis, number) = argument.split_once('=').expect("AXIS=N");
             let number = number.parse().expect("a number");
@@ -100,6 +105,7 @@ impl Size {
                 "kinds" => (size.services, size.kinds, size.regions) = (number, number, 16),
                 "regions" => size.regions = number,
                 "networks" => size.networks = number,
+                "apart" => (size.names, size.apart) = (number, true),
                 _ => panic!("no such axis: {axis}"),
             }
         }
@@ -118,24 +124,29 @@ fn make(folder: &Path, size: &Size) {
     std::fs::write(folder.join("meridian.toml"), main).expect("written");
     std::fs::write(folder.join("size"), format!("{} {} {}", size.names, size.zones, size.services)).expect("written");
     for zone in 0..size.zones {
-        let text = zone_text(zone, size);
+        let (text, records) = zone_text(zone, size);
         std::fs::write(folder.join(format!("zones/z{zone:05}.toml")), text).expect("written");
+        if let Some(records) = records {
+            std::fs::write(folder.join(format!("zones/z{zone:05}.zone")), records).expect("written");
+        }
     }
 }
 
-/// Names are dealt out over all zones; regions and services are the first zone's.
-fn zone_text(zone: usize, size: &Size) -> String {
-    let mut text =
-        format!("origin = \"z{zone:05}.growth.test\"\nrecords = \"\"\"\n@ SOA ns1 hostmaster 1 1h 10m 1w 60\n");
-    text.push_str("@ NS ns1\nns1 A 198.51.100.53\n");
+/// Names are dealt out over all zones; regions and services are the first zone's. With the records' own file, if any.
+fn zone_text(zone: usize, size: &Size) -> (String, Option<String>) {
+    let mut records = String::from("@ SOA ns1 hostmaster 1 1h 10m 1w 60\n@ NS ns1\nns1 A 198.51.100.53\n");
     for name in (zone..size.names).step_by(size.zones) {
-        let _ = writeln!(text, "h{name:07} A 192.0.2.{}", name % 250 + 1); // a String takes everything
+        let _ = writeln!(records, "h{name:07} A 192.0.2.{}", name % 250 + 1); // a String takes everything
     }
-    text.push_str("\"\"\"\n");
+    let head = format!("origin = \"z{zone:05}.growth.test\"\n");
+    let (mut text, records) = match size.apart {
+        true => (format!("{head}records_file = \"z{zone:05}.zone\"\n"), Some(records)),
+        false => (format!("{head}records = \"\"\"\n{records}\"\"\"\n"), None),
+    };
     if zone == 0 {
         steered(&mut text, size);
     }
-    text
+    (text, records)
 }
 
 fn steered(text: &mut String, size: &Size) {
@@ -180,12 +191,15 @@ const MEASURED: usize = 1_000;
 /// The files, with what the server keeps of them from one load to the next.
 struct Files {
     main: MainFile,
+    made_of: Option<MadeOf>,
 }
 
 impl Files {
-    fn load(&mut self) -> (Model, Atlas) {
-        let prepared = prepare(&self.main).unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
-        let Prepared { loaded: Loaded { model, .. }, atlas, .. } = prepared;
+    fn load(&mut self) -> (Model, Option<Atlas>) {
+        let prepared = prepare_again(&self.main, self.made_of.as_ref());
+        let prepared = prepared.unwrap_or_else(|mistakes| panic!("{}", mistakes.join("\n")));
+        let Reprepared { loaded: Loaded { model, .. }, atlas, following } = prepared;
+        self.made_of = following.made_of().cloned();
         (model, atlas)
     }
 }
@@ -239,8 +253,9 @@ impl Point {
     /// As the server does at its start, with how long each part takes.
     fn load(folder: &Path, queries: &str) -> Point {
         let began = Instant::now();
-        let mut files = Files { main: MainFile(Loader::new(&folder.join("meridian.toml"))) };
+        let mut files = Files { main: MainFile(Loader::new(&folder.join("meridian.toml"))), made_of: None };
         let (model, atlas) = files.load();
+        let atlas = atlas.expect("the first one is made");
         say("files_ms", ms(began));
         let publishing = Instant::now();
         let mut publisher = Publisher::new(model, atlas, "", 0, BTreeMap::new(), clock::read());
@@ -423,17 +438,21 @@ impl Point {
     fn edit(&mut self) {
         let address = |edits: u32| [192, 0, 2, (edits % 250) as u8 + 1];
         let line = |address: [u8; 4]| format!("\nh0000000 A {}\n", Ipv4Addr::from(address));
-        let (file, before) = (self.folder.join("zones/z00000.toml"), address(self.edits));
+        let apart = self.folder.join("zones/z00000.zone");
+        let file = if apart.exists() { apart } else { self.folder.join("zones/z00000.toml") };
+        let before = address(self.edits);
         self.edits += 1;
         let after = address(self.edits);
         let text = std::fs::read_to_string(&file).expect("the zone");
         assert!(text.contains(&line(before)));
         std::fs::write(&file, text.replacen(&line(before), &line(after), 1)).expect("written");
         drop(text);
-        let now = Instant::now();
+        let (now, spent) = (Instant::now(), process_ns());
         let (model, atlas) = self.files.load();
+        say("edit_files_ms", ms(now));
         self.writer.replace(model, atlas);
         say("edit_ms", ms(now));
+        say("edit_cpu_ms", (process_ns() - spent) as f64 / 1e6);
         self.writer.rest();
         say("edited_mb", megabytes("VmRSS"));
         assert!(self.answers_with(&question("h0000000", Ipv4Addr::LOCALHOST), after), "what the file says now");
@@ -537,7 +556,7 @@ impl Writer {
         self.publisher.publish(self.clock());
     }
 
-    fn replace(&mut self, model: Model, atlas: Atlas) {
+    fn replace(&mut self, model: Model, atlas: Option<Atlas>) {
         let replacement = Replacement { model, atlas, nsid: String::new(), seed: 0 };
         self.publisher.apply(News::Reload(Box::new(replacement)), self.clock());
         self.publisher.publish(self.clock());

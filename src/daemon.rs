@@ -8,10 +8,12 @@
 //! a restart is known at once; those of which nothing is known are waited for, a second at most.
 
 mod cluster;
+pub mod confinement;
 mod demand;
 pub mod handover;
 mod listening;
 pub mod privileged;
+mod responder;
 mod rum;
 mod systemd;
 mod watchdog;
@@ -20,16 +22,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use socket2::Socket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::admin;
+use crate::admin::encrypt::{Encryption, encryption};
 use crate::atlas::Atlas;
+use crate::control::audit::Audit;
 use crate::control::bounded_file::{self, Secret};
 use crate::control::clock;
 use crate::control::cluster::handle::ClusterHandle;
@@ -53,11 +59,10 @@ use crate::control::vitals::{TaskKind, Vitals};
 use crate::control::warm::keeper::Keeper;
 use crate::control::warm::{self, WarmStore};
 use crate::control::writer::{Command, Sources, Writer};
+use crate::logs::{self, Taps};
 use crate::model::Model;
-use crate::query::Client;
-use crate::query::counters::{CounterSet, Counters};
+use crate::query::counters::CounterSet;
 use crate::query::kernel::{KernelAnswers, KernelSetup};
-use crate::query::transport::Responder;
 use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
 use crate::query::transport::xdp::{self, XdpServer};
@@ -66,8 +71,9 @@ use crate::state::{News, Publisher, SharedSnapshot, Snapshot};
 
 use cluster::Joined;
 use handover::{Handed, Handover, Kind, Successor};
-use listening::{advice, stopped};
+use listening::{advice, interfaces, stopped};
 use privileged::Privileged;
+use responder::SnapshotResponder;
 use rum::Measuring;
 use systemd::Systemd;
 use watchdog::Watchdog;
@@ -119,6 +125,7 @@ struct Care {
     commands: mpsc::Sender<Command>,
     cluster: Option<ClusterHandle>,
     events: Arc<Events>,
+    audit: Arc<Audit>,
     receivers: Arc<Receivers>,
     readiness: Arc<Readiness>,
     stop_delay: Duration,
@@ -135,12 +142,24 @@ struct Threads {
     xdp: Option<xdp::Running>,
     udp: udp::Running,
     tcp: tcp::Running,
+    /// They end when those that answer have.
+    logs: logs::Writers,
+}
+
+impl Threads {
+    /// Ends those that answer, which waits for clients that are slow to take their responses; then those that log.
+    fn end(self) {
+        let Threads { _kernel: kernel, xdp, udp, tcp, logs } = self;
+        drop((kernel, xdp, udp, tcp));
+        logs.finish(LAST_WORK);
+    }
 }
 
 /// All that can fail at the start has not; nothing runs yet.
 struct Opened {
     bound: Bound,
-    token: Option<String>,
+    access: admin::Access,
+    audit: Arc<Audit>,
     store: OverrideStore,
     publisher: Publisher,
     measuring: Measuring,
@@ -159,7 +178,8 @@ struct Bound {
     kernel: KernelSetup,
     udp: UdpServer,
     tcp: TcpServer,
-    admin: Option<std::net::TcpListener>,
+    admin: Option<(std::net::TcpListener, Option<Encryption>)>,
+    admin_here: Option<UnixListener>,
 }
 
 impl Daemon {
@@ -196,9 +216,9 @@ impl Daemon {
         let Prepared { loaded: Loaded { config, model, diagnostics, .. }, atlas, following } = prepared;
         diagnostics.iter().for_each(|diagnostic| warn!("{diagnostic}"));
         let opened = Opened::new(&config, model, atlas, (privileged, handed)).map_err(|error| vec![error])?;
-        let (token, joined) = (opened.token, opened.joined);
+        let (access, audit, joined) = (opened.access, opened.audit, opened.joined);
         let Opened { bound, store, publisher, measuring, troubles, events, receivers, vitals, node, lock, .. } = opened;
-        let (mut doors, followers) = (Doors::new(bound.admin.as_ref(), measuring.listener()), publisher.followers());
+        let (mut doors, followers) = (Doors::new(bound.listener(), measuring.listener()), publisher.followers());
         let (rum, measurements) = (measuring.address(), measuring.measurements.clone());
         let (shared, xdp) = (publisher.shared(), bound.xdp.statistics());
         let (model, counters) = (shared.load_full().model.clone(), Arc::new(CounterSet::new()));
@@ -211,17 +231,19 @@ impl Daemon {
         let scraper = Scraper::new(updates.clone()).counted(vitals.clone()).sharing(joined.duty());
         let (probing, heartbeats) = (probing(&prober, &scraper), prober.heartbeats());
         let reloader = Reloader::new(source, config.clone(), &model, following, prober, scraper, commands.clone());
-        let reloader = reloader.telling(receivers.clone());
+        let reloader = reloader.telling(receivers.clone()).guarding(access.tokens.clone());
         let context = Arc::new(admin::Context {
             shared: shared.clone(),
             counters: counters.clone(),
+            answered: Arc::default(),
             commands: commands.clone(),
             loads: updates,
             heartbeats,
             reloads: reloads.clone(),
             load_status: reloader.status(),
             started: Instant::now(),
-            token,
+            access: Arc::new(access),
+            audit: audit.clone(),
             measurements: measurements.clone(),
             troubles,
             events: events.clone(),
@@ -233,16 +255,14 @@ impl Daemon {
             places: doors.places.clone(),
             cluster: joined.handle(),
         });
-        let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers, node.clone()));
+        let (writer, keeping) = (spawn_writer(writer), keep_events(&events, &receivers, node.clone(), audit));
         let care = Care::start(&config, &vitals, &context, node, lock)?;
         first_round(&reloader, &commands, &shared.load_full()).await;
-        let demand = carry_demand((shared.clone(), counters.clone(), commands.clone()), &vitals);
-        let mut tasks = vec![writer, tokio::spawn(reloader.run(requests)), demand, keeping];
+        let mut tasks = vec![writer, keeping, carry_demand(&context, &vitals), tokio::spawn(reloader.run(requests))];
         joined.start(&context, &mut tasks);
         measuring.start(&shared, &commands, &stopping, &vitals, &mut tasks);
-        let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.admin.as_ref().and_then(|l| l.local_addr().ok()));
+        let (dns, admin) = (bound.udp.local_addrs().to_vec(), bound.listener().and_then(|l| l.local_addr().ok()));
         let threads = bound.start(&config, (&shared, &followers), &counters, context, &stopping, &mut tasks)?;
-        tasks.push(tokio::spawn(memory::give_back_after_start()));
         info!(dns = ?dns, admin = ?admin, rum = ?rum, "answering");
         doors.open(&config, &care);
         Ok(Daemon { dns, admin, rum, shared, counters, xdp, measurements, reloads, stop, threads, tasks, care, doors })
@@ -269,17 +289,18 @@ impl Daemon {
         self.leave();
         self.stop.send_replace(true);
         let (measurements, commands) = (self.measurements.clone(), self.care.commands.clone());
-        let (events, receivers) = (self.care.events.clone(), self.care.receivers.clone());
+        let (events, receivers, audit) =
+            (self.care.events.clone(), self.care.receivers.clone(), self.care.audit.clone());
         let cluster = self.care.cluster.clone();
         let (threads, tasks, _lock) = self.into_running();
-        // Joining the threads waits for clients that are slow to take their responses.
-        let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
+        let _ = tokio::task::spawn_blocking(move || threads.end()).await;
         if let Some(cluster) = cluster {
             let _ = tokio::time::timeout(LAST_WORK, cluster.leave()).await;
         }
         // An error means that the disk hangs: the next start is as warm as the last save.
         let _ = tokio::time::timeout(LAST_WORK, keep(commands)).await;
         let _ = tokio::time::timeout(LAST_WORK, events.kept()).await;
+        let _ = tokio::time::timeout(LAST_WORK, audit.written()).await;
         receivers.stop();
         let _ = tokio::time::timeout(LAST_WORK, receivers.kept()).await;
         // All first: the writer, whose thread cannot be aborted, ends when the others have let go
@@ -348,14 +369,18 @@ impl Daemon {
     pub async fn end_replaced(self) {
         info!("another server answers in this one's place: ending");
         let Daemon { threads, tasks, care, doors, stop, .. } = self;
-        let Threads { udp, tcp, .. } = threads;
+        let Threads { udp, tcp, logs, .. } = threads;
         let _ = tokio::task::spawn_blocking(move || drop(udp)).await;
         care.receivers.stop();
         stop.send_replace(true);
         tasks.iter().for_each(JoinHandle::abort);
         // The last that the writer hears by: it ends, and keeps nothing over what the other one keeps.
         drop((doors, care.watchdog, care.commands));
-        let _ = tokio::task::spawn_blocking(move || tcp.leave(FINISH)).await;
+        let leaving = move || {
+            tcp.leave(FINISH);
+            logs.finish(LAST_WORK);
+        };
+        let _ = tokio::task::spawn_blocking(leaving).await;
     }
 
     /// What has to be waited for; the rest is dropped here, and with it the daemon's own hold on
@@ -414,6 +439,7 @@ impl Care {
             commands: context.commands.clone(),
             cluster: context.cluster.clone(),
             events: context.events.clone(),
+            audit: context.audit.clone(),
             receivers: context.receivers.clone(),
             readiness: node.readiness.clone(),
             stop_delay: config.stop_delay,
@@ -443,7 +469,8 @@ impl Opened {
         if let Some(warning) = token.as_ref().and_then(|token| token.warning.as_ref()) {
             warn!("{warning}");
         }
-        let token = token.map(|token| token.text);
+        let tokens = Arc::new(ArcSwap::from_pointee(config.admin_tokens.clone()));
+        let access = admin::Access { token: token.map(|token| token.text), tokens };
         let troubles = Arc::new(Troubles::default());
         let lock = match locked.is_empty() {
             true => StateLock::take(&config.state, &troubles).map_err(|error| error.to_string())?,
@@ -462,6 +489,7 @@ impl Opened {
             troubles.begin(StateName::Overrides, TroubleKind::Unwritable, &error.to_string(), instead);
         }
         let events = Arc::new(Events::open(&config.state, troubles.clone()));
+        let audit = Arc::new(Audit::open(&config.state, troubles.clone()));
         let vitals = Arc::new(Vitals::default());
         let receivers = Receivers::new(&config.state, events.clone(), troubles.clone(), vitals.clone());
         let readiness = Arc::new(Readiness::new(vitals.clone()));
@@ -469,7 +497,8 @@ impl Opened {
         let joined = Joined::open(config, &publisher, &troubles)?;
         Ok(Opened {
             bound,
-            token,
+            access,
+            audit,
             store,
             publisher,
             measuring,
@@ -496,13 +525,20 @@ impl Bound {
                     format!("cannot listen on TCP {address} for the admin API: {error}{}", advice(&error))
                 })?;
                 listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-                Some(listener)
+                Some((listener, config.admin_tls.as_ref().map(encryption).transpose()?))
             }
             None => None,
         };
         let mut kernel = KernelSetup::default();
-        let xdp = XdpServer::open(&config.listen.xdp, udp.local_addrs(), &mut kernel);
-        Ok(Bound { xdp, kernel, udp, tcp, admin })
+        let log = config.query_log.as_ref().map(|_| "query_log").or(config.dnstap.as_ref().map(|_| "dnstap"));
+        let xdp = XdpServer::open(&interfaces(&config.listen.xdp, log), udp.local_addrs(), &mut kernel);
+        let admin_here = config.admin_socket.as_ref().map(listening::here).transpose()?;
+        Ok(Bound { xdp, kernel, udp, tcp, admin, admin_here })
+    }
+
+    /// Of the admin API.
+    fn listener(&self) -> Option<&std::net::TcpListener> {
+        self.admin.as_ref().map(|(listener, _)| listener)
     }
 
     fn start(
@@ -514,7 +550,9 @@ impl Bound {
         stopping: &watch::Receiver<bool>,
         tasks: &mut Vec<JoinHandle<()>>,
     ) -> Result<Threads, Vec<String>> {
-        let responder = Arc::new(SnapshotResponder(shared.clone()));
+        let (taps, logs) = Taps::start(config, counters)
+            .map_err(|error| vec![format!("cannot start the logs of queries: {error}")])?;
+        let responder = Arc::new(SnapshotResponder { shared: shared.clone(), taps });
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
         let kernel = match self.kernel.done() {
             Some(kernel) => Some(
@@ -526,16 +564,25 @@ impl Bound {
         let xdp = self.xdp.start(&responder, counters, &config.cpus).map_err(|error| vec![error.to_string()])?;
         let tcp = self.tcp.start(&responder, counters, &tcp_limits(&config.limits), &config.cpus);
         let tcp = tcp.map_err(|error| vec![error.to_string()])?;
-        if let Some(listener) = self.admin {
-            let served = admin::serve(listener, context, stopped(stopping.clone()));
+        if let Some(listener) = self.admin_here {
+            let served = admin::serve_here(listener, context.clone(), stopped(stopping.clone()));
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = served.await {
+                    error!("the socket of the admin API ended: {error}; answers go on");
+                }
+            }));
+        }
+        if let Some((listener, encryption)) = self.admin {
+            let served = admin::serve(listener, encryption, context, stopped(stopping.clone()));
             tasks.push(tokio::spawn(async move {
                 if let Err(error) = served.await {
                     error!("the admin API ended: {error}; answers go on");
                 }
             }));
         }
+        tasks.push(tokio::spawn(memory::give_back_after_start()));
         let xdp = (!config.listen.xdp.is_empty()).then_some(xdp);
-        Ok(Threads { _kernel: kernel, xdp, udp, tcp })
+        Ok(Threads { _kernel: kernel, xdp, udp, tcp, logs })
     }
 }
 
@@ -627,25 +674,6 @@ fn bind_dns(
     }
 }
 
-/// Answers from whatever snapshot is current when a batch begins.
-struct SnapshotResponder(SharedSnapshot);
-
-impl Responder for SnapshotResponder {
-    type Batch<'a> = arc_swap::Guard<Arc<Snapshot>>;
-
-    fn begin(&self) -> Self::Batch<'_> {
-        self.0.load()
-    }
-
-    fn expect<'p>(batch: &Self::Batch<'_>, packets: impl Iterator<Item = &'p [u8]>) {
-        crate::query::ahead::fetch(batch, packets);
-    }
-
-    fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
-        crate::query::answer(batch, packet, client, out, counters)
-    }
-}
-
 /// A prober that goes on from what is known of endpoints.
 fn new_prober(
     config: &Config,
@@ -684,15 +712,21 @@ fn spawn_writer(writer: impl Future<Output = ()> + Send + 'static) -> JoinHandle
 }
 
 /// Has demand carried to the writer.
-fn carry_demand(of: (SharedSnapshot, Arc<CounterSet>, mpsc::Sender<Command>), vitals: &Arc<Vitals>) -> JoinHandle<()> {
-    let carry = move || demand::carry(of.0.clone(), of.1.clone(), of.2.clone());
+fn carry_demand(context: &admin::Context, vitals: &Arc<Vitals>) -> JoinHandle<()> {
+    let carrier = demand::Carrier {
+        shared: context.shared.clone(),
+        counters: context.counters.clone(),
+        answered: context.answered.clone(),
+        commands: context.commands.clone(),
+    };
+    let carry = move || demand::carry(carrier.clone());
     tokio::spawn(supervise(TaskKind::Demand, String::new(), vitals.clone(), carry))
 }
 
 /// Has events kept, and others told of them; and what operators say of this node.
-fn keep_events(events: &Arc<Events>, receivers: &Arc<Receivers>, node: Arc<Node>) -> JoinHandle<()> {
+fn keep_events(events: &Arc<Events>, receivers: &Arc<Receivers>, node: Arc<Node>, audit: Arc<Audit>) -> JoinHandle<()> {
     let (keeping, telling) = (events.clone().keep(), receivers.clone().run());
-    tokio::spawn(async { _ = tokio::join!(keeping, telling, node.keep()) })
+    tokio::spawn(async { _ = tokio::join!(keeping, telling, node.keep(), audit.keep()) })
 }
 
 /// Has the writer keep what is known for the next start.

@@ -25,9 +25,10 @@
 //! - [`control`]: all that is slow or can fail
 //! - [`admin`]: API, metrics, page
 //! - [`simulate`]: steering under a virtual clock
+//! - [`logs`]: what is written down of queries
 //! - [`daemon`], [`demo`], [`cli`]: where the planes meet; the demo; one file per subcommand
 //!
-//! Imports go one way: `model ← {wire, atlas} ← steer ← state ← {query, control} ← {admin, simulate} ← daemon ← cli`.
+//! Imports go one way: `model ← {wire, atlas} ← steer ← state ← {query, control} ← {admin, simulate} ← logs ← daemon ← cli`.
 //! `tests/tidy.rs` holds that rule.
 
 // The documentation is for whoever works on Meridian, and is built with private items.
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod logs;
 pub mod model;
 pub mod query;
 pub mod simulate;

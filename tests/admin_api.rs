@@ -12,7 +12,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use meridian::admin::client::{AdminClient, ClientError};
 use meridian::admin::heartbeat::HeartbeatBody;
-use meridian::admin::{self, Context, Probing};
+use meridian::admin::{self, Access, Context, Probing};
+use meridian::control::access::{self, NewToken, Role, Tokens};
+use meridian::control::audit::Audit;
 use meridian::control::clock;
 use meridian::control::cluster::handle::{Ask, Asked, ClusterHandle, StatusOf};
 use meridian::control::cluster::status::ClusterStatus;
@@ -33,7 +35,7 @@ use meridian::control::writer::{Sources, Writer};
 use meridian::daemon::Daemon;
 use meridian::model::{RegionId, ServiceId};
 use meridian::query::Transport;
-use meridian::query::counters::{CounterSet, DropReason, Event};
+use meridian::query::counters::{CounterSet, DropReason, Event, QueryTypeGroup};
 use meridian::query::demand::Sample;
 use meridian::state::{EndpointNews, LoadNews, News, Publisher};
 use meridian::steer::health::effective::{EffectiveState, Override};
@@ -112,6 +114,8 @@ struct Fixture {
     troubles: Arc<Troubles>,
     vitals: Arc<Vitals>,
     node: Arc<Node>,
+    access: Arc<Access>,
+    audit: Arc<Audit>,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     /// Kept, so that the writer hears nothing instead of an end.
@@ -174,6 +178,9 @@ impl Fixture {
             scrape_faults: Arc::new(OwnFaults::new("a scrape")),
             reachability: Arc::default(),
         };
+        let access = Arc::new(Access { token: token.map(str::to_owned), ..Access::default() });
+        let audit = Arc::new(Audit::open(&state.path().join("audited"), troubles.clone()));
+        tokio::spawn(audit.clone().keep());
         let readiness = Arc::new(Readiness::new(vitals.clone()));
         let node = Node::open(&state.path().join("state"), readiness, events.clone(), troubles.clone());
         let node = Arc::new(node);
@@ -181,6 +188,7 @@ impl Fixture {
         let context = Context {
             shared,
             counters: counters.clone(),
+            answered: Arc::default(),
             commands,
             loads: load_sender,
             heartbeats: Default::default(),
@@ -198,14 +206,15 @@ impl Fixture {
             receivers,
             vitals: vitals.clone(),
             node: node.clone(),
-            token: token.map(str::to_owned),
+            access: access.clone(),
+            audit: audit.clone(),
             xdp: Default::default(),
             probing: probing.clone(),
             places: Default::default(),
             cluster,
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(admin::serve(listener, Arc::new(context), async { _ = stopped.await }));
+        let serving = tokio::spawn(admin::serve(listener, None, Arc::new(context), async { _ = stopped.await }));
         Fixture {
             address,
             counters,
@@ -215,6 +224,8 @@ impl Fixture {
             troubles,
             vitals,
             node,
+            access,
+            audit,
             stop: Some(stop),
             serving,
             _probes: endpoint_sender,
@@ -279,7 +290,9 @@ impl Answer {
     /// The shape every refusal has.
     fn error(&self) -> String {
         let json = self.json();
-        assert!(json["details"].is_array(), "{json}");
+        assert!(json["details"].is_array() && json["status"] == self.status, "{json}");
+        assert_eq!((&json["type"], &json["detail"]), (&json!("about:blank"), &json["error"]), "RFC 9457 section 3.1");
+        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
         json["error"].as_str().expect("a text").to_owned()
     }
 }
@@ -321,6 +334,103 @@ async fn status_shows_everything() {
     let mean: f64 =
         www["regions"].as_array().expect("rows").iter().map(|r| r["mean_share"].as_f64().expect("counted")).sum();
     assert!((mean - 1.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn resources_are_read_one_by_one_and_page_by_page() {
+    let fixture = Fixture::start().await;
+    let get = async |target: &str| {
+        let answer = fixture.get(target).await;
+        assert_eq!(answer.status, 200, "{target}: {}", answer.body);
+        answer.json()
+    };
+    let names = |page: &Value, key: &str| -> Vec<Value> {
+        page["items"].as_array().expect("items").iter().map(|item| item[key].clone()).collect()
+    };
+    let zones = get("/v1/zones").await;
+    assert_eq!(names(&zones, "origin"), ["gslb.example.", "other.example."]);
+    assert_eq!((&zones["items"][0]["serial"], &zones["items"][0]["regions"]), (&json!(1), &json!(2)));
+    assert_eq!((&zones["next"], zones["generation"].is_u64()), (&Value::Null, true));
+    let regions = get("/v1/regions").await;
+    assert_eq!(names(&regions, "name"), ["frankfurt@gslb.example", "seoul@gslb.example", "seoul@other.example"]);
+    let seoul = get("/v1/regions/seoul@gslb.example").await;
+    let status = fixture.client().status().await.expect("a status")["regions"][0].clone();
+    for same in ["name", "state", "verdict", "price_ms", "override"] {
+        assert_eq!(seoul[same], status[same], "{same}");
+    }
+    assert_eq!((&seoul["capacity"], &seoul["zone"]), (&json!(1000.0), &json!("gslb.example.")));
+    assert_eq!((&seoul["checks"][0]["kind"], &seoul["services"]), (&json!("tcp"), &json!(["www.gslb.example"])));
+    assert_eq!((&seoul["endpoints"][1]["verdict"], &seoul["load"]["load"]), (&json!("down"), &json!(250.0)));
+    let endpoints = get("/v1/endpoints").await;
+    assert_eq!(endpoints["items"][1]["addresses"], json!(["192.0.2.82", "2001:db8::82"]));
+    assert_eq!(names(&endpoints, "label"), ["192.0.2.49", "192.0.2.82", "192.0.2.83", "192.0.2.99"]);
+    let checks = get("/v1/checks").await;
+    assert_eq!(names(&checks, "kind"), ["tcp", "push"]);
+    assert_eq!(checks["items"][0]["probes"], json!({ "up": 1, "down": 1, "unknown": 1 }));
+    let www = get("/v1/services/www.gslb.example").await;
+    assert_eq!((&www["condition"], &www["ecs"], &www["stages"]), (&json!("normal"), &json!(true), &json!([])));
+    assert_eq!(names(&get("/v1/services").await, "name").len(), 3);
+    assert_eq!(get("/v1/overrides").await["items"], json!([]));
+    fixture.client().set_override("frankfurt", Override::Drain).await.expect("said");
+    let overrides = get("/v1/overrides").await;
+    let said = &overrides["items"][0];
+    assert_eq!((&said["region"], &said["override"]), (&json!("frankfurt@gslb.example"), &json!("drain")));
+    assert!(said["drain"]["since_unix_s"].is_u64(), "{said}");
+    let plans = get("/v1/plans?limit=1").await;
+    assert_eq!(
+        (&plans["planning"]["by"], &plans["regions"][0]["name"]),
+        (&json!("price"), &json!("seoul@gslb.example"))
+    );
+    assert!(plans["planning"]["work"]["cpu_s"].is_f64() && plans["next"] == "plain.gslb.example", "{plans}");
+}
+
+#[tokio::test]
+async fn records_are_read_page_by_page() {
+    let fixture = Fixture::start().await;
+    let mut found = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = fixture.get(&format!("/v1/zones/GSLB.example.?limit=1{after}")).await.json();
+        assert_eq!(page["origin"], "gslb.example.");
+        found.extend(page["items"].as_array().expect("sets").clone());
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={}", next.replace(' ', "%20"));
+    }
+    let soa = "ns1.gslb.example. hostmaster.gslb.example. 1 3600 600 604800 60";
+    let set =
+        |owner: &str, kind: &str, data: &str| json!({ "owner": owner, "type": kind, "ttl": 3600, "data": [data] });
+    let expected = [
+        set("gslb.example.", "NS", "ns1.gslb.example."),
+        set("gslb.example.", "SOA", soa),
+        set("ns1.gslb.example.", "A", "198.51.100.53"),
+        set("shop.gslb.example.", "CNAME", "www.gslb.example."),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(fixture.get("/v1/zones/gslb.example").await.json()["items"], json!(expected), "all at once");
+    assert_eq!(fixture.get("/v1/zones/gslb.example?after=zz.gslb.example.%20A").await.json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn resources_that_are_not_there_and_pages_that_cannot_be_are_refused() {
+    let fixture = Fixture::start().await;
+    for (target, status, why) in [
+        ("/v1/zones/nowhere.example", 404, "no zone is called `nowhere.example`"),
+        ("/v1/zones/a..b", 404, "no zone is called"),
+        ("/v1/services/nothing", 404, "no service is called `nothing`"),
+        ("/v1/services/www", 409, "www.gslb.example, www.other.example"),
+        ("/v1/regions/atlantis", 404, "no region is called `atlantis`"),
+        ("/v1/regions/seoul", 409, "seoul@other.example"),
+        ("/v1/regions?limit=0", 400, "expected 1 to 1000"),
+        ("/v1/regions?limit=1001", 400, "expected 1 to 1000"),
+        ("/v1/regions?limit=x", 400, "limit"),
+        ("/v1/zones?page=2", 400, "page"),
+        ("/v1/zones/gslb.example?after=x", 400, "`after` is not"),
+        ("/v1/zones/gslb.example?after=x.example.%20A", 400, "`after` is not"),
+        ("/v1/regions/%ff", 400, "UTF-8"),
+    ] {
+        let answer = fixture.get(target).await;
+        assert!(answer.status == status && answer.error().contains(why), "{target}: {} {}", answer.status, answer.body);
+    }
 }
 
 #[tokio::test]
@@ -384,7 +494,7 @@ async fn explain_says_what_is_no_service_and_what_stands_behind_an_alias() {
         assert_eq!(details[0], "did you mean www.gslb.example.?");
     }
     // Nobody's query: the counters of the server stay as they were.
-    assert_eq!(fixture.counters.total().get(Event::Response(0)), 0);
+    assert_eq!(fixture.counters.total().responses(0), 0);
 }
 
 #[tokio::test]
@@ -796,7 +906,12 @@ async fn readiness_takes_no_token_on_this_machine() {
 async fn metrics_parse_and_every_one_has_help() {
     let fixture = Fixture::start().await;
     let counters = fixture.counters.register();
-    for event in [Event::Query(Transport::Udp), Event::Query(Transport::Udp), Event::Response(5), Event::Response(23)] {
+    for event in [
+        Event::Query(Transport::Udp),
+        Event::Query(Transport::Udp),
+        Event::Response(Transport::Udp, QueryTypeGroup::Srv, 5),
+        Event::Response(Transport::Tcp, QueryTypeGroup::None, 23),
+    ] {
         counters.add(event);
     }
     counters.add(Event::Dropped(DropReason::Short));
@@ -808,6 +923,8 @@ async fn metrics_parse_and_every_one_has_help() {
         weight: 1,
         reloads: 0,
     });
+    counters.took(Duration::from_micros(30), 3);
+    counters.took(Duration::from_secs(1), 1);
     fixture.probing.probe_faults.happened("Too many open files");
     let answer = fixture.get("/metrics").await;
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
@@ -815,10 +932,20 @@ async fn metrics_parse_and_every_one_has_help() {
     let value = |series: &str| *metrics.get(series).unwrap_or_else(|| panic!("no {series} in\n{}", answer.body));
     assert_eq!(value(r#"meridian_queries_total{transport="udp"}"#), 2.0);
     assert_eq!(value(r#"meridian_queries_total{transport="tcp"}"#), 0.0);
-    assert_eq!(value(r#"meridian_responses_total{rcode="REFUSED"}"#), 1.0);
-    assert_eq!(value(r#"meridian_responses_total{rcode="other"}"#), 1.0);
+    assert_eq!(value(r#"meridian_responses_total{transport="udp",qtype="SRV",rcode="REFUSED"}"#), 1.0);
+    assert_eq!(value(r#"meridian_responses_total{transport="udp",qtype="SRV",rcode="SERVFAIL"}"#), 0.0);
+    assert_eq!(value(r#"meridian_responses_total{transport="tcp",qtype="none",rcode="other"}"#), 1.0);
+    assert_eq!(value(r#"meridian_questions_total{qtype="SRV"}"#), 1.0);
+    assert_eq!(value(r#"meridian_questions_total{qtype="CAA"}"#), 0.0);
     assert_eq!(value(r#"meridian_dropped_total{reason="short"}"#), 1.0);
     assert_eq!(value("meridian_service_answers_total"), 1.0);
+    assert_eq!(value(r#"meridian_answers_total{service="other",region="other"}"#), 0.0);
+    assert_eq!(value(r#"meridian_answer_seconds_bucket{le="0.000025"}"#), 0.0);
+    assert_eq!(value(r#"meridian_answer_seconds_bucket{le="0.00005"}"#), 3.0);
+    assert_eq!(value(r#"meridian_answer_seconds_bucket{le="0.1"}"#), 3.0);
+    assert_eq!(value(r#"meridian_answer_seconds_bucket{le="+Inf"}"#), 4.0);
+    assert_eq!(value("meridian_answer_seconds_count"), 4.0);
+    assert!((value("meridian_answer_seconds_sum") - 1.00009).abs() < 1e-9);
     assert_eq!(value(r#"meridian_own_faults_total{of="probe"}"#), 1.0);
     assert_eq!(value(r#"meridian_own_faults_total{of="load_report"}"#), 0.0);
     assert_eq!(value(r#"meridian_probe_connections{of="limit"}"#), 12.0);
@@ -872,14 +999,52 @@ fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
             family.1 = kind.to_owned();
         } else {
             let (name, value) = line.rsplit_once(' ').expect("a series and a value");
-            let suffix = if family.1 == "counter" { "_total" } else { "" };
+            let suffixes = match family.1.as_str() {
+                "counter" => &["_total"][..],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => &[""],
+            };
             let bare = name.split('{').next().expect("a name");
-            assert_eq!(bare, format!("{}{suffix}", family.0), "{line}");
+            assert!(suffixes.iter().any(|suffix| bare == format!("{}{suffix}", family.0)), "{line}");
             let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
             assert!(series.insert(name.to_owned(), value).is_none(), "twice: {line}");
         }
     }
     series
+}
+
+#[tokio::test]
+async fn the_document_tells_of_what_is_there() {
+    let fixture = Fixture::start().await;
+    let document = fixture.get("/v1/openapi.json").await;
+    assert!(document.head.contains("content-type: application/json"), "{}", document.head);
+    let document = document.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let usages = fixture.get("/nothing").await.json()["details"].clone();
+    let mut count = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for method in item.as_object().expect("an item").keys() {
+            if path == "/v1/live" {
+                count += 1; // goes on for ever: see its own test
+                continue;
+            }
+            let target = path.replace("{name}", "seoul@gslb.example").replace("{origin}", "gslb.example");
+            let answer = match method.as_str() {
+                "get" => fixture.get(&target).await,
+                _ => fixture.post(&target, "", "").await,
+            };
+            assert!(answer.status != 405, "{method} {path}");
+            assert!(!answer.body.contains("there is nothing here"), "{method} {path}: {}", answer.body);
+            let said = &item[method]["responses"];
+            let said = said.get(answer.status.to_string()).unwrap_or(&said["default"]);
+            let said = &said["content"];
+            let media = answer.head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
+            let media = media.split(';').next().unwrap_or_default();
+            assert!(said[media].is_object(), "{method} {path} answers {} as {media}, beside {said}", answer.status);
+            count += 1;
+        }
+    }
+    assert_eq!(usages.as_array().expect("a list").len(), count, "{usages}");
 }
 
 #[tokio::test]
@@ -915,6 +1080,15 @@ async fn a_token_is_asked_for() {
     // The page, which asks for the token, opens without; it holds no data.
     let page = fixture.get("/").await;
     assert!(page.status == 200 && page.body.contains("Admin token") && !page.body.contains("gslb.example@"));
+    for target in ["/page/app.js", "/page/app.css", "/page/status.md"] {
+        assert_eq!(fixture.get(target).await.status, 200, "{target}");
+    }
+    for target in ["/page", "/page/../v1/status", "/pages/app.js"] {
+        assert_eq!(fixture.get(target).await.status, 401, "{target}");
+    }
+    for target in ["/page/", "/page/..%2fv1%2fstatus", "/page/nothing"] {
+        assert_eq!(fixture.get(target).await.status, 404, "{target}");
+    }
     assert_eq!(fixture.post("/", "", "{}").await.status, 401);
     let error = fixture.client().status().await.expect_err("no token").to_string();
     assert!(error.contains("give the admin token"), "{error}");
@@ -1043,6 +1217,27 @@ async fn the_page_allows_nothing_but_itself() {
     let policy = page.head.lines().filter(|line| line.starts_with("content-security-policy:")).collect::<Vec<_>>();
     assert_eq!(policy.len(), 1, "{policy:?}");
     assert!(policy[0].contains("default-src 'none'") && !policy[0].contains("unsafe"), "{policy:?}");
+    let script = fixture.get("/page/app.js").await;
+    assert!(script.head.contains("content-type: text/javascript") && script.head.contains("etag: "), "{}", script.head);
+    assert!(!script.head.contains("content-encoding"), "nobody asked for it compressed: {}", script.head);
+}
+
+#[tokio::test]
+async fn flows_tell_where_clients_are_and_where_they_are_sent() {
+    let fixture = Fixture::start().await;
+    let all = fixture.get("/v1/flows").await.json();
+    let places = all["places"].as_array().expect("places");
+    assert!(!places.is_empty() && places.len() <= 300, "{all}");
+    let sent: f64 = places
+        .iter()
+        .flat_map(|place| place["ways"].as_array().expect("ways"))
+        .map(|way| way["amount"].as_f64().expect("an amount"))
+        .sum();
+    assert!((sent - all["amount"].as_f64().expect("an amount")).abs() < 1e-6, "{all}");
+    let one = fixture.get("/v1/flows?service=www.gslb.example").await.json();
+    assert_eq!(one["service"], "www.gslb.example");
+    assert_eq!(fixture.get("/v1/flows?service=nowhere").await.status, 404);
+    assert_eq!(fixture.get("/v1/flows?services=www").await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -1233,4 +1428,363 @@ async fn a_cluster_is_shown_with_what_is_wrong_in_it() {
         assert!(metrics.contains(told), "{told} is not in:\n{metrics}");
     }
     assert!(!metrics.contains("meridian_cluster_peer_heard_seconds{node=\"n1\"}"), "that is this node");
+}
+
+/// Reads from a stream until this has come; fails after ten seconds.
+async fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {
+    let reading = async {
+        while !seen.contains(wanted) {
+            let mut octets = [0; 64 * 1024];
+            let count = stream.read(&mut octets).await.expect("read");
+            assert!(count > 0, "it ended without {wanted}: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&octets[..count]));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reading).await.unwrap_or_else(|_| panic!("no {wanted} in {seen}"));
+}
+
+#[tokio::test]
+async fn live_streams_tell_the_status_and_events_and_end_with_the_server() {
+    let mut fixture = Fixture::start().await;
+    let open = async |headers: &str| {
+        let mut stream = TcpStream::connect(fixture.address).await.expect("connected");
+        let request = format!("GET /v1/live HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", fixture.address);
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream
+    };
+    let (mut stream, mut seen) = (open("").await, String::new());
+    read_until(&mut stream, &mut seen, "event: status\ndata: {").await;
+    assert!(seen.to_ascii_lowercase().contains("content-type: text/event-stream"), "{seen}");
+    read_until(&mut stream, &mut seen, "\n\n").await;
+    fixture.client().set_override("frankfurt", Override::Drain).await.expect("said");
+    read_until(&mut stream, &mut seen, "event: event\nid: ").await;
+    read_until(&mut stream, &mut seen, "\"after\":\"drain\"").await;
+    let generation = fixture.client().status().await.expect("a status")["generation"].to_string();
+    read_until(&mut stream, &mut seen, &format!("\"generation\":{generation}")).await;
+    // Who was away hears what it missed.
+    let (mut again, mut missed) = (open("Last-Event-ID: 0\r\n").await, String::new());
+    read_until(&mut again, &mut missed, "\"after\":\"drain\"").await;
+    let mut others = Vec::new();
+    for _ in 0..6 {
+        let (mut other, mut seen) = (open("").await, String::new());
+        read_until(&mut other, &mut seen, "event: status").await;
+        others.push(other);
+    }
+    let ninth = fixture.get("/v1/live").await;
+    assert!(ninth.status == 503 && ninth.error().contains("8 live streams"), "{}", ninth.body);
+    drop(others);
+    let freed = async {
+        loop {
+            let (mut other, mut octets) = (open("").await, [0; 64]);
+            let count = other.read(&mut octets).await.expect("read");
+            if octets[..count].starts_with(b"HTTP/1.1 200") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), freed).await.expect("who goes makes room");
+    fixture.stop.take().expect("once").send(()).expect("it listens");
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(3), stream.read_to_end(&mut rest)).await;
+    assert!(matches!(ended, Ok(Ok(_))), "{ended:?}");
+    assert!(matches!(tokio::time::timeout(Duration::from_secs(3), &mut fixture.serving).await, Ok(Ok(Ok(())))));
+}
+
+/// A fixture with a token of each role.
+async fn with_roles() -> (Fixture, [(Role, String); 3]) {
+    let fixture = Fixture::start().await;
+    let made = Role::ALL.map(|role| (role, NewToken::make(&format!("a-{}", role.as_str()), role).expect("made")));
+    let lines: String = made.iter().map(|(_, token)| token.lines.as_str()).collect();
+    access::renew(&fixture.access.tokens, Some(Tokens::parse(&lines).expect("tokens")));
+    (fixture, made.map(|(role, token)| (role, format!("Authorization: Bearer {}\r\n", token.secret))))
+}
+
+#[tokio::test]
+async fn roles_say_what_a_token_opens() {
+    let (fixture, tokens) = with_roles().await;
+    let region = "/v1/regions/seoul@other.example";
+    let posts = [
+        (Role::Operate, format!("{region}/override"), r#"{"override": "auto"}"#, 200),
+        (Role::Operate, format!("{region}/load"), r#"{"load": 1}"#, 200),
+        (Role::Operate, format!("{region}/heartbeat"), "", 200),
+        (Role::Operate, "/v1/services/www.gslb.example/switch".into(), r#"{"stage": "x"}"#, 409),
+        (Role::Operate, "/v1/what-if".into(), r#"{"kill": ["frankfurt"]}"#, 200),
+        (Role::Operate, "/v1/node/drain".into(), "", 200),
+        (Role::Operate, "/v1/node/resume".into(), "", 200),
+        (Role::Admin, "/v1/latency".into(), "[]", 422),
+        (Role::Admin, "/v1/reload".into(), "", 200),
+    ];
+    for (role, token) in &tokens {
+        for (needed, target, body, status) in &posts {
+            let answer = fixture.post(target, &format!("{JSON}{token}"), body).await;
+            let (may, got) = (role >= needed, answer.status);
+            assert_eq!(got == 403, !may, "{role:?} {target}: {got} {}", answer.body);
+            if may {
+                assert!(
+                    got == *status || (400..500).contains(&got) && *status != 200,
+                    "{role:?} {target}: {got} {}",
+                    answer.body
+                );
+            } else {
+                let expected = format!("a-{} has the role `{0}`, and this takes `{}`", role.as_str(), needed.as_str());
+                assert_eq!(answer.error(), expected);
+            }
+        }
+        for target in ["/v1/status", "/v1/regions", "/v1/audit", "/metrics", "/v1/openapi.json"] {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: gslb1.example\r\n{token}\r\n");
+            assert_eq!(fixture.raw(&request).await.status, 200, "{role:?} {target}");
+        }
+        assert_eq!(fixture.get("/v1/status").await.status, 401, "loopback alone is not enough any more");
+    }
+    // The document says the same.
+    let request = format!("GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n{}\r\n", tokens[0].1);
+    let document = fixture.raw(&request).await.json();
+    assert_eq!(document["paths"]["/v1/reload"]["post"]["x-role"], "admin");
+    assert_eq!(document["paths"]["/v1/what-if"]["post"]["x-role"], "operate");
+    assert_eq!(document["paths"]["/v1/status"]["get"]["x-role"], "read");
+}
+
+#[tokio::test]
+async fn who_asked_for_a_change_is_recorded_whatever_came_of_it() {
+    let (fixture, [(_, reader), (_, operator), (_, admin)]) = with_roles().await;
+    let said = async |region: &str, token: &str, word: &str| {
+        let target = format!("/v1/regions/{region}/override");
+        let body = format!("{{\"override\": \"{word}\"}}");
+        fixture.post(&target, &format!("{JSON}{token}"), &body).await.status
+    };
+    assert_eq!(said("frankfurt", &operator, "drain").await, 200);
+    assert_eq!(said("frankfurt", &admin, "down").await, 200);
+    assert_eq!(said("atlantis", &operator, "up").await, 404);
+    assert_eq!(said("frankfurt", &reader, "up").await, 403);
+    assert_eq!(fixture.post("/v1/node/drain", &format!("{JSON}{operator}"), "").await.status, 200);
+    assert_eq!(fixture.post(PUSH, &format!("{JSON}{operator}"), r#"{"load": 1}"#).await.status, 200);
+    let get = async |target: &str| {
+        let answer = fixture.raw(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n{reader}\r\n")).await;
+        answer.json()
+    };
+    let found = get("/v1/audit").await;
+    let entries = found["entries"].as_array().expect("entries");
+    let of = |index: usize, keys: [&str; 5]| keys.map(|key| entries[index][key].clone());
+    let what = ["who", "before", "after", "outcome", "status"];
+    assert_eq!(of(0, what), [json!("a-operate"), json!("auto"), json!("drain"), json!("done"), json!(200)]);
+    assert_eq!(of(1, what), [json!("a-admin"), json!("drain"), json!("down"), json!("done"), json!(200)]);
+    assert_eq!(of(2, what), [json!("a-operate"), json!(null), json!(null), json!("rejected"), json!(404)]);
+    assert_eq!(of(3, what), [json!("a-read"), json!(null), json!(null), json!("rejected"), json!(403)]);
+    assert_eq!(of(4, what), [json!("a-operate"), json!("not drained"), json!("drained"), json!("done"), json!(200)]);
+    assert_eq!(entries.len(), 5, "loads and heartbeats come every few seconds, and are no changes by people");
+    assert_eq!(
+        (&entries[0]["what"], &entries[0]["from"]),
+        (&json!("POST /v1/regions/frankfurt/override"), &json!("127.0.0.1"))
+    );
+    assert_eq!(entries[0]["asked"], r#"{"override": "drain"}"#);
+    assert!(entries[2]["why"].as_str().is_some_and(|why| why.contains("no region is called `atlantis`")), "{found}");
+    let status = get("/v1/status").await;
+    let note = status["summary"]["troubles"].as_array().into_iter().flatten().find(|of| of["of"] == "admin API");
+    let note = note.expect("a note");
+    let told = "a-read asked for POST /v1/regions/frankfurt/override, which was rejected: a-read has the role";
+    assert!(note["level"] == "ok" && note["what"].as_str().is_some_and(|what| what.starts_with(told)), "{note}");
+    let rejected = status["rejected"].clone();
+    assert_eq!((&rejected["who"], &rejected["id"]), (&json!("a-read"), &entries[3]["id"]));
+    assert!(rejected["why"].as_str().is_some_and(|why| why.contains("this takes `operate`")), "{rejected}");
+    let after = get(&format!("/v1/audit?after={}&limit=1", entries[1]["id"])).await;
+    assert_eq!((&after["entries"][0]["id"], &after["left_out"]), (&entries[2]["id"], &json!(2)));
+    let path = fixture.state.path().join("audited/audit.jsonl");
+    let written = async {
+        while std::fs::read_to_string(&path).unwrap_or_default().matches("\"outcome\"").count() < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), written).await.expect("written");
+    assert_eq!(fixture.audit.find(None, 9).last_id, 5);
+}
+
+#[tokio::test]
+async fn two_operators_do_not_overwrite_each_other_unseen() {
+    let (fixture, [_, (_, operator), (_, admin)]) = with_roles().await;
+    let tag = async |target: &str| {
+        let answer = fixture.raw(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n{admin}\r\n")).await;
+        let line = answer.head.lines().find_map(|line| line.strip_prefix("etag: ").map(str::to_owned));
+        line.unwrap_or_else(|| panic!("{}", answer.head))
+    };
+    let say = async |token: &str, condition: &str, word: &str| {
+        let body = format!("{{\"override\": \"{word}\"}}");
+        fixture.post("/v1/regions/frankfurt/override", &format!("{JSON}{token}{condition}"), &body).await
+    };
+    let region = "/v1/regions/frankfurt@gslb.example";
+    let seen = tag(region).await;
+    assert_eq!(seen, tag(region).await);
+    assert_eq!(say(&operator, &format!("If-Match: {seen}\r\n"), "drain").await.status, 200);
+    let late = say(&admin, &format!("If-Match: {seen}\r\n"), "up").await;
+    assert_eq!(late.status, 412);
+    let told = late.error();
+    assert!(
+        told.contains(
+            "frankfurt@gslb.example is not as you have seen it: it is `drain` now; a-operate changed it at 20"
+        ),
+        "{told}"
+    );
+    let now = tag(region).await;
+    assert!(now != seen && late.json()["details"][0] == format!("ETag: {now}"), "{}", late.body);
+    let taken = say(&admin, &format!("If-Match: {now}\r\n"), "up").await;
+    assert_eq!(taken.status, 200);
+    assert!(taken.head.contains(&format!("etag: {}", tag(region).await)), "{}", taken.head);
+    assert_eq!(say(&operator, "", "down").await.status, 200, "without a condition as ever");
+    assert_eq!(say(&operator, "If-Match: *\r\n", "auto").await.status, 200);
+    assert!(tag("/v1/services/www.gslb.example").await.ends_with(".0.\""), "no stage, never switched");
+    // What has not changed is not told again.
+    let status = tag("/v1/status").await;
+    let known =
+        format!("GET /v1/status HTTP/1.1\r\nHost: x\r\n{admin}If-None-Match: {}\r\n\r\n", status.replace("w/", "W/"));
+    let again = fixture.raw(&known).await;
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+}
+
+/// A whole daemon on files, with more settings.
+async fn daemon_with(directory: &Path, settings: &str) -> Daemon {
+    let _ = loaded(directory);
+    std::fs::write(directory.join("zones/gslb.example.toml"), without_checks(ZONE)).expect("written");
+    std::fs::write(directory.join("zones/other.example.toml"), without_checks(OTHER_ZONE)).expect("written");
+    let main = directory.join("meridian.toml");
+    std::fs::write(&main, format!("{settings}\n{MAIN}")).expect("written");
+    let source = Arc::new(Files(main));
+    let prepared = prepare(&*source).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    Daemon::start(source, prepared).await.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_read_again_with_a_reload_and_the_socket_of_this_machine_needs_none() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let directory = tempfile::tempdir().expect("a directory");
+    let (alice, bob) = (NewToken::make("alice", Role::Admin), NewToken::make("bob", Role::Admin));
+    let (alice, bob) = (alice.expect("made"), bob.expect("made"));
+    let (tokens, socket) = (directory.path().join("tokens.toml"), directory.path().join("admin.sock"));
+    std::fs::write(&tokens, &alice.lines).expect("written");
+    std::os::unix::net::UnixListener::bind(&socket).expect("left behind by one that was killed");
+    let settings = "admin = { tokens_file = \"tokens.toml\", socket = \"admin.sock\", socket_mode = \"660\" }";
+    let daemon = daemon_with(directory.path(), settings).await;
+    let metadata = std::fs::metadata(&socket).expect("a socket");
+    assert!(metadata.file_type().is_socket() && metadata.permissions().mode() & 0o777 == 0o660);
+    let by = |token: &str| AdminClient::new(daemon.admin.expect("listening"), Some(token.into())).expect("a client");
+    assert!(by(&alice.secret).status().await.is_ok() && by(&bob.secret).status().await.is_err());
+    let here = AdminClient::here(&socket, None).expect("a client");
+    std::fs::write(&tokens, format!("{}role = \"root\"", bob.lines)).expect("written");
+    let error = here.reload(false).await.expect_err("a mistake").to_string();
+    assert!(error.contains("tokens.toml") && error.contains("role"), "{error}");
+    assert!(by(&alice.secret).status().await.is_ok(), "what was before holds");
+    std::fs::write(&tokens, &bob.lines).expect("written");
+    here.reload(false).await.expect("taken");
+    assert!(by(&alice.secret).status().await.is_err() && by(&bob.secret).status().await.is_ok());
+    here.set_override("frankfurt", Override::Drain).await.expect("said");
+    let audit = by(&bob.secret).status().await.expect("a status")["rejected"]["who"].clone();
+    assert!(audit.as_str().is_some_and(|who| who.starts_with("uid ")), "the reload that failed: {audit}");
+    daemon.stop().await;
+}
+
+/// What is resident of this process, in MiB.
+fn resident_mib() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    pages * 4096 / (1 << 20)
+}
+
+/// Asks by UDP until it is told to stop: how often, and the longest wait for an answer.
+async fn ask_on(dns: SocketAddr, mut stop: oneshot::Receiver<()>) -> (usize, Duration) {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    socket.connect(dns).await.expect("connected");
+    let (mut asked, mut longest) = (0u16, Duration::ZERO);
+    while stop.try_recv().is_err() {
+        asked += 1;
+        let mut query = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        query[..2].copy_from_slice(&asked.to_be_bytes());
+        query.extend_from_slice(b"\x03www\x04gslb\x07example\0\0\x01\0\x01");
+        let began = std::time::Instant::now();
+        socket.send(&query).await.expect("sent");
+        let mut answer = [0; 512];
+        let received = tokio::time::timeout(Duration::from_secs(5), socket.recv(&mut answer)).await;
+        let length = received.expect("an answer whatever is done to the admin API").expect("received");
+        assert!(length > 12 && answer[..2] == asked.to_be_bytes() && answer[3] & 15 == 0 && answer[7] == 1);
+        longest = longest.max(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    (asked.into(), longest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_done_to_the_admin_api_answers_go_on_and_memory_stays() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let reader = NewToken::make("reader", Role::Read).expect("made");
+    std::fs::write(directory.path().join("tokens.toml"), &reader.lines).expect("written");
+    let daemon = daemon_with(directory.path(), "admin.tokens_file = \"tokens.toml\"").await;
+    let admin = daemon.admin.expect("listening");
+    let (stop, stopped) = oneshot::channel();
+    let asking = tokio::spawn(ask_on(daemon.dns[0], stopped));
+    let before = resident_mib();
+    let bearer = format!("Authorization: Bearer {}\r\n", reader.secret);
+    let head = |target: &str, rest: &str| format!("POST {target} HTTP/1.1\r\nHost: x\r\n{rest}\r\n");
+    let target = "/v1/regions/seoul/override";
+    let whole =
+        |body: &str, rest: &str| head(target, &format!("{JSON}Content-Length: {}\r\n{rest}", body.len())) + body;
+    let junk = "x".repeat(1 << 20);
+    let attacks: Vec<(String, &[u16])> = vec![
+        (format!("GET / HTTP/1.1\r\nHost: x\r\nX: {junk}\r\n\r\n"), &[431, 0]),
+        (format!("GET /{junk} HTTP/1.1\r\nHost: x\r\n\r\n"), &[400, 414, 431, 0]),
+        ("GET / HTTP/1.1\r\nHost: x\r\n".to_owned() + &"A: b\r\n".repeat(2000) + "\r\n", &[431, 0]),
+        (whole(&junk, &bearer), &[403, 413, 0]),
+        (whole(r#"{"override": "down"}"#, ""), &[401]),
+        (whole(r#"{"override": "down"}"#, &bearer), &[403]),
+        (whole(r#"{"override": "down"}"#, "Authorization: Bearer meridian_guess\r\n"), &[401]),
+        (head(target, &format!("{JSON}{bearer}Content-Length: 99999999999999999999\r\n")), &[400, 0]),
+        (
+            head(target, &format!("{JSON}{bearer}Transfer-Encoding: chunked\r\n")) + "fffffffffffffffff\r\n",
+            &[400, 403, 0],
+        ),
+        ("\0\x01\x02\x16\x03\x01\r\n\r\n".to_owned(), &[400, 0]),
+        (format!("GET /v1/zones?after={} HTTP/1.1\r\nHost: x\r\n{bearer}\r\n", "%00".repeat(2000)), &[200]),
+        (format!("GET /v1/regions/{} HTTP/1.1\r\nHost: x\r\n{bearer}\r\n", "%ff".repeat(2000)), &[400]),
+    ];
+    let send = async |request: &str| {
+        let mut stream = TcpStream::connect(admin).await.expect("connected");
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+        Answer::parse(&String::from_utf8_lossy(&answer)).status
+    };
+    for (request, expected) in &attacks {
+        for _ in 0..5 {
+            let status = send(request).await;
+            assert!(expected.contains(&status), "{status} for {:.80}", request);
+        }
+    }
+    // 2,000 connections that send a little and wait, a few of which are let in at a time.
+    let slow = async |index: usize| {
+        let mut stream = tokio::time::timeout(Duration::from_secs(20), TcpStream::connect(admin)).await.ok()?.ok()?;
+        let parts = [
+            "",
+            "G",
+            "GET /v1/status HTTP/1.1\r\nHo",
+            "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        ];
+        stream.write_all(parts[index % parts.len()].as_bytes()).await.ok()?;
+        Some(stream)
+    };
+    let mut held = Vec::new();
+    for round in 0..20 {
+        let hundred: Vec<_> = (0..100).map(|index| slow(round * 100 + index)).collect();
+        for one in hundred {
+            held.extend(one.await);
+        }
+    }
+    assert!(held.len() > 1_900, "{} connected", held.len());
+    let request = format!("GET /v1/status HTTP/1.1\r\nHost: x\r\n{bearer}\r\n");
+    let asked = tokio::time::timeout(Duration::from_secs(10), send(&request));
+    assert_eq!(asked.await.expect("an operator gets in beside them"), 200);
+    let grown = resident_mib().saturating_sub(before);
+    stop.send(()).expect("it listens");
+    let (count, longest) = asking.await.expect("every query was answered");
+    println!("{count} queries, the longest waited {longest:?}; {} connections; {grown} MiB more", held.len());
+    assert!(count > 50 && longest < Duration::from_secs(2), "{count} queries, {longest:?}");
+    assert!(grown < 64, "{grown} MiB");
+    assert_eq!(daemon.shared.load().states[0].operator_override, Override::Auto, "nothing of it took");
+    drop(held);
+    daemon.stop().await;
 }

@@ -388,7 +388,7 @@ async fn etcd_is_gone_and_a_server_starts(scene: &mut Scene) {
     scene.excuse_nobody();
     scene.assert_holds("seoul", Override::Drain, Duration::from_secs(3)).await;
     scene.assert_holds("frankfurt", Override::Up, Duration::from_secs(1)).await;
-    scene.nodes[1].admin.say("frankfurt", Override::Auto, true).await.expect("taken here");
+    scene.nodes[1].admin.say("frankfurt", Override::Auto, true, None).await.expect("taken here");
     (0..3).for_each(|member| scene.etcd.start_member(member));
     scene.healed("etcd is back").await;
     scene.assert_holds("frankfurt", Override::Auto, Duration::from_secs(5)).await;

@@ -156,7 +156,7 @@ impl Machine {
 
     fn switch(&self, process: &Process, stage: &str) -> Result<(), ClientError> {
         let body = SwitchBody { stage: Some(stage.into()), force: true, ..SwitchBody::default() };
-        self.runtime.block_on(self.client(process).switch("api", &body)).map(drop)
+        self.runtime.block_on(self.client(process).switch("api", &body, None)).map(drop)
     }
 
     /// `GET /readyz`: the status code and the body.

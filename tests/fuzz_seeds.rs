@@ -81,6 +81,7 @@ fn all() -> BTreeMap<&'static str, Seeds> {
         ("database", database()),
         ("etcd", etcd()),
         ("headers", headers()),
+        ("import", import()),
         ("latency", latency()),
         ("load_report", load_report()),
         ("query", query()),
@@ -100,6 +101,12 @@ fn picked<T: AsRef<[u8]>>(seeds: impl IntoIterator<Item = (u8, T)>) -> Seeds {
 fn numbered<T: AsRef<[u8]>>(seeds: impl IntoIterator<Item = T>) -> Seeds {
     let name = |(number, octets): (usize, T)| (format!("{number:02}"), octets.as_ref().to_vec());
     seeds.into_iter().enumerate().map(name).collect()
+}
+
+fn import() -> Seeds {
+    let gdnsd = [include_str!("support/gdnsd/config"), include_str!("support/gdnsd/zones/example.com")].join("\0");
+    let route53 = [include_str!("support/route53.json"), include_str!("support/route53_checks.json")].join("\0");
+    picked([(0, gdnsd), (1, route53)])
 }
 
 fn query() -> Seeds {

@@ -78,22 +78,23 @@ fn a_region_that_is_cut_leaves_both_families_answers_within_seven_seconds_and_co
 }
 
 /// Cuts the server off and heals it, with so many failures that take a region down.
-fn cut_off_and_back(fall: u8, cut: fn(&Networks), heal: fn(&Networks), why: &str) {
+fn cut_off_and_back(fall: u8, cut: fn(&Networks), heal: fn(&Networks), whys: &[&str]) {
     let Some(networks) = Networks::start(true, "", &format!("{EACH_SECOND}, fall = {fall}")) else { return };
     let (known, asking) = (networks.events().len(), networks.keep_asking());
     cut(&networks);
     let took = wait_until("it is known for both families", PATIENCE, || families(&networks) == ["IPv4", "IPv6"]);
-    println!("{why}, fall = {fall}: both families are known to be cut off after {took:?}");
+    println!("{whys:?}, fall = {fall}: both families are known to be cut off after {took:?}");
     assert!(networks.command(&["status"]).contains("CUT OFF by IPv4: "));
     // IPv6 connections are not given up for what a router says.
-    assert!(cut_off(&networks)[0].1.contains(why), "{:?}", cut_off(&networks));
+    let told = cut_off(&networks);
+    assert!(whys.iter().any(|why| told[0].1.contains(why)), "{told:?}");
     for family in ["ipv4", "ipv6"] {
         assert_eq!(networks.metric(&format!("meridian_prober_cut_off{{family=\"{family}\"}}")), 1.0);
     }
     std::thread::sleep(LONG);
     heal(&networks);
     let took = wait_until("it is over", PATIENCE, || families(&networks).is_empty());
-    println!("{why}, fall = {fall}: over after {took:?}");
+    println!("{whys:?}, fall = {fall}: over after {took:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");
     // What was asked in vain is late now.
     std::thread::sleep(Duration::from_secs(3));
@@ -114,13 +115,16 @@ fn cut_off_and_back(fall: u8, cut: fn(&Networks), heal: fn(&Networks), why: &str
 #[test]
 fn a_server_that_is_cut_off_in_silence_takes_nothing_down_and_says_so_until_it_is_not() {
     for fall in [1, 3] {
-        cut_off_and_back(fall, |networks| networks.cut(SERVER), |networks| networks.heal(SERVER), "waited 1000 ms");
+        cut_off_and_back(fall, |networks| networks.cut(SERVER), |networks| networks.heal(SERVER), &["waited 1000 ms"]);
     }
 }
 
 #[test]
 fn a_server_whose_router_says_that_it_leads_nowhere_takes_nothing_down() {
-    cut_off_and_back(1, Networks::reject_all, Networks::accept_all, "no route to the endpoint");
+    // Linux gives an IPv4 connection up for what a router says, but not while the call that opens it still runs (a router
+    // on the same machine answers that soon), and routers say it to one sender once a second at most.
+    let whys = ["no route to the endpoint", "waited 1000 ms"];
+    cut_off_and_back(1, Networks::reject_all, Networks::accept_all, &whys);
 }
 
 #[test]

@@ -521,9 +521,11 @@ fn name_in(query: &[u8]) -> String {
 /// Counters and the weights of samples are those of the very same answers over sockets.
 fn same_counts(ours: &CounterSet, theirs: &CounterSet, answered: usize) {
     let (total, expected) = (ours.total(), theirs.total());
-    for event in
-        [Event::QueryType(QueryTypeGroup::A), Event::QueryType(QueryTypeGroup::Aaaa), Event::Ecs, Event::Response(0)]
-    {
+    for event in [
+        Event::Response(Transport::Udp, QueryTypeGroup::A, 0),
+        Event::Response(Transport::Udp, QueryTypeGroup::Aaaa, 0),
+        Event::Ecs,
+    ] {
         assert_eq!(total.get(event), expected.get(event), "{event:?}");
     }
     assert_eq!(total.get(Event::Query(Transport::Udp)), answered as u64);

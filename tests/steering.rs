@@ -418,7 +418,7 @@ fn files_in_another_order_and_with_more_in_them_answer_as_before() {
         rng.shuffle(&mut turned.regions);
         // A zone before ours, with regions of the same names: every id is another one.
         let model = with_unrelated(&turned);
-        let replacement = Replacement { model, atlas: atlas(), nsid: String::new(), seed: 7 };
+        let replacement = Replacement { model, atlas: Some(atlas()), nsid: String::new(), seed: 7 };
         publisher.apply(state::News::Reload(Box::new(replacement)), clock::read());
         publisher.publish(clock::read());
         // How widely an answer may be shared may narrow: classes are those of all services.

@@ -152,8 +152,19 @@ fn publisher(loaded: Loaded) -> Publisher {
     Publisher::new(loaded.model, Atlas::empty(), "", 0, BTreeMap::new(), clock::read())
 }
 
+/// Takes what was loaded up, as a reload does, or first of all. Whether the names' table was made from the one before.
+fn take(warm: &mut Option<Publisher>, loaded: Loaded) -> bool {
+    let Some(warm) = warm else {
+        *warm = Some(publisher(loaded));
+        return false;
+    };
+    let before = warm.shared().load_full();
+    replace(warm, loaded);
+    warm.shared().load().names.shares_entries_with(&before.names)
+}
+
 fn replace(publisher: &mut Publisher, loaded: Loaded) {
-    let replacement = Replacement { model: loaded.model, atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+    let replacement = Replacement { model: loaded.model, atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 };
     publisher.apply(News::Reload(Box::new(replacement)), clock::read());
     publisher.publish(clock::read());
 }
@@ -204,14 +215,7 @@ fn edited_zones_are_answered_as_if_all_were_read_afresh() {
                 (cold, warm) => panic!("{seed}: {cold:?}\n{warm:?}"),
             };
             assert_eq!((told(&loaded.diagnostics), &loaded.files), (told(&cold.diagnostics), &cold.files), "{seed}");
-            match &mut warm {
-                Some(warm) => {
-                    let before = warm.shared().load_full();
-                    replace(warm, loaded);
-                    shared += u64::from(warm.shared().load().names.shares_entries_with(&before.names));
-                }
-                None => warm = Some(publisher(loaded)),
-            }
+            shared += u64::from(take(&mut warm, loaded));
             let (warm, cold) = (warm.as_ref().expect("made"), publisher(cold));
             assert_alike(&world, &warm.shared().load_full(), &cold.shared().load_full(), &own, seed);
             taken += 1;
@@ -219,6 +223,81 @@ fn edited_zones_are_answered_as_if_all_were_read_afresh() {
     }
     assert!(taken > ROUNDS as usize * EDITS / 3, "{taken} edits were taken");
     assert!(shared > ROUNDS * EDITS as u64 / 4, "{shared} tables were made from the one before");
+}
+
+/// A line of a long zone; some hold several, or belong to those before.
+fn a_line(rng: &mut Rng) -> String {
+    let (name, target) = (NAMES[rng.usize(..NAMES.len())], NAMES[rng.usize(..NAMES.len())]);
+    let (number, host) = (rng.u8(..4), rng.u16(..1_500));
+    match rng.u8(..20) {
+        0 => format!("{name} NS {target}"),
+        1 => format!("{name} MX {number} {target}"),
+        2 => format!("{name} CNAME h{host}"),
+        3 => format!("{name} TXT ( one ; )\nh1 A \"; (\"\n\t{number} )"),
+        4 => format!(" 60 AAAA 2001:db8::{number}"),
+        5 => "$ORIGIN sub.long.test.\nin A 192.0.2.9\n$ORIGIN long.test.".into(),
+        6 => format!("$GENERATE 1-{} g$ A 192.0.2.$", number + 1),
+        7 => format!("; comment {number} ("),
+        8 => format!("{name} A 192.0.2.{number}\r"),
+        9 => format!("{name} A ( 192.0.2.{number}"),
+        10 => format!("{name} A 192.0.2.25{number}4"),
+        11 => format!("elsewhere{number}.test. A 192.0.2.{number}"),
+        12 => format!("h{host} SRV 0 0 {number} h{number}"),
+        _ => format!("h{host} A 192.0.2.{number}"),
+    }
+}
+
+/// Pieces of a long text are read by themselves: edits stand anywhere in it, also within parentheses and at directives.
+#[test]
+fn a_long_zone_edited_anywhere_is_answered_as_if_it_were_read_afresh() {
+    let counters = CounterSet::new();
+    let own = counters.register();
+    let (mut taken, mut shared, mut refused) = (0, 0, 0);
+    for seed in 0..6 {
+        let mut world = World::new(2_000 + seed);
+        world.origins = vec!["long.test".into()];
+        (0..5).for_each(|zone| drop(std::fs::remove_file(world.path(&format!("zones/{zone}.toml")))));
+        let strict = seed % 2 == 0;
+        let ttl = ["ttl = 60\n", ""][seed as usize / 2 % 2];
+        let toml = format!("origin = \"long.test\"\nstrict = {strict}\n{ttl}records_file = \"long.zone\"\n");
+        world.write("zones/long.toml", &toml);
+        let mut lines = vec!["@ SOA ns1 host (\n1 ; serial\n 1h 10m 1w 60 )".to_owned()];
+        lines.extend(["@ NS ns1", "@ NS ns.other.test.", "ns1 A 192.0.2.53"].map(String::from));
+        lines.extend((0..1_400).map(|host| format!("h{host} A 192.0.2.{}", host % 200)));
+        let loader = Loader::new(&world.path("meridian.toml"));
+        let mut warm: Option<Publisher> = None;
+        for edit in 0..20 {
+            let before = lines.clone();
+            if edit > 0 {
+                for _ in 0..=world.rng.usize(..3) {
+                    let at = world.rng.usize(..lines.len());
+                    match world.rng.u8(..8) {
+                        0..3 => drop(lines.remove(at)),
+                        3 => lines[at] = lines[at].replace("192.0.2.", "192.0.3."),
+                        4 => lines[0] = lines[0].replace("\n1", "\n11"),
+                        _ => lines.insert(at, a_line(&mut world.rng)),
+                    }
+                }
+            }
+            world.write("zones/long.zone", &(lines.join("\n") + "\n"));
+            let (cold, loaded) = match (config::load(&world.path("meridian.toml")), loader.load()) {
+                (Ok(cold), Ok(loaded)) => (cold, loaded),
+                (Err(cold), Err(warm)) => {
+                    assert_eq!(told(&warm), told(&cold), "{seed} {edit}");
+                    refused += 1;
+                    lines = before;
+                    continue;
+                }
+                (cold, warm) => panic!("{seed} {edit}: {cold:?}\n{warm:?}"),
+            };
+            assert_eq!(told(&loaded.diagnostics), told(&cold.diagnostics), "{seed} {edit}");
+            shared += u64::from(take(&mut warm, loaded));
+            let (warm, cold) = (warm.as_ref().expect("made"), publisher(cold));
+            assert_alike(&world, &warm.shared().load_full(), &cold.shared().load_full(), &own, seed);
+            taken += 1;
+        }
+    }
+    assert!(taken > 40 && shared > 25 && refused > 5, "{taken} taken, {shared} shared, {refused} refused");
 }
 
 #[test]

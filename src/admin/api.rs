@@ -1,13 +1,12 @@
-//! Routes: what is taken from requests, and whom they are handed to.
+//! What is taken from requests, and whom they are handed to: the routes that have no file of their own.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::Json;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -22,99 +21,38 @@ use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
 use super::cluster;
-use super::context::Context;
-use super::events::get_events;
 use super::explain::{AskedBy, ExplainError, ExplainReport, explain_client};
-use super::guard::{ALIVE, PAGE, READY, guard};
 use super::heartbeat::{self, HeartbeatBody, HeartbeatTaken};
 use super::latency::{self, LatencyReport, Wanted};
 use super::load::{self, LoadTaken};
-use super::node::{get_node_ready, post_drain, post_resume};
-use super::nodes::{get_nodes, get_statuses, whole_status};
+use super::metrics;
+use super::nodes::whole_status;
+use super::note::Note;
 use super::problem::{Problem, not_shared};
-use super::request::{Api, Shared, WRITER, asked, content_type, json, json_or_nothing, octets};
-use super::shares::ShareCounts;
-use super::status::{self, Status};
-use super::switch::post_switch;
+use super::request::{Asking, Named, Shared, WRITER, asked, content_type, json, json_or_nothing, octets};
+use super::resources::override_of;
+use super::status;
+use super::versions::Tagged;
 use super::wellbeing::{self, FileTrouble, WriterStatus};
-use super::what_if::{get_demand, post_what_if};
-use super::workbench::Workbench;
-use super::{metrics, page};
 
 /// A table of measurements within this.
 const TABLE: Duration = Duration::from_secs(30);
 /// A reload that takes longer goes on, but nobody is kept waiting. Below the life of a connection.
 const RELOAD: Duration = Duration::from_secs(50);
-/// The longest region name taken, in octets: a label, `@` and an origin with every octet escaped.
-const MAX_REGION: usize = 2048;
 
-/// All routes, behind the guard.
-pub fn router(context: Arc<Context>) -> Router {
-    let token = Arc::new(context.token.clone());
-    let api = Arc::new(Api { context, counts: ShareCounts::default(), workbench: Workbench::default() });
-    Router::new()
-        .route(PAGE, get(page::page))
-        .route("/v1/status", get(get_status))
-        .route("/v1/events", get(get_events))
-        .route("/v1/explain", get(get_explain))
-        .route("/v1/regions/{name}/override", post(post_override))
-        .route("/v1/services/{name}/switch", post(post_switch))
-        .route("/v1/latency", get(get_latency).post(post_latency))
-        .route("/v1/regions/{name}/load", post(post_load))
-        .route("/v1/regions/{name}/heartbeat", post(post_heartbeat))
-        .route("/v1/demand", get(get_demand))
-        .route("/v1/what-if", post(post_what_if))
-        .route("/v1/nodes", get(get_nodes))
-        .route("/v1/nodes/status", get(get_statuses))
-        .route("/v1/node/drain", post(post_drain))
-        .route("/v1/node/resume", post(post_resume))
-        .route("/v1/reload", post(post_reload))
-        .route("/metrics", get(get_metrics))
-        .route(ALIVE, get(|| async { "alive\n" }))
-        .route("/readyz", get(get_ready))
-        .route(READY, get(get_node_ready))
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here").details(routes()) })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "that cannot be done here").details(routes())
-        })
-        .layer(middleware::from_fn_with_state(token, guard))
-        .with_state(api)
+/// The tag is that of the snapshot: where it is the asker's, nothing but ages has changed.
+pub(super) async fn get_status(State(api): Shared, headers: HeaderMap) -> Result<Response, Problem> {
+    let tag = |generation: u64| api.versions.weak_tag(generation);
+    let now = tag(api.context.shared.load().generation);
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == now.as_bytes()) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, now)]).into_response());
+    }
+    let status = whole_status(&api).await?;
+    Ok(Tagged(tag(status.generation), status).into_response())
 }
 
-fn routes() -> Vec<String> {
-    [
-        "GET /",
-        "GET /v1/status",
-        "GET /v1/events[?since=SECONDS or TIME][&region=NAME][&after=ID][&limit=COUNT]",
-        "GET /v1/explain?name=NAME&client=ADDRESS[&type=TYPE][&by=ecs|source]",
-        "POST /v1/regions/NAME/override {\"override\": \"up|down|drain|auto\"}",
-        "POST /v1/services/NAME/switch {\"stage\": \"STAGE\"} or {\"rollback\": true} or {\"file\": true}",
-        "GET /v1/latency[?region=NAME][&network=NETWORK][&country=CODE][&limit=COUNT]",
-        "POST /v1/latency[?replace=true] (a table as text/csv or application/json)",
-        "POST /v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",
-        "POST /v1/regions/NAME/heartbeat [{[\"endpoint\": \"192.0.2.1\"][, \"healthy\": false][, \"message\": \"disk full\"]}]",
-        "GET /v1/demand",
-        "POST /v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5]}",
-        "GET /v1/nodes",
-        "GET /v1/nodes/status",
-        "POST /v1/node/drain",
-        "POST /v1/node/resume",
-        "POST /v1/reload [{\"force\": true}]",
-        "GET /metrics",
-        "GET /healthz",
-        "GET /readyz",
-        "GET /ready",
-    ]
-    .map(str::to_owned)
-    .into()
-}
-
-async fn get_status(State(api): Shared) -> Result<Json<Status>, Problem> {
-    whole_status(&api).await.map(Json)
-}
-
-#[derive(Deserialize)]
-struct ExplainQuery {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ExplainQuery {
     name: String,
     client: String,
     #[serde(rename = "type")]
@@ -122,11 +60,11 @@ struct ExplainQuery {
     by: Option<String>,
 }
 
-async fn get_explain(
+pub(super) async fn get_explain(
     State(api): Shared,
     query: Result<Query<ExplainQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<ExplainReport>, Problem> {
-    let Query(asked) = query.map_err(|error| Problem::bad_request(error.body_text()).details(routes()))?;
+    let Query(asked) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let name = Name::parse_absolute(&asked.name)
         .map_err(|error| Problem::bad_request(format!("`{}` is not a domain name: {error}", asked.name)))?;
     let qtype = asked.qtype.as_deref().unwrap_or("A");
@@ -152,9 +90,9 @@ impl From<ExplainError> for Problem {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OverrideBody {
+pub(super) struct OverrideBody {
     #[serde(rename = "override")]
     operator_override: Override,
     /// At this node of a cluster alone.
@@ -163,7 +101,7 @@ struct OverrideBody {
 }
 
 /// An override that took, and what follows from it. Also what the client reads.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OverrideReply {
     /// Qualified.
     pub region: String,
@@ -179,20 +117,27 @@ pub struct OverrideReply {
     pub follows: Vec<String>,
 }
 
-async fn post_override(
+pub(super) async fn post_override(
     State(api): Shared,
-    Path(region): Path<String>,
+    Named(region): Named,
     request: Request,
-) -> Result<Json<OverrideReply>, Problem> {
+) -> Result<Tagged<OverrideReply>, Problem> {
+    let asked_by = Asking::of(&request);
     let OverrideBody { operator_override, here } = json(request).await?;
-    if region.len() > MAX_REGION {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
+    let _turn = api.versions.turn(WRITER).await?;
+    let snapshot = api.context.shared.load_full();
+    if let [id] = *snapshot.model.find_regions(&region) {
+        let before = override_of(&snapshot, id);
+        asked_by.note.before(before);
+        api.versions.check(&asked_by.headers, &snapshot.model.qualified_region_name(id), before)?;
     }
     let (reply, done) = oneshot::channel();
     let command = Command::SetOverride { region, operator_override, here, reply };
     let outcome = asked(&api.context.commands, command, done, WRITER).await?.map_err(Problem::from)?;
+    let tag = api.versions.changed(&outcome.region, &asked_by.caller.name, operator_override.as_str());
+    asked_by.note.after(operator_override.as_str());
     let snapshot = api.context.shared.load_full();
-    Ok(Json(what_follows(&snapshot, outcome, operator_override)))
+    Ok(Tagged(tag, what_follows(&snapshot, outcome, operator_override)))
 }
 
 impl From<OverrideError> for Problem {
@@ -278,15 +223,12 @@ fn condition_follows(condition: ServiceCondition) -> Option<&'static str> {
     }
 }
 
-async fn post_load(
+pub(super) async fn post_load(
     State(api): Shared,
-    Path(region): Path<String>,
+    Named(region): Named,
     request: Request,
 ) -> Result<Json<LoadTaken>, Problem> {
     let pushed: PushedLoad = json(request).await?;
-    if region.len() > MAX_REGION {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
-    }
     let (update, taken) = load::take(&api.context.shared.load_full(), &region, &pushed)?;
     match tokio::time::timeout(WRITER, api.context.loads.send(update)).await {
         Ok(Ok(())) => Ok(Json(taken)),
@@ -295,29 +237,30 @@ async fn post_load(
     }
 }
 
-async fn post_heartbeat(
+pub(super) async fn post_heartbeat(
     State(api): Shared,
-    Path(region): Path<String>,
+    Named(region): Named,
     request: Request,
 ) -> Result<Json<HeartbeatTaken>, Problem> {
     let body = json_or_nothing::<Option<HeartbeatBody>>(request).await?.unwrap_or_default();
-    if region.len() > MAX_REGION {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no region has so long a name"));
-    }
     heartbeat::take(&api.context.heartbeats, &api.context.shared.load_full(), &region, &body).map(Json)
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ReloadBody {
+pub(super) struct ReloadBody {
     #[serde(default)]
     force: bool,
 }
 
-async fn post_reload(State(api): Shared, request: Request) -> Result<Json<Reloaded>, Problem> {
+pub(super) async fn post_reload(State(api): Shared, request: Request) -> Result<Json<Reloaded>, Problem> {
+    let note = Note::of(&request);
     let ReloadBody { force } = json_or_nothing::<Option<ReloadBody>>(request).await?.unwrap_or_default();
     let (reply, done) = oneshot::channel();
     let outcome = asked(&api.context.reloads, ReloadRequest { force, reply }, done, RELOAD).await?;
+    if let Ok(Reloaded { zones, regions, services, .. }) = &outcome {
+        note.after(format!("{zones} zones, {regions} regions, {services} services"));
+    }
     outcome.map(Json).map_err(|mistakes| {
         let error = "not reloaded: the old configuration is still being served";
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).details(mistakes)
@@ -325,11 +268,11 @@ async fn post_reload(State(api): Shared, request: Request) -> Result<Json<Reload
 }
 
 /// Sorting many figures takes a while: not on a thread that serves sockets.
-async fn get_latency(
+pub(super) async fn get_latency(
     State(api): Shared,
     query: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<LatencyReport>, Problem> {
-    let Query(wanted) = query.map_err(|error| Problem::bad_request(error.body_text()).details(routes()))?;
+    let Query(wanted) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let report = tokio::task::spawn_blocking(move || {
         latency::report(&api.context.measurements, &api.context.shared.load_full(), &wanted)
     });
@@ -337,20 +280,19 @@ async fn get_latency(
     report.map(Json).map_err(Problem::bad_request)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ImportQuery {
+pub(super) struct ImportQuery {
     #[serde(default)]
     replace: bool,
 }
 
-async fn post_latency(
+pub(super) async fn post_latency(
     State(api): Shared,
     query: Result<Query<ImportQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Json<Imported>, Problem> {
-    let Query(ImportQuery { replace }) =
-        query.map_err(|error| Problem::bad_request(error.body_text()).details(routes()))?;
+    let Query(ImportQuery { replace }) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let format = match content_type(&request).as_str() {
         "text/csv" => Format::Csv,
         "application/json" => Format::Json,
@@ -359,39 +301,45 @@ async fn post_latency(
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }
     };
+    let note = Note::of(&request);
     let body = octets(request, import::MAX_OCTETS, TABLE).await?;
+    note.asked(format!("a table of {} octets{}", body.len(), if replace { ", replace" } else { "" }).as_bytes());
     let imported = tokio::task::spawn_blocking(move || {
         let text = std::str::from_utf8(&body).map_err(|_| vec!["the table is not UTF-8 text".to_owned()])?;
         api.context.measurements.import(text, format, replace, &api.context.shared.load_full().model)
     });
     let imported =
         imported.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    if let Ok(Imported { figures, in_all }) = &imported {
+        note.after(format!("{figures} figures imported, {in_all} in all"));
+    }
     imported.map(Json).map_err(|mistakes| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not imported: the table has mistakes").details(mistakes)
     })
 }
 
-async fn get_metrics(State(api): Shared) -> Result<Response, Problem> {
+pub(super) async fn get_metrics(State(api): Shared) -> Result<Response, Problem> {
     match metrics::text(&api.context) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()),
         Err(error) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 
-#[derive(Serialize)]
-struct Ready {
-    ready: bool,
-    generation: u64,
-    writer: WriterStatus,
-    state_files: Vec<FileTrouble>,
-    last_load: status::LastLoad,
+/// How the writer is, and what it has to do with. Also what the client reads.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Ready {
+    pub ready: bool,
+    pub generation: u64,
+    pub writer: WriterStatus,
+    pub state_files: Vec<FileTrouble>,
+    pub last_load: status::LastLoad,
     /// Those that are bad, and what serves instead.
-    bad_databases: Vec<status::DatabaseStatus>,
+    pub bad_databases: Vec<status::DatabaseStatus>,
 }
 
 /// The API opens when answers begin, so whoever gets here is being answered; without a writer that lives, by what was
 /// known before. A reload that failed, a bad database or a file in trouble is told, and leaves the server ready.
-async fn get_ready(State(api): Shared) -> (StatusCode, Json<Ready>) {
+pub(super) async fn get_ready(State(api): Shared) -> (StatusCode, Json<Ready>) {
     let context = &api.context;
     let writer = wellbeing::writer(&context.vitals);
     let ready = writer.trouble.is_none();

@@ -6,6 +6,8 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::control::answered::Answered;
+use crate::control::audit::Audit;
 use crate::control::cluster::handle::ClusterHandle;
 use crate::control::events::history::Events;
 use crate::control::events::receivers::Receivers;
@@ -21,6 +23,7 @@ use crate::query::counters::CounterSet;
 use crate::query::transport::xdp;
 use crate::state::SharedSnapshot;
 
+use super::guard::Access;
 use super::places::Places;
 use super::probing::Probing;
 
@@ -28,6 +31,8 @@ use super::probing::Probing;
 pub struct Context {
     pub shared: SharedSnapshot,
     pub counters: Arc<CounterSet>,
+    /// Services' answers by service and region.
+    pub answered: Arc<Answered>,
     pub commands: mpsc::Sender<Command>,
     /// Where load reports go that come by themselves: with those that are fetched.
     pub loads: mpsc::Sender<LoadUpdate>,
@@ -54,6 +59,8 @@ pub struct Context {
     pub cluster: Option<ClusterHandle>,
     /// Who is connected here.
     pub places: Arc<Places>,
-    /// What callers must present as `Authorization: Bearer`; `None` on loopback without a token.
-    pub token: Option<String>,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// Who asked for changes.
+    pub audit: Arc<Audit>,
 }

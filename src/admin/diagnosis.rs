@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::control::audit::Entry;
 use crate::control::events::history::Events;
 use crate::control::jobs::figures::LAGGING;
 use crate::steer::figure::percent;
@@ -14,7 +15,7 @@ use crate::steer::policy::eligible::ServiceCondition;
 
 use super::cluster;
 use super::planning::PlanningStatus;
-use super::status::{EndpointStatus, LoadStatus, RegionStatus, ServiceStatus, Status, VantagesStatus};
+use super::status::{EndpointStatus, LoadStatus, RegionStatus, Rejected, ServiceStatus, Status, VantagesStatus};
 use super::summary::{Level, Summary, Trouble};
 
 /// The status with its summary, of a server that remembers these events.
@@ -77,6 +78,7 @@ fn of_server(status: &Status) -> Vec<Trouble> {
     }
     found.extend(status.vantages.iter().flat_map(of_vantages));
     found.extend(status.cluster.iter().flat_map(cluster::troubles));
+    found.extend(status.rejected.iter().filter(|of| of.age_s < REJECTED_S).map(of_rejected));
     if let Some(error) = &status.overrides_error {
         found.push(degraded("overrides", format!("could not be read, and do not hold: {error}"), None));
     }
@@ -99,6 +101,15 @@ fn of_server(status: &Status) -> Vec<Trouble> {
     }));
     found.extend(status.planning.iter().flat_map(of_planning));
     found
+}
+
+/// A change that was rejected is told of for so many seconds.
+const REJECTED_S: f64 = 600.0;
+
+fn of_rejected(of: &Rejected) -> Trouble {
+    let Entry { who, what, why, .. } = &of.entry;
+    let what = format!("{who} asked for {what}, which was rejected: {}", why.as_deref().unwrap_or_default());
+    trouble(Level::Ok, "admin API", what, Some(of.age_s))
 }
 
 /// Plans that fail, and one that is out of date.

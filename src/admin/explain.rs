@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Name, Prefix, RecordType, ServiceId};
@@ -28,7 +29,7 @@ use crate::wire::name::LowerName;
 use super::planning::{PlanningStatus, planning};
 
 /// Why a client gets the answer it gets.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainReport {
     /// As asked, absolute.
     pub name: String,
@@ -45,7 +46,7 @@ pub struct ExplainReport {
 }
 
 /// The response, as `dig` would show it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DecodedAnswer {
     /// Such as `NOERROR`.
     pub rcode: String,
@@ -202,7 +203,7 @@ fn seen(snapshot: &Snapshot, id: ServiceId, client: AskedBy) -> Seen {
 
 /// The service that answers: the name itself, or what the name is an alias of. And what to say
 /// where it is not the name itself.
-fn service_behind(snapshot: &Snapshot, name: &Name, message: &Message) -> (Option<ServiceId>, Option<String>) {
+pub fn service_behind(snapshot: &Snapshot, name: &Name, message: &Message) -> (Option<ServiceId>, Option<String>) {
     if let Some(id) = snapshot.names.service_at(name) {
         return (Some(id), None);
     }

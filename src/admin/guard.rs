@@ -1,11 +1,12 @@
 //! Who may ask the admin API, and the headers every answer has.
 //!
-//! With a token, whoever presents it. Without one the API listens on loopback only, and the
+//! With tokens, whoever presents one, with the role it has. Without any the API listens on loopback only, and the
 //! danger is the browser on this machine, which any web page can make ask: then the Host header
 //! must name this machine (against DNS rebinding). What changes something must come from our own
 //! page or from no page at all (against cross-site requests), token or not.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -15,33 +16,92 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::control::access::{Role, SharedTokens};
+
 use super::problem::Problem;
 
 /// Answerable without a token: says only that the process lives, for supervisors without secrets.
 pub const ALIVE: &str = "/healthz";
 
-/// The status page: a browser cannot present a token before it has the page that asks for one. The
+/// The dashboard: a browser cannot present a token before it has the page that asks for one. The
 /// page holds no data; what it shows it fetches from the API, with the token.
 pub const PAGE: &str = "/";
+
+/// What the page is made of lies below this.
+pub const PAGE_FILES: &str = "/page/";
 
 /// Answerable without a token on this machine: whether the node should be announced, for routers' scripts.
 pub const READY: &str = "/ready";
 
-/// The address a request came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Address(IpAddr),
+    /// A user of this machine, by the socket whose permissions say who may ask.
+    User(u32),
+}
 
-/// The secret callers present, if there is one.
-pub type Token = Arc<Option<String>>;
+impl Peer {
+    /// The address by which connections are counted; that of users is nobody else's.
+    pub fn place(self) -> IpAddr {
+        match self {
+            Peer::Address(address) => address,
+            Peer::User(_) => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+}
 
-/// Lets a request through, or tells why not. Adds the security headers either way.
-pub async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
-    let local = request.extensions().get::<Peer>().is_some_and(|Peer(peer)| peer.to_canonical().is_loopback());
-    let caller = Caller { local, headers: request.headers() };
-    let refused = check(token.as_deref(), request.method(), request.uri().path(), &caller).err();
-    let mut response = match refused {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
+/// An address, or `unix`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Address(address) => address.to_canonical().fmt(f),
+            Peer::User(_) => f.write_str("unix"),
+        }
+    }
+}
+
+/// Whom the certificate of a connection names, where one was asked for (`admin.client_ca`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certified(pub Arc<str>);
+
+/// Who may ask. Without a token and a file of tokens: whoever asks on loopback.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// The one that opens all (`admin.token_file`).
+    pub token: Option<String>,
+    /// Those with names and roles (`admin.tokens_file`).
+    pub tokens: SharedTokens,
+}
+
+/// Who asks, as far as is known, and what they may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub name: Arc<str>,
+    pub role: Role,
+}
+
+impl Caller {
+    fn new(name: impl Into<Arc<str>>, role: Role) -> Caller {
+        Caller { name: name.into(), role }
+    }
+
+    /// Those who show nothing, where nothing is asked for.
+    pub fn nobody() -> Caller {
+        Caller::new("nobody", Role::Read)
+    }
+}
+
+/// Lets a request through with its caller, or tells why not. Adds the security headers either way.
+pub async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+    let (peer, certified) = (request.extensions().get().copied(), request.extensions().get().cloned());
+    let asker = Asker { peer, certified, headers: request.headers() };
+    let mut response = match check(&access, request.method(), request.uri().path(), &asker) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
     };
     if response.status() == StatusCode::UNAUTHORIZED {
         // "A server generating a 401 response MUST send a WWW-Authenticate header field" (RFC 9110
@@ -54,45 +114,72 @@ pub async fn guard(State(token): State<Token>, request: Request, next: Next) -> 
     response
 }
 
-/// Who asks.
-struct Caller<'a> {
-    /// On this machine.
-    local: bool,
+/// What is seen of who asks.
+struct Asker<'a> {
+    peer: Option<Peer>,
+    certified: Option<Certified>,
     headers: &'a HeaderMap,
 }
 
-fn check(token: Option<&str>, method: &Method, path: &str, caller: &Caller<'_>) -> Result<(), Problem> {
-    let headers = caller.headers;
+impl Asker<'_> {
+    /// On this machine.
+    fn is_local(&self) -> bool {
+        matches!(self.peer, Some(Peer::Address(address)) if address.to_canonical().is_loopback())
+    }
+}
+
+fn check(access: &Access, method: &Method, path: &str, asker: &Asker<'_>) -> Result<Caller, Problem> {
+    let headers = asker.headers;
     // "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message
     // that lacks a Host header field and to any [...] that contains more than one" (RFC 9112
     // section 3.2).
     let host = single(headers, &header::HOST).ok_or_else(|| Problem::bad_request("one Host header is needed"))?;
     let reads = method == Method::GET || method == Method::HEAD;
-    match token {
-        Some(_) if reads && (path == ALIVE || path == PAGE) => {}
+    let is_guarded = access.token.is_some() || access.tokens.load().is_some();
+    let caller = match asker.peer {
+        // No browser gets here.
+        Some(Peer::User(user)) => return Ok(Caller::new(format!("uid {user}"), Role::Admin)),
+        _ if !is_guarded => match &asker.certified {
+            Some(Certified(name)) => Caller::new(name.clone(), Role::Admin),
+            None => {
+                check_host(host)?;
+                Caller::new("local", Role::Admin)
+            }
+        },
+        _ if reads && (path == ALIVE || is_page(path)) => Caller::nobody(),
         // Those elsewhere show the token; a browser on this machine must not be led here by another name.
-        Some(_) if reads && path == READY && caller.local && !headers.contains_key(header::AUTHORIZATION) => {
+        _ if reads && path == READY && asker.is_local() && !headers.contains_key(header::AUTHORIZATION) => {
             check_host(host)?;
+            Caller::nobody()
         }
-        Some(token) => check_token(token, headers)?,
-        None => check_host(host)?,
-    }
+        _ => check_token(access, headers)?,
+    };
     if !reads {
         check_origin(host, headers)?;
     }
-    Ok(())
+    Ok(caller)
 }
 
-fn check_token(token: &str, headers: &HeaderMap) -> Result<(), Problem> {
+/// The page, or one of its files: nothing deeper.
+fn is_page(path: &str) -> bool {
+    path == PAGE || path.strip_prefix(PAGE_FILES).is_some_and(|file| !file.contains('/'))
+}
+
+fn check_token(access: &Access, headers: &HeaderMap) -> Result<Caller, Problem> {
     let presented = single(headers, &header::AUTHORIZATION).and_then(|value| value.split_once(' '));
-    match presented {
-        Some((scheme, presented)) if scheme.eq_ignore_ascii_case("Bearer") && same(token, presented.trim()) => Ok(()),
-        Some(_) => Err(Problem::new(StatusCode::UNAUTHORIZED, "this is not the admin token")),
-        None => Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "an `Authorization: Bearer` header with the admin token is needed",
-        )),
+    let Some((scheme, presented)) = presented else {
+        let error = "an `Authorization: Bearer` header with the admin token is needed";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, error));
+    };
+    let presented = presented.trim();
+    let is_bearer = scheme.eq_ignore_ascii_case("Bearer");
+    if is_bearer && access.token.as_deref().is_some_and(|token| same(token, presented)) {
+        return Ok(Caller::new("token", Role::Admin));
     }
+    let tokens = access.tokens.load();
+    let known = tokens.as_ref().as_ref().filter(|_| is_bearer).and_then(|tokens| tokens.find(presented));
+    let known = known.map(|(name, role)| Caller::new(name, role));
+    known.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "this is not the admin token, nor anybody's"))
 }
 
 /// Whether two secrets are equal, in a time that depends on the presented one's length alone.
@@ -144,7 +231,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
-/// For whatever a browser may make of an answer. The status page brings a policy of its own.
+/// For whatever a browser may make of an answer. The dashboard brings a policy of its own.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
@@ -157,9 +244,14 @@ const HEADERS: [(HeaderName, &str); 6] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::access::{self, NewToken, Tokens};
 
     fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
         of.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value"))).collect()
+    }
+
+    fn access(token: Option<&str>) -> Access {
+        Access { token: token.map(str::to_owned), ..Access::default() }
     }
 
     fn status(token: Option<&str>, method: Method, path: &str, of: &[(&'static str, &str)]) -> u16 {
@@ -167,8 +259,9 @@ mod tests {
     }
 
     fn asked_by(local: bool, token: Option<&str>, method: Method, path: &str, of: &[(&'static str, &str)]) -> u16 {
-        match check(token, &method, path, &Caller { local, headers: &headers(of) }) {
-            Ok(()) => 200,
+        let peer = local.then_some(Peer::Address(IpAddr::from([127, 0, 0, 1])));
+        match check(&access(token), &method, path, &Asker { peer, certified: None, headers: &headers(of) }) {
+            Ok(_) => 200,
             Err(problem) => problem.into_response().status().as_u16(),
         }
     }
@@ -197,7 +290,9 @@ mod tests {
         assert_eq!(status(None, Method::GET, "/", &[]), 400);
         let mut twice = headers(&[("host", "localhost")]);
         twice.append("host", HeaderValue::from_static("localhost"));
-        assert!(check(None, &Method::GET, "/", &Caller { local: true, headers: &twice }).is_err());
+        assert!(
+            check(&access(None), &Method::GET, "/", &Asker { peer: None, certified: None, headers: &twice }).is_err()
+        );
     }
 
     #[test]
@@ -213,13 +308,45 @@ mod tests {
             let Ok(_) = value.parse::<HeaderValue>() else { continue };
             assert_eq!(ask(value), 401, "{value:?}");
         }
-        for open in [ALIVE, PAGE] {
+        for open in [ALIVE, PAGE, "/page/app.js"] {
             assert_eq!(status(Some(secret), Method::GET, open, &[("host", "h")]), 200);
             assert_eq!(status(Some(secret), Method::POST, open, &[("host", "h")]), 401);
         }
-        for like in ["//", "/?", "/.", "/./", "/%2f", "/healthz/", "/v1/status", ""] {
+        for like in [
+            "//",
+            "/?",
+            "/.",
+            "/./",
+            "/%2f",
+            "/healthz/",
+            "/v1/status",
+            "",
+            "/page",
+            "/pages/app.js",
+            "/page/../v1/status",
+        ] {
             assert_eq!(status(Some(secret), Method::GET, like, &[("host", "h")]), 401, "{like}");
         }
+    }
+
+    #[test]
+    fn tokens_have_names_and_roles_and_a_reload_opens_nothing() {
+        let alice = NewToken::make("alice", Role::Operate).expect("made");
+        let access = Access::default();
+        let caller = |peer, bearer: &str| {
+            let headers = headers(&[("host", "gslb1.example"), ("authorization", &format!("Bearer {bearer}"))]);
+            check(&access, &Method::POST, "/v1/reload", &Asker { peer, certified: None, headers: &headers }).ok()
+        };
+        assert_eq!(caller(None, &alice.secret), None, "nobody is known: only loopback may ask");
+        access::renew(&access.tokens, Some(Tokens::parse(&alice.lines).expect("tokens")));
+        assert_eq!(caller(None, &alice.secret), Some(Caller::new("alice", Role::Operate)));
+        assert_eq!(caller(None, "meridian_x"), None);
+        assert_eq!(caller(Some(Peer::User(7)), ""), Some(Caller::new("uid 7", Role::Admin)));
+        access::renew(&access.tokens, None);
+        assert_eq!(caller(None, &alice.secret), None);
+        let local = headers(&[("host", "localhost")]);
+        let asker = Asker { peer: None, certified: None, headers: &local };
+        assert!(check(&access, &Method::GET, "/v1/status", &asker).is_err(), "it was guarded, and stays so");
     }
 
     #[test]

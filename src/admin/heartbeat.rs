@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::probe::{EndpointKey, Heartbeats};
@@ -15,7 +16,7 @@ use super::load::region_named;
 use super::problem::Problem;
 
 /// The body that is posted to `/v1/regions/NAME/heartbeat`; none at all says that all endpoints are healthy.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatBody {
     /// One of the endpoint's addresses, or its host name. `None`: all endpoints of the region.
@@ -30,7 +31,7 @@ pub struct HeartbeatBody {
 }
 
 /// A heartbeat that was heard: it counts from the endpoint's next probe on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HeartbeatTaken {
     /// Qualified.
     pub region: String,

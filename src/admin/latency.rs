@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::rum::store::Row;
@@ -16,7 +17,7 @@ use crate::steer::latency::rtt::{ClientGroup, MeasuredBy};
 const SHOWN: usize = 1_000;
 
 /// Which figures are asked for; all where nothing is said.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// Bare or qualified.
@@ -30,7 +31,7 @@ pub struct Wanted {
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyReport {
     /// Those asked for, by group and region.
     pub figures: Vec<FigureRow>,
@@ -41,7 +42,7 @@ pub struct LatencyReport {
     pub trouble: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FigureRow {
     pub group: String,
     /// Qualified.
@@ -61,7 +62,7 @@ pub struct FigureRow {
 }
 
 /// How often something happened to plans, reports or samples since the start.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Count {
     pub of: Cow<'static, str>,
     pub outcome: Cow<'static, str>,

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::control::find_region::unknown_region;
 use crate::control::load_report::{LoadUpdate, PushedLoad};
@@ -15,7 +16,7 @@ use super::problem::Problem;
 
 /// A report that is on its way to the writer: from the next snapshot on, within a second or so, it
 /// counts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LoadTaken {
     /// Qualified.
     pub region: String,

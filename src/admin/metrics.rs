@@ -1,9 +1,10 @@
 //! Counters and the snapshot in the text format that Prometheus scrapes (OpenMetrics 1.0).
 //!
 //! Nothing is kept for it: each scrape reads the counters and the snapshot there are. Series are
-//! bounded by what is configured: regions (at most 1,024) and fixed sets of words, never by what
-//! clients ask.
+//! bounded by what is configured: regions (at most 1,024), services with their regions (at most 2,000 pairs) and fixed sets of
+//! words, never by what clients ask.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
@@ -14,14 +15,19 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+use crate::control::answered::Counts;
 use crate::control::cluster::status::ClusterStatus;
 use crate::control::databases::Serves;
 use crate::control::jobs::figures::JobFigures;
+use crate::control::probe::times::{PROBE_BOUNDS_S, ProbeTimes};
 use crate::control::readiness::NotReady;
 use crate::control::troubles::{StateName, TroubleKind};
 use crate::control::vitals::{Pulse, TaskKind};
 use crate::query::Transport;
-use crate::query::counters::{DropReason, Event, QueryTypeGroup, TcpLimit, TcpWait, Totals};
+use crate::query::counters::{
+    AnswerTimes, DropReason, Event, Loss, OTHER_RCODE, QuerySink, QueryTypeGroup, TIME_BOUNDS_S, TcpLimit, TcpWait,
+    Totals,
+};
 use crate::query::demand::DemandTotals;
 use crate::query::transport::xdp::{Statistics, Tally};
 use crate::state::Snapshot;
@@ -87,10 +93,13 @@ impl Collector for Scrape {
         let mut out = Out(encoder);
         let snapshot = self.0.shared.load_full();
         queries(&mut out, &self.0.counters.total())?;
+        query_logs(&mut out, &self.0.counters.total())?;
         demand(&mut out, &self.0.counters.demand_totals())?;
+        answered(&mut out, &self.0)?;
         sockets(&mut out, &self.0.counters.total())?;
         admin_sockets(&mut out, self.0.places.counts())?;
         probes(&mut out, &self.0.probing)?;
+        probe_times(&mut out, self.0.vitals.probes())?;
         vantages(&mut out, &snapshot)?;
         past_the_sockets(&mut out, &self.0.xdp)?;
         let regions = Regions::new(&snapshot);
@@ -154,6 +163,27 @@ impl Out<'_> {
     }
 }
 
+impl Out<'_> {
+    /// Histograms, each with its sum and its buckets: the greatest value of each, ascending, and how many are in it.
+    fn histogram<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'a>, (f64, Vec<(f64, u64)>))>,
+    ) -> fmt::Result {
+        let none: Option<&HashMap<usize, Exemplar<Labels<'_>, f64>>> = None;
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, (sum, buckets)) in series {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            match labels.is_empty() {
+                true => metric.encode_histogram(sum, count, &buckets, none)?,
+                false => metric.encode_family(&labels)?.encode_histogram(sum, count, &buckets, none)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One series without labels.
 fn only<'a, V>(value: V) -> [(Labels<'a>, V); 1] {
     [(Vec::new(), value)]
@@ -171,26 +201,13 @@ fn by<'a, const N: usize>(
 fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     let transports = [("udp", Event::Query(Transport::Udp)), ("tcp", Event::Query(Transport::Tcp))];
     out.counter("queries", "Messages received, by transport", by(totals, "transport", transports))?;
-    // All RCODEs without a name add up to `other`.
-    let mut responses: Vec<(&'static str, u64)> = Vec::new();
-    for event in Event::all() {
-        let Event::Response(rcode) = event else { continue };
-        let name = rcode_name(rcode);
-        match responses.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => *sum = sum.wrapping_add(totals.get(event)),
-            None => responses.push((name, totals.get(event))),
-        }
-    }
-    let responses = responses.into_iter().map(|(name, count)| (vec![("rcode", name)], count));
-    out.counter("responses", "Responses sent, by response code", responses)?;
+    let responses = responses(totals);
+    let responses = responses.iter().map(|(labels, count)| (labels.to_vec(), *count));
+    out.counter("responses", "Responses sent, by transport, type asked for and response code", responses)?;
     out.counter("responses_truncated", "Responses with TC set", only(totals.get(Event::Truncated)))?;
-    let types = [
-        ("A", Event::QueryType(QueryTypeGroup::A)),
-        ("AAAA", Event::QueryType(QueryTypeGroup::Aaaa)),
-        ("HTTPS", Event::QueryType(QueryTypeGroup::Https)),
-        ("other", Event::QueryType(QueryTypeGroup::Other)),
-    ];
-    out.counter("questions", "Well-formed questions, by what they ask for", by(totals, "qtype", types))?;
+    let types = QueryTypeGroup::ALL.into_iter().filter(|(group, _)| *group != QueryTypeGroup::None);
+    let types = types.map(|(group, name)| (vec![("qtype", name)], totals.questions(group)));
+    out.counter("questions", "Well-formed questions, by what they ask for", types)?;
     out.counter("ecs_queries", "Queries with a client subnet (RFC 7871)", only(totals.get(Event::Ecs)))?;
     let dropped = [
         ("response", Event::Dropped(DropReason::Response)),
@@ -203,10 +220,72 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     out.counter("dropped", "Packets that got no response, by reason", by(totals, "reason", dropped))
 }
 
+/// Those that there were; of what was asked for at all, also the usual response codes that there were not, so that the
+/// first of them is an increase. All RCODEs without a name add up to `other`.
+fn responses(totals: &Totals) -> Vec<([(&'static str, &'static str); 3], u64)> {
+    const USUAL: [&str; 4] = ["NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED"];
+    let mut all = Vec::new();
+    for (transport, over) in [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")] {
+        for (group, qtype) in QueryTypeGroup::ALL {
+            let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+            for rcode in 0..=OTHER_RCODE {
+                let count = totals.get(Event::Response(transport, group, rcode));
+                *counts.entry(rcode_name(rcode)).or_default() += count;
+            }
+            if counts.values().all(|count| *count == 0) {
+                continue;
+            }
+            counts.retain(|name, count| *count > 0 || USUAL.contains(name));
+            let labels = |rcode| [("transport", over), ("qtype", qtype), ("rcode", rcode)];
+            all.extend(counts.into_iter().map(|(rcode, count)| (labels(rcode), count)));
+        }
+    }
+    all
+}
+
+/// What was written down of queries.
+fn query_logs(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
+    let lost = |sink| {
+        [("rate", Loss::Rate), ("queue", Loss::Queue), ("write", Loss::Write)]
+            .map(|(word, loss)| (word, Event::Unrecorded(sink, loss)))
+    };
+    let lines = totals.get(Event::Recorded(QuerySink::QueryLog));
+    out.counter("query_log_lines", "Lines written to the query log", only(lines))?;
+    let dropped = by(totals, "reason", lost(QuerySink::QueryLog));
+    out.counter("query_log_dropped", "Queries that should be in the query log and are not, by reason", dropped)?;
+    let told = totals.get(Event::Recorded(QuerySink::Dnstap));
+    out.counter("dnstap_queries", "Queries that the reader of dnstap was told of", only(told))?;
+    let [_, queue, write] = lost(QuerySink::Dnstap);
+    let dropped = by(totals, "reason", [queue, write]);
+    out.counter("dnstap_dropped", "Queries that the reader of dnstap should have been told of, by reason", dropped)?;
+    let connected = totals.get(Event::DnstapConnected);
+    out.counter("dnstap_connections", "Connections made to the reader of dnstap", only(connected))?;
+    let is_up = connected.saturating_sub(totals.get(Event::DnstapLost));
+    out.gauge("dnstap_connected", "1 while the reader of dnstap is connected; 0 otherwise", only(is_up))
+}
+
 fn demand(out: &mut Out<'_>, totals: &DemandTotals) -> fmt::Result {
     out.counter("service_answers", "Answers that services gave", only(totals.answers))?;
     out.counter("demand_samples", "Answers sampled to estimate demand; each stands for several", only(totals.samples))?;
     out.counter("demand_lost", "Answers that no sample stands for: samples came too fast", only(totals.lost))
+}
+
+/// Where services sent their clients, and how long messages were here.
+fn answered(out: &mut Out<'_>, context: &Context) -> fmt::Result {
+    let Counts { pairs, other, .. } = context.answered.counts();
+    let series = pairs
+        .iter()
+        .map(|((service, region), &count)| (vec![("service", service.as_str()), ("region", region.as_str())], count));
+    let rest = (vec![("service", "other"), ("region", "other")], other);
+    out.counter("answers", "Answers by service and region, from samples that stand for all", series.chain([rest]))?;
+    let AnswerTimes { buckets, sum_s } = context.counters.times();
+    let bounds = TIME_BOUNDS_S.into_iter().chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(buckets).collect();
+    out.histogram(
+        "answer_seconds",
+        "Time from receiving a message over UDP until its answer had been sent; of one batch in sixteen",
+        only((sum_s, buckets)),
+    )
 }
 
 fn past_the_sockets(out: &mut Out<'_>, statistics: &Statistics) -> fmt::Result {
@@ -296,6 +375,14 @@ fn probes(out: &mut Out<'_>, probing: &Probing) -> fmt::Result {
 }
 
 /// Nothing where no other node judges with this one.
+fn probe_times(out: &mut Out<'_>, times: &ProbeTimes) -> fmt::Result {
+    let series = times.all().into_iter().map(|(check, result, times)| {
+        let bounds = PROBE_BOUNDS_S.into_iter().chain([f64::INFINITY]);
+        (vec![("check", check), ("result", result)], (times.sum_s, bounds.zip(times.buckets).collect()))
+    });
+    out.histogram("probe_seconds", "Time that probes took, by kind of check and by what came of it", series)
+}
+
 fn vantages(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
     let Some(vantages) = &snapshot.vantages else { return Ok(()) };
     out.gauge(

@@ -10,15 +10,17 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::note::Note;
 use super::problem::Problem;
 use super::request::{Api, Shared, json_or_nothing};
 use crate::control::readiness::NotReady;
 
 /// What is said of this node. Also what the client reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeStatus {
     /// It should be announced.
     pub ready: bool,
@@ -27,7 +29,7 @@ pub struct NodeStatus {
 }
 
 /// One reason against a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// `stopping`, `drained`, `isolated`, `writer` or `no_zone`.
     pub reason: Cow<'static, str>,
@@ -36,7 +38,7 @@ pub struct Reason {
 }
 
 /// A word on this node that took. Also what the client reads.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NodeSaid {
     pub drained: bool,
     /// It was another word before.
@@ -78,16 +80,20 @@ pub(super) async fn post_resume(State(api): Shared, request: Request) -> Result<
     say(&api, request, false).await
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NoBody {}
+pub(super) struct NoBody {}
 
 async fn say(api: &Arc<Api>, request: Request, drained: bool) -> Result<Json<NodeSaid>, Problem> {
+    let note = Note::of(&request);
     json_or_nothing::<Option<NoBody>>(request).await?;
     let said = api.context.node.say(drained).await;
     let changed = said.map_err(|why| {
         let holds = if drained { "the node drains" } else { "the node drains no more" };
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{holds}, but a restart may forget it: {why}"))
     })?;
+    let word = |drained| if drained { "drained" } else { "not drained" };
+    note.before(word(drained != changed));
+    note.after(word(drained));
     Ok(Json(NodeSaid { drained, changed, node: node(&api.context) }))
 }

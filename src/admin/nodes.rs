@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ use super::request::{Api, Shared, WRITER};
 use super::status::{self, Status};
 
 /// The own statuses of all nodes. Also what the client reads.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NodeStatuses {
     pub cluster: String,
     /// This node first, then the others by name.
@@ -27,7 +28,7 @@ pub struct NodeStatuses {
 }
 
 /// A node's own status.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OneStatus {
     pub node: String,
     /// [`super::status::Status`] as JSON; `None`: it did not come.

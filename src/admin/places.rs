@@ -29,6 +29,7 @@ pub struct Places {
     seats: Mutex<Seats>,
     freed: Notify,
     paused: watch::Sender<bool>,
+    ending: watch::Sender<bool>,
 }
 
 /// What an operator sees of the places.
@@ -70,6 +71,15 @@ impl Places {
 
     pub fn pausing(&self) -> watch::Receiver<bool> {
         self.paused.subscribe()
+    }
+
+    /// The server stops: answers that last are to end.
+    pub fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
     }
 
     pub fn counts(&self) -> PlaceCounts {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::jobs::figures::JobFigures;
@@ -11,7 +12,7 @@ use crate::state::Snapshot;
 use crate::steer::planner::KeptNear;
 
 /// How clients are shared out, and what that rests on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlanningStatus {
     /// `plan`, or `price` where there is none: then each region's price follows its own load alone.
     pub by: Cow<'static, str>,
@@ -34,7 +35,7 @@ pub struct PlanningStatus {
 }
 
 /// The work that plans take, beside what is answered.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlanningWork {
     /// The age of the oldest news that the plan in force does not heed, in seconds; 0: it heeds all, or another node
     /// plans.
@@ -68,7 +69,7 @@ impl PlanningWork {
 }
 
 /// Clients that `steering.max_detour` keeps near.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct KeptNearStatus {
     /// Places with demand that are planned for together, counted once per kind of decision; above 0.
     pub places: usize,

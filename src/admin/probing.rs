@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::probe::budget::Budget;
@@ -23,7 +24,7 @@ pub struct Probing {
 }
 
 /// How well this machine can ask others.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProbingStatus {
     /// Connections that all probes may have at once; 1 or more.
     pub connections: u32,
@@ -47,7 +48,7 @@ pub struct ProbingStatus {
 }
 
 /// A family of addresses by which this server reaches nobody.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CutOffStatus {
     /// `IPv4` or `IPv6`.
     pub family: Cow<'static, str>,
@@ -57,7 +58,7 @@ pub struct CutOffStatus {
 }
 
 /// Questions that could not be asked for a fault of this machine.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct FaultStatus {
     /// Since the start.
     pub count: u64,

@@ -1,21 +1,40 @@
-//! What went wrong, told to whoever asked: a status code and `{"error": "…", "details": ["…"]}`.
+//! What went wrong, told to whoever asked: a status code and a problem (RFC 9457).
 
-use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::control::cluster::node::SayError;
 
+/// The media type of what is answered then.
+const MEDIA: HeaderValue = HeaderValue::from_static("application/problem+json");
+
 /// An answer other than what was asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
-    body: Body,
+    error: String,
+    details: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Body {
+/// Beside an answer that is a problem: its sentence, for the record.
+#[derive(Clone, Debug)]
+pub struct Why(pub String);
+
+/// A problem as it is written.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct Body {
+    /// Always `about:blank`: the status says of which kind it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    status: u16,
+    /// The same as `error`.
+    detail: String,
+    /// What went wrong, in a sentence.
     error: String,
     /// One line or one mistake each; may be empty.
     details: Vec<String>,
@@ -23,7 +42,7 @@ struct Body {
 
 impl Problem {
     pub fn new(status: StatusCode, error: impl Into<String>) -> Problem {
-        Problem { status, body: Body { error: error.into(), details: Vec::new() } }
+        Problem { status, error: error.into(), details: Vec::new() }
     }
 
     pub fn bad_request(error: impl Into<String>) -> Problem {
@@ -36,14 +55,28 @@ impl Problem {
     }
 
     pub fn details(mut self, details: Vec<String>) -> Problem {
-        self.body.details = details;
+        self.details = details;
         self
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
+        let Problem { status, error, details } = self;
+        let title = status.canonical_reason().unwrap_or_default();
+        let body = Body {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: error.clone(),
+            error: error.clone(),
+            details,
+        };
+        // Strings and numbers alone: nothing of it can fail.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, MEDIA)], body).into_response();
+        response.extensions_mut().insert(Why(error));
+        response
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::UNIX_EPOCH;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::events::receivers::{ReceiverState, Receivers};
 
 /// How one receiver of events does.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiverStatus {
     pub name: String,
     /// Where events go: `scheme://host`, as the rest of a URL is a secret; or a program.

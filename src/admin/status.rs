@@ -9,10 +9,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::DatabaseSummary;
+use crate::control::audit::Entry;
+use crate::control::clock;
 use crate::control::cluster::status::ClusterStatus;
+use crate::control::events::event::timestamp;
 use crate::model::{AddressPart, CheckRole, Endpoint, Layer, ProbeId, Region, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::steer::explain::HeardRow;
@@ -35,7 +40,7 @@ use super::summary::Summary;
 use super::wellbeing::{self, FileTrouble, WriterStatus};
 
 /// One moment's state of the whole server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// What is wrong, in short. Left out by servers from before there was such a thing.
     #[serde(default)]
@@ -74,14 +79,33 @@ pub struct Status {
     /// The nodes this one shares with; `None`: it is of no cluster. What each sees is at `GET /v1/nodes`.
     #[serde(default)]
     pub cluster: Option<ClusterStatus>,
+    /// The last change that was asked for by the admin API and rejected; `None`: none is remembered.
+    #[serde(default)]
+    pub rejected: Option<Rejected>,
     pub atlas: AtlasStatus,
     pub zones: Vec<String>,
     pub regions: Vec<RegionStatus>,
     pub services: Vec<ServiceStatus>,
 }
 
+/// A change that was rejected.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Rejected {
+    pub age_s: f64,
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+impl Rejected {
+    fn of(entry: Entry) -> Rejected {
+        let at = entry.at.parse().unwrap_or(Timestamp::MIN);
+        let age = timestamp(clock::read().unix_ms()).duration_since(at);
+        Rejected { age_s: age.as_secs_f64().max(0.0), entry }
+    }
+}
+
 /// The nodes that judge together.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VantagesStatus {
     /// `majority` or `any`.
     pub rule: Cow<'static, str>,
@@ -112,7 +136,7 @@ impl VantagesStatus {
 }
 
 /// The word of all vantages on a region.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VoteStatus {
     /// The vantages that judge it, this node among them; those that are cut off are not.
     pub judging: usize,
@@ -121,7 +145,7 @@ pub struct VoteStatus {
 }
 
 /// How the last load or reload went.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LastLoad {
     pub ok: bool,
     pub age_s: f64,
@@ -132,7 +156,7 @@ pub struct LastLoad {
 }
 
 /// What is known of where clients are.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AtlasStatus {
     pub places: usize,
     pub ranges_ipv4: usize,
@@ -141,7 +165,7 @@ pub struct AtlasStatus {
     pub databases: Vec<DatabaseStatus>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DatabaseStatus {
     pub path: String,
     /// Such as `GeoLite2-City`; empty where nothing serves.
@@ -173,7 +197,7 @@ pub struct DatabaseStatus {
     pub tried_s: Option<f64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RegionStatus {
     /// Qualified: `seoul@gslb.example.com`.
     pub name: String,
@@ -227,7 +251,7 @@ pub struct RegionStatus {
 }
 
 /// What makes a region worse without taking it down.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DegradedStatus {
     /// 0.1 to 1: the part of its capacity it offers for that alone; 1 where health is asked for and cannot be read.
     pub offered: f64,
@@ -246,7 +270,7 @@ impl DegradedStatus {
 }
 
 /// How far a drain has come.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DrainStatus {
     /// When it began, by the wall clock, in seconds since 1970.
     pub since_unix_s: u64,
@@ -265,7 +289,7 @@ pub struct DrainStatus {
     pub load_ratio: Option<f64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EndpointStatus {
     pub label: String,
     /// `l4` or `l7`.
@@ -291,7 +315,7 @@ pub struct EndpointStatus {
 }
 
 /// One of several probes of an endpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeStatus {
     /// Empty where the region has one check without a name.
     pub check: String,
@@ -308,7 +332,7 @@ pub struct ProbeStatus {
 }
 
 /// What a region says of its load. `None` figures were never reported: that is not a load of 0.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LoadStatus {
     /// Whether the region has a load report at all.
     #[serde(default = "yes")]
@@ -335,12 +359,18 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
     pub name: String,
     pub policy: Cow<'static, str>,
+    /// Its stages, in the order of the file; empty where it has none.
+    #[serde(default)]
+    pub stages: Vec<String>,
     /// The stage its clients are sent to; `None` where it has none.
     pub stage: Option<String>,
+    /// The stage that the zone file says; `None` where it has none.
+    #[serde(default)]
+    pub file_stage: Option<String>,
     /// Whether an operator switched it to that stage: then the zone file may say another.
     pub switched: bool,
     /// Of clients that no rule is for.
@@ -360,7 +390,7 @@ pub struct ServiceStatus {
 }
 
 /// How long answers live, over all clients of a service, in seconds.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AnsweredTtl {
     pub least: u32,
     /// At least `least`.
@@ -368,14 +398,14 @@ pub struct AnsweredTtl {
 }
 
 /// A rule whose clients never leave its regions, of which none is eligible, or all are above their limits.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FenceStatus {
     /// Such as `rule 2`, or `rule 2 (asia)` where its group has a name.
     pub rule: String,
     pub condition: ServiceCondition,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceRegion {
     /// Qualified.
     pub name: String,
@@ -391,10 +421,8 @@ pub struct ServiceRegion {
 pub fn status(context: &Context, counts: &ShareCounts) -> Status {
     let snapshot = context.shared.load_full();
     let now = Instant::now();
-    let lives = Lives::of(&snapshot.view());
     let cluster = cluster(context);
     let of_node = cluster.as_ref().and_then(planned_by);
-    let services = snapshot.model.service_ids().zip(counts.of(&snapshot)).zip(lives);
     Status {
         summary: None,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -409,21 +437,33 @@ pub fn status(context: &Context, counts: &ShareCounts) -> Status {
         state_files: wellbeing::files(&context.troubles),
         webhooks: receivers(&context.receivers, false),
         event_commands: receivers(&context.receivers, true),
-        planning: Some(PlanningStatus {
-            of_node,
-            work: Some(PlanningWork::of(context.vitals.jobs(), now)),
-            ..planning(&snapshot, now)
-        }),
+        planning: Some(planning_of(context, &snapshot, of_node, now)),
         probing: Some(probing(&context.probing, now)),
         vantages: VantagesStatus::of(&snapshot, now),
         cluster,
+        rejected: context.audit.last_rejected().map(Rejected::of),
         atlas: atlas(context, &snapshot),
         zones: snapshot.model.zones.iter().map(|zone| zone.origin.to_string()).collect(),
         regions: snapshot.model.region_ids().map(|id| region(&snapshot, id, now)).collect(),
-        services: services
-            .filter_map(|((id, shares), lives)| service(&snapshot, id, shares.as_deref(), lives))
-            .collect(),
+        services: services(&snapshot, counts).map(|(_, status)| status).collect(),
     }
+}
+
+/// How clients are shared out, with the work that takes.
+pub(super) fn planning_of(
+    context: &Context,
+    snapshot: &Snapshot,
+    of_node: Option<String>,
+    now: Instant,
+) -> PlanningStatus {
+    PlanningStatus { of_node, work: Some(PlanningWork::of(context.vitals.jobs(), now)), ..planning(snapshot, now) }
+}
+
+/// All services in the order of their ids. Counts places: milliseconds where the atlas is large.
+pub(super) fn services(snapshot: &Snapshot, counts: &ShareCounts) -> impl Iterator<Item = (ServiceId, ServiceStatus)> {
+    let lives = Lives::of(&snapshot.view());
+    let each = snapshot.model.service_ids().zip(counts.of(snapshot)).zip(lives);
+    each.filter_map(|((id, shares), lives)| Some((id, service(snapshot, id, shares.as_deref(), lives)?)))
 }
 
 /// How the last load or reload went.
@@ -496,18 +536,11 @@ fn of_contents(summary: Option<&DatabaseSummary>) -> DatabaseStatus {
     }
 }
 
-fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
+pub(super) fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionStatus {
     let configured = snapshot.model.region(id);
     let unknown = || RegionState::unprobed(configured.endpoints.len());
     let state = snapshot.states.get(id.index()).cloned().unwrap_or_else(unknown);
-    let endpoints = configured.endpoints.iter().enumerate().map(|(index, endpoint)| {
-        let seen = state.endpoints.get(index).cloned().unwrap_or_default();
-        let layer = match endpoint.layer {
-            Layer::L4 => "l4",
-            Layer::L7 => "l7",
-        };
-        endpoint_status((endpoint, layer), configured, seen, now)
-    });
+    let endpoints = configured.endpoints.iter().enumerate().map(|(index, of)| endpoint(snapshot, id, (index, of), now));
     RegionStatus {
         name: snapshot.model.qualified_region_name(id),
         location: configured.location.to_string(),
@@ -557,12 +590,23 @@ fn drain_status(snapshot: &Snapshot, id: RegionId, drain: &Drain, load: &LoadSta
     }
 }
 
-fn endpoint_status(
-    (endpoint, layer): (&Endpoint, &'static str),
-    region: &Region,
-    seen: EndpointState,
+/// The endpoint at this place of a region.
+pub(super) fn endpoint(
+    snapshot: &Snapshot,
+    id: RegionId,
+    (index, endpoint): (usize, &Endpoint),
     now: Instant,
 ) -> EndpointStatus {
+    let state = snapshot.states.get(id.index());
+    let seen = state.and_then(|state| state.endpoints.get(index)).cloned().unwrap_or_default();
+    endpoint_status(endpoint, snapshot.model.region(id), seen, now)
+}
+
+fn endpoint_status(endpoint: &Endpoint, region: &Region, seen: EndpointState, now: Instant) -> EndpointStatus {
+    let layer = match endpoint.layer {
+        Layer::L4 => "l4",
+        Layer::L7 => "l7",
+    };
     let roles: HashMap<&str, CheckRole> =
         region.checks.iter().flat_map(|checks| &checks.members).map(|member| (&*member.name, member.role)).collect();
     let probe = |(id, seen): &(ProbeId, ProbeState)| ProbeStatus {
@@ -618,13 +662,16 @@ fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, l
     });
     let fence =
         |fence: &FenceOut| FenceStatus { rule: configured.policies.rule_name(fence.rule), condition: fence.condition };
+    let stage = |switched_to| {
+        let active = configured.policies.active_stage(switched_to);
+        active.map(|id| configured.policies.group(id).name.to_string())
+    };
     Some(ServiceStatus {
         name: configured.name.to_string(),
         policy: configured.policies.main().policy.as_str().into(),
-        stage: configured
-            .policies
-            .active_stage(plan.switched_to)
-            .map(|id| configured.policies.group(id).name.to_string()),
+        stages: configured.policies.stage_names().map(str::to_owned).collect(),
+        stage: stage(plan.switched_to),
+        file_stage: stage(None),
         switched: plan.switched_to.is_some(),
         condition: plan.standing.condition,
         fences_out: plan.standing.fences_out.iter().map(fence).collect(),

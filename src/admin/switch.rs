@@ -1,22 +1,21 @@
 //! `POST /v1/services/NAME/switch`: another stage for a service. What an operator asks comes in, what
 //! became of it goes out.
 
-use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::problem::{Problem, not_shared};
-use super::request::{Shared, WRITER, asked, json};
+use super::request::{Asking, Named, Shared, WRITER, asked, json};
+use super::resources::stage_of;
+use super::versions::Tagged;
 use crate::control::writer::{Command, SwitchError, SwitchOutcome, SwitchRequest};
 use crate::state::memory::switches::{Refusal, SwitchTo};
 
-/// The longest service name taken, in octets: one with every octet escaped.
-const MAX_SERVICE: usize = 1024;
-
 /// The request: one of `stage`, `rollback` and `file`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SwitchBody {
     /// To this stage.
@@ -34,7 +33,7 @@ pub struct SwitchBody {
 }
 
 /// A switch that took. Also what the client reads.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Switched {
     /// The whole name.
     pub service: String,
@@ -48,28 +47,36 @@ pub struct Switched {
 
 pub(super) async fn post_switch(
     api: Shared,
-    Path(service): Path<String>,
+    Named(service): Named,
     request: Request,
-) -> Result<Json<Switched>, Problem> {
+) -> Result<Tagged<Switched>, Problem> {
+    let asked_by = Asking::of(&request);
     let body: SwitchBody = json(request).await?;
-    if service.len() > MAX_SERVICE {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no service has so long a name"));
-    }
     let to = match (body.stage, body.rollback, body.file) {
         (Some(stage), false, false) => SwitchTo::Stage(stage),
         (None, true, false) => SwitchTo::Rollback,
         (None, false, true) => SwitchTo::File,
         _ => return Err(Problem::bad_request("say one of `stage`, `rollback` and `file`")),
     };
+    let _turn = api.versions.turn(WRITER).await?;
+    let snapshot = api.context.shared.load_full();
+    if let [id] = *snapshot.model.find_services(&service) {
+        let before = stage_of(&snapshot, id);
+        asked_by.note.before(before);
+        api.versions.check(&asked_by.headers, &snapshot.model.service_key(id), before)?;
+    }
     let (reply, done) = oneshot::channel();
     let switch = SwitchRequest { service, to, force: body.force, here: body.here };
     let command = Command::Switch { switch, reply };
     let outcome = asked(&api.context.commands, command, done, WRITER).await?.map_err(Problem::from)?;
     let SwitchOutcome { service, stage, before } = outcome;
+    asked_by.note.after(&*stage);
     let model = api.context.shared.load_full().model.clone();
+    let key = model.find_services(&service).first().map(|id| model.service_key(*id)).unwrap_or_default();
+    let tag = api.versions.changed(&key, &asked_by.caller.name, &stage);
     let ttl = model.find_services(&service).first().map_or(0, |id| model.service(*id).ttl.as_secs());
     let cached_for_s = if stage == before { 0 } else { ttl };
-    Ok(Json(Switched { service, stage, before, cached_for_s }))
+    Ok(Tagged(tag, Switched { service, stage, before, cached_for_s }))
 }
 
 impl From<SwitchError> for Problem {

@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::troubles::Troubles;
 use crate::control::vitals::Vitals;
 
 /// How the writer does.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WriterStatus {
     /// `beating`, `stalled` or `failed`.
     pub pulse: Cow<'static, str>,
@@ -23,7 +24,7 @@ pub struct WriterStatus {
 }
 
 /// Something that is wrong with a file of the state directory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FileTrouble {
     /// Its name there, such as `overrides.json`.
     pub file: Cow<'static, str>,

@@ -1,7 +1,7 @@
 //! A compiled atlas: an address in; its place, and what is known of that, out.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::groups::{Groups, MAPPED};
@@ -86,6 +86,25 @@ impl Atlas {
     /// At least 1: the unknown one.
     pub fn place_count(&self) -> usize {
         self.places.len() + self.refined.len()
+    }
+
+    /// The lowest IPv4 address of each of these places; `None` where it has none. Reads all ranges: never on the
+    /// packet path.
+    pub fn examples(&self, places: &[PlaceId]) -> Vec<Option<Ipv4Addr>> {
+        let mut numbers = vec![0_u32; self.place_count()];
+        for (number, place) in (1..).zip(places) {
+            if let Some(known) = numbers.get_mut(place.index()) {
+                *known = number;
+            }
+        }
+        let mut found = vec![None; places.len()];
+        let wanted = self.v4.steps(|place| numbers.get(place as usize).copied().unwrap_or(0));
+        for &(start, number) in wanted.ranges() {
+            if let Some(slot) = (number as usize).checked_sub(1).and_then(|index| found.get_mut(index)) {
+                slot.get_or_insert(Ipv4Addr::from(start));
+            }
+        }
+        found
     }
 
     /// The memory that the atlas holds, in bytes.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::admin::cluster::short;
 use crate::admin::nodes::NodeStatuses;
@@ -12,8 +13,9 @@ use crate::admin::summary::Level;
 use crate::model::shown::printable;
 
 use super::live::Server;
-use super::output::{self, Align, Failure, Outcome, Table, duration};
+use super::output::{self, Align, Outcome, Table, duration};
 use super::verdict;
+use super::view::{View, understood};
 
 /// More lines of differences are left to `--json`.
 const MOST: usize = 100;
@@ -21,19 +23,24 @@ const MOST: usize = 100;
 /// A node with its status, or why there is none.
 type Told = (String, Result<Status, String>);
 
-pub fn run(server: &Server, json: bool) -> Outcome {
-    let answer = server.ask(async |server| server.statuses().await)?;
+pub fn run(server: &Server, view: &View) -> Outcome {
+    let text = |answer: &Value| {
+        let (cluster, told) = told(answer)?;
+        Ok(render(&cluster, &told))
+    };
+    let answer = view.show(server, async |server| server.statuses().await, text)?;
+    answer.map_or(Ok(()), |answer| verdict::ends(worst(&told(&answer)?.1)))
+}
+
+/// The cluster's name, and what each node says.
+fn told(answer: &Value) -> Outcome<(String, Vec<Told>)> {
     let other = |error: &dyn std::fmt::Display| format!("the answer is of another version of meridian: {error}");
-    let NodeStatuses { cluster, nodes } =
-        NodeStatuses::deserialize(&answer).map_err(|error| Failure::new(other(&error)))?;
+    let NodeStatuses { cluster, nodes } = understood(answer)?;
     let told = nodes.into_iter().map(|of| {
         let status = of.status.ok_or_else(|| of.error.unwrap_or_default());
         (of.node, status.and_then(|status| Status::deserialize(status).map_err(|error| other(&error))))
     });
-    let told: Vec<Told> = told.collect();
-    let state = worst(&told);
-    if json { output::print_json(&answer) } else { output::print(&render(&cluster, &told)) }?;
-    verdict::ends(state)
+    Ok((cluster, told.collect()))
 }
 
 /// A node that does not answer is a trouble; so are differences.
@@ -146,7 +153,7 @@ fn differ<'a>(of: &str, said: impl Iterator<Item = (&'a str, Option<String>)>) -
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use clap::Args;
 use tracing_subscriber::filter::Targets;
 
+use crate::control::config::logs::levels;
+
 /// Where the configuration is.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigFile {
@@ -25,15 +27,7 @@ impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<LogLevel, String> {
-        // The filter itself takes any one word as the name of a part of the program.
-        let levels = ["off", "error", "warn", "info", "debug", "trace"];
-        for item in text.split(',') {
-            let level = item.rsplit_once('=').map_or(item, |(_, level)| level);
-            if !levels.contains(&level.to_lowercase().as_str()) {
-                return Err(format!("`{level}` is none of {}", levels.join(", ")));
-            }
-        }
-        text.to_lowercase().parse().map(LogLevel).map_err(|error| format!("{error}"))
+        levels(text).map(LogLevel)
     }
 }
 

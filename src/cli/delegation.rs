@@ -51,7 +51,8 @@ fn unknown(origin: &Name, model: &Model) -> Failure {
 
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
-fn delegation(zone: &Zone, model: &Model) -> String {
+/// The records for the parent zone, with comments.
+pub fn delegation(zone: &Zone, model: &Model) -> String {
     let origin = &zone.origin;
     let Some(parent) = origin.parent() else {
         return "; The root zone has no parent: resolvers find it by their root hints.\n".to_owned();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::control::config::Log;
 use crate::demo::{self, Options};
 use crate::model::{RegionId, ServiceId, Ttl};
 use crate::state::Snapshot;
@@ -58,7 +59,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 impl Demo {
     pub fn run(self, log: Option<LogLevel>) -> Outcome {
-        log::start(log, "error")?;
+        log::start(log, Log::default(), "error")?;
         let options = Options { dns: self.dns, admin: self.admin, region_port: self.region_port, interval: None };
         run_to_end(run(options))
     }

@@ -46,8 +46,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Drains the region, by bare or qualified name.
-pub fn run(server: &Server, region: &str, waiting: &Waiting, here: bool) -> Outcome {
-    let done = server.ask(async |server| server.say(region, Override::Drain, here).await)?;
+pub fn run(server: &Server, region: &str, waiting: &Waiting, (here, tag): (bool, Option<&str>)) -> Outcome {
+    let done = server.ask(async |server| server.say(region, Override::Drain, here, tag).await)?;
     match waiting.json {
         true => print_line(&json!(done))?,
         false => output::print(&led_to(&done))?,

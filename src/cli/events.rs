@@ -14,6 +14,7 @@ use crate::model::shown::printable;
 
 use super::live::Server;
 use super::output::{self, Outcome};
+use super::view::Watch;
 
 /// The time between two questions to the server.
 const POLL: Duration = Duration::from_secs(1);
@@ -39,8 +40,10 @@ pub struct Events {
     #[arg(long)]
     json: bool,
     /// Go on with what comes, until interrupted
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     follow: bool,
+    #[command(flatten)]
+    watch: Watch,
     #[command(flatten)]
     server: Server,
 }
@@ -60,6 +63,9 @@ impl Events {
         let mut query = vec![("limit", limit.as_str())];
         query.extend(self.region.as_deref().map(|region| ("region", region)));
         let first: Vec<_> = query.iter().copied().chain(self.since.as_deref().map(|since| ("since", since))).collect();
+        if self.watch.is_asked() {
+            return self.watch.run(&self.server, async |server| self.page(&server.events(&first).await?));
+        }
         let found = self.server.ask(async |server| server.events(&first).await)?;
         let mut reader_is_there = self.show(&found)?;
         if !self.follow && found.left_out > 0 && !self.json {
@@ -76,6 +82,11 @@ impl Events {
             };
         }
         Ok(())
+    }
+
+    /// All of them at once.
+    fn page(&self, found: &FoundEvents) -> Outcome<String> {
+        if self.json { output::json_text(found, true) } else { Ok(render(&found.events)) }
     }
 
     /// Prints events; tells whether anybody reads them.
@@ -98,7 +109,7 @@ async fn next(server: &AdminClient, query: &[(&str, &str)], last: u64) -> Result
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
 /// A line for each event.
-fn render(events: &[Event]) -> String {
+pub fn render(events: &[Event]) -> String {
     let mut text = String::new();
     for Event { at, change, .. } in events {
         let _ = write!(text, "{at:.3}  {}", printable(&change.to_string()));

@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::Value;
 
+use crate::admin::client::AdminClient;
 use crate::admin::explain::{AskedBy, DecodedAnswer, ExplainError, ExplainReport, explain_client};
 use crate::admin::planning::{KeptNearStatus, PlanningStatus};
 use crate::control::reload::prepare;
@@ -33,6 +34,7 @@ use super::arguments::ConfigFile;
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table};
 use super::source::{self, FileSource};
+use super::view::{View, understood};
 use super::{explain_diff, what_if};
 
 /// Show why a client gets the answer it gets
@@ -72,9 +74,8 @@ pub struct Explain {
     /// The query comes from the client's own address, without EDNS Client Subnet
     #[arg(long)]
     by_source: bool,
-    /// Print all of it as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    view: View,
     #[command(flatten)]
     file: ConfigFile,
     /// Explain the built-in demo
@@ -91,6 +92,9 @@ impl Explain {
     pub fn run(&self) -> Outcome {
         let name = Name::parse_absolute(&self.name)
             .map_err(|error| Failure::new(format!("`{}` is not a name: {error}", self.name)))?;
+        if self.view.is_watched() && (!self.live || self.diff.is_some()) {
+            return Err(Failure::new("--watch is for what a running server tells: --live, without --diff").mistyped());
+        }
         match (&self.client, &self.diff) {
             (Some(client), Some(diff)) => self.diff_client(&name, client, diff),
             (None, Some(config)) => self.diff_everywhere(&name, config),
@@ -100,8 +104,14 @@ impl Explain {
     }
 
     fn explain(&self, name: &Name, client: &str) -> Outcome {
-        let report = self.report(name, client)?;
-        if self.json { output::print_json(&report) } else { output::print(&render(report, self.live)?) }
+        let text = |report: &Value| render(report, self.live);
+        if self.live {
+            let (qtype, by) = (self.qtype.to_string(), self.by());
+            AskedBy::parse(client, Some(by)).map_err(Failure::new)?;
+            let ask = async |server: &AdminClient| server.explain(&self.name, client, &qtype, Some(by)).await;
+            return self.view.show(&self.server, ask, text).map(drop);
+        }
+        output::print_styled(&self.view.page(&self.report(name, client)?, text)?)
     }
 
     /// From the kept explanation to the present one, or from the present one to that of other files.
@@ -114,7 +124,7 @@ impl Explain {
             }
         };
         let differences = explain_diff::differences(&before, &after);
-        if self.json {
+        if self.view.json {
             output::print_json(&differences)?;
         } else {
             output::print(&explain_diff::render(&differences))?;
@@ -138,7 +148,7 @@ impl Explain {
         }
         before.only(key);
         let outcome = what_if::moved(&before, config, &Change::default())?;
-        if self.json {
+        if self.view.json {
             output::print_json(&outcome)?;
         } else {
             output::print(&what_if::render(&outcome))?;
@@ -216,9 +226,8 @@ impl PlanningStatus {
     }
 }
 
-fn render(report: Value, live: bool) -> Outcome<String> {
-    let ExplainReport { name, qtype, note, planning, explanation, answer, .. } = serde_json::from_value(report)
-        .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
+fn render(report: &Value, live: bool) -> Outcome<String> {
+    let ExplainReport { name, qtype, note, planning, explanation, answer, .. } = understood(report)?;
     let mut text = format!("{name} {qtype}\n");
     if let Some(note) = note {
         let _ = writeln!(text, "  note       {note}");

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use crate::admin::latency::{Count, FigureRow, LatencyReport};
 use crate::control::bounded_file;
@@ -14,6 +13,7 @@ use crate::steer::figure::rounded;
 
 use super::live::Server;
 use super::output::{self, Align, Failure, Outcome, Table, age, count};
+use super::view::View;
 
 /// See how far clients are from regions, as measured, or import measurements
 #[derive(Args)]
@@ -57,9 +57,8 @@ struct Show {
     /// Show at most so many
     #[arg(long, default_value_t = 1000)]
     limit: usize,
-    /// Print all of it as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    view: View,
 }
 
 #[derive(Args)]
@@ -70,6 +69,9 @@ struct Import {
     /// Forget all that was imported before; with an empty file that is all
     #[arg(long)]
     replace: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Latency {
@@ -92,6 +94,9 @@ impl Import {
         let text = bounded_file::read_text(&self.file, import::MAX_OCTETS as u64)
             .map_err(|error| Failure::new(format!("cannot read {shown}: {error}")))?;
         let imported = server.ask(async |server| server.import_latency(text.clone(), json, self.replace).await)?;
+        if self.json {
+            return output::print_json(&imported);
+        }
         let (figures, in_all) = (count(imported.figures, "figure"), imported.in_all);
         output::print(&format!("{figures} taken from {shown}; {in_all} are imported in all\n"))
     }
@@ -107,16 +112,13 @@ impl Show {
             ("limit", Some(limit.as_str())),
         ];
         let query: Vec<_> = wanted.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        let report = server.ask(async |server| server.latency(&query).await)?;
-        if self.json { output::print_json(&report) } else { output::print(&render(report)?) }
+        self.view.show_as(server, async |server| server.latency(&query).await, render)
     }
 }
 
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 
-fn render(report: Value) -> Outcome<String> {
-    let LatencyReport { figures, found, counts, trouble } = serde_json::from_value(report)
-        .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
+fn render(LatencyReport { figures, found, counts, trouble }: &LatencyReport) -> String {
     let mut text = String::new();
     if let Some(trouble) = trouble {
         let _ = writeln!(text, "  trouble: {trouble}\n");
@@ -124,9 +126,9 @@ fn render(report: Value) -> Outcome<String> {
     if figures.is_empty() {
         text.push_str("  nothing was measured: distances decide\n");
     } else {
-        text.push_str(&table(&figures));
+        text.push_str(&table(figures));
     }
-    if found > figures.len() {
+    if *found > figures.len() {
         let _ = writeln!(text, "  and {} more: --limit {found} shows all", found - figures.len());
     }
     let seen: Vec<String> = counts
@@ -137,7 +139,7 @@ fn render(report: Value) -> Outcome<String> {
     if !seen.is_empty() {
         let _ = writeln!(text, "\n  from browsers since the start: {}", seen.join(", "));
     }
-    Ok(text)
+    text
 }
 
 fn table(figures: &[FigureRow]) -> String {

@@ -17,6 +17,9 @@ What is said holds until the other is said, also over restarts.")]
 pub struct Node {
     #[command(subcommand)]
     action: Action,
+    /// Print the answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -33,6 +36,9 @@ impl Node {
     pub fn run(&self) -> Outcome {
         let drained = matches!(self.action, Action::Drain);
         let said = self.server.ask(async |server| server.say_of_node(drained).await)?;
+        if self.json {
+            return output::print_json(&said);
+        }
         let before = if said.changed { "" } else { ", as before" };
         let said_of_it = match drained {
             true => format!("this node drains{before}; it answers on. Back: meridian node resume\n"),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::admin::cluster::{short, troubles};
 use crate::admin::summary::{Level, Summary};
@@ -12,39 +12,42 @@ use crate::model::shown::printable;
 use crate::steer::figure::rounded;
 
 use super::live::Server;
-use super::output::{self, Align, Failure, Outcome, Table, duration};
+use super::output::{self, Align, Outcome, Table, duration};
 use super::verdict;
+use super::view::{View, understood};
 
 /// Show the nodes of a running server's cluster
 #[derive(Args)]
 #[command(after_help = "\
-Exit status: 0 ok, 3 degraded; 1 where the server does not answer, or is of no cluster.
+Exit status: 0 ok, 3 degraded, 5 no server answers; 1 where it is of no cluster.
 
 Examples:
   meridian nodes
   meridian nodes --json | jq '.nodes[] | {name, heard_s, plan}'
   meridian status --all              what each node says of regions and services")]
 pub struct Nodes {
-    /// Print all of it as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    view: View,
     #[command(flatten)]
     server: Server,
 }
 
 impl Nodes {
     pub fn run(&self) -> Outcome {
-        let json = self.server.ask(async |server| server.nodes().await)?;
-        let shown = ClusterStatus::deserialize(&json)
-            .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
-        let mut troubles = troubles(&shown);
-        troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.level));
-        let state = troubles.first().map_or(Level::Ok, |worst| worst.level);
-        let summary = Summary { state, since_s: None, troubles };
-        let text = || format!("{}{}", verdict::summed_up(&summary), render(&shown));
-        if self.json { output::print_json(&json) } else { output::print(&text()) }?;
-        verdict::ends(state)
+        let text = |answer: &Value| {
+            let shown = understood(answer)?;
+            Ok(format!("{}{}", verdict::summed_up(&summary(&shown)), render(&shown)))
+        };
+        let answer = self.view.show(&self.server, async |server| server.nodes().await, text)?;
+        answer.map_or(Ok(()), |answer| verdict::ends(summary(&understood(&answer)?).state))
     }
+}
+
+fn summary(status: &ClusterStatus) -> Summary {
+    let mut troubles = troubles(status);
+    troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.level));
+    let state = troubles.first().map_or(Level::Ok, |worst| worst.level);
+    Summary { state, since_s: None, troubles }
 }
 
 // Writing to a String cannot fail: what `writeln!` returns is dropped.

@@ -12,6 +12,8 @@ use crate::control::diagnostic::Diagnostic;
 use crate::model::shown::{is_seen, printable, printable_lines, without_secrets};
 use crate::steer::figure::rounded;
 
+use super::exit::Exit;
+
 /// The outcome of a command.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
@@ -19,9 +21,7 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     lines: Vec<String>,
-    mistyped: bool,
-    /// Instead of 1.
-    code: Option<u8>,
+    exit: Exit,
 }
 
 impl Failure {
@@ -48,9 +48,9 @@ impl Failure {
         Failure::default()
     }
 
-    /// All has been said already, and ends with this code.
-    pub fn told_with(code: u8) -> Failure {
-        Failure { code: Some(code), ..Failure::default() }
+    /// All has been said already, and it ends so.
+    pub fn told_with(exit: Exit) -> Failure {
+        Failure { exit, ..Failure::default() }
     }
 
     /// Adds what to do about it.
@@ -62,29 +62,29 @@ impl Failure {
 
     /// Marks the failure as one of typing: what was typed is wrong, rather than that it failed.
     #[must_use]
-    pub fn mistyped(mut self) -> Failure {
-        self.mistyped = true;
-        self
+    pub fn mistyped(self) -> Failure {
+        self.ends(Exit::Mistyped)
     }
 
-    /// 2 where the command was mistyped, else 1 unless it has a code of its own.
+    /// The command ends so because of it.
+    #[must_use]
+    pub fn ends(self, exit: Exit) -> Failure {
+        Failure { exit, ..self }
+    }
+
     pub fn exit_code(&self) -> ExitCode {
-        match self.code {
-            Some(code) => ExitCode::from(code),
-            None if self.mistyped => ExitCode::from(2),
-            None => ExitCode::FAILURE,
-        }
+        ExitCode::from(self.exit.code())
     }
 
     /// Says it on standard error.
     pub fn tell(&self) {
-        let mut text = String::new();
-        for line in &self.lines {
-            text.push_str(line);
-            text.push('\n');
-        }
         // There is no better place to complain of standard error.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let _ = io::stderr().lock().write_all(self.text().as_bytes());
+    }
+
+    /// All of its lines.
+    pub fn text(&self) -> String {
+        self.lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 }
 
@@ -105,6 +105,11 @@ pub fn print_on(text: &str) -> Outcome<bool> {
 /// Prints text as it is: for colours of our own, around text that was made harmless before.
 pub fn print_styled(text: &str) -> Outcome {
     write_out(text).map(drop)
+}
+
+/// As [`print_styled`], for those who go on printing: tells whether the reader is still there.
+pub fn print_styled_on(text: &str) -> Outcome<bool> {
+    write_out(text)
 }
 
 /// Tells whether the reader is still there.
@@ -129,9 +134,15 @@ pub fn print_json_lines(values: &[impl serde::Serialize]) -> Outcome<bool> {
 
 /// Prints a value as JSON.
 pub fn print_json(value: &impl serde::Serialize) -> Outcome {
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))?;
+    print_styled(&json_text(value, false)?)
+}
+
+/// A value as JSON that is harmless to terminals, with a line feed.
+pub fn json_text(value: &impl serde::Serialize, one_line: bool) -> Outcome<String> {
+    let text = if one_line { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
+    let mut text = text.map_err(|error| Failure::new(error.to_string()))?;
     text.push('\n');
-    print_styled(&harmless_json(&text))
+    Ok(harmless_json(&text).into_owned())
 }
 
 /// JSON in which what is not seen is escaped: `serde_json` does so with some control characters alone.
@@ -154,7 +165,7 @@ fn harmless_json(text: &str) -> Cow<'_, str> {
 }
 
 /// See <https://no-color.org>.
-fn color_wanted() -> bool {
+pub fn color_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

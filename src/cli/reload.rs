@@ -25,6 +25,9 @@ pub struct Reload {
     /// Take it even if all zones, databases, networks or listeners are gone, or a database is bad
     #[arg(long)]
     force: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -32,6 +35,9 @@ pub struct Reload {
 impl Reload {
     pub fn run(&self) -> Outcome {
         let json = self.server.ask(async |server| server.reload(self.force).await)?;
+        if self.json {
+            return output::print_json(&json);
+        }
         let reloaded: Reloaded = serde_json::from_value(json)
             .map_err(|error| Failure::new(format!("reloaded, but the server is of another version: {error}")))?;
         output::print(&render(&reloaded))

@@ -7,9 +7,11 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-use crate::control::config::Config;
+use crate::control::config::{self, Config, LogFormat};
 use crate::control::memory;
+use crate::control::reload::Prepared;
 use crate::daemon::Daemon;
+use crate::daemon::confinement::Confinement;
 use crate::daemon::handover::{Handed, Old};
 use crate::daemon::privileged::Privileged;
 
@@ -29,6 +31,7 @@ Examples:
   meridian serve --config /etc/meridian/meridian.toml
   meridian serve --replace -c meridian.toml          an upgrade: the new program in the old one's place
   meridian serve -c meridian.toml --log info,meridian::control::probe=debug
+  meridian serve -c meridian.toml --log-format json  a line of JSON for each thing that happens
 
 Signals:
   SIGHUP            reload: the new configuration whole, or, with any mistake, the old one stays
@@ -44,24 +47,31 @@ pub struct Serve {
     /// fails. Without one, this is a start as any other.
     #[arg(long)]
     replace: bool,
+    /// The form of the log's lines: text, or json; default: `log.format` of the configuration, else text
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 impl Serve {
     pub fn run(self, log: Option<LogLevel>) -> Outcome {
+        // First of all: a SIGHUP while large databases are read must not end the process.
+        hangups(libc::SIG_BLOCK);
         memory::keep_large_blocks_apart();
-        log::start(log, "info")?;
+        let mut settings = config::log_settings(&self.file.config);
+        settings.format = self.log_format.or(settings.format);
+        log::start(log, settings, "info")?;
         let source = FileSource::new(&self.file.config);
-        // Before there are threads: each has its own privileges.
+        // Before there are threads: each has its own privileges and bounds.
         let privileged = Privileged::apart().map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-        run_to_end(serve(source, privileged, self.replace))
+        let prepared = source.prepare_to_serve()?;
+        let confinement = Confinement::begin(&prepared.loaded.config);
+        run_to_end(serve(source, prepared, privileged.confined(confinement), self.replace))
     }
 }
 
-async fn serve(source: FileSource, privileged: Privileged, replace: bool) -> Outcome {
-    // First of all: a SIGHUP while large databases are read must not end the process.
+async fn serve(source: FileSource, prepared: Prepared, privileged: Privileged, replace: bool) -> Outcome {
     let mut signals = Signals::new()?;
-    // Nothing else runs yet that this could hold up.
-    let prepared = source.prepare_to_serve()?;
+    hangups(libc::SIG_UNBLOCK);
     let (handed, old) = match replace {
         true => place_of_another(&prepared.loaded.config)?,
         false => (Handed::activated(&prepared.loaded.config.listen), None),
@@ -127,6 +137,17 @@ async fn run_until_the_end(daemon: &Daemon, signals: &mut Signals) -> Ended {
             // How it went is in the log.
             _ = daemon.reload() => {}
         }
+    }
+}
+
+/// Has the calling thread hold SIGHUP back (`SIG_BLOCK`), or take what has come meanwhile (`SIG_UNBLOCK`).
+fn hangups(how: libc::c_int) {
+    // SAFETY: zero is a valid set, and the calls read and write that one alone, which outlives them.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGHUP);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::status::{
@@ -15,13 +14,14 @@ use crate::steer::figure::{percent, rounded};
 use crate::steer::health::dependency;
 
 use super::live::Server;
-use super::output::{self, Align, Failure, Outcome, Table, duration};
+use super::output::{self, Align, Outcome, Table, duration};
+use super::view::{View, understood};
 use super::{all_nodes, nodes, verdict};
 
 /// Show a running server's regions and services
 #[derive(Args)]
 #[command(after_help = "\
-Exit status: 0 ok, 3 degraded, 4 panic; 1 where the server does not answer.
+Exit status: 0 ok, 3 degraded, 4 panic, 5 no server answers.
 
 Examples:
   meridian status
@@ -29,9 +29,8 @@ Examples:
   meridian status --json | jq '.regions[] | {name, state}'
   meridian status --admin 127.0.0.1:8054 --token-file /etc/meridian/admin.token")]
 pub struct Status {
-    /// Print all of it as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    view: View,
     /// Of every node of the cluster, and what differs between them
     #[arg(long)]
     all: bool,
@@ -42,20 +41,14 @@ pub struct Status {
 impl Status {
     pub fn run(&self) -> Outcome {
         if self.all {
-            return all_nodes::run(&self.server, self.json);
+            return all_nodes::run(&self.server, &self.view);
         }
-        let (json, shown) = of(&self.server)?;
-        if self.json { output::print_json(&json) } else { output::print(&render(&shown)) }?;
+        let text = |answer: &Value| Ok(render(&understood(answer)?));
+        let shown = self.view.show(&self.server, async |server| server.status().await, text)?;
+        let Some(shown) = shown else { return Ok(()) };
+        let shown: api::Status = understood(&shown)?;
         verdict::ends(shown.summary.map(|summary| summary.state).unwrap_or_default())
     }
-}
-
-/// Everything the server says, as it is and as it is understood.
-pub fn of(server: &Server) -> Outcome<(Value, api::Status)> {
-    let json = server.ask(async |server| server.status().await)?;
-    let shown = api::Status::deserialize(&json)
-        .map_err(|error| Failure::new(format!("the server's answer is of another version of meridian: {error}")))?;
-    Ok((json, shown))
 }
 
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
@@ -130,7 +123,7 @@ fn render_feeds(text: &mut String, regions: &[RegionStatus]) {
     }
 }
 
-pub fn region_table(regions: &[RegionStatus]) -> String {
+pub fn region_table<'a>(regions: impl IntoIterator<Item = &'a RegionStatus>) -> String {
     let mut table = Table::new([
         ("region", Align::Left),
         ("state", Align::Left),
@@ -160,7 +153,7 @@ pub fn region_table(regions: &[RegionStatus]) -> String {
 }
 
 /// `up`, `down, damped 96 s`, `down, back in 7 min`, `down, awaits resume`, `up at 40 %`, `up at 50 %, slow: 412 ms above 300 ms`, `drain, safe in 42 s`.
-fn effective(region: &RegionStatus) -> String {
+pub fn effective(region: &RegionStatus) -> String {
     let mut text = region.effective.as_str().to_owned();
     let ipv6_lost = region.ipv6.as_deref() == Some("down");
     let more = [
@@ -188,7 +181,7 @@ fn said_down(VoteStatus { judging, down }: VoteStatus) -> String {
     format!("{down} of {} {} down", output::count(judging, "vantage"), if down == 1 { "says" } else { "say" })
 }
 
-fn used(load: &LoadStatus) -> String {
+pub fn used(load: &LoadStatus) -> String {
     match (load.utilisation, load.age_s, &load.heard.error) {
         (Some(used), Some(age), _) if load.stale => format!("{}, {} old", percent(used, 0), duration(age)),
         (Some(used), _, _) => match load.heard.word() {
@@ -223,7 +216,7 @@ fn lacking(probe: &ProbeStatus, verdict: &str) -> Option<String> {
     Some(format!(", {of} {said}{watched}: {}", probe.last_probe))
 }
 
-fn service_table(services: &[ServiceStatus]) -> String {
+pub fn service_table<'a>(services: impl IntoIterator<Item = &'a ServiceStatus>) -> String {
     let mut table = Table::new([
         ("service", Align::Left),
         ("policy", Align::Left),
@@ -249,7 +242,7 @@ fn service_table(services: &[ServiceStatus]) -> String {
 }
 
 /// `30 s`; `5–30 s` where it is not the same for all clients.
-fn ttl(service: &ServiceStatus) -> String {
+pub fn ttl(service: &ServiceStatus) -> String {
     match service.answered_ttl_s {
         Some(AnsweredTtl { least, most }) if least < most => format!("{least}–{most} s"),
         Some(AnsweredTtl { least, .. }) => format!("{least} s"),
@@ -258,13 +251,13 @@ fn ttl(service: &ServiceStatus) -> String {
 }
 
 /// `normal`, `normal; rule 2: panic`.
-fn condition(service: &ServiceStatus) -> String {
+pub fn condition(service: &ServiceStatus) -> String {
     let fences = service.fences_out.iter().map(|fence| format!("; {}: {}", fence.rule, fence.condition.as_str()));
     format!("{}{}", service.condition.as_str(), fences.collect::<String>())
 }
 
 /// `score`, `stage blue`, `stage green, switched`.
-fn policy(service: &ServiceStatus) -> String {
+pub fn policy(service: &ServiceStatus) -> String {
     match &service.stage {
         Some(stage) if service.switched => format!("stage {stage}, switched"),
         Some(stage) => format!("stage {stage}"),

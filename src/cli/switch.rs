@@ -6,6 +6,7 @@ use crate::admin::switch::{SwitchBody, Switched};
 
 use super::live::Server;
 use super::output::{self, Outcome};
+use super::tag::IfMatch;
 
 /// Switch a service to another of its stages, such as from blue to green
 ///
@@ -37,6 +38,11 @@ pub struct Switch {
     #[arg(long)]
     here: bool,
     #[command(flatten)]
+    if_match: IfMatch,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
     server: Server,
 }
 
@@ -44,8 +50,9 @@ impl Switch {
     pub fn run(&self) -> Outcome {
         let (rollback, file, force, here) = (self.rollback, self.file, self.force, self.here);
         let body = SwitchBody { stage: self.stage.clone(), rollback, file, force, here };
-        let done = self.server.ask(async |server| server.switch(&self.service, &body).await)?;
-        output::print(&in_words(&done))
+        let tag = self.if_match.tag.as_deref();
+        let done = self.server.ask(async |server| server.switch(&self.service, &body, tag).await)?;
+        if self.json { output::print_json(&done) } else { output::print(&in_words(&done)) }
     }
 }
 

@@ -5,20 +5,17 @@ use std::fmt::Write as _;
 use crate::admin::summary::{Level, Summary, Trouble};
 use crate::model::shown::printable;
 
+use super::exit::Exit;
 use super::output::{self, Failure, Outcome, duration};
 
 /// The outcome of a command that has shown how bad it is.
 pub fn ends(state: Level) -> Outcome {
     match state {
-        Level::Panic => Err(Failure::told_with(PANIC)),
-        Level::Degraded => Err(Failure::told_with(DEGRADED)),
+        Level::Panic => Err(Failure::told_with(Exit::Panic)),
+        Level::Degraded => Err(Failure::told_with(Exit::Degraded)),
         Level::Ok => Ok(()),
     }
 }
-
-/// The exit codes that are not those of every command: 0, 1 for a failure, 2 for what was mistyped.
-const DEGRADED: u8 = 3;
-const PANIC: u8 = 4;
 
 // Writing to a String cannot fail: what `writeln!` returns is dropped.
 

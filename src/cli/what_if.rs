@@ -54,6 +54,9 @@ pub struct WhatIf {
     /// Demand everywhere is this many times as much: above 0, 1000 at most
     #[arg(long, value_name = "TIMES", value_parser = demand, allow_negative_numbers = true)]
     demand: Option<f64>,
+    /// This service's clients are sent to this of its stages
+    #[arg(long, value_name = "SERVICE=STAGE", value_parser = stage)]
+    switch: Vec<(String, String)>,
     /// These files were served instead
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -79,6 +82,15 @@ fn capacity(text: &str) -> Result<(String, f64), String> {
     Ok((name.to_owned(), number))
 }
 
+fn stage(text: &str) -> Result<(String, String), String> {
+    let expected = || format!("`{text}` is not a service and a stage of it, such as www=green");
+    let (service, stage) = text
+        .split_once('=')
+        .filter(|(service, stage)| !service.is_empty() && !stage.is_empty())
+        .ok_or_else(expected)?;
+    Ok((service.to_owned(), stage.to_owned()))
+}
+
 impl WhatIf {
     pub fn run(&self) -> Outcome {
         let change = Change {
@@ -87,6 +99,7 @@ impl WhatIf {
             up: self.up.clone(),
             capacity: self.capacity.iter().cloned().collect::<BTreeMap<_, _>>(),
             demand: self.demand,
+            switch: self.switch.iter().cloned().collect::<BTreeMap<_, _>>(),
         };
         let outcome = match &self.config {
             Some(config) => moved(&self.server.ask(async |server| server.demand().await)?, config, &change)?,

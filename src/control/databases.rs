@@ -22,6 +22,7 @@ use crate::atlas::{Atlas, AtlasError, Database, Detail};
 use crate::model::{Location, Prefix};
 
 use super::atomic_file::{AtomicFile, checksum};
+use super::config::Stamp;
 
 /// How a database stands, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +106,28 @@ pub struct Loading {
     pub found: Vec<Found>,
     /// Files that were taken, to be handed to [`Copies::keep`].
     pub taken: Vec<(PathBuf, Database)>,
+}
+
+/// The things that an atlas is made of. Where they are the same, so is the atlas.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MadeOf {
+    files: Vec<(PathBuf, Stamp)>,
+    detail: Detail,
+    networks: Vec<(Prefix, Location)>,
+}
+
+impl MadeOf {
+    /// Take this *before* reading the files. `None` where a file is missing, or was written so lately that another
+    /// write may leave no mark.
+    pub fn now(
+        paths: &[PathBuf],
+        stamp: &dyn Fn(&Path) -> Option<Stamp>,
+        detail: Detail,
+        networks: &[(Prefix, Location)],
+    ) -> Option<MadeOf> {
+        let files = paths.iter().map(|path| Some((path.clone(), stamp(path)?))).collect::<Option<_>>()?;
+        Some(MadeOf { files, detail, networks: networks.to_vec() })
+    }
 }
 
 /// A database without which there is no atlas.

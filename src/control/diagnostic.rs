@@ -23,7 +23,12 @@ pub struct SourceFile {
     begins: (usize, usize),
     /// The text without secrets, where it holds any; worked out when it is first shown.
     masked: OnceLock<Option<String>>,
+    /// The number of line ends before each [`BLOCK`]; worked out when a place far behind is first shown.
+    line_ends: OnceLock<Box<[usize]>>,
 }
+
+/// So many octets are searched for line ends to know the line of a place, in texts of any length.
+const BLOCK: usize = 1 << 14;
 
 impl PartialEq for SourceFile {
     fn eq(&self, other: &SourceFile) -> bool {
@@ -35,7 +40,28 @@ impl Eq for SourceFile {}
 
 impl SourceFile {
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Arc<SourceFile> {
-        Arc::new(SourceFile { path: path.into(), text: text.into(), begins: (0, 0), masked: OnceLock::new() })
+        Arc::new(SourceFile::beginning(path.into(), text.into(), (0, 0)))
+    }
+
+    fn beginning(path: String, text: String, begins: (usize, usize)) -> SourceFile {
+        SourceFile { path, text, begins, masked: OnceLock::new(), line_ends: OnceLock::new() }
+    }
+
+    /// The number of line ends in the text before an offset in it.
+    fn line_ends_before(&self, at: usize) -> usize {
+        let (octets, block) = (self.text.as_bytes(), at / BLOCK);
+        if block == 0 {
+            return count_line_ends(&octets[..at]);
+        }
+        let line_ends = self.line_ends.get_or_init(|| {
+            let blocks = octets.chunks(BLOCK).map(count_line_ends);
+            let behind = blocks.scan(0, |before, own| {
+                *before += own;
+                Some(*before)
+            });
+            std::iter::once(0).chain(behind).collect()
+        });
+        line_ends[block] + count_line_ends(&octets[block * BLOCK..at])
     }
 
     /// The lines that a range is on, or the first of them, and nothing else of the file.
@@ -49,13 +75,13 @@ impl SourceFile {
         let is_short = |text: &&str| text.len() <= LONGEST;
         let of = |end| self.text.get(begin..end).filter(is_short);
         let text = of(end).or_else(|| of(first_end)).unwrap_or_default();
-        let lines = lines + self.text.as_bytes()[..begin].iter().filter(|&&octet| octet == b'\n').count();
+        let lines = lines + self.line_ends_before(begin);
         let begins = match text {
             // One long line is not kept. Its columns are not either.
             "" => (range.start, lines),
             _ => (octets + begin, lines),
         };
-        Arc::new(SourceFile { path: self.path.clone(), text: text.to_owned(), begins, masked: OnceLock::new() })
+        Arc::new(SourceFile::beginning(self.path.clone(), text.to_owned(), begins))
     }
 
     /// A range of the file in the text that is here.
@@ -71,11 +97,18 @@ impl SourceFile {
     /// Line and column of a byte offset, both from 1; the column counts characters.
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         let before = &self.text.as_bytes()[..offset.saturating_sub(self.begins.0).min(self.text.len())];
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1 + self.begins.1;
+        let line = self.line_ends_before(before.len()) + 1 + self.begins.1;
         let start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
         let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
         (line, column)
     }
+}
+
+/// In steps whose counts fit an octet each, so that many are compared at once.
+fn count_line_ends(octets: &[u8]) -> usize {
+    const STEP: usize = 192;
+    let of_step = |step: &[u8]| step.iter().map(|&octet| u8::from(octet == b'\n')).sum::<u8>();
+    octets.chunks(STEP).map(|step| usize::from(of_step(step))).sum()
 }
 
 /// A run of bytes in a file. Empty spans mark a point.
@@ -286,8 +319,13 @@ mod tests {
 
     #[test]
     fn an_excerpt_is_shown_as_the_file_was() {
-        let file = SourceFile::new("zones/a.toml", format!("first\nsecond é = 5\n{}\nlast", "long ".repeat(2_000)));
+        let file = SourceFile::new(
+            "zones/a.toml",
+            format!("first\nsecond é = 5\n{}\n{}last", "long ".repeat(2_000), "a\n".repeat(BLOCK)),
+        );
         let last = file.text.len() - 4..file.text.len();
+        let counted = file.text[..last.start].matches('\n').count() + 1;
+        assert_eq!(file.line_column(last.start), (counted, 1));
         for range in [0..5, 6..12, 15..19, last] {
             let whole = Diagnostic::warning("odd").at(Span::new(&file, range), "this");
             let excerpt = whole.excerpt();

@@ -9,6 +9,8 @@
 //! - [`probe`]: what is asked of endpoints, and how often
 //! - [`load_report`]: what regions say of their own load
 //! - [`rum`]: round trips that were measured, by real users and by the operator
+//! - [`access`]: who may ask for changes
+//! - [`audit`]: who asked for which, and what came of it; [`rotated_file`]: a file of lines that never grows too large
 //! - [`overrides`]: what operators say, kept over restarts
 //! - [`switches`]: which stages they switched services to, kept likewise
 //! - [`node`]: what they say of this node as a whole, likewise
@@ -17,6 +19,7 @@
 //! - [`atomic_file`]: how files survive a crash
 //! - [`bounded_file`]: files that people name, secrets among them
 //! - `aside`: those that are corrupt, moved out of the way
+//! - [`answered`]: services' answers by service and region
 //! - [`troubles`]: what is wrong with them, for whoever looks
 //! - `save`: how long anybody waits for that
 //! - [`state_lock`]: one server per state directory
@@ -28,13 +31,17 @@
 //! - `feed_log`: why what regions report of their load is not acted on
 //! - [`mod@find_region`]: regions by the names that people type
 //! - [`mod@what_if`]: what would follow from changes nobody has made
+//! - [`import`]: configurations of other servers, as files of ours
 //! - [`vitals`], [`supervise`]: whether all that lives, and what is started again
 //! - [`cluster`]: what nodes tell each other
 //! - [`jobs`]: the thread for what may wait
 //! - [`writer`]: all that news, one at a time, into the next snapshot
 
+pub mod access;
+pub mod answered;
 mod aside;
 pub mod atomic_file;
+pub mod audit;
 pub mod bounded_file;
 pub mod clock;
 pub mod cluster;
@@ -44,6 +51,7 @@ pub mod diagnostic;
 pub mod events;
 mod feed_log;
 pub mod find_region;
+pub mod import;
 pub mod jobs;
 pub mod load_report;
 pub mod memory;
@@ -52,6 +60,8 @@ pub mod overrides;
 pub mod probe;
 pub mod readiness;
 pub mod reload;
+pub mod renewed;
+pub mod rotated_file;
 pub mod rum;
 mod save;
 pub mod state_file;

@@ -24,8 +24,9 @@ use crate::model::{Location, Model, Name, Prefix};
 use crate::state::Replacement;
 use crate::steer::need;
 
-use super::config::{Config, Loaded, ReloadWhen};
-use super::databases::{self, Copies, DatabaseReport, Found, Loading, Refused, Serves, StandIns};
+use super::access::{self, SharedTokens};
+use super::config::{Config, Disk, Files, Loaded, ReloadWhen, Stamp};
+use super::databases::{self, Copies, DatabaseReport, Found, Loading, MadeOf, Refused, Serves, StandIns};
 use super::events::receivers::Receivers;
 use super::load_report::Scraper;
 use super::memory;
@@ -46,6 +47,11 @@ pub trait ConfigSource: Send + Sync + 'static {
         Database::read(path)
     }
 
+    /// The facts by which a database is seen to be as it was, unread. `None`: it is to be read.
+    fn stamp_of_database(&self, path: &Path) -> Option<Stamp> {
+        Disk.stamp(path)
+    }
+
     /// Databases beside those that the configuration names.
     fn embedded(&self) -> Vec<Database> {
         Vec::new()
@@ -61,7 +67,7 @@ pub struct ReloadRequest {
 }
 
 /// A reload that took.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Reloaded {
     pub zones: usize,
     pub regions: usize,
@@ -97,6 +103,14 @@ pub struct Prepared {
     pub following: Following,
 }
 
+/// [`Prepared`], by what is there already.
+pub struct Reprepared {
+    pub loaded: Loaded,
+    /// `None`: that which is there; nothing that it is made of has changed.
+    pub atlas: Option<Atlas>,
+    pub following: Following,
+}
+
 /// Files as they were read, and what is to be done with them yet.
 pub struct Following {
     /// The configuration's files, and the directory of zones.
@@ -111,6 +125,17 @@ struct PreparedDatabases {
     found: Vec<Found>,
     /// What copies are to be kept of.
     taken: Vec<(PathBuf, Database)>,
+    /// `None` where they have to be read again whatever happens.
+    made_of: Option<MadeOf>,
+    /// Of the atlas.
+    places: usize,
+}
+
+impl Following {
+    /// The things that the atlas is made of.
+    pub fn made_of(&self) -> Option<&MadeOf> {
+        self.databases.made_of.as_ref()
+    }
 }
 
 /// Loads configuration, and of databases what it needs. Blocks: up to a second for large databases.
@@ -121,6 +146,16 @@ pub fn prepare(source: &dyn ConfigSource) -> Result<Prepared, Vec<String>> {
     let loaded = source.load()?;
     let detail = detail_of(&loaded.config, &loaded.model);
     with_atlas(source, loaded, detail, &NOTHING_ELSE)
+}
+
+/// The same, after an atlas that was made of this: databases are read only where they have changed.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_again(source: &dyn ConfigSource, before: Option<&MadeOf>) -> Result<Reprepared, Vec<String>> {
+    let loaded = source.load()?;
+    let detail = detail_of(&loaded.config, &loaded.model);
+    with_atlas_after(before, source, loaded, detail, &NOTHING_ELSE)
 }
 
 /// The same, with all that the databases say, needed or not.
@@ -158,10 +193,45 @@ fn with_atlas(
 ) -> Result<Prepared, Vec<String>> {
     let files = Seen::now(&read_by(&loaded));
     let seen = Seen::now(&loaded.config.geoip.databases);
+    let made_of = made_of_now(source, &loaded.config, detail, &loaded.model.networks);
     let loading = read_databases(source, &loaded.config, &loaded.model.networks, detail, stand_ins);
     let Loading { atlas, found, taken } = loading.map_err(|refused| vec![refused.why])?;
-    let following = Following { files, databases: PreparedDatabases { seen, found, taken } };
+    let (made_of, places) = (made_of.filter(|_| are_good(&found)), atlas.place_count());
+    let following = Following { files, databases: PreparedDatabases { seen, found, taken, made_of, places } };
     Ok(Prepared { loaded, atlas, following })
+}
+
+/// [`with_atlas`] where it would be another than the one that was made of what there was `before`.
+fn with_atlas_after(
+    before: Option<&MadeOf>,
+    source: &dyn ConfigSource,
+    loaded: Loaded,
+    detail: Detail,
+    stand_ins: &StandIns<'_>,
+) -> Result<Reprepared, Vec<String>> {
+    let seen = Seen::now(&loaded.config.geoip.databases);
+    let made_of = made_of_now(source, &loaded.config, detail, &loaded.model.networks);
+    if made_of.is_none() || made_of.as_ref() != before {
+        let Prepared { loaded, atlas, following } = with_atlas(source, loaded, detail, stand_ins)?;
+        return Ok(Reprepared { loaded, atlas: Some(atlas), following });
+    }
+    let databases = PreparedDatabases { seen, found: Vec::new(), taken: Vec::new(), made_of, places: 0 };
+    let following = Following { files: Seen::now(&read_by(&loaded)), databases };
+    Ok(Reprepared { loaded, atlas: None, following })
+}
+
+fn made_of_now(
+    source: &dyn ConfigSource,
+    config: &Config,
+    detail: Detail,
+    networks: &[(Prefix, Location)],
+) -> Option<MadeOf> {
+    MadeOf::now(&config.geoip.databases, &|path| source.stamp_of_database(path), detail, networks)
+}
+
+/// Tells whether the files themselves are what serves.
+fn are_good(found: &[Found]) -> bool {
+    found.iter().all(|found| found.serves == Serves::File && found.error.is_none())
 }
 
 fn read_databases(
@@ -183,8 +253,13 @@ pub struct Reloader {
     zones: Vec<Name>,
     networks: Vec<(Prefix, Location)>,
     detail: Detail,
+    /// Of the atlas that serves.
+    made_of: Option<MadeOf>,
+    places: usize,
     prober: Prober,
     scraper: Scraper,
+    /// `None`: the admin API has no tokens.
+    tokens: Option<SharedTokens>,
     /// `None`: nobody is told of events.
     receivers: Option<Arc<Receivers>>,
     commands: mpsc::Sender<Command>,
@@ -254,7 +329,7 @@ impl Reloader {
     ) -> Reloader {
         prober.configure(model);
         scraper.configure(model);
-        let Following { files, databases: PreparedDatabases { seen, found, taken } } = following;
+        let Following { files, databases: PreparedDatabases { seen, found, taken, made_of, places } } = following;
         let (read, files) = (files.paths().to_vec(), watch_where_wanted(&config, files));
         let status = Arc::new(ArcSwap::from_pointee(LoadStatus::now(Vec::new(), Vec::new())));
         let (zones, networks, detail) = (origins(model), model.networks.clone(), detail_of(&config, model));
@@ -266,8 +341,11 @@ impl Reloader {
             zones,
             networks,
             detail,
+            made_of,
+            places,
             prober,
             scraper,
+            tokens: None,
             receivers: None,
             commands,
             status,
@@ -287,6 +365,11 @@ impl Reloader {
     pub fn telling(self, receivers: Arc<Receivers>) -> Reloader {
         receivers.configure(&self.config.receivers);
         Reloader { receivers: Some(receivers), ..self }
+    }
+
+    /// Renews these tokens with each reload.
+    pub fn guarding(self, tokens: SharedTokens) -> Reloader {
+        Reloader { tokens: Some(tokens), ..self }
     }
 
     pub fn status(&self) -> Arc<ArcSwap<LoadStatus>> {
@@ -335,7 +418,7 @@ impl Reloader {
     async fn reload(&mut self, force: bool) -> Result<Reloaded, Vec<String>> {
         let (source, copies, missing) = (self.source.clone(), self.copies.clone(), self.missing());
         let (config, zones, networks) = (self.config.clone(), self.zones.clone(), self.networks.len());
-        let read = self.read.clone();
+        let (read, made_of) = (self.read.clone(), self.made_of.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             let before = Seen::now(&read);
             let loaded = source.load()?;
@@ -346,7 +429,7 @@ impl Reloader {
             let may_miss = |path: &Path| !required && (force || missing.iter().any(|missing| missing == path));
             let detail = detail_of(&loaded.config, &loaded.model);
             let stand_ins = StandIns { copies: Some(&copies), may_miss: &may_miss };
-            let mut prepared = with_atlas(&*source, loaded, detail, &stand_ins)?;
+            let mut prepared = with_atlas_after(made_of.as_ref(), &*source, loaded, detail, &stand_ins)?;
             // What was written while it was read is read again.
             prepared.following.files = prepared.following.files.since(&before);
             Ok(prepared)
@@ -370,11 +453,13 @@ impl Reloader {
         outcome
     }
 
-    async fn take(&mut self, prepared: Prepared) -> Reloaded {
-        let Prepared { loaded, atlas, following } = prepared;
-        let Following { files, databases: PreparedDatabases { seen, found, taken } } = following;
+    async fn take(&mut self, prepared: Reprepared) -> Reloaded {
+        let Reprepared { loaded, atlas, following } = prepared;
+        let Following { files, databases: PreparedDatabases { seen, found, taken, made_of, .. } } = following;
         let Loaded { config, model, diagnostics, .. } = loaded;
         let needs_restart = needs_restart(&self.config, &config);
+        let are_new = atlas.is_some();
+        (self.made_of, self.places) = (made_of, atlas.as_ref().map_or(self.places, Atlas::place_count));
         for setting in &needs_restart {
             warn!("`{setting}` was changed: that takes a restart");
         }
@@ -382,7 +467,7 @@ impl Reloader {
             zones: model.zones.len(),
             regions: model.regions.len(),
             services: model.services.len(),
-            places: atlas.place_count(),
+            places: self.places,
             warnings: diagnostics
                 .iter()
                 .map(ToString::to_string)
@@ -400,6 +485,9 @@ impl Reloader {
         if let Some(receivers) = &self.receivers {
             receivers.configure(&config.receivers);
         }
+        if let Some(tokens) = &self.tokens {
+            access::renew(tokens, config.admin_tokens.clone());
+        }
         if config.geoip.databases != self.config.geoip.databases {
             self.watch = watch_for(seen);
         }
@@ -407,8 +495,10 @@ impl Reloader {
         self.files = watch_where_wanted(&config, files);
         self.config = config;
         self.retry.soon();
-        self.tell_databases(found);
-        self.keep_copies(taken);
+        if are_new {
+            self.tell_databases(found);
+            self.keep_copies(taken);
+        }
         reloaded
     }
 
@@ -426,11 +516,13 @@ impl Reloader {
         let reading = tokio::task::spawn_blocking(move || {
             let may_miss = |path: &Path| missing.iter().any(|missing| missing == path);
             let stand_ins = StandIns { copies: Some(&copies), may_miss: &may_miss };
-            read_databases(&*source, &config, &networks, detail, &stand_ins)
+            let made_of = made_of_now(&*source, &config, detail, &networks);
+            read_databases(&*source, &config, &networks, detail, &stand_ins).map(|loading| (loading, made_of))
         });
         match reading.await {
-            Ok(Ok(Loading { atlas, found, taken })) => {
+            Ok(Ok((Loading { atlas, found, taken }, made_of))) => {
                 let places = atlas.place_count();
+                (self.made_of, self.places) = (made_of.filter(|_| are_good(&found)), places);
                 self.tell(|reply| Command::Atlas { atlas: Box::new(atlas), reply }).await;
                 info!(places, "the databases were read anew, and are in use");
                 self.tell_databases(found);
@@ -592,9 +684,18 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("watchdog", old.watchdog != new.watchdog),
         ("stop_delay", old.stop_delay != new.stop_delay),
         ("limits", old.limits != new.limits),
+        // What was given up does not come back.
+        ("allow_exec", old.confinement.is_some() && !old.allow_exec && new.allow_exec),
+        ("confinement", old.confinement != new.confinement),
         ("rum", old.rum != new.rum),
         ("cluster", old.cluster != new.cluster),
+        ("log", old.log != new.log),
+        ("query_log", old.query_log != new.query_log),
+        ("dnstap", old.dnstap != new.dnstap),
         ("admin.token_file", old.admin_token_file != new.admin_token_file),
+        ("admin.tokens_file", old.admin_tokens.is_some() && new.admin_tokens.is_none()),
+        ("admin.certificate", old.admin_tls != new.admin_tls),
+        ("admin.socket", old.admin_socket != new.admin_socket),
     ];
     changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| (*name).to_owned()).collect()
 }
@@ -647,6 +748,65 @@ mod tests {
         };
         assert_eq!(needs_restart(&config("fra1"), &config("fra1")), [""; 0]);
         assert_eq!(needs_restart(&config("fra1"), &config("fra2")), ["cluster"]);
+    }
+
+    /// Counts how often a database is read, whose stamp is any number.
+    struct Counted {
+        main: PathBuf,
+        reads: AtomicU32,
+        stamp: AtomicU32,
+    }
+
+    impl ConfigSource for Counted {
+        fn load(&self) -> Result<Loaded, Vec<String>> {
+            config::load(&self.main).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+        }
+
+        fn read_database(&self, path: &Path) -> Result<Database, AtlasError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            Database::read(path)
+        }
+
+        fn stamp_of_database(&self, _: &Path) -> Option<Stamp> {
+            let number = self.stamp.load(Ordering::Relaxed);
+            (number > 0).then(|| Stamp::numbered(number.into()))
+        }
+    }
+
+    #[test]
+    fn databases_are_read_again_where_something_about_them_has_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, octets: &[u8]| std::fs::write(folder.path().join(name), octets).expect("written");
+        std::fs::create_dir(folder.path().join("zones")).expect("a folder");
+        write("meridian.toml", b"geoip = \"a.mmdb\"");
+        write("a.mmdb", DEMO_DATABASE);
+        let zone = "origin = \"a.example\"\nrecords = \"@ SOA ns1 h 1 1h 10m 1w 60\\n@ NS ns.b.example.\"\n";
+        write("zones/a.toml", zone.as_bytes());
+        let main = folder.path().join("meridian.toml");
+        let source = Counted { main, reads: AtomicU32::new(0), stamp: AtomicU32::new(1) };
+        let first = prepare_again(&source, None).expect("loads");
+        assert!(first.atlas.is_some_and(|atlas| atlas.place_count() > 1));
+        let reads = |before: &Following| {
+            let begin = source.reads.load(Ordering::Relaxed);
+            let next = prepare_again(&source, before.made_of()).expect("loads");
+            let reads = source.reads.load(Ordering::Relaxed) - begin;
+            assert_eq!(next.atlas.is_some(), reads > 0);
+            (reads, next.following)
+        };
+        let (none, as_before) = reads(&first.following);
+        assert_eq!((none, reads(&as_before).0), (0, 0));
+        // Written so lately that nothing tells: read until it is old enough.
+        source.stamp.store(0, Ordering::Relaxed);
+        let (once, young) = reads(&as_before);
+        assert_eq!((once, reads(&young).0), (1, 1));
+        source.stamp.store(2, Ordering::Relaxed);
+        let (once, another) = reads(&young);
+        assert_eq!((once, reads(&another).0), (1, 0));
+        write(
+            "meridian.toml",
+            b"geoip = \"a.mmdb\"\n[[network]]\ncidr = \"192.0.2.0/24\"\nlocation.country = \"KR\"\n",
+        );
+        assert_eq!(reads(&another).0, 1, "the operator's networks are part of an atlas");
     }
 
     #[tokio::test(start_paused = true)]

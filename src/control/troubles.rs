@@ -24,6 +24,7 @@ pub enum StateName {
     RumKey,
     Events,
     Receivers,
+    Audit,
     Cluster,
     Lock,
 }
@@ -89,7 +90,7 @@ impl Troubles {
 }
 
 impl StateName {
-    pub const ALL: [StateName; 10] = [
+    pub const ALL: [StateName; 11] = [
         StateName::Overrides,
         StateName::Switches,
         StateName::Node,
@@ -98,6 +99,7 @@ impl StateName {
         StateName::RumKey,
         StateName::Events,
         StateName::Receivers,
+        StateName::Audit,
         StateName::Cluster,
         StateName::Lock,
     ];
@@ -113,6 +115,7 @@ impl StateName {
             StateName::RumKey => "rum.key",
             StateName::Events => "events.jsonl",
             StateName::Receivers => "receivers.json",
+            StateName::Audit => "audit.jsonl",
             StateName::Cluster => "cluster.json",
             StateName::Lock => "lock",
         }

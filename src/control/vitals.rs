@@ -1,5 +1,5 @@
-//! Whether the control plane lives: the writer's heartbeat, how often its tasks had to be started again, and how far
-//! behind the work is that is done beside the writer.
+//! Whether the control plane lives: the writer's heartbeat, how often its tasks had to be started again, how far behind
+//! the work is that is done beside the writer, and how long probes take.
 //!
 //! Written by those it is about, by one store each; read by readiness, status, metrics and the watchdog, which need
 //! neither the runtime nor the writer for it.
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::jobs::figures::JobFigures;
+use super::probe::times::ProbeTimes;
 
 /// A writer that has been silent for this long is stalled. It beats every second; the largest snapshots, between two
 /// beats, take a few.
@@ -24,6 +25,7 @@ pub struct Vitals {
     failed: AtomicBool,
     restarts: [AtomicU64; TaskKind::ALL.len()],
     jobs: JobFigures,
+    probes: ProbeTimes,
 }
 
 /// How the writer does.
@@ -55,8 +57,8 @@ pub enum TaskKind {
 
 impl Default for Vitals {
     fn default() -> Vitals {
-        let (beat_ms, failed, restarts, jobs) = Default::default();
-        Vitals { began: Instant::now(), beat_ms, failed, restarts, jobs }
+        let (beat_ms, failed, restarts, jobs, probes) = Default::default();
+        Vitals { began: Instant::now(), beat_ms, failed, restarts, jobs, probes }
     }
 }
 
@@ -88,6 +90,11 @@ impl Vitals {
     /// How the work goes that is done beside the writer.
     pub fn jobs(&self) -> &JobFigures {
         &self.jobs
+    }
+
+    /// How long probes take.
+    pub fn probes(&self) -> &ProbeTimes {
+        &self.probes
     }
 
     pub fn restarted(&self, task: TaskKind) {

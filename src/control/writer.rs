@@ -1064,7 +1064,7 @@ mod tests {
         assert!(writing.shared.load().overrides_error.is_some());
         std::fs::write(&file, format!("{{\"version\":1,\"overrides\":{{\"{region}\":\"drain\"}}}}")).expect("mended");
         let (reply, done) = oneshot::channel();
-        let replacement = Replacement { model: example(), atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+        let replacement = Replacement { model: example(), atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 };
         let command = Command::Replace { replacement: Box::new(replacement), reply };
         writing.commands.send(command).await.expect("sent");
         done.await.expect("reloaded");
@@ -1122,7 +1122,7 @@ mod tests {
         let refused = writing.set_override(&region, Override::Down).await.expect_err("it still hangs").to_string();
         assert!(refused.contains("does not answer") && began.elapsed() < PATIENCE / 2, "{refused}");
         let (reply, done) = oneshot::channel();
-        let replacement = Replacement { model: example(), atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+        let replacement = Replacement { model: example(), atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 };
         let command = Command::Replace { replacement: Box::new(replacement), reply };
         writing.commands.send(command).await.expect("sent");
         done.await.expect("reloaded");

@@ -7,7 +7,7 @@
 //! An address counts once per life of its answers, however often it asks: a resolver holds one answer, and whoever
 //! digs every second is no crowd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::control::answered::Answered;
 use crate::control::writer::Command;
+use crate::model::{RegionId, ServiceId};
 use crate::query::counters::CounterSet;
 use crate::query::demand::Sample;
 use crate::state::{SharedSnapshot, Snapshot};
@@ -30,8 +32,18 @@ const MOST_HOLDERS: usize = 1 << 16;
 /// resolver may ask shortly before the end.
 const HELD_PART: f64 = 0.8;
 
+/// Where samples come from, and where they go.
+#[derive(Clone)]
+pub struct Carrier {
+    pub shared: SharedSnapshot,
+    pub counters: Arc<CounterSet>,
+    pub answered: Arc<Answered>,
+    pub commands: mpsc::Sender<Command>,
+}
+
 /// Carries samples until the writer has gone.
-pub async fn carry(shared: SharedSnapshot, counters: Arc<CounterSet>, commands: mpsc::Sender<Command>) {
+pub async fn carry(carrier: Carrier) {
+    let Carrier { shared, counters, answered, commands } = carrier;
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut holders = Holders::new();
@@ -42,7 +54,12 @@ pub async fn carry(shared: SharedSnapshot, counters: Arc<CounterSet>, commands: 
         let now = Instant::now();
         let of = shared.load_full();
         let elapsed = now - std::mem::replace(&mut last, now);
-        let samples = located(&of, &counters, elapsed, |sample| holders.is_new(sample, now - began));
+        let mut given: HashMap<(ServiceId, RegionId), u64> = HashMap::new();
+        let samples = located(&of, &counters, elapsed, |sample| {
+            *given.entry((sample.service, sample.region)).or_default() += u64::from(sample.weight);
+            holders.is_new(sample, now - began)
+        });
+        answered.add(&of, &given);
         // While the writer makes a large plan this waits: then the rings thin their samples out.
         if !samples.is_empty() && commands.send(Command::Demand { of, samples }).await.is_err() {
             return;
@@ -116,7 +133,7 @@ mod tests {
     use std::collections::BTreeMap as Map;
 
     use super::*;
-    use crate::model::{Policy, RegionId, ServiceId};
+    use crate::model::Policy;
     use crate::state::Publisher;
     use crate::steer::testing::{World, at, moment};
 
@@ -184,13 +201,17 @@ mod tests {
         let counters = Arc::new(CounterSet::new());
         let (commands, mut writer) = mpsc::channel(1);
         let shared = publisher().shared();
-        let carrying = tokio::spawn(carry(shared.clone(), counters.clone(), commands));
+        let answered = Arc::<Answered>::default();
+        let carrier =
+            Carrier { shared: shared.clone(), counters: counters.clone(), answered: answered.clone(), commands };
+        let carrying = tokio::spawn(carry(carrier));
         for client in ["10.0.0.1", "10.0.0.2"] {
             counters.shared().answered(|| answer(client, 0, 30, 0));
             let Some(Command::Demand { of, samples }) = writer.recv().await else { panic!("no samples") };
             assert!(Arc::ptr_eq(&of, &shared.load_full()));
             assert_eq!(samples.len(), 1);
         }
+        assert_eq!(answered.counts().pairs.into_values().collect::<Vec<u64>>(), [2]);
         drop(writer);
         counters.shared().answered(|| answer("10.0.0.3", 0, 30, 0));
         carrying.await.expect("it ends");

@@ -12,9 +12,14 @@ use std::io;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-/// Whoever may still open what takes privileges.
+use super::confinement::Confinement;
+
+/// Whoever may still open what takes privileges, and what all threads give up once that is done.
 #[derive(Debug)]
-pub struct Privileged(Option<Setup>);
+pub struct Privileged {
+    setup: Option<Setup>,
+    confinement: Option<Confinement>,
+}
 
 #[derive(Debug)]
 struct Setup {
@@ -37,25 +42,42 @@ impl Privileged {
             }
         })?;
         keep_only(KEPT)?;
-        Ok(Privileged(Some(Setup { work, thread })))
+        Ok(Privileged { setup: Some(Setup { work, thread }), confinement: None })
+    }
+
+    /// Has the confinement completed before [`Privileged::run`] returns.
+    pub fn confined(self, confinement: Option<Confinement>) -> Privileged {
+        Privileged { confinement, ..self }
     }
 
     /// The calling thread, with whatever it has.
     pub fn here() -> Privileged {
-        Privileged(None)
+        Privileged { setup: None, confinement: None }
     }
 
     /// Does the work that takes privileges. Nobody has them any more when this returns.
     ///
     /// Fails where the work panics.
     pub fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        let Some(setup) = self.0 else { return Ok(work()) };
+        let made = match self.setup {
+            Some(setup) => setup.run(work)?,
+            None => work(),
+        };
+        if let Some(confinement) = self.confinement {
+            confinement.complete();
+        }
+        Ok(made)
+    }
+}
+
+impl Setup {
+    fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let (result, done) = mpsc::channel();
         let ended = || io::Error::other("setting up ended early");
         let work: Work = Box::new(move || drop(result.send(work())));
-        setup.work.send(work).map_err(|_| ended())?;
+        self.work.send(work).map_err(|_| ended())?;
         let made = done.recv().map_err(|_| ended());
-        setup.thread.join().map_err(|_| ended())?;
+        self.thread.join().map_err(|_| ended())?;
         made
     }
 }

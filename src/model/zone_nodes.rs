@@ -305,6 +305,16 @@ impl ZoneNodesBuilder {
         self.places.push(begin as u32);
     }
 
+    /// Appends nodes that stand behind all of these.
+    pub fn append(&mut self, other: ZoneNodesBuilder) {
+        if self.octets.is_empty() {
+            return *self = other;
+        }
+        let begin = self.octets.len() as u32; // a zone's records are within 1 GiB
+        self.octets.extend_from_slice(&other.octets);
+        self.places.extend(other.places.iter().map(|place| begin + place));
+    }
+
     pub fn finish(self) -> ZoneNodes {
         ZoneNodes { octets: Layers::new(self.octets), places: self.places.into() }
     }

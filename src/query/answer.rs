@@ -17,7 +17,7 @@ use crate::wire::response::{Body, finish, room};
 use crate::wire::tsig::Tsig;
 use crate::wire::{HEADER_OCTETS, Rcode};
 
-use super::client::Client;
+use super::client::{Client, Transport};
 use super::counters::{Counters, DropReason, Event, QueryTypeGroup};
 use super::question::Question;
 use super::{fast_path, full_path};
@@ -65,7 +65,7 @@ enum Paths {
 #[inline(always)]
 fn answer_question(paths: Paths, question: Question<'_>, packet: &[u8], name: &mut LowerName, out: &mut [u8]) -> usize {
     let Question { snapshot, query, client, counters } = question;
-    count_question(&query, counters);
+    count_subnet(&query, counters);
     if let Some(rcode) = refusal(&query) {
         return refuse_question(rcode, question, packet, out);
     }
@@ -75,7 +75,7 @@ fn answer_question(paths: Paths, question: Question<'_>, packet: &[u8], name: &m
     if paths == Paths::Both
         && let Some(body) = fast_path::answer(&question, name, found, out, room)
     {
-        return conclude(&body, opt, out, counters);
+        return conclude(&body, &question, opt, out);
     }
     write_in_full(question, name, found, opt, out, room)
 }
@@ -90,15 +90,19 @@ fn write_in_full(
     room: usize,
 ) -> usize {
     match full_path::answer(&question, name, found, out, room) {
-        Some(body) => conclude(&body, opt, out, question.counters),
+        Some(body) => conclude(&body, &question, opt, out),
         None => 0, // a buffer too small for the question: the transport's mistake
     }
 }
 
 /// Counts a response and finishes it.
 #[inline(always)]
-fn conclude(body: &Body, opt: Option<ResponseOpt<'_>>, out: &mut [u8], counters: &Counters) -> usize {
-    count_response(body.rcode, body.truncated, counters);
+fn conclude(body: &Body, question: &Question<'_>, opt: Option<ResponseOpt<'_>>, out: &mut [u8]) -> usize {
+    let Question { query, client, counters, .. } = question;
+    count_response(client.transport, QueryTypeGroup::of(query.qtype), body.rcode, counters);
+    if body.truncated {
+        counters.add(Event::Truncated);
+    }
     finish(out, body, opt.as_ref(), None)
 }
 
@@ -119,7 +123,8 @@ fn refusal(query: &Query<'_>) -> Option<Rcode> {
 #[cold]
 fn refuse_question(rcode: Rcode, question: Question<'_>, packet: &[u8], out: &mut [u8]) -> usize {
     let Question { query, client, counters, .. } = question;
-    refuse(rcode, query.asked, query.edns.as_ref(), query.tsig(packet), client, out, counters)
+    let refusal = Refusal { rcode, qtype: QueryTypeGroup::of(query.qtype), asked: query.asked };
+    refuse(refusal, query.edns.as_ref(), query.tsig(packet), client, out, counters)
 }
 
 /// Answers what is no query, or none that is understood.
@@ -132,14 +137,22 @@ fn reject(rejected: &Rejected<'_>, client: &Client, out: &mut [u8], counters: &C
         Problem::Opcode => Rcode::NotImp,
         Problem::Version => Rcode::BadVers,
     };
-    refuse(rcode, rejected.asked, rejected.edns.as_ref(), None, client, out, counters)
+    let refusal = Refusal { rcode, qtype: QueryTypeGroup::None, asked: rejected.asked };
+    refuse(refusal, rejected.edns.as_ref(), None, client, out, counters)
+}
+
+/// An error, and what it is for.
+struct Refusal<'p> {
+    rcode: Rcode,
+    qtype: QueryTypeGroup,
+    /// Header and question.
+    asked: &'p [u8],
 }
 
 /// Writes an error, with OPT where the asker speaks EDNS (RFC 6891 section 7), and nothing else.
 #[cold]
 fn refuse(
-    rcode: Rcode,
-    asked: &[u8],
+    Refusal { rcode, qtype, asked }: Refusal<'_>,
     edns: Option<&Edns<'_>>,
     tsig: Option<Tsig<'_>>,
     client: &Client,
@@ -159,7 +172,7 @@ fn refuse(
         truncated: false,
         scope: 0,
     };
-    count_response(rcode, false, counters);
+    count_response(client.transport, qtype, rcode, counters);
     finish(out, &body, opt.as_ref(), tsig.as_ref())
 }
 
@@ -169,22 +182,13 @@ fn silent(counters: &Counters, reason: DropReason) -> usize {
 }
 
 #[inline(always)]
-fn count_question(query: &Query<'_>, counters: &Counters) {
-    counters.add(Event::QueryType(match query.qtype {
-        RecordType::A => QueryTypeGroup::A,
-        RecordType::AAAA => QueryTypeGroup::Aaaa,
-        RecordType::HTTPS => QueryTypeGroup::Https,
-        _ => QueryTypeGroup::Other,
-    }));
+fn count_subnet(query: &Query<'_>, counters: &Counters) {
     if query.edns.is_some_and(|edns| edns.subnet.is_some()) {
         counters.add(Event::Ecs);
     }
 }
 
 #[inline(always)]
-fn count_response(rcode: Rcode, truncated: bool, counters: &Counters) {
-    counters.add(Event::Response(rcode as u16));
-    if truncated {
-        counters.add(Event::Truncated);
-    }
+fn count_response(transport: Transport, asked: QueryTypeGroup, rcode: Rcode, counters: &Counters) {
+    counters.add(Event::Response(transport, asked, rcode as u16));
 }

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::model::RecordType;
+
 use super::client::Transport;
 use super::demand::{DemandTotals, Ring, Sample};
 
@@ -67,6 +69,13 @@ impl CounterSet {
         blocks.iter().for_each(|block| block.demand.drain(elapsed, &mut take));
     }
 
+    /// The times that sampled messages took, over all blocks.
+    pub fn times(&self) -> AnswerTimes {
+        let mut sum = AnswerTimes::default();
+        self.lock().iter().for_each(|block| block.times.add_to(&mut sum));
+        sum
+    }
+
     /// The fate of services' answers, over all blocks.
     pub fn demand_totals(&self) -> DemandTotals {
         let mut totals = DemandTotals::default();
@@ -95,6 +104,7 @@ impl Default for CounterSet {
 #[repr(align(128))]
 pub struct Counters {
     cells: [AtomicU64; Event::COUNT],
+    times: Times,
     demand: Ring,
     writers: Writers,
 }
@@ -107,7 +117,14 @@ enum Writers {
 
 impl Counters {
     fn new(writers: Writers) -> Counters {
-        Counters { cells: std::array::from_fn(|_| AtomicU64::new(0)), demand: Ring::new(), writers }
+        let cells = std::array::from_fn(|_| AtomicU64::new(0));
+        Counters { cells, times: Times::default(), demand: Ring::new(), writers }
+    }
+
+    /// Counts the time that messages were here: from when they were received until their answers had been sent. Only of a
+    /// block that one thread counts in.
+    pub fn took(&self, time: Duration, messages: u64) {
+        self.times.add(time, messages);
     }
 
     /// Counts one event.
@@ -152,20 +169,57 @@ impl Counters {
     }
 }
 
+/// The times that messages are here are told apart by, in seconds: each is a bucket's greatest.
+pub const TIME_BOUNDS_S: [f64; 12] =
+    [10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3];
+
+/// The times of messages, sampled.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AnswerTimes {
+    /// Messages by [`TIME_BOUNDS_S`], the last those that took longer than all of them.
+    pub buckets: [u64; TIME_BOUNDS_S.len() + 1],
+    /// Their times added up, in seconds.
+    pub sum_s: f64,
+}
+
+/// [`AnswerTimes`] of one thread.
+#[derive(Debug, Default)]
+struct Times {
+    buckets: [AtomicU64; TIME_BOUNDS_S.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+impl Times {
+    /// There is one writer: nothing is lost between a load and its store.
+    fn add(&self, time: Duration, messages: u64) {
+        let seconds = time.as_secs_f64();
+        let bucket = TIME_BOUNDS_S.iter().position(|&bound| seconds <= bound).unwrap_or(TIME_BOUNDS_S.len());
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).saturating_mul(messages);
+        for (cell, more) in [(&self.buckets[bucket], messages), (&self.sum_ns, ns)] {
+            cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        }
+    }
+
+    fn add_to(&self, sum: &mut AnswerTimes) {
+        for (sum, bucket) in sum.buckets.iter_mut().zip(&self.buckets) {
+            *sum = sum.wrapping_add(bucket.load(Ordering::Relaxed));
+        }
+        sum.sum_s += self.sum_ns.load(Ordering::Relaxed) as f64 / 1e9;
+    }
+}
+
 /// The events that are counted. The transports count what concerns sockets, the engine what is inside packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A message was handed to the engine. Counted by the transport.
     Query(Transport),
-    /// A response left the engine with this RCODE, extended by EDNS (RFC 6895 section 2.3).
+    /// A response left the engine with this RCODE, extended by EDNS (RFC 6895 section 2.3), to a question of this type.
     /// 0 to 15 and BADVERS (16) have a counter each; all others share one.
-    Response(u16),
+    Response(Transport, QueryTypeGroup, u16),
     /// A response had TC set.
     Truncated,
     /// A packet got no response.
     Dropped(DropReason),
-    /// The type that a well-formed question asked for.
-    QueryType(QueryTypeGroup),
     /// A query carried an ECS option (RFC 7871).
     Ecs,
     /// A TCP connection was let in.
@@ -180,6 +234,32 @@ pub enum Event {
     SocketError(Transport),
     /// Answering panicked: a bug. The packets of that batch were lost.
     Panicked,
+    /// A query and its response went into a log.
+    Recorded(QuerySink),
+    /// They should have, and did not.
+    Unrecorded(QuerySink, Loss),
+    /// The reader of dnstap was reached.
+    DnstapConnected,
+    /// And lost.
+    DnstapLost,
+}
+
+/// A log of queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QuerySink {
+    QueryLog,
+    Dnstap,
+}
+
+/// The reason why a query is in no log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// There were more in a second than are to be written.
+    Rate,
+    /// The log did not keep up.
+    Queue,
+    /// It could not be written.
+    Write,
 }
 
 /// The reason why a packet got no response.
@@ -199,14 +279,80 @@ pub enum DropReason {
     Checksum,
 }
 
-/// Types asked for, grouped as operators watch them.
+/// Types asked for, as operators watch them: those that are asked for often, and all others together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueryTypeGroup {
     A,
+    Ns,
+    Cname,
+    Soa,
+    Ptr,
+    Mx,
+    Txt,
     Aaaa,
+    Srv,
+    Naptr,
+    Ds,
+    Dnskey,
+    Svcb,
     Https,
+    Any,
+    Caa,
     Other,
+    /// There was no question that could be read.
+    None,
 }
+
+impl QueryTypeGroup {
+    /// All of them, with their names.
+    pub const ALL: [(QueryTypeGroup, &str); 18] = [
+        (QueryTypeGroup::A, "A"),
+        (QueryTypeGroup::Ns, "NS"),
+        (QueryTypeGroup::Cname, "CNAME"),
+        (QueryTypeGroup::Soa, "SOA"),
+        (QueryTypeGroup::Ptr, "PTR"),
+        (QueryTypeGroup::Mx, "MX"),
+        (QueryTypeGroup::Txt, "TXT"),
+        (QueryTypeGroup::Aaaa, "AAAA"),
+        (QueryTypeGroup::Srv, "SRV"),
+        (QueryTypeGroup::Naptr, "NAPTR"),
+        (QueryTypeGroup::Ds, "DS"),
+        (QueryTypeGroup::Dnskey, "DNSKEY"),
+        (QueryTypeGroup::Svcb, "SVCB"),
+        (QueryTypeGroup::Https, "HTTPS"),
+        (QueryTypeGroup::Any, "ANY"),
+        (QueryTypeGroup::Caa, "CAA"),
+        (QueryTypeGroup::Other, "other"),
+        (QueryTypeGroup::None, "none"),
+    ];
+
+    #[inline(always)]
+    pub fn of(qtype: RecordType) -> QueryTypeGroup {
+        GROUPS.get(usize::from(qtype.0)).copied().unwrap_or(QueryTypeGroup::Other)
+    }
+}
+
+/// By type; those beyond are others.
+static GROUPS: [QueryTypeGroup; RecordType::CAA.0 as usize + 1] = {
+    let mut groups = [QueryTypeGroup::Other; RecordType::CAA.0 as usize + 1];
+    groups[RecordType::A.0 as usize] = QueryTypeGroup::A;
+    groups[RecordType::NS.0 as usize] = QueryTypeGroup::Ns;
+    groups[RecordType::CNAME.0 as usize] = QueryTypeGroup::Cname;
+    groups[RecordType::SOA.0 as usize] = QueryTypeGroup::Soa;
+    groups[RecordType::PTR.0 as usize] = QueryTypeGroup::Ptr;
+    groups[RecordType::MX.0 as usize] = QueryTypeGroup::Mx;
+    groups[RecordType::TXT.0 as usize] = QueryTypeGroup::Txt;
+    groups[RecordType::AAAA.0 as usize] = QueryTypeGroup::Aaaa;
+    groups[RecordType::SRV.0 as usize] = QueryTypeGroup::Srv;
+    groups[RecordType::NAPTR.0 as usize] = QueryTypeGroup::Naptr;
+    groups[RecordType::DS.0 as usize] = QueryTypeGroup::Ds;
+    groups[RecordType::DNSKEY.0 as usize] = QueryTypeGroup::Dnskey;
+    groups[RecordType::SVCB.0 as usize] = QueryTypeGroup::Svcb;
+    groups[RecordType::HTTPS.0 as usize] = QueryTypeGroup::Https;
+    groups[RecordType::ANY.0 as usize] = QueryTypeGroup::Any;
+    groups[RecordType::CAA.0 as usize] = QueryTypeGroup::Caa;
+    groups
+};
 
 /// The limit that a TCP connection met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -229,41 +375,59 @@ pub enum TcpWait {
 }
 
 impl Event {
-    /// Every event there is a counter for, in a fixed order; `Response(17)` stands for all
-    /// RCODEs without their own.
+    /// Every event there is a counter for, in a fixed order; RCODE 17 stands for all without their own.
     pub fn all() -> impl Iterator<Item = Event> {
-        let queries = [Event::Query(Transport::Udp), Event::Query(Transport::Tcp)];
-        queries.into_iter().chain((0..=OTHER_RCODE).map(Event::Response)).chain(PLAIN_EVENTS)
+        let queries = TRANSPORTS.map(Event::Query);
+        queries.into_iter().chain(Event::responses()).chain(PLAIN_EVENTS)
     }
 
-    const COUNT: usize = 2 + RCODES + PLAIN_EVENTS.len();
+    /// Every kind of response there is a counter for.
+    pub fn responses() -> impl Iterator<Item = Event> {
+        let of_type =
+            |transport, (group, _)| (0..=OTHER_RCODE).map(move |rcode| Event::Response(transport, group, rcode));
+        let of_transport =
+            move |transport| QueryTypeGroup::ALL.into_iter().flat_map(move |group| of_type(transport, group));
+        TRANSPORTS.into_iter().flat_map(of_transport)
+    }
+
+    const COUNT: usize = TRANSPORTS.len() + RESPONSES + PLAIN_EVENTS.len();
 
     /// The index of the event's counter: its place in [`Event::all`].
+    #[inline(always)]
     const fn index(self) -> usize {
-        const AFTER_RCODES: usize = 2 + RCODES;
+        const AFTER_RESPONSES: usize = TRANSPORTS.len() + RESPONSES;
         match self {
             Event::Query(transport) => transport as usize,
-            Event::Response(rcode) => 2 + (if rcode > OTHER_RCODE { OTHER_RCODE } else { rcode }) as usize,
-            Event::Truncated => AFTER_RCODES,
-            Event::Dropped(reason) => AFTER_RCODES + 1 + reason as usize,
-            Event::QueryType(group) => AFTER_RCODES + 7 + group as usize,
-            Event::Ecs => AFTER_RCODES + 11,
-            Event::TcpAccepted => AFTER_RCODES + 12,
-            Event::TcpYielded(limit) => AFTER_RCODES + 13 + limit as usize,
-            Event::TcpTimeout(wait) => AFTER_RCODES + 15 + wait as usize,
-            Event::SendFailed(transport) => AFTER_RCODES + 18 + transport as usize,
-            Event::SocketError(transport) => AFTER_RCODES + 20 + transport as usize,
-            Event::Panicked => AFTER_RCODES + 22,
+            Event::Response(transport, group, rcode) => {
+                let of_group = transport as usize * QueryTypeGroup::ALL.len() + group as usize;
+                let rcode = if rcode > OTHER_RCODE { OTHER_RCODE } else { rcode };
+                TRANSPORTS.len() + of_group * RCODES + rcode as usize
+            }
+            Event::Truncated => AFTER_RESPONSES,
+            Event::Dropped(reason) => AFTER_RESPONSES + 1 + reason as usize,
+            Event::Ecs => AFTER_RESPONSES + 7,
+            Event::TcpAccepted => AFTER_RESPONSES + 8,
+            Event::TcpYielded(limit) => AFTER_RESPONSES + 9 + limit as usize,
+            Event::TcpTimeout(wait) => AFTER_RESPONSES + 11 + wait as usize,
+            Event::SendFailed(transport) => AFTER_RESPONSES + 14 + transport as usize,
+            Event::SocketError(transport) => AFTER_RESPONSES + 16 + transport as usize,
+            Event::Panicked => AFTER_RESPONSES + 18,
+            Event::Recorded(sink) => AFTER_RESPONSES + 19 + sink as usize,
+            Event::Unrecorded(sink, loss) => AFTER_RESPONSES + 21 + 3 * sink as usize + loss as usize,
+            Event::DnstapConnected => AFTER_RESPONSES + 27,
+            Event::DnstapLost => AFTER_RESPONSES + 28,
         }
     }
 }
 
 /// Stands for all RCODEs above BADVERS.
-const OTHER_RCODE: u16 = 17;
+pub const OTHER_RCODE: u16 = 17;
 const RCODES: usize = OTHER_RCODE as usize + 1;
+const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+const RESPONSES: usize = TRANSPORTS.len() * QueryTypeGroup::ALL.len() * RCODES;
 
-/// The events after the RCODEs, in the order of [`Event::index`].
-const PLAIN_EVENTS: [Event; 23] = [
+/// The events after the responses, in the order of [`Event::index`].
+const PLAIN_EVENTS: [Event; 29] = [
     Event::Truncated,
     Event::Dropped(DropReason::Response),
     Event::Dropped(DropReason::Short),
@@ -271,10 +435,6 @@ const PLAIN_EVENTS: [Event; 23] = [
     Event::Dropped(DropReason::Long),
     Event::Dropped(DropReason::Header),
     Event::Dropped(DropReason::Checksum),
-    Event::QueryType(QueryTypeGroup::A),
-    Event::QueryType(QueryTypeGroup::Aaaa),
-    Event::QueryType(QueryTypeGroup::Https),
-    Event::QueryType(QueryTypeGroup::Other),
     Event::Ecs,
     Event::TcpAccepted,
     Event::TcpYielded(TcpLimit::Total),
@@ -287,6 +447,16 @@ const PLAIN_EVENTS: [Event; 23] = [
     Event::SocketError(Transport::Udp),
     Event::SocketError(Transport::Tcp),
     Event::Panicked,
+    Event::Recorded(QuerySink::QueryLog),
+    Event::Recorded(QuerySink::Dnstap),
+    Event::Unrecorded(QuerySink::QueryLog, Loss::Rate),
+    Event::Unrecorded(QuerySink::QueryLog, Loss::Queue),
+    Event::Unrecorded(QuerySink::QueryLog, Loss::Write),
+    Event::Unrecorded(QuerySink::Dnstap, Loss::Rate),
+    Event::Unrecorded(QuerySink::Dnstap, Loss::Queue),
+    Event::Unrecorded(QuerySink::Dnstap, Loss::Write),
+    Event::DnstapConnected,
+    Event::DnstapLost,
 ];
 
 /// The sums at one moment.
@@ -297,6 +467,21 @@ impl Totals {
     /// The number of times `event` happened since the start.
     pub fn get(&self, event: Event) -> u64 {
         self.0.get(event.index()).copied().unwrap_or(0)
+    }
+
+    /// The number of responses with this RCODE.
+    pub fn responses(&self, rcode: u16) -> u64 {
+        self.sum(|_, of| of == rcode.min(OTHER_RCODE))
+    }
+
+    /// The number of responses to questions of this type.
+    pub fn questions(&self, group: QueryTypeGroup) -> u64 {
+        self.sum(|of, _| of == group)
+    }
+
+    fn sum(&self, is_meant: impl Fn(QueryTypeGroup, u16) -> bool) -> u64 {
+        let is_meant = |event: &Event| matches!(*event, Event::Response(_, group, rcode) if is_meant(group, rcode));
+        Event::responses().filter(is_meant).fold(0, |sum, event| sum.wrapping_add(self.get(event)))
     }
 }
 
@@ -321,10 +506,22 @@ mod tests {
         let set = CounterSet::new();
         let counters = set.register();
         for rcode in [16, 17, 23, u16::MAX] {
-            counters.add(Event::Response(rcode));
+            counters.add(Event::Response(Transport::Tcp, QueryTypeGroup::Txt, rcode));
         }
-        assert_eq!(set.total().get(Event::Response(16)), 1);
-        assert_eq!(set.total().get(Event::Response(17)), 3);
+        let total = set.total();
+        assert_eq!((total.responses(16), total.responses(17), total.responses(0)), (1, 3, 0));
+        assert_eq!((total.questions(QueryTypeGroup::Txt), total.questions(QueryTypeGroup::A)), (4, 0));
+    }
+
+    #[test]
+    fn types_have_the_counters_of_their_names() {
+        for (group, name) in QueryTypeGroup::ALL {
+            let qtype = name.parse::<RecordType>();
+            assert_eq!(qtype.map_or(group, QueryTypeGroup::of), group, "{name}");
+        }
+        for other in [0, 10, 99, 252, 256, 258, u16::MAX] {
+            assert_eq!(QueryTypeGroup::of(RecordType(other)), QueryTypeGroup::Other, "{other}");
+        }
     }
 
     #[test]

@@ -142,7 +142,8 @@ pub struct HealthNews {
 #[derive(Debug)]
 pub struct Replacement {
     pub model: Model,
-    pub atlas: Atlas,
+    /// `None`: the one that is there.
+    pub atlas: Option<Atlas>,
     /// Empty: NSID is not answered.
     pub nsid: String,
     pub seed: u64,

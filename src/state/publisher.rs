@@ -98,7 +98,8 @@ impl Publisher {
         now: Clock,
     ) -> Publisher {
         let configured = Arc::new(Configured::new(model, nsid, seed, 0));
-        let (measured, atlas) = (Arc::<Measured>::default(), refined(atlas, &Measured::default(), &configured.model));
+        let (measured, atlas) =
+            (Arc::<Measured>::default(), refined(atlas, &networks(&Measured::default(), &configured.model)));
         let first = Snapshot {
             generation: 0,
             configured: configured.clone(),
@@ -173,7 +174,7 @@ impl Publisher {
             }
             News::Vantages(others) => return self.take_vantages(others),
             News::Measured(measured) => self.take_measured(measured),
-            News::Atlas(atlas) => self.atlas = refined(*atlas, &self.measured, &self.configured.model),
+            News::Atlas(atlas) => self.atlas = refined(*atlas, &networks(&self.measured, &self.configured.model)),
             News::Reload(replacement) => self.reload(*replacement),
         }
         Urgency::Now
@@ -387,10 +388,16 @@ impl Publisher {
     }
 
     fn reload(&mut self, Replacement { model, atlas, nsid, seed }: Replacement) {
+        let before = networks(&self.measured, &self.configured.model);
         self.configured = Arc::new(self.configured.replaced(model, &nsid, seed));
         self.asked = OnceLock::new();
         let configured = &self.configured;
-        self.atlas = refined(atlas, &self.measured, &configured.model);
+        let networks = networks(&self.measured, &configured.model);
+        match atlas {
+            Some(atlas) => self.atlas = refined(atlas, &networks),
+            None if networks == before => {}
+            None => self.atlas = Arc::new(self.atlas.refined(&networks)),
+        }
         self.switched = in_force(&configured.model, &self.switches);
         self.regions.retain(|name, facts| {
             let Some(id) = configured.region_id(name) else { return false };
@@ -436,11 +443,8 @@ impl Publisher {
 }
 
 /// An atlas as built, with the networks told apart that matter.
-fn refined(atlas: Atlas, measured: &Measured, model: &Model) -> Arc<Atlas> {
-    match networks(measured, model) {
-        none if none.is_empty() => Arc::new(atlas),
-        networks => Arc::new(atlas.refined(&networks)),
-    }
+fn refined(atlas: Atlas, networks: &[Prefix]) -> Arc<Atlas> {
+    Arc::new(if networks.is_empty() { atlas } else { atlas.refined(networks) })
 }
 
 /// Those that were measured, and those that services' rules and lists name.

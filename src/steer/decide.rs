@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::{Atlas, Located, PlaceId};
@@ -70,7 +71,7 @@ pub struct Decision {
 }
 
 /// The reason why an answer lives as long as it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TtlReason {
     Calm,
@@ -89,7 +90,7 @@ pub enum TtlReason {
 }
 
 /// The reason why an answer may be shared as widely as it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScopeReason {
     /// The service answers all places alike.

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::PlaceId;
@@ -31,7 +32,7 @@ use super::policy::eligible::{Eligible, ServiceCondition};
 use super::policy::tiers;
 
 /// The reason why this client gets this region.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     pub service: String,
     pub policy: Cow<'static, str>,
@@ -49,7 +50,7 @@ pub struct Explanation {
     pub chosen: Chosen,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct KeptNearRow {
     /// The nearest region, whose load is not believed.
     pub region: String,
@@ -57,7 +58,7 @@ pub struct KeptNearRow {
     pub max_detour_ms: f64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClientSeen {
     pub address: String,
     /// `ecs` or `source`.
@@ -68,7 +69,7 @@ pub struct ClientSeen {
 }
 
 /// One region's case.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RegionRow {
     pub region: String,
     #[serde(rename = "state")]
@@ -122,13 +123,13 @@ pub struct RegionRow {
 }
 
 /// The word of all vantages on a region.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VoteRow {
     pub judging: usize,
     pub down: usize,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LoadRow {
     pub load: f64,
     pub capacity: Option<f64>,
@@ -142,7 +143,7 @@ pub struct LoadRow {
 
 /// The standing of a region's load reports, and the reading of its figures. The command line reads it back; all of it
 /// is left out by servers from before there was such a thing.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HeardRow {
     /// `believed`, `doubted`, `stale`, `failing`, `new`: not made sense of yet, or `never`.
     pub heard: Option<Cow<'static, str>>,
@@ -159,7 +160,7 @@ pub struct HeardRow {
 }
 
 /// The reading of a region's figures.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReadingRow {
     /// Load, as the region counts it, per unit of demand: 1 where it counts as most regions do.
     pub unit: f64,
@@ -194,7 +195,7 @@ impl HeardRow {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Chosen {
     pub region: String,
     /// The other regions in the answer, under `multi`.

@@ -18,7 +18,7 @@ pub mod precomputed;
 pub mod recipes;
 pub mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,8 @@ pub struct Plan {
     tables: Vec<Arc<Table>>,
     /// All clients, where no table tells them apart.
     everybody: Option<Arc<Classes>>,
+    /// Every site in a class of its own, where recipes are more than a part and ask how far anything is.
+    by_site: Option<Arc<Classes>>,
     /// The parts whose tables would come out otherwise if they were made now; ascending.
     behind: Vec<usize>,
     /// What tables that are made now are made from.
@@ -183,6 +185,7 @@ pub fn follow(inputs: &Inputs<'_>, made: Vec<PartMade>) -> Plan {
         services: Vec::new(),
         tables: before.filter(|_| lends).map(|plan| plan.tables.clone()).unwrap_or_default(),
         everybody: before.filter(|_| lends).and_then(|plan| plan.everybody.clone()),
+        by_site: by_site(atlas, sites.as_deref(), &recipes, before),
         behind: Vec::new(),
         recipes: Some(recipes),
         basis: Some(basis),
@@ -220,6 +223,7 @@ impl Plan {
             atlas,
             states,
             sites: self.sites.as_deref(),
+            by_site: self.by_site.as_ref(),
             recipes,
             standings: &self.standings,
             basis,
@@ -270,7 +274,8 @@ impl Plan {
         };
         self.services = inputs.model.service_ids().filter_map(service).collect();
         if !self.tables.iter().any(|table| table.depends_on_place()) && self.everybody.is_none() {
-            self.everybody = Some(Arc::new(Classes::of(inputs.atlas, &[])));
+            self.everybody =
+                Some(Arc::new(Classes::of_groups(inputs.atlas, vec![0; inputs.atlas.place_count()].into())));
         }
     }
 
@@ -279,20 +284,16 @@ impl Plan {
         Plan { services: Vec::new(), ..self.clone() }
     }
 
-    /// The classes of the part that most services are of; of all clients where no service tells them apart. `None` only
+    /// The classes that most services are answered by; of all clients where no service tells them apart. `None` only
     /// before anything was planned.
     pub fn classes(&self) -> Option<&Arc<Classes>> {
-        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-        for id in (0..self.services.len() as u32).map(ServiceId) {
-            let number = self.recipes.as_ref().and_then(|recipes| recipes.number(id));
-            if let Some(number) = number.filter(|&number| self.tables.get(number).is_some_and(|t| t.depends_on_place()))
-            {
-                *counts.entry(number / part::RECIPES).or_default() += 1;
-            }
+        let mut counts: HashMap<*const Classes, (usize, &Arc<Classes>)> = HashMap::new();
+        for classes in self.services.iter().filter_map(|service| service.table.classes()) {
+            counts.entry(Arc::as_ptr(classes)).or_insert((0, classes)).0 += 1;
         }
-        let most = counts.into_iter().max_by_key(|(part, count)| (*count, std::cmp::Reverse(*part)));
-        let Some((part, _)) = most else { return self.everybody.as_ref() };
-        self.tables.iter().skip(part * part::RECIPES).take(part::RECIPES).find_map(|table| table.classes())
+        // Of as many, those with fewer: they are looked at sooner.
+        let most = counts.into_values().max_by_key(|(count, classes)| (*count, std::cmp::Reverse(classes.len())));
+        most.map(|(_, classes)| classes).or(self.everybody.as_ref())
     }
 
     /// The parts whose tables would come out otherwise if they were made now: see [`Plan::make`].
@@ -330,6 +331,16 @@ impl Plan {
     pub fn recipes(&self) -> Option<&Arc<Recipes>> {
         self.recipes.as_ref()
     }
+}
+
+/// Every site in a class of its own: those of the plan before, where sites are numbered as then.
+fn by_site(atlas: &Atlas, sites: Option<&Sites>, recipes: &Recipes, before: Option<&Plan>) -> Option<Arc<Classes>> {
+    let sites = sites.filter(|_| recipes.list().len() > part::RECIPES)?;
+    let lent = before.filter(|before| before.sites.as_ref().is_some_and(|before| before.numbered_as(sites)));
+    lent.and_then(|before| before.by_site.clone()).or_else(|| {
+        let class_of = sites.of_places().map(|site| site as u32); // at most one per place, and those are u32
+        Some(Arc::new(Classes::of_groups(atlas, class_of.collect())))
+    })
 }
 
 /// What happened to the regions of a service lately.

@@ -15,7 +15,9 @@ pub mod by_score;
 pub mod eligible;
 mod merge;
 pub mod route;
+pub mod scan;
 pub mod shape;
+mod terms;
 mod walk;
 
 use std::iter::{from_fn, once, once_with};
@@ -33,7 +35,6 @@ use super::choice::cell::{Branch, Cell, Pick, Share, SplitBy};
 use super::choice::pick::Identity;
 use super::health::effective::RegionState;
 use super::latency::rtt::model_rtt;
-use super::latency::score::total_ms;
 use super::latency::sites::Sites;
 use super::planner::Planned;
 use super::planner::score_group::ScoreGroup;
@@ -256,7 +257,7 @@ impl<'a> Picker<'a> {
     /// eligible one in a group.
     fn figure_ms(&self, group: &Group, child: &Child, client: &Client<'_>) -> f64 {
         self.best_of(child, client, |region| match &group.policy {
-            Policy::Score => self.total_ms(client.site, region),
+            Policy::Score => self.inputs.total_ms(self.service, client.site, region),
             policy => self.far_ms(policy, client.site, region) + self.service.bias_ms(region),
         })
     }
@@ -313,21 +314,19 @@ impl<'a> Picker<'a> {
         })
     }
 
+    /// The planner's shares of a site's clients that come to a group; `None` where nothing is planned.
+    fn shares(&self, id: GroupId, site: usize) -> Option<&'a [Share]> {
+        let score_group = self.shape.score_groups.get(id.index())?.as_ref()?;
+        self.inputs.planned?.shares(score_group, site)
+    }
+
     /// The planner's shares, of the regions that are still eligible; `None` where nothing is planned.
     fn planned(&self, id: GroupId, client: &Client<'_>, parent: Option<Identity>) -> Option<Alternative> {
-        let score_group = self.shape.score_groups.get(id.index())?.as_ref()?;
-        let shares = self.inputs.planned?.shares(score_group, client.site)?;
+        let shares = self.shares(id, client.site)?;
         let branch = |&Share { region, weight }: &Share| {
             self.branch(&Child::Region(region), Weight::new(weight)?, client, parent)
         };
         Some(Alternative::Split(SplitBy::Key, weighed(shares.iter().filter_map(branch).collect())))
-    }
-
-    fn total_ms(&self, site: usize, region: RegionId) -> f64 {
-        let PlanInputs { model, states, sites, .. } = self.inputs;
-        let rtt_ms = sites.map_or(0.0, |sites| sites.rtt_ms(model, site, region)) + self.service.bias_ms(region);
-        let price_ms = states.get(region.index()).map_or(0.0, |state| state.price_ms);
-        total_ms(self.service.weights, rtt_ms, price_ms, model.region(region).cost)
     }
 
     /// The children of a `geo` group as they are tried: the lists for the place, then in order.

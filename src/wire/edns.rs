@@ -131,6 +131,11 @@ impl<'p> ClientSubnet<'p> {
         (self.0.len() > SCOPE_AT + 1).then(|| self.address())
     }
 
+    /// The network as it came, of whatever length.
+    pub fn prefix(self) -> Prefix {
+        Prefix::containing(self.address(), self.0.get(SCOPE_AT - 1).copied().unwrap_or_default())
+    }
+
     #[inline(always)]
     fn address(self) -> IpAddr {
         match self.0 {

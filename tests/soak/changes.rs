@@ -90,8 +90,17 @@ impl Admin {
         self.runtime.block_on(self.client.reload(false)).map(|_| ()).map_err(|error| error.to_string())
     }
 
+    /// A disk that is busy with something else holds words up, and they are refused: then they are said again.
     fn say(&self, region: usize, word: Override) {
-        self.runtime.block_on(self.client.set_override(&world::name_of(region), word)).expect("the word takes");
+        for left in (0..10).rev() {
+            match self.runtime.block_on(self.client.set_override(&world::name_of(region), word)) {
+                Ok(_) => return,
+                Err(error) if left > 0 && error.to_string().contains("disk did not answer in time") => {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                Err(error) => panic!("the word takes: {error}"),
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What tests on the wire share: a whole server in this process, questions and replies, and
 //! programs that others wrote.
 //!
+//! - [`browser`]: a real browser, where one is installed
 //! - [`server`]: zone files in, a running server out
 //! - [`dns`]: a question as octets, a reply as text
 //! - [`zones`]: zones of every kind of name and policy
@@ -16,6 +17,7 @@
 
 #![allow(dead_code)] // each test takes what it needs
 
+pub mod browser;
 pub mod dns;
 pub mod etcd;
 pub mod exchange;

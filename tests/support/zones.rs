@@ -13,6 +13,20 @@ pub const ALL: &[(&str, &str)] = &[
     ("policy.test.toml", POLICY),
 ];
 
+/// The zone gslb.example with one region, `seoul`, which is never checked, for tests of all but answers.
+pub const SEOUL_ALONE: &str = r#"origin = "gslb.example"
+records = """
+@    SOA  ns1 hostmaster 1 1h 10m 1w 60
+@    300 NS   ns1
+ns1  3600 A    192.0.2.53
+"""
+[region.seoul]
+location  = { country = "KR" }
+endpoints = [{ address = "192.0.2.10" }]
+[service.www]
+regions = ["seoul"]
+"#;
+
 const WIRE: &str = r#"
 origin = "wire.test"
 strict = false # for its loop of aliases

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::state::memory::planning::role::Role;
@@ -15,7 +16,7 @@ use super::words::{self, Word};
 /// As of one moment, from one node.
 ///
 /// The server writes it and the command line reads it, also from servers of before: what those left out has a default.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ClusterStatus {
     /// What the cluster is called.
@@ -48,7 +49,7 @@ pub struct ClusterStatus {
 }
 
 /// What has come and gone since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Counts {
     /// Transactions that the store was asked for.
@@ -64,7 +65,7 @@ pub struct Counts {
 }
 
 /// The plan in force among nodes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanStatus {
     pub epoch: i64,
     pub number: u64,
@@ -78,7 +79,7 @@ pub struct PlanStatus {
     pub taken: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EtcdStatus {
     pub there: bool,
     pub endpoint: Option<String>,
@@ -97,7 +98,8 @@ pub struct EtcdStatus {
 }
 
 /// A node, as this one sees it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ClusterNodeStatus")]
 pub struct NodeStatus {
     pub name: String,
     pub address: String,
@@ -131,7 +133,7 @@ pub const MOST_SEEN: usize = 256;
 const MOST_CORRUPT: usize = 64;
 
 /// A node that is not there any more.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GoneStatus {
     pub name: String,
     /// Seconds since the store let go of it.
@@ -139,7 +141,7 @@ pub struct GoneStatus {
 }
 
 /// A word that does not hold at all nodes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HereStatus {
     /// Such as `overrides/seoul@gslb.example`.
     pub key: String,

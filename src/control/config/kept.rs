@@ -10,11 +10,13 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::dependencies::Named;
 use super::files::{ReadFile, Sources};
 use super::zone::ZoneParts;
 use crate::control::diagnostic::Diagnostic;
+use crate::control::zonefile::Before;
 use crate::model::name::canonical_order;
 use crate::model::{Region, ZoneId, ZoneNode, ZoneNodes};
 
@@ -24,14 +26,14 @@ pub struct KeptZones {
     zones: HashMap<PathBuf, KeptZone>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct KeptZone {
     /// The zone's file first, then all that it led to.
     files: Vec<ReadFile>,
     /// Zone files might name programs.
     programs: bool,
     first_region: usize,
-    parts: ZoneParts,
+    parts: Arc<ZoneParts>,
 }
 
 impl KeptZones {
@@ -47,19 +49,27 @@ impl KeptZones {
         first_region: usize,
         sources: &Sources<'_>,
         next: &mut KeptZones,
-    ) -> Option<ZoneParts> {
+    ) -> Option<Arc<ZoneParts>> {
         let zone = self.zones.get(path)?;
         let has_ids = !zone.parts.regions.is_empty() || !zone.parts.services.is_empty();
         if zone.programs != sources.may_run_programs() || (has_ids && zone.first_region != first_region) {
             return None;
         }
         let files = zone.files.iter().map(|file| sources.unchanged(file)).collect::<Option<Vec<_>>>()?;
-        let mut zone = KeptZone { files, ..zone.clone() };
-        let ids = zone.parts.regions.iter_mut().map(|Region { zone, .. }| zone);
-        ids.chain(zone.parts.services.iter_mut().map(|(service, _)| &mut service.zone)).for_each(|of| *of = id);
-        let parts = zone.parts.clone();
-        next.zones.insert(path.to_owned(), zone);
+        let mut parts = zone.parts.clone();
+        if has_ids {
+            let ZoneParts { regions, services, .. } = Arc::make_mut(&mut parts);
+            let ids = regions.iter_mut().map(|Region { zone, .. }| zone);
+            ids.chain(services.iter_mut().map(|(service, _)| &mut service.zone)).for_each(|of| *of = id);
+        }
+        let kept = KeptZone { files, programs: zone.programs, first_region: zone.first_region, parts: parts.clone() };
+        next.zones.insert(path.to_owned(), kept);
         Some(parts)
+    }
+
+    /// What was made of a zone's records.
+    pub fn records(&self, path: &Path) -> Option<Before<'_>> {
+        self.zones.get(path)?.parts.before()
     }
 
     /// Keeps a zone that was read just now from these files in `next`. Its records share memory with those it had.
@@ -75,12 +85,14 @@ impl KeptZones {
         if let Some((old, _)) = before
             && let Some((new, _)) = &mut parts.zone
             && old.origin == new.origin
+            && !new.nodes.shares_places_with(&old.nodes)
             && let Some(settled) = settled(&old.nodes, &new.nodes)
         {
             new.nodes = settled;
         }
         let files = sources.take_reads();
-        let kept = KeptZone { files, programs: sources.may_run_programs(), first_region, parts: without_text(parts) };
+        let parts = Arc::new(without_text(parts));
+        let kept = KeptZone { files, programs: sources.may_run_programs(), first_region, parts };
         next.zones.insert(path.to_owned(), kept);
     }
 }
@@ -129,6 +141,7 @@ fn without_text(parts: &ZoneParts) -> ZoneParts {
         services: parts.services.iter().map(|(service, span)| (service.clone(), span.excerpt())).collect(),
         depends_on: parts.depends_on.iter().map(|(id, names)| (*id, names.iter().map(named).collect())).collect(),
         diagnostics: parts.diagnostics.iter().map(Diagnostic::excerpt).collect(),
+        known: parts.known.clone(),
     }
 }
 
@@ -258,7 +271,7 @@ mod tests {
         // One region more in front: others have other numbers.
         shelf.put("zones/0.toml", steered("first.test", 2), Some(2));
         let loaded = shelf.load(&mut kept);
-        assert_eq!(shelf.zones_read(), ["zones/0.toml", "zones/0.toml", "zones/c.toml"]);
+        assert_eq!(shelf.zones_read(), ["zones/0.toml", "zones/c.toml"]);
         let last = loaded.model.services.last().expect("a service");
         assert_eq!(last.regions.iter().map(|id| id.0).collect::<Vec<_>>(), [2, 3]);
         // One zone less in front: they keep theirs, and are of another zone.

@@ -15,9 +15,12 @@
 //! - [`files`]: where text comes from; [`kept`]: what was made of it before
 //! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
 //! - [`server`]: the server's own settings, and their defaults
-//! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`], [`events`], [`cluster`]: the main file
+//! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`], [`events`], [`cluster`],
+//!   [`logs`]: the main file
 //! - [`zone`], [`region`], [`check`], [`load_report`], [`known_regions`], [`service`], [`policy`], [`geo`]: a zone file
 //! - [`dependencies`]: which regions of all zones depend on which
+//!
+//! [`schema`] describes the files for editors, and is the reference of all settings.
 
 mod check;
 mod cluster;
@@ -31,11 +34,13 @@ mod kept;
 mod known_regions;
 mod load_report;
 pub mod location;
+pub mod logs;
 mod network;
 mod policy;
 pub mod reader;
 mod region;
 mod rum;
+pub mod schema;
 mod server;
 mod service;
 mod settings;
@@ -44,15 +49,17 @@ mod text;
 mod xdp;
 mod zone;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use files::{Disk, Files, MAX_FILE_BYTES, Stamp};
 pub use known_regions::MAX_REGIONS;
+pub use logs::{ClientsShown, Dnstap, DnstapReader, Log, LogFormat, QueryLog};
 pub use rum::RumSettings;
-pub use server::{Config, Geoip, Limits, Listen, ReloadWhen, Udp};
+pub use server::{AdminSocket, AdminTls, Config, Geoip, Limits, Listen, ReloadWhen, Udp};
 
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Model, Name, Service, ZoneId};
@@ -91,6 +98,14 @@ pub struct Loaded {
 /// All mistakes of all files, and the warnings beside them, in the order the files were read.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     load_from(&Disk, path)
+}
+
+/// What the main file says of the server's own log, for whoever needs a log before everything is loaded. Mistakes are
+/// left for [`load`] to tell.
+pub fn log_settings(path: &Path) -> Log {
+    let sources = Sources::new(&Disk, path);
+    let Ok(file) = sources.open(path) else { return Log::default() };
+    reader::read_document(&file, "the configuration", |root| root.or("log", Log::default(), logs::log)).0
 }
 
 /// [`load`], with text from anywhere.
@@ -183,32 +198,32 @@ fn read_zones(
             break;
         }
         let id = ZoneId(u32::try_from(model.zones.len()).unwrap_or(u32::MAX));
-        let ZoneParts { zone, regions, services, diagnostics: found, depends_on: named } =
-            match zone_parts(sources, path, id, model.regions.len(), &mut kept) {
-                Ok(parts) => parts,
-                Err(error) => {
-                    diagnostics.push(Diagnostic::error(error));
-                    errors += 1;
-                    continue;
-                }
-            };
-        depends_on.extend(named);
-        diagnostics.extend(found.into_iter().filter(|diagnostic| {
+        let parts = match zone_parts(sources, path, id, model.regions.len(), &mut kept) {
+            Ok(parts) => parts,
+            Err(error) => {
+                diagnostics.push(Diagnostic::error(error));
+                errors += 1;
+                continue;
+            }
+        };
+        depends_on.extend(parts.depends_on.iter().cloned());
+        let told = parts.diagnostics.iter().filter(|diagnostic| {
             let count = if diagnostic.is_error() { &mut errors } else { &mut warnings };
             *count += 1;
             diagnostic.is_error() || *count <= MAX_WARNINGS
-        }));
-        model.regions.extend(regions);
-        for (service, span) in services {
-            model.services.push(service);
-            service_spans.push(span);
+        });
+        diagnostics.extend(told.cloned());
+        model.regions.extend(parts.regions.iter().cloned());
+        for (service, span) in &parts.services {
+            model.services.push(service.clone());
+            service_spans.push(span.clone());
         }
-        let Some((zone, span)) = zone else { continue };
+        let Some((zone, span)) = &parts.zone else { continue };
         if let Some(first) = origins.insert(zone.origin.clone(), span.clone()) {
             let twice = Diagnostic::error(format!("two files are for the zone {}", zone.origin));
-            diagnostics.push(twice.at(span, "again here").related(first, "first here"));
+            diagnostics.push(twice.at(span.clone(), "again here").related(first, "first here"));
         }
-        model.zones.push(zone);
+        model.zones.push(zone.clone());
     }
     if warnings > MAX_WARNINGS {
         let more = warnings - MAX_WARNINGS;
@@ -231,18 +246,19 @@ fn zone_parts(
     id: ZoneId,
     first_region: usize,
     kept: &mut Kept<'_>,
-) -> Result<ZoneParts, String> {
+) -> Result<Arc<ZoneParts>, String> {
     if let Some((before, next)) = kept
         && let Some(parts) = before.unchanged(path, id, first_region, sources, next)
     {
         return Ok(parts);
     }
     let file = sources.open(path)?;
-    let mut parts = zone::read(&file, id, first_region, sources);
+    let records = kept.as_ref().and_then(|(before, _)| before.records(path));
+    let mut parts = zone::read(&file, id, first_region, sources, records);
     if let Some((before, next)) = kept {
         before.keep(path, first_region, sources, &mut parts, next);
     }
-    Ok(parts)
+    Ok(Arc::new(parts))
 }
 
 /// A service whose name belongs to a zone inside its own: that zone answers there.
@@ -298,10 +314,10 @@ fn report_too_many(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
 
 /// Sorts by file as read, then by place; what has no place comes last.
 fn in_order_of_files(diagnostics: &mut [Diagnostic], files: &[PathBuf]) {
-    let order: HashMap<String, usize> =
-        files.iter().enumerate().map(|(index, path)| (path.display().to_string(), index)).collect();
+    let order: HashMap<Cow<'_, str>, usize> =
+        files.iter().enumerate().map(|(index, path)| (path.to_string_lossy(), index)).collect();
     diagnostics.sort_by_key(|diagnostic| match &diagnostic.span {
-        Some(span) => (order.get(&span.file.path).copied().unwrap_or(usize::MAX), span.range.start),
+        Some(span) => (order.get(&*span.file.path).copied().unwrap_or(usize::MAX), span.range.start),
         None => (usize::MAX, usize::MAX),
     });
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::events::Receiver;
+use super::logs::{Dnstap, Log, QueryLog};
 use super::rum::RumSettings;
+use crate::control::access::Tokens;
 use crate::control::cluster::settings::ClusterSettings;
 use crate::model::xdp::XdpInterface;
 
@@ -23,6 +25,12 @@ pub struct Config {
     /// A file with the secret that the admin API asks for (`admin.token_file`). Default none,
     /// which is refused where the admin address is no loopback address.
     pub admin_token_file: Option<PathBuf>,
+    /// Those who may ask the admin API (`admin.tokens_file`), as read with the configuration. Default `None`: no such file.
+    pub admin_tokens: Option<Tokens>,
+    /// Certificates of the admin API (`admin.certificate`). Default none: it speaks HTTP.
+    pub admin_tls: Option<AdminTls>,
+    /// A socket of this machine where the admin API listens, too (`admin.socket`). Default none.
+    pub admin_socket: Option<AdminSocket>,
     /// Threads that answer UDP, per address, and TCP, 1 to 1,024. Default `None`: as many as `cpus`, else one per core.
     pub threads: Option<usize>,
     /// The CPUs these threads run on in turn, each on one alone. Default none: wherever the system puts them.
@@ -32,17 +40,52 @@ pub struct Config {
     pub rum: RumSettings,
     /// Who is told of events (`events.webhook`). Default none.
     pub receivers: Vec<Receiver>,
+    /// The server's own log.
+    pub log: Log,
+    /// Which queries are written down. Default `None`: none.
+    pub query_log: Option<QueryLog>,
+    /// Who is told of queries. Default `None`: nobody.
+    pub dnstap: Option<Dnstap>,
     /// The other nodes. Default `None`: there are none.
     pub cluster: Option<ClusterSettings>,
     /// How long the writer may be stalled before the process ends, 15 s to 1 h. Default `None`, `"off"`: never.
     pub watchdog: Option<Duration>,
     /// How long answers go on after the word to stop, while `/ready` says no, 0 s to 5 min. Default 0 s: nobody asks it.
     pub stop_delay: Duration,
+    /// True where programs may be run: by zone files, and for events. Default false.
+    pub allow_exec: bool,
+    /// What this process gives up when it has started. `None`, `"off"`: nothing.
+    pub confinement: Option<Confinement>,
     /// The name server identifier (RFC 5001), 1 to 128 octets. Default `None`: none is sent.
     pub nsid: Option<String>,
     /// Seeds the choice among equals. Default 0. All nodes that serve the same zones must have
     /// the same one, or a client's region depends on the node asked.
     pub seed: u64,
+}
+
+/// The bounds of a process that answers strangers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Directories and files that programs of the operator's may write, too. Default none.
+    pub writes: Vec<PathBuf>,
+}
+
+/// The files by which the admin API speaks HTTPS, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminTls {
+    /// With all that lead to it.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Those who ask have to show a certificate that leads to one of these. Default none: they need not.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A Unix socket of the admin API. Whoever may write to it may do everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSocket {
+    pub path: PathBuf,
+    /// Permissions, 0 to 0o777 (`admin.socket_mode`). Default 0o600: the server's own user.
+    pub mode: u32,
 }
 
 /// The addresses to listen on.

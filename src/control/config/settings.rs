@@ -3,15 +3,18 @@
 //! Its root [`Table`] comes in; a [`Config`] and the operator's networks go out.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::files::{Sources, path};
 use super::health::Health;
+use super::logs::Log;
 use super::reader::{Table, Value};
 use super::rum::RumSettings;
-use super::server::{Config, Geoip, Limits, Listen, ReloadWhen, Udp};
-use super::{cluster, events, health, location, network, rum, steering, xdp};
+use super::server::{AdminSocket, AdminTls, Config, Confinement, Geoip, Limits, Listen, ReloadWhen, Udp};
+use super::{cluster, events, health, location, logs, network, rum, steering, xdp};
+use crate::control::access::{self, Tokens};
 use crate::control::diagnostic::Diagnostic;
 use crate::model::{Location, Prefix, Steering};
 
@@ -33,15 +36,17 @@ pub struct Settings {
 /// Reads what the main file says.
 pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
     let path = |value: Value<'_>| path(value, sources);
-    if root.or("allow_exec", false, |v| v.boolean()) {
+    let allow_exec = root.or("allow_exec", false, |v| v.boolean());
+    if allow_exec {
         sources.let_run_programs();
     }
-    let token_file =
-        root.get("admin").map(|v| v.table("`admin`", |t| t.require("token_file", TOKEN_FILE).and_then(path)));
+    let admin = root.get("admin").and_then(|v| v.table("`admin`", |t| Some(admin(t, sources))));
+    let Admin { token_file, tokens, tls, socket } = admin.unwrap_or_default();
+    let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let is_guarded = token_file.is_some() || tokens.is_some() || asks_for_certificates;
     let config = Config {
-        listen: root.or("listen", Listen::default(), |v| {
-            v.table_like("`listen`", LISTEN, |t| Some(listen(t, token_file.is_some())))
-        }),
+        listen: root
+            .or("listen", Listen::default(), |v| v.table_like("`listen`", LISTEN, |t| Some(listen(t, is_guarded)))),
         zones: root.get("zones").and_then(path).unwrap_or_else(|| sources.resolve("zones")),
         state: root.get("state").and_then(path).unwrap_or_else(|| sources.resolve("state")),
         geoip: Geoip {
@@ -50,14 +55,22 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
         },
         reload: root.or("reload", ReloadWhen::default(), |v| v.choice(&RELOAD)),
         admin_token_file: token_file.flatten(),
+        admin_tokens: tokens.flatten(),
+        admin_tls: tls,
+        admin_socket: socket,
         threads: root.get("threads").and_then(|v| v.small(1..=1_024)),
         cpus: root.or("cpus", Vec::new(), cpus),
         udp: root.or("udp", Udp::default(), |v| v.table("`udp`", |t| Some(udp(t)))),
         limits: root.or("limits", Limits::default(), |v| v.table("`limits`", |t| Some(limits(t)))),
         watchdog: root.get("watchdog").and_then(watchdog),
         stop_delay: root.or("stop_delay", Duration::ZERO, |v| v.duration(Duration::ZERO..=Duration::from_secs(300))),
+        allow_exec,
+        confinement: root.or("confinement", Some(Confinement::default()), |v| confinement(v, sources)),
         nsid: root.get("nsid").and_then(nsid),
         receivers: root.or("events", Vec::new(), |v| events::read(v, sources)),
+        log: root.or("log", Log::default(), logs::log),
+        query_log: root.get("query_log").and_then(|v| logs::query_log(v, sources)),
+        dnstap: root.get("dnstap").and_then(|v| logs::dnstap(v, sources)),
         cluster: root.get("cluster").and_then(|v| cluster::read(v, sources)),
         rum: root.or("rum", RumSettings::default(), |v| rum::read(v, sources)),
         seed: root.or("seed", 0, |v| v.integer(0..=u64::MAX)),
@@ -73,13 +86,72 @@ pub fn read(root: &Table<'_>, sources: &Sources<'_>) -> Settings {
 
 const LISTEN: &str = "keys of it: `listen.dns = [\"192.0.2.1:53\"]` and `listen.admin = \"127.0.0.1:8053\"`";
 const RELOAD: [(&str, ReloadWhen); 2] = [("asked", ReloadWhen::Asked), ("watch", ReloadWhen::Watch)];
-const TOKEN_FILE: &str = "token_file = \"admin.token\"";
 
-fn listen(table: &Table<'_>, has_token: bool) -> Listen {
+/// What `[admin]` says; of a file that cannot be read, that it is there.
+#[derive(Default)]
+struct Admin {
+    token_file: Option<Option<PathBuf>>,
+    tokens: Option<Option<Tokens>>,
+    tls: Option<AdminTls>,
+    socket: Option<AdminSocket>,
+}
+
+fn admin(table: &Table<'_>, sources: &Sources<'_>) -> Admin {
+    let mode = table.or("socket_mode", 0o600, |v| v.text("permissions in octal such as \"660\"", socket_mode));
+    Admin {
+        token_file: table.get("token_file").map(|v| path(v, sources)),
+        tokens: table.get("tokens_file").map(|v| tokens(v, sources)),
+        tls: admin_tls(table, sources),
+        socket: table.get("socket").and_then(|v| path(v, sources)).map(|path| AdminSocket { path, mode }),
+    }
+}
+
+/// A certificate and its key; neither goes without the other.
+fn admin_tls(table: &Table<'_>, sources: &Sources<'_>) -> Option<AdminTls> {
+    let file = |key| table.get(key).map(|v| (v, path(v, sources)));
+    let (certificate, key, client_ca) = (file("certificate"), file("key"), file("client_ca"));
+    let all = [&certificate, &key, &client_ca];
+    let first = all.into_iter().flatten().map(|(value, _)| *value).next()?;
+    let both = |name: &str, found: Option<(Value<'_>, Option<PathBuf>)>| match found {
+        Some((_, path)) => path,
+        None => first.error(format!("`{}` without `{name}`", first.name), "`certificate` and `key` go together"),
+    };
+    let (certificate, key) = (both("certificate", certificate), both("key", key));
+    Some(AdminTls { certificate: certificate?, key: key?, client_ca: client_ca.and_then(|(_, path)| path) })
+}
+
+fn socket_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "they are 000 to 777".to_owned())
+}
+
+fn tokens(value: Value<'_>, sources: &Sources<'_>) -> Option<Tokens> {
+    let path = path(value, sources)?;
+    let read = || {
+        let file = sources.open(&path)?;
+        if file.text.len() as u64 > access::MAX_OCTETS {
+            return Err(format!("{} is larger than {} KiB", file.path, access::MAX_OCTETS >> 10));
+        }
+        Tokens::parse(&file.text).map_err(|error| format!("{}: {error}", file.path))
+    };
+    let found = value.text("a file of tokens", |_| read())?;
+    let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+    if mode & 0o077 != 0 {
+        let shown = path.display();
+        value.report().push(
+            Diagnostic::warning(format!("{shown} can be used by other users of this machine (mode {mode:04o})"))
+                .at(value.span(), "who may change it may ask for everything")
+                .help(format!("chmod 600 {shown}")),
+        );
+    }
+    Some(found)
+}
+
+fn listen(table: &Table<'_>, is_guarded: bool) -> Listen {
     let defaults = Listen::default();
     Listen {
         dns: table.or("dns", defaults.dns, dns_addresses),
-        admin: table.or("admin", defaults.admin, |value| admin_address(value, has_token)),
+        admin: table.or("admin", defaults.admin, |value| admin_address(value, is_guarded)),
         rum: table.or("rum", defaults.rum, rum_address),
         xdp: table.or("xdp", defaults.xdp, xdp::read),
     }
@@ -104,12 +176,12 @@ fn dns_addresses(value: Value<'_>) -> Option<Vec<SocketAddr>> {
 const SOCKET_ADDRESS: &str = "an address and port such as \"192.0.2.1:53\" or \"[2001:db8::1]:53\"";
 
 /// Whoever reaches the admin address may drain regions: beyond this machine that takes a token.
-fn admin_address(value: Value<'_>, has_token: bool) -> Option<Option<SocketAddr>> {
+fn admin_address(value: Value<'_>, is_guarded: bool) -> Option<Option<SocketAddr>> {
     if value.as_str() == Some("off") {
         return Some(None);
     }
     let address = value.text("an address and port such as \"127.0.0.1:8053\", or \"off\"", str::parse::<SocketAddr>)?;
-    if !address.ip().to_canonical().is_loopback() && !has_token {
+    if !address.ip().to_canonical().is_loopback() && !is_guarded {
         value.report().push(
             Diagnostic::error("the admin address can be reached from other machines, and no token protects it")
                 .at(value.span(), "not a loopback address")
@@ -138,6 +210,20 @@ fn databases(value: Value<'_>, sources: &Sources<'_>) -> Option<Vec<PathBuf>> {
     } else {
         paths(value)
     }
+}
+
+/// `confinement = "off"`, or `confinement.writes = ["/var/tmp"]`.
+fn confinement(value: Value<'_>, sources: &Sources<'_>) -> Option<Option<Confinement>> {
+    if value.as_str() == Some("off") {
+        return Some(None);
+    }
+    let paths = |list: Value<'_>| {
+        let items = list.one_or_many("an array of directories such as [\"/var/lib/checks\"]", MAX_ITEMS)?;
+        Some(items.into_iter().filter_map(|item| path(item, sources)).collect())
+    };
+    value.table_like("`confinement`", "`confinement.writes`, or \"off\"", |t| {
+        Some(Some(Confinement { writes: t.or("writes", Vec::new(), paths) }))
+    })
 }
 
 fn limits(table: &Table<'_>) -> Limits {

@@ -15,8 +15,8 @@ use super::reader::{Entry, Table, Value, read_document};
 use super::text::StringPlaces;
 use super::{region, service};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span};
-use crate::control::zonefile::{self, MasterText, Parsed, ServiceOwner, Strictness};
-use crate::model::{EndpointTarget, Name, Region, RegionId, Service, Zone, ZoneId, ZoneNodes};
+use crate::control::zonefile::{self, Before, Known, MasterText, ServiceOwner, Strictness, ZoneRead, ZoneText};
+use crate::model::{EndpointTarget, Name, Region, RegionId, Service, Ttl, Zone, ZoneId, ZoneNodes};
 
 /// The contents of one zone file. Complete only where `diagnostics` has no error.
 #[derive(Clone, Debug)]
@@ -28,13 +28,28 @@ pub struct ZoneParts {
     /// What regions depend on, by name.
     pub depends_on: Vec<(RegionId, Vec<Named>)>,
     pub diagnostics: Vec<Diagnostic>,
+    /// Of the records, for the next time.
+    pub known: Option<Arc<Known>>,
 }
 
-/// Reads a zone file. Its regions get ids from `first_region` on.
-pub fn read(file: &Arc<SourceFile>, id: ZoneId, first_region: usize, sources: &Sources<'_>) -> ZoneParts {
+impl ZoneParts {
+    /// The records, for whoever reads them once more.
+    pub fn before(&self) -> Option<Before<'_>> {
+        Some(Before { known: self.known.as_ref()?, nodes: &self.zone.as_ref()?.0.nodes })
+    }
+}
+
+/// Reads a zone file. Its regions get ids from `first_region` on. What was made of it `before` makes it quicker.
+pub fn read(
+    file: &Arc<SourceFile>,
+    id: ZoneId,
+    first_region: usize,
+    sources: &Sources<'_>,
+    before: Option<Before<'_>>,
+) -> ZoneParts {
     let mut elsewhere = Vec::new();
     let (mut parts, found) =
-        read_document(file, "the zone file", |root| read_root(root, id, first_region, sources, &mut elsewhere));
+        read_document(file, "the zone file", |root| read_root(root, id, first_region, sources, before, &mut elsewhere));
     parts.diagnostics = found;
     parts.diagnostics.append(&mut elsewhere);
     parts
@@ -45,6 +60,7 @@ fn read_root(
     id: ZoneId,
     first_region: usize,
     sources: &Sources<'_>,
+    before: Option<Before<'_>>,
     elsewhere: &mut Vec<Diagnostic>,
 ) -> ZoneParts {
     let origin_key = root.require("origin", "origin = \"gslb.example.com\"");
@@ -66,13 +82,20 @@ fn read_root(
     let owners = owners(&service_entries, &services, &read, &places, first_region);
     let strict = root.or("strict", true, |v| v.boolean());
     let strictness = if strict { Strictness::Strict } else { Strictness::Lenient };
-    let parsed = records(root, &base, RecordFiles { sources, strictness });
+    let files = RecordFiles { sources, strictness };
+    let mut known = None;
     let zone = match origin.zip(origin_key) {
         Some((origin, key)) => {
-            let nodes = check_records(parsed, &origin, &key, &owners, strictness, elsewhere);
+            let read = with_records(root, files, |text, default_ttl, files| {
+                let origin_span = &key.span();
+                let text = ZoneText { text, origin: &origin, origin_span, default_ttl, services: &owners, strictness };
+                zonefile::read_zone(&text, files, before)
+            });
+            let nodes = read.map(|read| keep_nodes(read, &key, &mut known, elsewhere)).unwrap_or_default();
             Some((Zone { origin, nodes }, key.span()))
         }
         None => {
+            let parsed = with_records(root, files, |text, ttl, files| zonefile::parse(text, &base, ttl, files));
             elsewhere.extend(parsed.into_iter().flat_map(|parsed| parsed.diagnostics));
             None
         }
@@ -84,6 +107,7 @@ fn read_root(
         services: services.into_iter().zip(&service_entries).filter_map(placed).collect(),
         depends_on: by_region(depends_on, first_region),
         diagnostics: Vec::new(),
+        known,
     }
 }
 
@@ -197,8 +221,12 @@ fn owners(
     entries.iter().zip(services).filter_map(owner).collect()
 }
 
-/// The static records, from `records` or from `records_file`.
-fn records(root: &Table<'_>, origin: &Name, mut files: RecordFiles<'_>) -> Option<Parsed> {
+/// Has the text of the static records read, from `records` or from `records_file`, with the TTL of the zone.
+fn with_records<T>(
+    root: &Table<'_>,
+    mut files: RecordFiles<'_>,
+    read: impl FnOnce(MasterText<'_>, Option<Ttl>, &mut RecordFiles<'_>) -> T,
+) -> Option<T> {
     let ttl = root.get("ttl").and_then(|v| v.ttl());
     let key = root.one_of(&["records", "records_file"])?;
     let text = key.string("zone records (RFC 1035)")?;
@@ -209,31 +237,28 @@ fn records(root: &Table<'_>, origin: &Name, mut files: RecordFiles<'_>) -> Optio
         let file = root.report().file();
         let places = StringPlaces::new(&file.text, key.span().range, text);
         let locate = |range| places.locate(range);
-        return Some(zonefile::parse(MasterText { file, text, locate: &locate }, origin, ttl, &mut files));
+        return Some(read(MasterText { file, text, locate: &locate }, ttl, &mut files));
     }
     match files.open(text, root.report().file()) {
-        Ok(file) => Some(zonefile::parse(MasterText::whole(&file), origin, ttl, &mut files)),
+        Ok(file) => Some(read(MasterText::whole(&file), ttl, &mut files)),
         Err(error) => key.error(error, "named here"),
     }
 }
 
-/// Checks the records as a zone. Mistakes go to `elsewhere`: they may stand in other files.
-fn check_records(
-    parsed: Option<Parsed>,
-    origin: &Name,
+/// The nodes of a zone. Mistakes go to `elsewhere`: they may stand in other files.
+fn keep_nodes(
+    read: ZoneRead,
     origin_key: &Value<'_>,
-    owners: &[ServiceOwner],
-    strictness: Strictness,
+    known: &mut Option<Arc<Known>>,
     elsewhere: &mut Vec<Diagnostic>,
 ) -> ZoneNodes {
-    let Some(Parsed { records, diagnostics }) = parsed else { return Default::default() };
-    let unreadable = origin_key.report().is_broken() || diagnostics.iter().any(Diagnostic::is_error);
-    elsewhere.extend(diagnostics);
+    let unreadable = origin_key.report().is_broken() || read.of_text.iter().any(Diagnostic::is_error);
+    elsewhere.extend(read.of_text);
     let origin_span = origin_key.span();
-    let (nodes, found) = zonefile::check(origin, &origin_span, &records, owners, strictness);
     // What the zone seems to lack, such as its SOA, may be among what could not be read.
-    elsewhere.extend(found.into_iter().filter(|each| !unreadable || each.span.as_ref() != Some(&origin_span)));
-    nodes
+    elsewhere.extend(read.of_zone.into_iter().filter(|each| !unreadable || each.span.as_ref() != Some(&origin_span)));
+    *known = read.known;
+    read.nodes
 }
 
 /// Tells whether a file of the zones directory is a zone file: `*.toml`, and not hidden as the

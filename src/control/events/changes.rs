@@ -536,12 +536,12 @@ mod tests {
         watched.probe(0, Verdict::Up);
         watched.probe(1, Verdict::Down);
         let World { model, atlas, .. } = fenced();
-        let again = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let again = Replacement { model, atlas: Some(atlas), nsid: String::new(), seed: 0 };
         let renumbered = watched.apply(News::Reload(Box::new(again)));
         assert_eq!(renumbered, [], "nothing has changed but the numbers");
         let World { mut model, atlas, .. } = fenced();
         model.regions[0].name = "other".into();
-        let renamed = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let renamed = Replacement { model, atlas: Some(atlas), nsid: String::new(), seed: 0 };
         let changes = watched.apply(News::Reload(Box::new(renamed)));
         assert_eq!(regions(&changes), [], "one that was not there before has not changed: {changes:?}");
         let names = |of: &Change| match of {
@@ -565,7 +565,7 @@ mod tests {
             let name = crate::model::Name::parse(&format!("s{number}"), &zone).expect("a name");
             model.services.push(crate::model::Service { name, ..service.clone() });
         }
-        let grown = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let grown = Replacement { model, atlas: Some(atlas), nsid: String::new(), seed: 0 };
         let changes = watched.apply(News::Reload(Box::new(grown)));
         let counts = ReloadChange { services_new: 1_500, ..ReloadChange::default() };
         assert_eq!((changes.len(), &changes[0]), (1 + MOST_REPLACED, &Change::Reload(counts)));
@@ -573,7 +573,7 @@ mod tests {
         assert_eq!((&*first.service, first.before, first.fence.as_deref()), ("s0.gslb.example", None, None));
         assert_eq!(first.after, Some(ServiceCondition::Unproven));
         let World { model, atlas, .. } = fenced();
-        let shrunk = Replacement { model, atlas, nsid: String::new(), seed: 0 };
+        let shrunk = Replacement { model, atlas: Some(atlas), nsid: String::new(), seed: 0 };
         let changes = watched.apply(News::Reload(Box::new(shrunk)));
         let counts = ReloadChange { services_gone: 1_500, ..ReloadChange::default() };
         assert_eq!((changes.len(), &changes[0]), (1 + MOST_REPLACED, &Change::Reload(counts)));

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::steer::health::dependency;
@@ -10,20 +11,22 @@ use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
 
 /// A change, numbered and dated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Greater than those of all events before, also over restarts; up to 2⁵³.
     pub id: u64,
     /// By the wall clock; RFC 3339 in UTC where it is written.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
     #[serde(flatten)]
     pub change: Change,
 }
 
 /// What changed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schemars(rename = "EventChange")]
 pub enum Change {
     Region(RegionChange),
     Service(ServiceChange),
@@ -33,7 +36,7 @@ pub enum Change {
 }
 
 /// A region's effective state, or what holds it there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RegionChange {
     /// Qualified.
     pub region: String,
@@ -81,7 +84,7 @@ pub struct RegionChange {
 }
 
 /// Another region's share of the clients that move.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientShare {
     /// Qualified.
     pub region: String,
@@ -98,7 +101,7 @@ pub const MOST_PROBES: usize = 8;
 pub const MOST_SERVICES: usize = 8;
 
 /// What made it so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// What its probes say, or that its slow start or hysteresis has passed.
@@ -128,7 +131,7 @@ pub enum Cause {
 }
 
 /// An endpoint, as its last probe found it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeSeen {
     /// And which of its probes, where there are several: `192.0.2.1 IPv6`.
     pub endpoint: String,
@@ -145,7 +148,7 @@ pub struct ProbeSeen {
 pub const MOST_TEXT: usize = 200;
 
 /// The condition that a service's regions leave it in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceChange {
     /// Its name, without a dot at the end.
     pub service: String,
@@ -159,7 +162,7 @@ pub struct ServiceChange {
 }
 
 /// The numbers of regions and services that a reload brought or took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadChange {
     pub regions_new: usize,
     pub regions_gone: usize,
@@ -168,7 +171,7 @@ pub struct ReloadChange {
 }
 
 /// This server's own reach by one family of addresses.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerChange {
     pub before: Reach,
     pub after: Reach,
@@ -186,14 +189,14 @@ pub struct ServerChange {
 }
 
 /// An operator's word on this node as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeChange {
     /// It drains: routers should no longer send clients here.
     pub drained: bool,
 }
 
 /// The outcome of asking the references, or of looking for any route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     Connected,

@@ -89,7 +89,7 @@ pub struct Wanted {
 }
 
 /// The events that were found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FoundEvents {
     /// Oldest first.
     pub events: Vec<Event>,

@@ -150,7 +150,7 @@ fn serve(jobs: &Receiver<Job>, told: &mpsc::Sender<Back>, run: impl Fn(Job) -> D
 }
 
 /// Lets others on this machine go first. Where the system does not let it, the budget still holds.
-fn be_nice() {
+pub fn be_nice() {
     // SAFETY: both calls take and return numbers alone; 0 is the calling thread.
     unsafe {
         let now = libc::getpriority(libc::PRIO_PROCESS, 0);

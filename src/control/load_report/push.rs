@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use super::health::HealthSample;
 use super::{LoadError, LoadSample, figure, time};
 
 /// The body that is posted to `/v1/regions/NAME/load`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PushedLoad {
     /// In the region's own unit.

@@ -21,6 +21,7 @@
 //! - [`schedule`]: when to probe next
 //! - [`reachability`]: whether it is this server that is cut off
 //! - [`budget`]: how many connections there may be, and who waits for one
+//! - [`times`]: how long probes take
 //! - `watch`: the life of one endpoint's checks
 //! - `ask`, `resolve`, `step`, `tls`, `encrypt`, `certificate`: one probe, from name to answer
 //! - `http` with `http2` and `judge`, `exchange`, `dns`, `grpc`, `icmp`, `heartbeat`, `exec`: what each kind of check asks
@@ -30,6 +31,7 @@ pub mod fault;
 pub mod outcome;
 pub mod reachability;
 pub mod schedule;
+pub mod times;
 
 mod ask;
 mod certificate;
@@ -79,6 +81,7 @@ use heartbeat::Pulse;
 use reachability::Reachability;
 use resolve::Resolver;
 use schedule::first_spread;
+use times::TimedKind;
 use watch::{Memory, Shared, Watched};
 
 /// Bounds on all probes together.
@@ -252,9 +255,13 @@ impl Prober {
         let shared = Shared { memory: memory.clone(), budget, faults, reachability, sink, probed: probed_sender };
         let mut task = JoinSet::new();
         let of = watched.key.to_string();
+        let (vitals, kind) = (self.vitals.clone(), TimedKind::of(&check.kind));
         task.spawn(supervise(TaskKind::Probes, of, self.vitals.clone(), move || {
-            let question = question.clone();
-            watch::watch(watched.clone(), shared.clone(), move || question.clone().ask())
+            let (question, vitals) = (question.clone(), vitals.clone());
+            watch::watch(watched.clone(), shared.clone(), move || {
+                let (question, vitals) = (question.clone(), vitals.clone());
+                async move { vitals.probes().timed(kind, question.ask()).await }
+            })
         }));
         Slot { target, check: check.clone(), memory, probed, _task: task }
     }

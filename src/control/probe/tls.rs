@@ -1,5 +1,6 @@
 //! TLS as probes and scrapes speak it: what is trusted, what is shown, and what is not remembered.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
@@ -7,8 +8,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::control::renewed::read_pem_file;
 
 /// How a server's certificate is judged.
 pub(crate) enum Trust<'a> {
@@ -24,18 +27,43 @@ pub(crate) enum Trust<'a> {
 /// unusable, or that they do not belong together.
 pub(crate) fn identity(certificates: &str, key: &str) -> Result<CertifiedKey, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates.as_bytes()).collect();
-    let chain = chain.map_err(|_| "the client certificate is not PEM")?;
+    let chain = chain.map_err(|_| "the certificate is not PEM")?;
     if chain.is_empty() {
-        return Err("the client certificate's file holds none".into());
+        return Err("the certificate's file holds none".into());
     }
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| match error {
-        pem::Error::NoItemsFound => "the client key's file holds no private key in the clear",
-        _ => "the client key is not PEM",
+        pem::Error::NoItemsFound => "the key's file holds no private key in the clear",
+        _ => "the key is not PEM",
     })?;
     CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the client key is not that of the client certificate".to_owned(),
-        error => format!("the client certificate and its key cannot be used: {error}"),
+        rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+        error => format!("the certificate and its key cannot be used: {error}"),
     })
+}
+
+/// Files of PEM by which a client knows a server, and the server a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Whom to trust. Default none: the system's roots.
+    pub ca: Option<PathBuf>,
+    /// What to show to a server that asks for it, with `key`. Default none.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// [`client_config`] by files.
+pub(crate) fn client_config_of(files: &TlsFiles) -> Result<ClientConfig, String> {
+    let ca = files.ca.as_deref().map(read_pem_file).transpose()?;
+    let mut config = client_config(ca.as_deref().map_or(Trust::System, Trust::Pem))?;
+    match (&files.certificate, &files.key) {
+        (Some(certificate), Some(key)) => {
+            let shown = identity(&read_pem_file(certificate)?, &read_pem_file(key)?)?;
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
+        }
+        (None, None) => {}
+        _ => return Err("a client certificate and its key go together".into()),
+    }
+    Ok(config)
 }
 
 /// A client configuration for HTTP/1.1.

@@ -124,7 +124,7 @@ impl Event {
 }
 
 /// An import that took.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Imported {
     pub figures: usize,
     /// Imported figures there are now, with those from before.

@@ -11,6 +11,7 @@
 //! planner knows. Where it knows none, places are counted in its stead, each as one per service.
 //! Nothing is changed by asking. Takes as long as a plan does, so never on a thread that answers.
 
+pub mod flows;
 pub mod outcome;
 pub mod placed;
 
@@ -18,9 +19,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, RegionId, ServiceId};
+use crate::model::{GroupId, Model, RegionId, ServiceId};
 use crate::state::Snapshot;
 use crate::state::memory::planning::{Basis, HEADROOM};
 use crate::steer::decide::View;
@@ -42,8 +44,9 @@ use placed::{Asking, Counted, Placed, PlacedRegion, Spots};
 pub const MOST_FACTOR: f64 = 1000.0;
 
 /// The change that is asked about. Regions by bare or qualified name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "WhatIfChange")]
 pub struct Change {
     /// These are down.
     pub kill: Vec<String>,
@@ -55,6 +58,9 @@ pub struct Change {
     pub capacity: BTreeMap<String, f64>,
     /// Demand everywhere is this many times as much; above 0, 1000 at most.
     pub demand: Option<f64>,
+    /// These services' clients are sent to these of their stages.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub switch: BTreeMap<String, String>,
 }
 
 /// A moment that may be changed without anybody noticing.
@@ -68,6 +74,8 @@ pub struct World {
     used: Vec<f64>,
     /// By region: see [`PlacedRegion::evidence`].
     evidence: Vec<bool>,
+    /// The stages that services were switched to.
+    switched: BTreeMap<ServiceId, GroupId>,
     asking: Vec<Asking>,
     counted: Counted,
     /// Queries were answered.
@@ -119,6 +127,8 @@ impl World {
             true => Counted::Demand,
             false => Counted::Places,
         };
+        let switched = snapshot.model.service_ids().zip(&snapshot.plan.services);
+        let switched = switched.filter_map(|(id, plan)| Some((id, plan.switched_to?))).collect();
         // The planner begins with the first answers it hears of.
         let asked = basis.is_some();
         World {
@@ -127,6 +137,7 @@ impl World {
             capacities,
             used,
             evidence,
+            switched,
             asking,
             counted,
             asked,
@@ -207,6 +218,12 @@ impl World {
                 }
             }
         }
+        for (service, stage) in &change.switch {
+            match find_stage(&self.snapshot.model, service, stage) {
+                Ok((id, stage)) => drop(self.switched.insert(id, stage)),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
         self.follow_dependencies(&named);
         for (name, &capacity) in &change.capacity {
             match find_region(&self.snapshot.model, name) {
@@ -230,7 +247,7 @@ impl World {
     /// Takes down regions that depend on what is down now, but for those that something is said of.
     fn follow_dependencies(&mut self, said: &BTreeMap<RegionId, &'static str>) {
         let snapshot = &self.snapshot;
-        let switched_to = |id: ServiceId| snapshot.plan.services.get(id.index())?.switched_to;
+        let switched_to = |id: ServiceId| self.switched.get(&id).copied();
         dependency::apply(&snapshot.model, switched_to, &mut self.states);
         said.iter().for_each(|(id, word)| set_standing(&mut self.states[id.index()], word));
     }
@@ -273,14 +290,12 @@ impl World {
 
     fn plan(&self, states: &[RegionState], planned: Option<&Arc<Planned>>, now: Instant) -> Plan {
         let snapshot = &self.snapshot;
-        let switched = snapshot.model.service_ids().zip(&snapshot.plan.services);
-        let switched = switched.filter_map(|(id, plan)| Some((id, plan.switched_to?))).collect();
         plan(&Inputs {
             model: &snapshot.model,
             atlas: &snapshot.atlas,
             states,
             measured: &snapshot.measured,
-            switched: &switched,
+            switched: &self.switched,
             seed: snapshot.plan.seed,
             planned,
             previous: Some((&snapshot.plan, &snapshot.states)),
@@ -390,6 +405,23 @@ fn capacity(model: &Model, states: &[RegionState], id: RegionId) -> Option<f64> 
         Some(figure) => figure.capacity,
         None => model.region(id).capacity,
     }
+}
+
+/// The stage of this name, of the one service of this name.
+fn find_stage(model: &Model, service: &str, stage: &str) -> Result<(ServiceId, GroupId), String> {
+    let id = match *model.find_services(service) {
+        [id] => id,
+        [] => return Err(format!("no service is called `{service}`")),
+        _ => return Err(format!("several services are called `{service}`: say its whole name")),
+    };
+    let policies = &model.service(id).policies;
+    policies.stage(stage).map(|group| (id, group)).ok_or_else(|| {
+        let known: Vec<&str> = policies.stage_names().collect();
+        match known.is_empty() {
+            true => format!("`{service}` has no stages to switch between"),
+            false => format!("`{service}` has no stage `{stage}`; there are: {}", known.join(", ")),
+        }
+    })
 }
 
 fn part_used(basis: Option<&Basis>, id: RegionId) -> f64 {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::steer::figure::rounded;
@@ -17,7 +18,7 @@ use super::placed::{Clients, Counted, Placed, PlacedRegion};
 const LEAST_PART: f64 = 1e-9;
 
 /// The effects of a change.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     pub counted: Counted,
     pub before: Totals,
@@ -41,7 +42,7 @@ pub struct Outcome {
 }
 
 /// The whole of one moment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     pub amount: f64,
     /// The mean over all that is answered; `None`: nothing is.
@@ -55,14 +56,14 @@ pub struct Totals {
 }
 
 /// Demand that one region loses to another. `None`: nobody.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Move {
     pub from: Option<String>,
     pub to: Option<String>,
     pub amount: f64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RegionOutcome {
     /// Qualified.
     pub name: String,
@@ -71,7 +72,7 @@ pub struct RegionOutcome {
     pub after: Option<RegionMoment>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RegionMoment {
     #[serde(rename = "state")]
     pub effective: EffectiveState,
@@ -84,7 +85,7 @@ pub struct RegionMoment {
     pub price_ms: f64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceOutcome {
     pub name: String,
     /// The fence it is of, such as `rule 2`; `None`: clients that no rule is for.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::PlaceId;
@@ -25,7 +26,7 @@ use crate::steer::policy::eligible::ServiceCondition;
 const MOST_ASKING: usize = 200_000;
 
 /// One moment's clients and regions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Placed {
     /// Of the snapshot they are answered from.
     pub generation: u64,
@@ -46,7 +47,7 @@ pub struct Placed {
 }
 
 /// The kind of thing that amounts are of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counted {
     /// Demand as estimated, in the unit of the load reports.
@@ -55,7 +56,7 @@ pub enum Counted {
     Places,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlacedRegion {
     /// Qualified.
     pub name: String,
@@ -85,7 +86,7 @@ pub struct PlacedRegion {
     pub cost: f64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlacedService {
     /// The whole name, as [`Model::service_key`] writes it.
     pub name: String,
@@ -97,7 +98,7 @@ pub struct PlacedService {
 }
 
 /// Clients of one service in one place.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Clients {
     /// Into the services.
     pub service: usize,
@@ -110,7 +111,7 @@ pub struct Clients {
 }
 
 /// A region that has some of them.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct On {
     /// Into the regions.
     pub region: usize,
@@ -192,7 +193,18 @@ impl Spots {
         Finder { grids }
     }
 
-    fn rtt_ms(&self, model: &Model, spot: usize, region: RegionId) -> f64 {
+    /// `None`: it is not known where the spot is.
+    pub fn position(&self, spot: usize) -> Option<Coordinates> {
+        self.positions.get(spot).copied().flatten()
+    }
+
+    /// One of its places.
+    pub fn member(&self, spot: usize) -> Option<PlaceId> {
+        self.members.get(spot)?.first().copied()
+    }
+
+    /// In milliseconds.
+    pub fn rtt_ms(&self, model: &Model, spot: usize, region: RegionId) -> f64 {
         match &self.sites {
             Some(sites) => sites.rtt_ms(model, spot, region),
             None => {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::outcome::RegionMoment;
 use super::*;
-use crate::model::{Dependencies, Dependency, LoadReport, Policy};
+use crate::model::{Child, Dependencies, Dependency, Group, LoadReport, Policy};
 use crate::state::{LoadNews, News, Publisher};
 use crate::steer::decide::cell_at_place;
 use crate::steer::planner::demand::DemandSample;
@@ -195,13 +195,39 @@ fn all_mistakes_are_told_at_once() {
         up: Vec::new(),
         capacity: BTreeMap::from([("west".into(), f64::NAN), ("far".into(), -1.0)]),
         demand: Some(f64::INFINITY),
+        switch: BTreeMap::from([("www".into(), "green".into()), ("shop".into(), "green".into())]),
     });
+    for part in ["`www` has no stages", "no service is called `shop`"] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
     for part in ["did you mean `west`", "both `kill` and `drain`", "NaN", "-1", "inf", "`atlantis`; there are: west@"] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
     for demand in [0.0, -1.0, f64::NAN, 1e9] {
         assert!(refused(&Change { demand: Some(demand), ..Change::default() }).contains("demand times"));
     }
+}
+
+#[test]
+fn a_switch_moves_whoever_the_other_stage_has() {
+    let mut world = small();
+    let stage = |name: &str, regions: &[u32]| Group {
+        name: name.into(),
+        policy: Policy::Nearest,
+        children: regions.iter().map(|&region| Child::Region(RegionId(region as _))).collect(),
+    };
+    let stages = vec![Child::Group(GroupId(1)), Child::Group(GroupId(2))];
+    let root = Group { name: "".into(), policy: Policy::Stage { active: 0 }, children: stages };
+    let groups = vec![root, stage("blue", &[0]), stage("green", &[0, 1])];
+    world.service().policies = crate::model::PolicyTree { groups, root: GroupId(0), rules: Vec::new() };
+    let snapshot = publisher(world, Instant::now()).shared().load_full();
+    let switch = |to: &str| Change { switch: BTreeMap::from([("www".into(), to.into())]), ..Change::default() };
+    let outcome = asked(&snapshot, &switch("green"));
+    assert!(outcome.moved_ratio > 0.3 && outcome.moves.len() == 1, "{outcome:#?}");
+    assert_eq!(outcome.moves[0].to.as_deref(), Some("east@gslb.example"));
+    assert_eq!(asked(&snapshot, &switch("blue")).moved, 0.0);
+    let refused = what_if(&snapshot, &switch("red"), Instant::now()).expect_err("refused").join("\n");
+    assert!(refused.contains("no stage `red`; there are: blue, green"), "{refused}");
 }
 
 #[test]

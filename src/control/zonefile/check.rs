@@ -5,6 +5,9 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread;
 
 use super::mistake;
 use super::mistake::BoundedDiagnostics;
@@ -14,7 +17,7 @@ use super::targets::{ServiceOwner, Target, Targets};
 use super::text::{Strictness, ZoneRecord};
 use super::tree::{Node, Tree};
 use crate::control::diagnostic::{Diagnostic, Span};
-use crate::model::{Name, OwnedSet, RecordType, Ttl, ZoneNodes, ZoneNodesBuilder};
+use crate::model::{Name, OwnedSet, RecordType, RrSet, Ttl, ZoneNodes, ZoneNodesBuilder};
 
 /// The TTL beyond which caches rarely keep anything (RFC 8767 section 4): longer is mostly a slip.
 const LONG_TTL: Ttl = Ttl::saturating(7 * 86_400);
@@ -33,30 +36,132 @@ pub fn check(
     services: &[ServiceOwner],
     strictness: Strictness,
 ) -> (ZoneNodes, Vec<Diagnostic>) {
-    let (inside, outside): (Vec<_>, Vec<_>) =
-        records.iter().partition(|record| record.record.owner.is_at_or_below(origin));
+    let facts = ZoneFacts { origin, origin_span, services, strictness };
+    let Checked { nodes, diagnostics, .. } = check_nodes(&facts, records.iter(), None);
+    (nodes, diagnostics)
+}
+
+/// The facts about a zone that its records are checked by.
+#[derive(Clone, Copy)]
+pub(super) struct ZoneFacts<'z> {
+    pub origin: &'z Name,
+    pub origin_span: &'z Span,
+    pub services: &'z [ServiceOwner],
+    pub strictness: Strictness,
+}
+
+/// The names that are checked and become nodes, where not all are. The records of the others are there for these.
+pub(super) struct Part<'p> {
+    pub names: &'p HashSet<Name>,
+    /// Those of them below a delegation that some delegation names as a server.
+    pub glue_names: HashSet<Name>,
+}
+
+/// A zone that was checked.
+pub(super) struct Checked {
+    pub nodes: ZoneNodes,
+    pub diagnostics: Vec<Diagnostic>,
+    /// The names that something is told of for their records.
+    pub told: Vec<Name>,
+    /// Names can be checked again without all others: each record is in the nodes, none redirects or leads in a
+    /// circle, and nothing was left untold.
+    pub is_divisible: bool,
+    /// There are delegations.
+    pub has_cuts: bool,
+}
+
+/// [`check`], of all names or of a part.
+pub(super) fn check_nodes<'r>(
+    facts: &ZoneFacts<'r>,
+    records: impl Iterator<Item = &'r ZoneRecord>,
+    part: Option<Part<'_>>,
+) -> Checked {
+    let &ZoneFacts { origin, origin_span, services, strictness } = facts;
+    let (inside, outside): (Vec<_>, Vec<_>) = records.partition(|record| record.record.owner.is_at_or_below(origin));
     let tree = Tree::new(origin, inside.into_iter());
-    let glue_names = glue_names(&tree);
-    let targets = Targets::new(origin, &tree, services);
-    let report = BoundedDiagnostics::default();
-    let mut check = Check { origin, origin_span, strictness, tree: &tree, targets, glue_names, report };
-    for record in outside {
-        check.outside(record);
+    let mut glue_names = glue_names(&tree);
+    let names = part.map(|part| {
+        glue_names.extend(part.glue_names);
+        part.names
+    });
+    let begin = || Check {
+        origin,
+        origin_span,
+        strictness,
+        tree: &tree,
+        targets: Targets::new(origin, &tree, services),
+        glue_names: &glue_names,
+        report: BoundedDiagnostics::default(),
+        goes_round: false,
+    };
+    let mut whole = begin();
+    for record in &outside {
+        whole.outside(record);
     }
-    check.apex();
+    whole.apex();
     for service in services {
-        check.service(service);
+        whole.service(service);
     }
-    let (mut nodes, mut sets) = (ZoneNodesBuilder::default(), Vec::new());
-    for (node, cover) in tree.nodes_covered() {
-        check.node(node, cover, &mut sets);
-        let labels = node.name.as_wire().get(..node.name.as_wire().len() - origin.as_wire().len()).unwrap_or_default();
-        nodes.push(
-            labels,
-            sets.iter().map(OwnedSet::as_set).filter(|set| check.is_used(&node, cover.as_ref(), set.rtype)),
-        );
+    let threads = if tree.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    // Circles are told once, by the first name of each.
+    let parts = if threads == 1 || whole.goes_round { None } else { check_parts(&begin, tree.parts(threads), names) };
+    let mut done = CheckedNodes { are_all_used: outside.is_empty(), ..CheckedNodes::default() };
+    match parts {
+        Some(parts) => {
+            for (check, part) in parts {
+                whole.report.append(check.report);
+                done.append(part);
+            }
+        }
+        None => whole.nodes(0..tree.len(), names, &mut done),
     }
-    (nodes.finish(), mistake::in_order(check.report.into_diagnostics()))
+    let Check { report, goes_round, .. } = whole;
+    let CheckedNodes { nodes, told, has_cuts, are_all_used } = done;
+    let is_divisible = are_all_used && !goes_round && !report.is_full_of_warnings() && !report.has_errors();
+    let diagnostics = mistake::in_order(report.into_diagnostics());
+    Checked { nodes: nodes.finish(), diagnostics, told, is_divisible, has_cuts }
+}
+
+/// Fewer names than this are checked by one thread. Tests have few.
+const FEW: usize = if cfg!(test) { 2 } else { 20_000 };
+
+/// Nodes in a row that were checked.
+#[derive(Default)]
+struct CheckedNodes {
+    nodes: ZoneNodesBuilder,
+    told: Vec<Name>,
+    has_cuts: bool,
+    /// All records are in the nodes, and none is a DNAME.
+    are_all_used: bool,
+}
+
+impl CheckedNodes {
+    /// Takes up those that stand behind all of these.
+    fn append(&mut self, more: CheckedNodes) {
+        self.nodes.append(more.nodes);
+        self.told.extend(more.told);
+        self.has_cuts |= more.has_cuts;
+        self.are_all_used &= more.are_all_used;
+    }
+}
+
+/// Checks parts of a tree on threads of their own. `None` where one meets a circle of aliases: others may, too.
+fn check_parts<'r>(
+    begin: &(dyn Fn() -> Check<'r> + Sync),
+    parts: Vec<Range<usize>>,
+    names: Option<&HashSet<Name>>,
+) -> Option<Vec<(Check<'r>, CheckedNodes)>> {
+    let check = |part: Range<usize>| {
+        let (mut check, mut done) = (begin(), CheckedNodes { are_all_used: true, ..CheckedNodes::default() });
+        check.nodes(part, names, &mut done);
+        (check, done)
+    };
+    let check = &check;
+    let parts: Vec<(Check<'r>, CheckedNodes)> = thread::scope(|scope| {
+        let each: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || check(part))).collect();
+        each.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    parts.iter().all(|(check, _)| !check.goes_round).then_some(parts)
 }
 
 struct Check<'r> {
@@ -66,8 +171,10 @@ struct Check<'r> {
     tree: &'r Tree<'r>,
     targets: Targets<'r>,
     /// All names that delegations name as servers.
-    glue_names: HashSet<Name>,
+    glue_names: &'r HashSet<Name>,
     report: BoundedDiagnostics,
+    /// Aliases were found to lead in a circle.
+    goes_round: bool,
 }
 
 impl<'r> Check<'r> {
@@ -113,6 +220,28 @@ impl<'r> Check<'r> {
             let message = "the zone has one name server";
             let label = "a second one elsewhere keeps the zone reachable (RFC 2182)";
             self.add(Diagnostic::warning(message).at(only.span.clone(), label));
+        }
+    }
+
+    /// Checks nodes in a row, all or those with these names.
+    fn nodes(&mut self, part: Range<usize>, names: Option<&HashSet<Name>>, done: &mut CheckedNodes) {
+        let (tree, origin, mut sets) = (self.tree, self.origin, Vec::new());
+        for (node, cover) in tree.nodes_covered(part) {
+            if names.is_some_and(|names| !names.contains(node.name)) {
+                continue;
+            }
+            done.has_cuts |= tree.is_cut(&node);
+            let before = self.report.len();
+            self.node(node, cover, &mut sets);
+            if self.report.len() > before {
+                done.told.push(node.name.clone());
+            }
+            let wire = node.name.as_wire();
+            let labels = wire.get(..wire.len() - origin.as_wire().len()).unwrap_or_default();
+            let mut used = 0;
+            let is_used = |set: &RrSet<'_>| self.is_used(&node, cover.as_ref(), set.rtype);
+            done.nodes.push(labels, sets.iter().map(OwnedSet::as_set).filter(is_used).inspect(|_| used += 1));
+            done.are_all_used &= used == sets.len() && node.first(RecordType::DNAME).is_none();
         }
     }
 
@@ -405,6 +534,7 @@ impl<'r> Check<'r> {
         if name == &record.record.owner {
             self.add_fault(record, format!("{name} is an alias of itself"), "leads nowhere");
         } else if let Some(circle) = self.targets.new_circle(&record.record.owner) {
+            self.goes_round = true;
             self.add_fault(record, "aliases lead in a circle".into(), &arrows(&circle));
         } else if name.is_at_or_below(self.origin) && !self.targets.exists(name) {
             let warning = Diagnostic::warning(format!("the target {name} does not exist"));
@@ -420,6 +550,7 @@ impl<'r> Check<'r> {
         } else if let Ok(below) = owner.prepend(b"x")
             && let Some(circle) = self.targets.new_circle(&below)
         {
+            self.goes_round = true;
             self.add_fault(record, "aliases lead in a circle".into(), &arrows(&circle));
         }
     }
@@ -471,8 +602,11 @@ impl<'r> Check<'r> {
             Target::Alias(_) if host == name => Diagnostic::error(format!("the service {name} is an alias of itself"))
                 .at(place.clone(), "leads nowhere"),
             Target::Alias(_) => match self.targets.new_circle(host) {
-                Some(circle) => Diagnostic::error(format!("the endpoint {host} of {name} leads in a circle"))
-                    .at(place.clone(), arrows(&circle)),
+                Some(circle) => {
+                    self.goes_round = true;
+                    Diagnostic::error(format!("the endpoint {host} of {name} leads in a circle"))
+                        .at(place.clone(), arrows(&circle))
+                }
                 None if self.targets.is_endless(host) => return, // told where it was found
                 None if self.targets.leads_back(host, service) => {
                     Diagnostic::warning(format!("the endpoint {host} of {name} may lead in a circle"))

@@ -43,12 +43,19 @@ impl Entry<'_> {
 pub(super) struct Lexer<'t> {
     text: &'t str,
     at: usize,
+    /// A parenthesis was not closed up to the end of the text, or for too long.
+    ends_open: bool,
 }
 
 impl<'t> Lexer<'t> {
     pub fn new(text: &'t str) -> Lexer<'t> {
         let byte_order_mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        Lexer { text, at: byte_order_mark }
+        Lexer { text, at: byte_order_mark, ends_open: false }
+    }
+
+    /// Tells whether a parenthesis was met that nothing closes.
+    pub fn ends_open(&self) -> bool {
+        self.ends_open
     }
 
     fn byte(&self) -> Option<u8> {
@@ -149,6 +156,7 @@ impl<'t> Lexer<'t> {
     /// The lines after the one with the parenthesis are read on their own: most are sound.
     fn unclosed(&mut self, parenthesis: usize) -> Mistake {
         self.at = parenthesis;
+        self.ends_open = true;
         self.skip_line();
         Mistake::new(parenthesis..parenthesis + 1, "`(` without its `)`", "never closed")
     }

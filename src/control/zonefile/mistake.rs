@@ -53,6 +53,11 @@ pub(super) struct BoundedDiagnostics {
 }
 
 impl BoundedDiagnostics {
+    /// The number told so far.
+    pub fn len(&self) -> usize {
+        self.diagnostics.len()
+    }
+
     pub fn add(&mut self, diagnostic: Diagnostic) {
         let (count, more) = match diagnostic.severity {
             Severity::Error => (&mut self.errors, Diagnostic::error("there are more mistakes than these")),
@@ -68,6 +73,20 @@ impl BoundedDiagnostics {
     /// No further error will be told: there is no use in reading on.
     pub fn is_full(&self) -> bool {
         self.errors > MAX_TOLD
+    }
+
+    /// Adds what was told behind this.
+    pub fn append(&mut self, more: BoundedDiagnostics) {
+        more.diagnostics.into_iter().for_each(|diagnostic| self.add(diagnostic));
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Tells whether there were so many warnings that the rest may be left out.
+    pub fn is_full_of_warnings(&self) -> bool {
+        self.warnings >= MAX_TOLD
     }
 
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {

@@ -38,11 +38,19 @@ mod rdata;
 mod special;
 mod svcb;
 
+mod pieces;
+mod whole;
+
 mod check;
 mod size;
 mod targets;
 mod tree;
 
+mod again;
+mod touched;
+mod zone;
+
+pub use again::{Before, Known};
 pub use check::check;
 pub use reader::parse;
 pub use targets::ServiceOwner;
@@ -50,6 +58,7 @@ pub use text::{
     Include, MAX_GENERATED, MAX_GENERATED_IN_ALL, MAX_INCLUDE_DEPTH, MAX_RECORDS, MAX_ZONE_BYTES, MAX_ZONE_MEMORY,
     MasterText, NoInclude, Parsed, Strictness, ZoneRecord,
 };
+pub use zone::{ZoneRead, ZoneText, read_zone};
 
 #[cfg(test)]
 mod tests;

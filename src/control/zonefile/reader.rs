@@ -11,10 +11,10 @@ use super::lexer::{Entry, Lexer, Token};
 use super::mistake::{BoundedDiagnostics, Mistake, shown};
 use super::rdata;
 use super::text::{
-    Include, MAX_GENERATED_IN_ALL, MAX_INCLUDE_DEPTH, MAX_RECORDS, MAX_ZONE_BYTES, MAX_ZONE_MEMORY, MasterText, Parsed,
-    ZoneRecord,
+    Include, MAX_GENERATED_IN_ALL, MAX_INCLUDE_DEPTH, MAX_RECORDS, MAX_ZONE_BYTES, MAX_ZONE_MEMORY, MasterText,
+    NoInclude, Parsed, ZoneRecord,
 };
-use crate::control::diagnostic::nearest;
+use crate::control::diagnostic::{Diagnostic, nearest};
 use crate::model::{Name, Record, RecordType, Ttl};
 
 const DIRECTIVES: [&str; 4] = ["$ORIGIN", "$TTL", "$INCLUDE", "$GENERATE"];
@@ -26,26 +26,116 @@ const DIRECTIVES: [&str; 4] = ["$ORIGIN", "$TTL", "$INCLUDE", "$GENERATE"];
 /// `$ORIGIN` says otherwise.
 pub fn parse(text: MasterText<'_>, origin: &Name, default_ttl: Option<Ttl>, include: &mut dyn Include) -> Parsed {
     let text = &text;
-    let scope = Scope { origin: Origin::new(origin.clone()), ttl: None, last_ttl: None, owner: None };
-    let mut reader = Reader {
-        scope,
-        default_ttl,
-        soa_minimum: None,
-        open_files: vec![text.file.path.clone()],
-        bytes: 0,
-        generated: 0,
-        memory: 0,
-        stopped: false,
-        missing_ttl_told: false,
-        include,
-        records: Vec::new(),
-        report: BoundedDiagnostics::default(),
-    };
+    let mut reader = Reader::new(text, &Start::new(origin), default_ttl, include);
     match reader.count_bytes(text.text.len(), 0..0) {
-        Ok(()) => reader.read_text(text),
+        Ok(()) => _ = reader.read_text(text),
         Err(mistake) => reader.report.add(mistake.within(text)),
     }
     Parsed { records: reader.records, diagnostics: reader.report.into_diagnostics() }
+}
+
+/// The settings that a piece of text begins with, or leaves to the next. Each piece begins with an owner.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub origin: Name,
+    /// Of `$TTL`.
+    pub ttl: Option<Ttl>,
+    /// The last one an entry stated.
+    pub last_ttl: Option<Ttl>,
+    pub soa_minimum: Option<Ttl>,
+}
+
+impl Start {
+    /// That of a whole text.
+    pub fn new(origin: &Name) -> Start {
+        Start { origin: origin.clone(), ttl: None, last_ttl: None, soa_minimum: None }
+    }
+
+    /// Tells whether any piece is read alike from both, letter by letter.
+    pub fn is_same_as(&self, other: &Start) -> bool {
+        self.has_directives_of(other) && self.last_ttl == other.last_ttl && self.soa_minimum == other.soa_minimum
+    }
+
+    /// Tells whether names and `$TTL` mean the same.
+    pub fn has_directives_of(&self, other: &Start) -> bool {
+        self.origin.as_wire() == other.origin.as_wire() && self.ttl == other.ttl
+    }
+}
+
+/// The measures that a zone has limits for, each of a piece of its text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub records: usize,
+    /// Of text, and of what it generates.
+    pub bytes: usize,
+    pub memory: usize,
+    pub generated: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, more: Counts) {
+        self.records = self.records.saturating_add(more.records);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.memory = self.memory.saturating_add(more.memory);
+        self.generated = self.generated.saturating_add(more.generated);
+    }
+
+    pub fn are_within_limits(&self) -> bool {
+        self.records <= MAX_RECORDS
+            && self.bytes <= MAX_ZONE_BYTES
+            && self.memory <= MAX_ZONE_MEMORY
+            && self.generated <= MAX_GENERATED_IN_ALL
+    }
+}
+
+/// A piece of a text without mistakes.
+#[derive(Debug)]
+pub(super) struct ReadPiece {
+    pub records: Vec<ZoneRecord>,
+    pub warnings: Vec<Diagnostic>,
+    pub end: Start,
+    pub counts: Counts,
+    /// The TTL or the SOA's minimum that it began with was looked for.
+    pub leans_on_start: bool,
+    /// It leaves TTL and SOA's minimum as they were.
+    keeps: (bool, bool),
+}
+
+impl ReadPiece {
+    /// Where it leaves off if it began with this, which differs in nothing that it looked for.
+    pub fn end_after(&self, start: &Start) -> Start {
+        let (keeps_ttl, keeps_minimum) = self.keeps;
+        Start {
+            last_ttl: if keeps_ttl { start.last_ttl } else { self.end.last_ttl },
+            soa_minimum: if keeps_minimum { start.soa_minimum } else { self.end.soa_minimum },
+            ..self.end.clone()
+        }
+    }
+}
+
+/// The cause why a piece cannot be read by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// A parenthesis is open at its end.
+    Open,
+    /// It holds a mistake.
+    Mistaken,
+}
+
+/// Reads a piece of a text that includes no file.
+pub(super) fn read_piece(text: &MasterText<'_>, start: &Start, default_ttl: Option<Ttl>) -> Result<ReadPiece, Unread> {
+    let mut none = NoInclude;
+    let mut reader = Reader::new(text, start, default_ttl, &mut none);
+    reader.bytes = text.text.len();
+    let ends_open = reader.read_text(text);
+    if ends_open || reader.report.has_errors() {
+        return Err(if ends_open { Unread::Open } else { Unread::Mistaken });
+    }
+    let Reader { scope, soa_minimum, bytes, generated, memory, records, report, leans, states, .. } = reader;
+    let counts = Counts { records: records.len(), bytes, memory, generated };
+    let end = Start { origin: scope.origin.name, ttl: scope.ttl, last_ttl: scope.last_ttl, soa_minimum };
+    let keeps = (!states.0, !states.1);
+    Ok(ReadPiece { records, warnings: report.into_diagnostics(), end, counts, leans_on_start: leans, keeps })
 }
 
 /// The settings that directives and entries make for those that follow; an included file has its own.
@@ -78,18 +168,45 @@ struct Reader<'i> {
     include: &'i mut dyn Include,
     records: Vec<ZoneRecord>,
     report: BoundedDiagnostics,
+    /// A TTL, and an SOA's minimum, were stated.
+    states: (bool, bool),
+    /// Such a one was looked for before any was stated.
+    leans: bool,
 }
 
-impl Reader<'_> {
-    fn read_text(&mut self, text: &MasterText<'_>) {
-        for entry in Lexer::new(text.text) {
+impl<'i> Reader<'i> {
+    fn new(text: &MasterText<'_>, start: &Start, default_ttl: Option<Ttl>, include: &'i mut dyn Include) -> Reader<'i> {
+        let Start { origin, ttl, last_ttl, soa_minimum } = start.clone();
+        Reader {
+            scope: Scope { origin: Origin::new(origin), ttl, last_ttl, owner: None },
+            default_ttl,
+            soa_minimum,
+            open_files: vec![text.file.path.clone()],
+            bytes: 0,
+            generated: 0,
+            memory: 0,
+            stopped: false,
+            missing_ttl_told: false,
+            include,
+            records: Vec::new(),
+            report: BoundedDiagnostics::default(),
+            states: (false, false),
+            leans: false,
+        }
+    }
+
+    /// Tells whether a parenthesis was left open.
+    fn read_text(&mut self, text: &MasterText<'_>) -> bool {
+        let mut lexer = Lexer::new(text.text);
+        for entry in lexer.by_ref() {
             if let Err(mistake) = entry.and_then(|entry| self.entry(text, &entry)) {
                 self.report.add(mistake.within(text));
             }
             if self.stopped || self.report.is_full() {
-                return;
+                break;
             }
         }
+        lexer.ends_open()
     }
 
     fn entry(&mut self, text: &MasterText<'_>, entry: &Entry<'_>) -> Result<(), Mistake> {
@@ -224,11 +341,15 @@ impl Reader<'_> {
             && let Some(minimum) = wire.last_chunk::<4>()
         {
             self.soa_minimum = Some(Ttl::saturating(u32::from_be_bytes(*minimum)));
+            self.states.1 = true;
         }
         if head.ttl.is_some() {
             self.scope.last_ttl = head.ttl;
+            self.states.0 = true;
         }
         let scope = &self.scope;
+        let is_given = head.ttl.or(scope.ttl).or(self.default_ttl).is_some();
+        self.leans |= !is_given && !self.states.0;
         let known = head.ttl.or(scope.ttl).or(self.default_ttl).or(scope.last_ttl).or(self.soa_minimum);
         match known {
             Some(ttl) => Ok(ttl),

@@ -46,13 +46,20 @@ pub struct MasterText<'a> {
     pub file: &'a Arc<SourceFile>,
     pub text: &'a str,
     /// From a range in `text` to the range in `file.text`.
-    pub locate: &'a dyn Fn(Range<usize>) -> Range<usize>,
+    pub locate: &'a (dyn Fn(Range<usize>) -> Range<usize> + Sync),
 }
 
 impl<'a> MasterText<'a> {
     /// All of `file`.
     pub fn whole(file: &'a Arc<SourceFile>) -> MasterText<'a> {
         MasterText { file, text: &file.text, locate: &|range| range }
+    }
+
+    /// Runs `of` with a piece of the text, whose places in the file stay right.
+    pub(super) fn with_piece<T>(&self, piece: Range<usize>, of: impl FnOnce(&MasterText<'_>) -> T) -> T {
+        let locate = |range: Range<usize>| (self.locate)(range.start + piece.start..range.end + piece.start);
+        let text = self.text.get(piece.clone()).unwrap_or_default();
+        of(&MasterText { file: self.file, text, locate: &locate })
     }
 
     pub(super) fn span(&self, range: Range<usize>) -> Span {

@@ -5,6 +5,7 @@
 //! right after it.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::model::name::MAX_NAME_OCTETS;
 use crate::model::{Name, RecordType};
@@ -119,10 +120,25 @@ impl<'r> Tree<'r> {
         &self.keys[head.key..head.key_end]
     }
 
-    /// All nodes with their [`Tree::cover`], in one pass.
-    pub fn nodes_covered(&self) -> impl Iterator<Item = (Node<'_>, Option<Node<'_>>)> {
+    /// The nodes in so many parts, about equal, each of which begins with one that has no [`Tree::cover`].
+    pub fn parts(&self, parts: usize) -> Vec<Range<usize>> {
+        let is_covered = |at: &usize| self.cover(self.node(&self.heads[*at]).name).is_some();
+        let begins = (1..parts).map(|part| part * self.heads.len() / parts);
+        let begins =
+            begins.map(|begin| (begin..self.heads.len()).find(|at| !is_covered(at)).unwrap_or(self.heads.len()));
+        let begins: Vec<usize> = std::iter::once(0).chain(begins).chain([self.heads.len()]).collect();
+        begins.windows(2).map(|pair| pair[0]..pair[1]).collect()
+    }
+
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The nodes of one of [`Tree::parts`] with their [`Tree::cover`], in one pass.
+    pub fn nodes_covered(&self, part: Range<usize>) -> impl Iterator<Item = (Node<'_>, Option<Node<'_>>)> {
         let mut cover: Option<Node<'_>> = None;
-        self.nodes().map(move |node| {
+        self.heads[part].iter().map(|head| self.node(head)).map(move |node| {
             cover = cover.filter(|cover| node.key.starts_with(cover.key));
             let above = cover;
             let is_cut = self.is_cut(&node);
@@ -226,7 +242,9 @@ mod tests {
             let file = SourceFile::new("zone", zone.replace(".@", ".b.").replace(". ", ".b. "));
             let records = parse(MasterText::whole(&file), &origin, Some(Ttl::default()), &mut NoInclude).records;
             let tree = Tree::new(&origin, records.iter().filter(|record| record.record.owner.is_at_or_below(&origin)));
-            for (node, cover) in tree.nodes_covered() {
+            let parts = tree.parts(3);
+            prop_assert!(parts[0].start == 0 && parts.windows(2).all(|pair| pair[0].end == pair[1].start));
+            for (node, cover) in parts.into_iter().flat_map(|part| tree.nodes_covered(part)) {
                 let expected = tree.cover(node.name);
                 prop_assert_eq!(cover.map(|node| node.name), expected.map(|node| node.name), "{}\n{}", node.name, file.text);
             }

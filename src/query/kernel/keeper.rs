@@ -220,9 +220,9 @@ fn count(counters: &Counters, before: &Counted, now: &Counted) {
     let (a, aaaa) = (now.a.wrapping_sub(before.a), now.aaaa.wrapping_sub(before.aaaa));
     let both = a.wrapping_add(aaaa);
     counters.add_many(Event::Query(Transport::Udp), both);
-    counters.add_many(Event::QueryType(QueryTypeGroup::A), a);
-    counters.add_many(Event::QueryType(QueryTypeGroup::Aaaa), aaaa);
+    for (group, answers) in [(QueryTypeGroup::A, a), (QueryTypeGroup::Aaaa, aaaa)] {
+        counters.add_many(Event::Response(Transport::Udp, group, Rcode::NoError as u16), answers);
+    }
     counters.add_many(Event::Ecs, now.subnets.wrapping_sub(before.subnets));
-    counters.add_many(Event::Response(Rcode::NoError as u16), both);
     counters.lost(now.lost.wrapping_sub(before.lost));
 }

@@ -49,6 +49,8 @@ pub(super) struct Datagrams {
     queued: usize,
     /// The number of octets of `replies` that are taken.
     replied: usize,
+    /// The number of `outgoing` that were sent, or tried to be, since the last receive.
+    sent: usize,
 }
 
 /// One datagram that came in.
@@ -57,6 +59,16 @@ pub(super) struct Received<'a> {
     pub(super) peer: SocketAddr,
     /// The datagram was longer than [`MAX_UDP_QUERY`]; `packet` is its start.
     pub(super) cut: bool,
+}
+
+/// One datagram that came in, and what became of it.
+pub(super) struct Answered<'a> {
+    pub(super) packet: &'a [u8],
+    pub(super) peer: SocketAddr,
+    /// The address it was sent to; `None`: the one the socket is bound to.
+    pub(super) asked: Option<IpAddr>,
+    /// Empty: there is none.
+    pub(super) reply: &'a [u8],
 }
 
 /// The fate of a batch of replies.
@@ -97,6 +109,7 @@ impl Datagrams {
             received: 0,
             queued: 0,
             replied: 0,
+            sent: 0,
         };
         (0..batch).for_each(|index| datagrams.point(index));
         datagrams
@@ -106,6 +119,7 @@ impl Datagrams {
     ///
     /// Once the socket has been shut down, what is left comes without waiting, then nothing.
     pub(super) fn receive(&mut self, socket: &impl AsFd) -> io::Result<()> {
+        self.sent = 0;
         // The kernel wrote lengths only where it put a datagram.
         for index in 0..mem::take(&mut self.received) {
             self.arm(index);
@@ -120,8 +134,13 @@ impl Datagrams {
         Ok(())
     }
 
+    /// How many the last [`Datagrams::receive`] brought.
+    pub(super) fn received(&self) -> usize {
+        self.received
+    }
+
     /// The datagrams received, cut as they may be.
-    pub(super) fn packets(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn packets(&self) -> impl Iterator<Item = &[u8]> + Clone {
         (0..self.received).map(|index| {
             // SAFETY: initialized (zeroed, or written by the kernel), and nobody writes to it while `self` is borrowed.
             let packet = unsafe { &(*self.packets.at(index)).octets };
@@ -158,6 +177,7 @@ impl Datagrams {
     pub(super) fn send(&mut self, socket: &impl AsFd) -> Sent {
         let fd = socket.as_fd().as_raw_fd();
         let queued = mem::take(&mut self.queued);
+        self.sent = queued;
         let mut sent = Sent::default();
         let mut next = 0;
         while next < queued {
@@ -186,6 +206,29 @@ impl Datagrams {
             }
         }
         sent
+    }
+
+    /// The datagrams received, with the replies that [`Datagrams::send`] sent.
+    pub(super) fn answered(&self) -> impl Iterator<Item = Answered<'_>> + Clone {
+        // Replies are in the order of what they answer.
+        let mut replies = self.outgoing.iter().take(self.sent).peekable();
+        (0..self.received).zip(self.packets()).filter_map(move |(index, packet)| {
+            let (slot, header) = (self.slots.at(index), &self.incoming[index].msg_hdr);
+            if header.msg_namelen == 0 {
+                return None;
+            }
+            // SAFETY: the kernel wrote the peer's address into this slot.
+            let peer = unsafe { read_peer(&raw const (*slot).peer) }?;
+            // SAFETY: an address is taken, and not read.
+            let own = unsafe { (&raw mut (*slot).peer).cast::<c_void>() };
+            let reply = replies.next_if(|reply| reply.msg_hdr.msg_name == own).map(|_| {
+                // SAFETY: `queue` pointed it at octets of `replies`, which live and stay as long as `self` is borrowed.
+                unsafe { slice::from_raw_parts((*slot).sent.iov_base.cast::<u8>(), (*slot).sent.iov_len) }
+            });
+            // SAFETY: its control data is what the kernel wrote, but for an interface that is not told any more.
+            let asked = if self.control_length > 0 { unsafe { asked_address(header) } } else { None };
+            Some(Answered { packet, peer, asked, reply: reply.unwrap_or_default() })
+        })
     }
 
     /// The room where the next reply goes.
@@ -376,6 +419,31 @@ unsafe fn reply_from_asked_address(header: &libc::msghdr) {
     }
 }
 
+/// The address that a datagram was sent to.
+///
+/// # Safety
+/// `msg_control` points to `msg_controllen` octets of control data as the kernel wrote them.
+unsafe fn asked_address(header: &libc::msghdr) -> Option<IpAddr> {
+    // SAFETY: as in `reply_from_asked_address`.
+    unsafe {
+        let control = libc::CMSG_FIRSTHDR(header);
+        if control.is_null() {
+            return None;
+        }
+        match ((*control).cmsg_level, (*control).cmsg_type) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                let asked = libc::CMSG_DATA(control).cast::<in_pktinfo>().read_unaligned();
+                Some(Ipv4Addr::from(asked.ipi_addr.s_addr.to_ne_bytes()).into())
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let asked = libc::CMSG_DATA(control).cast::<in6_pktinfo>().read_unaligned();
+                Some(Ipv6Addr::from(asked.ipi6_addr.s6_addr).into())
+            }
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
@@ -410,6 +478,32 @@ mod tests {
             let length = client.recv(&mut buffer).expect("a reply");
             assert_eq!(&buffer[..length], body);
         }
+    }
+
+    #[test]
+    fn what_was_answered_is_there_with_its_replies_until_the_next_batch() {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let client = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        for body in [b"a", b"b", b"c"] {
+            client.send_to(body, server.local_addr().expect("address")).expect("send");
+        }
+        let mut datagrams = Datagrams::new(BATCH, AskedAddresses::One);
+        datagrams.receive(&server).expect("a batch");
+        datagrams.answer(|received, out| {
+            out[..2].copy_from_slice(&[received.packet[0], b'!']);
+            if received.packet == b"b" { 0 } else { 2 }
+        });
+        datagrams.send(&server);
+        let peer = client.local_addr().expect("address");
+        assert!(datagrams.answered().all(|one| one.peer == peer && one.asked.is_none()));
+        let answered: Vec<_> = datagrams.answered().map(|one| (one.packet, one.reply)).collect();
+        assert_eq!(answered, [(&b"a"[..], &b"a!"[..]), (b"b", b""), (b"c", b"c!")]);
+        client.send_to(b"d", server.local_addr().expect("address")).expect("send");
+        datagrams.receive(&server).expect("a batch");
+        assert_eq!(
+            datagrams.answered().map(|one| (one.packet, one.reply)).collect::<Vec<_>>(),
+            [(&b"d"[..], &b""[..])]
+        );
     }
 
     #[test]

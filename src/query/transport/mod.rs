@@ -13,9 +13,10 @@
 //! - [`stream`]: conversations over connections (RFC 7766) and their limits
 //! - [`tcp`]: threads that accept connections
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, Transport};
 use super::counters::Counters;
 
 mod datagrams;
@@ -44,6 +45,28 @@ pub trait Responder: Send + Sync + 'static {
     /// `out` holds [`MAX_UDP_RESPONSE`] octets for UDP and [`MAX_MESSAGE`] for TCP; what is in it
     /// before is garbage. Runs on the packet path: must not block.
     fn answer(batch: &Self::Batch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize;
+
+    /// Tells whether [`Responder::saw`] is to be told of what this batch asks: asked once per batch.
+    fn watches(_batch: &Self::Batch<'_>) -> bool {
+        false
+    }
+
+    /// Told of what was asked and answered, where the batch is watched. `took`: the time since its messages were
+    /// received. Runs on the packet path: must not block.
+    fn saw<'e>(_batch: &Self::Batch<'_>, _took: Duration, _exchanges: impl Iterator<Item = Exchange<'e>> + Clone) {}
+}
+
+/// A message that came, and what was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange<'a> {
+    pub client: SocketAddr,
+    /// The address that was asked.
+    pub server: SocketAddr,
+    pub transport: Transport,
+    /// Over UDP as much of it as was read.
+    pub query: &'a [u8],
+    /// Empty: none was given.
+    pub response: &'a [u8],
 }
 
 /// The largest response over UDP, in octets: fits IPv6's minimum MTU of 1,280 with its headers,
@@ -98,7 +121,7 @@ pub(crate) mod testing {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::query::counters::{DropReason, Event};
+    use crate::query::counters::{DropReason, Event, QueryTypeGroup};
 
     /// Answers a message with itself, QR set, and the client's address as text behind it, cut to fit.
     /// After the header `big` asks for a response as large as fits, `boom` for a panic.
@@ -122,7 +145,7 @@ pub(crate) mod testing {
                 response.resize(out.len(), b'.');
             }
             response.truncate(out.len());
-            counters.add(Event::Response(0));
+            counters.add(Event::Response(client.transport, QueryTypeGroup::None, 0));
             out[..response.len()].copy_from_slice(&response);
             response.len()
         }
@@ -130,7 +153,11 @@ pub(crate) mod testing {
 
     /// Answers as [`Echo`], and keeps what it was told of messages, by their IDs.
     #[derive(Default)]
-    pub struct Witness(Mutex<Vec<Told>>);
+    pub struct Witness {
+        told: Mutex<Vec<Told>>,
+        /// It wants to be told of exchanges.
+        watches: bool,
+    }
 
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Told {
@@ -138,16 +165,23 @@ pub(crate) mod testing {
         Expect(Vec<u16>),
         /// This one is.
         Answer(u16),
+        /// This was: from, to, and the response's ID; `None`: it got none.
+        Saw(SocketAddr, SocketAddr, u16, Option<u16>),
     }
 
     impl Witness {
+        /// One that wants to be told of exchanges.
+        pub fn watching() -> Witness {
+            Witness { watches: true, ..Witness::default() }
+        }
+
         /// All it was told so far, but for messages expected where there are none.
         pub fn told(&self) -> Vec<Told> {
-            self.0.lock().expect("told").iter().filter(|told| **told != Told::Expect(Vec::new())).cloned().collect()
+            self.told.lock().expect("told").iter().filter(|told| **told != Told::Expect(Vec::new())).cloned().collect()
         }
 
         fn hear(&self, told: Told) {
-            self.0.lock().expect("told").push(told);
+            self.told.lock().expect("told").push(told);
         }
     }
 
@@ -165,6 +199,17 @@ pub(crate) mod testing {
         fn answer(batch: &&Witness, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
             batch.hear(Told::Answer(id(packet)));
             Echo::answer(&(), packet, client, out, counters)
+        }
+
+        fn watches(batch: &&Witness) -> bool {
+            batch.watches
+        }
+
+        fn saw<'e>(batch: &&Witness, _: Duration, exchanges: impl Iterator<Item = Exchange<'e>> + Clone) {
+            for Exchange { client, server, query, response, .. } in exchanges {
+                let answer = (!response.is_empty()).then(|| id(response));
+                batch.hear(Told::Saw(client, server, id(query), answer));
+            }
         }
     }
 

@@ -15,13 +15,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::datagrams::{AskedAddresses, Datagrams, MAX_BATCH, Received};
+use super::datagrams::{Answered, AskedAddresses, Datagrams, MAX_BATCH, Received};
 use super::options::{self, Buffer};
-use super::{Complaint, Responder};
+use super::{Complaint, Exchange, Responder};
 use crate::query::client::{Client, Transport};
 use crate::query::counters::{CounterSet, Counters, DropReason, Event};
 
@@ -144,6 +144,7 @@ impl UdpServer {
             let socket = Arc::new(bound.socket);
             let worker = Worker {
                 socket: socket.clone(),
+                bound: bound.address,
                 asked: if bound.address.ip().is_unspecified() { AskedAddresses::Any } else { AskedAddresses::One },
                 batch: self.batch,
                 cpu: bound.cpu,
@@ -152,6 +153,7 @@ impl UdpServer {
                 stop: running.stop.clone(),
                 receive_complaint: Complaint::default(),
                 send_complaint: Complaint::default(),
+                batches: 0,
             };
             let thread = thread::Builder::new().name(format!("udp-{number}")).spawn(move || worker.run())?;
             running.sockets.push(socket);
@@ -194,12 +196,15 @@ impl Drop for Running {
 /// The time that a reply waits for room in the send buffer: the longest that stopping takes.
 const SEND_WAIT: Duration = Duration::from_millis(250);
 
+/// One batch of so many is timed: reading the clock twice costs as much as a tenth of an answer.
+const TIMED: u32 = 16;
 /// The time that a thread rests after an error that may come back at once.
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// One thread's socket and what it needs to answer.
 struct Worker<R> {
     socket: Arc<Socket>,
+    bound: SocketAddr,
     asked: AskedAddresses,
     batch: NonZeroUsize,
     cpu: Option<usize>,
@@ -208,6 +213,8 @@ struct Worker<R> {
     stop: Arc<AtomicBool>,
     receive_complaint: Complaint,
     send_complaint: Complaint,
+    /// Batches so far.
+    batches: u32,
 }
 
 impl<R: Responder> Worker<R> {
@@ -240,7 +247,10 @@ impl<R: Responder> Worker<R> {
     }
 
     fn answer(&mut self, datagrams: &mut Datagrams) {
+        self.batches = self.batches.wrapping_add(1);
         let batch = self.responder.begin();
+        let (is_timed, is_watched) = (self.batches.is_multiple_of(TIMED), R::watches(&batch));
+        let began = (is_timed || is_watched).then(Instant::now);
         let counters = &*self.counters;
         R::expect(&batch, datagrams.packets());
         datagrams.answer(|received, out| answer_one::<R>(&batch, received, out, counters));
@@ -251,7 +261,20 @@ impl<R: Responder> Worker<R> {
         if let Some(error) = sent.error {
             self.send_complaint.say("sending over UDP failed", &error);
         }
+        let Some(took) = began.map(|began| began.elapsed()) else { return };
+        if is_timed {
+            counters.took(took, datagrams.received() as u64);
+        }
+        if is_watched {
+            R::saw(&batch, took, datagrams.answered().map(|answered| exchange(answered, self.bound)));
+        }
     }
+}
+
+fn exchange(answered: Answered<'_>, bound: SocketAddr) -> Exchange<'_> {
+    let Answered { packet, peer, asked, reply } = answered;
+    let server = SocketAddr::new(asked.unwrap_or(bound.ip()), bound.port());
+    Exchange { client: peer, server, transport: Transport::Udp, query: packet, response: reply }
 }
 
 fn answer_one<R: Responder>(
@@ -369,11 +392,10 @@ fn set_buffer(socket: &Socket, buffer: Buffer, size: Option<usize>) -> Option<St
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
-    use std::time::Instant;
 
     use super::super::MAX_UDP_RESPONSE;
     use super::super::datagrams::MAX_UDP_QUERY;
-    use super::super::testing::{Echo, echoed, message};
+    use super::super::testing::{Echo, Told, Witness, echoed, message};
     use super::*;
 
     struct Server {
@@ -418,6 +440,31 @@ mod tests {
             let socket = client("127.0.0.1", SocketAddr::new(asked.parse().expect("address"), port));
             assert_eq!(ask(&socket, &message(7, b"x")), echoed(7, b"x", "127.0.0.1".parse().expect("address")));
         }
+    }
+
+    #[test]
+    fn who_watches_is_told_of_both_ends_and_the_response() {
+        let listen = ["0.0.0.0:0", "[::]:0"].map(|address| address.parse().expect("address"));
+        let (server, counters) = (UdpServer::bind(&listen, &settings(1)).expect("bind"), CounterSet::new());
+        let ports = server.local_addrs().iter().map(SocketAddr::port).collect::<Vec<_>>();
+        let responder = Arc::new(Witness::watching());
+        let running = server.start(&responder, &counters).expect("start");
+        let mut expected = Vec::new();
+        for (id, asked, from, port) in [(7, "127.9.8.7", "127.0.0.1", ports[0]), (8, "::1", "::1", ports[1])] {
+            let asked = SocketAddr::new(asked.parse().expect("address"), port);
+            let socket = client(from, asked);
+            socket.send(b"short").expect("send");
+            ask(&socket, &message(id, b"x"));
+            let from = socket.local_addr().expect("address");
+            expected.push(Told::Saw(from, asked, u16::from_be_bytes(*b"sh"), None));
+            expected.push(Told::Saw(from, asked, id, Some(id)));
+        }
+        running.stop(); // whoever watches is told after the reply is sent
+        let saw = |told: &Told| matches!(told, Told::Saw(..));
+        let mut told: Vec<Told> = responder.told().into_iter().filter(saw).collect();
+        told.sort_by_key(|told| format!("{told:?}"));
+        expected.sort_by_key(|told| format!("{told:?}"));
+        assert_eq!(told, expected);
     }
 
     #[test]

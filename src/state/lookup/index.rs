@@ -66,7 +66,7 @@ impl NameHash {
 }
 
 /// Numbers by the hash of their names. Grows as they are put in.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Index {
     /// Ascending by tag, but for those that had to move on; at least one is free.
     slots: Box<[IndexSlot]>,
@@ -93,7 +93,7 @@ impl Index {
     /// With room for so many numbers.
     pub fn with_room_for(numbers: usize) -> Index {
         let slots = (numbers + 1) * 2 + 8;
-        Index { slots: vec![IndexSlot { tag: 0, number: FREE }; slots].into(), len: 0 }
+        Index { slots: huge_pages::filled(IndexSlot { tag: 0, number: FREE }, slots), len: 0 }
     }
 
     /// The result that `of` makes of the first number kept for this hash of which it makes something. Numbers are
@@ -165,7 +165,7 @@ impl Index {
     }
 
     fn resize(&mut self, slots: usize) {
-        let empty = vec![IndexSlot { tag: 0, number: FREE }; slots].into_boxed_slice();
+        let empty = huge_pages::filled(IndexSlot { tag: 0, number: FREE }, slots);
         let old = std::mem::replace(&mut self.slots, empty);
         self.len = 0;
         for slot in old.iter().filter(|slot| slot.number < TAKEN_OUT) {
@@ -186,6 +186,12 @@ impl Index {
     #[inline]
     fn home(&self, tag: u32) -> usize {
         ((u64::from(tag) * self.slots.len() as u64) >> 32) as usize
+    }
+}
+
+impl Clone for Index {
+    fn clone(&self) -> Index {
+        Index { slots: huge_pages::copied(&self.slots), len: self.len }
     }
 }
 

@@ -374,7 +374,7 @@ impl ZoneTop {
 }
 
 /// The origins of all zones.
-pub(super) fn origins_of(model: &Model) -> Origins {
+fn origins_of(model: &Model) -> Origins {
     let wire = |name: &Name| name.to_lowercase().as_wire().into();
     model.zones.iter().zip(0..).map(|(zone, index)| (wire(&zone.origin), index)).collect()
 }

@@ -16,7 +16,7 @@ use crate::model::{Model, RecordType, Zone, ZoneNodes};
 use crate::wire::name::LowerName;
 
 use super::index::{Index, NameHash};
-use super::link::{Depths, Linked, additional_targets, origins_of};
+use super::link::{Depths, Linked, additional_targets};
 use super::nodes::{NONE, NodeId, NodeName, Nodes, Slot, ZoneTop};
 use super::prebuilt::{Appender, Flags, NameEntry, Prebuilt, put_wildcard};
 
@@ -76,15 +76,14 @@ fn have_same_frame(before: &Model, model: &Model) -> bool {
 /// The names whose records differ, few enough and in zones that stand for themselves.
 fn changes(earlier: Parts<'_>, before: &Model, model: &Model) -> Option<Vec<Change>> {
     let most = FEW.max(earlier.nodes.len() / PART);
-    let origins = origins_of(model);
     let mut changes = Vec::new();
     for (index, (old, new)) in before.zones.iter().zip(&model.zones).enumerate() {
         if old.nodes.is_same_as(&new.nodes) {
             continue;
         }
         let top = earlier.nodes.zones.get(index)?;
-        let origin = LowerName::of(&new.origin);
-        let is_nested = (0..origin.labels()).any(|labels| origins.contains_key(origin.last(labels)));
+        let is_outside = |other: &Zone| other.origin == new.origin || !new.origin.is_at_or_below(&other.origin);
+        let is_nested = !model.zones.iter().all(is_outside);
         if top.has_nested || is_nested {
             return None;
         }

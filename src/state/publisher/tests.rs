@@ -57,7 +57,7 @@ fn loaded(region: &str, at: Instant, outcome: Result<(f64, Option<f64>), String>
 }
 
 fn reload(model: Model) -> News {
-    News::Reload(Box::new(Replacement { model, atlas: Atlas::empty(), nsid: String::new(), seed: 0 }))
+    News::Reload(Box::new(Replacement { model, atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 }))
 }
 
 fn effective_states(publisher: &Publisher) -> Vec<EffectiveState> {
@@ -95,6 +95,11 @@ fn measured_networks_are_told_apart_also_after_a_reload() {
     publisher.apply(reload(model(&[("seoul", "192.0.2.1")])), moment(now));
     publisher.publish(moment(now));
     assert_eq!(told_apart(&publisher), Some(network));
+    let before = publisher.shared().load().atlas.clone();
+    let same = Replacement { model: two(), atlas: None, nsid: String::new(), seed: 0 };
+    publisher.apply(News::Reload(Box::new(same)), moment(now));
+    publisher.publish(moment(now));
+    assert!(Arc::ptr_eq(&before, &publisher.shared().load().atlas), "the atlas that there is goes on");
     publisher.apply(News::Measured(Arc::default()), moment(now));
     publisher.publish(moment(now));
     assert_eq!(told_apart(&publisher), None);

@@ -146,15 +146,15 @@ impl Pick {
         fractions
     }
 
-    /// Tells whether some client may get the region.
-    pub fn names(&self, region: RegionId) -> bool {
+    /// Every region that some client may get, some of them several times.
+    pub fn for_each_region(&self, visit: &mut impl FnMut(RegionId)) {
         match self {
-            Pick::One(only) | Pick::Shedding { region: only, .. } => *only == region,
-            Pick::First(picks) => picks.iter().any(|pick| pick.names(region)),
+            Pick::One(only) | Pick::Shedding { region: only, .. } => visit(*only),
+            Pick::First(picks) => picks.iter().for_each(|pick| pick.for_each_region(visit)),
             Pick::Split { branches, .. } | Pick::Many { branches, .. } => {
-                branches.iter().any(|branch| branch.pick.names(region))
+                branches.iter().for_each(|branch| branch.pick.for_each_region(visit));
             }
-            Pick::Cohort { of, .. } => of.iter().any(|half| half.names(region)),
+            Pick::Cohort { of, .. } => of.iter().for_each(|half| half.for_each_region(visit)),
         }
     }
 

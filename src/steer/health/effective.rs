@@ -13,7 +13,7 @@ use crate::model::ProbeId;
 use crate::steer::load::state::LoadState;
 
 /// What an operator says of a region. Beats the verdict and survives restarts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Override {
     /// Believe the probes.
@@ -39,7 +39,7 @@ impl Override {
 }
 
 /// A region's effective state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EffectiveState {
     Up,

@@ -24,6 +24,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::atlas::{Atlas, PlaceId};
@@ -44,7 +45,7 @@ const LEAST_MS: f64 = 1.0;
 pub const MAX_ESTIMATES: usize = 1 << 20;
 
 /// A round-trip time and what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rtt {
     pub ms: f64,
     /// The part of it that was added to what the source says, since the client's own group measured
@@ -53,11 +54,12 @@ pub struct Rtt {
     pub source: RttSource,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RttSource {
     /// By clients of this group: see [`ClientGroup`].
     Measured {
+        #[schemars(with = "String")]
         group: ClientGroup,
         by: MeasuredBy,
         samples: u32,
@@ -132,7 +134,7 @@ impl Estimate {
 }
 
 /// The origin of an estimate's timings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MeasuredBy {
     /// Real users' browsers.

@@ -3,6 +3,7 @@
 //! `S = 200 · (w_latency · RTT/100 ms + w_load · π/60 ms + w_cost · λ·cost/40 ms)`. With the
 //! default weights 0.5, 0.3 and 0.2 that is exactly `RTT + π + λ·cost`: plain milliseconds.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Weights;
@@ -17,7 +18,7 @@ pub const LAMBDA_MS_PER_DOLLAR: f64 = 5.0;
 const RTT_STEP_MS: f64 = 0.25;
 
 /// The three terms of a score and their sum, all in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
     pub rtt: Rtt,
     /// The milliseconds that the operator adds to the round-trip time; in `latency_ms`.
@@ -50,7 +51,7 @@ fn terms(weights: Weights, rtt_ms: f64, price_ms: f64, cost: f64) -> [f64; 3] {
 #[inline]
 pub fn latency_ms(weights: Weights, rtt_ms: f64) -> f64 {
     let rtt_ms = rounded(rtt_ms / RTT_STEP_MS) * RTT_STEP_MS;
-    200.0 * weights.latency * rtt_ms / 100.0
+    2.0 * weights.latency * rtt_ms
 }
 
 /// The term of a price.
@@ -66,11 +67,14 @@ pub fn cost_ms(weights: Weights, cost: f64) -> f64 {
     if cost == 0.0 { 0.0 } else { 200.0 * weights.cost * LAMBDA_MS_PER_DOLLAR * cost / 40.0 }
 }
 
-/// To the nearest whole number. As `f64::round` but for halves below 0, and without calling a function for it.
+/// To the nearest whole number, halves to even ones: by letting go of what lies below the point, which a processor does
+/// for several numbers at a time.
 #[inline]
 fn rounded(steps: f64) -> f64 {
-    const MOST: f64 = (1u64 << 52) as f64; // beyond, all numbers are whole
-    if steps.abs() < MOST { (steps + 0.5 - f64::from(steps < -0.5)) as i64 as f64 } else { steps }
+    const NO_FRACTIONS: f64 = (3u64 << 51) as f64; // numbers near it are whole
+    const MOST: f64 = (1u64 << 51) as f64; // beyond, there is nothing that counts
+    let rounded = (steps + NO_FRACTIONS) - NO_FRACTIONS;
+    if steps.abs() < MOST { rounded } else { steps }
 }
 
 #[cfg(test)]

@@ -24,23 +24,34 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// The classes of places that have the same code in each of these columns, which have one for every place.
-    pub fn of(atlas: &Atlas, columns: &[Vec<Code>]) -> Classes {
+    /// The classes of places whose rows have the same code in each of these columns. `row_of`: of each place; all are in
+    /// the columns, and rows that are no place's make no class.
+    pub fn of(atlas: &Atlas, columns: &[Vec<Code>], row_of: &[u32]) -> Classes {
         let mut numbers: HashMap<u64, u32> = HashMap::new();
-        let mut examples: Vec<PlaceId> = Vec::new();
+        let mut first: Vec<usize> = Vec::new();
         let alike = |a: usize, b: usize| columns.iter().all(|column| column.get(a) == column.get(b));
-        let class = |(place, mut hash): (usize, u64)| loop {
+        let class = |(row, mut hash): (usize, u64)| loop {
             match numbers.entry(hash) {
                 Entry::Vacant(entry) => {
-                    let next = examples.len() as u32; // at most one per place, and those are u32
-                    examples.push(PlaceId(place as u32));
+                    let next = first.len() as u32; // at most one per place, and those are u32
+                    first.push(row);
                     return *entry.insert(next);
                 }
-                Entry::Occupied(entry) if alike(examples[*entry.get() as usize].index(), place) => return *entry.get(),
+                Entry::Occupied(entry) if alike(first[*entry.get() as usize], row) => return *entry.get(),
                 Entry::Occupied(_) => hash = mix(hash), // others by chance: the next
             }
         };
-        let class_of: Box<[u32]> = hashes(atlas.place_count(), columns).into_iter().enumerate().map(class).collect();
+        let rows = row_of.iter().max().map_or(1, |&last| last as usize + 1);
+        let of_rows: Vec<u32> = hashes(rows, columns).into_iter().enumerate().map(class).collect();
+        Classes::of_groups(atlas, row_of.iter().map(|&row| of_rows[row as usize]).collect())
+    }
+
+    /// These classes of places; `class_of`: by place, with a place in each.
+    pub fn of_groups(atlas: &Atlas, class_of: Box<[u32]>) -> Classes {
+        let mut examples = vec![PlaceId::UNKNOWN; class_of.iter().max().map_or(0, |&last| last as usize + 1)];
+        for (place, &class) in class_of.iter().enumerate().rev() {
+            examples[class as usize] = PlaceId(place as u32); // at last that of the first place
+        }
         Classes { groups: atlas.grouped(&class_of), examples: examples.into(), class_of }
     }
 
@@ -94,9 +105,9 @@ impl Classes {
     }
 }
 
-/// A number for each place that follows from its codes, column by column.
-fn hashes(places: usize, columns: &[Vec<Code>]) -> Vec<u64> {
-    let mut hashes = vec![0; places];
+/// A number for each row that follows from its codes, column by column.
+fn hashes(rows: usize, columns: &[Vec<Code>]) -> Vec<u64> {
+    let mut hashes = vec![0; rows];
     for column in columns {
         for (hash, code) in hashes.iter_mut().zip(column) {
             *hash = mix(*hash ^ u64::from(code.number()));

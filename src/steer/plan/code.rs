@@ -1,5 +1,7 @@
 //! The answer to a class of clients, as short as it can be kept.
 
+use std::sync::Arc;
+
 use crate::model::RegionId;
 use crate::steer::choice::cell::{Cell, Pick};
 use crate::steer::policy::eligible::ServiceCondition;
@@ -48,6 +50,55 @@ impl Code {
             code if code & OPEN != 0 => Answer::Open { site: code & !OPEN },
             number => Answer::Cell(number),
         }
+    }
+}
+
+/// The codes of a table.
+#[derive(Clone, Debug)]
+pub enum Codes {
+    /// By class of its part's clients.
+    ByClass(Arc<[Code]>),
+    /// By site: the number of the one region, or [`SEVERAL`].
+    BySite(Box<[u16]>),
+    /// Every site is open, of which there are so many.
+    Open(usize),
+}
+
+/// Not the one region of a site: there are at most 1,024.
+const SEVERAL: u16 = u16::MAX;
+
+impl Codes {
+    /// Of each site its only region; `None`: open.
+    pub fn by_site(only: &[Option<RegionId>]) -> Codes {
+        Codes::BySite(only.iter().map(|only| only.map_or(SEVERAL, |region| region.0)).collect())
+    }
+
+    /// `None` only for a class of other tables.
+    #[inline]
+    pub fn get(&self, class: u32) -> Option<Code> {
+        match self {
+            Codes::ByClass(codes) => codes.get(class as usize).copied(),
+            Codes::BySite(regions) => regions.get(class as usize).map(|&region| Codes::of_site(class, region)),
+            Codes::Open(sites) => ((class as usize) < *sites).then_some(Code::open(class)),
+        }
+    }
+
+    fn of_site(site: u32, region: u16) -> Code {
+        if region == SEVERAL { Code::open(site) } else { Code::one(RegionId(region)) }
+    }
+
+    /// The number of classes.
+    pub fn count(&self) -> usize {
+        match self {
+            Codes::ByClass(codes) => codes.len(),
+            Codes::BySite(regions) => regions.len(),
+            Codes::Open(sites) => *sites,
+        }
+    }
+
+    /// In the order of the classes.
+    pub fn iter(&self) -> impl Iterator<Item = Code> {
+        (0..self.count() as u32).filter_map(|class| self.get(class)) // at most one per place, and those are u32
     }
 }
 

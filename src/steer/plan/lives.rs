@@ -61,11 +61,10 @@ impl Lives {
         let any = service.regions.iter().filter(|region| plan.standing.answers(**region));
         let any = || any.clone().filter_map(|region| ttl(*region, plan.standing.condition));
         let of_any = || any().map(|ttl| Lives { least: ttl, most: ttl }).reduce(Lives::widened);
-        let is_open = |code: &Code| matches!(code.read(), Answer::Open { .. });
         let lives = match plan.follows {
             Follows::All => {
-                let open = plan.table.codes().iter().any(is_open).then(of_any).flatten();
-                plan.table.codes().iter().filter_map(of_code).chain(open).reduce(Lives::widened)
+                let open = plan.table.has_open().then(of_any).flatten();
+                plan.table.distinct_codes().iter().filter_map(of_code).chain(open).reduce(Lives::widened)
             }
             Follows::Eligible | Follows::Nothing => of_any(),
         };

@@ -25,34 +25,89 @@ use crate::steer::policy::eligible::EligibilityTier;
 use crate::steer::policy::shape::Standing;
 
 use super::classes::Classes;
-use super::code::{Answer, Code, Found};
+use super::code::{Answer, Code, Codes, Found};
 use super::recipes::Recipe;
 
 /// The answers of one recipe.
 #[derive(Debug)]
 pub struct Table {
     /// `None` where all clients are in one class.
-    pub(super) classes: Option<Arc<Classes>>,
+    classes: Option<Arc<Classes>>,
     /// By class.
-    pub(super) codes: Arc<[Code]>,
+    codes: Codes,
     /// Shared with the other tables of its part.
-    pub(super) cells: Arc<[Cell]>,
+    cells: Arc<[Cell]>,
+    /// What its codes come to.
+    named: Named,
     /// The parts of its clients that the planner should know of; empty under policies without a score.
     pub parts: Arc<ScoreGroupParts>,
-    pub(super) basis: Arc<Basis>,
+    basis: Arc<Basis>,
     /// All its clients were on [`ServiceCondition::Normal`](crate::steer::policy::eligible::ServiceCondition::Normal).
-    pub(super) was_normal: bool,
+    was_normal: bool,
+}
+
+/// What the codes of a table come to.
+#[derive(Debug, Default)]
+struct Named {
+    /// By [`RegionId`]: whether some code names it.
+    regions: Vec<bool>,
+    /// Each code once; without the open ones.
+    codes: Box<[Code]>,
+    has_open: bool,
+}
+
+impl Named {
+    fn of(codes: &Codes, cells: &[Cell], regions: usize) -> Named {
+        let is_open = |code: &Code| matches!(code.read(), Answer::Open { .. });
+        let has_open = codes.iter().any(|code| is_open(&code));
+        let mut distinct: Vec<Code> = codes.iter().filter(|code| !is_open(code)).collect();
+        distinct.sort_unstable_by_key(|code| code.number());
+        distinct.dedup();
+        let mut named = vec![false; regions];
+        let mut name = |region: RegionId| {
+            if let Some(named) = named.get_mut(region.index()) {
+                *named = true;
+            }
+        };
+        for code in &distinct {
+            match code.read() {
+                Answer::One(region) => name(region),
+                Answer::Cell(number) => {
+                    let cell = cells.get(number as usize);
+                    cell.into_iter().for_each(|cell| cell.pick.for_each_region(&mut name));
+                }
+                Answer::Open { .. } => {}
+            }
+        }
+        Named { regions: named, codes: distinct.into(), has_open }
+    }
+}
+
+/// What a table is made of: see [`Table`].
+pub struct TableParts {
+    pub classes: Option<Arc<Classes>>,
+    pub codes: Codes,
+    pub cells: Arc<[Cell]>,
+    pub parts: ScoreGroupParts,
+    pub basis: Arc<Basis>,
+    pub was_normal: bool,
 }
 
 impl Table {
+    pub fn of(parts: TableParts) -> Arc<Table> {
+        let TableParts { classes, codes, cells, parts, basis, was_normal } = parts;
+        let named = Named::of(&codes, &cells, basis.facts.len());
+        Arc::new(Table { classes, codes, cells, named, parts: Arc::new(parts), basis, was_normal })
+    }
+
     /// One that was made for no regions, and so holds for nobody.
     pub(super) fn of_nobody() -> Arc<Table> {
         let basis = Basis { facts: Box::default(), sites: None, planned: None, latency: Arc::default() };
-        Arc::new(Table {
+        Table::of(TableParts {
             classes: None,
-            codes: Arc::from([Code::cell(u32::MAX >> 2)]),
+            codes: Codes::ByClass(Arc::from([Code::cell(u32::MAX >> 2)])),
             cells: Arc::from([]),
-            parts: Arc::default(),
+            parts: ScoreGroupParts::default(),
             basis: Arc::new(basis),
             was_normal: false,
         })
@@ -78,11 +133,11 @@ impl Table {
     /// The code of a class; `None` only for a class of other tables.
     #[inline]
     pub fn code(&self, class: u32) -> Option<Code> {
-        self.codes.get(class as usize).copied()
+        self.codes.get(class)
     }
 
     /// The code of each class.
-    pub fn codes(&self) -> &[Code] {
+    pub fn codes(&self) -> &Codes {
         &self.codes
     }
 
@@ -97,22 +152,26 @@ impl Table {
 
     /// Tells whether the choice of some class is worked out when somebody asks.
     pub fn has_open(&self) -> bool {
-        self.codes.iter().any(|code| matches!(code.read(), Answer::Open { .. }))
+        self.named.has_open
+    }
+
+    /// Each code once, but those that are open.
+    pub fn distinct_codes(&self) -> &[Code] {
+        &self.named.codes
     }
 
     /// Tells whether some class may get the region.
     pub fn may_answer(&self, region: RegionId) -> bool {
-        self.codes.iter().any(|code| match code.read() {
-            Answer::One(only) => only == region,
-            Answer::Open { .. } => true,
-            Answer::Cell(number) => self.cell(number).is_some_and(|cell| cell.pick.names(region)),
-        })
+        self.named.has_open || self.named.regions.get(region.index()).is_some_and(|named| *named)
     }
 
     /// Whether its codes hold for regions that stand so.
     pub(super) fn follows(&self, recipe: &Recipe, standing: &Standing, now: &Basis) -> Follows {
         if recipe.measures && !self.basis.numbers_sites_as(now) {
             return Follows::Nothing; // codes that are left open name other sites
+        }
+        if let Codes::Open(_) = self.codes {
+            return Follows::All;
         }
         let (now, mut lost) = (&now.facts, false);
         for region in &recipe.regions {
@@ -139,6 +198,9 @@ impl Table {
 
     /// Tells whether it would come out as it is if it were made now.
     pub(super) fn is_current(&self, recipe: &Recipe, now: &Basis) -> bool {
+        if let Codes::Open(_) = self.codes {
+            return self.basis.numbers_sites_as(now);
+        }
         let facts = |of: &Basis, region: &RegionId| of.facts.get(region.index()).copied();
         let same_regions = recipe.regions.iter().all(|region| facts(&self.basis, region) == facts(now, region));
         same_regions && (!recipe.measures || self.basis.measured_alike(now))

@@ -5,11 +5,11 @@
 //! it asks. The decisions are those of [`Picker::cell`](super::Picker::cell), which is for policies of any kind.
 
 use super::eligible::{Eligible, ServiceCondition};
+use super::terms::Terms;
 use super::{Picker, PlanInputs, SHARE_STEP_MS, SOFTNESS_MS, TIER_MS, steps_behind};
-use crate::model::{RegionId, Service};
+use crate::model::{RegionId, Service, Weights};
 use crate::steer::choice::cell::{Asker, Share, Shed};
 use crate::steer::choice::pick::{Claim, Identity};
-use crate::steer::latency::score::{cost_ms, latency_ms, load_ms};
 use crate::steer::planner::score_group::ScoreGroup;
 
 /// More regions than this are decided for by the way that is for policies of any kind.
@@ -24,17 +24,6 @@ pub struct ByScore<'a> {
     /// What the planner knows it as; `None` where it does not plan it.
     score_group: Option<&'a ScoreGroup>,
     eligible: &'a Eligible,
-}
-
-/// A region, as far as it is the same for all sites.
-struct Terms {
-    region: RegionId,
-    bias_ms: f64,
-    load_ms: f64,
-    cost_ms: f64,
-    is_eligible: bool,
-    /// Alone in its tier it is every client's.
-    is_settled: bool,
 }
 
 /// Regions among which clients choose by weight: what one looks at before the next.
@@ -57,33 +46,30 @@ impl<'a> Picker<'a> {
 }
 
 impl ByScore<'_> {
-    /// What [`ByScore::only`] says of each of these sites.
-    pub fn only_of(&self, sites: impl Iterator<Item = usize>) -> impl Iterator<Item = Option<RegionId>> {
-        let terms: Vec<Terms> = self.regions.iter().map(|&region| self.terms(region)).collect();
-        let mut totals = vec![0.0; terms.len()];
-        sites.map(move |site| match self.planned(site) {
-            Some(_) => self.only(site),
-            None => self.only_by_totals(site, &terms, &mut totals),
-        })
+    pub fn regions(&self) -> &[RegionId] {
+        self.regions
     }
 
-    /// As [`ByScore::only`], where the planner has no shares.
-    fn only_by_totals(&self, site: usize, terms: &[Terms], totals: &mut [f64]) -> Option<RegionId> {
-        let (mut best, mut near) = (f64::INFINITY, 0);
-        for (total, of) in totals.iter_mut().zip(terms) {
-            *total = self.latency_ms(site, of) + of.load_ms + of.cost_ms;
-            best = best.min(*total);
-        }
-        let mut only = None;
-        for (total, of) in totals.iter().zip(terms).filter(|(total, _)| **total - best <= TIER_MS) {
-            near += usize::from(of.is_eligible && total.is_finite());
-            only = of.is_eligible.then_some(of).or(only);
-        }
-        match (near, only) {
-            (0, _) => self.only(site), // the next tier
-            (1, Some(of)) if of.is_settled => Some(of.region),
-            _ => None,
-        }
+    pub fn weights(&self) -> Weights {
+        self.service.weights
+    }
+
+    pub fn terms(&self, region: RegionId) -> Terms {
+        self.inputs.terms(self.service, region)
+    }
+
+    pub fn is_eligible(&self, region: RegionId) -> bool {
+        self.eligible.has(region)
+    }
+
+    /// Tells whether it is every client's where it is alone in its tier.
+    pub fn is_settled(&self, region: RegionId) -> bool {
+        self.shed(region) <= 0.0 && self.eligible.condition == ServiceCondition::Normal
+    }
+
+    /// Tells whether the planner has shares for a site: then scores come second.
+    pub fn is_planned(&self, site: usize) -> bool {
+        self.planned(site).is_some()
     }
 
     /// The one region that all clients of a site get, under [`ServiceCondition::Normal`]; `None`: there are several, or
@@ -151,7 +137,7 @@ impl ByScore<'_> {
         }
         let mut totals = [f64::INFINITY; MOST_REGIONS];
         for (total, &region) in totals.iter_mut().zip(self.regions) {
-            *total = self.total_ms(site, region);
+            *total = self.inputs.total_ms(self.service, site, region);
         }
         let totals = &totals[..self.regions.len().min(MOST_REGIONS)];
         let mut before = f64::NEG_INFINITY; // the best of the tier before
@@ -176,30 +162,6 @@ impl ByScore<'_> {
 
     fn planned(&self, site: usize) -> Option<&[Share]> {
         self.score_group.zip(self.inputs.planned).and_then(|(group, planned)| planned.shares(group, site))
-    }
-
-    fn total_ms(&self, site: usize, region: RegionId) -> f64 {
-        let of = self.terms(region);
-        self.latency_ms(site, &of) + of.load_ms + of.cost_ms
-    }
-
-    fn latency_ms(&self, site: usize, of: &Terms) -> f64 {
-        let PlanInputs { model, sites, .. } = self.inputs;
-        let rtt_ms = sites.map_or(0.0, |sites| sites.rtt_ms(model, site, of.region)) + of.bias_ms;
-        latency_ms(self.service.weights, rtt_ms)
-    }
-
-    fn terms(&self, region: RegionId) -> Terms {
-        let PlanInputs { model, states, .. } = self.inputs;
-        let price_ms = states.get(region.index()).map_or(0.0, |state| state.price_ms);
-        Terms {
-            region,
-            bias_ms: self.service.bias_ms(region),
-            load_ms: load_ms(self.service.weights, price_ms),
-            cost_ms: cost_ms(self.service.weights, model.region(region).cost),
-            is_eligible: self.eligible.has(region),
-            is_settled: self.shed(region) <= 0.0 && self.eligible.condition == ServiceCondition::Normal,
-        }
     }
 
     /// The part of clients that a region sheds, 0 to 1: none where there is nowhere to shed to.

@@ -3,6 +3,7 @@
 //! Regions and their states come in; never nothing goes out. What is best has a tier of its own:
 //! the first tier that holds any region is taken.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::RegionId;
@@ -10,7 +11,7 @@ use crate::model::RegionId;
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
 
 /// The condition that a service's regions leave it in. The greater the worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceCondition {
     /// Some region is eligible.

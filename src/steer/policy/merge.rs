@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::eligible::Eligible;
+use super::terms::Terms;
 use super::{NO_TIER, Picker, steps_behind, take_tier};
 use crate::model::RegionId;
 use crate::steer::choice::cell::Pick;
@@ -24,6 +25,8 @@ pub struct Alike<'p, 'a, T> {
     known: HashMap<Box<[u16]>, T>,
     /// Filled anew for each site.
     key: Vec<u16>,
+    /// By region.
+    terms: Vec<Terms>,
     totals: Vec<f64>,
     tiers: Vec<u32>,
 }
@@ -38,6 +41,7 @@ impl<'a> Picker<'a> {
             eligible,
             known: HashMap::new(),
             key: Vec::new(),
+            terms: regions.iter().map(|&region| self.inputs.terms(self.service, region)).collect(),
             totals: Vec::new(),
             tiers: Vec::new(),
         })
@@ -47,8 +51,8 @@ impl<'a> Picker<'a> {
 impl<T: Copy> Alike<'_, '_, T> {
     /// The number of the site's cell: what `make` gives for the first of all sites alike.
     pub fn number(&mut self, site: usize, make: impl FnOnce() -> T) -> T {
-        if self.is_planned(site) {
-            return make();
+        if self.picker.shares(self.picker.service.policies.root, site).is_some() {
+            return make(); // scores come second
         }
         self.find_key(site);
         if let Some(&number) = self.known.get(&self.key[..]) {
@@ -59,21 +63,16 @@ impl<T: Copy> Alike<'_, '_, T> {
         number
     }
 
-    /// Tells whether the planner has shares for the site: then scores come second.
-    fn is_planned(&self, site: usize) -> bool {
-        let root = self.picker.service.policies.root.index();
-        let score_group = self.picker.shape.score_groups.get(root).and_then(Option::as_ref);
-        let planned = score_group.zip(self.picker.inputs.planned);
-        planned.is_some_and(|(score_group, planned)| planned.shares(score_group, site).is_some())
-    }
-
     /// Tier by tier the eligible regions, each with its distance from the best, down to the tier in
     /// which somebody is answered for sure: all that [`Picker::by_tier`] looks at.
     fn find_key(&mut self, site: usize) {
         let picker = self.picker;
         self.key.clear();
         self.totals.clear();
-        self.totals.extend(self.regions.iter().map(|&region| picker.total_ms(site, region)));
+        let total = |(of, region): (&Terms, &RegionId)| {
+            of.total_ms(picker.service.weights, picker.inputs.rtt_ms(site, *region))
+        };
+        self.totals.extend(self.terms.iter().zip(self.regions).map(total));
         self.tiers.clear();
         self.tiers.resize(self.totals.len(), NO_TIER);
         let mut tier = 0;
@@ -107,6 +106,7 @@ mod tests {
     use crate::steer::health::effective::Override;
     use crate::steer::plan::code::{Answer, Code, settled};
     use crate::steer::policy::PlanInputs;
+    use crate::steer::policy::scan::only_regions;
     use crate::steer::policy::shape::Shape;
     use crate::steer::testing::{SERVICE, World, at};
 
@@ -166,11 +166,13 @@ mod tests {
             let picker = Picker::of(inputs, service, &shape, standing);
             let by_score = picker.scored().expect("by score alone");
             let route = picker.route_of_all();
+            let services: Vec<_> = picker.scored().into_iter().collect();
+            let scanned = only_regions(&services, model, sites.expect("sites")).remove(0);
             for place in world.atlas.places() {
                 let site = sites.and_then(|sites| sites.of_place(place)).expect("a site");
                 let cell = picker.cell(site, &route);
                 let only = settled(&cell).map(Code::read);
-                assert_eq!(by_score.only_of(std::iter::once(site)).next(), Some(by_score.only(site)), "{place:?}");
+                assert_eq!(scanned[site], by_score.only(site), "{place:?}");
                 assert_eq!(by_score.only(site).map(Answer::One), only, "{place:?}");
                 for network in 0..16 {
                     let key = ClientKey::from_bits(network);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -9,8 +10,8 @@ use proptest::prelude::*;
 use super::eligible::FenceOut;
 use super::*;
 use crate::atlas::Atlas;
-use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId};
-use crate::steer::decide::{Decision, Seen, cell_at_place, decide_for};
+use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId, Weights};
+use crate::steer::decide::{Decision, Seen, cell_at_place, decide, decide_for};
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::plan::precomputed::{Precomputed, PrecomputedChoice};
 use crate::steer::testing::{Moment, SERVICE, World, at};
@@ -533,6 +534,10 @@ fn six(policies: PolicyTree) -> World {
     world
 }
 
+fn dotted(bits: u16) -> String {
+    format!("{}.{}", bits >> 8, bits & 0xff)
+}
+
 /// The regions that the packet path answers with: what is precomputed, else what is decided then.
 fn answered<'w>(world: &'w World, moment: &Moment<'_>, seen: Seen) -> Vec<&'w str> {
     let view = moment.view();
@@ -588,6 +593,58 @@ proptest! {
                 }
             }
             before = at_once.plan;
+        }
+    }
+
+    /// Of many services unlike one another, those that keep no classes of their own get what each would get alone.
+    #[test]
+    fn services_that_share_no_classes_are_answered_as_if_each_were_alone(
+        networks in prop::collection::vec((any::<u16>(), -60.0f64..60.0, -180.0f64..180.0), 1..20),
+        story in prop::collection::vec((0usize..6, 0u8..12, 0.0f64..1.2), 0..4),
+        later in prop::collection::vec((0usize..6, 0u8..12, 0.0f64..1.2), 1..4),
+        prices in prop::array::uniform6(0.0f64..60.0),
+        clients in prop::collection::vec(any::<u16>(), 12),
+    ) {
+        let named: Vec<(String, _)> =
+            networks.iter().map(|(bits, north, east)| (format!("10.{}.0/24", dotted(*bits)), at(*north, *east))).collect();
+        let named: Vec<_> = named.iter().map(|(prefix, at)| (prefix.as_str(), *at)).collect();
+        let world = |services: std::ops::Range<usize>| {
+            let names: Vec<String> = (0..6).map(|index| format!("region{index}")).collect();
+            let placed: Vec<_> =
+                names.iter().zip(0..).map(|(name, n)| (name.as_str(), at(10.0, f64::from(n) * 30.0))).collect();
+            let mut world = World::new(Policy::Score, &placed).clients(&named);
+            let service = world.model.services[0].clone();
+            let unlike = |n: usize| Weights { latency: 0.2 + n as f64 / 50.0, ..service.weights };
+            world.model.services = services.map(|n| Service { weights: unlike(n), ..service.clone() }).collect();
+            world
+        };
+        let befall_all = |world: &mut World, story: &[(usize, u8, f64)]| {
+            story.iter().for_each(|&(region, kind, shed)| befall(world, region, kind, shed));
+            world.states.iter_mut().zip(prices).for_each(|(state, price)| state.price_ms = price);
+        };
+        let now = Instant::now();
+        let mut all = world(0..20);
+        befall_all(&mut all, &story);
+        let before = all.plan(now).plan;
+        let (first, last) = (before.services[0].table.classes(), before.services[19].table.classes());
+        prop_assert!(!Arc::ptr_eq(first.expect("classes"), last.expect("classes")));
+        befall_all(&mut all, &later);
+        for n in [0, 9, 15, 16, 19] {
+            let mut alone = world(n..n + 1);
+            befall_all(&mut alone, &story);
+            befall_all(&mut alone, &later);
+            let alone = alone.plan(now);
+            for moment in [all.follow_after(&before, now), all.plan(now)] {
+                for bits in clients.iter().chain(networks.iter().map(|(bits, ..)| bits)) {
+                    let address = IpAddr::V4((10 << 24 | u32::from(*bits) << 8).into());
+                    for seen in [Seen::Subnet(address), Seen::Source(address)] {
+                        let one = decide(&moment.view(), ServiceId(n as u32), seen).expect("a decision");
+                        let other = decide(&alone.view(), SERVICE, seen).expect("a decision");
+                        prop_assert!(one.scope >= other.scope, "{:?}: {} wider than {}", seen, one.scope, other.scope);
+                        prop_assert_eq!(Decision { scope: other.scope, ..one }, other);
+                    }
+                }
+            }
         }
     }
 

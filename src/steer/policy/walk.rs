@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::alternative::Alternative;
@@ -17,7 +18,7 @@ use crate::steer::choice::pick::Identity;
 use crate::steer::figure::{percent, rounded};
 
 /// One group that a client came through.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// The number of groups above it. From 0.
     pub depth: usize,
@@ -31,7 +32,7 @@ pub struct Step {
 }
 
 /// A region or group that was taken or passed over.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Passed {
     pub name: String,
     pub taken: bool,

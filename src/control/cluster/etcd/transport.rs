@@ -1,27 +1,23 @@
 //! One request over HTTP, with certificates and passwords from files.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::AUTHORIZATION;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
-use rustls::sign::SingleCertAndKey;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::control::bounded_file;
 use crate::control::probe::outcome::chain;
-use crate::control::probe::tls::{Trust, client_config, identity};
+use crate::control::probe::tls::{TlsFiles, client_config_of};
 
 use super::fault::{Fault, read_fault};
 use super::settings::EtcdSettings;
 
 /// The longest response taken, in octets.
 const MOST_BODY: usize = 16 * 1024 * 1024;
-/// A file with certificates or a key has at most so many octets.
-const MOST_PEM: u64 = 1024 * 1024;
 /// Files are not read more often than this.
 const LEAST_BETWEEN_READS: Duration = Duration::from_secs(10);
 /// Tells a member without a leader to say so at once, on watches too, instead of waiting for one.
@@ -128,7 +124,11 @@ impl Transport {
 /// Proxies named in the environment are not used, as for all that this server asks. Nothing is sent twice.
 fn client(settings: &EtcdSettings) -> Result<Client, String> {
     Client::builder()
-        .tls_backend_preconfigured(tls(settings)?)
+        .tls_backend_preconfigured(client_config_of(&TlsFiles {
+            ca: settings.ca_file.clone(),
+            certificate: settings.certificate_file.clone(),
+            key: settings.key_file.clone(),
+        })?)
         .no_proxy()
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
@@ -137,22 +137,4 @@ fn client(settings: &EtcdSettings) -> Result<Client, String> {
         .user_agent(concat!("meridian/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| chain(&error))
-}
-
-fn tls(settings: &EtcdSettings) -> Result<rustls::ClientConfig, String> {
-    let ca = settings.ca_file.as_deref().map(pem).transpose()?;
-    let mut config = client_config(ca.as_deref().map_or(Trust::System, Trust::Pem))?;
-    match (&settings.certificate_file, &settings.key_file) {
-        (Some(certificate), Some(key)) => {
-            let shown = identity(&pem(certificate)?, &pem(key)?)?;
-            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
-        }
-        (None, None) => {}
-        _ => return Err("a client certificate and its key go together".into()),
-    }
-    Ok(config)
-}
-
-fn pem(path: &Path) -> Result<String, String> {
-    bounded_file::read_text(path, MOST_PEM).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }

@@ -35,7 +35,7 @@ impl Verdicts {
 }
 
 /// A probe that a node does not call up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SeenProbe {
     /// Qualified.
     pub region: String,

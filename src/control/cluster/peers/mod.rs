@@ -10,7 +10,6 @@
 //!
 //! - [`message`]: the form of a message, and what is signed of it
 //! - [`fault`]: why there is no reply
-//! - `renewed`: files that are read anew while they are used
 //! - [`proof`]: tokens and certificates
 //! - `places`: connections, and how long each may take
 //! - [`server`], [`client`]: the two ends
@@ -20,7 +19,6 @@ pub mod fault;
 pub mod message;
 mod places;
 pub mod proof;
-mod renewed;
 pub mod server;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! How a node proves to another which it is: a token that signs messages, or certificates of mutual TLS.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ring::hmac;
@@ -15,13 +15,10 @@ use tracing::warn;
 use crate::control::bounded_file;
 use crate::control::cluster::settings::{PeerSettings, Proof};
 use crate::control::probe::tls::{identity, roots_from_pem};
-
-use super::renewed::{Reading, Renewed};
+use crate::control::renewed::{Reading, Renewed, certificates};
 
 /// A token has at least so many octets.
 const LEAST_TOKEN: usize = 16;
-/// Certificates with all that lead to them, in octets of PEM.
-const MOST_PEM: u64 = 1024 * 1024;
 
 /// The proof of one end, read anew as its files change.
 pub(super) enum Prover {
@@ -46,9 +43,7 @@ impl Prover {
             }
             Proof::Certificates { ca, certificate, key } => {
                 let files = vec![ca.clone(), certificate.clone(), key.clone()];
-                let told = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-                let proof = Renewed::new(files, Reading { read: read_pem, make: tls });
-                proof.map(Prover::Certificates).map_err(|error| format!("certificates of nodes ({told}): {error}"))
+                certificates("nodes", files, tls).map(Prover::Certificates)
             }
         }
     }
@@ -68,13 +63,6 @@ fn read_token(files: &[PathBuf]) -> Result<Vec<String>, String> {
 fn key(texts: &[String]) -> Result<hmac::Key, String> {
     let token = texts.first().ok_or("no token")?;
     Ok(hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes()))
-}
-
-fn read_pem(files: &[PathBuf]) -> Result<Vec<String>, String> {
-    let read = |file: &Path| {
-        bounded_file::read_text(file, MOST_PEM).map_err(|error| format!("cannot read {}: {error}", file.display()))
-    };
-    files.iter().map(|file| read(file)).collect()
 }
 
 /// Sessions are never resumed: a resumed one skips the certificate, and its end is to be noticed.

@@ -150,6 +150,6 @@ async fn a_key_that_is_not_the_certificates_fails_every_probe_and_says_so() {
     assert!(!format!("{mixed:?}").contains("PRIVATE"), "a key is in no log");
     for kind in kinds(port, &trusting(&authority, Some(mixed))) {
         let error = ask_local(check(kind)).await.expect_err("unusable").to_string();
-        assert_eq!(error, "TLS: the client key is not that of the client certificate");
+        assert_eq!(error, "TLS: the key is not that of the certificate");
     }
 }

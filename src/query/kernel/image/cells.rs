@@ -73,15 +73,14 @@ impl Facts {
     pub fn by_class(&self, classes: &ClassImage) -> ByClass {
         let table = &self.plan.table;
         if !table.classes().is_some_and(|of| Arc::ptr_eq(of, &classes.of)) {
-            // Of another part of the plan, whose classes are others: left to the sockets.
-            return ByClass { cells: vec![0; classes.of.len()], examples: vec![None], _plan: self.plan.clone() };
+            return self.left_to_sockets(); // of another part of the plan, whose classes are others
         }
         let mut numbers: HashMap<Option<Code>, u32> = HashMap::new();
         let mut examples = Vec::new();
-        let mut number = |(code, example): (&Code, &Option<IpAddr>)| {
+        let mut number = |(code, example): (Code, &Option<IpAddr>)| {
             // What does not hold, or is left open, is worked out for whoever asks.
-            let holds = self.plan.holds(*code);
-            let number = *numbers.entry(holds.then_some(*code)).or_insert(examples.len() as u32);
+            let holds = self.plan.holds(code);
+            let number = *numbers.entry(holds.then_some(code)).or_insert(examples.len() as u32);
             if number as usize == examples.len() {
                 examples.push(None);
             }
@@ -92,6 +91,11 @@ impl Facts {
         };
         let cells = table.codes().iter().zip(&classes.examples).map(&mut number).collect();
         ByClass { cells, examples, _plan: self.plan.clone() }
+    }
+
+    /// A table without a row.
+    pub fn left_to_sockets(&self) -> ByClass {
+        ByClass { cells: Vec::new(), examples: vec![None], _plan: self.plan.clone() }
     }
 
     fn key(&self) -> (TableId, u32, u32, bool, bool, [bool; 3]) {
@@ -119,7 +123,7 @@ pub struct TableId(usize, usize);
 /// A table of cells, by class.
 #[derive(Debug)]
 pub struct ByClass {
-    /// The cell of each class.
+    /// The cell of each class; empty where all is left to the sockets.
     pub cells: Vec<u32>,
     /// Of each cell: an address in it, if there is one.
     pub examples: Vec<Option<IpAddr>>,

@@ -9,7 +9,7 @@
 //! entries. Address records are the same for every name, and asked for once. What proves that there are none holds
 //! the name's zone: it is asked for name by name, once per lifetime, and last, so that the others need not wait for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::state::Snapshot;
 use crate::steer::choice::endpoint_set::EndpointSet;
 
 use super::answers::{Area, Kept};
-use super::block::{Block, append_u32s};
+use super::block::{BLOCK_OCTETS, Block, ROOM, append_u32s};
 use super::cells::{ByClass, Choice, Facts, TableId, changed_regions, choice};
 use super::classes::ClassImage;
 use super::names::{ANYBODY, FAMILIES, NameImage, ServiceName};
@@ -85,6 +85,12 @@ struct Own {
     offers: [bool; 3],
 }
 
+impl Choices {
+    fn has_row(&self) -> bool {
+        self.by_class.as_ref().is_some_and(|by_class| !by_class.cells.is_empty())
+    }
+}
+
 impl ServiceImage {
     /// Brings all in step with a snapshot. False: nothing has changed.
     pub fn update(
@@ -103,7 +109,9 @@ impl ServiceImage {
         let touched = |region: &RegionId| changed.get(region.index()).is_none_or(|changed| *changed);
         self.choices.retain(|_, choices| !choices.regions.iter().any(touched));
         let before = std::mem::take(&mut self.of);
-        let of: Vec<_> = image.0.services.iter().map(|named| self.choices_of(snapshot, named, image.1)).collect();
+        let mut rows = HashSet::new();
+        let services = image.0.services.iter();
+        let of: Vec<_> = services.map(|named| self.choices_of(snapshot, named, image.1, &mut rows)).collect();
         let is_same = |(old, new): (&Option<Arc<Choices>>, &Option<Arc<Choices>>)| {
             old.as_ref().map(Arc::as_ptr) == new.as_ref().map(Arc::as_ptr)
         };
@@ -150,14 +158,23 @@ impl ServiceImage {
         &self.entries
     }
 
-    fn choices_of(&mut self, snapshot: &Snapshot, named: &ServiceName, classes: &ClassImage) -> Option<Arc<Choices>> {
+    /// `rows`: the tables that have a row so far. Those that have no room in the image any more are left to the sockets.
+    fn choices_of(
+        &mut self,
+        snapshot: &Snapshot,
+        named: &ServiceName,
+        classes: &ClassImage,
+        rows: &mut HashSet<TableId>,
+    ) -> Option<Arc<Choices>> {
         let facts = Facts::of(snapshot, named.id)?;
         if let Some(known) = self.choices.get(&facts) {
+            rows.extend(known.has_row().then(|| facts.table()));
             return Some(known.clone());
         }
-        let by_class = facts
-            .depends_on_place()
-            .then(|| self.tables.entry(facts.table()).or_insert_with(|| Arc::new(facts.by_class(classes))).clone());
+        let most = ROOM * BLOCK_OCTETS / size_of::<u32>() / classes.of.len().max(1);
+        let has_room = rows.len() < most || rows.contains(&facts.table());
+        let table = || Arc::new(if has_room { facts.by_class(classes) } else { facts.left_to_sockets() });
+        let by_class = facts.depends_on_place().then(|| self.tables.entry(facts.table()).or_insert_with(table).clone());
         let of = |client: IpAddr| Some((client, choice(snapshot, named.id, client)?));
         let cells = match &by_class {
             Some(by_class) => by_class.examples.iter().map(|example| of((*example)?)).collect(),
@@ -165,6 +182,7 @@ impl ServiceImage {
         };
         let regions = snapshot.model.service(named.id).regions.clone();
         let choices = Arc::new(Choices { facts: facts.clone(), regions, by_class, cells });
+        rows.extend(choices.has_row().then(|| facts.table()));
         self.choices.insert(facts, choices.clone());
         Some(choices)
     }
@@ -173,8 +191,7 @@ impl ServiceImage {
     fn forget_unused(&mut self) {
         let used = |choices: &Arc<Choices>| Arc::strong_count(choices) > 1;
         self.choices.retain(|_, choices| used(choices));
-        let tables: std::collections::HashSet<TableId> =
-            self.choices.values().map(|choices| choices.facts.table()).collect();
+        let tables: HashSet<TableId> = self.choices.values().map(|choices| choices.facts.table()).collect();
         self.tables.retain(|table, _| tables.contains(table));
         // Lifetimes come and go; of each name there are few at a time.
         if self.own.len() > 1_000 + 8 * self.of.len() {

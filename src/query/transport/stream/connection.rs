@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -24,7 +25,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::query::client::Client;
 use crate::query::counters::{Counters, Event, TcpWait};
-use crate::query::transport::{MAX_MESSAGE, Responder};
+use crate::query::transport::{Exchange, MAX_MESSAGE, Responder};
 
 use super::gate::{Gate, StreamPlace};
 use super::limits::TcpLimits;
@@ -33,6 +34,8 @@ use super::limits::TcpLimits;
 pub struct Connection<S, R> {
     stream: S,
     client: Client,
+    /// The client's end and ours, for whoever watches.
+    ends: Option<(SocketAddr, SocketAddr)>,
     shared: Arc<ConnectionContext<R>>,
     /// The octets that came and are not answered yet; empty or the start of a message while we wait.
     received: Vec<u8>,
@@ -85,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
         Connection {
             stream,
             client,
+            ends: None,
             shared,
             received: Vec::new(),
             waiting_for_rest_since: None,
@@ -93,6 +97,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
             asked: false,
             place,
         }
+    }
+
+    /// The same with its ends known: the client's and ours. Nobody watches one whose ends are not.
+    pub fn between(self, client: SocketAddr, server: SocketAddr) -> Connection<S, R> {
+        Connection { ends: Some((client, server)), ..self }
     }
 
     pub async fn run(mut self, closing: watch::Receiver<bool>) {
@@ -227,6 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
     fn answer(&mut self, messages: &[u8], output: &mut [u8]) -> Result<(usize, Answered), End> {
         let ConnectionContext { responder, counters, limits, .. } = &*self.shared;
         let batch = responder.begin();
+        let watched_since = R::watches(&batch).then(std::time::Instant::now);
         let (mut taken, mut written, mut answered) = (0, 0, Answered::Some);
         let most = limits.responses_per_write.max(1);
         R::expect(&batch, whole_messages(messages).take(most));
@@ -247,6 +257,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Responder> Connection<S, R> {
             if written >= WRITE_SIZE {
                 break;
             }
+        }
+        if let (Some(since), Some(ends)) = (watched_since, self.ends) {
+            let (messages, output) = (messages.get(..taken).unwrap_or_default(), output.get(..written));
+            let all = exchanges(ends, self.client, messages, output.unwrap_or_default());
+            R::saw(&batch, since.elapsed(), all);
         }
         drop(batch);
         if taken > 0 {
@@ -360,8 +375,22 @@ fn first_message(received: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(u16::from_be_bytes(*prefix)))
 }
 
+/// Messages with their responses; the last may have none.
+fn exchanges<'a>(
+    (peer, server): (SocketAddr, SocketAddr),
+    client: Client,
+    messages: &'a [u8],
+    responses: &'a [u8],
+) -> impl Iterator<Item = Exchange<'a>> + Clone {
+    let mut responses = whole_messages(responses);
+    whole_messages(messages).map(move |query| {
+        let response = responses.next().unwrap_or_default();
+        Exchange { client: peer, server, transport: client.transport, query, response }
+    })
+}
+
 /// All messages that came whole, in their order.
-fn whole_messages(mut received: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn whole_messages(mut received: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     std::iter::from_fn(move || {
         let message = first_message(received)?;
         received = received.get(PREFIX + message.len()..)?;
@@ -418,6 +447,29 @@ mod tests {
         drop(ours);
         conversation.await.expect("ended");
         assert_eq!(counters.total().get(Event::SendFailed(Transport::Tcp)), 0);
+    }
+
+    #[tokio::test]
+    async fn who_watches_is_told_of_each_message_with_its_response() {
+        let limits = TcpLimits::default();
+        let gate = Arc::new(Gate::new(limits.clone()));
+        let ends = ["192.0.2.1:5353", "192.0.2.53:53"].map(|end| end.parse::<SocketAddr>().expect("an address"));
+        let client = Client { address: ends[0].ip(), transport: Transport::Tcp };
+        let (place, _) = gate.enter(client.address);
+        let (responder, counters) = (Arc::new(Witness::watching()), CounterSet::new().register());
+        let shared = Arc::new(ConnectionContext { responder: responder.clone(), counters, limits, gate });
+        let (mut ours, theirs) = tokio::io::duplex(4096);
+        for asked in [message(1, b"a"), message(2, b"b"), b"short".to_vec()] {
+            ours.write_all(&[&(asked.len() as u16).to_be_bytes(), &asked[..]].concat()).await.expect("written");
+        }
+        let stopping = watch::Sender::new(false);
+        let connection = Connection::new(theirs, client, shared, place).between(ends[0], ends[1]);
+        connection.run(stopping.subscribe()).await; // until what gets no response
+        let saw = |told: &Told| matches!(told, Told::Saw(..));
+        let told: Vec<Told> = responder.told().into_iter().filter(saw).collect();
+        let short = u16::from_be_bytes(*b"sh");
+        let expected = [(1, Some(1)), (2, Some(2)), (short, None)].map(|(id, of)| Told::Saw(ends[0], ends[1], id, of));
+        assert_eq!(told, expected);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@
 //! connection. The conversation itself, and its limits, are [`super::stream`]'s, as for any stream.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -210,7 +210,7 @@ async fn accept<R: Responder>(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if admit(stream, peer.ip(), &shared, &closing, &mut connections) == Crowd::Full {
+                    if admit(stream, peer, &shared, &closing, &mut connections) == Crowd::Full {
                         // Those let in are read before they may have to yield in their turn.
                         tokio::task::yield_now().await;
                     }
@@ -244,16 +244,22 @@ async fn accept<R: Responder>(
 /// Starts a connection's task. Where a limit is met, another one is told to yield, and it says so.
 fn admit<R: Responder>(
     stream: TcpStream,
-    peer: IpAddr,
+    peer: SocketAddr,
     shared: &Arc<ConnectionContext<R>>,
     closing: &watch::Receiver<bool>,
     connections: &mut JoinSet<()>,
 ) -> Crowd {
-    let (place, met) = shared.gate.enter(peer);
+    let (place, met) = shared.gate.enter(peer.ip());
     shared.counters.add(Event::TcpAccepted);
     met.into_iter().for_each(|limit| shared.counters.add(Event::TcpYielded(limit)));
-    let client = Client { address: peer, transport: Transport::Tcp };
-    connections.spawn(Connection::new(stream, client, shared.clone(), place).run(closing.clone()));
+    let client = Client { address: peer.ip(), transport: Transport::Tcp };
+    let server = stream.local_addr();
+    let connection = Connection::new(stream, client, shared.clone(), place);
+    let connection = match server {
+        Ok(server) => connection.between(peer, server),
+        Err(_) => connection, // it has ended already
+    };
+    connections.spawn(connection.run(closing.clone()));
     if met.is_some() { Crowd::Full } else { Crowd::HasRoom }
 }
 

@@ -10,7 +10,7 @@
 //! The program in the kernel lets only plain packets through; what it holds back is not expected here, and refused.
 
 use std::mem;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 /// A query's packet, read.
@@ -39,6 +39,19 @@ impl QueryPacket {
             false => source(IPV4_SOURCE).first_chunk::<4>().copied().unwrap_or_default().into(),
             true => source(IPV6_SOURCE).first_chunk::<16>().copied().unwrap_or_default().into(),
         }
+    }
+}
+
+impl QueryPacket {
+    /// The address that was asked. `packet`: the one this was read from, as it came.
+    pub fn server(&self, packet: &[u8]) -> SocketAddr {
+        let at = |at: usize| packet.get(at..).unwrap_or_default();
+        let port = at(self.message.start.saturating_sub(UDP) + 2).first_chunk().copied().unwrap_or_default();
+        let ip: IpAddr = match self.is_ipv6 {
+            false => at(self.ip + IPV4_SOURCE + 4).first_chunk::<4>().copied().unwrap_or_default().into(),
+            true => at(self.ip + IPV6_SOURCE + 16).first_chunk::<16>().copied().unwrap_or_default().into(),
+        };
+        SocketAddr::new(ip, u16::from_be_bytes(port))
     }
 }
 

@@ -4,17 +4,18 @@
 //! came from. Counts what the UDP threads count, in the same way; an error or a panic costs one batch.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::headers::{self, Flaw};
+use super::headers::{self, Flaw, QueryPacket};
 use super::socket::{Packet, XdpSocket};
 use crate::query::client::{Client, Transport};
 use crate::query::counters::{Counters, DropReason, Event};
-use crate::query::transport::{Complaint, MAX_UDP_RESPONSE, Responder, pin_this_thread};
+use crate::query::transport::{Complaint, Exchange, MAX_UDP_RESPONSE, Responder, pin_this_thread};
 
 /// Packets answered before they are sent: few enough to stay in the first-level cache with what they
 /// are answered from, many enough that the system call between batches does not show.
@@ -77,11 +78,21 @@ impl<R: Responder> Worker<R> {
     fn answer_batch(&mut self, response: &mut [u8; MAX_UDP_RESPONSE]) -> usize {
         let Worker { socket, received, responder, counters, mtu, .. } = self;
         let batch = responder.begin();
+        let watched_since = R::watches(&batch).then(Instant::now);
         let mut answered = 0;
         // What came while others were answered is told and answered in the same batch.
         while let most @ 1.. = socket.waiting().min(BATCH - answered) {
             R::expect(&batch, socket.packets().take(most).filter_map(headers::message_at_a_glance));
-            let done = socket.answer(most, |packet| answer_one::<R>(&batch, packet, response, *mtu, counters));
+            let done = match watched_since {
+                None => socket
+                    .answer(most, |packet| answer_one::<R>(&batch, packet, response, *mtu, counters, |_, _, _| {})),
+                Some(began) => socket.answer(most, |packet| {
+                    answer_one::<R>(&batch, packet, response, *mtu, counters, |asked, packet, response| {
+                        let exchange = exchange(asked, packet, response);
+                        R::saw(&batch, began.elapsed(), std::iter::once(exchange));
+                    })
+                }),
+            };
             answered += done.received;
             for _ in 0..done.lost {
                 counters.add(Event::SendFailed(Transport::Udp));
@@ -94,7 +105,7 @@ impl<R: Responder> Worker<R> {
 }
 
 /// Answers the packet in its frame. The response is written elsewhere first, and copied: that costs less than
-/// a frame of its own would, whose octets are in no cache.
+/// a frame of its own would, whose octets are in no cache. In between `watch` is told of the packet and the response.
 #[inline]
 fn answer_one<R: Responder>(
     batch: &R::Batch<'_>,
@@ -102,6 +113,7 @@ fn answer_one<R: Responder>(
     response: &mut [u8; MAX_UDP_RESPONSE],
     mtu: usize,
     counters: &Counters,
+    watch: impl FnOnce(&QueryPacket, &[u8], &[u8]),
 ) -> usize {
     let Packet { room, length } = packet;
     let asked = match headers::read(room.get(..length).unwrap_or_default()) {
@@ -118,9 +130,18 @@ fn answer_one<R: Responder>(
     let most = mtu.saturating_sub(headers::overhead(&asked)).min(MAX_UDP_RESPONSE);
     let message = room.get(asked.message.clone()).unwrap_or_default();
     let length = R::answer(batch, message, client, response.get_mut(..most).unwrap_or_default(), counters);
-    match response.get(..length) {
-        Some(response) if length > 0 => headers::reply(room, &asked, response),
-        _ => 0,
+    let response = response.get(..length).unwrap_or_default();
+    watch(&asked, room, response);
+    if response.is_empty() { 0 } else { headers::reply(room, &asked, response) }
+}
+
+fn exchange<'a>(asked: &QueryPacket, packet: &'a [u8], response: &'a [u8]) -> Exchange<'a> {
+    Exchange {
+        client: SocketAddr::new(asked.client(packet), asked.port),
+        server: asked.server(packet),
+        transport: Transport::Udp,
+        query: packet.get(asked.message.clone()).unwrap_or_default(),
+        response,
     }
 }
 
@@ -151,12 +172,9 @@ mod tests {
         [&[2; 12][..], &[8, 0], &ip, &[0x14, 0xe9, 0, 53, d0, d1, 0, 0], message].concat()
     }
 
-    #[test]
-    fn all_packets_of_a_batch_are_told_before_the_first_is_answered() {
-        let packets: Vec<Vec<u8>> = (0..70).map(|id| packet(&message(id, b"q"))).collect();
-        let responder = Arc::new(Witness::default());
-        let mut worker = Worker {
-            socket: testing::received(&packets),
+    fn worker(packets: &[Vec<u8>], responder: &Arc<Witness>) -> Worker<Witness> {
+        Worker {
+            socket: testing::received(packets),
             received: Arc::default(),
             cpu: None,
             mtu: 1500,
@@ -164,7 +182,26 @@ mod tests {
             counters: CounterSet::new().register(),
             stop: Arc::default(),
             complaint: Complaint::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn who_watches_is_told_of_each_packet_with_its_response() {
+        let packets = [packet(&message(7, b"q")), packet(b"short"), packet(&message(8, b"r"))];
+        let responder = Arc::new(Witness::watching());
+        worker(&packets, &responder).answer_batch(&mut [0; MAX_UDP_RESPONSE]);
+        let (client, server) = ("192.0.2.1:5353".parse().expect("it"), "192.0.2.53:53".parse().expect("it"));
+        let short = u16::from_be_bytes(*b"sh");
+        let saw = |told: &Told| matches!(told, Told::Saw(..));
+        let expected = [(7, Some(7)), (short, None), (8, Some(8))].map(|(id, of)| Told::Saw(client, server, id, of));
+        assert_eq!(responder.told().into_iter().filter(saw).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn all_packets_of_a_batch_are_told_before_the_first_is_answered() {
+        let packets: Vec<Vec<u8>> = (0..70).map(|id| packet(&message(id, b"q"))).collect();
+        let responder = Arc::new(Witness::default());
+        let mut worker = worker(&packets, &responder);
         let mut response = [0; MAX_UDP_RESPONSE];
         assert_eq!([(); 3].map(|()| worker.answer_batch(&mut response)), [64, 6, 0]);
         let batch =

@@ -54,7 +54,7 @@ fn model(services: &[&[usize]]) -> Model {
 }
 
 fn reload(model: Model) -> News {
-    News::Reload(Box::new(Replacement { model, atlas: Atlas::empty(), nsid: String::new(), seed: 0 }))
+    News::Reload(Box::new(Replacement { model, atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 }))
 }
 
 impl Story {

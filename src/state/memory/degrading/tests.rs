@@ -176,13 +176,13 @@ fn a_reload_that_asks_no_more_forgets() {
     assert!(story.states()[0].verdict == Verdict::Down && story.states()[0].degraded.why.len() == 2);
     let mut without = model(1, None);
     without.regions[0].slow_probes = None;
-    let replacement = Replacement { model: without, atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+    let replacement = Replacement { model: without, atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 };
     story.publisher.apply(News::Reload(Box::new(replacement)), moment(story.began + 21 * S));
     story.passes(21);
     let state = &story.states()[0];
     assert_eq!((state.verdict, &state.degraded), (Verdict::Up, &Degraded::default()));
     let again =
-        Replacement { model: model(1, Some(withdrawing())), atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+        Replacement { model: model(1, Some(withdrawing())), atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 };
     story.publisher.apply(News::Reload(Box::new(again)), moment(story.began + 22 * S));
     story.passes(22);
     assert_eq!(story.states()[0].degraded, Degraded::default());

@@ -301,7 +301,7 @@ fn a_reload_goes_on_with_the_votes_on_what_is_still_there() {
     assert_eq!(node.sees()[0], Down);
     let mut fewer = model(CheckKind::Tcp { port: 80 }, VoteRule::Majority, false);
     fewer.regions.pop();
-    let reload = Replacement { model: fewer, atlas: Atlas::empty(), nsid: String::new(), seed: 0 };
+    let reload = Replacement { model: fewer, atlas: Some(Atlas::empty()), nsid: String::new(), seed: 0 };
     node.publisher.apply(News::Reload(Box::new(reload)), moment(node.now));
     assert_eq!(node.sees(), [Down, Up, Up]);
 }

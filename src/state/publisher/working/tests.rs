@@ -122,7 +122,7 @@ fn overtaken(happens: impl Fn(&mut Publisher, Instant)) -> (Publisher, bool) {
 }
 
 fn reload(publisher: &mut Publisher, now: Instant) {
-    let replacement = Replacement { model: world().model, atlas: world().atlas, nsid: String::new(), seed: 0 };
+    let replacement = Replacement { model: world().model, atlas: Some(world().atlas), nsid: String::new(), seed: 0 };
     publisher.apply(News::Reload(Box::new(replacement)), moment(now));
     publisher.publish(moment(now));
 }

@@ -4,18 +4,25 @@
 //! Files are looked at when they are needed, at most every [`AGAIN`], beside what waits for sockets. With files that
 //! cannot be used, the earlier ones stay in use, and the log says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use super::bounded_file;
+
 /// Files are not looked at more often.
 const AGAIN: Duration = Duration::from_secs(10);
 /// The disk may hang: the earlier ones do meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Certificates with all that lead to them, in octets of PEM.
+const MOST_PEM: u64 = 1024 * 1024;
+
+/// What is made of files, as they are now.
+#[derive(Debug)]
 pub struct Renewed<T> {
     files: Vec<PathBuf>,
     reading: Reading<T>,
@@ -23,9 +30,37 @@ pub struct Renewed<T> {
 }
 
 /// How files are read, and what is made of their texts. The error is for people, with the file's name.
+#[derive(Debug)]
 pub struct Reading<T> {
     pub read: fn(&[PathBuf]) -> Result<Vec<String>, String>,
     pub make: fn(&[String]) -> Result<T, String>,
+}
+
+/// What is made of certificates and keys. `of` says whose they are.
+///
+/// # Errors
+/// As [`Renewed::new`]; the text says whose they are and names all files.
+pub fn certificates<T: Send + Sync + 'static>(
+    of: &str,
+    files: Vec<PathBuf>,
+    make: fn(&[String]) -> Result<T, String>,
+) -> Result<Renewed<T>, String> {
+    let shown = names(&files);
+    Renewed::new(files, Reading { read: read_pem, make })
+        .map_err(|error| format!("certificates of {of} ({shown}): {error}"))
+}
+
+fn names(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn read_pem(files: &[PathBuf]) -> Result<Vec<String>, String> {
+    files.iter().map(|file| read_pem_file(file)).collect()
+}
+
+/// One file of certificates or a key.
+pub fn read_pem_file(file: &Path) -> Result<String, String> {
+    bounded_file::read_text(file, MOST_PEM).map_err(|error| format!("cannot read {}: {error}", file.display()))
 }
 
 impl<T> Clone for Reading<T> {
@@ -36,6 +71,7 @@ impl<T> Clone for Reading<T> {
 
 impl<T> Copy for Reading<T> {}
 
+#[derive(Debug)]
 struct State<T> {
     made: Arc<T>,
     texts: Vec<String>,
@@ -92,12 +128,12 @@ impl<T: Send + Sync + 'static> Renewed<T> {
         match found {
             Ok(Some((texts, made))) => {
                 (state.texts, state.made, state.trouble) = (texts, Arc::new(made), None);
-                info!("nodes use what {} holds now", self.shown());
+                info!("in use from now on: what {} holds", self.shown());
             }
             Ok(None) => state.trouble = None,
             Err(error) => {
                 if state.trouble.as_ref() != Some(&error) {
-                    warn!("{error}: what was read before is still in use between nodes");
+                    warn!("{error}: what was read before is still in use");
                 }
                 state.trouble = Some(error);
             }
@@ -106,7 +142,7 @@ impl<T: Send + Sync + 'static> Renewed<T> {
     }
 
     fn shown(&self) -> String {
-        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+        names(&self.files)
     }
 
     /// Nothing is left half done where a holder panics.
