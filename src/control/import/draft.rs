@@ -1,12 +1,20 @@
 //! A configuration that is being made: what goes into the files, and their text.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use foldhash::fast::FixedState;
+
 use super::left::Leftovers;
+use crate::control::config::MAX_REGIONS;
 use crate::model::policy::MAX_ANSWERS;
+
+/// Octets of the name of a region or a group.
+const MAX_NAME: usize = 63;
 
 /// A main file and zones.
 #[derive(Debug, Default)]
@@ -29,7 +37,10 @@ pub struct ZoneDraft {
     pub ttl: u32,
     /// In master-file syntax.
     pub records: String,
-    pub regions: BTreeMap<String, RegionDraft>,
+    /// With their names, by these in lower case.
+    pub regions: BTreeMap<String, (String, RegionDraft)>,
+    /// Regions that there was no room for.
+    pub untaken: usize,
     pub services: Vec<ServiceDraft>,
 }
 
@@ -105,6 +116,16 @@ pub struct GeoDraft {
 }
 
 impl Child {
+    /// A group; where the text does not fit as a name, with a hash of it, so that no two texts become one name.
+    pub fn group(text: &str, pick: Pick) -> Child {
+        let fitting = ended(text, "");
+        let name = match fitting == text {
+            true => fitting,
+            false => ended(text, &format!("-{:08x}", FixedState::default().hash_one(text) as u32)),
+        };
+        Child::Group(Box::new(Pick { name, ..pick }))
+    }
+
     pub fn name(&self) -> &str {
         match self {
             Child::Region(name) => name,
@@ -155,7 +176,7 @@ impl ZoneDraft {
         let mut text = format!("# The zone {}: its records are in the file beside this one.\n\n", self.origin);
         let _ = writeln!(text, "origin       = {}\nttl          = {}", quoted(&self.origin), self.ttl);
         let _ = writeln!(text, "records_file = {}", quoted(&format!("{file}.zone")));
-        for (name, region) in &self.regions {
+        for (name, region) in self.regions.values() {
             region.write(name, &mut text);
         }
         for service in &self.services {
@@ -316,18 +337,23 @@ fn file_name(origin: &str) -> String {
     }
 }
 
-/// A name that a region or group may have, made of any text.
-pub fn region_name(text: &str) -> String {
+/// A name that a region or group may have, made of any text and an end.
+fn ended(text: &str, end: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let name: String = text.chars().map(|c| if fits(c) { c } else { '-' }).take(63).collect();
-    if name.is_empty() { "region".to_owned() } else { name }
+    let text = if text.is_empty() { "region" } else { text };
+    let name = text.chars().map(|c| if fits(c) { c } else { '-' }).take(MAX_NAME.saturating_sub(end.len()));
+    name.chain(end.chars()).collect()
 }
 
 impl ZoneDraft {
-    /// Tells of regions that nobody has said the place of.
+    /// Tells of regions that there was no room for, and of those that nobody has said the place of.
     pub fn leave_nowhere(&self, file: &str, left: &mut Leftovers) {
+        if self.untaken > 0 {
+            let why = format!("there are more than {MAX_REGIONS}, which is what all zones together may have");
+            left.push(file, 1, format!("{} of the regions", self.untaken), why);
+        }
         let nowhere: Vec<&str> =
-            self.regions.iter().filter(|(_, region)| region.place.is_none()).map(|(name, _)| name.as_str()).collect();
+            self.regions.values().filter(|(_, region)| region.place.is_none()).map(|(name, _)| name.as_str()).collect();
         if !nowhere.is_empty() {
             let why = format!(
                 "are nowhere: latitude and longitude 0 stand there until you write them ({})",
@@ -337,18 +363,21 @@ impl ZoneDraft {
         }
     }
 
-    /// Adds a region, or finds it where it is already there: its name, by the first of `names` that no other has.
+    /// Adds a region, or finds it where it is already there: its name, by the first of `names` that no other has. A
+    /// zone that is full takes no more; [`ZoneDraft::leave_nowhere`] tells of it.
     pub fn add_region(&mut self, names: &[String], region: RegionDraft) -> String {
-        let numbered = (2..).map(|number| format!("{}-{number}", names.last().map_or("region", String::as_str)));
-        for name in names.iter().cloned().chain(numbered).map(|name| region_name(&name)) {
-            let alike = self.regions.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
-            match alike {
-                Some((known, there)) if *there == region => return known.clone(),
-                Some(_) => {}
-                None => {
-                    self.regions.insert(name.clone(), region);
+        let is_full = self.regions.len() >= MAX_REGIONS;
+        let last = names.last().map_or("region", String::as_str);
+        let numbered = (2..).map(|number| ended(last, &format!("-{number}")));
+        for name in names.iter().map(|name| ended(name, "")).chain(numbered) {
+            match self.regions.entry(name.to_ascii_lowercase()) {
+                Entry::Occupied(there) if there.get().1 == region => return there.get().0.clone(),
+                Entry::Occupied(_) => {}
+                Entry::Vacant(_) if is_full => {
+                    self.untaken += 1;
                     return name;
                 }
+                Entry::Vacant(place) => return place.insert((name, region)).0.clone(),
             }
         }
         String::new() // numbers do not end
@@ -365,6 +394,36 @@ mod tests {
             let read: BTreeMap<String, String> = toml::from_str(&format!("a = {}", quoted(text))).expect("TOML");
             assert_eq!(read["a"], text);
         }
+    }
+
+    #[test]
+    fn regions_and_groups_whose_names_do_not_fit_keep_names_of_their_own() {
+        let long = ["a".repeat(70), "a".repeat(71), "é x".to_owned(), "e x".to_owned(), String::new()];
+        let mut zone = ZoneDraft::default();
+        let mut names: Vec<String> = Vec::new();
+        for number in 0..20u8 {
+            let endpoints = vec![EndpointDraft::Address([192, 0, 2, number].into())];
+            names.push(zone.add_region(&long, RegionDraft { endpoints, ..RegionDraft::default() }));
+        }
+        let pick = Pick { name: String::new(), policy: "multi", children: Vec::new(), geo: GeoDraft::default() };
+        names.extend(long.iter().map(|text| Child::group(text, pick.clone()).name().to_owned()).skip(2));
+        assert!(names.iter().all(|name| (1..=MAX_NAME).contains(&name.len()) && name.is_ascii()), "{names:?}");
+        let different: std::collections::BTreeSet<&String> = names.iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+        assert_ne!(Child::group(&long[0], pick.clone()).name(), Child::group(&long[1], pick).name());
+    }
+
+    #[test]
+    fn a_zone_takes_as_many_regions_as_all_zones_may_have_and_tells_of_more() {
+        let mut zone = ZoneDraft::default();
+        for number in 0..MAX_REGIONS as u32 + 5 {
+            let endpoints = vec![EndpointDraft::Address(IpAddr::V4(number.into()))];
+            zone.add_region(&["r".to_owned()], RegionDraft { endpoints, ..RegionDraft::default() });
+        }
+        let mut left = Leftovers::default();
+        zone.leave_nowhere("zone", &mut left);
+        assert_eq!(zone.regions.len(), MAX_REGIONS);
+        assert!(left.told.iter().any(|left| left.what == "5 of the regions"), "{:?}", left.told);
     }
 
     #[test]

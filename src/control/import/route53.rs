@@ -214,7 +214,8 @@ impl<'a> Import<'a> {
                 self.leave(set, format!("aliases lead on more than {MAX_DEPTH} deep, or in a circle"));
                 return None;
             }
-            return Some(Child::Group(Box::new(self.pick(&target.clone(), &inner, zone, depth + 1)?)));
+            let pick = self.pick(target, &inner, zone, depth + 1)?;
+            return Some(Child::group(&pick.name.clone(), pick));
         }
         let mut endpoints = Vec::new();
         for twin in &twins {

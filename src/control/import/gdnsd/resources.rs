@@ -246,12 +246,10 @@ impl<'a> Resources<'a> {
             }
             let policy = if settings.multi { "weighted" } else { "multi" };
             children.push((
-                Child::Group(Box::new(Pick {
-                    name: format!("{name}-group"),
-                    policy,
-                    children: inner,
-                    geo: GeoDraft::default(),
-                })),
+                Child::group(
+                    &format!("{name}-group"),
+                    Pick { name: String::new(), policy, children: inner, geo: GeoDraft::default() },
+                ),
                 Some(sum),
             ));
         }
@@ -359,7 +357,7 @@ impl<'a> Resources<'a> {
             _ => None,
         };
         if let Some(pick) = pick {
-            return Some(Child::Group(Box::new(Pick { name: format!("{}-group", names[1]), ..pick })));
+            return Some(Child::group(&format!("{}-group", names[1]), pick));
         }
         let (v4, v6) = families(value);
         let endpoints: Vec<EndpointDraft> = v4.into_iter().chain(v6).map(|(_, endpoint)| endpoint).collect();
@@ -402,7 +400,7 @@ impl<'a> Resources<'a> {
             );
             return None;
         };
-        Some(Child::Group(Box::new(Pick { name: format!("{of}-group"), ..answered.pick })))
+        Some(Child::group(&format!("{of}-group"), answered.pick))
     }
 
     /// Adds a region with the checks of its service types.
