@@ -13,6 +13,7 @@ mod demand;
 pub mod handover;
 mod listening;
 pub mod privileged;
+mod rate;
 mod responder;
 mod rum;
 mod systemd;
@@ -63,6 +64,7 @@ use crate::logs::{self, Taps};
 use crate::model::Model;
 use crate::query::counters::CounterSet;
 use crate::query::kernel::{KernelAnswers, KernelSetup};
+use crate::query::transport::rate::RateLimiter;
 use crate::query::transport::tcp::{self, TcpLimits, TcpServer};
 use crate::query::transport::udp::{self, UdpServer, UdpSettings};
 use crate::query::transport::xdp::{self, XdpServer};
@@ -73,6 +75,7 @@ use cluster::Joined;
 use handover::{Handed, Handover, Kind, Successor};
 use listening::{advice, interfaces, stopped};
 use privileged::Privileged;
+use rate::tell_of_limits;
 use responder::SnapshotResponder;
 use rum::Measuring;
 use systemd::Systemd;
@@ -530,8 +533,13 @@ impl Bound {
             None => None,
         };
         let mut kernel = KernelSetup::default();
-        let log = config.query_log.as_ref().map(|_| "query_log").or(config.dnstap.as_ref().map(|_| "dnstap"));
-        let xdp = XdpServer::open(&interfaces(&config.listen.xdp, log), udp.local_addrs(), &mut kernel);
+        let sees_all = [
+            ("query_log", config.query_log.is_some()),
+            ("dnstap", config.dnstap.is_some()),
+            ("limits.udp_per_network", config.limits.udp_rate.is_some()),
+        ];
+        let sees_all = sees_all.iter().find(|(_, is_set)| *is_set).map(|(setting, _)| *setting);
+        let xdp = XdpServer::open(&interfaces(&config.listen.xdp, sees_all), udp.local_addrs(), &mut kernel);
         let admin_here = config.admin_socket.as_ref().map(listening::here).transpose()?;
         Ok(Bound { xdp, kernel, udp, tcp, admin, admin_here })
     }
@@ -552,7 +560,11 @@ impl Bound {
     ) -> Result<Threads, Vec<String>> {
         let (taps, logs) = Taps::start(config, counters)
             .map_err(|error| vec![format!("cannot start the logs of queries: {error}")])?;
-        let responder = Arc::new(SnapshotResponder { shared: shared.clone(), taps });
+        let rate = config.limits.udp_rate.clone().map(|settings| Arc::new(RateLimiter::new(settings)));
+        if let Some(rate) = &rate {
+            tasks.push(tokio::spawn(tell_of_limits(rate.clone(), counters.clone())));
+        }
+        let responder = Arc::new(SnapshotResponder { shared: shared.clone(), taps, rate });
         let udp = self.udp.start(&responder, counters).map_err(|error| vec![error.to_string()])?;
         let kernel = match self.kernel.done() {
             Some(kernel) => Some(

@@ -205,6 +205,8 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     let responses = responses.iter().map(|(labels, count)| (labels.to_vec(), *count));
     out.counter("responses", "Responses sent, by transport, type asked for and response code", responses)?;
     out.counter("responses_truncated", "Responses with TC set", only(totals.get(Event::Truncated)))?;
+    let by_rate = totals.get(Event::RateTruncated);
+    out.counter("rate_truncated", "Of these, empty ones: their network had as many as it may have", only(by_rate))?;
     let types = QueryTypeGroup::ALL.into_iter().filter(|(group, _)| *group != QueryTypeGroup::None);
     let types = types.map(|(group, name)| (vec![("qtype", name)], totals.questions(group)));
     out.counter("questions", "Well-formed questions, by what they ask for", types)?;
@@ -216,6 +218,7 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
         ("long", Event::Dropped(DropReason::Long)),
         ("header", Event::Dropped(DropReason::Header)),
         ("checksum", Event::Dropped(DropReason::Checksum)),
+        ("rate", Event::Dropped(DropReason::Rate)),
     ];
     out.counter("dropped", "Packets that got no response, by reason", by(totals, "reason", dropped))
 }

@@ -48,14 +48,14 @@ pub fn here(socket: &AdminSocket) -> Result<UnixListener, String> {
     listen().map_err(|error| format!("cannot listen on {} for the admin API: {error}", path.display()))
 }
 
-/// The interfaces of `listen.xdp`, as they are used beside a log of queries, if there is one. What is answered in the kernel
-/// no log can see: then all comes to the threads.
-pub fn interfaces(wanted: &[XdpInterface], log: Option<&str>) -> Vec<XdpInterface> {
+/// The interfaces of `listen.xdp`, as they are used beside a setting that must see every query, such as a log, if there is
+/// one. What is answered in the kernel nothing else can see: then all comes to the threads.
+pub fn interfaces(wanted: &[XdpInterface], sees_all: Option<&str>) -> Vec<XdpInterface> {
     let mut interfaces = wanted.to_vec();
-    if let Some(log) = log {
+    if let Some(setting) = sees_all {
         for interface in interfaces.iter_mut().filter(|interface| interface.kernel_answers) {
             interface.kernel_answers = false;
-            warn!(interface = interface.name, "no answers in the kernel: `{log}` could not see them");
+            warn!(interface = interface.name, "no answers in the kernel: `{setting}` could not see them");
         }
     }
     interfaces

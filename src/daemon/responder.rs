@@ -1,4 +1,4 @@
-//! What answers packets: the current snapshot, and the logs that are told of it.
+//! What answers packets: the current snapshot, within what one network may have, and the logs that are told of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,10 @@ use std::time::Duration;
 use arc_swap::Guard;
 
 use crate::logs::Taps;
-use crate::query::Client;
-use crate::query::counters::Counters;
+use crate::query::counters::{Counters, DropReason, Event};
+use crate::query::transport::rate::{RateLimiter, Verdict};
 use crate::query::transport::{Exchange, Responder};
+use crate::query::{Client, Transport};
 use crate::state::{SharedSnapshot, Snapshot};
 
 /// Answers from whatever snapshot is current when a batch begins.
@@ -16,19 +17,24 @@ pub struct SnapshotResponder {
     pub shared: SharedSnapshot,
     /// `None`: no queries are logged.
     pub taps: Option<Taps>,
+    /// `None`: networks have no limit.
+    pub rate: Option<Arc<RateLimiter>>,
 }
 
 /// What a batch is answered from.
 pub struct SnapshotBatch<'a> {
     snapshot: Guard<Arc<Snapshot>>,
     taps: Option<&'a Taps>,
+    /// With the time when the batch began.
+    rate: Option<(&'a RateLimiter, u64)>,
 }
 
 impl Responder for SnapshotResponder {
     type Batch<'a> = SnapshotBatch<'a>;
 
     fn begin(&self) -> SnapshotBatch<'_> {
-        SnapshotBatch { snapshot: self.shared.load(), taps: self.taps.as_ref() }
+        let rate = self.rate.as_deref().map(|rate| (rate, rate.now_us()));
+        SnapshotBatch { snapshot: self.shared.load(), taps: self.taps.as_ref(), rate }
     }
 
     fn expect<'p>(batch: &SnapshotBatch<'_>, packets: impl Iterator<Item = &'p [u8]>) {
@@ -36,6 +42,11 @@ impl Responder for SnapshotResponder {
     }
 
     fn answer(batch: &SnapshotBatch<'_>, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+        if let Some(rate) = batch.rate.filter(|_| client.transport == Transport::Udp)
+            && let Some(len) = beyond(rate, packet, client, out, counters)
+        {
+            return len;
+        }
         crate::query::answer(&batch.snapshot, packet, client, out, counters)
     }
 
@@ -49,4 +60,22 @@ impl Responder for SnapshotResponder {
             taps.saw(&batch.snapshot, took, exchanges);
         }
     }
+}
+
+/// What a network gets that has had as many responses as it may; `None`: it has not.
+fn beyond(
+    (rate, now_us): (&RateLimiter, u64),
+    packet: &[u8],
+    client: Client,
+    out: &mut [u8],
+    counters: &Counters,
+) -> Option<usize> {
+    let id = packet.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+    let len = match rate.judge(client.address, now_us, id) {
+        Verdict::Answer => return None,
+        Verdict::Truncate => crate::query::truncated(packet, client, out, counters),
+        Verdict::Silence => 0,
+    };
+    counters.add(if len > 0 { Event::RateTruncated } else { Event::Dropped(DropReason::Rate) });
+    Some(len)
 }

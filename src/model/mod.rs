@@ -13,6 +13,7 @@
 //! - [`dependency`]: which regions serve only while others do
 //! - [`steering`]: the settings that keep it stable
 //! - [`reference`](mod@reference): what tells whether this server itself is cut off
+//! - [`response_rate`]: how many responses a network may have
 //! - [`xdp`]: where queries pass the kernel by
 //! - [`mod@shown`]: text from outside, as it may be shown
 //! - [`zone_nodes`]: the records of a zone
@@ -29,6 +30,7 @@ pub mod probed;
 pub mod record;
 pub mod reference;
 pub mod region;
+pub mod response_rate;
 pub mod service;
 pub mod shown;
 pub mod steering;
@@ -56,6 +58,7 @@ pub use region::{
     GrpcCheck, HttpCheck, HttpMethod, HttpVersion, Layer, LoadLimits, MemberCheck, Region, Resume, SlowProbes,
     TlsCheck, Watermarks,
 };
+pub use response_rate::ResponseRate;
 pub use service::{HttpsHint, Service, Weights};
 pub use steering::{Damping, MaxWithdrawn, Most, Steering};
 pub use ttl::Ttl;

@@ -54,6 +54,18 @@ pub fn answer_in_full(
     }
 }
 
+/// Writes an empty response that tells the asker to come again over TCP (TC; RFC 2181 section 9); 0 where `packet` is
+/// no query, or a signed one.
+#[cold]
+pub fn truncated(packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
+    let mut name = LowerName::new();
+    let Some(query) = parse(packet, &mut name).ok().filter(|query| !query.is_signed()) else { return 0 };
+    let qtype = QueryTypeGroup::of(query.qtype);
+    counters.add(Event::Truncated);
+    let bare = Bare { rcode: Rcode::NoError, truncated: true, qtype, asked: query.asked };
+    write_bare(bare, query.edns.as_ref(), None, &client, out, counters)
+}
+
 /// The paths that may be taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Paths {
@@ -123,8 +135,8 @@ fn refusal(query: &Query<'_>) -> Option<Rcode> {
 #[cold]
 fn refuse_question(rcode: Rcode, question: Question<'_>, packet: &[u8], out: &mut [u8]) -> usize {
     let Question { query, client, counters, .. } = question;
-    let refusal = Refusal { rcode, qtype: QueryTypeGroup::of(query.qtype), asked: query.asked };
-    refuse(refusal, query.edns.as_ref(), query.tsig(packet), client, out, counters)
+    let refusal = Bare { rcode, truncated: false, qtype: QueryTypeGroup::of(query.qtype), asked: query.asked };
+    write_bare(refusal, query.edns.as_ref(), query.tsig(packet), client, out, counters)
 }
 
 /// Answers what is no query, or none that is understood.
@@ -137,22 +149,23 @@ fn reject(rejected: &Rejected<'_>, client: &Client, out: &mut [u8], counters: &C
         Problem::Opcode => Rcode::NotImp,
         Problem::Version => Rcode::BadVers,
     };
-    let refusal = Refusal { rcode, qtype: QueryTypeGroup::None, asked: rejected.asked };
-    refuse(refusal, rejected.edns.as_ref(), None, client, out, counters)
+    let refusal = Bare { rcode, truncated: false, qtype: QueryTypeGroup::None, asked: rejected.asked };
+    write_bare(refusal, rejected.edns.as_ref(), None, client, out, counters)
 }
 
-/// An error, and what it is for.
-struct Refusal<'p> {
+/// A response without records, and what it is for.
+struct Bare<'p> {
     rcode: Rcode,
+    truncated: bool,
     qtype: QueryTypeGroup,
     /// Header and question.
     asked: &'p [u8],
 }
 
-/// Writes an error, with OPT where the asker speaks EDNS (RFC 6891 section 7), and nothing else.
+/// Writes a response with OPT where the asker speaks EDNS (RFC 6891 section 7), and nothing else.
 #[cold]
-fn refuse(
-    Refusal { rcode, qtype, asked }: Refusal<'_>,
+fn write_bare(
+    Bare { rcode, truncated, qtype, asked }: Bare<'_>,
     edns: Option<&Edns<'_>>,
     tsig: Option<Tsig<'_>>,
     client: &Client,
@@ -169,7 +182,7 @@ fn refuse(
         counts: [0; 3],
         rcode,
         authoritative: false,
-        truncated: false,
+        truncated,
         scope: 0,
     };
     count_response(client.transport, qtype, rcode, counters);

@@ -218,6 +218,8 @@ pub enum Event {
     Response(Transport, QueryTypeGroup, u16),
     /// A response had TC set.
     Truncated,
+    /// One of these because its network has had as many responses as it may: it is empty.
+    RateTruncated,
     /// A packet got no response.
     Dropped(DropReason),
     /// A query carried an ECS option (RFC 7871).
@@ -277,6 +279,8 @@ pub enum DropReason {
     Header,
     /// Past the sockets: a checksum is wrong.
     Checksum,
+    /// Its network has had as many responses as it may (see [`super::transport::rate`]).
+    Rate,
 }
 
 /// Types asked for, as operators watch them: those that are asked for often, and all others together.
@@ -405,17 +409,18 @@ impl Event {
             }
             Event::Truncated => AFTER_RESPONSES,
             Event::Dropped(reason) => AFTER_RESPONSES + 1 + reason as usize,
-            Event::Ecs => AFTER_RESPONSES + 7,
-            Event::TcpAccepted => AFTER_RESPONSES + 8,
-            Event::TcpYielded(limit) => AFTER_RESPONSES + 9 + limit as usize,
-            Event::TcpTimeout(wait) => AFTER_RESPONSES + 11 + wait as usize,
-            Event::SendFailed(transport) => AFTER_RESPONSES + 14 + transport as usize,
-            Event::SocketError(transport) => AFTER_RESPONSES + 16 + transport as usize,
-            Event::Panicked => AFTER_RESPONSES + 18,
-            Event::Recorded(sink) => AFTER_RESPONSES + 19 + sink as usize,
-            Event::Unrecorded(sink, loss) => AFTER_RESPONSES + 21 + 3 * sink as usize + loss as usize,
-            Event::DnstapConnected => AFTER_RESPONSES + 27,
-            Event::DnstapLost => AFTER_RESPONSES + 28,
+            Event::Ecs => AFTER_RESPONSES + 8,
+            Event::TcpAccepted => AFTER_RESPONSES + 9,
+            Event::TcpYielded(limit) => AFTER_RESPONSES + 10 + limit as usize,
+            Event::TcpTimeout(wait) => AFTER_RESPONSES + 12 + wait as usize,
+            Event::SendFailed(transport) => AFTER_RESPONSES + 15 + transport as usize,
+            Event::SocketError(transport) => AFTER_RESPONSES + 17 + transport as usize,
+            Event::Panicked => AFTER_RESPONSES + 19,
+            Event::Recorded(sink) => AFTER_RESPONSES + 20 + sink as usize,
+            Event::Unrecorded(sink, loss) => AFTER_RESPONSES + 22 + 3 * sink as usize + loss as usize,
+            Event::DnstapConnected => AFTER_RESPONSES + 28,
+            Event::DnstapLost => AFTER_RESPONSES + 29,
+            Event::RateTruncated => AFTER_RESPONSES + 30,
         }
     }
 }
@@ -427,7 +432,7 @@ const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 const RESPONSES: usize = TRANSPORTS.len() * QueryTypeGroup::ALL.len() * RCODES;
 
 /// The events after the responses, in the order of [`Event::index`].
-const PLAIN_EVENTS: [Event; 29] = [
+const PLAIN_EVENTS: [Event; 31] = [
     Event::Truncated,
     Event::Dropped(DropReason::Response),
     Event::Dropped(DropReason::Short),
@@ -435,6 +440,7 @@ const PLAIN_EVENTS: [Event; 29] = [
     Event::Dropped(DropReason::Long),
     Event::Dropped(DropReason::Header),
     Event::Dropped(DropReason::Checksum),
+    Event::Dropped(DropReason::Rate),
     Event::Ecs,
     Event::TcpAccepted,
     Event::TcpYielded(TcpLimit::Total),
@@ -457,6 +463,7 @@ const PLAIN_EVENTS: [Event; 29] = [
     Event::Unrecorded(QuerySink::Dnstap, Loss::Write),
     Event::DnstapConnected,
     Event::DnstapLost,
+    Event::RateTruncated,
 ];
 
 /// The sums at one moment.

@@ -27,5 +27,5 @@ pub mod question;
 pub mod service;
 pub mod transport;
 
-pub use answer::{answer, answer_in_full};
+pub use answer::{answer, answer_in_full, truncated};
 pub use client::{Client, Transport};

@@ -55,7 +55,7 @@ pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<RumSettings> {
     value.table("`rum`", |t| {
         Some(RumSettings {
             key_file: t.get("key_file").and_then(|v| path(v, sources)),
-            trusted_proxies: t.or("trusted_proxies", Vec::new(), proxies),
+            trusted_proxies: t.or("trusted_proxies", Vec::new(), |v| networks(v, MAX_PROXIES)),
             half_life: t.or("half_life", defaults.half_life, |v| v.duration(HALF_LIVES)),
             min_samples: t.or("min_samples", defaults.min_samples, |v| {
                 v.table("`rum.min_samples`", |t| Some(min_samples(t, defaults.min_samples)))
@@ -66,8 +66,9 @@ pub fn read(value: Value<'_>, sources: &Sources<'_>) -> Option<RumSettings> {
     })
 }
 
-fn proxies(value: Value<'_>) -> Option<Vec<Prefix>> {
-    let items = value.one_or_many("an array of networks such as [\"10.0.0.0/8\"]", MAX_PROXIES)?;
+/// Networks, so many at most.
+pub fn networks(value: Value<'_>, most: usize) -> Option<Vec<Prefix>> {
+    let items = value.one_or_many("an array of networks such as [\"10.0.0.0/8\"]", most)?;
     Some(items.into_iter().filter_map(|v| v.text("an address or a network such as \"10.0.0.0/8\"", prefix)).collect())
 }
 

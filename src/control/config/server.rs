@@ -9,6 +9,7 @@ use super::logs::{Dnstap, Log, QueryLog};
 use super::rum::RumSettings;
 use crate::control::access::Tokens;
 use crate::control::cluster::settings::ClusterSettings;
+use crate::model::ResponseRate;
 use crate::model::xdp::XdpInterface;
 
 /// The settings that the main file gives. Paths are resolved against the directory of that file.
@@ -156,6 +157,8 @@ pub enum ReloadWhen {
 /// The most that the server lends to strangers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Responses over UDP to one /24 or /56; default `None`: any number.
+    pub udp_rate: Option<ResponseRate>,
     /// TCP connections in all, 1 to 1,000,000. Default 1,000.
     pub tcp_connections: usize,
     /// TCP connections from one /24 or /56, and four times as many from one /48, 1 to 1,000,000. Default 50.
@@ -172,6 +175,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
+            udp_rate: None,
             tcp_connections: 1_000,
             tcp_per_network: 50,
             tcp_idle: Duration::from_secs(10),

@@ -16,11 +16,12 @@ use super::server::{AdminSocket, AdminTls, Config, Confinement, Geoip, Limits, L
 use super::{cluster, events, health, location, logs, network, rum, steering, xdp};
 use crate::control::access::{self, Tokens};
 use crate::control::diagnostic::Diagnostic;
-use crate::model::{Location, Prefix, Steering};
+use crate::model::{Location, Prefix, ResponseRate, Steering};
 
 /// Items of the short lists: addresses to listen on, databases.
 const MAX_ITEMS: usize = 64;
 const MAX_CPUS: usize = 1_024;
+const MAX_TRUSTED: usize = 1_000;
 
 /// The contents of the main file: the server's own affairs, and those of the model.
 pub struct Settings {
@@ -229,7 +230,12 @@ fn confinement(value: Value<'_>, sources: &Sources<'_>) -> Option<Option<Confine
 fn limits(table: &Table<'_>) -> Limits {
     let defaults = Limits::default();
     let tcp_time = Duration::from_millis(100)..=Duration::from_secs(600);
+    // All are read, so that a mistake is told whatever else there is.
+    let per_second = table.get("udp_per_network").and_then(|v| v.small(1..=1_000_000));
+    let truncated_one_in = table.or("udp_truncated", 2, |v| v.small(0..=100));
+    let trusted = table.or("udp_trusted", Vec::new(), |v| rum::networks(v, MAX_TRUSTED));
     Limits {
+        udp_rate: per_second.map(|per_second| ResponseRate { per_second, truncated_one_in, trusted }),
         tcp_connections: table.or("tcp_connections", defaults.tcp_connections, |v| v.small(1..=1_000_000)),
         tcp_per_network: table.or("tcp_per_network", defaults.tcp_per_network, |v| v.small(1..=1_000_000)),
         tcp_idle: table.or("tcp_idle", defaults.tcp_idle, |v| v.duration(tcp_time.clone())),

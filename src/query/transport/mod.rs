@@ -12,6 +12,7 @@
 //! - [`xdp`]: the same past the kernel's stack, where an interface is configured so
 //! - [`stream`]: conversations over connections (RFC 7766) and their limits
 //! - [`tcp`]: threads that accept connections
+//! - [`rate`]: how many responses over UDP one network gets
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use super::counters::Counters;
 
 mod datagrams;
 mod options;
+pub mod rate;
 pub mod stream;
 pub mod tcp;
 pub mod udp;

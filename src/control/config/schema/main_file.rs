@@ -510,6 +510,21 @@ pub struct MinSamples {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, title = "[limits]")]
 pub struct Limits {
+    /// Responses a second over UDP to one /24 or /56; a second's worth may come at once. Those beyond are truncated
+    /// or left out, so that who forges sources gains nothing by this server. While it is set, nothing is [answered
+    /// in the kernel](kernel-answers.md).
+    ///
+    /// Default: any number.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub udp_per_network: Option<u64>,
+    /// Of the messages beyond `udp_per_network`, one in so many gets an empty response with TC, so that a real
+    /// resolver comes again over TCP; 0: none.
+    #[schemars(extend("default" = 2), range(min = 0, max = 100))]
+    pub udp_truncated: Option<u64>,
+    /// Networks that `udp_per_network` does not hold for.
+    ///
+    /// Range: 0 to 1,000.
+    pub udp_trusted: Option<OneOrMany<Network>>,
     /// TCP connections in all; for one more, the one that has waited longest without a whole message closes.
     #[schemars(extend("default" = 1000), range(min = 1, max = 1000000))]
     pub tcp_connections: Option<u64>,
