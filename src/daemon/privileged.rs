@@ -12,6 +12,8 @@ use std::io;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use tracing::{info, warn};
+
 use super::confinement::Confinement;
 
 /// Whoever may still open what takes privileges, and what all threads give up once that is done.
@@ -87,6 +89,8 @@ impl Setup {
 const KEPT: u64 = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH;
 const CAP_DAC_OVERRIDE: u64 = 1;
 const CAP_DAC_READ_SEARCH: u64 = 2;
+/// Opens ports below 1024 and does nothing else.
+const CAP_NET_BIND_SERVICE: u64 = 10;
 
 /// Takes from this thread all capabilities but these, and the ways to get them back.
 fn keep_only(kept: u64) -> io::Result<()> {
@@ -111,12 +115,14 @@ fn keep_only(kept: u64) -> io::Result<()> {
     if unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut sets) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    let [low, high] = sets.map(|set| u64::from(set.permitted));
+    let given_up = (low | high << 32) & !kept;
     for (set, kept) in sets.iter_mut().zip([kept as u32, (kept >> 32) as u32]) {
         *set = Sets { effective: set.effective & kept, permitted: set.permitted & kept, inheritable: 0 };
     }
     // SAFETY: the call reads both.
     if unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) } != 0 {
-        return Err(io::Error::last_os_error());
+        cannot_give_up(given_up, io::Error::last_os_error())?;
     }
     // Running another program gives nothing back, not even to root.
     // SAFETY: numbers alone.
@@ -124,6 +130,22 @@ fn keep_only(kept: u64) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Goes on with these capabilities where whoever started the server does not let it change them, as systemd's filter of
+/// `@privileged` system calls does not.
+///
+/// # Errors
+/// That is not the reason.
+fn cannot_give_up(capabilities: u64, error: io::Error) -> io::Result<()> {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return Err(error);
+    }
+    match capabilities & !(1 << CAP_NET_BIND_SERVICE) {
+        0 => info!("capabilities stay as they were given: this process may not change them ({error})"),
+        more => warn!("capabilities {more:#x} stay for good: this process may not give them up ({error})"),
+    }
+    Ok(())
 }
 
 #[cfg(test)]

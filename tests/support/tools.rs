@@ -57,6 +57,8 @@ pub enum Need {
     Nsd,
     /// The right to stop a thread of another process.
     Ptrace,
+    /// A systemd that starts as the first process of namespaces.
+    Systemd,
 }
 
 impl Need {
@@ -72,6 +74,7 @@ impl Need {
             Need::Kit => Some("kit"),
             Need::Nsd => Some("nsd"),
             Need::Ptrace => Some("ptrace"),
+            Need::Systemd => Some("systemd"),
         }
     }
 }
