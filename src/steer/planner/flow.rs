@@ -20,6 +20,7 @@ mod placed;
 mod plain;
 mod prices;
 mod problem;
+mod smaller;
 
 pub use problem::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Road, Tier};
 

@@ -9,16 +9,12 @@
 //! The way there depends on the prices begun with, the outcome does not: of the prices that prove a cheapest flow,
 //! one set is the least for every region at once.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::moves::{Moves, NEVER};
 use super::problem::{FORBIDDEN, FlowError, MAX_COST, Problem, Road};
+use super::smaller::{SMALL, sampled, together};
 
-/// Problems of at most so many costs are looked at whole.
-const SMALL: usize = if cfg!(test) { 1 << 6 } else { 1 << 14 };
-/// One source in so many, at most, is in a sample.
-const SAMPLED: usize = 16;
 /// So many sources' nearest moves make the first window.
 const LOOKED_AT: usize = 1_024;
 /// The part of those whose move is in it.
@@ -35,36 +31,6 @@ pub fn least(problem: &Problem, near: Option<&[i64]>) -> Result<(Vec<i64>, Road)
         Some(together) => least_of_each(&together, near),
         None => least_of_each(problem, near),
     }
-}
-
-/// The same problem with sources taken together that no region tells apart: what they cost differs by as much in each.
-/// `None`: hardly any are alike.
-fn together(problem: &Problem) -> Option<Problem> {
-    let sources = problem.supplies.len();
-    let looked_at: Vec<usize> = (0..sources).step_by(sources.div_ceil(LOOKED_AT).max(1)).collect();
-    let unlike: HashSet<Vec<i32>> = looked_at.iter().map(|&source| beyond_least(problem.costs_of(source))).collect();
-    if problem.costs.len() <= SMALL || unlike.len() > looked_at.len() / 2 {
-        return None;
-    }
-    let mut numbers: HashMap<Vec<i32>, usize> = HashMap::new();
-    let mut together = Problem::new(problem.tiers.clone());
-    for (source, &supply) in problem.supplies.iter().enumerate().filter(|(_, supply)| **supply > 0) {
-        match numbers.entry(beyond_least(problem.costs_of(source))) {
-            Entry::Occupied(known) => together.supplies[*known.get()] += supply,
-            Entry::Vacant(new) => {
-                together.source(supply, new.key());
-                new.insert(together.supplies.len() - 1);
-            }
-        }
-    }
-    together.least = 0; // each is at nothing where it is cheapest
-    (!together.unsound).then_some(together)
-}
-
-/// What each region costs beyond the cheapest.
-fn beyond_least(costs: &[i32]) -> Vec<i32> {
-    let least = costs.iter().copied().min().unwrap_or(0);
-    costs.iter().map(|&cost| if cost == FORBIDDEN { FORBIDDEN } else { cost - least }).collect()
 }
 
 fn least_of_each(problem: &Problem, near: Option<&[i64]>) -> Result<(Vec<i64>, Road), FlowError> {
@@ -100,27 +66,6 @@ fn least_from(problem: &Problem, begin: Begin) -> Result<Vec<i64>, FlowError> {
 fn of_sample(problem: &Problem) -> Vec<i64> {
     let sample = sampled(problem).and_then(|sample| least(&sample, None).ok());
     sample.map_or_else(|| vec![0; problem.regions], |(prices, _)| prices)
-}
-
-/// One of so many sources or fewer, chosen by what they are: each stands for as much as the next, and all for the whole.
-/// `None`: the problem is small already, or its amounts are.
-fn sampled(problem: &Problem) -> Option<Problem> {
-    let total: u64 = problem.supplies.iter().sum();
-    let each = total / (problem.supplies.len() / SAMPLED).max(1) as u64;
-    if problem.costs.len() <= SMALL || each == 0 || total > u64::MAX / 4 {
-        return None;
-    }
-    let mut sample = Problem::new(problem.tiers.clone());
-    let mut passed = each / 2;
-    for (source, &supply) in problem.supplies.iter().enumerate() {
-        let stands_for = (passed + supply) / each - passed / each;
-        if stands_for > 0 {
-            sample.source(stands_for * each, problem.costs_of(source));
-        }
-        passed += supply;
-    }
-    // So few that a few large ones stand for themselves alone: nothing would be gained.
-    (sample.supplies.len() < problem.supplies.len() / 2).then_some(sample)
 }
 
 /// No price is below 0, or above what the last tier of a region without end asks for.
