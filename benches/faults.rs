@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! cargo bench --bench faults -- --seeds 101..103 wild steady     (cases whose names begin so; none: all)
-//!   --hours H   of the 24      --list   the cases
+//!   --hours H   of the 24      --list   the cases      --luck N   clients fall to other regions by chance, all else alike:
+//!                                                                 how much of a figure is luck
 //! ```
 
 use meridian::simulate::baselines::{Baseline, Way};
@@ -32,7 +33,7 @@ struct Case {
 
 fn main() {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench").peekable();
-    let (mut seeds, mut hours, mut wanted, mut list) = (1..2, 24.0, Vec::new(), false);
+    let (mut seeds, mut hours, mut luck, mut wanted, mut list) = (1..2, 24.0, 0, Vec::new(), false);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--seeds" => {
@@ -41,6 +42,7 @@ fn main() {
                 seeds = from.parse().expect("a number")..until.parse::<u64>().expect("a number") + 1;
             }
             "--hours" => hours = words.next().and_then(|text| text.parse().ok()).expect("hours"),
+            "--luck" => luck = words.next().and_then(|text| text.parse().ok()).expect("a number"),
             "--list" => list = true,
             _ => wanted.push(word),
         }
@@ -54,13 +56,14 @@ fn main() {
             continue;
         }
         for seed in seeds.clone() {
-            run(&case, seed, hours);
+            run(&case, seed, luck, hours);
         }
     }
 }
 
-fn run(case: &Case, seed: u64, hours: f64) {
-    let globe = draw(seed, &case.drawn);
+fn run(case: &Case, seed: u64, luck: u64, hours: f64) {
+    let mut globe = draw(seed, &case.drawn);
+    globe.world.seed ^= luck << 32;
     let mut course = (case.course)(&globe, seed);
     course.length_s = course.length_s.min((hours * 3600.0) as u64);
     let record = if case.half {

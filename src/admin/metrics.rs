@@ -680,6 +680,11 @@ fn plans(out: &mut Out<'_>, regions: &Regions<'_>, snapshot: &Snapshot, now: Ins
         "The part of the demand that is planned for in these places",
         kept.map(|kept| (Vec::new(), kept.part)),
     )?;
+    out.counter(
+        "plans_solved_plainly",
+        "Plans that took longer since the quick way to solve them failed, up to the one in force; each is a bug",
+        only(snapshot.plan.planned().map_or(0, |planned| planned.plainly)),
+    )?;
     let loads = snapshot.plan.planned().map(|planned| planned.loads.as_slice()).unwrap_or_default();
     let planned = regions.0.iter().zip(loads).map(|((name, _), &load)| (vec![("region", name.as_str())], load));
     out.gauge("region_planned_load", "What the region should have by the plan in force, in its own unit", planned)

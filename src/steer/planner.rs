@@ -15,33 +15,27 @@
 pub mod demand;
 pub mod flow;
 pub mod kept;
+mod planned;
 pub mod profile;
 pub mod score_group;
 pub mod score_group_parts;
+mod situation;
+mod ways;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::model::{Model, RegionId, Weights};
-
-use self::demand::Demand;
+use self::planned::LocationPlan;
 use self::score_group::ScoreGroup;
-use self::score_group_parts::ScoreGroupParts;
-use super::choice::cell::Share;
-use super::latency::locations::Locations;
-use super::latency::score::total_ms;
-use super::latency::sites::Sites;
-use flow::{FORBIDDEN, Flow, FlowError, MAX_COST, Problem, Tier};
+use self::situation::micro;
+use flow::{FORBIDDEN, Flow, FlowError, Problem, Road, Tier, solve};
+use ways::Ways;
+
+pub use planned::{KeptNear, Planned};
+pub use situation::Situation;
 
 /// From one plan to the next. Beyond 60 s plans lag behind the demand they move.
 pub const PERIOD: Duration = Duration::from_secs(30);
-/// The milliseconds that a region may be worse by before the clients it has are sent elsewhere.
-pub const STICKINESS_MS: f64 = 10.0;
-/// The same for a location whose clients were moved within [`DWELL`].
-const DWELL_MS: f64 = 20.0;
-/// The time within which clients who were moved are not moved back for a trifle.
-const DWELL: Duration = Duration::from_secs(120);
 /// The parts of a region's capacity, and what a client in each costs on top, in milliseconds.
 const TIERS: [(f64, f64); 4] = [(0.85, 0.0), (0.06, 6.0), (0.05, 20.0), (0.02, 60.0)];
 /// The cost of a client beyond all tiers: it may well be turned away.
@@ -55,102 +49,6 @@ const SLACK: f64 = 0.005;
 const UNITS: f64 = 1e10;
 /// Score groups times locations planned for at most; beyond it, only those with demand.
 const MOST_SOURCES: usize = 400_000;
-
-/// Shares by score group and location.
-#[derive(Debug)]
-pub struct Planned {
-    pub locations: Arc<Locations>,
-    score_groups: HashMap<ScoreGroup, Vec<LocationPlan>>,
-    /// By region, in milliseconds, 0 or more: what one client more would cost there.
-    pub prices_ms: Vec<f64>,
-    /// By region, in the unit of its load reports: what it should have under this plan.
-    pub loads: Vec<f64>,
-    pub kept_near: KeptNear,
-    pub made_at: Instant,
-}
-
-/// Clients who would have been sent farther than `steering.max_detour`, were the load of their nearest region
-/// believed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct KeptNear {
-    /// Locations, for each kind of decision, with demand.
-    pub places: usize,
-    /// 0 to 1: of all that is planned for.
-    pub part: f64,
-    /// The regions whose load it is, ascending.
-    pub regions: Vec<RegionId>,
-}
-
-/// One location under one score group.
-#[derive(Debug, Default)]
-struct LocationPlan {
-    /// Empty where nothing was planned.
-    shares: Box<[Share]>,
-    /// The time when its clients were last sent elsewhere, though where they were could have served them.
-    moved_at: Option<Instant>,
-    /// The region whose load would have to be believed to send them farther.
-    kept_near: Option<RegionId>,
-}
-
-impl LocationPlan {
-    fn has(&self, region: RegionId) -> bool {
-        self.shares.iter().any(|share| share.region == region)
-    }
-
-    /// The milliseconds that its clients' regions are let to be worse by.
-    fn stays_ms(&self, now: Instant) -> f64 {
-        match self.moved_at {
-            Some(at) if now.saturating_duration_since(at) < DWELL => DWELL_MS,
-            _ => STICKINESS_MS,
-        }
-    }
-}
-
-impl Planned {
-    /// Tells whether it was made for these sites.
-    pub fn is_of(&self, sites: &Arc<Sites>) -> bool {
-        self.locations.numbered_as(sites)
-    }
-
-    /// The regions that share the clients of a site, and how: at least one, weights above 0.
-    pub fn shares(&self, group: &ScoreGroup, site: usize) -> Option<&[Share]> {
-        let place = self.place(group, self.locations.of_site(site)?)?;
-        (!place.shares.is_empty()).then_some(&*place.shares)
-    }
-
-    /// The amount that a region may be worse by, in the milliseconds that prices are in, before a site's clients are
-    /// sent elsewhere by the next plan; 0 where it has none of them.
-    pub fn stays_ms(&self, group: &ScoreGroup, site: usize, region: RegionId, now: Instant) -> f64 {
-        let place = self.locations.of_site(site).and_then(|location| self.place(group, location));
-        place.filter(|place| place.has(region)).map_or(0.0, |place| place.stays_ms(now))
-    }
-
-    /// The region whose load is not believed, where that alone keeps a site's clients from being sent farther.
-    pub fn kept_near(&self, group: &ScoreGroup, site: usize) -> Option<RegionId> {
-        self.place(group, self.locations.of_site(site)?)?.kept_near
-    }
-
-    fn place(&self, group: &ScoreGroup, location: usize) -> Option<&LocationPlan> {
-        self.score_groups.get(group)?.get(location)
-    }
-}
-
-/// The facts that a plan is made from.
-pub struct Situation<'a> {
-    pub model: &'a Model,
-    pub locations: &'a Arc<Locations>,
-    pub demand: &'a Demand,
-    /// By service: the score groups its clients come to, and the part of them that do.
-    pub parts: &'a [Arc<ScoreGroupParts>],
-    /// By region: whether it may be sent new clients.
-    pub eligible: &'a [bool],
-    /// By region, in the unit of the demand: what it can take now; `None`: no limit known.
-    pub capacities: &'a [Option<f64>],
-    /// By region: whether what is known of its load is believed, so that clients may be sent far away for it.
-    pub evidence: &'a [bool],
-    pub previous: Option<&'a Planned>,
-    pub now: Instant,
-}
 
 /// The reason why there is no new plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,30 +69,30 @@ pub enum PlanError {
 /// See [`PlanError`]; the plan before, or prices, should then go on.
 pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
     let asked = GroupDemand::gather(situation)?;
-    let unit = (asked.total() / UNITS).max(f64::MIN_POSITIVE);
-    let mut problem = Problem::new(tiers(situation, &asked.others, unit));
+    let total = asked.total();
+    let unit = (total / UNITS).max(f64::MIN_POSITIVE);
     let sources = asked.sources();
+    let ways: Vec<Ways> = asked.score_groups.iter().map(|group| Ways::of(situation, group)).collect();
+    let mut problem = Problem::new(tiers(situation, &asked.others, unit));
+    problem.reserve(sources.len());
+    let mut costs = Vec::new();
     for &(group, location) in &sources {
-        let costs = costs(situation, &asked.score_groups[group], location);
-        if costs.iter().all(|&cost| cost == FORBIDDEN) {
-            problem.source(0, costs); // none of its regions is eligible: others decide then
-        } else {
-            problem.source(((asked.demand[group][location] / unit) as u64).max(1), costs);
-        }
+        ways[group].write_costs(location, &mut costs);
+        let stranded = costs.iter().all(|&cost| cost == FORBIDDEN); // others decide then
+        let amount = if stranded { 0 } else { ((asked.demand[group][location] / unit) as u64).max(1) };
+        problem.source(amount, &costs);
     }
-    let mut flow = problem.solve()?;
-    flow.verify(&problem).map_err(PlanError::Unproven)?;
+    let near = |previous: &Planned| previous.prices_ms.iter().map(|&ms| micro(ms).into()).collect::<Vec<i64>>();
+    let mut flow = solve(&problem, situation.previous.map(near).as_deref())?;
     let proven = flow.loads.clone();
     drop_slivers(&mut flow, situation, unit);
     let none = || std::iter::repeat_with(LocationPlan::default).take(situation.locations.len()).collect();
     let mut places: Vec<Vec<LocationPlan>> = asked.score_groups.iter().map(|_| none()).collect();
     for (&(group, location), shares) in sources.iter().zip(&flow.shares) {
-        let kept_near = kept_near(situation, &asked.score_groups[group], location, &flow.prices);
-        places[group][location] =
-            LocationPlan { kept_near, ..place(situation, &asked.score_groups[group], location, shares) };
+        places[group][location] = ways[group].place(location, shares, &flow.prices);
     }
     let loads = asked.loads(&places);
-    let slack = |region: usize| SLACK * room(situation, region).unwrap_or(f64::INFINITY) + 1e-6 * asked.total();
+    let slack = |region: usize| SLACK * situation.room(region).unwrap_or(f64::INFINITY) + 1e-6 * total;
     for (region, (load, proven)) in loads.iter().zip(proven).enumerate() {
         let proven = proven as f64 * unit + asked.others[region];
         if *load > proven + slack(region) {
@@ -207,17 +105,14 @@ pub fn make(situation: &Situation<'_>) -> Result<Planned, PlanError> {
         score_groups: asked.score_groups.into_iter().zip(places).collect(),
         prices_ms: flow.prices.iter().map(|&price| price as f64 / 1000.0).collect(),
         loads,
+        plainly: situation.previous.map_or(0, |previous| previous.plainly) + u64::from(flow.road == Road::Plain),
         made_at: situation.now,
     })
 }
 
-fn room(situation: &Situation<'_>, region: usize) -> Option<f64> {
-    situation.capacities.get(region).copied().flatten()
-}
-
 /// Gives shares that are not worth having to the largest of their location, as far as that region can take them.
 fn drop_slivers(flow: &mut Flow, situation: &Situation<'_>, unit: f64) {
-    let slack = |region| room(situation, region).map_or(u64::MAX, |room| (SLACK * room / unit) as u64);
+    let slack = |region| situation.room(region).map_or(u64::MAX, |room| (SLACK * room / unit) as u64);
     let mut left: Vec<u64> = (0..flow.loads.len()).map(slack).collect();
     for shares in flow.shares.iter_mut().filter(|shares| shares.len() > 1) {
         let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
@@ -354,101 +249,6 @@ fn tiers(situation: &Situation<'_>, others: &[f64], unit: f64) -> Vec<Vec<Tier>>
     situation.capacities.iter().zip(others).map(of_region).collect()
 }
 
-/// The cost of a location's clients in each region, in the milliseconds that prices are in.
-fn costs(situation: &Situation<'_>, group: &ScoreGroup, location: usize) -> Vec<i32> {
-    let mut costs = vec![FORBIDDEN; situation.model.regions.len()];
-    let farthest_ms = guard(situation, group, location).map(|guard| guard.farthest_ms);
-    for (id, rtt_ms, cost) in ways(situation, group, location) {
-        if farthest_ms.is_none_or(|farthest_ms| rtt_ms <= farthest_ms) {
-            costs[id.index()] = cost;
-        }
-    }
-    costs
-}
-
-/// The regions that a location's clients may be sent to if all loads are believed: how far they are, bias included,
-/// and what they cost.
-fn ways<'a>(
-    situation: &'a Situation<'_>,
-    group: &'a ScoreGroup,
-    location: usize,
-) -> impl Iterator<Item = (RegionId, f64, i32)> + 'a {
-    let Situation { model, locations, .. } = situation;
-    let weights = group.weights();
-    // Prices are in the tiers: all else is brought to the weight that they have by default.
-    let scale = Weights::default().load / weights.load;
-    let before = before(situation, group, location);
-    let stays_ms = before.map_or(0.0, |place| place.stays_ms(situation.now));
-    let eligible = group.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
-    eligible.map(move |(index, &id)| {
-        let rtt_ms = locations.rtt_ms(location, id) + group.bias_ms(index);
-        let score_ms = total_ms(weights, rtt_ms, 0.0, model.region(id).cost) * scale;
-        let has = before.is_some_and(|place| place.has(id));
-        (id, rtt_ms, micro(score_ms - if has { stays_ms } else { 0.0 }))
-    })
-}
-
-/// The distance that a location's clients may be sent, and the region whose load is wanting.
-struct Guard {
-    farthest_ms: f64,
-    nearest: RegionId,
-}
-
-/// `None`: anywhere.
-///
-/// To go past the nearest region by more than `steering.max_detour` takes believed evidence of what that has.
-fn guard(situation: &Situation<'_>, group: &ScoreGroup, location: usize) -> Option<Guard> {
-    let Situation { model, locations, .. } = situation;
-    let detour_ms = model.steering.max_detour?.as_secs_f64() * 1000.0;
-    let eligible = group.regions.iter().enumerate().filter(|(_, id)| is(situation.eligible, **id));
-    let far = |(index, &id): (usize, &RegionId)| (locations.rtt_ms(location, id) + group.bias_ms(index), id);
-    let (nearest_ms, nearest) = eligible.map(far).min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (!is(situation.evidence, nearest)).then_some(Guard { farthest_ms: nearest_ms + detour_ms, nearest })
-}
-
-/// The region for want of whose load a location's clients are kept nearer than the plan's prices would send them:
-/// each is where cost and price sum to the least, so whoever has less elsewhere would be there.
-fn kept_near(situation: &Situation<'_>, group: &ScoreGroup, location: usize, prices: &[i64]) -> Option<RegionId> {
-    let Guard { farthest_ms, nearest } = guard(situation, group, location)?;
-    let (mut near, mut far) = (i64::MAX, i64::MAX);
-    for (id, rtt_ms, cost) in ways(situation, group, location) {
-        let sum = i64::from(cost) + prices.get(id.index()).copied().unwrap_or(0);
-        let least = if rtt_ms <= farthest_ms { &mut near } else { &mut far };
-        *least = sum.min(*least);
-    }
-    (far < near).then_some(nearest)
-}
-
-fn is(flags: &[bool], id: RegionId) -> bool {
-    flags.get(id.index()).copied().unwrap_or(false)
-}
-
-fn before<'a>(situation: &Situation<'a>, group: &ScoreGroup, location: usize) -> Option<&'a LocationPlan> {
-    let previous = situation.previous.filter(|previous| previous.locations.same_as(situation.locations));
-    previous?.place(group, location)
-}
-
-fn micro(ms: f64) -> i32 {
-    let most = f64::from(MAX_COST);
-    (ms * 1000.0).round().clamp(-most, most) as i32
-}
-
-fn place(situation: &Situation<'_>, group: &ScoreGroup, location: usize, shares: &[(u16, u64)]) -> LocationPlan {
-    let total: u64 = shares.iter().map(|(_, amount)| amount).sum();
-    let share =
-        |&(region, amount): &(u16, u64)| Share { region: RegionId(region), weight: amount as f64 / total as f64 };
-    let mut shares: Vec<Share> = shares.iter().map(share).collect();
-    shares.sort_by_key(|share| share.region);
-    let before = before(situation, group, location);
-    let left = |share: &Share| {
-        let eligible = situation.eligible.get(share.region.index()).copied().unwrap_or(false);
-        eligible && !shares.iter().any(|now| now.region == share.region)
-    };
-    let moved = before.is_some_and(|place| place.shares.iter().any(left));
-    let moved_at = if moved { Some(situation.now) } else { before.and_then(|place| place.moved_at) };
-    LocationPlan { shares: shares.into(), moved_at, kept_near: None }
-}
-
 #[cfg(test)]
 mod kept_near_tests;
 
@@ -456,10 +256,18 @@ mod kept_near_tests;
 mod tests {
     use proptest::prelude::*;
 
-    use super::demand::STEP;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::demand::{Demand, STEP};
+    use super::flow::MAX_COST;
+    use super::planned::DWELL;
     use super::*;
     use crate::model::Policy;
+    use crate::model::RegionId;
     use crate::model::{PolicyTree, ServiceId};
+    use crate::steer::latency::locations::Locations;
+    use crate::steer::latency::sites::Sites;
     use crate::steer::testing::{World, at};
 
     /// Ten places along a line, two regions at its ends, and what comes from each place.
@@ -578,6 +386,30 @@ mod tests {
     }
 
     #[test]
+    fn whatever_prices_the_plan_before_had_the_next_one_is_the_same() {
+        let line = Line::new([40.0, 40.0, 40.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]);
+        let first = || line.plan(None).expect("a plan");
+        let next = line.plan(Some(&first())).expect("a plan");
+        assert!(next.prices_ms[0] > 0.0, "{:?}", next.prices_ms);
+        for prices_ms in [vec![0.0; 3], vec![1e9, 0.0, -1.0], vec![f64::NAN, f64::INFINITY, 7.0], vec![7.0]] {
+            let other = line.plan(Some(&Planned { prices_ms, ..first() })).expect("a plan");
+            assert_eq!((line.placement(&other), other.prices_ms), (line.placement(&next), next.prices_ms.clone()));
+            assert_eq!(other.plainly, 0);
+        }
+    }
+
+    #[test]
+    fn costs_are_whole_microseconds_within_range() {
+        let most = MAX_COST;
+        for (ms, cost) in [(0.25, 250), (-10.0, -10_000), (0.0, 0), (1e12, most), (-1e12, -most), (f64::NAN, most)] {
+            assert_eq!(micro(ms), cost, "{ms}");
+        }
+        for ms in [1e-3, 0.4999, 33.3333, 4_321.987_6, -7.1] {
+            assert_eq!(micro(ms), (ms * 1000.0).round() as i32, "{ms}");
+        }
+    }
+
+    #[test]
     fn who_was_moved_is_not_moved_back_for_a_trifle() {
         let mut line = Line::new([5.0; 10]);
         let first = line.plan(None).expect("a plan");
@@ -653,7 +485,7 @@ mod tests {
                 now: line.now,
             };
             let loads = (0..3).map(|of| shares.iter().filter(|(r, _)| *r == of).map(|(_, a)| a).sum()).collect();
-            let mut flow = Flow { shares: vec![shares.to_vec()], prices: vec![0; 3], loads };
+            let mut flow = Flow { shares: vec![shares.to_vec()], prices: vec![0; 3], loads, road: Default::default() };
             drop_slivers(&mut flow, &situation, 1.0);
             let sums: Vec<u64> =
                 (0..3).map(|of| flow.shares[0].iter().filter(|(r, _)| *r == of).map(|(_, a)| a).sum()).collect();

@@ -83,7 +83,12 @@ impl Locations {
         self.count == 0
     }
 
-    /// The round-trip time between a location and a region of the model these were made for.
+    /// The round-trip times between a location and the regions of the model these were made for.
+    pub fn rtts_ms(&self, location: usize) -> &[f64] {
+        self.rtts_ms.get(location * self.regions..(location + 1) * self.regions).unwrap_or_default()
+    }
+
+    /// One of [`Locations::rtts_ms`].
     pub fn rtt_ms(&self, location: usize, region: RegionId) -> f64 {
         self.rtts_ms.get(location * self.regions + region.index()).copied().unwrap_or(0.0)
     }

@@ -12,8 +12,8 @@ use crate::steer::kept::{Clock, Ids, SiteFinder, sound};
 use crate::steer::latency::locations::Locations;
 use crate::steer::latency::sites::SiteKey;
 
+use super::planned::{LocationPlan, Planned};
 use super::score_group::ScoreGroup;
-use super::{LocationPlan, Planned};
 
 /// See [`Planned::kept`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,6 +116,7 @@ impl Planned {
             loads: ids.by_region(&kept.loads, model, 0.0).into_iter().map(|load| or_none(load, MOST_LOAD)).collect(),
             made_at: clock.instant(kept.made_at_ms)?.min(clock.now()),
             kept_near: Default::default(),
+            plainly: 0,
         };
         (planned.places() > 0).then_some(planned)
     }

@@ -1,7 +1,14 @@
 //! The clients kept near by `steering.max_detour`, and said to be.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::demand::Demand;
 use super::*;
+use crate::model::RegionId;
 use crate::model::{Policy, ServiceId};
+use crate::steer::choice::cell::Share;
+use crate::steer::latency::locations::Locations;
 use crate::steer::testing::{World, at};
 
 /// Clients of one place beside the first of two regions that are an ocean apart: they are `demand`, each region
