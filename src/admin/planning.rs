@@ -47,7 +47,10 @@ pub struct PlanningWork {
     /// The parts of the services' tables of cells that were made anew since the start.
     #[serde(default)]
     pub tables: u64,
-    /// Those of both that did not fit any more when they were made, as after a reload.
+    /// The times since the start that classes of clients were made anew by measured round trips.
+    #[serde(default)]
+    pub regroups: u64,
+    /// Those of all that did not fit any more when they were made, as after a reload.
     pub dropped: u64,
     /// Those that came to nothing by a panic: each is a bug.
     pub failed: u64,
@@ -55,15 +58,16 @@ pub struct PlanningWork {
 
 impl PlanningWork {
     pub fn of(figures: &JobFigures, now: Instant) -> PlanningWork {
-        let [(_, plans), (_, tables)] = figures.tallies();
+        let [(_, plans), (_, tables), (_, regroups)] = figures.tallies();
         let (lag_s, cpu_s) = (figures.lag(now).as_millis() as f64 / 1e3, figures.cpu().as_secs_f64());
         PlanningWork {
             lag_s,
             cpu_s,
             taken: plans.taken,
             tables: tables.taken,
-            dropped: plans.dropped + tables.dropped,
-            failed: plans.failed + tables.failed,
+            regroups: regroups.taken,
+            dropped: plans.dropped + tables.dropped + regroups.dropped,
+            failed: plans.failed + tables.failed + regroups.failed,
         }
     }
 }

@@ -10,8 +10,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::assemble::{SILENT, assemble};
+use super::assemble::assemble;
 use super::database::{AtlasError, Contents, Database, MAX_PLACES, read_contents};
+use super::layers::SILENT;
 use super::lookup::Atlas;
 use super::places::Collector;
 use super::sources::{AtlasSummary, DatabaseSummary, Detail};
@@ -44,7 +45,7 @@ pub fn compile(databases: &[Database], networks: &[(Prefix, Location)], detail: 
     }
     let kept = number_places_in_use(&mut v4, &mut v6, collector.len());
     let places = Arc::new(collector.finish(&kept));
-    Ok(assemble(v4, v6, places, Box::default(), AtlasSummary { detail, databases: summaries, ..Default::default() }))
+    Ok(assemble(v4, v6, places, AtlasSummary { detail, databases: summaries, ..Default::default() }))
 }
 
 fn summary_of(path: &str, contents: &Contents) -> DatabaseSummary {

@@ -5,24 +5,62 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::groups::{Groups, MAPPED};
+use super::layers::{ASK_V4, Layers, SILENT};
 use super::located::{Located, PlaceId};
 use super::packed::Packed;
 use super::places::Places;
 use super::sources::AtlasSummary;
+use super::steps::Steps;
 use crate::model::{Coordinates, CountryCode, Location, Prefix};
 
 /// The place of every address.
 pub struct Atlas {
-    pub(super) v4: Packed<u32>,
-    /// Where addresses stand for IPv4: the number after all places, unless all of IPv4 is one place.
-    pub(super) v6: Packed<u128>,
+    /// As it was built; shared with all that were refined from it.
+    pub(super) tables: Arc<Tables>,
     pub(super) places: Arc<Places>,
-    /// By place, those after `places`: see [`Atlas::refined`].
-    pub(super) refined: Box<[Refined]>,
-    pub(super) summary: AtlasSummary,
+    over: Over,
+    summary: AtlasSummary,
+}
+
+/// The places of addresses as databases and operators have them.
+pub struct Tables {
+    pub v4: Packed<u32>,
+    /// Where addresses stand for IPv4: the number after all places, unless all of IPv4 is one place.
+    pub v6: Packed<u128>,
+}
+
+/// The places of networks that are told apart: see [`Atlas::refined`].
+pub struct Over {
+    pub v4: Steps<u32>,
+    pub v6: Steps<u128>,
+    /// By place, those after the places of the tables.
+    pub refined: Box<[Refined]>,
 }
 
 impl Atlas {
+    /// One that tells no networks apart.
+    pub(super) fn of(tables: Arc<Tables>, places: Arc<Places>, summary: AtlasSummary) -> Atlas {
+        let over = Over { v4: Steps::constant(SILENT), v6: Steps::constant(SILENT), refined: Box::default() };
+        Atlas { tables, places, over, summary }
+    }
+
+    /// The same tables with this over them.
+    pub(super) fn with(&self, over: Over) -> Atlas {
+        let (tables, places, summary) = (self.tables.clone(), self.places.clone(), self.summary.clone());
+        let mut atlas = Atlas { tables, places, over, summary };
+        let (ranges_v4, ranges_v6, places) = (atlas.v4().len(), atlas.v6().len(), atlas.place_count());
+        atlas.summary = AtlasSummary { ranges_v4, ranges_v6, places, ..atlas.summary };
+        atlas
+    }
+
+    fn v4(&self) -> Layers<'_, u32> {
+        Layers { base: &self.tables.v4, over: &self.over.v4, mapped: self.places.len() as u32 }
+    }
+
+    fn v6(&self) -> Layers<'_, u128> {
+        Layers { base: &self.tables.v6, over: &self.over.v6, mapped: self.places.len() as u32 }
+    }
+
     /// The longest of the networks this atlas was [refined](Atlas::refined) by that holds the place,
     /// IPv4 where it was given as IPv4-mapped; `None` for places outside all of them.
     pub fn network(&self, place: PlaceId) -> Option<Prefix> {
@@ -35,12 +73,12 @@ impl Atlas {
     /// still counts the bits of IPv6, 96 and up.
     pub fn locate(&self, address: IpAddr) -> Located {
         let (place, scope) = match address {
-            IpAddr::V4(address) => self.v4.find(address.into()),
+            IpAddr::V4(address) => self.v4().find(address.into()),
             IpAddr::V6(address) => {
                 let address = u128::from(address);
-                match self.v6.find(address) {
-                    (place, _) if place as usize == self.place_count() => {
-                        let (place, scope) = self.v4.find(address as u32);
+                match self.v6().find(address) {
+                    (ASK_V4, _) => {
+                        let (place, scope) = self.v4().find(address as u32);
                         (place, 96 + scope)
                     }
                     found => found,
@@ -54,13 +92,12 @@ impl Atlas {
     /// found in a table as small as the decisions are coarse. `group_of` says each place's group,
     /// below 2^31 - 1; places beyond it are in group 0.
     pub fn grouped(&self, group_of: &[u32]) -> Groups {
-        let mapped = self.place_count() as u32;
         let group = |place: u32| match group_of.get(place as usize) {
             Some(&group) => group,
-            None if place == mapped => MAPPED.0,
+            None if place == ASK_V4 => MAPPED.0,
             None => 0,
         };
-        Groups::new(&self.v4.steps(group), &self.v6.steps(group))
+        Groups::new(&self.v4().steps(group), &self.v6().steps(group))
     }
 
     /// All that is known of a place. Assembles it: for people and planners, not for queries.
@@ -85,7 +122,7 @@ impl Atlas {
 
     /// At least 1: the unknown one.
     pub fn place_count(&self) -> usize {
-        self.places.len() + self.refined.len()
+        self.places.len() + self.over.refined.len()
     }
 
     /// The lowest IPv4 address of each of these places; `None` where it has none. Reads all ranges: never on the
@@ -98,7 +135,7 @@ impl Atlas {
             }
         }
         let mut found = vec![None; places.len()];
-        let wanted = self.v4.steps(|place| numbers.get(place as usize).copied().unwrap_or(0));
+        let wanted = self.v4().steps(|place| numbers.get(place as usize).copied().unwrap_or(0));
         for &(start, number) in wanted.ranges() {
             if let Some(slot) = (number as usize).checked_sub(1).and_then(|index| found.get_mut(index)) {
                 slot.get_or_insert(Ipv4Addr::from(start));
@@ -109,8 +146,9 @@ impl Atlas {
 
     /// The memory that the atlas holds, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        let tables = self.v4.memory_bytes() + self.v6.memory_bytes();
-        tables + self.places.memory_bytes() + size_of_val(&*self.refined)
+        let tables = self.tables.v4.memory_bytes() + self.tables.v6.memory_bytes();
+        let over = size_of_val(self.over.v4.ranges()) + size_of_val(self.over.v6.ranges());
+        tables + self.places.memory_bytes() + over + size_of_val(&*self.over.refined)
     }
 
     /// What is known of a place is known of this one, which no network tells apart.
@@ -119,7 +157,7 @@ impl Atlas {
     }
 
     fn refined_place(&self, place: PlaceId) -> Option<&Refined> {
-        self.refined.get(place.index().checked_sub(self.places.len())?)
+        self.over.refined.get(place.index().checked_sub(self.places.len())?)
     }
 
     pub fn summary(&self) -> &AtlasSummary {

@@ -82,18 +82,15 @@ impl<A: Address> Packed<A> {
         }
     }
 
+    /// Ranges by blocks, from that on in which this address lies: each block with where it begins.
+    pub fn blocks_from(&self, address: A) -> impl Iterator<Item = (A, Ranges<'_, A>)> {
+        let first = self.firsts.partition_point(|&first| first <= address).saturating_sub(1);
+        self.firsts.iter().enumerate().skip(first).map(|(block, &start)| (start, self.ranges_of(block)))
+    }
+
     /// The number of ranges.
     pub fn len(&self) -> usize {
         self.count
-    }
-
-    /// The steps that this is a table of, with values given by place.
-    pub fn steps(&self, mut value_of: impl FnMut(u32) -> u32) -> Steps<A> {
-        let mut steps = Steps::constant(0);
-        for block in 0..self.firsts.len() {
-            self.ranges_of(block).for_each(|(start, place)| steps.push(start, value_of(place)));
-        }
-        steps
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -113,7 +110,7 @@ impl<A: Address> Packed<A> {
 }
 
 /// The ranges of one block: starts and places.
-struct Ranges<'a, A> {
+pub struct Ranges<'a, A> {
     bytes: &'a [u8],
     at: usize,
     width: usize,
@@ -193,7 +190,7 @@ fn write_odd(odd: u128, bytes: &mut Vec<u8>) {
 
 /// The shortest prefix length around `address` that stays inside the range from `start` to before
 /// `next`: it reaches neither the address before the range nor the one after it.
-fn scope_within<A: Address>(address: A, start: A, next: Option<A>) -> u8 {
+pub fn scope_within<A: Address>(address: A, start: A, next: Option<A>) -> u8 {
     let beyond = |outside: u128| {
         let common = (address.to_u128() ^ outside).leading_zeros() as u8 - (128 - A::BITS);
         common + 1
@@ -209,7 +206,8 @@ mod tests {
     fn check<A: Address + std::fmt::Debug>(steps: &Steps<A>) {
         let packed = Packed::new(steps);
         assert_eq!(packed.len(), steps.ranges().len());
-        assert_eq!(&packed.steps(|place| place), steps);
+        let ranges = packed.blocks_from(A::default()).flat_map(|(_, ranges)| ranges);
+        assert_eq!(ranges.collect::<Vec<_>>(), steps.ranges());
         for (at, &(start, place)) in steps.ranges().iter().enumerate() {
             let last = match steps.ranges().get(at + 1) {
                 Some(&(next, _)) => next.to_u128() - 1,

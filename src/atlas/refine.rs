@@ -7,15 +7,15 @@
 //!   refined  │ DE │ DE*        │ FR* │ FR  │            places 1, 3, 4, 2
 //! ```
 //!
-//! Works on the compiled tables, so no database need be at hand. The base can be had back from a
-//! refined atlas, since every refined place knows what it was; so nothing is kept twice.
+//! Works on the compiled tables, so no database need be at hand. They are shared: what is made is what lies over them
+//! ([`super::layers`]), and the base can be had back.
 
 use std::collections::HashMap;
 
-use super::assemble::{SILENT, assemble};
-use super::located::PlaceId;
-use super::lookup::{Atlas, Refined};
-use super::steps::{Bounds, MAPPED_RANGE, Steps, bounds};
+use super::layers::{ASK_V4, SILENT};
+use super::lookup::{Atlas, Over, Refined};
+use super::packed::Packed;
+use super::steps::{Address, Bounds, MAPPED_RANGE, Steps, bounds};
 use crate::model::Prefix;
 
 /// See [`Atlas::refined`].
@@ -24,10 +24,15 @@ pub fn refine(atlas: &Atlas, networks: &[Prefix]) -> Atlas {
     let (own_v4, own_v6) = steps_of(&networks);
     let mut numbers =
         Numbers { networks: &networks, first: atlas.places.len(), known: HashMap::new(), refined: vec![] };
-    let base = |place: u32| atlas.unrefined(PlaceId(place));
-    let v4 = atlas.v4.steps(base).zip(&own_v4, |place, network| numbers.of(place, network));
-    let v6 = atlas.v6.steps(base).zip(&own_v6, |place, network| numbers.of(place, network));
-    assemble(v4, v6, atlas.places.clone(), numbers.refined.into(), atlas.summary.clone())
+    let tables = &atlas.tables;
+    let v4 = over(&tables.v4, &own_v4, |place, network| numbers.of(place, network));
+    let mut v6 = over(&tables.v6, &own_v6, |place, network| numbers.of(place, network));
+    // All of IPv4 may have been one place, and is no more.
+    let (first, last) = MAPPED_RANGE;
+    if v4.ranges().len() > 1 || v4.ranges().iter().any(|range| range.1 != SILENT) {
+        v6.set(first, last, ASK_V4);
+    }
+    atlas.with(Over { v4, v6, refined: numbers.refined.into() })
 }
 
 /// Each once, in ascending order.
@@ -51,6 +56,29 @@ fn steps_of(networks: &[Prefix]) -> (Steps<u32>, Steps<u128>) {
     (Steps::of_prefixes(v4, SILENT), Steps::of_prefixes(v6, SILENT))
 }
 
+/// The places that `number` gives for each base place and network, wherever there is a network.
+fn over<A: Address>(base: &Packed<A>, networks: &Steps<A>, mut number: impl FnMut(u32, u32) -> u32) -> Steps<A> {
+    let mut over = Steps::constant(SILENT);
+    let mut rest = networks.ranges();
+    while let Some((&(first, network), after)) = rest.split_first() {
+        rest = after;
+        if network == SILENT {
+            over.push(first, SILENT);
+            continue;
+        }
+        let end = after.first().map(|next| next.0);
+        let ranges = base.blocks_from(first).flat_map(|(_, ranges)| ranges);
+        let mut ranges = ranges.take_while(|range| end.is_none_or(|end| range.0 < end)).peekable();
+        while let Some((start, place)) = ranges.next() {
+            // Those of the block before the first address are passed over.
+            if ranges.peek().is_none_or(|next| next.0 > first) {
+                over.push(start.max(first), number(place, network));
+            }
+        }
+    }
+    over
+}
+
 /// Numbers places of networks in the order in which addresses first show them.
 struct Numbers<'a> {
     networks: &'a [Prefix],
@@ -63,7 +91,6 @@ struct Numbers<'a> {
 
 impl Numbers<'_> {
     fn of(&mut self, base: u32, network: u32) -> u32 {
-        // Silence is an index beyond all networks, too.
         let Some(&prefix) = self.networks.get(network as usize) else { return base };
         *self.known.entry((base, network)).or_insert_with(|| {
             self.refined.push(Refined { base, network: prefix });

@@ -98,6 +98,11 @@ impl<A: Address> Steps<A> {
         &self.ranges
     }
 
+    /// The place of an address among the ranges.
+    pub fn position(&self, address: A) -> usize {
+        self.ranges.partition_point(|range| range.0 <= address).saturating_sub(1)
+    }
+
     /// Gives each value a number of its own: `number` must never give two values the same one.
     pub fn renumber(&mut self, mut number: impl FnMut(u32) -> u32) {
         self.ranges.iter_mut().for_each(|range| range.1 = number(range.1));

@@ -38,8 +38,7 @@ pub struct Table4 {
 impl Table4 {
     /// Values of `steps` are places, at most [`MAX_PLACES`] of them.
     pub fn new(steps: &Steps<u32>) -> Table4 {
-        let (starts, places): (Vec<u32>, Vec<u32>) = steps.ranges().iter().copied().unzip();
-        Table4 { ranges: Fitted::new(&starts, &places) }
+        Table4 { ranges: Fitted::new(steps.ranges()) }
     }
 
     pub fn find(&self, address: u32) -> Located {
@@ -127,8 +126,8 @@ impl Table6 {
 
 #[derive(Default)]
 struct Build6 {
-    starts: Vec<u64>,
-    places: Vec<u32>,
+    /// Starts and places.
+    ranges: Vec<(u64, u32)>,
     fine: Vec<u32>,
     fine_starts: Vec<u64>,
     fine_places: Vec<u32>,
@@ -159,21 +158,20 @@ impl Build6 {
 
     /// After a fine /64, its last place goes on in the next /64.
     fn leave(&mut self, upper: u64, place: u32) {
-        let fine = self.places.last().is_some_and(|last| last & FINE != 0);
+        let fine = self.ranges.last().is_some_and(|last| last.1 & FINE != 0);
         if let (true, Some(next)) = (fine, upper.checked_add(1)) {
             self.push(next, place);
         }
     }
 
     fn push(&mut self, start: u64, place: u32) {
-        self.starts.push(start);
-        self.places.push(place);
+        self.ranges.push((start, place));
     }
 
     fn finish(mut self) -> Table6 {
         self.fine.push(self.fine_starts.len() as u32);
         Table6 {
-            ranges: Fitted::new(&self.starts, &self.places),
+            ranges: Fitted::new(&self.ranges),
             fine: self.fine.into(),
             fine_starts: self.fine_starts.into(),
             fine_places: self.fine_places.into(),
@@ -193,15 +191,15 @@ enum Fitted<K, const ONE: usize, const TWO: usize, const FOUR: usize> {
 struct Rare<K>(Box<[(K, u32)]>);
 
 impl<K: AddressKey, const ONE: usize, const TWO: usize, const FOUR: usize> Fitted<K, ONE, TWO, FOUR> {
-    /// Starts ascend from 0; as many places. At least one.
-    fn new(starts: &[K], places: &[u32]) -> Self {
-        let most = places.iter().filter(|&&place| place < MAX_PLACES).max().copied().unwrap_or(0);
+    /// Starts ascend from 0, each with its place. At least one.
+    fn new(ranges: &[(K, u32)]) -> Self {
+        let most = ranges.iter().map(|range| range.1).filter(|&place| place < MAX_PLACES).max().unwrap_or(0);
         if most < u8::MAX.into() {
-            Fitted::One(Ranges::new(starts, places), Rare::of::<u8>(starts, places))
+            Fitted::One(Ranges::new(ranges), Rare::of::<u8>(ranges))
         } else if most < u16::MAX.into() {
-            Fitted::Two(Ranges::new(starts, places), Rare::of::<u16>(starts, places))
+            Fitted::Two(Ranges::new(ranges), Rare::of::<u16>(ranges))
         } else {
-            Fitted::Four(Ranges::new(starts, places))
+            Fitted::Four(Ranges::new(ranges))
         }
     }
 
@@ -241,9 +239,8 @@ impl<K: AddressKey, const ONE: usize, const TWO: usize, const FOUR: usize> Fitte
 }
 
 impl<K: AddressKey> Rare<K> {
-    fn of<V: Short>(starts: &[K], places: &[u32]) -> Rare<K> {
-        let all = starts.iter().copied().zip(places.iter().copied());
-        Rare(all.filter(|&(_, place)| V::of(place) == V::ELSEWHERE).collect())
+    fn of<V: Short>(ranges: &[(K, u32)]) -> Rare<K> {
+        Rare(ranges.iter().copied().filter(|&(_, place)| V::of(place) == V::ELSEWHERE).collect())
     }
 
     /// The value found for a key, with the place it stands for.
@@ -309,14 +306,14 @@ struct Block<K, V, const N: usize> {
 }
 
 impl<K: AddressKey, V: Short, const N: usize> Ranges<K, V, N> {
-    /// Starts ascend from 0; as many places. At least one.
-    fn new(starts: &[K], places: &[u32]) -> Ranges<K, V, N> {
-        let firsts: Vec<K> = starts.iter().copied().step_by(N).collect();
+    /// Starts ascend from 0, each with its place. At least one.
+    fn new(ranges: &[(K, u32)]) -> Ranges<K, V, N> {
+        let firsts: Vec<K> = ranges.iter().map(|range| range.0).step_by(N).collect();
         // About as many buckets as blocks.
         let bucket_bits = K::INDEXED_BITS - (firsts.len().max(1).ilog2() + 1).min(MAX_INDEX_BITS);
         Ranges {
-            count: starts.len(),
-            blocks: starts.chunks(N).zip(places.chunks(N)).map(Block::of).collect(),
+            count: ranges.len(),
+            blocks: ranges.chunks(N).map(Block::of).collect(),
             index: index_of(&firsts, bucket_bits),
             firsts: firsts.into(),
             bucket_bits,
@@ -365,12 +362,12 @@ impl<K: AddressKey, V: Short, const N: usize> Ranges<K, V, N> {
 }
 
 impl<K: Copy, V: Short, const N: usize> Block<K, V, N> {
-    /// Of one to `N` starts and as many places.
-    fn of((starts, places): (&[K], &[u32])) -> Block<K, V, N> {
-        let last = starts.len() - 1;
+    /// Of one to `N` starts and their places.
+    fn of(ranges: &[(K, u32)]) -> Block<K, V, N> {
+        let last = ranges.len() - 1;
         Block {
-            starts: std::array::from_fn(|at| starts[at.min(last)]),
-            places: std::array::from_fn(|at| V::of(places[at.min(last)])),
+            starts: std::array::from_fn(|at| ranges[at.min(last)].0),
+            places: std::array::from_fn(|at| V::of(ranges[at.min(last)].1)),
         }
     }
 }

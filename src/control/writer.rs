@@ -94,7 +94,8 @@ pub enum Command {
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
     /// Take a new atlas; all else stays.
     Atlas { atlas: Box<Atlas>, reply: oneshot::Sender<()> },
-    /// Take what was measured of round trips, in place of what was before.
+    /// Take what was measured of round trips, in place of what was before. It is gone by as soon as a job has made what
+    /// follows.
     Measured { measured: Arc<Measured>, reply: oneshot::Sender<()> },
     /// Count answers that were given. Their places and regions are those of this snapshot.
     Demand { of: Arc<Snapshot>, samples: Vec<DemandSample> },
@@ -565,6 +566,7 @@ impl Writer {
             }
             Command::Measured { measured, reply } => {
                 self.take(News::Measured(measured));
+                self.work();
                 let _ = reply.send(());
             }
             Command::Demand { of, samples } => self.demand(&of, samples),
@@ -938,6 +940,7 @@ mod tests {
     use crate::state::publisher::testing;
     use crate::state::work::{Job, Kind};
     use crate::steer::health::verdict::Verdict;
+    use crate::steer::latency::rtt::{ClientGroup, Estimate};
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/config/meridian.toml");
 
@@ -1239,7 +1242,7 @@ mod tests {
         let (go, gone) = std::sync::mpsc::channel();
         let (beginning, begun) = mpsc::unbounded_channel();
         let run = move |job: Job| {
-            if job.ticket().kind == Kind::Plan {
+            if job.ticket().kind != Kind::Tables {
                 let _ = beginning.send(());
                 let _ = gone.recv(); // an error: the test is over
             }
@@ -1282,8 +1285,31 @@ mod tests {
         while made_at(&held) == first || held.vitals.jobs().lag(Instant::now()) > Duration::ZERO {
             tokio::time::sleep(Duration::from_millis(1)).await; // a failure is a test that never ends
         }
-        let [(_, tally), _] = held.vitals.jobs().tallies();
+        let [(_, tally), ..] = held.vitals.jobs().tallies();
         assert!(tally.taken >= 2 && (tally.dropped, tally.failed) == (0, 0), "{tally:?}");
+    }
+
+    #[tokio::test]
+    async fn verdicts_are_published_while_classes_are_made_of_what_was_measured() {
+        let mut held = holding();
+        let group = ClientGroup::Network("10.1.0.0/17".parse().expect("a network"));
+        let measured = Arc::new(Measured::of([(group, "east@gslb.example", Estimate::given(1.0))]));
+        let before = held.writing.shared.load_full();
+        let (reply, replied) = oneshot::channel();
+        held.writing.commands.send(Command::Measured { measured, reply }).await.expect("a writer");
+        replied.await.expect("it is taken");
+        held.begun.recv().await.expect("a job is begun");
+        for verdict in [Verdict::Suspect, Verdict::Up] {
+            held.writing.probe(verdict).await;
+            let meanwhile = held.writing.shared.load_full();
+            assert_eq!(meanwhile.states[0].endpoints[0].verdict, Some(verdict));
+            assert!(Arc::ptr_eq(&before.atlas, &meanwhile.atlas) && meanwhile.measured.is_empty());
+        }
+        held.go.send(()).expect("it waits");
+        while held.writing.shared.load().measured.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await; // a failure is a test that never ends
+        }
+        assert!(!Arc::ptr_eq(&before.atlas, &held.writing.shared.load().atlas));
     }
 
     #[tokio::test]

@@ -70,8 +70,8 @@ const SET_HEAD: usize = 10;
 
 impl Layers {
     /// A single piece.
-    pub fn new(octets: Vec<u8>) -> Layers {
-        Layers { base: octets.into(), more: Arc::default() }
+    pub fn new(octets: Arc<[u8]>) -> Layers {
+        Layers { base: octets, more: Arc::default() }
     }
 
     /// The same octets, and others behind them.
@@ -91,10 +91,6 @@ impl Layers {
     /// The number of octets, and how many of them are in the second piece.
     pub fn len(&self) -> (usize, usize) {
         (self.base.len() + self.more.len(), self.more.len())
-    }
-
-    pub fn base(&self) -> &[u8] {
-        &self.base
     }
 
     /// Tells whether the octets at a place that both have are the same.
@@ -316,7 +312,7 @@ impl ZoneNodesBuilder {
     }
 
     pub fn finish(self) -> ZoneNodes {
-        ZoneNodes { octets: Layers::new(self.octets), places: self.places.into() }
+        ZoneNodes { octets: Layers::new(self.octets.into()), places: self.places.into() }
     }
 }
 

@@ -5,6 +5,7 @@
 //! - [`configured`]: what only a reload changes
 //! - [`vantages`]: who judges with this node
 //! - [`snapshot`]: everything a query needs, with ids that match
+//! - [`regroup`]: classes of clients made anew after round trips were measured
 //! - [`work`]: what may wait, and is done beside the publisher, soon or when there is time
 //! - [`news`]: what the publisher is told
 //! - [`publisher`]: the single writer
@@ -14,6 +15,7 @@ pub mod lookup;
 pub mod memory;
 pub mod news;
 pub mod publisher;
+pub mod regroup;
 pub mod snapshot;
 pub mod vantages;
 pub mod work;

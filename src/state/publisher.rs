@@ -49,9 +49,11 @@ use super::memory::followers::Followers;
 use super::memory::planning::Planning;
 use super::memory::planning::kept_form::KeptPlanning;
 use super::memory::planning::role::SiteSample;
+use super::memory::regrouping::Regrouping;
 use super::memory::reported::FADING_STEP;
 use super::memory::switches::{Switches, in_force};
 use super::news::{EndpointNews, HealthNews, LoadNews, News, Replacement, Urgency};
+use super::regroup::told_apart;
 use super::work::Ledger;
 use super::{SharedSnapshot, Snapshot};
 use ballot::{Asked, Ballot, Voting};
@@ -72,6 +74,7 @@ pub struct Publisher {
     work: Ledger,
     /// Jobs are left to who drives this.
     leaves_work: bool,
+    regrouping: Regrouping,
     /// Tables that were made anew, for the next snapshot.
     made: Vec<PartMade>,
     /// The time since when some tables would come out otherwise if they were made anew.
@@ -99,7 +102,7 @@ impl Publisher {
     ) -> Publisher {
         let configured = Arc::new(Configured::new(model, nsid, seed, 0));
         let (measured, atlas) =
-            (Arc::<Measured>::default(), refined(atlas, &networks(&Measured::default(), &configured.model)));
+            (Arc::<Measured>::default(), refined(atlas, &told_apart(&Measured::default(), &configured.model)));
         let first = Snapshot {
             generation: 0,
             configured: configured.clone(),
@@ -124,6 +127,7 @@ impl Publisher {
             damping: Damping::default(),
             planning: Planning::new(),
             work: Ledger::default(),
+            regrouping: Regrouping::default(),
             // What the first parts do not decide is worked out for whoever asks, until somebody has the time for it.
             leaves_work: true,
             made: Vec::new(),
@@ -173,8 +177,8 @@ impl Publisher {
                 self.switches = switches;
             }
             News::Vantages(others) => return self.take_vantages(others),
-            News::Measured(measured) => self.take_measured(measured),
-            News::Atlas(atlas) => self.atlas = refined(*atlas, &networks(&self.measured, &self.configured.model)),
+            News::Measured(measured) => return self.take_measured(measured, now.now()),
+            News::Atlas(atlas) => self.atlas = refined(*atlas, &told_apart(&self.measured, &self.configured.model)),
             News::Reload(replacement) => self.reload(*replacement),
         }
         Urgency::Now
@@ -191,9 +195,10 @@ impl Publisher {
         states.iter_mut().for_each(|state| state.ipv6_doubted = ipv6_doubted && state.ipv6.is_some());
         dependency::apply(model, |service| self.switched.get(&service).copied(), &mut states);
         self.damping.settle(model, &before, &mut states, &clock);
+        let regrouped = self.regrouped(now);
         let comparable = Arc::ptr_eq(&before.model, model) && Arc::ptr_eq(&before.atlas, &self.atlas);
-        let previous = comparable.then_some((&before.plan, before.states.as_slice()));
-        let plan_is_due = self.planning.advance(model, previous.map(|(plan, _)| plan), &states, now);
+        let previous = regrouped.as_ref().map(|made| &made.plan).or(comparable.then_some(&before.plan));
+        let plan_is_due = self.planning.advance(model, previous, &states, now);
         if plan_is_due && !self.leaves_work {
             self.work_at_once(&before.plan, &states, now);
         }
@@ -378,21 +383,26 @@ impl Publisher {
     }
 
     /// Takes round trips as measured. Where other networks have estimates than before, the atlas is renewed to tell
-    /// those apart.
-    fn take_measured(&mut self, measured: Arc<Measured>) {
+    /// those apart. Where work is left to others, all that was before holds until that is done.
+    fn take_measured(&mut self, measured: Arc<Measured>, now: Instant) -> Urgency {
+        if self.leaves_work {
+            self.regrouping.want(measured, now);
+            return Urgency::None;
+        }
         let renews = measured.networks() != self.measured.networks();
         self.measured = measured;
         if renews {
-            self.atlas = Arc::new(self.atlas.refined(&networks(&self.measured, &self.configured.model)));
+            self.atlas = Arc::new(self.atlas.refined(&told_apart(&self.measured, &self.configured.model)));
         }
+        Urgency::Now
     }
 
     fn reload(&mut self, Replacement { model, atlas, nsid, seed }: Replacement) {
-        let before = networks(&self.measured, &self.configured.model);
+        let before = told_apart(&self.measured, &self.configured.model);
         self.configured = Arc::new(self.configured.replaced(model, &nsid, seed));
         self.asked = OnceLock::new();
         let configured = &self.configured;
-        let networks = networks(&self.measured, &configured.model);
+        let networks = told_apart(&self.measured, &configured.model);
         match atlas {
             Some(atlas) => self.atlas = refined(atlas, &networks),
             None if networks == before => {}
@@ -445,11 +455,6 @@ impl Publisher {
 /// An atlas as built, with the networks told apart that matter.
 fn refined(atlas: Atlas, networks: &[Prefix]) -> Arc<Atlas> {
     Arc::new(if networks.is_empty() { atlas } else { atlas.refined(networks) })
-}
-
-/// Those that were measured, and those that services' rules and lists name.
-fn networks(measured: &Measured, model: &Model) -> Vec<Prefix> {
-    [measured.networks(), model.named_networks()].concat()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::steer::plan::PartMade;
 
 use super::Snapshot;
 use super::memory::planning::job::{PlanDone, PlanJob};
+use super::regroup::{RegroupJob, Regrouped};
 use crate::steer::haste::Haste;
 
 /// A piece of work, ready to be run.
@@ -28,6 +29,7 @@ pub struct Job {
 pub(super) enum Task {
     Plan(Box<PlanJob>),
     Tables(TablesJob),
+    Regroup(RegroupJob),
 }
 
 /// The tables of a part of a snapshot's plan are to be made for the states of that snapshot.
@@ -51,6 +53,7 @@ pub(super) enum Outcome {
     Plan(Box<PlanDone>),
     /// `None`: there was nothing to make them from.
     Tables(Option<PartMade>),
+    Regrouped(Box<Regrouped>),
 }
 
 /// The kinds of jobs.
@@ -60,6 +63,8 @@ pub enum Kind {
     Plan,
     /// The tables of cells of a part of the services.
     Tables,
+    /// Classes of clients by what was measured.
+    Regroup,
 }
 
 /// Tells a job from all others.
@@ -87,6 +92,7 @@ impl Job {
             Task::Tables(TablesJob { of, part }) => {
                 Outcome::Tables(of.plan.make(&of.model, &of.atlas, &of.states, part))
             }
+            Task::Regroup(job) => Outcome::Regrouped(Box::new(job.run())),
         };
         Done { ticket: self.ticket, outcome: Some(outcome) }
     }
@@ -110,12 +116,13 @@ impl Done {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 2] = [Kind::Plan, Kind::Tables];
+    pub const ALL: [Kind; 3] = [Kind::Plan, Kind::Tables, Kind::Regroup];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Plan => "plan",
             Kind::Tables => "tables",
+            Kind::Regroup => "regroup",
         }
     }
 }

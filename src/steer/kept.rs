@@ -8,8 +8,10 @@
 //! - [`SiteFinder`], for where clients are
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState as Folding;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Model, RegionId, ServiceId};
@@ -134,20 +136,15 @@ impl Ids {
 /// Sites by what they are.
 #[derive(Debug)]
 pub struct SiteFinder {
-    exact: HashMap<SiteKey, u32>,
-    /// One site of each position.
-    by_position: HashMap<SiteKey, u32>,
+    exact: HashMap<SiteKey, u32, Folding>,
+    /// The first site of each position, once somebody asks.
+    by_position: OnceLock<HashMap<SiteKey, u32, Folding>>,
 }
 
 impl SiteFinder {
     pub fn of(sites: &Sites) -> SiteFinder {
-        let (mut exact, mut by_position) = (HashMap::new(), HashMap::new());
-        for site in sites.ids() {
-            let key = sites.key(site, 0.0);
-            exact.insert(key, site as u32);
-            by_position.entry(key.position()).or_insert(site as u32);
-        }
-        SiteFinder { exact, by_position }
+        let exact = sites.ids().map(|site| (sites.key(site, 0.0), site as u32)).collect();
+        SiteFinder { exact, by_position: OnceLock::new() }
     }
 
     /// This very site.
@@ -157,7 +154,13 @@ impl SiteFinder {
 
     /// This very site; where other groups of clients are measured than were, one at its position.
     pub fn find(&self, key: &SiteKey) -> Option<u32> {
-        self.find_exact(key).or_else(|| self.by_position.get(&key.position()).copied())
+        let first_of_each = || {
+            let mut sites: Vec<(u32, &SiteKey)> = self.exact.iter().map(|(key, &site)| (site, key)).collect();
+            sites.sort_unstable_by_key(|(site, _)| std::cmp::Reverse(*site));
+            sites.into_iter().map(|(site, key)| (key.position(), site)).collect()
+        };
+        let by_position = || self.by_position.get_or_init(first_of_each);
+        self.find_exact(key).or_else(|| by_position().get(&key.position()).copied())
     }
 }
 

@@ -92,9 +92,8 @@ pub struct Inputs<'a> {
     pub seed: u64,
     /// The planner's last decisions; `None`: clients are shared out by price.
     pub planned: Option<&'a Arc<Planned>>,
-    /// The plan before, of the same model and atlas, and the states it was made for: lends what
-    /// need not be computed again.
-    pub previous: Option<(&'a Plan, &'a [RegionState])>,
+    /// The plan before, of the same model and atlas: lends what need not be computed again.
+    pub previous: Option<&'a Plan>,
     pub now: Instant,
 }
 
@@ -162,11 +161,21 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     plan
 }
 
+/// As [`follow`], and with the tables of the first parts made anew: for whoever has the time, and lends it to a plan that
+/// follows when regions may stand otherwise.
+pub fn lead(inputs: &Inputs<'_>) -> Plan {
+    let mut plan = follow(inputs, Vec::new());
+    let first = plan.behind.iter().filter(|part| **part < PARTS_AT_ONCE);
+    let made: Vec<PartMade> =
+        first.filter_map(|&part| plan.make(inputs.model, inputs.atlas, inputs.states, part)).collect();
+    made.into_iter().for_each(|made| plan.take(made));
+    plan
+}
+
 /// The plan for the regions' present states at once: with the tables of before, and those that were made since. Those of
 /// recipes that have none yet are made, as long as they are few.
 pub fn follow(inputs: &Inputs<'_>, made: Vec<PartMade>) -> Plan {
-    let Inputs { model, atlas, states, switched, seed, planned, previous, .. } = *inputs;
-    let before = previous.map(|(plan, _)| plan);
+    let Inputs { model, atlas, states, switched, seed, planned, previous: before, .. } = *inputs;
     let latency = latency(inputs);
     let sites = Sites::of_services(model, atlas, &latency, before.and_then(|plan| plan.sites.as_ref()));
     // Its sites are numbered as those it was made for.
@@ -358,7 +367,7 @@ impl Changes {
 
 /// That of the plan before, where nothing was measured since.
 fn latency(inputs: &Inputs<'_>) -> Arc<Latency> {
-    let before = inputs.previous.map(|(plan, _)| &plan.latency);
+    let before = inputs.previous.map(|plan| &plan.latency);
     match before.filter(|before| Arc::ptr_eq(before.measured(), inputs.measured)) {
         Some(before) => before.clone(),
         None => Arc::new(Latency::of(inputs.model, inputs.measured)),
@@ -631,12 +640,11 @@ mod tests {
         let mut world = three(Policy::Score);
         let now = Instant::now();
         let first = world.plan(now).plan;
-        let before = world.states.clone();
         world.states[0].effective = EffectiveState::Suspect;
-        let next = world.plan_after(Some((&first, &before)), now);
+        let next = world.plan_after(Some(&first), now);
         assert!(Arc::ptr_eq(&first.services[0].table, &next.services[0].table));
         world.states[0].price_ms = 3.0;
-        let next = world.plan_after(Some((&first, &before)), now);
+        let next = world.plan_after(Some(&first), now);
         assert!(!Arc::ptr_eq(&first.services[0].table, &next.services[0].table));
     }
 
@@ -645,7 +653,7 @@ mod tests {
         let now = Instant::now();
         let mut rng = fastrand::Rng::with_seed(5);
         let mut world = three(Policy::Score);
-        let (mut before, mut states) = (world.plan(now).plan, world.states.clone());
+        let mut before = world.plan(now).plan;
         for _ in 0..2_000 {
             let region = rng.usize(..3);
             match rng.u8(..3) {
@@ -657,13 +665,13 @@ mod tests {
                 }
                 _ => world.say(region, [Override::Auto, Override::Up, Override::Down, Override::Drain][rng.usize(..4)]),
             }
-            let next = world.plan_after(Some((&before, &states)), now);
+            let next = world.plan_after(Some(&before), now);
             let fresh = world.plan(now);
             for place in world.atlas.places() {
                 let kept = cell_at_place(&View { plan: &next, ..fresh.view() }, SERVICE, place);
                 assert_eq!(kept, cell_at_place(&fresh.view(), SERVICE, place), "{:?}", world.states);
             }
-            (before, states) = (next, world.states.clone());
+            before = next;
         }
     }
 
@@ -725,7 +733,7 @@ mod tests {
         let mut world = three(Policy::Score);
         let country = ClientGroup::Country("KR".parse().expect("a country"));
         let measured = |ms| Arc::new(Measured::of([(country, "frankfurt@gslb.example", Estimate::given(ms))]));
-        let next = |world: &World, before: &Plan| world.plan_after(Some((before, &world.states)), Instant::now());
+        let next = |world: &World, before: &Plan| world.plan_after(Some(before), Instant::now());
         let sites = |plan: &Plan| plan.sites.clone().expect("sites");
         let before = world.plan(Instant::now()).plan;
         assert!(Arc::ptr_eq(&sites(&before), &sites(&next(&world, &before))), "nothing was measured");

@@ -117,7 +117,7 @@ impl World {
     pub fn follow_after(&self, before: &Plan, now: Instant) -> Moment<'_> {
         let World { model, atlas, states, .. } = self;
         let (switched, measured) = (&self.switched, &self.measured);
-        let previous = Some((before, states.as_slice()));
+        let previous = Some(before);
         let inputs = Inputs { model, atlas, states, measured, switched, seed: 0, planned: None, previous, now };
         Moment {
             world: self,
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// A plan that may borrow from the one before it.
-    pub fn plan_after(&self, previous: Option<(&Plan, &[RegionState])>, now: Instant) -> Plan {
+    pub fn plan_after(&self, previous: Option<&Plan>, now: Instant) -> Plan {
         let World { model, atlas, states, .. } = self;
         let (switched, measured) = (&self.switched, &self.measured);
         plan(&Inputs { model, atlas, states, measured, switched, seed: 0, planned: None, previous, now })

@@ -26,7 +26,8 @@ impl JobFigures {
     /// Takes what has become of jobs so far.
     pub fn note(&self, publisher: &Publisher) {
         let mut told = self.told();
-        told.unheeded_since = publisher.unheeded_since().into_iter().chain(publisher.behind_since()).min();
+        let since = [publisher.unheeded_since(), publisher.behind_since(), publisher.ungrouped_since()];
+        told.unheeded_since = since.into_iter().flatten().min();
         told.tallies = publisher.work().tallies();
     }
 
@@ -35,7 +36,7 @@ impl JobFigures {
         self.told().cpu += cpu;
     }
 
-    /// The age of the oldest news that the plan in force, or some table of cells, does not heed; 0: all is heeded.
+    /// The age of the oldest news that the plan in force, some table of cells or any answer does not heed; 0: all is heeded.
     pub fn lag(&self, now: Instant) -> Duration {
         self.told().unheeded_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }

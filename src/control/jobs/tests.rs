@@ -53,7 +53,7 @@ async fn the_cpu_time_of_jobs_is_rested_for() {
     publisher.publish(moment(now));
     jobs.tell(&publisher);
     let figures = vitals.jobs();
-    let [(_, tally), _] = figures.tallies();
+    let [(_, tally), ..] = figures.tallies();
     assert_eq!((figures.cpu(), tally.taken, figures.lag(now + 90 * S)), (3 * S, 1, Duration::ZERO));
 }
 

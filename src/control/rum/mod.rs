@@ -223,19 +223,20 @@ impl Measurements {
 
     /// Tells the writer of news and keeps it, every minute, until the writer is gone.
     pub async fn run(self: Arc<Measurements>, shared: SharedSnapshot, commands: mpsc::Sender<Command>) {
-        let mut rest = Duration::ZERO;
+        let (mut rest, mut told) = (Duration::ZERO, shared.load().measured.clone());
         loop {
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
                 () = self.imported.notified() => {}
             }
-            let (here, before) = (self.clone(), shared.load().measured.clone());
+            let (here, before) = (self.clone(), told.clone());
             let news = tokio::task::spawn_blocking(move || here.store().measured(&before, unix_now())).await;
             let Ok(news) = news else { return }; // the runtime is shutting down
             if let Some(measured) = news {
                 info!(figures = measured.len(), "round trips were measured anew");
+                told = Arc::new(measured);
                 let (reply, done) = oneshot::channel();
-                if commands.send(Command::Measured { measured: Arc::new(measured), reply }).await.is_err() {
+                if commands.send(Command::Measured { measured: told.clone(), reply }).await.is_err() {
                     return;
                 }
                 let _ = done.await; // an error means that the writer is stopping

@@ -298,7 +298,7 @@ impl World {
             switched: &self.switched,
             seed: snapshot.plan.seed,
             planned,
-            previous: Some((&snapshot.plan, &snapshot.states)),
+            previous: Some(&snapshot.plan),
             now,
         })
     }

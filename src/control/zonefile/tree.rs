@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread;
 
 use crate::model::name::MAX_NAME_OCTETS;
 use crate::model::{Name, RecordType};
@@ -64,19 +66,40 @@ struct Keyed<'r> {
     record: &'r ZoneRecord,
 }
 
-impl<'r> Tree<'r> {
-    /// `records` are at or below `origin`.
-    pub fn new(origin: &'r Name, records: impl Iterator<Item = &'r ZoneRecord>) -> Tree<'r> {
-        let mut keys = Vec::new();
-        let mut keyed: Vec<Keyed<'r>> = Vec::with_capacity(records.size_hint().1.unwrap_or_default());
-        let origin_octets = key(origin).len();
-        for record in records {
+/// Records with their keys, in order once they are sorted.
+struct Sorting<'r> {
+    /// One behind the other.
+    keys: Vec<u8>,
+    keyed: Vec<Keyed<'r>>,
+}
+
+impl<'r> Sorting<'r> {
+    /// Sorts records. Threads each sort a part, and most zones are written in order: then the parts only have to be seen
+    /// to stand one behind the other.
+    fn in_parts(origin_octets: usize, records: &[&'r ZoneRecord]) -> Sorting<'r> {
+        let threads = if records.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+        let mut rest = records.chunks(records.len().div_ceil(threads).max(1));
+        let own = rest.next().unwrap_or_default();
+        let (own, others): (Sorting<'r>, Vec<Sorting<'r>>) = thread::scope(|scope| {
+            let others: Vec<_> =
+                rest.map(|part| scope.spawn(move || Sorting::of(origin_octets, part, part.len()))).collect();
+            let own = Sorting::of(origin_octets, own, records.len());
+            (own, others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))).collect())
+        });
+        others.into_iter().fold(own, Sorting::merged)
+    }
+
+    /// `room`: for so many records.
+    fn of(origin_octets: usize, records: &[&'r ZoneRecord], room: usize) -> Sorting<'r> {
+        let mut sorting = Sorting { keys: Vec::with_capacity(room * USUAL_KEY), keyed: Vec::with_capacity(room) };
+        let Sorting { keys, keyed } = &mut sorting;
+        for &record in records {
             let owner = &record.record.owner;
             let (begin, end) = match keyed.last() {
                 Some(last) if last.record.record.owner.as_wire() == owner.as_wire() => (last.key, last.key_end),
                 _ => {
                     let begin = keys.len();
-                    append_key(owner, &mut keys);
+                    append_key(owner, keys);
                     (begin, keys.len())
                 }
             };
@@ -86,14 +109,49 @@ impl<'r> Tree<'r> {
             front[..len].copy_from_slice(&own[..len]);
             keyed.push(Keyed { front: u128::from_be_bytes(front), key: begin, key_end: end, record });
         }
+        sorting.sort();
+        sorting
+    }
+
+    /// With those of another, which were written behind them.
+    fn merged(mut self, other: Sorting<'r>) -> Sorting<'r> {
+        let begin = self.keys.len();
+        self.keys.extend_from_slice(&other.keys);
+        let moved = |keyed| {
+            let Keyed { key, key_end, .. } = keyed;
+            Keyed { key: key + begin, key_end: key_end + begin, ..keyed }
+        };
+        self.keyed.extend(other.keyed.into_iter().map(moved));
+        self.sort();
+        self
+    }
+
+    /// By name, then by type, then as written.
+    fn sort(&mut self) {
+        let keys = &self.keys;
         let key_of = |keyed: &Keyed<'_>| keys.get(keyed.key..keyed.key_end).unwrap_or_default();
-        keyed.sort_by(|a, b| {
+        self.keyed.sort_by(|a, b| {
             let by_name = a
                 .front
                 .cmp(&b.front)
                 .then_with(|| if a.key == b.key { Ordering::Equal } else { key_of(a).cmp(key_of(b)) });
             by_name.then(a.record.record.rtype.cmp(&b.record.record.rtype))
         });
+    }
+}
+
+/// Fewer records than this are sorted by one thread. Tests have few.
+const FEW: usize = if cfg!(test) { 2 } else { 20_000 };
+/// Octets of most keys.
+const USUAL_KEY: usize = 32;
+
+impl<'r> Tree<'r> {
+    /// `records` are at or below `origin`.
+    pub fn new(origin: &'r Name, records: impl Iterator<Item = &'r ZoneRecord>) -> Tree<'r> {
+        let records: Vec<&'r ZoneRecord> = records.collect();
+        let Sorting { keys, keyed } = Sorting::in_parts(key(origin).len(), &records);
+        drop(records);
+        let key_of = |keyed: &Keyed<'_>| keys.get(keyed.key..keyed.key_end).unwrap_or_default();
         let mut heads: Vec<Head> = Vec::with_capacity(keyed.len());
         for (at, this) in keyed.iter().enumerate() {
             match heads.last_mut() {

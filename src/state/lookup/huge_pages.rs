@@ -1,31 +1,52 @@
-//! Large tables that queries read at random, moved into huge pages: with a hundred thousand names
+//! Large tables that queries read at random, kept in huge pages: with a hundred thousand names
 //! each lookup would otherwise wait for the translation of its address as long as for the data.
 //!
 //! Advice to the kernel and no more: where it cannot, all stays as it is.
 
+use std::sync::Arc;
+use std::thread;
+
 /// The size that x86-64 and most others call huge, in octets.
 const HUGE: usize = 2 << 20;
 
-/// Moves what of this memory fills whole huge pages into such ones. Takes about as long as copying it, and next to
-/// nothing where it is in such ones already. Nothing happens before Linux 6.1, nor where transparent huge pages are off.
-pub fn gather<T>(memory: &[T]) {
-    advise(memory, libc::MADV_COLLAPSE);
-}
-
 /// So many of the same, in memory that is in huge pages from the first touch on.
 pub fn filled<T: Copy>(with: T, count: usize) -> Box<[T]> {
-    let mut all = Vec::with_capacity(count);
-    advise(all.spare_capacity_mut(), libc::MADV_HUGEPAGE);
+    let mut all = room_for(count);
     all.resize(count, with);
     all.into()
 }
 
 /// A copy, in such memory.
 pub fn copied<T: Copy>(of: &[T]) -> Box<[T]> {
-    let mut all = Vec::with_capacity(of.len());
-    advise(all.spare_capacity_mut(), libc::MADV_HUGEPAGE);
+    let mut all = room_for(of.len());
     all.extend_from_slice(of);
     all.into()
+}
+
+/// Room for so many items in such memory, which is taken as they come.
+pub fn room_for<T>(count: usize) -> Vec<T> {
+    let mut all = Vec::with_capacity(count);
+    advise(all.spare_capacity_mut(), libc::MADV_HUGEPAGE);
+    all
+}
+
+/// All octets of these parts, one behind the other, in such memory. Each part is copied by a thread.
+pub fn joined(parts: &[Vec<u8>]) -> Arc<[u8]> {
+    let mut all = Arc::<[u8]>::new_uninit_slice(parts.iter().map(Vec::len).sum());
+    let Some(mut room) = Arc::get_mut(&mut all) else { return parts.concat().into() };
+    advise(room, libc::MADV_HUGEPAGE);
+    thread::scope(|scope| {
+        for part in parts {
+            let own;
+            (own, room) = std::mem::take(&mut room).split_at_mut(part.len());
+            match room.is_empty() {
+                true => _ = own.write_copy_of_slice(part),
+                false => _ = scope.spawn(|| own.write_copy_of_slice(part)),
+            }
+        }
+    });
+    // SAFETY: the parts are as long as all of it, and each was copied to behind the one before.
+    unsafe { all.assume_init() }
 }
 
 fn advise<T>(memory: &[T], advice: libc::c_int) {
@@ -46,11 +67,10 @@ mod tests {
     #[test]
     fn what_is_in_memory_stays() {
         let large: Vec<u64> = (0..1 << 20).collect();
-        gather(&large);
-        gather(&large[..3]);
-        gather::<u64>(&[]);
         assert!(*copied(&large) == *large && copied::<u64>(&[]).is_empty());
         assert!(filled(7u32, 3 << 20).iter().all(|&item| item == 7));
-        assert!(large.iter().zip(0..).all(|(octet, number)| *octet == number));
+        let part = |octet| vec![octet; 3 << 20];
+        assert!(*joined(&[part(1), vec![7], part(2)]) == *[part(1), vec![7], part(2)].concat());
+        assert!(joined(&[]).is_empty() && joined(&[Vec::new(), Vec::new()]).is_empty());
     }
 }

@@ -92,7 +92,7 @@ impl Index {
 
     /// With room for so many numbers.
     pub fn with_room_for(numbers: usize) -> Index {
-        let slots = (numbers + 1) * 2 + 8;
+        let slots = (numbers + 1) * 3 / 2 + 8;
         Index { slots: huge_pages::filled(IndexSlot { tag: 0, number: FREE }, slots), len: 0 }
     }
 
@@ -146,18 +146,14 @@ impl Index {
         }
     }
 
-    /// Has the kernel keep all of it in huge pages.
-    pub fn gather(&self) {
-        huge_pages::gather(&self.slots);
-    }
-
     /// Gives every number another, and gives back memory that was kept for growth.
     pub fn finish(&mut self, number_of: impl Fn(u32) -> u32) {
         for slot in self.slots.iter_mut().filter(|slot| slot.number < TAKEN_OUT) {
             slot.number = number_of(slot.number);
         }
-        self.resize(self.len * 3 / 2 + 8);
-        self.gather();
+        if self.len * 7 / 4 + 16 < self.slots.len() {
+            self.resize(self.len * 3 / 2 + 8);
+        }
     }
 
     pub fn memory_bytes(&self) -> usize {

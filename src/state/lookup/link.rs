@@ -181,6 +181,26 @@ impl Linked for Built {
     }
 }
 
+/// Nodes that are not in the index yet, while the processor fetches where they go: a million names are put in at random,
+/// and one by one each would wait for memory.
+#[derive(Default)]
+struct Ahead(Vec<(NameHash, NodeId)>);
+
+impl Ahead {
+    /// As many as memory is asked for at once.
+    const MOST: usize = 16;
+
+    /// Tells whether they are enough.
+    fn push(&mut self, hash: NameHash, id: NodeId) -> bool {
+        self.0.push((hash, id));
+        self.0.len() >= Ahead::MOST
+    }
+
+    fn insert_into(&mut self, index: &mut Index) {
+        self.0.drain(..).for_each(|(hash, id)| index.insert(hash, id.0));
+    }
+}
+
 impl Built {
     /// Makes the nodes of all zones and services.
     pub fn new(model: &Model) -> Built {
@@ -223,7 +243,7 @@ impl Built {
         let mut name = LowerName::new();
         name.read(&origin);
         let apex = self.ensure(zone, &name);
-        let mut above: Vec<u8> = Vec::new();
+        let (mut above, mut ahead): (Vec<u8>, _) = (Vec::new(), Ahead::default());
         for &place in nodes.places() {
             let node = nodes.at(place);
             let labels = node.labels();
@@ -244,7 +264,14 @@ impl Built {
                 Some(apex) if labels.is_empty() => apex,
                 // In canonical order what is above a name comes before it, so it cannot be known yet.
                 _ if !has_nested => {
-                    self.insert(wire.as_wire(), NameHash::new(&name), name.labels(), Slot { zone, place, links: NONE })
+                    let hash = NameHash::new(&name);
+                    self.index.fetch(hash);
+                    let id = self.nodes.push(Slot { zone, place, links: NONE });
+                    self.depths.deepest = self.depths.deepest.max(name.labels());
+                    if ahead.push(hash, id) {
+                        ahead.insert_into(&mut self.index);
+                    }
+                    id
                 }
                 _ => match self.ensure(zone, &name) {
                     Some(id) => id,
@@ -256,11 +283,13 @@ impl Built {
             if !parent.is_empty() && parent != above {
                 above = parent.to_vec();
                 let labels_above = name.labels() - 1;
+                ahead.insert_into(&mut self.index);
                 let mut upper = LowerName::new();
                 upper.read(name.last(labels_above));
                 self.ensure(zone, &upper);
             }
         }
+        ahead.insert_into(&mut self.index);
     }
 
     /// Keeps the parent's half of a delegation to a zone that is served here too.

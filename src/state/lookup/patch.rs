@@ -358,7 +358,6 @@ impl<'e> Patch<'e> {
         if self.nodes.dead > FEW.max(self.nodes.slots.len() / PART) {
             return None;
         }
-        self.index.gather();
         Some(Patched { nodes: self.nodes, index: self.index, prebuilt, depths: self.depths })
     }
 

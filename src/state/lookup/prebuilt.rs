@@ -33,6 +33,8 @@ const MAX_OCTETS: usize = 1_100;
 const TYPE_AND_CLASS: [u8; 4] = [0; 4];
 /// Spots begin at multiples of this, so that 32 bits number 32 GiB of them.
 const ALIGNMENT: usize = 8;
+/// An entry with an address or two.
+const USUAL_OCTETS: usize = 96;
 /// Fewer names than this are built by one thread.
 const FEW: usize = 20_000;
 /// More threads than this do not build names: memory is what they wait for.
@@ -175,25 +177,22 @@ impl Prebuilt {
         let mut prebuilt = Prebuilt::default();
         let numbers = prebuilt.make_templates(nodes, found);
         let mut places = vec![NONE; nodes.slots.len()];
-        let mut entries = Vec::new();
-        for (part, mut octets) in in_parts(nodes, found, &numbers) {
-            let begin = entries.len();
-            // Mostly there is one part alone, or the first is the longest.
-            if begin == 0 {
-                entries = octets
-            } else {
-                entries.append(&mut octets)
-            }
+        let (mut begin, mut parts) = (0, Vec::new());
+        for (part, octets) in in_parts(nodes, found, &numbers) {
             for (id, at) in part {
                 places[id.0 as usize] = ((begin + at) / ALIGNMENT) as u32;
             }
+            begin += octets.len();
+            parts.push(octets);
         }
-        for (id, links) in nodes.iter().filter_map(|(id, node)| Some((id, node.wildcard()?))) {
-            let (at, wildcard) = (places[id.0 as usize], places[links.0 as usize]);
-            put_wildcard(&mut entries, at, wildcard);
+        let mut entries = huge_pages::joined(&parts);
+        drop(parts);
+        if let Some(entries) = Arc::get_mut(&mut entries) {
+            for (id, wildcard) in nodes.iter().filter_map(|(id, node)| Some((id, node.wildcard()?))) {
+                put_wildcard(entries, places[id.0 as usize], places[wildcard.0 as usize]);
+            }
         }
         prebuilt.entries = Layers::new(entries);
-        huge_pages::gather(prebuilt.entries.base());
         (prebuilt, places)
     }
 
@@ -317,7 +316,8 @@ type Part = (Vec<(NodeId, usize)>, Vec<u8>);
 /// The entries of all nodes, in as many parts as threads made them.
 fn in_parts(nodes: &Nodes, found: &[NodeId], numbers: &Numbers) -> Vec<Part> {
     let build = |ids: &[NodeId]| -> Part {
-        let (mut octets, mut places, mut scratch) = (Vec::new(), Vec::with_capacity(ids.len()), Scratch::new());
+        let (mut octets, mut places) = (Vec::with_capacity(ids.len() * USUAL_OCTETS), Vec::with_capacity(ids.len()));
+        let mut scratch = Scratch::new();
         for &id in ids {
             places.push((id, octets.len()));
             append_entry(nodes, id, numbers.of(nodes.node(id)), &mut scratch, &mut octets);

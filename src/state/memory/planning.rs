@@ -15,6 +15,7 @@ pub mod role;
 mod shared;
 mod unheeded;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -499,9 +500,13 @@ impl Planning {
             if Arc::ptr_eq(old_model, model) && old_sites.numbered_as(sites) {
                 return;
             }
-            let (ids, finder) = (Names::of(old_model).ids(model), SiteFinder::of(sites));
+            let (ids, finder) = (Names::of(old_model).ids(model), OnceCell::new());
+            let find = |site: u32| {
+                let finder = finder.get_or_init(|| SiteFinder::of(sites));
+                finder.find_exact(&old_sites.key(site as usize, 0.0))
+            };
             self.demand = self.demand.renumbered(
-                |service, site| Some((ids.service(service.0)?, finder.find_exact(&old_sites.key(site as usize, 0.0))?)),
+                |service, site| Some((ids.service(service.0)?, find(site)?)),
                 |region| ids.region(region.0),
             );
             self.trims = ids.by_region(&self.trims, model, 1.0);

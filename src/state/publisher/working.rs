@@ -11,6 +11,7 @@ use crate::model::ServiceId;
 use crate::state::Snapshot;
 use crate::state::memory::planning::job::{PlanDone, Taken};
 use crate::state::news::Urgency;
+use crate::state::regroup::{RegroupJob, Regrouped};
 use crate::state::work::{Done, Job, Kind, Ledger, Outcome, TablesJob, Task, Ticket};
 use crate::steer::haste::Haste;
 use crate::steer::health::effective::RegionState;
@@ -30,12 +31,15 @@ impl Publisher {
     pub fn next_job(&mut self, now: Instant, least: Haste) -> Option<Job> {
         let current = self.shared.load_full();
         let matches = Arc::ptr_eq(&current.model, &self.configured.model) && Arc::ptr_eq(&current.atlas, &self.atlas);
-        match self.leaves_work && matches {
-            true => {
-                self.plan_job(&current.plan, &current.states, now, least).or_else(|| self.tables_job(&current, least))
-            }
-            false => None,
+        if !self.leaves_work || !matches {
+            return None;
         }
+        if let Some(job) = self.plan_job(&current.plan, &current.states, now, least) {
+            return Some(job);
+        }
+        // Those of clients who are answered without any; others would be made of classes that are soon gone.
+        let of_tables = if self.may_regroup(least) { Haste::Pressing } else { least };
+        self.tables_job(&current, of_tables).or_else(|| self.regroup_job(&current, least))
     }
 
     /// The jobs since they are left to others.
@@ -51,6 +55,11 @@ impl Publisher {
     /// The time since when some table of cells would come out otherwise if it were made anew; `None`: none would.
     pub fn behind_since(&self) -> Option<Instant> {
         self.behind_since
+    }
+
+    /// The time since when round trips were measured that answers do not go by; `None`: they go by all.
+    pub fn ungrouped_since(&self) -> Option<Instant> {
+        self.regrouping.since()
     }
 
     /// Does at once what is due, while the next snapshot is being made.
@@ -74,11 +83,12 @@ impl Publisher {
         match outcome {
             Some(Outcome::Plan(done)) => self.take_plan(ticket, *done, now),
             Some(Outcome::Tables(made)) => self.take_tables(made),
+            Some(Outcome::Regrouped(made)) => self.take_regrouped(made, now),
             None => {
                 self.work.tally_mut(ticket.kind).failed += 1;
                 match ticket.kind {
                     Kind::Plan if self.planning.lose(ticket.number, now) => Urgency::Now,
-                    Kind::Plan | Kind::Tables => Urgency::None,
+                    Kind::Plan | Kind::Tables | Kind::Regroup => Urgency::None,
                 }
             }
         }
@@ -109,6 +119,44 @@ impl Publisher {
         let ticket = Ticket { kind: Kind::Tables, number, haste };
         self.work.begin(ticket);
         Some(Job::new(ticket, Task::Tables(TablesJob { of: current.clone(), part })))
+    }
+
+    fn may_regroup(&self, least: Haste) -> bool {
+        let is_wanted = self.regrouping.wanted().is_some() && self.work.vacant(Kind::Regroup).is_some();
+        is_wanted && least <= Haste::Unhurried
+    }
+
+    /// Classes by what was measured last.
+    fn regroup_job(&mut self, current: &Arc<Snapshot>, least: Haste) -> Option<Job> {
+        let (kind, haste) = (Kind::Regroup, Haste::Unhurried);
+        let measured = self.regrouping.wanted().filter(|_| self.may_regroup(least))?.clone();
+        let ticket = Ticket { kind, number: self.work.vacant(kind)?, haste };
+        self.work.begin(ticket);
+        let switched = self.switched.clone();
+        Some(Job::new(ticket, Task::Regroup(RegroupJob { of: current.clone(), measured, switched })))
+    }
+
+    fn take_regrouped(&mut self, made: Box<Regrouped>, now: Instant) -> Urgency {
+        let fits = made.fits(&self.configured.model, &self.atlas, &self.switched);
+        let taken = fits && self.regrouping.settle(made, now);
+        let tally = self.work.tally_mut(Kind::Regroup);
+        match taken {
+            true => tally.taken += 1,
+            false => tally.dropped += 1,
+        }
+        if taken { Urgency::Now } else { Urgency::None }
+    }
+
+    /// What the next snapshot takes up that was made for what was measured: from here on that holds, with its atlas.
+    pub(super) fn regrouped(&mut self, now: Instant) -> Option<Box<Regrouped>> {
+        let made = self.regrouping.take()?;
+        if !made.fits(&self.configured.model, &self.atlas, &self.switched) {
+            self.regrouping.lose(*made, now);
+            return None;
+        }
+        (self.measured, self.atlas) = (made.measured.clone(), made.atlas.clone());
+        self.made.clear(); // they were made for what was measured before
+        Some(made)
     }
 
     /// Published within a second, so that many parts make one snapshot; the last of them at once.
@@ -153,5 +201,7 @@ impl Publisher {
     }
 }
 
+#[cfg(test)]
+mod regroup_tests;
 #[cfg(test)]
 mod tests;

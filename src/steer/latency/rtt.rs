@@ -287,6 +287,17 @@ impl Latency {
         regions.iter().map(|&region| self.rtt(model, client, &layers, region)).collect()
     }
 
+    /// Appends the milliseconds of [`Latency::rtts`].
+    pub fn append_ms(&self, model: &Model, client: &ClientPlace, regions: &[RegionId], into: &mut Vec<f64>) {
+        match client.groups {
+            // Most places, of which nothing is measured: distance alone.
+            [None, None, None] => {
+                into.extend(regions.iter().map(|&region| model_rtt(client.at, model.region(region).coordinates).ms));
+            }
+            _ => into.extend(self.rtts(model, client, regions).iter().map(|rtt| rtt.ms)),
+        }
+    }
+
     /// The client's groups, the coarsest first, each with how much it shifts what coarser ones say.
     fn layers(&self, model: &Model, client: &ClientPlace) -> Vec<Layer<'_>> {
         let mut layers = Vec::new();

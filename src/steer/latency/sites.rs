@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState as Folding;
 use serde::{Deserialize, Serialize};
 
 use crate::atlas::{Atlas, PlaceId};
@@ -102,7 +103,7 @@ impl Sites {
         let kept: Vec<RegionId> = regions.filter(first_seen).take(most).collect();
         let mut rtts_ms = Vec::with_capacity(count * kept.len());
         for site in &self.numbering.sites {
-            rtts_ms.extend(self.latency.rtts(model, site, &kept).iter().map(|rtt| rtt.ms));
+            self.latency.append_ms(model, site, &kept, &mut rtts_ms);
         }
         let mut columns = vec![None; model.regions.len()];
         for (column, id) in (0..).zip(&kept) {
@@ -184,7 +185,7 @@ impl SiteKey {
 impl Numbering {
     fn of(model: &Model, atlas: &Atlas, latency: &Latency) -> Numbering {
         let mut numbering = Numbering::default();
-        let mut known = HashMap::new();
+        let mut known: HashMap<_, usize, Folding> = HashMap::default();
         for place in atlas.places() {
             let client = ClientPlace::of(model, atlas, place, latency.measured());
             let at = client.at.map(|at| (at.latitude().to_bits(), at.longitude().to_bits()));

@@ -96,6 +96,17 @@ impl Codes {
         }
     }
 
+    /// Visits the code of each class, in their order.
+    pub fn for_each(&self, mut visit: impl FnMut(Code)) {
+        match self {
+            Codes::ByClass(codes) => codes.iter().for_each(|&code| visit(code)),
+            Codes::BySite(regions) => {
+                (0..).zip(regions).for_each(|(site, &region)| visit(Codes::of_site(site, region)));
+            }
+            Codes::Open(sites) => (0..*sites as u32).for_each(|site| visit(Code::open(site))),
+        }
+    }
+
     /// In the order of the classes.
     pub fn iter(&self) -> impl Iterator<Item = Code> {
         (0..self.count() as u32).filter_map(|class| self.get(class)) // at most one per place, and those are u32

@@ -58,28 +58,29 @@ struct Named {
 
 impl Named {
     fn of(codes: &Codes, cells: &[Cell], regions: usize) -> Named {
-        let is_open = |code: &Code| matches!(code.read(), Answer::Open { .. });
-        let has_open = codes.iter().any(|code| is_open(&code));
-        let mut distinct: Vec<Code> = codes.iter().filter(|code| !is_open(code)).collect();
-        distinct.sort_unstable_by_key(|code| code.number());
-        distinct.dedup();
-        let mut named = vec![false; regions];
-        let mut name = |region: RegionId| {
-            if let Some(named) = named.get_mut(region.index()) {
-                *named = true;
-            }
-        };
-        for code in &distinct {
-            match code.read() {
-                Answer::One(region) => name(region),
-                Answer::Cell(number) => {
-                    let cell = cells.get(number as usize);
-                    cell.into_iter().for_each(|cell| cell.pick.for_each_region(&mut name));
-                }
-                Answer::Open { .. } => {}
-            }
+        let mut named = Named { regions: vec![false; regions], codes: Box::default(), has_open: false };
+        // Codes are as many as sites, and all but a few are one of the regions.
+        let (mut only, mut in_cells) = (vec![false; regions], Vec::new());
+        codes.for_each(|code| match code.read() {
+            Answer::One(region) => mark(&mut only, region),
+            Answer::Cell(number) => in_cells.push(number),
+            Answer::Open { .. } => named.has_open = true,
+        });
+        in_cells.sort_unstable();
+        in_cells.dedup();
+        for cell in in_cells.iter().filter_map(|&number| cells.get(number as usize)) {
+            cell.pick.for_each_region(&mut |region| mark(&mut named.regions, region));
         }
-        Named { regions: named, codes: distinct.into(), has_open }
+        named.regions.iter_mut().zip(&only).for_each(|(named, only)| *named |= only);
+        let only = (0..).map(RegionId).zip(only).filter(|(_, only)| *only).map(|(region, _)| Code::one(region));
+        named.codes = in_cells.into_iter().map(Code::cell).chain(only).collect();
+        named
+    }
+}
+
+fn mark(marks: &mut [bool], region: RegionId) {
+    if let Some(mark) = marks.get_mut(region.index()) {
+        *mark = true;
     }
 }
 

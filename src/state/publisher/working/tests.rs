@@ -52,13 +52,13 @@ fn plan_job(publisher: &mut Publisher, now: Instant, least: Haste) -> Option<Job
         let job = publisher.next_job(now, least)?;
         match job.ticket().kind {
             Kind::Plan => return Some(job),
-            Kind::Tables => _ = publisher.apply(News::Done(job.run()), moment(now)),
+            Kind::Tables | Kind::Regroup => _ = publisher.apply(News::Done(job.run()), moment(now)),
         }
     }
 }
 
 fn tally(publisher: &Publisher) -> [u64; 3] {
-    let [tally, _] = publisher.work().tallies();
+    let [tally, ..] = publisher.work().tallies();
     [tally.taken, tally.dropped, tally.failed]
 }
 
