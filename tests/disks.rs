@@ -170,6 +170,11 @@ impl Machine {
     }
 
     fn get(&self, process: &Process, path: &str) -> (u16, Value) {
+        let (code, body) = self.get_text(process, path);
+        (code, serde_json::from_str(&body).expect("JSON"))
+    }
+
+    fn get_text(&self, process: &Process, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(process.admin).expect("connected");
         let headers = "Host: localhost\r\nAccept: application/json\r\nConnection: close";
         stream.write_all(format!("GET {path} HTTP/1.1\r\n{headers}\r\n\r\n").as_bytes()).expect("asked");
@@ -177,7 +182,7 @@ impl Machine {
         stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status code");
-        (code, serde_json::from_str(body).expect("JSON"))
+        (code, body.to_owned())
     }
 
     fn kinds(&self, process: &Process) -> Vec<(String, String)> {
@@ -374,6 +379,38 @@ fn with_a_full_disk_and_browsers_measuring_dns_starts() {
     let process = machine.start();
     assert!(machine.kinds(&process).is_empty(), "{:?}", machine.kinds(&process));
     assert!(std::fs::metadata(machine.path("state/rum.key")).expect("there").len() > 32);
+}
+
+#[test]
+fn a_query_log_on_a_disk_that_is_full_or_hangs_loses_lines_and_no_answer() {
+    let settings = "[query_log]\nfile = \"state/query.jsonl\"\nper_second = 100000";
+    let Some(machine) = Machine::with_a_bad_disk(settings) else { return };
+    std::fs::create_dir_all(machine.path("state")).expect("made");
+    let process = machine.start();
+    let lines = || std::fs::read_to_string(machine.path("state/query.jsonl")).unwrap_or_default();
+    let metric = |line: &str| {
+        let (_, text) = machine.get_text(&process, "/metrics");
+        let value = text.lines().find_map(|of| of.strip_prefix(line)?.trim().parse::<u64>().ok());
+        value.unwrap_or_else(|| panic!("no {line} in\n{text}"))
+    };
+    let unwritten = || metric("meridian_query_log_dropped_total{reason=\"write\"} ");
+    process.answers(BATCH);
+    wait_until("all lines are there", Duration::from_secs(10), || lines().lines().count() == BATCH);
+
+    machine.trouble("full");
+    process.answers(10 * BATCH);
+    wait_until("lines are given up", Duration::from_secs(10), || unwritten() == 10 * BATCH as u64);
+    let kept = lines();
+    assert!(kept.lines().count() == BATCH && kept.ends_with('\n'), "what was whole stays so");
+
+    machine.trouble("hung");
+    process.answers(10 * BATCH);
+    machine.trouble("ok");
+    wait_until("the log goes on", Duration::from_secs(20), || {
+        process.answers(BATCH);
+        lines().lines().count() > 2 * BATCH
+    });
+    assert!(lines().lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "no line is half a line");
 }
 
 #[test]
