@@ -124,6 +124,8 @@ mod tests {
         let mut dear = Problem::new(vec![vec![BEYOND]]);
         dear.source(1, &[MAX_COST + 1]);
         assert_eq!(solve(&dear, None).err(), Some(FlowError::OutOfRange));
+        let paid_for = Problem::new(vec![vec![tier(1, -1)]]);
+        assert_eq!(solve(&paid_for, None).err(), Some(FlowError::OutOfRange));
         let falling = Problem::new(vec![vec![tier(1, 5), tier(1, 4)]]);
         assert_eq!(solve(&falling, None).err(), Some(FlowError::OutOfRange));
         let mut much = Problem::new(vec![vec![BEYOND]]);

@@ -74,7 +74,7 @@ fn within_tiers(problem: &Problem, near: &[i64]) -> Vec<i64> {
         let endless = problem.tiers[region].iter().find(|tier| tier.room.is_none());
         endless.map_or(MOST / 2, |tier| i64::from(tier.cost))
     };
-    near.iter().enumerate().map(|(region, &price)| price.clamp(0, most(region).max(0))).collect()
+    near.iter().enumerate().map(|(region, &price)| price.clamp(0, most(region))).collect()
 }
 
 /// Everyone where prices send them.
@@ -209,7 +209,7 @@ impl<'a> Search<'a> {
         if self.prices.iter().any(|&price| price >= MOST) {
             return Err(FlowError::OutOfRange);
         }
-        self.augment(end);
+        self.augment(end)?;
         Ok(Step::Moved)
     }
 
@@ -269,7 +269,7 @@ impl<'a> Search<'a> {
     }
 
     /// Sends as much as fits along the chain that was found.
-    fn augment(&mut self, end: usize) {
+    fn augment(&mut self, end: usize) -> Result<(), FlowError> {
         let sink = self.problem.regions;
         let mut amount = u64::try_from(-self.surplus[end]).unwrap_or(u64::MAX);
         let mut chain = Vec::new();
@@ -285,6 +285,9 @@ impl<'a> Search<'a> {
             amount = amount.min(most);
             chain.push((from, to, source));
             to = from;
+            if chain.len() > sink {
+                return Err(FlowError::Endless); // no chain goes anywhere twice
+            }
         }
         let begin = to;
         amount = amount.min(u64::try_from(self.surplus[begin]).unwrap_or(u64::MAX));
@@ -297,6 +300,7 @@ impl<'a> Search<'a> {
         }
         self.surplus[begin] -= i128::from(amount);
         self.surplus[end] += i128::from(amount);
+        Ok(())
     }
 
     fn fill(&mut self, region: usize, load: u64) {
@@ -352,7 +356,7 @@ impl<'a> Search<'a> {
         let regions = self.problem.regions;
         let all = Moves::gather(self.problem, &self.prices, -NEVER, places(&self.homes, &self.split));
         // How far each may fall by itself, then with those that would follow.
-        let last = |filled: &Filled| filled.last.map_or(0, |(cost, _)| cost.max(0));
+        let last = |filled: &Filled| filled.last.map_or(0, |(cost, _)| cost);
         let mut falls: Vec<i64> =
             self.tiers.iter().zip(&self.prices).map(|(filled, price)| price - last(filled)).collect();
         let mut open: Vec<usize> = (0..regions).collect();

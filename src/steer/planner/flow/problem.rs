@@ -30,7 +30,7 @@ pub struct Problem {
 pub struct Tier {
     /// The amount that fits; `None`: no end.
     pub room: Option<u64>,
-    /// The cost of each unit in it on top; not below that of the tier before it.
+    /// The cost of each unit in it on top: 0 to [`MAX_COST`], and not below that of the tier before it.
     pub cost: i32,
 }
 
@@ -101,7 +101,7 @@ impl Problem {
 
     /// Tells whether everything is within the range that solutions count with.
     pub(super) fn check(&self) -> Result<(), FlowError> {
-        let in_range = |tier: &Tier| tier.cost.unsigned_abs() <= MAX_COST as u32;
+        let in_range = |tier: &Tier| (0..=MAX_COST).contains(&tier.cost);
         let rising = |tiers: &Vec<Tier>| tiers.windows(2).all(|pair| pair[0].cost <= pair[1].cost);
         let tiers = self.tiers.iter().all(|tiers| rising(tiers) && tiers.iter().all(in_range));
         let supplies = self.supplies.iter().try_fold(0u64, |sum, &supply| sum.checked_add(supply)).is_some();
