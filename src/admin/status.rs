@@ -5,7 +5,7 @@
 //! left out have a default.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -576,6 +576,16 @@ pub(super) fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionS
         drain: state.stability.drain.map(|drain| drain_status(snapshot, id, &drain, &state.load, now)),
         vote: state.vote.map(|RegionVote { judging, down }| VoteStatus { judging, down }),
     }
+}
+
+/// All drains under way, and how far they have come, by qualified region name.
+pub(super) fn drains(snapshot: &Snapshot, now: Instant) -> BTreeMap<String, DrainStatus> {
+    let draining = snapshot.model.region_ids().zip(&snapshot.states);
+    let drains = draining.filter_map(|(id, state)| Some((id, state.stability.drain?, &state.load)));
+    let told = |(id, drain, load): (RegionId, Drain, &LoadState)| {
+        (snapshot.model.qualified_region_name(id), drain_status(snapshot, id, &drain, load, now))
+    };
+    drains.map(told).collect()
 }
 
 fn drain_status(snapshot: &Snapshot, id: RegionId, drain: &Drain, load: &LoadState, now: Instant) -> DrainStatus {
