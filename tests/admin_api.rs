@@ -1459,6 +1459,9 @@ async fn live_streams_tell_the_status_and_events_and_end_with_the_server() {
     fixture.client().set_override("frankfurt", Override::Drain).await.expect("said");
     read_until(&mut stream, &mut seen, "event: event\nid: ").await;
     read_until(&mut stream, &mut seen, "\"after\":\"drain\"").await;
+    read_until(&mut stream, &mut seen, "event: drain\ndata: {\"region\":\"frankfurt@gslb.example\",\"drain\":{").await;
+    fixture.client().set_override("frankfurt", Override::Auto).await.expect("said");
+    read_until(&mut stream, &mut seen, "{\"region\":\"frankfurt@gslb.example\",\"drain\":null}").await;
     let generation = fixture.client().status().await.expect("a status")["generation"].to_string();
     read_until(&mut stream, &mut seen, &format!("\"generation\":{generation}")).await;
     // Who was away hears what it missed.

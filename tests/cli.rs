@@ -692,6 +692,56 @@ fn stage_of(server: &Server) -> String {
 }
 
 #[test]
+fn a_canary_is_shifted_by_the_command_over_kill_9_and_reloads_until_the_file_has_it_no_more() {
+    let canary = |of: &str| format!("regions = [\"seoul\"]\n{of}");
+    let zone = |of: &str| ZONE.replace("regions = [\"seoul\", \"frankfurt\"]\n", &canary(of));
+    let small = "canary = { regions = [\"frankfurt\"], share = 0.0 }\n";
+    let files = Files::new(ANY_PORT, &zone(small));
+    let mut server = Server::start(&files);
+    let say = |server: &Server, words: &[&str]| run(&[words, &["--admin", &server.admin]].concat());
+    let answer = |server: &Server| {
+        let admin = server.admin.clone();
+        run(&["explain", "www.gslb.example", "--client", "127.82.0.1", "--live", "--admin", &admin])
+    };
+    answer(&server).ends(0, &["192.0.2.10"], &[]);
+    say(&server, &["canary", "www", "25"]).ends(2, &[], &["25% or 0.25"]);
+    say(&server, &["rollback", "www"]).ends(1, &[], &["nothing to go back to", "www"]);
+    let tag = say(&server, &["service", "www", "--etag"]).ends(0, &[], &[]).out.trim().to_owned();
+    let first = ["canary", "www", "25%", "--note", "release 7", "--for", "1h", "--if-match", &tag];
+    say(&server, &first).ends(0, &["25 % of clients, was 0 %", "meridian rollback www"], &[]);
+    say(&server, &first).ends(7, &[], &["not as you have seen it"]);
+    say(&server, &["canary", "www", "100%"]).ends(0, &["100 % of clients, was 25 %"], &[]);
+    answer(&server).ends(0, &["192.0.2.20", "an operator shifted it; the file says 0 %"], &[]);
+    server.signal(libc::SIGKILL);
+    server.end();
+    let mut server = Server::start(&files);
+    answer(&server).ends(0, &["192.0.2.20"], &[]);
+    say(&server, &["service", "www"]).ends(
+        0,
+        &["100 % of clients to frankfurt; local shifted it", "to a canary of 25 %"],
+        &[],
+    );
+    say(&server, &["rollback", "www"]).ends(0, &["back to a canary of 25 %, was a canary of 100 %"], &[]);
+    say(&server, &["status"]).ends(0, &["canary 25 %, shifted"], &[]);
+    say(&server, &["service", "www"]).ends(0, &["release 7", "for 60 min yet"], &[]);
+    say(&server, &["reload"]).ends(0, &[], &[]);
+    say(&server, &["service", "www"]).ends(0, &["25 % of clients"], &[]);
+    // The canary is taken out, and comes back later: with its own figure.
+    files.write("zones/gslb.example.toml", zone(""));
+    say(&server, &["reload"]).ends(0, &[], &[]);
+    say(&server, &["events"]).ends(0, &["canary none, was 25 %", "the files are others"], &[]);
+    say(&server, &["canary", "www", "5%"]).ends(1, &[], &["`www.gslb.example` has no canary"]);
+    files.write("zones/gslb.example.toml", zone(small));
+    say(&server, &["reload"]).ends(0, &[], &[]);
+    say(&server, &["service", "www"]).ends(0, &["0 % of clients to frankfurt, as the file says"], &[]);
+    say(&server, &["canary", "www", "5%"]).ends(0, &[], &[]);
+    say(&server, &["canary", "www", "--file"]).ends(0, &["0 % of clients, was 5 %"], &[]);
+    say(&server, &["audit", "--json"]).ends(0, &["\"before\": \"canary 5 %\"", "\"after\": \"canary 0 %\""], &[]);
+    server.signal(libc::SIGTERM);
+    server.end();
+}
+
+#[test]
 fn a_switch_survives_kill_9_and_is_rolled_back_with_one_command() {
     let stages = "active = \"blue\"\n[service.www.stage.blue]\nregions = [\"seoul\"]\n\
                   [service.www.stage.green]\nregions = [\"frankfurt\"]\n";

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use meridian::admin::client::AdminClient;
+use meridian::admin::switch::{RollbackBody, ShiftBody};
 use meridian::control::cluster::etcd::{Etcd, EtcdSettings};
 use meridian::control::cluster::store::{Operation, Transaction};
 use meridian::steer::health::effective::Override;
@@ -93,6 +94,11 @@ impl Node {
         Some(found["override"].as_str().unwrap_or("auto").to_owned())
     }
 
+    /// The part of clients that a canary gets at this server; `None`: there is none.
+    async fn canary(&self) -> Option<f64> {
+        self.admin.get(&["v1", "services", "try"], &[]).await.ok()?["canary"]["share"].as_f64()
+    }
+
     fn answers(&self) -> Vec<String> {
         let octets = exchange_udp(self.dns, &Ask::new("www.gslb.example", "A").wire(), Duration::from_secs(1));
         octets.map(|octets| Reply::read(octets).data()).unwrap_or_default()
@@ -117,6 +123,10 @@ check.http = { url = "http://{address}:HEALTH/", interval = "1s", timeout = "500
 [service.www]
 policy  = "score"
 regions = ["seoul", "frankfurt"]
+[service.try]
+policy  = "failover"
+regions = ["seoul"]
+canary  = { regions = ["frankfurt"], share = 0.0 }
 "#;
 
 /// A region's health check: answers until it is told not to.
@@ -283,6 +293,23 @@ impl Scene {
         }
     }
 
+    /// The canary's part of clients at all nodes.
+    async fn assert_canary(&self, share: Option<f64>) {
+        for node in &self.nodes {
+            let what = format!("a canary of {share:?} at {}", node.name);
+            until(&what, Duration::from_secs(3), async || node.canary().await == share).await;
+        }
+    }
+
+    /// Another zone file for a node.
+    async fn rewrite(&self, number: usize, text: &str, by: &str) {
+        let (node, file) = (&self.nodes[number], self.nodes[number].path("zones/gslb.example.toml"));
+        let zone = std::fs::read_to_string(&file).expect("a zone");
+        assert!(zone.contains(text), "{zone}");
+        std::fs::write(&file, zone.replace(text, by)).expect("a zone");
+        node.admin.reload(false).await.expect("reloaded");
+    }
+
     async fn leader(&self) -> Option<usize> {
         let leaders = self.below("leader/").await?;
         let name = leaders.values().next()?["node"].as_str()?.to_owned();
@@ -352,6 +379,7 @@ async fn three_servers_keep_their_promises_whatever_fails() {
         etcd_is_slow(&mut scene).await;
         a_node_has_another_token(&mut scene).await;
         configurations_are_rolled_out(&mut scene).await;
+        a_canary_is_shifted_and_taken_out(&mut scene).await;
         etcd_is_full(&mut scene).await;
         a_node_cannot_speak_with_etcd(&scene).await;
     }
@@ -476,6 +504,38 @@ async fn configurations_are_rolled_out(scene: &mut Scene) {
     }
     scene.say(0, "frankfurt", Override::Auto).await;
     scene.healed("another configuration was rolled out").await;
+    scene.assert_answered();
+}
+
+/// A canary is shifted everywhere and rolled back from anywhere. Files without it are rolled out node by node: those that
+/// still have it keep the shift, and it is forgotten once none has.
+async fn a_canary_is_shifted_and_taken_out(scene: &mut Scene) {
+    const CANARY: &str = "canary  = { regions = [\"frankfurt\"], share = 0.0 }\n";
+    let shift = ShiftBody { share: Some(1.0), ..ShiftBody::default() };
+    scene.nodes[0].admin.shift("try", &shift, None).await.expect("shifted");
+    scene.assert_canary(Some(1.0)).await;
+    for (number, share) in [(1, 0.0), (2, 1.0)] {
+        let back = scene.nodes[number].admin.roll_back("try", &RollbackBody::default(), None).await;
+        assert_eq!(back.expect("rolled back").after.canary, Some(share));
+        scene.assert_canary(Some(share)).await;
+    }
+    let says = async |scene: &Scene| {
+        let words = scene.below("switches/").await.unwrap_or_default();
+        words.get("try.gslb.example").is_some_and(|word| word["said"]["switch"]["canary"].is_object())
+    };
+    for number in 0..3 {
+        assert!(says(scene).await, "node n2 has it still");
+        scene.rewrite(number, CANARY, "").await;
+        // Longer than it takes to look once.
+        sleep(Duration::from_secs(6 * u64::from(number < 2))).await;
+        assert_eq!(scene.nodes[number].canary().await, None);
+        assert_eq!(scene.nodes[2].canary().await, (number < 2).then_some(1.0));
+    }
+    until("it is forgotten", HEALED, async || !says(scene).await).await;
+    for number in 0..3 {
+        scene.rewrite(number, "regions = [\"seoul\"]\n", &format!("regions = [\"seoul\"]\n{CANARY}")).await;
+    }
+    scene.assert_canary(Some(0.0)).await;
     scene.assert_answered();
 }
 

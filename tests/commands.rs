@@ -96,6 +96,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("POST /v1/what-if", "what-if --kill agent"),
     ("POST /v1/regions/{name}/override", "region drain agent"),
     ("POST /v1/services/{name}/switch", "switch app green"),
+    ("POST /v1/services/{name}/canary", "canary app 25%"),
+    ("POST /v1/services/{name}/rollback", "rollback app"),
     ("POST /v1/regions/{name}/load", "region load agent 20"),
     ("POST /v1/regions/{name}/heartbeat", "region heartbeat agent"),
     ("GET /v1/latency", "latency show"),

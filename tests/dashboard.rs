@@ -15,6 +15,7 @@ use meridian::steer::health::effective::Override;
 use serde_json::json;
 use support::browser::{Browser, chromium};
 use support::dns::{self, Ask};
+use support::server::Server;
 use support::tools;
 use tokio::runtime::Runtime;
 
@@ -117,6 +118,12 @@ fn a_region_is_drained_in_the_browser_and_answers_move() {
         .wait("it on the card", "document.querySelector('article[aria-label=\"region seoul, drain\"]') !== null");
     shown.browser.wait("the focus at the card", "document.activeElement.id === 'region-seoul@gslb.example'");
     assert_ne!(shown.answered("127.82.0.0/24"), SEOUL);
+    // A bar tells how far it is, second by second, without a status for each.
+    const BAR: &str =
+        "parseFloat(document.querySelector('article[aria-label=\"region seoul, drain\"] .draining .fill').style.width)";
+    shown.browser.wait("its progress", &format!("{BAR} > 0 && {BAR} < 100"));
+    let before = shown.browser.value(BAR).as_f64().expect("a width");
+    shown.browser.wait("more of it", &format!("{BAR} > {before} + 2"));
     assert_ne!(shown.explained("127.82.1.1"), "seoul");
     shown.browser.wait("the event", "document.querySelector('.events').innerText.includes('seoul drain')");
 
@@ -245,4 +252,86 @@ fn a_region_that_is_down_looks_down() {
     let card = shown.browser.text("document.querySelector('article[aria-label=\"region sydney, down\"]').innerText");
     assert!(card.contains("503"), "what its probe saw: {card}");
     assert!(shown.browser.complaints.is_empty(), "{:#?}", shown.browser.complaints);
+}
+
+/// A service that tries two of its regions, and may be switched.
+const RELEASES: &str = r#"
+origin = "gslb.example"
+records = """
+@ SOA ns1 hostmaster 1 1h 10m 1w 60
+@ NS ns1
+ns1 A 192.0.2.53
+"""
+[region.old]
+location = { country = "DE" }
+endpoints = [{ address = "192.0.2.1" }]
+[region.new]
+location = { country = "KR" }
+endpoints = [{ address = "192.0.2.2" }]
+[service.www]
+active = "blue"
+canary = { group = "green", share = 0.01 }
+[service.www.stage.blue]
+regions = ["old"]
+[service.www.stage.green]
+regions = ["new"]
+"#;
+
+#[test]
+fn a_canary_is_shifted_and_rolled_back_in_the_browser() {
+    let Some(chromium) = chromium() else {
+        return tools::skip(tools::Need::Program, "chromium is not installed");
+    };
+    let server = Server::start("", &[("gslb.example.toml", RELEASES)]);
+    let profile = tempfile::tempdir().expect("a folder");
+    let mut browser = Browser::start(&chromium, profile.path());
+    browser.look(1440, 900, "light");
+    browser.open(&format!("http://{}/", server.admin));
+    let says = |text: &str| format!("document.querySelector('.plan')?.innerText.includes({})", json!(text));
+    let press = |browser: &mut Browser, button: &str| {
+        let found = format!(
+            "[...document.querySelectorAll('.plan button')].find((one) => one.innerText === {})",
+            json!(button)
+        );
+        browser.wait(button, &format!("{found} !== undefined"));
+        browser.value(&format!("{found}.click()"));
+        browser.wait("the preview", "document.querySelector('dialog[open] #preview strong') !== null");
+        let preview = browser.text("document.querySelector('dialog[open]').innerText");
+        browser.value("document.querySelector('dialog[open] .actions button:last-child').click()");
+        browser.wait("no question", "document.querySelector('dialog[open]') === null");
+        preview
+    };
+    browser.wait("the file's figure", &says("Canary: 1\u{a0}% of clients to green, as the zone file says."));
+    assert!(!browser.text("document.querySelector('.plan').innerText").contains("Roll back"), "nothing to take back");
+    // The next step is offered, another part may be typed.
+    let preview = press(&mut browser, "Shift…");
+    assert!(preview.contains("Give the canary of www.gslb.example 5\u{a0}% of clients?"), "{preview}");
+    assert!(preview.contains("old → new"), "{preview}");
+    browser.wait(
+        "the shift",
+        &says("Canary: 5\u{a0}% of clients to green, shifted by local; the zone file says 1\u{a0}%."),
+    );
+    browser.value(
+        "(() => { const input = document.querySelector('.plan input.part'); input.value = '60'; \
+         input.dispatchEvent(new Event('input', { bubbles: true })); })()",
+    );
+    browser.value("new Promise((next) => setTimeout(next))");
+    press(&mut browser, "Shift…");
+    browser.wait("most of them", &says("Canary: 60\u{a0}% of clients to green"));
+    browser.wait("the event", "document.querySelector('.events').innerText.includes('canary 60\u{a0}%, was 5\u{a0}%')");
+    assert_eq!(browser.text(NAMELESS), "");
+    assert_eq!(browser.text(FAINT_TEXTS), "");
+    let preview = press(&mut browser, "Roll back to stage blue with a canary of 5\u{a0}%…");
+    assert!(preview.contains("new → old"), "{preview}");
+    browser.wait("the step before", &says("Canary: 5\u{a0}% of clients to green"));
+    press(&mut browser, "Switch…");
+    browser.wait("the other stage", &says("On stage green, switched by an operator."));
+    press(&mut browser, "Roll back to stage blue with a canary of 5\u{a0}%…");
+    browser.wait("the stage before", &says("On stage blue"));
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
+    for (width, colours) in [(1440, "dark"), (390, "light")] {
+        browser.look(width, 900, colours);
+        browser.wait("no scrolling to the side", &format!("document.documentElement.scrollWidth <= {width}"));
+        assert_eq!(browser.text(FAINT_TEXTS), "", "{width}");
+    }
 }

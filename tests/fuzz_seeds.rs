@@ -398,6 +398,8 @@ fn admin() -> Seeds {
         (0, "POST /v1/latency\n[{\"country\":\"KR\",\"region\":\"seoul\",\"rtt_ms\":5}]"),
         (0, "POST /v1/what-if\n{\"kill\": [\"seoul\"], \"capacity\": {\"seoul\": 5000}, \"demand\": 1.5}"),
         (0, "POST /v1/reload\n"),
+        (0, "POST /v1/services/shop/canary\n{\"share\": 0.25, \"note\": \"release 7\", \"for_s\": 3600}"),
+        (0, "POST /v1/services/shop/rollback"),
     ])
 }
 
@@ -407,7 +409,7 @@ fn state_files() -> Seeds {
     let overrides = [("seoul@gslb.example".to_owned(), Override::Drain), ("gone@x".to_owned(), Override::Down)];
     let kept = Kept { overrides: overrides.into(), drains: BTreeMap::new() };
     OverrideStore::new(folder.path()).save(&kept).expect("kept");
-    let switch = Switch { stage: "green".into(), before: "blue".into() };
+    let switch = Switch { stage: Some("green".into()), before: Some("blue".into()), ..Switch::default() };
     let switches = Switches::from([("shop.gslb.example".to_owned(), switch)]);
     SwitchStore::new(folder.path()).save(&switches).expect("kept");
     let latency = r#"{"version":1,"counted":[],"imported":[["KR","a@z",{"ms":1.5,"samples":9,"at":1}]]}"#;

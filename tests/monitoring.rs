@@ -72,6 +72,27 @@ fn rules_and_dashboard_name_metrics_that_there_are() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+    let shown = named(&dashboard.to_string());
+    for name in [
+        "meridian_responses_total",
+        "meridian_probe_seconds",
+        "meridian_query_log_dropped_total",
+        "meridian_dnstap_dropped_total",
+    ] {
+        assert!(shown.iter().any(|of| of == name), "the dashboard does not show {name}");
+    }
+    let at = |panel: &serde_json::Value, of: &str| panel["gridPos"][of].as_u64().expect("a number");
+    let corner =
+        |panel| (at(panel, "x"), at(panel, "y"), at(panel, "x") + at(panel, "w"), at(panel, "y") + at(panel, "h"));
+    for (index, one) in panels.iter().enumerate() {
+        let (left, top, right, bottom) = corner(one);
+        assert!(right <= 24, "{}", one["title"]);
+        for other in &panels[index + 1..] {
+            let (x, y, to_x, to_y) = corner(other);
+            let apart = right <= x || to_x <= left || bottom <= y || to_y <= top;
+            assert!(apart, "{} lies on {}", one["title"], other["title"]);
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use meridian::atlas::{Atlas, DEMO_DATABASE, Database};
 use meridian::control::clock;
 use meridian::control::diagnostic::Diagnostic;
 use meridian::model::{Model, ServiceId};
-use meridian::state::memory::switches::{Switch, Switches};
+use meridian::state::memory::switches::{Shift, Switch, Switches, canary_of};
 use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
 use meridian::steer::decide::{Seen, decide};
 use meridian::steer::health::verdict::Verdict;
@@ -107,8 +107,16 @@ impl Expectation {
                     let news = EndpointNews::of_only_probe(&region(), &endpoint.label(), Verdict::Down);
                     publisher.apply(News::Probe(news), now);
                 }
+            } else if let Some(percent) = what.strip_prefix("canary ").and_then(|of| of.strip_suffix(" %")) {
+                let share = percent.parse::<f64>().expect("a number") / 100.0;
+                let id = model.find_services(subject)[0];
+                let of = canary_of(&model, model.service(id)).expect("a canary");
+                let (by, said_unix_ms) = ("alice".into(), now.unix_ms());
+                let shift = Shift { share, of, by, said_unix_ms, note: None, until_unix_ms: None };
+                let switch = Switch { canary: Some(shift), ..Switch::default() };
+                publisher.apply(News::Switches(Switches::from([(format!("{subject}.gslb.example.com"), switch)])), now);
             } else if let Some(stage) = what.strip_prefix("on ") {
-                let switch = Switch { stage: stage.into(), before: "blue".into() };
+                let switch = Switch { stage: Some(stage.into()), ..Switch::default() };
                 publisher.apply(News::Switches(Switches::from([(format!("{subject}.gslb.example.com"), switch)])), now);
             } else {
                 let load = what.strip_prefix("at ").and_then(|load| load.strip_suffix(" %")).expect("at N %");

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -217,4 +217,45 @@ fn without_a_terminal_it_says_what_to_take_instead() {
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert_eq!(ran.status.code(), Some(1), "{said}");
     assert!(said.contains("needs a terminal") && said.contains("live --json") && ran.stdout.is_empty(), "{said}");
+}
+
+/// Where all streams of a server are taken, it asks again and again instead, and shows what it hears.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_place_for_a_stream_it_asks_and_shows_what_changes() {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let demo = Demo::start(Options { dns: any, admin: any, region_port: 0, interval: None }).await.expect("a demo");
+    let address = demo.daemon.admin.expect("an address");
+    let used = tokio::task::spawn_blocking(move || {
+        let taken: Vec<TcpStream> = (0..8).map(|_| live_stream(address)).collect();
+        let admin = address.to_string();
+        let mut top = Terminal::start(&["top", "--admin", &admin], (80, 24));
+        top.shows("frankfurt");
+        let said = Command::new(env!("CARGO_BIN_EXE_meridian"))
+            .args(["region", "drain", "frankfurt", "--admin", &admin])
+            .output()
+            .expect("it starts");
+        assert!(said.status.success());
+        top.shows("drain");
+        top.types("q");
+        top.ends(0);
+        // It asked: nobody else gets a stream meanwhile.
+        let refused = Command::new(env!("CARGO_BIN_EXE_meridian")).args(["live", "--admin", &admin]).output();
+        let refused = String::from_utf8_lossy(&refused.expect("it starts").stderr).into_owned();
+        assert!(refused.contains("8 live streams are open"), "{refused}");
+        drop(taken);
+    });
+    used.await.expect("used");
+    demo.stop().await;
+}
+
+/// A stream whose first octets are there. Somebody goes on to read it, or it would be cut off.
+fn live_stream(admin: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(admin).expect("connected");
+    write!(stream, "GET /v1/live HTTP/1.1\r\nHost: {admin}\r\n\r\n").expect("sent");
+    let mut octets = [0; 65_536];
+    let count = stream.read(&mut octets).expect("an answer");
+    assert!(octets[..count].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&octets[..count]));
+    let mut reading = stream.try_clone().expect("a second handle");
+    std::thread::spawn(move || while matches!(reading.read(&mut octets), Ok(1..)) {});
+    stream
 }

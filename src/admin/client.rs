@@ -14,7 +14,7 @@ use super::api::{OverrideReply, Ready};
 use super::frames::{Frame, Frames};
 use super::heartbeat::{HeartbeatBody, HeartbeatTaken};
 use super::node::{NodeSaid, NodeStatus};
-use super::switch::{SwitchBody, Switched};
+use super::switch::{RollbackBody, RolledBack, ShiftBody, Shifted, SwitchBody, Switched};
 use crate::control::events::history::FoundEvents;
 pub use crate::control::probe::tls::TlsFiles;
 use crate::control::probe::tls::client_config_of;
@@ -264,6 +264,25 @@ impl AdminClient {
     ) -> Result<Switched, ClientError> {
         let body = serde_json::json!(body);
         let answer = self.change(&["v1", "services", service, "switch"], &body, if_match).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// Shifts a service's canary; with `if_match`, only where this is the version still.
+    pub async fn shift(&self, service: &str, body: &ShiftBody, if_match: Option<&str>) -> Result<Shifted, ClientError> {
+        let body = serde_json::json!(body);
+        let answer = self.change(&["v1", "services", service, "canary"], &body, if_match).await?;
+        serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
+    }
+
+    /// Takes back the last switch or shift of a service; with `if_match`, only where this is the version still.
+    pub async fn roll_back(
+        &self,
+        service: &str,
+        body: &RollbackBody,
+        if_match: Option<&str>,
+    ) -> Result<RolledBack, ClientError> {
+        let body = serde_json::json!(body);
+        let answer = self.change(&["v1", "services", service, "rollback"], &body, if_match).await?;
         serde_json::from_value(answer).map_err(|error| self.not_ours(error.to_string()))
     }
 

@@ -24,6 +24,14 @@ impl Lasting {
         Lasts(self.clone())
     }
 
+    /// Completes once an answer that went on does no more.
+    pub async fn has_ended(&self) {
+        let mut lasts = self.0.subscribe();
+        // Errors cannot be: the sender is held here.
+        _ = lasts.wait_for(|lasts| *lasts).await;
+        _ = lasts.wait_for(|lasts| !lasts).await;
+    }
+
     /// Completes once no answer goes on; says whether one did.
     pub async fn over(&self) -> bool {
         let mut lasts = self.0.subscribe();

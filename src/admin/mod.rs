@@ -25,7 +25,7 @@
 //! - [`probing`]: how well this machine can ask others
 //! - [`node`]: whether this node should be announced, and what operators say of it
 //! - [`cluster`], [`nodes`]: the other nodes, and what is wrong among them
-//! - [`switch`]: another stage for a service
+//! - [`switch`], [`canary`]: another stage for a service, or another part of clients for its canary
 //! - `what_if`: what would follow from changes, and the demand it is worked out from
 //! - `flows`, `kept_flows`: where clients are and where they are sent, for a map
 //! - `events`: what changed, and why
@@ -41,6 +41,7 @@
 
 pub mod api;
 mod audit;
+pub mod canary;
 pub mod client;
 pub mod cluster;
 mod context;

@@ -22,6 +22,7 @@ use crate::state::Snapshot;
 use crate::steer::health::effective::Override;
 use crate::steer::health::verdict::Verdict;
 
+use super::canary::way_of;
 use super::cluster::{cluster, planned_by};
 use super::load::region_named;
 use super::paging::{Page, PageQuery};
@@ -208,8 +209,8 @@ pub async fn get_service(State(api): Shared, Named(name): Named) -> Result<Tagge
         let wanted = service_named(snapshot, &name)?;
         let mut all = status::services(snapshot, &api.counts);
         let (id, status) = all.find(|(id, _)| *id == wanted).ok_or_else(|| not_found("it is not served yet"))?;
-        let (key, stage) = (snapshot.model.service_key(id), stage_of(snapshot, id).to_owned());
-        Ok((api.versions.tag(&key, &stage), service_detail(snapshot, id, status)))
+        let (key, way) = (snapshot.model.service_key(id), way_of(snapshot, id).to_string());
+        Ok((api.versions.tag(&key, &way), service_detail(snapshot, id, status)))
     })
     .await?;
     Ok(Tagged(found.0, found.1))
@@ -321,13 +322,6 @@ fn not_found(why: impl Into<String>) -> Problem {
 /// What operators said of a region.
 pub fn override_of(snapshot: &Snapshot, id: RegionId) -> &'static str {
     snapshot.states.get(id.index()).map_or(Override::Auto, |state| state.operator_override).as_str()
-}
-
-/// The stage that a service's clients are sent to; empty where it has none.
-pub fn stage_of(snapshot: &Snapshot, id: ServiceId) -> &str {
-    let policies = &snapshot.model.service(id).policies;
-    let switched_to = snapshot.plan.services.get(id.index()).and_then(|plan| plan.switched_to);
-    policies.active_stage(switched_to).map_or("", |stage| &policies.group(stage).name)
 }
 
 fn named_regions(snapshot: &Snapshot) -> impl Iterator<Item = (String, RegionId)> {

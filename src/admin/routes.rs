@@ -38,7 +38,9 @@ use super::request::Api;
 use super::resources::{self as of, CheckRow, EndpointRow, OverrideRow, Plans, RegionDetail, ServiceDetail, ZoneRow};
 use super::route::Route;
 use super::status::Status;
-use super::switch::{SwitchBody, Switched, post_switch};
+use super::switch::{
+    RollbackBody, RolledBack, ShiftBody, Shifted, SwitchBody, Switched, post_canary, post_rollback, post_switch,
+};
 use super::what_if::{get_demand, post_what_if};
 
 /// All routes, behind the guard.
@@ -119,7 +121,7 @@ fn steering() -> Vec<Route> {
             .says::<Flows>(),
         Route::post("/v1/what-if", "What would follow from a change. Nothing is changed.", post_what_if)
             .usage(
-                "/v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5][, \"switch\": {SERVICE: STAGE}]}",
+                "/v1/what-if {[\"kill\": [NAME]][, \"drain\": [NAME]][, \"up\": [NAME]][, \"capacity\": {NAME: 5000}][, \"demand\": 1.5][, \"switch\": {SERVICE: STAGE}][, \"canary\": {SERVICE: 0.25}]}",
             )
             .takes::<Change>()
             .says::<Outcome>(),
@@ -138,6 +140,16 @@ fn words() -> Vec<Route> {
             .changes()
             .takes::<SwitchBody>()
             .says::<Switched>(),
+        Route::post("/v1/services/{name}/canary", "Shifts a service's canary to a part of clients.", post_canary)
+            .usage("/v1/services/NAME/canary {\"share\": 0.25[, \"note\": TEXT][, \"for_s\": 3600]} or {\"file\": true}")
+            .changes()
+            .takes::<ShiftBody>()
+            .says::<Shifted>(),
+        Route::post("/v1/services/{name}/rollback", "Takes back the last switch or shift of a service.", post_rollback)
+            .usage("/v1/services/NAME/rollback [{\"force\": true}]")
+            .changes()
+            .may_take::<Option<RollbackBody>>()
+            .says::<RolledBack>(),
         Route::post("/v1/regions/{name}/load", "Reports a region's load.", api::post_load)
             .usage(
                 "/v1/regions/NAME/load {\"load\": 120[, \"capacity\": 200][, \"at\": \"2026-11-21T04:30:00Z\" | \"age_s\": 1.5]}",

@@ -192,10 +192,13 @@ async fn serve(
 
 /// When a connection has had its time: an answer that lasts may, and what is left of it then may be read.
 async fn deadline(lasting: &Lasting) {
-    tokio::time::sleep(CONNECTION).await;
-    if lasting.over().await {
-        tokio::time::sleep(GRACE).await;
+    tokio::select! {
+        () = tokio::time::sleep(CONNECTION) => if !lasting.over().await {
+            return;
+        },
+        () = lasting.has_ended() => {}
     }
+    tokio::time::sleep(GRACE).await;
 }
 
 /// Answers, and keeps the place while the request is worked on.

@@ -5,7 +5,7 @@
 //! left out have a default.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,7 @@ use crate::steer::load::state::LoadState;
 use crate::steer::plan::lives::Lives;
 use crate::steer::policy::eligible::{FenceOut, ServiceCondition};
 
+use super::canary::{CanaryStatus, WayStatus, canary, rollback};
 use super::cluster::{cluster, planned_by};
 use super::context::Context;
 use super::node::{NodeStatus, node};
@@ -270,7 +271,7 @@ impl DegradedStatus {
 }
 
 /// How far a drain has come.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainStatus {
     /// When it began, by the wall clock, in seconds since 1970.
     pub since_unix_s: u64,
@@ -373,6 +374,12 @@ pub struct ServiceStatus {
     pub file_stage: Option<String>,
     /// Whether an operator switched it to that stage: then the zone file may say another.
     pub switched: bool,
+    /// The part of its clients that is sent elsewhere; `None`: it has no canary.
+    #[serde(default)]
+    pub canary: Option<CanaryStatus>,
+    /// What a rollback of it would lead to; `None`: there is nothing to take back.
+    #[serde(default)]
+    pub rollback: Option<WayStatus>,
     /// Of clients that no rule is for.
     pub condition: ServiceCondition,
     /// The fences whose regions have run out, in the order of the rules: a matter of their clients alone.
@@ -571,6 +578,16 @@ pub(super) fn region(snapshot: &Snapshot, id: RegionId, now: Instant) -> RegionS
     }
 }
 
+/// All drains under way, and how far they have come, by qualified region name.
+pub(super) fn drains(snapshot: &Snapshot, now: Instant) -> BTreeMap<String, DrainStatus> {
+    let draining = snapshot.model.region_ids().zip(&snapshot.states);
+    let drains = draining.filter_map(|(id, state)| Some((id, state.stability.drain?, &state.load)));
+    let told = |(id, drain, load): (RegionId, Drain, &LoadState)| {
+        (snapshot.model.qualified_region_name(id), drain_status(snapshot, id, &drain, load, now))
+    };
+    drains.map(told).collect()
+}
+
 fn drain_status(snapshot: &Snapshot, id: RegionId, drain: &Drain, load: &LoadState, now: Instant) -> DrainStatus {
     let unix_s = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let allowance = snapshot.model.steering.drain_allowance;
@@ -670,9 +687,11 @@ fn service(snapshot: &Snapshot, id: ServiceId, shares: Option<&[RegionShare]>, l
         name: configured.name.to_string(),
         policy: configured.policies.main().policy.as_str().into(),
         stages: configured.policies.stage_names().map(str::to_owned).collect(),
-        stage: stage(plan.switched_to),
+        stage: stage(plan.switched.stage),
         file_stage: stage(None),
-        switched: plan.switched_to.is_some(),
+        switched: plan.switched.stage.is_some(),
+        canary: canary(snapshot, id),
+        rollback: rollback(snapshot, id),
         condition: plan.standing.condition,
         fences_out: plan.standing.fences_out.iter().map(fence).collect(),
         answered_ttl_s: Some(AnsweredTtl { least: lives.least, most: lives.most }),

@@ -1,7 +1,8 @@
 //! `meridian region drain --wait`: begins a drain, and tells how far it has come until it is safe.
 //!
 //! ```text
-//!   say `drain` ─▶ status, once a second ─▶ a line now and then ─▶ safe: 0, too late: 1
+//!   say `drain` ─▶ the live stream ───────────────────┬─▶ a line now and then ─▶ safe: 0, too late: 1
+//!                  status, once a second, without one ┘
 //! ```
 
 use std::fmt::Write as _;
@@ -20,8 +21,10 @@ use crate::steer::health::effective::Override;
 use super::live::Server;
 use super::output::{self, Failure, Outcome};
 
-/// The time between two questions to the server.
+/// The time between two questions to the server, where it has no place for a stream.
 const POLL: Duration = Duration::from_secs(1);
+/// A stream says something every 10 s.
+const SILENCE: Duration = Duration::from_secs(25);
 /// A line at least so often, so that nobody takes a wait for a hang.
 const LINE: Duration = Duration::from_secs(10);
 /// And whenever so much less is left, as a part of all.
@@ -74,39 +77,87 @@ enum Ended {
 }
 
 async fn wait(server: &AdminClient, done: &OverrideReply, waiting: &Waiting) -> Result<Outcome<Ended>, ClientError> {
-    let began = Instant::now();
-    let mut told: Option<(Instant, DrainStatus)> = None;
-    loop {
-        let status = match server.status().await {
-            // It may be restarting: the drain goes on over that.
-            Err(ClientError::CannotConnect { .. }) => None,
-            status => Some(status?),
-        };
-        if let Some(status) = status {
-            let Some((json, drain)) = drain_of(&status, &done.region) else { return Ok(Ok(Ended::Over)) };
-            let is_news = told.as_ref().is_none_or(|(at, last)| at.elapsed() >= LINE || has_moved(last, &drain));
-            if is_news || drain.safe {
-                if let Err(failure) = tell(done, json, &drain, waiting.json) {
-                    return Ok(Err(failure));
-                }
-                if drain.safe {
-                    return Ok(Ok(Ended::Safe));
-                }
-                told = Some((Instant::now(), drain));
+    let mut watch = Watch { done, as_json: waiting.json, told: None };
+    let whole = async {
+        loop {
+            if let Some(ended) = follow(server, &mut watch).await? {
+                return Ok(ended);
             }
+            // A stream that was refused or has ended: the server may be restarting, and the drain goes on over that.
+            match server.status().await {
+                Err(ClientError::CannotConnect { .. }) => {}
+                status => {
+                    if let Some(ended) = watch.hear(drain_of(&status?, &done.region)) {
+                        return Ok(ended);
+                    }
+                }
+            }
+            tokio::time::sleep(POLL).await;
         }
-        let left = waiting.timeout.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            return Ok(Ok(Ended::Late));
+    };
+    match tokio::time::timeout(waiting.timeout, whole).await {
+        Ok(ended) => ended,
+        Err(_) => Ok(Ok(Ended::Late)),
+    }
+}
+
+/// Follows the server's stream; `None`: there is none, or it ended before the drain did.
+async fn follow(server: &AdminClient, watch: &mut Watch<'_>) -> Result<Option<Outcome<Ended>>, ClientError> {
+    let mut stream = match server.live(None).await {
+        Ok(stream) => stream,
+        // All streams are taken, or a proxy lets none through.
+        Err(ClientError::Refused { status: 404 | 405 | 503, .. } | ClientError::CannotConnect { .. }) => {
+            return Ok(None);
         }
-        tokio::time::sleep(POLL.min(left)).await;
+        Err(error) => return Err(error),
+    };
+    // A stream that breaks off, or falls silent, is as good as none.
+    while let Ok(Ok(Some(frame))) = tokio::time::timeout(SILENCE, stream.next()).await {
+        let Ok(data) = serde_json::from_str::<Value>(&frame.data) else { continue };
+        let ended = match &*frame.event {
+            "status" => watch.hear(drain_of(&data, &watch.done.region)),
+            "drain" if data["region"] == watch.done.region => watch.hear(read(&data["drain"])),
+            _ => None,
+        };
+        if ended.is_some() {
+            return Ok(ended);
+        }
+    }
+    Ok(None)
+}
+
+/// What is waited for, and what was told of it.
+struct Watch<'a> {
+    done: &'a OverrideReply,
+    as_json: bool,
+    told: Option<(Instant, DrainStatus)>,
+}
+
+impl Watch<'_> {
+    /// Hears how far the drain has come, and tells it now and then; `None`: it goes on.
+    fn hear(&mut self, drain: Option<(&Value, DrainStatus)>) -> Option<Outcome<Ended>> {
+        let Some((json, drain)) = drain else { return Some(Ok(Ended::Over)) };
+        let is_news = self.told.as_ref().is_none_or(|(at, last)| at.elapsed() >= LINE || has_moved(last, &drain));
+        if is_news || drain.safe {
+            if let Err(failure) = tell(self.done, json, &drain, self.as_json) {
+                return Some(Err(failure));
+            }
+            if drain.safe {
+                return Some(Ok(Ended::Safe));
+            }
+            self.told = Some((Instant::now(), drain));
+        }
+        None
     }
 }
 
 /// The region's drain in a server's status, and what is shown of it; `None` where it does not drain.
 fn drain_of<'a>(status: &'a Value, region: &str) -> Option<(&'a Value, DrainStatus)> {
     let mut regions = status.get("regions")?.as_array()?.iter();
-    let json = regions.find(|of| of["name"] == region)?.get("drain")?;
+    read(regions.find(|of| of["name"] == region)?.get("drain")?)
+}
+
+fn read(json: &Value) -> Option<(&Value, DrainStatus)> {
     Some((json, serde_json::from_value(json.clone()).ok()?))
 }
 

@@ -25,8 +25,8 @@ Examples:
   meridian live --after 42               with events from number 43 on, as far as they are remembered
   meridian live --json | jq 'select(.event == \"event\") | .data'
 
-With --json each line is an object: `event` is `status` or `event`, `data` what GET /v1/status or
-GET /v1/events says of it.")]
+With --json each line is an object: `event` is `status`, `event` or `drain`, `data` what GET /v1/status or
+GET /v1/events says of it, or how far the drain of a region has come.")]
 pub struct Live {
     /// Also the events after this number
     #[arg(long, value_name = "ID")]

@@ -10,7 +10,7 @@
 //! - [`status`] and its [`all_nodes`], [`events`], [`follow`], [`audit`], [`health`], [`ready`], [`nodes`]: a running server, at a glance
 //! - [`top`]: the same on a terminal, as it comes
 //! - [`zones`], [`services`], [`regions`], [`endpoints`], [`overrides`], [`plans`], [`demand`], [`latency`], [`raw`]: what it has
-//! - [`region`] and its [`drain`], [`switch`], [`node`], [`reload`]: what is said to it
+//! - [`region`] and its [`drain`], [`switch`], [`canary`], [`rollback`], [`node`], [`reload`]: what is said to it
 //! - [`config`], [`token`], [`completions`], [`man`]: none of these
 //! - [`view`], [`list`], [`tag`]: how what is read of a server is shown
 //! - [`arguments`], [`source`], [`live`], [`log`], [`heard`], [`verdict`], [`output`], [`exit`]: what several of them share
@@ -18,6 +18,7 @@
 mod all_nodes;
 mod arguments;
 mod audit;
+mod canary;
 mod check;
 mod completions;
 mod config;
@@ -51,6 +52,7 @@ mod ready;
 mod region;
 mod regions;
 mod reload;
+mod rollback;
 mod serve;
 mod services;
 mod simulate;
@@ -128,6 +130,8 @@ enum Command {
     Services(services::Services),
     Service(services::Service),
     Switch(switch::Switch),
+    Canary(canary::Canary),
+    Rollback(rollback::Rollback),
     Regions(regions::Regions),
     Region(region::Region),
     Endpoints(endpoints::Endpoints),
@@ -180,6 +184,8 @@ impl Command {
             Command::Services(command) => command.run(),
             Command::Service(command) => command.run(),
             Command::Switch(command) => command.run(),
+            Command::Canary(command) => command.run(),
+            Command::Rollback(command) => command.run(),
             Command::Regions(command) => command.run(),
             Command::Region(command) => command.run(),
             Command::Endpoints(command) => command.run(),

@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
+use crate::admin::canary::{CanaryStatus, ShiftStatus};
 use crate::admin::resources::ServiceDetail;
 use crate::admin::status::ServiceRegion;
 use crate::model::shown::printable;
-use crate::steer::figure::percent;
+use crate::steer::figure::{percent, whole_percent};
 
 use super::list::List;
 use super::live::Server;
-use super::output::{Align, Outcome, Table};
+use super::output::{self, Align, Outcome, Table};
+use super::rollback::way;
 use super::status::{condition, policy, service_table, ttl};
 use super::tag::Tagged;
 
@@ -68,6 +70,12 @@ fn render(ServiceDetail { status, zone, stages, ecs, https }: &ServiceDetail, ta
     if !stages.is_empty() {
         line("stages", &stages.join(", "));
     }
+    if let Some(canary) = &status.canary {
+        line("canary", &canary_in_words(canary));
+    }
+    if let Some(then) = &status.rollback {
+        line("rollback", &format!("to {}: meridian rollback {}", way(then), status.name.trim_end_matches('.')));
+    }
     line("condition", &condition(status));
     line(
         "TTL",
@@ -79,6 +87,15 @@ fn render(ServiceDetail { status, zone, stages, ecs, https }: &ServiceDetail, ta
     text.push('\n');
     text.push_str(&region_table(&status.regions));
     text
+}
+
+/// `25 % of clients to green; alice shifted it, for 35 min yet: release 7; the file says 1 %`.
+fn canary_in_words(CanaryStatus { to, share, file_share, shifted }: &CanaryStatus) -> String {
+    let part = format!("{} of clients to {to}", whole_percent(*share));
+    let Some(ShiftStatus { by, note, ends_in_s, .. }) = shifted else { return format!("{part}, as the file says") };
+    let until = ends_in_s.map_or(String::new(), |left| format!(", for {} yet", output::duration(left)));
+    let note = note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+    format!("{part}; {by} shifted it{until}{note}; the file says {}", whole_percent(*file_share))
 }
 
 pub fn region_table(regions: &[ServiceRegion]) -> String {

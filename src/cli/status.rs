@@ -10,7 +10,7 @@ use crate::admin::status::{
     ServiceStatus, VantagesStatus, VoteStatus,
 };
 use crate::model::shown::printable;
-use crate::steer::figure::{percent, rounded};
+use crate::steer::figure::{percent, rounded, whole_percent};
 use crate::steer::health::dependency;
 
 use super::live::Server;
@@ -256,11 +256,18 @@ pub fn condition(service: &ServiceStatus) -> String {
     format!("{}{}", service.condition.as_str(), fences.collect::<String>())
 }
 
-/// `score`, `stage blue`, `stage green, switched`.
+/// `score`, `stage blue`, `stage green, switched`, `score; canary 25 %, shifted`.
 pub fn policy(service: &ServiceStatus) -> String {
-    match &service.stage {
+    let policy = match &service.stage {
         Some(stage) if service.switched => format!("stage {stage}, switched"),
         Some(stage) => format!("stage {stage}"),
         None => service.policy.to_string(),
+    };
+    match &service.canary {
+        Some(canary) if canary.shifted.is_some() => {
+            format!("{policy}; canary {}, shifted", whole_percent(canary.share))
+        }
+        Some(canary) => format!("{policy}; canary {}", whole_percent(canary.share)),
+        None => policy,
     }
 }

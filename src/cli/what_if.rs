@@ -33,6 +33,7 @@ Examples:
   meridian what-if --kill seoul
   meridian what-if --drain seoul --demand 1.5
   meridian what-if --capacity seoul=5000 --capacity tokyo=8000
+  meridian what-if --canary www=25%
   meridian what-if --config new/meridian.toml
   meridian what-if --config new/meridian.toml --kill seoul --json
 
@@ -57,6 +58,9 @@ pub struct WhatIf {
     /// This service's clients are sent to this of its stages
     #[arg(long, value_name = "SERVICE=STAGE", value_parser = stage)]
     switch: Vec<(String, String)>,
+    /// This service's canary gets this part of clients, such as 25%
+    #[arg(long, value_name = "SERVICE=PART", value_parser = canary)]
+    canary: Vec<(String, f64)>,
     /// These files were served instead
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -91,6 +95,12 @@ fn stage(text: &str) -> Result<(String, String), String> {
     Ok((service.to_owned(), stage.to_owned()))
 }
 
+fn canary(text: &str) -> Result<(String, f64), String> {
+    let expected = || format!("`{text}` is not a service and a part of its clients, such as www=25%");
+    let (service, part) = text.split_once('=').filter(|(service, _)| !service.is_empty()).ok_or_else(expected)?;
+    Ok((service.to_owned(), super::canary::part(part)?))
+}
+
 impl WhatIf {
     pub fn run(&self) -> Outcome {
         let change = Change {
@@ -100,6 +110,7 @@ impl WhatIf {
             capacity: self.capacity.iter().cloned().collect::<BTreeMap<_, _>>(),
             demand: self.demand,
             switch: self.switch.iter().cloned().collect::<BTreeMap<_, _>>(),
+            canary: self.canary.iter().cloned().collect::<BTreeMap<_, _>>(),
         };
         let outcome = match &self.config {
             Some(config) => moved(&self.server.ask(async |server| server.demand().await)?, config, &change)?,

@@ -1,5 +1,5 @@
-//! Which stages operators switched services to, kept over restarts: `switches.json` in the state
-//! directory.
+//! Which stages operators switched services to, and what they shifted canaries to, kept over restarts: `switches.json` in
+//! the state directory.
 
 use std::path::Path;
 
@@ -33,12 +33,12 @@ struct Stored {
 impl Content for Stored {
     const NAME: StateName = StateName::Switches;
     const VERSION: u32 = 1;
-    /// All services there may be, with long names.
-    const MAX_BYTES: u64 = 8 << 20;
+    /// All services there may be, with long names and two notes each.
+    const MAX_BYTES: u64 = 32 << 20;
     const INDENTED: bool = true;
     const OF: &'static str = "switches";
-    const WITHOUT: &'static str = "start on the stages of the files";
-    const INSTEAD: &'static str = "services are on the stages of their files, but for what was switched since";
+    const WITHOUT: &'static str = "start on the stages and canaries of the files";
+    const INSTEAD: &'static str = "services are on the stages and canaries of their files, but for what was said since";
     const TOO_LARGE: &'static str = "";
 
     fn version(&self) -> u32 {
@@ -87,15 +87,32 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::state::memory::switches::Switch;
+    use crate::state::memory::switches::{Last, Shift, Switch};
+
+    fn green() -> Switch {
+        Switch { stage: Some("green".into()), before: Some("blue".into()), ..Switch::default() }
+    }
 
     #[test]
     fn what_was_kept_comes_back() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = SwitchStore::new(&directory.path().join("made/when/needed"));
         assert!(store.load().expect("nothing yet").is_empty());
-        let green = Switch { stage: "green".into(), before: "blue".into() };
-        let switches = Switches::from([("www.gslb.example".to_owned(), green)]);
+        let part = |share, note: Option<&str>, until_unix_ms| Shift {
+            share,
+            of: "green".into(),
+            by: "alice".into(),
+            said_unix_ms: 1_795_000_000_000,
+            note: note.map(str::to_owned),
+            until_unix_ms,
+        };
+        let both = Switch {
+            canary: Some(part(0.25, Some("release 7"), None)),
+            canary_before: Some(part(0.05, None, Some(1_795_000_060_000))),
+            last: Last::Canary,
+            ..green()
+        };
+        let switches = Switches::from([("www.gslb.example".to_owned(), both)]);
         store.save(&switches).expect("kept");
         assert_eq!(store.load().expect("back"), switches);
         store.save(&Switches::new()).expect("kept");
@@ -107,9 +124,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let text = "{\"version\":1,\"switches\":{\"www\":{\"stage\":\"green\",\"before\":\"blue\"}}}";
         fs::write(directory.path().join("switches.json"), text).expect("written");
-        let green = Switch { stage: "green".into(), before: "blue".into() };
         let read = SwitchStore::new(directory.path()).load().expect("read");
-        assert_eq!(read, Switches::from([("www".to_owned(), green)]));
+        assert_eq!(read, Switches::from([("www".to_owned(), green())]));
     }
 
     #[test]

@@ -26,11 +26,12 @@ use tracing::{error, info, warn};
 
 use crate::atlas::Atlas;
 use crate::model::shown::shown;
-use crate::model::{ProbeId, RegionId};
+use crate::model::{ProbeId, RegionId, Weight};
 use crate::state::memory::switches;
-use crate::state::memory::switches::{Refusal, Switch, SwitchTo, Switches};
+use crate::state::memory::switches::{Facts, Refusal, Switch, SwitchTo, Switches};
 use crate::state::work::Done;
 use crate::state::{EndpointNews, HealthNews, LoadNews, News, Publisher, Replacement, Snapshot, Urgency};
+use crate::steer::figure::whole_percent;
 use crate::steer::health::effective::{EffectiveState, EndpointState, Override, RegionState};
 use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
@@ -68,6 +69,9 @@ const GATHER: Duration = Duration::from_millis(20);
 /// many services and places must not take more than this part of a core.
 const CALM_FACTOR: u32 = 20;
 
+/// The time between two looks at whether all nodes of a cluster have the same files.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// When to look again after snapshots that are answered from no more: longer than any batch takes.
 const BURIAL: Duration = Duration::from_millis(20);
 
@@ -88,7 +92,7 @@ pub enum Command {
     LoadOfOthers(LoadUpdate),
     /// Take what operators said to the cluster, in place of all that was said before. Says when it holds.
     Words { in_force: Box<InForce>, reply: oneshot::Sender<()> },
-    /// Switch a service to another of its stages.
+    /// Switch a service to another of its stages, shift its canary, or take either back.
     Switch { switch: SwitchRequest, reply: oneshot::Sender<Result<SwitchOutcome, SwitchError>> },
     /// Take a new configuration, already loaded without errors.
     Replace { replacement: Box<Replacement>, reply: oneshot::Sender<()> },
@@ -105,7 +109,7 @@ pub enum Command {
     Keep { reply: oneshot::Sender<()> },
 }
 
-/// What an operator asks of a service with stages.
+/// What an operator asks of a service.
 #[derive(Clone, Debug)]
 pub struct SwitchRequest {
     /// The whole name, or what comes before the origin.
@@ -117,18 +121,36 @@ pub struct SwitchRequest {
     pub here: bool,
 }
 
-/// A switch that took.
+/// A word on a service that took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwitchOutcome {
     /// The service's whole name.
     pub service: String,
-    /// The stage its clients are sent to now.
-    pub stage: String,
-    /// The one before.
-    pub before: String,
+    /// As it was.
+    pub before: ServiceWay,
+    /// As it is now.
+    pub after: ServiceWay,
 }
 
-/// Why a switch did not take.
+/// The way that a service's clients are sent, as far as operators have a say in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceWay {
+    /// The stage its clients are sent to; `None`: it has no stages.
+    pub stage: Option<String>,
+    /// The part of clients its canary gets; `None`: it has no canary.
+    pub canary: Option<Weight>,
+}
+
+/// As the record of changes and versions have it: `blue`, `blue, canary 25 %`, or nothing.
+impl std::fmt::Display for ServiceWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let canary = self.canary.map(|share| format!("canary {}", whole_percent(share.get())));
+        let parts: Vec<String> = self.stage.iter().cloned().chain(canary).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Why a word on a service did not take.
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
     #[error("no service is called `{name}`")]
@@ -137,9 +159,9 @@ pub enum SwitchError {
     Ambiguous { name: String, choices: String },
     #[error("{0}")]
     Refused(#[from] Refusal),
-    #[error("not switched, because it could not be kept over a restart: {0}")]
+    #[error("not done, because it could not be kept over a restart: {0}")]
     NotKept(#[from] SwitchStoreError),
-    #[error("not switched: {0}")]
+    #[error("not done: {0}")]
     NotShared(#[from] SayError),
 }
 
@@ -214,6 +236,8 @@ pub struct Writer {
     sharing: Option<Sharing>,
     /// `None`: plans are made where they fall due.
     jobs: Option<JobThread>,
+    /// When to look whether all nodes have the files by which a canary is no more.
+    forgetting: Option<Instant>,
 }
 
 impl Writer {
@@ -250,6 +274,7 @@ impl Writer {
             starting: false,
             sharing: None,
             jobs: None,
+            forgetting: None,
         };
         if let Ok(switches) = writer.switch_store.load_at_start(&writer.troubles) {
             writer.restore_switches(switches);
@@ -331,6 +356,7 @@ impl Writer {
             () = sleep_until(self.burial) => return self.bury(),
             () = sleep_until(self.keeper.as_ref().and_then(Keeper::due)) => return self.keep(),
             () = saved(&mut self.keeper) => return,
+            () = sleep_until(self.forgetting) => return self.forget_lost_canaries(),
             () = sleep_until(overrides_due) => return self.rewrite_overrides(),
             () = sleep_until(switches_due) => return self.rewrite_switches(),
             () = self.override_saves.late() => return,
@@ -556,6 +582,7 @@ impl Writer {
             }
             Command::Replace { replacement, reply } => {
                 self.take(News::Reload(replacement));
+                self.drop_lost_canaries(sources).await;
                 // Mended meanwhile, they hold from here on; otherwise whoever says one hears why not.
                 let _ = self.reread(sources).await;
                 let _ = reply.send(());
@@ -623,19 +650,18 @@ impl Writer {
             self.reread(sources).await?;
         }
         let (next, outcome) = self.next_switch(request)?;
-        let SwitchOutcome { service, stage, before } = outcome.clone();
+        let service = outcome.service.clone();
         let model = self.publisher.shared().load_full().model.clone();
         let mut kept = self.publisher.switches().clone();
         let known: BTreeSet<String> = model.service_ids().map(|id| model.service_key(id)).collect();
         kept.retain(|name, _| known.contains(name)); // or they would pile up
         match next {
-            Some(next) => kept.insert(service.clone(), next),
+            Some(next) => kept.insert(service, next),
             None => kept.remove(&service),
         };
         // Kept first: what an operator was told is so must be so after a crash.
         self.save_switches(kept.clone(), sources).await?;
         self.take(News::Switches(kept));
-        info!(%service, %stage, %before, "a service was switched");
         Ok(outcome)
     }
 
@@ -653,10 +679,15 @@ impl Writer {
         };
         let (service, configured) = (model.service_key(id), model.service(id));
         let current = self.publisher.switches().get(&service).cloned();
-        let next = switches::next(model, &snapshot.states, id, current.as_ref(), &request.to, request.force)?;
-        let before = switches::active(configured, current.as_ref()).unwrap_or_default();
-        let stage = switches::active(configured, next.as_ref()).unwrap_or_default();
-        Ok((next, SwitchOutcome { service, stage, before }))
+        let unix_ms = clock::read().unix_ms();
+        let facts = Facts { model, states: &snapshot.states, unix_ms };
+        let next = facts.next(id, current.as_ref(), &request.to, request.force)?;
+        let way = |of: Option<&Switch>| ServiceWay {
+            stage: switches::active(configured, of),
+            canary: switches::active_canary(model, configured, of, unix_ms),
+        };
+        let (before, after) = (way(current.as_ref()), way(next.as_ref()));
+        Ok((next, SwitchOutcome { service, before, after }))
     }
 
     /// Has the cluster say it. It holds here as soon as it holds there: it comes back as [`Command::Words`].
@@ -688,7 +719,7 @@ impl Writer {
             Ok(next) => next,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        let (word, here) = (Word::new(Said::Switch(next), None), request.here);
+        let (word, here) = (Word::new(Said::Switch(next.map(Box::new)), None), request.here);
         let Some(cluster) = self.sharing.as_ref().map(Sharing::handle) else { return };
         tokio::spawn(async move {
             let said = cluster.say(format!("{SWITCHES}{}", outcome.service), word, here).await;
@@ -726,8 +757,54 @@ impl Writer {
             self.switches_lost = false;
             self.take(News::Switches(switches.clone()));
             if let Err(error) = self.save_switches(switches, sources).await {
-                error!("what was switched in the cluster holds, but is not on this disk: {error}");
+                error!("what was said of services in the cluster holds, but is not on this disk: {error}");
             }
+            self.drop_lost_canaries(sources).await;
+        }
+    }
+
+    /// What was said of canaries that the files have no more, or have others instead of, is forgotten: a canary that comes
+    /// later begins with its file's figure. In a cluster, once all nodes have the same files.
+    async fn drop_lost_canaries(&mut self, sources: &mut Sources) {
+        let model = self.publisher.shared().load().model.clone();
+        let lost = switches::lost_canaries(&model, self.publisher.switches());
+        if lost.is_empty() || self.switches_lost {
+            return;
+        }
+        if self.sharing.is_some() {
+            self.forgetting = Some(Instant::now() + LOOK);
+            return;
+        }
+        let mut kept = self.publisher.switches().clone();
+        for service in lost {
+            let left = kept.remove(&service).and_then(|switch| switch.without_canary());
+            kept.extend(left.map(|left| (service, left)));
+        }
+        self.take(News::Switches(kept.clone()));
+        if let Err(error) = self.save_switches(kept, sources).await {
+            error!("what was said of canaries that the files have no more is still on this disk: {error}");
+        }
+    }
+
+    /// Other nodes may still send clients to such a canary, until they have these files, too.
+    fn forget_lost_canaries(&mut self) {
+        self.forgetting = None;
+        let model = self.publisher.shared().load().model.clone();
+        let lost = switches::lost_canaries(&model, self.publisher.switches());
+        let Some(sharing) = self.sharing.as_ref().filter(|_| !lost.is_empty()) else { return };
+        if !sharing.is_alike() {
+            self.forgetting = Some(Instant::now() + LOOK);
+            return;
+        }
+        for service in lost {
+            let left = self.publisher.switches().get(&service).and_then(Switch::without_canary);
+            let (word, cluster) = (Word::new(Said::Switch(left.map(Box::new)), None), sharing.handle());
+            tokio::spawn(async move {
+                // An error: another node has said so already, or somebody says something else.
+                if let Err(error) = cluster.say(format!("{SWITCHES}{service}"), word, false).await {
+                    info!(%service, "what was said of a canary that is no more was not taken back from here: {error}");
+                }
+            });
         }
     }
 
@@ -759,11 +836,17 @@ impl Writer {
         self.override_saves.rewrite(move |patience| store.save_unless(&kept, patience));
     }
 
-    fn restore_switches(&mut self, switches: Switches) {
+    fn restore_switches(&mut self, mut switches: Switches) {
         self.switches_lost = false;
+        let lost = switches::lost_canaries(&self.publisher.shared().load().model, &switches);
+        for service in lost {
+            warn!(%service, "what operators said of its canary is dropped: the files are others");
+            let left = switches.remove(&service).and_then(|switch| switch.without_canary());
+            switches.extend(left.map(|left| (service, left)));
+        }
         self.troubles.end(StateName::Switches, TroubleKind::Unreadable);
         if !switches.is_empty() {
-            info!(services = switches.len(), "services are on the stages they were switched to");
+            info!(services = switches.len(), "what operators said of services holds");
             self.take(News::Switches(switches));
         }
     }

@@ -48,7 +48,7 @@ pub use load_report::{
 };
 pub use location::{Continent, Coordinates, CountryCode, Location};
 pub use name::{Name, NameError};
-pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, Rule, Weight};
+pub use policy::{Child, GeoPlace, GeoRules, Group, GroupId, Policy, PolicyTree, Rule, Switched, Weight};
 pub use prefix::Prefix;
 pub use probed::{AddressPart, ProbeId, Probed};
 pub use record::{Record, RecordType};

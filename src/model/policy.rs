@@ -39,6 +39,15 @@ impl GroupId {
     }
 }
 
+/// The words of operators on one service, in place of what its file says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Switched {
+    /// The stage it was switched to; `None`: as the file says.
+    pub stage: Option<GroupId>,
+    /// The part of clients that its canary was shifted to, 0 to 1; `None`: as the file says.
+    pub canary: Option<Weight>,
+}
+
 /// A policy and what it picks among.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Group {
@@ -75,7 +84,8 @@ pub enum Policy {
     Geo(GeoRules),
     /// So many regions in one answer, 1 to [`MAX_ANSWERS`]; those of more weight more often.
     Multi { answers: u8, weights: Vec<Weight> },
-    /// Two children: this part of clients, 0 to 1, goes to the first, the others to the second.
+    /// Two children: this part of clients, 0 to 1, goes to the first, the others to the second. Or the part that an
+    /// operator shifted it to since.
     Canary { share: Weight },
     /// The one of the children at this place, or the one an operator switched to since.
     Stage { active: u16 },
@@ -183,6 +193,23 @@ impl PolicyTree {
         match (&root.policy, root.children.get(1)) {
             (Policy::Canary { .. }, Some(Child::Group(main))) => self.group(*main),
             _ => root,
+        }
+    }
+
+    /// The part of clients that the file gives to the canary; `None`: there is no canary.
+    pub fn canary_share(&self) -> Option<Weight> {
+        match self.group(self.root).policy {
+            Policy::Canary { share } => Some(share),
+            _ => None,
+        }
+    }
+
+    /// The group that the canary's clients are sent to; `None`: there is no canary.
+    pub fn canary(&self) -> Option<GroupId> {
+        self.canary_share()?;
+        match self.group(self.root).children.first()? {
+            Child::Group(canary) => Some(*canary),
+            Child::Region(_) => None,
         }
     }
 

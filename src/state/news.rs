@@ -57,7 +57,7 @@ pub enum News {
     Overrides { overrides: BTreeMap<String, Override>, drains: BTreeMap<String, DrainBegin> },
     /// Operators' words of before a restart cannot be read, for this reason: regions stand on `auto` until they can.
     OverridesLost(String),
-    /// Operators switched services between stages: in place of all that was switched before.
+    /// Operators switched services between stages, or shifted their canaries: in place of all that was said of services before.
     Switches(Switches),
     /// The other vantages that are fresh said something, by node name: in place of all that was said before. Empty: this
     /// node goes by its own probes.

@@ -23,12 +23,12 @@ mod working;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use crate::atlas::Atlas;
-use crate::model::{AddressPart, Checks, GroupId, Model, Prefix, RegionId, ServiceId};
+use crate::model::{AddressPart, Checks, Model, Prefix, RegionId, ServiceId, Switched};
 use crate::steer::choice::endpoint_set::endpoint_sets;
 use crate::steer::decide::View;
 use crate::steer::health::dependency;
@@ -51,7 +51,7 @@ use super::memory::planning::kept_form::KeptPlanning;
 use super::memory::planning::role::SiteSample;
 use super::memory::regrouping::Regrouping;
 use super::memory::reported::FADING_STEP;
-use super::memory::switches::{Switches, in_force};
+use super::memory::switches::{Switches, in_force, next_end_ms};
 use super::news::{EndpointNews, HealthNews, LoadNews, News, Replacement, Urgency};
 use super::regroup::told_apart;
 use super::work::Ledger;
@@ -80,9 +80,11 @@ pub struct Publisher {
     /// The time since when some tables would come out otherwise if they were made anew.
     behind_since: Option<Instant>,
     overrides: BTreeMap<String, Override>,
-    switches: Switches,
-    /// Of the model: the stages that follow from them.
-    switched: BTreeMap<ServiceId, GroupId>,
+    switches: Arc<Switches>,
+    /// Of the model: what follows from them now.
+    switched: BTreeMap<ServiceId, Switched>,
+    /// When the next shift of a canary runs out.
+    shift_ends: Option<Instant>,
     /// The reason why what operators said before could not be read.
     overrides_error: Option<Arc<str>>,
     voting: Voting,
@@ -113,6 +115,7 @@ impl Publisher {
             precomputed: Default::default(),
             measured: measured.clone(),
             overrides_error: None,
+            switches: Arc::default(),
             planning: None,
             vantages: None,
             made_at: now.now(),
@@ -133,8 +136,9 @@ impl Publisher {
             made: Vec::new(),
             behind_since: None,
             overrides,
-            switches: Switches::new(),
+            switches: Arc::default(),
             switched: BTreeMap::new(),
+            shift_ends: None,
             overrides_error: None,
             voting: Voting::default(),
             asked: OnceLock::new(),
@@ -172,10 +176,7 @@ impl Publisher {
                 self.damping.restore_drains(drains, &now);
             }
             News::OverridesLost(why) => self.overrides_error = Some(why.into()),
-            News::Switches(switches) => {
-                self.switched = in_force(&self.configured.model, &switches);
-                self.switches = switches;
-            }
+            News::Switches(switches) => self.switches = Arc::new(switches),
             News::Vantages(others) => return self.take_vantages(others),
             News::Measured(measured) => return self.take_measured(measured, now.now()),
             News::Atlas(atlas) => self.atlas = refined(*atlas, &told_apart(&self.measured, &self.configured.model)),
@@ -187,13 +188,18 @@ impl Publisher {
     /// Makes the next snapshot and swaps it in.
     pub fn publish(&mut self, now: Clock) {
         let (before, clock, now) = (self.shared.load_full(), now, now.now());
+        self.switched = in_force(&self.configured.model, &self.switches, clock.unix_ms());
+        let left_ms = next_end_ms(&self.switches, clock.unix_ms()).map(|end| end.saturating_sub(clock.unix_ms()));
+        // So far away that this clock cannot say it: a restart comes before.
+        self.shift_ends = left_ms.and_then(|left| now.checked_add(Duration::from_millis(left)));
         let Configured { model, seed, .. } = &*self.configured.clone();
         let ballot = self.ballot(now);
         let mut states: Vec<RegionState> =
             model.region_ids().map(|id| self.state_of(id, ballot.as_ref(), now)).collect();
         let ipv6_doubted = is_ipv6_doubtful(model.regions.iter().zip(&states));
         states.iter_mut().for_each(|state| state.ipv6_doubted = ipv6_doubted && state.ipv6.is_some());
-        dependency::apply(model, |service| self.switched.get(&service).copied(), &mut states);
+        let stage = |service| self.switched.get(&service).and_then(|switched| switched.stage);
+        dependency::apply(model, stage, &mut states);
         self.damping.settle(model, &before, &mut states, &clock);
         let regrouped = self.regrouped(now);
         let comparable = Arc::ptr_eq(&before.model, model) && Arc::ptr_eq(&before.atlas, &self.atlas);
@@ -234,6 +240,7 @@ impl Publisher {
             precomputed,
             measured: self.measured.clone(),
             overrides_error: self.overrides_error.clone(),
+            switches: self.switches.clone(),
             planning: self.planning.basis().cloned(),
             vantages: ballot.map(|ballot| Arc::new(ballot.vantages)),
             made_at: now,
@@ -251,7 +258,9 @@ impl Publisher {
         let fades =
             self.planning.planned_for(model).is_none() && self.regions.values().any(|facts| facts.reported.fades());
         let fading = fades.then(|| current.made_at + FADING_STEP);
-        next_expiry(&current.states, now).into_iter().chain(stale).chain(damped).chain(planning).chain(fading).min()
+        let shifts = self.shift_ends.filter(|&at| at > now);
+        let health = next_expiry(&current.states, now).into_iter().chain(stale).chain(damped);
+        health.chain(planning).chain(fading).chain(shifts).min()
     }
 
     /// Takes every endpoint as up, and publishes that: for answers worked out from files alone.
@@ -408,7 +417,6 @@ impl Publisher {
             None if networks == before => {}
             None => self.atlas = Arc::new(self.atlas.refined(&networks)),
         }
-        self.switched = in_force(&configured.model, &self.switches);
         self.regions.retain(|name, facts| {
             let Some(id) = configured.region_id(name) else { return false };
             facts.fit(configured.model.region(id));

@@ -16,6 +16,7 @@ use crate::steer::plan::precomputed::Precomputed;
 
 use super::configured::Configured;
 use super::memory::planning::Basis;
+use super::memory::switches::Switches;
 use super::vantages::Vantages;
 
 /// One moment's truth. All ids in it match each other, and nothing else.
@@ -37,6 +38,9 @@ pub struct Snapshot {
     pub measured: Arc<Measured>,
     /// The reason why what operators said before could not be read; none of it holds until it can.
     pub overrides_error: Option<Arc<str>>,
+    /// The words of operators on services, by [`Model::service_key`](crate::model::Model::service_key), also those that do
+    /// not hold by the files as they are. What holds is in the plan.
+    pub switches: Arc<Switches>,
     /// The facts the planner last planned from; `None` before it did.
     pub planning: Option<Arc<Basis>>,
     /// Who judges with this node; `None`: nobody.

@@ -22,6 +22,11 @@ pub fn percent(part: f64, digits: usize) -> String {
     format!("{} %", rounded(part * 100.0, digits))
 }
 
+/// The same with as many digits as it has, six at most: `1 %`, `0.25 %`.
+pub fn whole_percent(part: f64) -> String {
+    format!("{} %", (part * 1e8).round() / 1e6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

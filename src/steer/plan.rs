@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::atlas::Atlas;
-use crate::model::{GroupId, Model, RegionId, Service, ServiceId};
+use crate::model::{Model, RegionId, Service, ServiceId, Switched};
 
 use self::classes::Classes;
 use self::code::{Answer, Code};
@@ -86,8 +86,8 @@ pub struct Inputs<'a> {
     pub states: &'a [RegionState],
     /// Round trips that were measured; may be empty.
     pub measured: &'a Arc<Measured>,
-    /// The stages that operators switched services to.
-    pub switched: &'a BTreeMap<ServiceId, GroupId>,
+    /// The words of operators on services.
+    pub switched: &'a BTreeMap<ServiceId, Switched>,
     /// Seeds choices: the same on all nodes, so that they agree.
     pub seed: u64,
     /// The planner's last decisions; `None`: clients are shared out by price.
@@ -107,8 +107,8 @@ pub struct ServicePlan {
     pub standing: Arc<Standing>,
     /// The parts of its clients that the planner should know of; empty under policies without a score.
     pub parts: Arc<ScoreGroupParts>,
-    /// The stage an operator switched to; `None`: as the file says.
-    pub switched_to: Option<GroupId>,
+    /// The words of operators on it.
+    pub switched: Switched,
     /// A region of the service changed within [`AFTERMATH`].
     pub aftermath: bool,
     /// Some region of the service is down or draining.
@@ -274,7 +274,7 @@ impl Plan {
                 parts: self.tables[number].parts.clone(),
                 follows: follows[number],
                 standing: self.standings[recipe.standing as usize].clone(),
-                switched_to: recipe.switched_to,
+                switched: recipe.switched,
                 aftermath,
                 reduced,
                 offers: recipe.offers,

@@ -177,7 +177,8 @@ impl<'a> Picker<'a> {
             Policy::Canary { share } => {
                 let mut halves = group.children.iter().map(child);
                 let of = [halves.next().flatten(), halves.next().flatten()];
-                Box::new(once(Alternative::Cohort { share: *share, salt: self.shape.names[id.index()], of }))
+                let share = self.shape.canary.unwrap_or(*share);
+                Box::new(once(Alternative::Cohort { share, salt: self.shape.names[id.index()], of }))
             }
         }
     }
@@ -395,7 +396,8 @@ impl<'a> Picker<'a> {
             }
             Policy::Canary { share } => match (group.children.first(), group.children.get(1)) {
                 (Some(inside), Some(outside)) if has(inside) && has(outside) => {
-                    vec![(inside, share.get()), (outside, 1.0 - share.get())]
+                    let share = self.shape.canary.unwrap_or(*share).get();
+                    vec![(inside, share), (outside, 1.0 - share)]
                 }
                 (inside, outside) => only(inside.filter(|child| has(child)).or(outside)),
             },

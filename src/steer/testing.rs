@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::atlas::Atlas;
 use crate::model::{
-    Coordinates, Endpoint, EndpointTarget, GroupId, Layer, Location, Model, Name, Policy, Prefix, Region, RegionId,
-    Service, ServiceId, Zone, ZoneId,
+    Coordinates, Endpoint, EndpointTarget, Layer, Location, Model, Name, Policy, Prefix, Region, RegionId, Service,
+    ServiceId, Switched, Zone, ZoneId,
 };
 
 use super::choice::endpoint_set::{EndpointSet, endpoint_sets};
@@ -24,7 +24,7 @@ pub struct World {
     pub model: Model,
     pub atlas: Atlas,
     pub states: Vec<RegionState>,
-    pub switched: BTreeMap<ServiceId, GroupId>,
+    pub switched: BTreeMap<ServiceId, Switched>,
     pub measured: Arc<Measured>,
 }
 

@@ -1,5 +1,10 @@
 //! The screen of `meridian top` over a status that was recorded, at the sizes people have, and what keys do.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -173,4 +178,68 @@ fn a_region_is_drained_only_by_a_yes() {
     press(&mut app, KeyCode::Down);
     let region = "seoul@gslb.example".to_owned();
     assert_eq!(press(&mut app, KeyCode::Char('d')), Next::Look { region, said: Override::Auto });
+}
+
+/// Names this test's other half, which has a terminal.
+const ON_A_TERMINAL: &str = "MERIDIAN_TEST_TOP_PANICS";
+
+/// The other half: draws on its terminal, and panics.
+#[test]
+fn panics_where_it_has_a_terminal() {
+    if std::env::var_os(ON_A_TERMINAL).is_some() {
+        let mut screen = super::Screen::begin().unwrap_or_else(|_| panic!("no terminal"));
+        let app = app(true);
+        screen.terminal.draw(|frame| draw(frame, &app, Instant::now())).expect("drawn");
+        panic!("of all things");
+    }
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_before_it_is_told() {
+    let (mut ours, mut theirs) = (-1, -1);
+    let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: both descriptors are written by the call, and are ours alone from then on.
+    let (ours, line) = unsafe {
+        let none = std::ptr::null_mut();
+        assert_eq!(libc::openpty(&mut ours, &mut theirs, none, std::ptr::null(), &raw const size), 0);
+        (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+    };
+    let end = || Stdio::from(line.try_clone().expect("a second handle"));
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command.args(["--exact", "cli::top::tests::panics_where_it_has_a_terminal", "--nocapture"]);
+    command.env(ON_A_TERMINAL, "yes").env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end());
+    // SAFETY: both are calls that may be made between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
+            libc::ioctl(0, libc::TIOCSCTTY, 0);
+            Ok(())
+        })
+    };
+    let mut child = command.spawn().expect("it starts");
+    // What it draws is read until it has ended; our own end of its line would keep that from being seen.
+    let kept = line.try_clone().expect("a second handle");
+    let reading = std::thread::spawn(move || {
+        let (mut seen, mut octets) = (Vec::new(), [0; 4096]);
+        let mut screen = File::from(ours);
+        while !seen.ends_with(b"\nEND") {
+            let count = screen.read(&mut octets).expect("the line is open");
+            seen.extend_from_slice(&octets[..count]);
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    });
+    assert!(!child.wait().expect("a child").success());
+    // SAFETY: the descriptor is open, and the attributes are written by the call.
+    let attributes = unsafe {
+        let mut attributes = std::mem::zeroed();
+        assert_eq!(libc::tcgetattr(kept.as_raw_fd(), &mut attributes), 0);
+        attributes
+    };
+    assert_eq!(attributes.c_lflag & (libc::ICANON | libc::ECHO), libc::ICANON | libc::ECHO, "as shells have it");
+    File::from(kept).write_all(b"\nEND").expect("written");
+    let seen = reading.join().expect("read").replace('\r', "");
+    let at = |what: &str| seen.find(what).unwrap_or_else(|| panic!("no {what:?} in {seen:?}"));
+    assert!(at("\u{1b}[?1049h") < at("frankfurt"), "it was drawn on the other screen");
+    assert!(at("frankfurt") < at("\u{1b}[?1049l"), "which was left");
+    assert!(at("\u{1b}[?1049l") < at("of all things"), "before the panic was told, or nobody would read it");
 }

@@ -8,7 +8,7 @@
 //!   /meridian/NAME/judges/NODE           what its probes look after     goes with the node's lease
 //!   /meridian/NAME/verdicts/NODE/REGION  what its probes do not call up  goes with the node's lease
 //!   /meridian/NAME/overrides/REGION      what operators said
-//!   /meridian/NAME/switches/SERVICE      which stage they switched to
+//!   /meridian/NAME/switches/SERVICE      which stage and canary of a service
 //!   /meridian/NAME/audit/TIME-NODE       who said what, when             the latest 1,000 stay
 //! ```
 

@@ -15,7 +15,7 @@ use crate::steer::kept::Clock;
 
 /// Another form of any message, or of what is nested in it, is another number: nodes that speak another one plan by
 /// themselves, since it goes into the model's hash.
-pub const FORM: u8 = 1;
+pub const FORM: u8 = 2;
 
 /// A leader's plan, and all that whoever leads next has to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

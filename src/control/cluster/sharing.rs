@@ -29,6 +29,12 @@ impl Sharing {
         self.cluster.clone()
     }
 
+    /// Whether all nodes that are there go by the same files as this one.
+    pub fn is_alike(&self) -> bool {
+        let status = self.cluster.status();
+        status.etcd.there && status.nodes.iter().all(|node| node.model == status.model)
+    }
+
     /// The first probes were judged: from now on they have a say.
     pub fn begins(&mut self, publisher: &Publisher) {
         self.judges = true;

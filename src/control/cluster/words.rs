@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::state::memory::switches::{Switch, Switches};
+use crate::steer::figure::whole_percent;
 use crate::steer::health::effective::Override;
 use crate::steer::health::stability::DrainBegin;
 
@@ -49,8 +50,8 @@ pub struct Was {
 #[serde(rename_all = "lowercase")]
 pub enum Said {
     Override(Override),
-    /// `None`: the stage of the file.
-    Switch(Option<Switch>),
+    /// `None`: what the file says.
+    Switch(Option<Box<Switch>>),
 }
 
 impl Word {
@@ -84,8 +85,13 @@ impl Said {
     pub fn told(&self) -> String {
         match self {
             Said::Override(said) => format!("`{}`", said.as_str()),
-            Said::Switch(Some(switch)) => format!("stage `{}`", switch.stage),
-            Said::Switch(None) => "the stage of the file".into(),
+            Said::Switch(Some(switch)) => {
+                let stage = switch.stage.as_ref().map(|stage| format!("stage `{stage}`"));
+                let canary = switch.canary.as_ref().map(|shift| format!("a canary of {}", whole_percent(shift.share)));
+                let said: Vec<String> = stage.into_iter().chain(canary).collect();
+                if said.is_empty() { "what the file says".into() } else { said.join(" and ") }
+            }
+            Said::Switch(None) => "what the file says".into(),
         }
     }
 }
@@ -143,7 +149,7 @@ impl Words {
         }
         for (service, switch) in &local.switches {
             if held.switches.get(service) != Some(switch) {
-                let here = Here { word: word(Said::Switch(Some(switch.clone())), None), base: 0 };
+                let here = Here { word: word(Said::Switch(Some(Box::new(switch.clone()))), None), base: 0 };
                 self.here.entry(format!("{SWITCHES}{service}")).or_insert(here);
             }
         }
@@ -161,7 +167,7 @@ impl Words {
                 }
                 (Said::Switch(None), Some((_, service))) => _ = in_force.switches.remove(service),
                 (Said::Switch(Some(switch)), Some((_, service))) => {
-                    in_force.switches.insert(service.to_owned(), switch.clone());
+                    in_force.switches.insert(service.to_owned(), Switch::clone(switch));
                 }
                 (_, None) => {}
             }

@@ -19,6 +19,7 @@ use super::event::{
     ServiceChange,
 };
 use super::moved::moves;
+use super::ways::way_changes;
 
 /// So many services, or fences of services, are told of in one snapshot: more would push all else out of the history.
 pub const MOST_SERVICE_CHANGES: usize = 1000;
@@ -26,8 +27,8 @@ pub const MOST_SERVICE_CHANGES: usize = 1000;
 /// So many regions and services that are new or gone are told of in one snapshot; all are counted.
 pub const MOST_REPLACED: usize = 1000;
 
-/// All changes: this node's reach by the others' word, what a reload brought and took, then regions and services, each in
-/// the order of the configuration.
+/// All changes: this node's reach by the others' word, what a reload brought and took, what operators said of services, then
+/// regions and services, each in the order of the configuration.
 pub fn changes(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<Change> {
     let mut regions = region_changes(before, after, now);
     name_services(&after.model, &mut regions);
@@ -35,7 +36,8 @@ pub fn changes(before: &Snapshot, after: &Snapshot, now: Instant) -> Vec<Change>
     let regions = regions.into_iter().map(|(_, change)| Change::Region(change));
     let services = service_changes(before, after).into_iter().map(Change::Service);
     let server = reach_changes(before, after, now).into_iter().map(Change::Server);
-    server.chain(replaced(before, after, now)).chain(regions).chain(services).collect()
+    let ways = way_changes(before, after).into_iter().map(Change::Switch);
+    server.chain(replaced(before, after, now)).chain(ways).chain(regions).chain(services).collect()
 }
 
 /// The families of which the other vantages say that this node has lost its network, or has it again.
@@ -320,9 +322,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{Check, CheckKind, Child, Dependency, GeoPlace, Group, GroupId, Policy, Rule};
+    use crate::model::{Check, CheckKind, Child, Dependency, GeoPlace, Group, GroupId, Policy, Rule, Weight};
+    use crate::state::memory::switches::{Shift, Switch, Switches};
     use crate::state::{EndpointNews, News, Publisher, Replacement};
     use crate::steer::health::degraded::Degraded;
+    use crate::steer::kept::Clock;
     use crate::steer::testing::{World, moment};
 
     /// Two regions with checks; some clients never leave the first.
@@ -528,6 +532,52 @@ mod tests {
         ] {
             assert_eq!(cause(old, new, false), expected, "{old:?} {new:?}");
         }
+    }
+
+    /// The service with a canary, and what an operator said of it.
+    fn with_canary(share: f64, until_unix_ms: Option<u64>) -> (World, News) {
+        let mut world = fenced();
+        let (part, tree) = (Weight::new(0.01).expect("a share"), &mut world.service().policies);
+        let canary = GroupId(tree.groups.len() as u16);
+        let (new, root) = (vec![Child::Region(RegionId(1))], vec![Child::Group(canary), Child::Group(tree.root)]);
+        tree.groups.push(Group { name: "canary clients".into(), policy: Policy::Failover, children: new });
+        tree.groups.push(Group { name: "the canary".into(), policy: Policy::Canary { share: part }, children: root });
+        tree.root = GroupId(canary.0 + 1);
+        let (of, by, note) = ("east".into(), "alice".into(), Some("release 7".into()));
+        let shift = Shift { share, of, by, said_unix_ms: 0, note, until_unix_ms };
+        let switch = Switch { canary: Some(shift), ..Switch::default() };
+        (world, News::Switches(Switches::from([("www.gslb.example".to_owned(), switch)])))
+    }
+
+    fn reload(World { model, atlas, .. }: World) -> News {
+        News::Reload(Box::new(Replacement { model, atlas: Some(atlas), nsid: String::new(), seed: 0 }))
+    }
+
+    #[test]
+    fn a_shift_its_end_and_a_reload_that_drops_it_are_one_event_each() {
+        let mut watched = Watched::begin();
+        let told = |changes: Vec<Change>| -> Vec<String> {
+            let switches = changes.iter().filter(|change| matches!(change, Change::Switch(_)));
+            switches.map(ToString::to_string).collect()
+        };
+        assert_eq!(told(watched.apply(reload(with_canary(0.0, None).0))), [""; 0]);
+        let shifted = "service www.gslb.example: canary 25 %, was 1 %; an operator says so (alice): release 7";
+        assert_eq!(told(watched.apply(with_canary(0.25, None).1)), [shifted]);
+        assert_eq!(told(watched.probe(0, Verdict::Up)), [""; 0]);
+        assert_eq!(told(watched.apply(reload(with_canary(0.0, None).0))), [""; 0], "it holds over reloads");
+        let dropped = "service www.gslb.example: canary none, was 25 %; what an operator said is dropped: the files are \
+                       others";
+        assert_eq!(told(watched.apply(reload(fenced()))), [dropped]);
+        let soon = moment(Instant::now()).unix_ms() + 50;
+        watched.apply(reload(with_canary(0.0, None).0));
+        watched.apply(with_canary(0.5, Some(soon)).1);
+        let ends = watched.publisher.next_change(Instant::now()).expect("it ends");
+        assert!(ends <= Instant::now() + Duration::from_millis(50), "somebody looks then");
+        let later = Instant::now() + Duration::from_millis(60);
+        watched.publisher.publish(Clock::new(later, soon + 10));
+        let after = watched.publisher.shared().load_full();
+        let ended = "service www.gslb.example: canary 1 %, was 50 %; the time it was said for is over";
+        assert_eq!(told(changes(&watched.before, &after, later)), [ended]);
     }
 
     #[test]

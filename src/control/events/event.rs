@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::steer::figure::whole_percent;
 use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::policy::eligible::ServiceCondition;
@@ -33,6 +34,7 @@ pub enum Change {
     Reload(ReloadChange),
     Server(ServerChange),
     Node(NodeChange),
+    Switch(WayChange),
 }
 
 /// A region's effective state, or what holds it there.
@@ -195,6 +197,40 @@ pub struct NodeChange {
     pub drained: bool,
 }
 
+/// The way that a service's clients are sent, as far as operators have a say in it: its stage, or its canary's part of
+/// clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WayChange {
+    /// Its name, without a dot at the end.
+    pub service: String,
+    pub cause: WayCause,
+    /// The stage before and after, where that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<(String, String)>,
+    /// The canary's part of clients before and after, 0 to 1, where that changed. After is `None` where the file has no
+    /// canary any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<(Option<f64>, Option<f64>)>,
+    /// Who said so, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What changed a service's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WayCause {
+    /// An operator's word, here or at another node.
+    Override,
+    /// The time it was said for is over.
+    Ended,
+    /// What an operator said does not fit the files any more, and is dropped.
+    Reload,
+}
+
 /// The outcome of asking the references, or of looking for any route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -248,7 +284,8 @@ impl Change {
                 _ => Severity::Info,
             },
             Change::Server(ServerChange { after: Reach::CutOff, .. }) => Severity::Error,
-            Change::Reload(_) | Change::Server(_) | Change::Node(_) => Severity::Info,
+            Change::Switch(WayChange { cause: WayCause::Reload | WayCause::Ended, .. }) => Severity::Warning,
+            Change::Reload(_) | Change::Server(_) | Change::Node(_) | Change::Switch(_) => Severity::Info,
         }
     }
 
@@ -277,6 +314,7 @@ impl fmt::Display for Change {
             Change::Reload(change) => change.fmt(f),
             Change::Server(change) => change.fmt(f),
             Change::Node(change) => change.fmt(f),
+            Change::Switch(change) => change.fmt(f),
         }
     }
 }
@@ -463,6 +501,26 @@ impl fmt::Display for ServerChange {
                 for_s.map_or(Ok(()), |seconds| write!(f, " after {seconds} s"))
             }
         }
+    }
+}
+
+impl fmt::Display for WayChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service {}:", self.service)?;
+        if let Some((before, after)) = &self.stage {
+            write!(f, " stage {after}, was {before};")?;
+        }
+        if let Some((before, after)) = &self.canary {
+            let told = |share: &Option<f64>| share.map_or("none".to_owned(), whole_percent);
+            write!(f, " canary {}, was {};", told(after), told(before))?;
+        }
+        match self.cause {
+            WayCause::Override => f.write_str(" an operator says so")?,
+            WayCause::Ended => f.write_str(" the time it was said for is over")?,
+            WayCause::Reload => f.write_str(" what an operator said is dropped: the files are others")?,
+        }
+        self.by.iter().try_for_each(|by| write!(f, " ({by})"))?;
+        self.note.iter().try_for_each(|note| write!(f, ": {note}"))
     }
 }
 

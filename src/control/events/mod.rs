@@ -8,6 +8,7 @@
 //!
 //! - [`event`]: what an event is, and its sentence
 //! - `changes`: which there are between two snapshots
+//! - `ways`: what operators said of services, among them
 //! - `moved`: where clients go of a region that leaves
 //! - `told`: those that the log tells, and how loudly
 //! - `journal`: the file they are kept in
@@ -23,3 +24,4 @@ mod journal;
 mod moved;
 pub mod receivers;
 pub(super) mod told;
+mod ways;

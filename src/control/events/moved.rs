@@ -268,6 +268,7 @@ mod tests {
             precomputed: Default::default(),
             measured: after.measured.clone(),
             overrides_error: None,
+            switches: Arc::default(),
             planning: Some(Arc::new(basis)),
             vantages: None,
             made_at: after.made_at,

@@ -20,6 +20,7 @@ pub fn tell(changes: &[Change]) {
             Change::Region(_) => (&mut regions, MOST_REGIONS),
             Change::Service(_) => (&mut services, MOST_SERVICES),
             Change::Reload(_) | Change::Server(_) | Change::Node(_) => (&mut others, MOST_OTHERS),
+            Change::Switch(_) => (&mut services, MOST_SERVICES),
         };
         *told += 1;
         if *told <= most {

@@ -92,7 +92,9 @@ impl World {
         let placed = self.placed();
         let (grid_degrees, cells) = merged(&placed.clients);
         let model = &self.snapshot.model;
-        let used = |id: ServiceId| model.service(id).regions_in_use(self.switched.get(&id).copied());
+        let used = |id: ServiceId| {
+            model.service(id).regions_in_use(self.switched.get(&id).and_then(|switched| switched.stage))
+        };
         let used: Vec<Cow<'_, [RegionId]>> = model.service_ids().map(used).collect();
         let mut places: Vec<Gathered> =
             cells.into_values().map(|of| self.gather(&placed.clients, &of, &used)).collect();

@@ -22,9 +22,10 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{GroupId, Model, RegionId, ServiceId};
+use crate::model::{GroupId, Model, RegionId, ServiceId, Switched, Weight};
 use crate::state::Snapshot;
 use crate::state::memory::planning::{Basis, HEADROOM};
+use crate::state::memory::switches::canary_share;
 use crate::steer::decide::View;
 use crate::steer::health::dependency;
 use crate::steer::health::effective::{EffectiveState, Override, RegionState};
@@ -61,6 +62,9 @@ pub struct Change {
     /// These services' clients are sent to these of their stages.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub switch: BTreeMap<String, String>,
+    /// These services' canaries get this part of clients, 0 to 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub canary: BTreeMap<String, f64>,
 }
 
 /// A moment that may be changed without anybody noticing.
@@ -74,8 +78,8 @@ pub struct World {
     used: Vec<f64>,
     /// By region: see [`PlacedRegion::evidence`].
     evidence: Vec<bool>,
-    /// The stages that services were switched to.
-    switched: BTreeMap<ServiceId, GroupId>,
+    /// The words of operators on services.
+    switched: BTreeMap<ServiceId, Switched>,
     asking: Vec<Asking>,
     counted: Counted,
     /// Queries were answered.
@@ -128,7 +132,8 @@ impl World {
             false => Counted::Places,
         };
         let switched = snapshot.model.service_ids().zip(&snapshot.plan.services);
-        let switched = switched.filter_map(|(id, plan)| Some((id, plan.switched_to?))).collect();
+        let is_said = |switched: Switched| switched != Switched::default();
+        let switched = switched.map(|(id, plan)| (id, plan.switched)).filter(|(_, of)| is_said(*of)).collect();
         // The planner begins with the first answers it hears of.
         let asked = basis.is_some();
         World {
@@ -220,7 +225,13 @@ impl World {
         }
         for (service, stage) in &change.switch {
             match find_stage(&self.snapshot.model, service, stage) {
-                Ok((id, stage)) => drop(self.switched.insert(id, stage)),
+                Ok((id, stage)) => self.switched.entry(id).or_default().stage = Some(stage),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        for (service, &share) in &change.canary {
+            match find_canary(&self.snapshot.model, service, share) {
+                Ok((id, share)) => self.switched.entry(id).or_default().canary = Some(share),
                 Err(mistake) => mistakes.push(mistake),
             }
         }
@@ -247,7 +258,7 @@ impl World {
     /// Takes down regions that depend on what is down now, but for those that something is said of.
     fn follow_dependencies(&mut self, said: &BTreeMap<RegionId, &'static str>) {
         let snapshot = &self.snapshot;
-        let switched_to = |id: ServiceId| self.switched.get(&id).copied();
+        let switched_to = |id: ServiceId| self.switched.get(&id).and_then(|switched| switched.stage);
         dependency::apply(&snapshot.model, switched_to, &mut self.states);
         said.iter().for_each(|(id, word)| set_standing(&mut self.states[id.index()], word));
     }
@@ -407,13 +418,28 @@ fn capacity(model: &Model, states: &[RegionState], id: RegionId) -> Option<f64> 
     }
 }
 
+/// The one service of this name.
+fn find_service(model: &Model, service: &str) -> Result<ServiceId, String> {
+    match *model.find_services(service) {
+        [id] => Ok(id),
+        [] => Err(format!("no service is called `{service}`")),
+        _ => Err(format!("several services are called `{service}`: say its whole name")),
+    }
+}
+
+/// A part of clients for the canary of the one service of this name.
+fn find_canary(model: &Model, service: &str, share: f64) -> Result<(ServiceId, Weight), String> {
+    let id = find_service(model, service)?;
+    if model.service(id).policies.canary_share().is_none() {
+        return Err(format!("`{service}` has no canary"));
+    }
+    let part = canary_share(share);
+    part.map(|part| (id, part)).ok_or_else(|| format!("{share} of the clients of `{service}`: expected 0 to 1"))
+}
+
 /// The stage of this name, of the one service of this name.
 fn find_stage(model: &Model, service: &str, stage: &str) -> Result<(ServiceId, GroupId), String> {
-    let id = match *model.find_services(service) {
-        [id] => id,
-        [] => return Err(format!("no service is called `{service}`")),
-        _ => return Err(format!("several services are called `{service}`: say its whole name")),
-    };
+    let id = find_service(model, service)?;
     let policies = &model.service(id).policies;
     policies.stage(stage).map(|group| (id, group)).ok_or_else(|| {
         let known: Vec<&str> = policies.stage_names().collect();

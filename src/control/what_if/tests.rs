@@ -196,8 +196,9 @@ fn all_mistakes_are_told_at_once() {
         capacity: BTreeMap::from([("west".into(), f64::NAN), ("far".into(), -1.0)]),
         demand: Some(f64::INFINITY),
         switch: BTreeMap::from([("www".into(), "green".into()), ("shop".into(), "green".into())]),
+        canary: BTreeMap::from([("www".into(), 0.5)]),
     });
-    for part in ["`www` has no stages", "no service is called `shop`"] {
+    for part in ["`www` has no canary", "`www` has no stages", "no service is called `shop`"] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
     for part in ["did you mean `west`", "both `kill` and `drain`", "NaN", "-1", "inf", "`atlantis`; there are: west@"] {
@@ -228,6 +229,28 @@ fn a_switch_moves_whoever_the_other_stage_has() {
     assert_eq!(asked(&snapshot, &switch("blue")).moved, 0.0);
     let refused = what_if(&snapshot, &switch("red"), Instant::now()).expect_err("refused").join("\n");
     assert!(refused.contains("no stage `red`; there are: blue, green"), "{refused}");
+}
+
+#[test]
+fn a_canary_that_grows_moves_its_part_of_clients() {
+    let mut world = small();
+    let group = |name: &str, policy, children| Group { name: name.into(), policy, children };
+    let region = |region: u16| vec![Child::Region(RegionId(region as _))];
+    let share = crate::model::Weight::new(0.0).expect("a share");
+    let groups = vec![
+        group("new", Policy::Nearest, region(1)),
+        group("", Policy::Nearest, region(0)),
+        group("the canary", Policy::Canary { share }, vec![Child::Group(GroupId(0)), Child::Group(GroupId(1))]),
+    ];
+    world.service().policies = crate::model::PolicyTree { groups, root: GroupId(2), rules: Vec::new() };
+    let snapshot = publisher(world, Instant::now()).shared().load_full();
+    let canary = |share: f64| Change { canary: BTreeMap::from([("www".into(), share)]), ..Change::default() };
+    let moved = |share| asked(&snapshot, &canary(share)).moved_ratio;
+    assert!(near(moved(0.0), 0.0) && near(moved(0.25), 0.25) && near(moved(1.0), 1.0), "{}", moved(0.25));
+    for share in [-0.1, 1.1, f64::NAN] {
+        let refused = what_if(&snapshot, &canary(share), Instant::now()).expect_err("refused").join("\n");
+        assert!(refused.contains("expected 0 to 1"), "{refused}");
+    }
 }
 
 #[test]

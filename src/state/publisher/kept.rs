@@ -85,6 +85,7 @@ fn unanswered(snapshot: &Snapshot) -> Snapshot {
         precomputed: Default::default(),
         measured: snapshot.measured.clone(),
         overrides_error: snapshot.overrides_error.clone(),
+        switches: snapshot.switches.clone(),
         planning: None,
         vantages: snapshot.vantages.clone(),
         made_at: snapshot.made_at,

@@ -1,11 +1,11 @@
 //! Recipes: what decides a service's answers besides the regions' states, each once.
 //!
 //! Services in, the recipe of each out. A hundred names with one policy are one recipe, and cost what one does. Made
-//! once per model, and anew where an operator switches a service to another stage.
+//! once per model, and anew where an operator switches a service to another stage or shifts its canary.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{EndpointTarget, GroupId, Model, PolicyTree, RegionId, Service, ServiceId, Weights};
+use crate::model::{EndpointTarget, Model, PolicyTree, RegionId, Service, ServiceId, Switched, Weights};
 use crate::steer::choice::pick::Identity;
 use crate::steer::policy::shape::Shape;
 
@@ -17,7 +17,7 @@ pub struct Recipes {
     list: Vec<Recipe>,
     /// By standing: a recipe that stands so, into `list`.
     standings: Vec<u32>,
-    switched: BTreeMap<ServiceId, GroupId>,
+    switched: BTreeMap<ServiceId, Switched>,
     seed: u64,
     /// Who each region is among others that clients are hashed to, by [`RegionId`].
     pub identities: Vec<Identity>,
@@ -28,8 +28,8 @@ pub struct Recipes {
 pub struct Recipe {
     /// A service that is decided so.
     pub example: ServiceId,
-    /// The stage an operator switched to; `None`: as the file says.
-    pub switched_to: Option<GroupId>,
+    /// The words of operators on the service.
+    pub switched: Switched,
     pub shape: Shape,
     /// The regions that some of its clients may get, in the service's order.
     pub regions: Vec<RegionId>,
@@ -56,22 +56,22 @@ pub struct Offers {
 #[derive(PartialEq, Eq, Hash)]
 struct Key<'a> {
     policies: &'a PolicyTree,
-    switched_to: Option<GroupId>,
+    switched: Switched,
     /// As bits, which compare and hash.
     weights: [u64; 3],
     bias_ms: &'a BTreeMap<RegionId, i16>,
 }
 
 impl Key<'_> {
-    fn of(service: &Service, switched_to: Option<GroupId>) -> Key<'_> {
+    fn of(service: &Service, switched: Switched) -> Key<'_> {
         let Weights { latency, load, cost } = service.weights;
         let weights = [latency, load, cost].map(f64::to_bits);
-        Key { policies: &service.policies, switched_to, weights, bias_ms: &service.bias_ms }
+        Key { policies: &service.policies, switched, weights, bias_ms: &service.bias_ms }
     }
 }
 
 impl Recipes {
-    pub fn of(model: &Model, switched: &BTreeMap<ServiceId, GroupId>, seed: u64) -> Recipes {
+    pub fn of(model: &Model, switched: &BTreeMap<ServiceId, Switched>, seed: u64) -> Recipes {
         let (mut keys, mut standings) = (HashMap::new(), HashMap::new());
         let mut recipes = Recipes {
             of_service: Vec::with_capacity(model.services.len()),
@@ -82,11 +82,11 @@ impl Recipes {
             identities: model.region_ids().map(|id| Identity::of(seed, &model.qualified_region_name(id))).collect(),
         };
         for id in model.service_ids() {
-            let (service, switched_to) = (model.service(id), switched.get(&id).copied());
+            let (service, switched) = (model.service(id), switched.get(&id).copied().unwrap_or_default());
             let next = recipes.list.len() as u32; // at most one per service, and those are u32
-            let number = *keys.entry(Key::of(service, switched_to)).or_insert(next);
+            let number = *keys.entry(Key::of(service, switched)).or_insert(next);
             if number == next {
-                let mut recipe = Recipe::of(model, id, switched_to, seed);
+                let mut recipe = Recipe::of(model, id, switched, seed);
                 let entries: Vec<(Vec<RegionId>, Option<u16>)> =
                     recipe.shape.entries().map(|(regions, fence)| (regions.to_vec(), fence)).collect();
                 recipe.standing = *standings.entry((entries, recipe.regions.clone())).or_insert_with(|| {
@@ -101,7 +101,7 @@ impl Recipes {
     }
 
     /// Tells whether these are the recipes of the same model with these switches.
-    pub fn fit(&self, switched: &BTreeMap<ServiceId, GroupId>, seed: u64) -> bool {
+    pub fn fit(&self, switched: &BTreeMap<ServiceId, Switched>, seed: u64) -> bool {
         self.switched == *switched && self.seed == seed
     }
 
@@ -125,13 +125,13 @@ impl Recipes {
 }
 
 impl Recipe {
-    fn of(model: &Model, example: ServiceId, switched_to: Option<GroupId>, seed: u64) -> Recipe {
+    fn of(model: &Model, example: ServiceId, switched: Switched, seed: u64) -> Recipe {
         let service = model.service(example);
-        let regions = service.regions_in_use(switched_to).into_owned();
+        let regions = service.regions_in_use(switched.stage).into_owned();
         Recipe {
             example,
-            switched_to,
-            shape: Shape::of(service, switched_to, seed),
+            switched,
+            shape: Shape::of(service, switched, seed),
             standing: 0,
             measures: service.policies.measures(),
             offers: offers(model, &regions),

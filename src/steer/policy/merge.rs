@@ -162,7 +162,7 @@ mod tests {
             let (model, states) = (&world.model, &world.states[..]);
             let inputs = PlanInputs { model, states, identities: &identities, sites, planned: None, seed: 0 };
             let (service, standing) = (&world.model.services[0], &plan.services[0].standing);
-            let shape = Shape::of(service, None, 0);
+            let shape = Shape::of(service, crate::model::Switched::default(), 0);
             let picker = Picker::of(inputs, service, &shape, standing);
             let by_score = picker.scored().expect("by score alone");
             let route = picker.route_of_all();

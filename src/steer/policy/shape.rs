@@ -6,7 +6,7 @@
 
 use super::eligible::{Eligible, FenceOut, ServiceCondition};
 use super::route::Router;
-use crate::model::{Child, Group, GroupId, Policy, PolicyTree, RegionId, Service};
+use crate::model::{Child, Group, GroupId, Policy, PolicyTree, RegionId, Service, Switched, Weight};
 use crate::steer::choice::pick::Identity;
 use crate::steer::health::effective::RegionState;
 use crate::steer::planner::score_group::ScoreGroup;
@@ -17,6 +17,8 @@ pub struct Shape {
     pub router: Router,
     /// The stage an operator switched to; `None`: as the file says.
     pub(super) stage: Option<GroupId>,
+    /// The part of clients an operator shifted the canary to; `None`: as the file says.
+    pub(super) canary: Option<Weight>,
     /// By group: every region that may be reached through it.
     pub(super) below: Vec<Vec<RegionId>>,
     /// By group: who it is among others that clients are hashed to.
@@ -42,9 +44,8 @@ pub struct EntryShape {
 }
 
 impl Shape {
-    /// `stage`: the one an operator switched to; `None`: as the file says.
-    pub fn of(service: &Service, stage: Option<GroupId>, seed: u64) -> Shape {
-        let tree = &service.policies;
+    pub fn of(service: &Service, switched: Switched, seed: u64) -> Shape {
+        let (tree, Switched { stage, canary }) = (&service.policies, switched);
         let groups = || (0..tree.groups.len()).map(|index| GroupId(index as u16)); // as many groups as ids
         let below: Vec<Vec<RegionId>> = groups().map(|id| tree.regions_below(id, stage)).collect();
         let entry = |groups: Vec<GroupId>, fence| {
@@ -59,6 +60,7 @@ impl Shape {
         Shape {
             router: Router::of(tree),
             stage,
+            canary,
             entries: root.chain(rules).collect(),
             below,
             names: tree.groups.iter().map(|group| Identity::of(seed, &format!("group/{}", group.name))).collect(),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::eligible::FenceOut;
 use super::*;
 use crate::atlas::Atlas;
-use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId, Weights};
+use crate::model::{GeoPlace, GeoRules, Location, PolicyTree, Rule, ServiceId, Switched, Weights};
 use crate::steer::decide::{Decision, Seen, cell_at_place, decide, decide_for};
 use crate::steer::health::effective::{EffectiveState, Override};
 use crate::steer::plan::precomputed::{Precomputed, PrecomputedChoice};
@@ -382,6 +382,22 @@ fn a_growing_canary_moves_nobody_back() {
 }
 
 #[test]
+fn a_canary_that_an_operator_shifts_moves_as_one_of_the_file_does() {
+    let chosen = |world: &World| -> BTreeSet<u32> {
+        let moment = world.plan(Instant::now());
+        (0..4096).filter(|&n| moment.region_of(client(n)) == "virginia").collect()
+    };
+    let mut shifted = canary(0.05);
+    for share in [0.0, 0.01, 0.05, 0.25, 1.0] {
+        let said = Switched { stage: None, canary: Weight::new(share) };
+        shifted.switched.insert(ServiceId(0), said);
+        assert_eq!(chosen(&shifted), chosen(&canary(share)), "{share}");
+    }
+    shifted.switched.clear();
+    assert_eq!(chosen(&shifted), chosen(&canary(0.05)), "taken back, the file's holds");
+}
+
+#[test]
 fn a_canary_that_dies_gives_its_clients_back() {
     let mut world = canary(0.3);
     world.down(VIRGINIA.into());
@@ -401,7 +417,7 @@ fn a_stage_is_all_there_is_until_another_is_switched_to() {
     assert_eq!(only(&world, 100), "seoul");
     world.down(SEOUL.into());
     assert_eq!(only(&world, 100), "seoul", "the other stage may not be fit for clients");
-    world.switched.insert(ServiceId(0), GroupId(1));
+    world.switched.insert(ServiceId(0), Switched { stage: Some(GroupId(1)), canary: None });
     assert_eq!(only(&world, 100), "virginia");
     let plan = world.plan(Instant::now()).plan;
     assert!(!plan.services[0].reduced, "what is down of the other stage is nobody's business");

@@ -15,7 +15,7 @@ use super::{Client, Picker};
 use crate::model::{Child, Group, GroupId, Policy, RegionId, Weight};
 use crate::steer::choice::cell::{Asker, Branch, Foremost, Pick, Regions, Shed, half, split};
 use crate::steer::choice::pick::Identity;
-use crate::steer::figure::{percent, rounded};
+use crate::steer::figure::{percent, rounded, whole_percent};
 
 /// One group that a client came through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -216,12 +216,18 @@ impl<'w> Walk<'w, '_> {
         format!("{} ms; {} of clients here", rounded(ms, 1), percent(part, 0))
     }
 
-    fn why_canary(&self, visit: &Visit<'_>, index: usize, share: Weight) -> String {
+    fn why_canary(&self, visit: &Visit<'_>, index: usize, in_file: Weight) -> String {
+        let shifted = self.picker.shape.canary;
+        let share = shifted.unwrap_or(in_file);
         let is_inside = self.asker.key.is_in_cohort(self.picker.shape.names[visit.id.index()], share.get());
         let has_both = visit.group.children.iter().all(|child| self.picker.has(child, &self.client));
         let cohort = || {
             let is = if is_inside { "is" } else { "is not" };
-            format!("this client {is} among the {} % of the canary", 100.0 * share.get())
+            let by = match shifted {
+                Some(_) => format!(", as an operator shifted it; the file says {}", whole_percent(in_file.get())),
+                None => String::new(),
+            };
+            format!("this client {is} among the {} of the canary{by}", whole_percent(share.get()))
         };
         let why = match (&visit.takes[..], index) {
             ([true, _], 0) if has_both => return cohort(),

@@ -1,7 +1,7 @@
 // The question before a change: what would follow from it, then yes or no.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { post, versionOf } from "./api.js";
-import { Word, fixed, number, percent, trimmed } from "./words.jsx";
+import { Word, fixed, number, percent, share, trimmed, way } from "./words.jsx";
 
 const REGION = {
   drain: ["Drain", "Sends no new clients there. Those it has stay until their answers have run out. Holds, also over restarts, until it is lifted."],
@@ -27,14 +27,44 @@ function planOf(change, short) {
     };
   }
   const name = trimmed(change.service);
+  const of = `/v1/services/${encodeURIComponent(name)}`;
+  if (change.kind === "canary") return shiftOf(change, name, of);
+  if (change.kind === "rollback") return rollbackOf(change, name, of);
   const stage = change.stage ?? change.file;
   return {
     title: change.stage ? `Switch ${name} to ${stage}?` : `Let the zone file decide the stage of ${name}?`,
     meaning: change.stage ? "Sends all of its clients to that stage's regions. Holds, also over restarts, until it is switched again." : `The file says ${stage ?? "another stage"}.`,
     assumed: null, whatIf: stage ? { switch: { [name]: stage } } : null, yes: "Switch",
-    of: `/v1/services/${encodeURIComponent(name)}`,
-    send: (version) => post(`/v1/services/${encodeURIComponent(name)}/switch`, change.stage ? { stage } : { file: true }, version),
+    of,
+    send: (version) => post(`${of}/switch`, change.stage ? { stage } : { file: true }, version),
     told: (reply) => `${trimmed(reply.service)} is on ${reply.stage}. Answers of before may be kept for ${reply.cached_for_s} s yet.`,
+  };
+}
+
+const kept = (reply) => `Those who move may keep their answers for ${reply.cached_for_s} s yet.`;
+
+function shiftOf(change, name, of) {
+  const then = change.share ?? change.file;
+  return {
+    title: change.share === null ? `Let the zone file decide the canary of ${name}?` : `Give the canary of ${name} ${share(then)} of clients?`,
+    meaning: `${share(change.now)} of its clients are sent to ${change.canaryOf} now; then it is ${share(then)}. ${then > change.now ? "Who is sent there now stays." : "Nobody else is sent there."} ${change.share === null ? "From now on the file decides." : "Holds, also over restarts, until it is said otherwise or the file has no such canary any more."}`,
+    assumed: null, whatIf: { canary: { [name]: then } }, yes: "Shift", of,
+    send: (version) => post(`${of}/canary`, change.share === null ? { file: true } : { share: change.share }, version),
+    told: (reply) => `The canary of ${trimmed(reply.service)} has ${share(reply.share)} of clients. ${kept(reply)}`,
+  };
+}
+
+function rollbackOf(change, name, of) {
+  const { stage, canary } = change.to;
+  const whatIf = {};
+  if (stage !== null && stage !== change.stage) whatIf.switch = { [name]: stage };
+  if (canary !== null && canary !== change.canary) whatIf.canary = { [name]: canary };
+  return {
+    title: `Roll ${name} back to ${way(change.to)}?`,
+    meaning: "Takes back what was said of it last, a switch or a shift of its canary. Another rollback takes this one back.",
+    assumed: null, whatIf, yes: "Roll back", of,
+    send: (version) => post(`${of}/rollback`, {}, version),
+    told: (reply) => `${trimmed(reply.service)} is back to ${way(reply.after)}. ${kept(reply)}`,
   };
 }
 

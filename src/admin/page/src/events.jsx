@@ -1,9 +1,9 @@
 // What changed and why, the newest first.
-import { MOOD, Word, age, percent } from "./words.jsx";
+import { MOOD, Word, age, percent, share } from "./words.jsx";
 
 const CAUSE = {
   probes: "by its probes", override: "by an operator", damped: "it went down too often", held: "too many regions went at once",
-  lifted: "that has ended", reload: "another configuration",
+  lifted: "that has ended", reload: "another configuration", ended: "the time it was said for is over",
 };
 
 export function Events({ events, short }) {
@@ -14,15 +14,21 @@ export function Events({ events, short }) {
 // The worse of an event's words decides its colour.
 function mood(of) {
   if (of.cause === "held" || of.after === "cut_off") return "bad";
-  return of.kind === "reload" || of.kind === "node" || of.after === null ? "none" : MOOD[of.after] ?? "none";
+  return of.kind === "reload" || of.kind === "node" || of.kind === "switch" || of.after === null ? "none" : MOOD[of.after] ?? "none";
 }
 
 function subject(of, short) {
   if (of.kind === "region") return short(of.region);
   if (of.kind === "service") return of.service;
+  if (of.kind === "switch") return `${of.service}: ${switched(of)}`;
   if (of.kind === "server") return `this server, by ${of.family}`;
   if (of.kind === "node") return `this node drains${of.drained ? "" : " no more"}`;
   return "another configuration";
+}
+
+function switched({ stage, canary }) {
+  const said = (part) => (part === null ? "none" : share(part));
+  return [stage && `stage ${stage[1]}, was ${stage[0]}`, canary && `canary ${said(canary[1])}, was ${said(canary[0])}`].filter(Boolean).join("; ");
 }
 
 function moved(told, shares, short) {
@@ -46,6 +52,7 @@ function detail(of, short) {
   switch (of.kind) {
     case "region": return regionDetail(of, short);
     case "service": return of.fence ? `for the clients of ${of.fence} alone` : "";
+    case "switch": return `${of.cause === "reload" ? "what an operator said is dropped: the files are others" : CAUSE[of.cause]}${of.by ? ` (${of.by})` : ""}${of.note ? `: ${of.note}` : ""}`;
     case "node": return "an operator says so";
     case "server": return of.why ?? (of.for_s === undefined ? "" : `after ${age(of.for_s)}`);
     default: return `regions: ${of.regions_new} new, ${of.regions_gone} gone; services: ${of.services_new} new, ${of.services_gone} gone`;

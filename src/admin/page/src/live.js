@@ -12,7 +12,7 @@ const STREAM_AGAIN_MS = 15_000;
 const SILENCE_MS = 25_000;
 const MOST_EVENTS = 100;
 
-/** Tells of `{ status }`, `{ events }` (newest first), `{ flows }` and `{ error }` until the returned `stop` is called. */
+/** Tells of `{ status }`, `{ drain: { region, drain } }` between two of these, `{ events }` (newest first), `{ flows }` and `{ error }` until the returned `stop` is called. */
 export function watch(tell) {
   let events = [];
   let lastEvent = null;
@@ -64,6 +64,7 @@ export function watch(tell) {
         heard();
         streamAt = -Infinity; // one that ends after it has served may be followed by another at once
         if (event === "status") shown(data);
+        if (event === "drain") tell({ drain: data });
         if (event === "event") {
           lastEvent = Math.max(lastEvent ?? 0, data.id);
           add([data]);

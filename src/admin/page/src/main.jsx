@@ -14,6 +14,13 @@ import { Word, age, planned, plural, shortNames, trimmed } from "./words.jsx";
 
 const DOCUMENTS = ["dashboard", "status", "configuration", "policies", "health-checks", "load-reports", "events", "what-if"];
 
+/** The same, with one drain farther than in the last status. */
+function drained(state, { region, drain }) {
+  if (!state.status) return state;
+  const regions = state.status.regions.map((one) => (one.name === region ? { ...one, drain } : one));
+  return { ...state, status: { ...state.status, regions } };
+}
+
 function App() {
   const [state, setState] = useState({ status: null, events: [], flows: null, error: null, at: null });
   const [locked, setLocked] = useState(null);
@@ -27,7 +34,7 @@ function App() {
     onLocked(setLocked);
     live.current = watch((news) => {
       if (news.status) setLocked(null);
-      setState((before) => ({ ...before, ...news }));
+      setState((before) => (news.drain ? drained(before, news.drain) : { ...before, ...news }));
     });
     return () => live.current.stop();
   }, []);

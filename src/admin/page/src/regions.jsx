@@ -42,6 +42,7 @@ function Card({ of, short, chosen, onChange }) {
       <div class="row"><h3>{name}</h3><span class="state"><span class={`sign ${MOOD[of.state] ?? "none"}`} aria-hidden="true">{SIGN[of.state]}</span> <Word of={of.state} /></span></div>
       <p class="faint">{of.location}{of.changed_s !== null && ` · changed ${age(of.changed_s)} ago`}</p>
       <Why of={of} />
+      {of.drain && <Draining of={of.drain} />}
       <Load of={of} />
       <Endpoints of={of} />
       <div class="actions">
@@ -74,6 +75,17 @@ function Why({ of }) {
     of.drain && [of.drain.safe ? "good" : "calm", "drain", drained(of.drain)],
   ].filter(Boolean);
   return lines.map(([mood, word, text]) => (mood === null ? <p key="override">{word}</p> : <p key={word}><Word mood={mood}>{word}</Word> {text}</p>));
+}
+
+// Full when nobody can come any more.
+function Draining({ of }) {
+  const gone = of.safe ? 1 : 1 - of.may_come;
+  return (
+    <div class="draining">
+      <Bar part={gone} mood={of.safe ? "good" : "calm"} />
+      <p class="faint">{of.safe ? "drained" : `${percent(gone)} drained`}{!of.safe && of.safe_in_s !== null && `, ${age(of.safe_in_s)} left`}</p>
+    </div>
+  );
 }
 
 function drained(of) {

@@ -1,6 +1,6 @@
 // Services: a list where there are several, and of the chosen one its plan: who goes where, and why.
 import { useState } from "preact/hooks";
-import { Bar, MOOD, Word, fixed, number, percent, trimmed } from "./words.jsx";
+import { Bar, MOOD, Word, age, fixed, number, percent, share, trimmed, way } from "./words.jsx";
 
 // From so many on, they are searched.
 const MANY = 9;
@@ -44,16 +44,18 @@ function Plan({ of, flows, short, onChange }) {
       </div>
       {of.fences_out.map((fence) => <p key={fence.rule}><Word of={fence.condition} /> for the clients of {fence.rule} alone</p>)}
       {of.stages?.length > 0 && <Stages of={of} onChange={onChange} />}
+      {of.canary && <Canary of={of} onChange={onChange} />}
+      {of.rollback && <p class="rollback"><button type="button" class="quiet" onClick={() => onChange({ kind: "rollback", service: of.name, stage: of.stage, canary: of.canary?.share ?? null, to: of.rollback })}>Roll back to {way(of.rollback)}…</button></p>}
       <div class="scroll" tabindex="0" role="region" aria-label={`Plan of ${trimmed(of.name)}`}><table class="stacked">
         <thead><tr><th>Region</th><th>State</th><th>Clients</th><th class="number">{flows?.counted === "places" ? "Places" : "Demand"}</th><th class="number">Mean RTT</th><th>Why</th></tr></thead>
         <tbody>{sorted(of.regions, rows).map((region) => {
           const row = rows?.get(region.name);
-          const share = row && flows.amount > 0 ? row.amount / flows.amount : row ? 0 : region.mean_share;
+          const part = row && flows.amount > 0 ? row.amount / flows.amount : row ? 0 : region.mean_share;
           return (
             <tr key={region.name}>
               <th scope="row" class="text">{short(region.name)}</th>
               <td data-label="State"><Word of={region.state} /></td>
-              <td data-label="Clients" class="share">{share === null || share === undefined ? "not counted" : <><span>{percent(share)}</span><Bar part={share} mood={region.state === "up" ? "calm" : MOOD[region.state]} /></>}</td>
+              <td data-label="Clients" class="share">{part === null || part === undefined ? "not counted" : <><span>{percent(part)}</span><Bar part={part} mood={region.state === "up" ? "calm" : MOOD[region.state]} /></>}</td>
               <td data-label={flows?.counted === "places" ? "Places" : "Demand"} class="number">{row ? number(row.amount) : "–"}</td>
               <td data-label="Mean RTT" class="number">{row?.rtt ? `${fixed(row.rtt, 0)} ms` : "–"}</td>
               <td data-label="Why" class="why">{row ? why(row, region, of, short) : "asking…"}</td>
@@ -123,6 +125,27 @@ function Stages({ of, onChange }) {
         <label class="inline">To stage <select value={wanted} onChange={(event) => setStage(event.target.value)}>{others.map((name) => <option key={name}>{name}</option>)}</select></label>
         <button>Switch…</button></>}
       {of.switched && <button type="button" class="quiet" onClick={() => onChange({ kind: "service", service: of.name, file: of.file_stage ?? null })}>As the file says…</button>}
+    </form>
+  );
+}
+
+// As a release goes: a few first, then all.
+const STEPS = [1, 5, 25, 100];
+
+function Canary({ of, onChange }) {
+  const [typed, setTyped] = useState("");
+  const { to, share: now, file_share, shifted } = of.canary;
+  const next = STEPS.find((step) => step > now * 100 + 1e-9) ?? 0;
+  const wanted = typed === "" ? next : Number(typed);
+  const fits = Number.isFinite(wanted) && wanted >= 0 && wanted <= 100;
+  const ask = (more) => onChange({ kind: "canary", service: of.name, canaryOf: to, now, ...more });
+  return (
+    <form class="stages" onSubmit={(event) => { event.preventDefault(); if (fits) ask({ share: wanted / 100 }); }}>
+      <p>Canary: <strong>{share(now)}</strong> of clients to {to}{shifted ? <>, shifted by {shifted.by}{shifted.ends_in_s !== null && `, for ${age(shifted.ends_in_s)} yet`}{shifted.note && <>: <q class="text">{shifted.note}</q></>}; the zone file says {share(file_share)}.</> : ", as the zone file says."}</p>
+      <label class="inline">To <input class="part" type="number" min="0" max="100" step="any" value={typed} placeholder={String(next)} onInput={(event) => setTyped(event.target.value)} list="canary-steps" aria-label="Part of clients, in per cent" /> %</label>
+      <datalist id="canary-steps">{STEPS.map((step) => <option key={step} value={step} />)}</datalist>
+      <button disabled={!fits}>Shift…</button>
+      {shifted && <button type="button" class="quiet" onClick={() => ask({ share: null, file: file_share })}>As the file says…</button>}
     </form>
   );
 }

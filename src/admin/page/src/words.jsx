@@ -27,6 +27,11 @@ export const fixed = (value, digits) => (value === null || !Number.isFinite(valu
 export const number = (value) => rounded(value, Math.abs(value) < 100 ? 1 : 0).toLocaleString("en", { maximumFractionDigits: 1 });
 export const percent = (part) => `${fixed(part * 100, part > 0 && part < 0.1 ? 1 : 0)}\u00a0%`;
 
+/** A part that somebody has said, with the digits they have said it with. */
+export const share = (part) => `${Math.round(part * 1e8) / 1e6}\u00a0%`;
+/** The way a service's clients are sent, as far as operators have a say in it. */
+export const way = ({ stage, canary }) => [stage !== null && `stage ${stage}`, canary !== null && `a canary of ${share(canary)}`].filter(Boolean).join(" with ");
+
 export const bare = (name) => name.split("@")[0];
 /** Names without their zone where that leaves none alike. */
 export function shortNames(names) {

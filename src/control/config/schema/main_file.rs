@@ -20,7 +20,7 @@ pub struct MainFile {
     #[schemars(extend("default" = "zones"))]
     pub zones: Option<Path>,
     /// The directory of what is kept over restarts: `overrides.json`, what operators said of regions;
-    /// `switches.json`, of stages; `node.json`, of [this node](anycast.md); `latency.json`, [measured round
+    /// `switches.json`, of stages and canaries; `node.json`, of [this node](anycast.md); `latency.json`, [measured round
     /// trips](latency.md); `steering.kept`, demand, loads, health and the plan as of at most 30 s before, and
     /// `health.kept`, regions' health as of now, for a [warm start](configuration.md#warm-starts); `databases/`,
     /// [copies of databases](configuration.md#databases); `events.jsonl` and `events.jsonl.1`, [events](events.md);

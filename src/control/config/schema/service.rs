@@ -141,7 +141,7 @@ pub struct Clients {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, title = "canary")]
 pub struct Canary {
-    /// The [part of clients](policies.md#canary) a canary gets.
+    /// The [part of clients](policies.md#canary) a canary gets, until an operator shifts it.
     #[schemars(range(min = 0, max = 1))]
     pub share: f64,
     #[schemars(flatten)]
