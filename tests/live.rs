@@ -25,7 +25,7 @@ fn zone() -> String {
     for number in 0..REGIONS {
         let (high, low) = (number / 200, number % 200 + 1);
         let at = format!("[region.r{number}]\nlocation = {{ country = \"DE\" }}\n");
-        write!(zone, "{at}endpoints = [{{ address = \"198.18.{high}.{low}\" }}]\n").expect("a String takes all");
+        writeln!(zone, "{at}endpoints = [{{ address = \"198.18.{high}.{low}\" }}]").expect("a String takes all");
     }
     zone + "[service.www]\npolicy = \"failover\"\nregions = [\"r0\", \"r1\"]\n"
 }

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::atlas::Atlas;
-use crate::model::{GroupId, Model, Prefix, ServiceId};
+use crate::model::policy::Switched;
+use crate::model::{Model, Prefix, ServiceId};
 use crate::steer::latency::rtt::Measured;
 use crate::steer::plan::{Inputs, Plan, lead};
 
@@ -23,8 +24,8 @@ use super::Snapshot;
 pub struct RegroupJob {
     pub of: Arc<Snapshot>,
     pub measured: Arc<Measured>,
-    /// The stages that operators switched services to in that snapshot.
-    pub switched: BTreeMap<ServiceId, GroupId>,
+    /// What operators said of services in that snapshot.
+    pub switched: BTreeMap<ServiceId, Switched>,
 }
 
 /// What goes by these measurements, made for a snapshot.
@@ -43,7 +44,7 @@ pub struct Regrouped {
 struct MadeFor {
     model: Arc<Model>,
     atlas: Arc<Atlas>,
-    switched: BTreeMap<ServiceId, GroupId>,
+    switched: BTreeMap<ServiceId, Switched>,
 }
 
 impl RegroupJob {
@@ -71,7 +72,7 @@ impl RegroupJob {
 
 impl Regrouped {
     /// Tells whether it was made for this model, atlas and these switches: numbers of places, sites and recipes are theirs.
-    pub fn fits(&self, model: &Arc<Model>, atlas: &Arc<Atlas>, switched: &BTreeMap<ServiceId, GroupId>) -> bool {
+    pub fn fits(&self, model: &Arc<Model>, atlas: &Arc<Atlas>, switched: &BTreeMap<ServiceId, Switched>) -> bool {
         let MadeFor { model: of, atlas: before, switched: then } = &self.made_for;
         Arc::ptr_eq(of, model) && Arc::ptr_eq(before, atlas) && then == switched
     }

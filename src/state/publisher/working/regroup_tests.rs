@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::model::policy::Switched;
 use crate::model::{GroupId, Prefix, ServiceId};
 use crate::state::publisher::testing::{ask, planned, probe, world};
 use crate::state::work::{Done, Job, Kind};
@@ -235,7 +236,7 @@ fn a_reload_a_database_or_a_switch_discards_what_was_made_for_what_was_before() 
         publisher.publish(moment(now));
     });
     overtaken(|publisher, now| {
-        publisher.switched = BTreeMap::from([(SERVICE, GroupId(0))]);
+        publisher.switched = BTreeMap::from([(SERVICE, Switched { stage: Some(GroupId(0)), ..Switched::default() })]);
         publisher.publish(moment(now));
     });
 }
