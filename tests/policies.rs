@@ -110,7 +110,7 @@ impl Expectation {
             } else if let Some(percent) = what.strip_prefix("canary ").and_then(|of| of.strip_suffix(" %")) {
                 let share = percent.parse::<f64>().expect("a number") / 100.0;
                 let id = model.find_services(subject)[0];
-                let of = canary_of(&model, model.service(id)).expect("a canary");
+                let of = canary_of(model, model.service(id)).expect("a canary");
                 let (by, said_unix_ms) = ("alice".into(), now.unix_ms());
                 let shift = Shift { share, of, by, said_unix_ms, note: None, until_unix_ms: None };
                 let switch = Switch { canary: Some(shift), ..Switch::default() };
