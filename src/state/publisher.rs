@@ -188,10 +188,7 @@ impl Publisher {
     /// Makes the next snapshot and swaps it in.
     pub fn publish(&mut self, now: Clock) {
         let (before, clock, now) = (self.shared.load_full(), now, now.now());
-        self.switched = in_force(&self.configured.model, &self.switches, clock.unix_ms());
-        let left_ms = next_end_ms(&self.switches, clock.unix_ms()).map(|end| end.saturating_sub(clock.unix_ms()));
-        // So far away that this clock cannot say it: a restart comes before.
-        self.shift_ends = left_ms.and_then(|left| now.checked_add(Duration::from_millis(left)));
+        self.heed_switches(clock);
         let Configured { model, seed, .. } = &*self.configured.clone();
         let ballot = self.ballot(now);
         let mut states: Vec<RegionState> =
@@ -246,6 +243,15 @@ impl Publisher {
             made_at: now,
         });
         self.followers.tell(next.generation, || self.shared.store(next.clone()));
+    }
+
+    /// Takes up what operators said of services, as far as it holds at this time.
+    fn heed_switches(&mut self, clock: Clock) {
+        let unix_ms = clock.unix_ms();
+        self.switched = in_force(&self.configured.model, &self.switches, unix_ms);
+        let left_ms = next_end_ms(&self.switches, unix_ms).map(|end| end.saturating_sub(unix_ms));
+        // So far away that this clock cannot say it: a restart comes before.
+        self.shift_ends = left_ms.and_then(|left| clock.now().checked_add(Duration::from_millis(left)));
     }
 
     /// The time when something changes after `now` by the passing of time alone: a TTL calms down, a report goes stale,

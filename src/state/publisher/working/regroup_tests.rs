@@ -235,9 +235,9 @@ fn a_reload_a_database_or_a_switch_discards_what_was_made_for_what_was_before() 
         publisher.apply(News::Atlas(Box::new(world().atlas)), moment(now));
         publisher.publish(moment(now));
     });
-    overtaken(|publisher, now| {
+    // As it is between a switch and the snapshot with it.
+    overtaken(|publisher, _| {
         publisher.switched = BTreeMap::from([(SERVICE, Switched { stage: Some(GroupId(0)), ..Switched::default() })]);
-        publisher.publish(moment(now));
     });
 }
 
