@@ -206,7 +206,11 @@ fn queries(out: &mut Out<'_>, totals: &Totals) -> fmt::Result {
     out.counter("responses", "Responses sent, by transport, type asked for and response code", responses)?;
     out.counter("responses_truncated", "Responses with TC set", only(totals.get(Event::Truncated)))?;
     let by_rate = totals.get(Event::RateTruncated);
-    out.counter("rate_truncated", "Of these, empty ones: their network had as many as it may have", only(by_rate))?;
+    out.counter(
+        "rate_truncated",
+        "Truncated responses that are empty: their network had as many as it may have",
+        only(by_rate),
+    )?;
     let types = QueryTypeGroup::ALL.into_iter().filter(|(group, _)| *group != QueryTypeGroup::None);
     let types = types.map(|(group, name)| (vec![("qtype", name)], totals.questions(group)));
     out.counter("questions", "Well-formed questions, by what they ask for", types)?;
