@@ -14,8 +14,10 @@
 //! - [`tcp`]: threads that accept connections
 //! - [`rate`]: how many responses over UDP one network gets
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+
+use crate::model::Prefix;
 
 use super::client::{Client, Transport};
 use super::counters::Counters;
@@ -77,6 +79,15 @@ pub const MAX_UDP_RESPONSE: usize = 1232;
 
 /// The largest DNS message, in octets (RFC 1035 section 4.2.2).
 pub const MAX_MESSAGE: usize = 65_535;
+
+/// Lengths of the networks that share a limit, of IPv4 and of IPv6: what a site of any size has at least.
+const CLIENT_NETWORK_LENGTHS: [u8; 2] = [24, 56];
+
+/// The network of a client, as limits have it.
+fn client_network(client: IpAddr) -> Prefix {
+    let [v4, v6] = CLIENT_NETWORK_LENGTHS;
+    Prefix::containing(client, if client.is_ipv4() { v4 } else { v6 })
+}
 
 /// Has the calling thread run on one CPU alone, or says in the log that it does not.
 fn pin_this_thread(cpu: usize) {

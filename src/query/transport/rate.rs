@@ -18,8 +18,7 @@ use foldhash::fast::RandomState;
 
 use crate::model::{Prefix, ResponseRate};
 
-/// Lengths of the networks that share a limit: what a site of any size has at least.
-pub const NETWORK_LENGTHS: [u8; 2] = [24, 56];
+use super::{CLIENT_NETWORK_LENGTHS, client_network};
 
 /// Networks that are kept apart in one place of the table: as many as a cache line holds.
 const WAYS: usize = 4;
@@ -128,6 +127,9 @@ impl Set {
     }
 }
 
+/// The bits of an IPv4 and of an IPv6 address that do not tell networks apart.
+const HOST_BITS: [u8; 2] = [32 - CLIENT_NETWORK_LENGTHS[0], 128 - CLIENT_NETWORK_LENGTHS[1]];
+
 /// Marks the networks of IPv6.
 const V6: u64 = 1 << 63;
 /// Marks that there is a network.
@@ -136,18 +138,17 @@ const ANY: u64 = 1 << 62;
 /// A number for the client's network, never 0.
 fn key(client: IpAddr) -> u64 {
     match client {
-        IpAddr::V4(address) => ANY | u64::from(u32::from(address) >> 8),
-        IpAddr::V6(address) => ANY | V6 | (u128::from(address) >> 72) as u64,
+        IpAddr::V4(address) => ANY | u64::from(u32::from(address) >> HOST_BITS[0]),
+        IpAddr::V6(address) => ANY | V6 | (u128::from(address) >> HOST_BITS[1]) as u64,
     }
 }
 
 fn network(key: u64) -> Option<Prefix> {
     let bits = key & !(ANY | V6);
-    let [v4, v6] = NETWORK_LENGTHS;
     match (key & ANY, key & V6) {
         (0, _) => None,
-        (_, 0) => Some(Prefix::containing(IpAddr::V4(((bits as u32) << 8).into()), v4)),
-        _ => Some(Prefix::containing(IpAddr::V6((u128::from(bits) << 72).into()), v6)),
+        (_, 0) => Some(client_network(IpAddr::V4(((bits as u32) << HOST_BITS[0]).into()))),
+        _ => Some(client_network(IpAddr::V6((u128::from(bits) << HOST_BITS[1]).into()))),
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::model::Prefix;
 use crate::query::counters::TcpLimit;
 
+use super::super::client_network;
 use super::limits::TcpLimits;
 
 /// Counts the connections that are open, and says which one closes for another.
@@ -125,14 +126,8 @@ enum Group {
 
 /// The groups a client is in, the narrowest first: whoever takes too much yields before others do.
 fn groups(peer: IpAddr) -> Groups {
-    match peer {
-        IpAddr::V4(_) => [Some(Group::Network(Prefix::containing(peer, 24))), None, Some(Group::All)],
-        IpAddr::V6(_) => [
-            Some(Group::Network(Prefix::containing(peer, 56))),
-            Some(Group::Site(Prefix::containing(peer, 48))),
-            Some(Group::All),
-        ],
-    }
+    let site = peer.is_ipv6().then(|| Group::Site(Prefix::containing(peer, 48)));
+    [Some(Group::Network(client_network(peer))), site, Some(Group::All)]
 }
 
 type Groups = [Option<Group>; 3];
