@@ -522,10 +522,12 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         let none = std::ptr::null_mut::<libc::c_void>();
-        // SAFETY: numbers alone; waits for its end, if that is what has happened.
-        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL | libc::WNOHANG) };
         // SAFETY: numbers alone.
-        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, none, none) };
+        if unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, none, none) } != 0 {
+            // It is ending, and its process is not over until the one who stopped it has taken note of that.
+            // SAFETY: waits for the end of that one thread.
+            unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL) };
+        }
     }
 }
 
