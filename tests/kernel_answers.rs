@@ -184,15 +184,19 @@ const NAMES: [&str; 30] = [
 ];
 
 fn model() -> Model {
-    let mut zone = format!("origin = \"Gslb.example\"\nrecords = '''{RECORDS}'''\n");
-    for (number, (name, country, latitude, longitude)) in REGIONS.iter().enumerate() {
-        zone += &format!(
+    let zone = format!("origin = \"Gslb.example\"\nrecords = '''{RECORDS}'''\n");
+    OneZone(zone + &healthy_regions() + ODD_REGIONS + SERVICES).model()
+}
+
+fn healthy_regions() -> String {
+    let region = |(number, (name, country, latitude, longitude)): (usize, &(&str, &str, f64, f64))| {
+        format!(
             "[region.{name}]\nlocation = {{ country = \"{country}\", latitude = {latitude}, longitude = {longitude} }}\n\
              endpoints = [{{ address = [\"192.0.2.{number}\", \"2001:db8::{number}\"] }}]\n\
              check.tcp = {{ port = 80 }}\ncapacity = 100\nload_report.push = {{}}\n"
-        );
-    }
-    OneZone(zone + ODD_REGIONS + SERVICES).model()
+        )
+    };
+    REGIONS.iter().enumerate().map(region).collect()
 }
 
 /// Networks in 10/8 and 2001:db8/32.
@@ -236,9 +240,12 @@ fn client(v4: bool, rng: &mut Rng) -> IpAddr {
 
 /// A DNS message that may be asked anywhere.
 fn query(rng: &mut Rng) -> Vec<u8> {
+    query_for(NAMES[rng.usize(..NAMES.len())], rng)
+}
+
+fn query_for(name: &str, rng: &mut Rng) -> Vec<u8> {
     let mut query = vec![rng.u8(..), rng.u8(..), [0, 1][rng.usize(..2)], 0, 0, 1, 0, 0, 0, 0, 0, 0];
     let spelling = rng.u8(..4);
-    let name = NAMES[rng.usize(..NAMES.len())];
     let whole = if name.is_empty() { "gslb.example".to_owned() } else { format!("{name}.gslb.example") };
     for label in whole.split('.') {
         query.push(label.len() as u8);
@@ -401,10 +408,27 @@ impl Oracle {
 
 #[test]
 fn it_says_what_the_server_says_or_nothing() {
-    let Some((program, maps)) = program() else { return };
-    let mut rng = Rng::with_seed(44);
-    let model = model();
-    let mut publisher = publisher(&model, &mut rng);
+    let Some(compared) = compare(&model(), &mut Rng::with_seed(44), query) else { return };
+    let Compared { answered, by_name } = compared;
+    assert!(answered > QUERIES / 5, "{answered}");
+    for name in &NAMES[..12] {
+        assert!(by_name.get(*name).is_some_and(|&times| times > 50), "{name}: {by_name:?}");
+    }
+    for name in &NAMES[24..] {
+        assert_eq!(by_name.get(*name), None, "only the server answers {name}");
+    }
+}
+
+/// What the program answered, by name.
+struct Compared {
+    answered: usize,
+    by_name: BTreeMap<String, usize>,
+}
+
+/// Holds all that the program says, of questions as `query` makes them, to what the server says.
+fn compare(model: &Model, rng: &mut Rng, query: impl Fn(&mut Rng) -> Vec<u8>) -> Option<Compared> {
+    let (program, maps) = program()?;
+    let mut publisher = publisher(model, rng);
     let shared = publisher.shared();
     let (ours, theirs) = (CounterSet::new(), CounterSet::new());
     let mut oracle = Oracle { counters: theirs.register(), out: vec![0; 1232] };
@@ -419,12 +443,12 @@ fn it_says_what_the_server_says_or_nothing() {
         control.set_generation(snapshot.generation);
         keeper.step(&shared);
         for _ in 0..QUERIES / MOMENTS {
-            let (flow, mut query) = (flow(&mut rng), query(&mut rng));
+            let (flow, mut query) = (flow(rng), query(rng));
             let whole = query.clone();
-            mutate(&mut query, &mut rng);
+            mutate(&mut query, rng);
             plain += usize::from(whole == query);
             let mut packet = flow.packet(&query);
-            let damaged = damage(&mut packet, &mut rng);
+            let damaged = damage(&mut packet, rng);
             let (verdict, len) = program.run(&packet, &mut out).expect("the program runs");
             assert!(verdict == XDP_PASS || !damaged, "answered though damaged: {packet:02x?}");
             if verdict == XDP_PASS {
@@ -437,18 +461,39 @@ fn it_says_what_the_server_says_or_nothing() {
             answered += 1;
             *by_name.entry(name_in(&query)).or_default() += 1;
         }
-        disturb(&mut publisher, &model, &mut rng);
+        disturb(&mut publisher, model, rng);
     }
     println!("{answered} of {QUERIES} answered, {plain} of them whole: {by_name:?}");
-    assert!(answered > QUERIES / 5, "{answered}");
-    for name in &NAMES[..12] {
-        assert!(by_name.get(*name).is_some_and(|&times| times > 50), "{name}: {by_name:?}");
-    }
-    for name in &NAMES[24..] {
-        assert_eq!(by_name.get(*name), None, "only the server answers {name}");
-    }
     keeper.stop();
     same_counts(&ours, &theirs, answered);
+    Some(Compared { answered, by_name })
+}
+
+/// A zone whose services go by each three of the regions, once by score and once by distance: in more ways than one part
+/// of a plan has, whose classes of clients are all that the program knows.
+fn unlike() -> (Model, Vec<String>) {
+    let mut zone = format!("origin = \"gslb.example\"\nrecords = '''{RECORDS}'''\n");
+    zone += &healthy_regions();
+    let mut names = Vec::new();
+    for (first, second, third) in (0..6).flat_map(|a| (0..a).flat_map(move |b| (0..b).map(move |c| (a, b, c)))) {
+        let [a, b, c] = [first, second, third].map(|number: usize| REGIONS[number].0);
+        for policy in ["score", "nearest"] {
+            let name = format!("{policy}{first}{second}{third}");
+            zone += &format!("[service.{name}]\npolicy = \"{policy}\"\nregions = [\"{a}\", \"{b}\", \"{c}\"]\n");
+            names.push(name);
+        }
+    }
+    (OneZone(zone).model(), names)
+}
+
+#[test]
+fn of_services_unlike_each_other_some_are_answered_and_all_others_left_to_the_server() {
+    let (model, names) = unlike();
+    let ask = |rng: &mut Rng| query_for(&names[rng.usize(..names.len())], rng);
+    let Some(Compared { answered, by_name }) = compare(&model, &mut Rng::with_seed(49), ask) else { return };
+    let often = names.iter().filter(|name| by_name.get(*name).is_some_and(|&times| times > 50)).count();
+    assert!((8..names.len()).contains(&often), "{often} of {}: {by_name:?}", names.len());
+    assert!(answered > QUERIES / 20, "{answered}");
 }
 
 /// Even where the sum of all octets is right without one.

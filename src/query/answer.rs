@@ -5,6 +5,8 @@
 //!                                  └─ else: full path, written ────┘
 //! ```
 
+use std::cell::RefCell;
+
 use crate::model::RecordType;
 use crate::state::Snapshot;
 use crate::state::lookup::names::NameMatch;
@@ -27,12 +29,20 @@ use super::{fast_path, full_path};
 /// `out` should hold 1,232 octets for UDP and 65,535 for TCP; a shorter one only makes
 /// truncation likelier.
 pub fn answer(snapshot: &Snapshot, packet: &[u8], client: Client, out: &mut [u8], counters: &Counters) -> usize {
-    let mut name = LowerName::new();
-    let Some(query) = parse_usual(packet, &mut name) else {
-        return answer_in_full(snapshot, packet, client, out, counters);
-    };
-    let question = Question { snapshot, query, client: &client, counters };
-    answer_question(Paths::Both, question, packet, &mut name, out)
+    NAME.with(|name| {
+        if let Ok(mut name) = name.try_borrow_mut()
+            && let Some(query) = parse_usual(packet, &mut name)
+        {
+            let question = Question { snapshot, query, client: &client, counters };
+            return answer_question(Paths::Both, question, packet, &mut name, out);
+        }
+        answer_in_full(snapshot, packet, client, out, counters)
+    })
+}
+
+thread_local! {
+    /// The thread's room for the name it reads, which need not be cleared for each packet.
+    static NAME: RefCell<LowerName> = const { RefCell::new(LowerName::new()) };
 }
 
 /// As [`answer`], but by the full path alone: for what is unusual, and for tests that compare the two.

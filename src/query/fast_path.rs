@@ -155,18 +155,21 @@ impl<'a> FastQuery<'a> {
                 )
             }
         };
-        let part = |part| endpoints.part(choice.region, choice.endpoint, part);
+        // Without addresses of a family, another endpoint may have some.
+        let part = |part| Some(endpoints.part(choice.region, choice.endpoint, part)).filter(|part| !part.is_empty());
         let of_addresses = |records: &'a [u8], each| {
             Reply::new(records, [(records.len() / each) as u16, 0, 0], Open::Ttl(choice.ttl, each))
         };
-        // Without addresses of a family, another endpoint may have some.
-        let lacks = |of| part(of).is_empty();
         let mut reply = match self.question.query.qtype {
-            RecordType::A if !lacks(Part::A) => of_addresses(part(Part::A), A_OCTETS),
-            RecordType::AAAA if !lacks(Part::Aaaa) => of_addresses(part(Part::Aaaa), AAAA_OCTETS),
-            RecordType::HTTPS if !lacks(Part::Hints) && (is_settled || !(lacks(Part::A) || lacks(Part::Aaaa))) => {
+            RecordType::A => of_addresses(part(Part::A)?, A_OCTETS),
+            RecordType::AAAA => of_addresses(part(Part::Aaaa)?, AAAA_OCTETS),
+            RecordType::HTTPS => {
+                let more = part(Part::Hints)?;
+                if !is_settled {
+                    part(Part::A).and(part(Part::Aaaa))?;
+                }
                 let record = Reply::new(endpoints.https(id)?, [1, 0, 0], Open::TtlAndLength(choice.ttl));
-                Reply { more: part(Part::Hints), ..record }
+                Reply { more, ..record }
             }
             _ => return None,
         };

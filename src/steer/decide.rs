@@ -13,18 +13,13 @@ use crate::model::{Model, RegionId, Service, ServiceId, Ttl};
 
 use super::choice::cell::{Asker, Cell, Pick, Regions};
 use super::choice::endpoint_set::{EndpointChoice, EndpointSet};
-use super::choice::pick::{ClientKey, rendezvous};
+use super::choice::pick::{ClientKey, NETWORK_BITS_IPV4, NETWORK_BITS_IPV6, rendezvous};
 use super::health::effective::RegionState;
 use super::plan::code::{Answer, Found};
 use super::plan::table::Follows;
 use super::plan::{Plan, ServicePlan};
 use super::policy::eligible::ServiceCondition;
 use super::policy::{Picker, PlanInputs};
-
-/// Clients this near share an answer where shares are split: an ECS answer is never wider then.
-const KEY_BITS_IPV4: u8 = 24;
-/// As [`KEY_BITS_IPV4`], for IPv6.
-const KEY_BITS_IPV6: u8 = 48;
 
 /// The data that a decision reads: parts of one snapshot, whose ids match.
 #[derive(Clone, Copy)]
@@ -125,17 +120,21 @@ pub fn decide_for(view: &View<'_>, service: ServiceId, seen: Seen, found: Found)
     decide_at(view, service, seen, ClientKey::of(seen.address(), key_bits(seen)), found)
 }
 
+#[inline]
 fn decide_at(view: &View<'_>, service: ServiceId, seen: Seen, key: ClientKey, found: Found) -> Option<Decision> {
     let configured = view.model.services.get(service.index())?;
     let plan = view.plan.services.get(service.index())?;
-    let asker = Asker { key, network: network_key(seen, key) };
-    let Chosen { regions, condition, is_shared, widest } = chosen(view, service, &asker, seen.address(), found)?;
+    let asker = asker_of(seen, key);
+    let Chosen { regions, condition, is_shared, widest } =
+        chosen(view, (service, plan), &asker, seen.address(), found)?;
     let key_bits = key_bits(seen);
     let region = regions.first();
     let endpoint_set = view.endpoint_sets.get(region.index())?;
     let mut life = time_to_live(configured, plan, condition, span_of(endpoint_set));
-    for other in regions.as_slice().iter().skip(1).filter_map(|other| view.endpoint_sets.get(other.index())) {
-        life = life.min_by_ttl(time_to_live(configured, plan, condition, span_of(other)));
+    if let [_, others @ ..] = regions.as_slice() {
+        for other in others.iter().filter_map(|other| view.endpoint_sets.get(other.index())) {
+            life = life.min_by_ttl(time_to_live(configured, plan, condition, span_of(other)));
+        }
     }
     let (scope, scope_reason) = match (is_shared || endpoint_set.endpoints.len() > 1, plan.depends_on_place) {
         (true, true) => (widest.max(key_bits), ScopeReason::Split),
@@ -171,8 +170,13 @@ impl Chosen {
 
 /// From the service's table, as far as that holds.
 #[inline]
-fn chosen(view: &View<'_>, id: ServiceId, asker: &Asker, address: IpAddr, found: Found) -> Option<Chosen> {
-    let plan = view.plan.services.get(id.index())?;
+fn chosen(
+    view: &View<'_>,
+    (id, plan): (ServiceId, &ServicePlan),
+    asker: &Asker,
+    address: IpAddr,
+    found: Found,
+) -> Option<Chosen> {
     let code = plan.table.code(found.class)?;
     match code.read() {
         Answer::Open { site } if plan.follows != Follows::Nothing => {
@@ -192,6 +196,7 @@ fn chosen(view: &View<'_>, id: ServiceId, asker: &Asker, address: IpAddr, found:
 
 /// For clients of a site, and of a place if policies ask for more than the site. Allocates nothing for services that go
 /// by score alone.
+#[inline(never)] // few come here: it must not cost the others registers
 fn worked_out(
     view: &View<'_>,
     id: ServiceId,
@@ -310,25 +315,25 @@ fn pick_endpoint(
 
 fn key_bits(seen: Seen) -> u8 {
     match seen {
-        Seen::Subnet(IpAddr::V4(_)) => KEY_BITS_IPV4,
-        Seen::Subnet(IpAddr::V6(_)) => KEY_BITS_IPV6,
+        Seen::Subnet(IpAddr::V4(_)) => NETWORK_BITS_IPV4,
+        Seen::Subnet(IpAddr::V6(_)) => NETWORK_BITS_IPV6,
         Seen::Source(_) => 128,
     }
 }
 
 /// The asking client, as choices see it.
 pub fn asker(seen: Seen) -> Asker {
-    let key = ClientKey::of(seen.address(), key_bits(seen));
-    Asker { key, network: network_key(seen, key) }
+    asker_of(seen, ClientKey::of(seen.address(), key_bits(seen)))
 }
 
-/// The network's key: of a resolver too, whose own address tells more.
-fn network_key(seen: Seen, key: ClientKey) -> ClientKey {
-    match seen {
-        Seen::Subnet(_) => key,
-        Seen::Source(address @ IpAddr::V4(_)) => ClientKey::of(address, KEY_BITS_IPV4),
-        Seen::Source(address @ IpAddr::V6(_)) => ClientKey::of(address, KEY_BITS_IPV6),
-    }
+/// With this key. A resolver's own address tells more than its network, which some choices go by.
+#[inline]
+fn asker_of(seen: Seen, key: ClientKey) -> Asker {
+    let source = match seen {
+        Seen::Subnet(_) => None,
+        Seen::Source(address) => Some(address),
+    };
+    Asker { key, source }
 }
 
 /// The lifetime of an answer, and its reason.

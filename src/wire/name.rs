@@ -19,7 +19,7 @@ const ROOM: usize = 272;
 
 impl LowerName {
     /// The root.
-    pub fn new() -> LowerName {
+    pub const fn new() -> LowerName {
         LowerName { octets: [0; ROOM], starts: [0; MAX_NAME_OCTETS / 2 + 1], len: 1, labels: 0 }
     }
 

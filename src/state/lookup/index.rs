@@ -80,6 +80,14 @@ struct IndexSlot {
     number: u32,
 }
 
+/// So few numbers stand far apart, so that a search rarely meets another's.
+const FEW: usize = 1_000;
+
+/// The slots for so many numbers: more than half of many are taken, a quarter of few.
+fn slots_for(numbers: usize) -> usize {
+    if numbers <= FEW { 4 * numbers + 8 } else { (numbers + 1) * 3 / 2 + 8 }
+}
+
 /// No number.
 const FREE: u32 = u32::MAX;
 /// A number that was taken out: no place of anything, and no end of a search.
@@ -92,7 +100,7 @@ impl Index {
 
     /// With room for so many numbers.
     pub fn with_room_for(numbers: usize) -> Index {
-        let slots = (numbers + 1) * 3 / 2 + 8;
+        let slots = slots_for(numbers);
         Index { slots: huge_pages::filled(IndexSlot { tag: 0, number: FREE }, slots), len: 0 }
     }
 
@@ -151,8 +159,9 @@ impl Index {
         for slot in self.slots.iter_mut().filter(|slot| slot.number < TAKEN_OUT) {
             slot.number = number_of(slot.number);
         }
-        if self.len * 7 / 4 + 16 < self.slots.len() {
-            self.resize(self.len * 3 / 2 + 8);
+        let slots = slots_for(self.len);
+        if self.slots.len() < slots || slots + slots / 6 < self.slots.len() {
+            self.resize(slots);
         }
     }
 

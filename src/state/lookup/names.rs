@@ -22,6 +22,20 @@ pub struct NameTable {
     depths: Depths,
 }
 
+/// Equality of octets, sixteen at a step and the last sixteen once more: of lengths like these quicker than a call.
+#[inline]
+fn are_same(one: &[u8], other: &[u8]) -> bool {
+    const STEP: usize = 16;
+    if one.len() != other.len() {
+        return false;
+    }
+    let (Some(last), Some(others)) = (one.last_chunk::<STEP>(), other.last_chunk::<STEP>()) else {
+        return one == other;
+    };
+    let ((steps, _), (other_steps, _)) = (one.as_chunks::<STEP>(), other.as_chunks::<STEP>());
+    last == others && steps.iter().zip(other_steps).all(|(step, other)| step == other)
+}
+
 /// The place where a name was found.
 #[derive(Clone, Copy, Debug)]
 pub enum NameMatch<T> {
@@ -140,7 +154,7 @@ impl NameTable {
     /// The entry of a whole name in lower case.
     #[inline]
     fn entry_of(&self, wire: &[u8], hash: NameHash) -> Option<NameEntry<'_>> {
-        self.index.find(hash, |at| self.prebuilt.entry(at).filter(|entry| entry.name() == wire))
+        self.index.find(hash, |at| self.prebuilt.entry(at).filter(|entry| are_same(entry.name(), wire)))
     }
 
     /// Tells whether names are so many that most of what is asked lies in no cache of a core.

@@ -13,6 +13,7 @@
 //! Made by [`crate::steer::policy`]; read on the packet path, where nothing is allocated.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use crate::model::policy::MAX_ANSWERS;
 use crate::model::{RegionId, Weight};
@@ -87,8 +88,8 @@ pub struct Share {
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
     pub key: ClientKey,
-    /// As `key` where the client's network is known.
-    pub network: ClientKey,
+    /// The address that asks, where `key` is not that of its network.
+    pub source: Option<IpAddr>,
 }
 
 /// The regions of one answer, each once, the foremost first; at most [`MAX_ANSWERS`].
@@ -101,6 +102,7 @@ pub struct Regions {
 impl Pick {
     /// The regions this client gets; at least one. A region that sheds it is taken all the same
     /// where there is nothing else.
+    #[inline]
     pub fn regions(&self, asker: &Asker) -> Regions {
         let mut regions = Regions::NONE;
         if !self.fill(asker, Shed::Heeded, &mut regions) {
@@ -110,15 +112,23 @@ impl Pick {
     }
 
     /// Puts this client's regions into `into`; false where all of them shed it.
+    #[inline]
     fn fill(&self, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
         match self {
             Pick::One(region) => into.only(*region),
+            Pick::Split { by, branches } => split(branches, *by, asker, shed, into).is_some(),
+            pick => pick.fill_nested(asker, shed, into),
+        }
+    }
+
+    fn fill_nested(&self, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
+        match self {
+            Pick::One(_) | Pick::Split { .. } => self.fill(asker, shed, into),
             Pick::Shedding { region, shed: share, salt } => {
                 let sheds = shed == Shed::Heeded && asker.key.is_in_cohort(*salt, share.get());
                 !sheds && into.only(*region)
             }
             Pick::First(picks) => picks.iter().any(|pick| pick.fill(asker, shed, into)),
-            Pick::Split { by, branches } => split(branches, *by, asker, shed, into).is_some(),
             Pick::Many { answers, branches } => {
                 let foremost = Foremost::of(branches, *answers, asker, shed);
                 foremost.fill(into);
@@ -260,10 +270,15 @@ pub fn split(branches: &[Branch], by: SplitBy, asker: &Asker, shed: Shed, into: 
     let mut regions = Regions::NONE;
     for (index, branch) in branches.iter().enumerate() {
         let claim = Claim::of(key, branch.identity, branch.weight.get());
-        if best.is_none_or(|(best, _)| claim.beats(&best)) && branch.pick.fill(asker, shed, &mut regions) {
-            best = Some((claim, index));
-            *into = regions;
+        if best.is_some_and(|(best, _)| !claim.beats(&best)) {
+            continue;
         }
+        match &branch.pick {
+            Pick::One(region) => *into = Regions::one(*region),
+            pick if pick.fill_nested(asker, shed, &mut regions) => *into = regions,
+            _ => continue,
+        }
+        best = Some((claim, index));
     }
     best.map(|(_, index)| index)
 }
@@ -338,7 +353,7 @@ impl SplitBy {
     pub fn key(self, asker: &Asker) -> ClientKey {
         match self {
             SplitBy::Key => asker.key,
-            SplitBy::Network => asker.network,
+            SplitBy::Network => asker.source.map_or(asker.key, ClientKey::of_network),
         }
     }
 }
@@ -351,21 +366,25 @@ impl Regions {
         Regions::NONE
     }
 
+    #[inline]
     pub fn one(region: RegionId) -> Regions {
         let mut regions = Regions::NONE;
         regions.only(region);
         regions
     }
 
+    #[inline]
     fn only(&mut self, region: RegionId) -> bool {
         (self.list[0], self.len) = (region, 1);
         true
     }
 
+    #[inline]
     pub fn first(&self) -> RegionId {
         self.list[0]
     }
 
+    #[inline]
     pub fn as_slice(&self) -> &[RegionId] {
         self.list.get(..usize::from(self.len)).unwrap_or_default()
     }

@@ -176,7 +176,7 @@ mod tests {
                 assert_eq!(by_score.only(site).map(Answer::One), only, "{place:?}");
                 for network in 0..16 {
                     let key = ClientKey::from_bits(network);
-                    let asker = Asker { key, network: key };
+                    let asker = Asker { key, source: None };
                     let (region, is_shared) = by_score.choose(site, &asker).expect("some region");
                     assert_eq!(
                         (Regions::one(region), is_shared),
