@@ -39,6 +39,7 @@ use meridian::atlas::Atlas;
 use meridian::control::clock;
 use meridian::control::config::{Loaded, Loader};
 use meridian::control::databases::MadeOf;
+use meridian::control::jobs::priority::Manner;
 use meridian::control::memory;
 use meridian::control::reload::{ConfigSource, Reprepared, prepare_again};
 use meridian::model::{Model, Prefix};
@@ -487,9 +488,6 @@ impl Point {
     }
 }
 
-/// As nice as jobs are in the server.
-const NICENESS: i32 = 10;
-
 /// The address of the first region: r0.
 const FIRST: [u8; 4] = [203, 0, 113, 0];
 
@@ -519,9 +517,8 @@ impl Writer {
     }
 
     /// [`Writer::catch_up`] in a thread of its own, on this core and at the priority of the server's thread for jobs.
-    fn catch_up_nicely(&mut self) {
-        // SAFETY: changes the niceness of the calling thread alone.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+    fn catch_up_idly(&mut self) {
+        Manner::Idle.take_on();
         self.catch_up();
     }
 
@@ -541,8 +538,8 @@ impl Writer {
         ms(now)
     }
 
-    /// Swaps on the core that answers, as often, while something else is done: jobs as nice there as the server's are. In
-    /// the end the region is as it was.
+    /// Swaps on the core that answers, as often, while something else is done: jobs let others go first there as the
+    /// server's do. In the end the region is as it was.
     fn swapping<T>(&mut self, every: Duration, meanwhile: impl FnOnce() -> T) -> T {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -551,7 +548,7 @@ impl Writer {
                 let mut next = Instant::now();
                 while !over.load(Ordering::Relaxed) || self.swaps % 2 == 1 {
                     self.publish_swap();
-                    std::thread::scope(|jobs| jobs.spawn(|| self.catch_up_nicely()).join()).expect("jobs are done");
+                    std::thread::scope(|jobs| jobs.spawn(|| self.catch_up_idly()).join()).expect("jobs are done");
                     next += every;
                     std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 }

@@ -707,10 +707,14 @@ fn jobs(out: &mut Out<'_>, figures: &JobFigures, now: Instant) -> fmt::Result {
         only(figures.cpu().as_secs_f64()),
     )?;
     let outcomes = figures.tallies().into_iter().flat_map(|(kind, of)| {
-        let counts = [("taken", of.taken), ("dropped", of.dropped), ("failed", of.failed)];
+        let counts = [("taken", of.taken), ("dropped", of.dropped), ("failed", of.failed), ("given_up", of.given_up)];
         counts.map(|(word, count)| (vec![("job", kind.as_str()), ("outcome", word)], count))
     });
-    out.counter("jobs", "Jobs done beside the writer, by what became of them; each that failed is a bug", outcomes)
+    out.counter(
+        "jobs",
+        "Jobs done beside the writer, by what became of them; each that failed is a bug, those given up got no CPU time",
+        outcomes,
+    )
 }
 
 fn whole(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {

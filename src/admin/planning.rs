@@ -54,6 +54,9 @@ pub struct PlanningWork {
     pub dropped: u64,
     /// Those that came to nothing by a panic: each is a bug.
     pub failed: u64,
+    /// Those that were begun anew at a higher priority, since a busy machine left them no CPU time.
+    #[serde(default)]
+    pub given_up: u64,
 }
 
 impl PlanningWork {
@@ -68,6 +71,7 @@ impl PlanningWork {
             regroups: regroups.taken,
             dropped: plans.dropped + tables.dropped + regroups.dropped,
             failed: plans.failed + tables.failed + regroups.failed,
+            given_up: plans.given_up + tables.given_up + regroups.given_up,
         }
     }
 }

@@ -1017,6 +1017,7 @@ async fn sleep_until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::jobs::worker::ThreadClock;
     use crate::control::probe::{EndpointKey, ProbeError, Timings};
     use crate::control::warm::{WarmStart, WarmStore};
     use crate::model::Model;
@@ -1324,15 +1325,17 @@ mod tests {
         let (commands, said) = mpsc::channel(16);
         let (go, gone) = std::sync::mpsc::channel();
         let (beginning, begun) = mpsc::unbounded_channel();
+        let gone = std::sync::Mutex::new(gone);
         let run = move |job: Job| {
             if job.ticket().kind != Kind::Tables {
                 let _ = beginning.send(());
-                let _ = gone.recv(); // an error: the test is over
+                let _ = gone.lock().expect("one at a time").recv(); // an error: the test is over
             }
             job.run()
         };
         let vitals = Arc::<Vitals>::default();
-        let jobs = JobThread::start_with(vitals.clone(), run, || Duration::ZERO).expect("a thread");
+        let jobs =
+            JobThread::start_with(vitals.clone(), run, ThreadClock::as_if_alone(|| Duration::ZERO)).expect("a thread");
         let troubles = Arc::new(Troubles::default());
         let (overrides, switches) = (OverrideStore::new(state.path()), SwitchStore::new(state.path()));
         let writer = Writer::new(publisher, overrides, switches, troubles.clone()).working(jobs);

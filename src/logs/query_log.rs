@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crate::control::config::QueryLog;
-use crate::control::jobs::be_nice;
+use crate::control::jobs::priority::be_nice;
 use crate::query::counters::{Counters, QuerySink};
 
 use super::line::{Line, Shown};

@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use crate::control::atomic_file::make_directory;
 use crate::control::config::QueryLog;
-use crate::control::jobs::be_nice;
+use crate::control::jobs::priority::be_nice;
 use crate::control::rotated_file::RotatedFile;
 use crate::query::counters::{Counters, Event, Loss, QuerySink};
 

@@ -43,8 +43,16 @@ pub(super) struct TablesJob {
 #[derive(Debug)]
 pub struct Done {
     pub(super) ticket: Ticket,
-    /// `None`: it came to nothing.
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Result<Outcome, Lost>,
+}
+
+/// Why a job came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// By a panic, which is a bug.
+    Failed,
+    /// It was left too little CPU time to wait for it.
+    GivenUp,
 }
 
 /// What comes of a [`Task`].
@@ -94,14 +102,19 @@ impl Job {
             }
             Task::Regroup(job) => Outcome::Regrouped(Box::new(job.run())),
         };
-        Done { ticket: self.ticket, outcome: Some(outcome) }
+        Done { ticket: self.ticket, outcome: Ok(outcome) }
     }
 }
 
 impl Ticket {
-    /// The job came to nothing, as where it panicked: it is begun anew.
+    /// The job panicked: it is begun anew.
     pub fn failed(self) -> Done {
-        Done { ticket: self, outcome: None }
+        Done { ticket: self, outcome: Err(Lost::Failed) }
+    }
+
+    /// Nobody waits for the job any more: it is begun anew.
+    pub fn given_up(self) -> Done {
+        Done { ticket: self, outcome: Err(Lost::GivenUp) }
     }
 }
 
@@ -111,7 +124,7 @@ impl Done {
     }
 
     pub fn is_failed(&self) -> bool {
-        self.outcome.is_none()
+        matches!(self.outcome, Err(Lost::Failed))
     }
 }
 
@@ -134,8 +147,10 @@ pub struct Tally {
     pub taken: u64,
     /// Their results did not fit any more.
     pub dropped: u64,
-    /// They came to nothing.
+    /// They came to nothing by a panic.
     pub failed: u64,
+    /// They were left too little CPU time.
+    pub given_up: u64,
 }
 
 /// The jobs that are under way, and what became of the others.

@@ -6,39 +6,46 @@
 //!     └────────────── News::Done ◀── back ◀─────────────────┘
 //! ```
 //!
-//! Of low priority, and held to a part of one core ([`budget`]). One job at a time; a panic costs that job alone, and the
-//! next waits longer each time. Nobody waits for the thread: it ends with its last job once the writer has gone.
+//! It gets what nobody else wants of the cores, where that is too little ([`patience`]) a nice one beside it gets some
+//! more, and it is held to a part of one core ([`budget`]). One job at a time; a panic costs that job alone, and the next
+//! waits longer each time. Nobody waits for the thread: it ends with its last job once the writer has gone.
 
 pub mod budget;
 pub mod figures;
+mod patience;
+pub mod priority;
+pub(super) mod worker;
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tracing::error;
+use tracing::{error, info, warn};
 
 use crate::state::Publisher;
-use crate::state::work::{Done, Job};
+use crate::state::work::{Done, Job, Ticket};
 use crate::steer::haste::Haste;
 
 use super::supervise::{FIRST_PAUSE, LONGEST_PAUSE};
 use super::vitals::{TaskKind, Vitals};
 use budget::Budget;
-
-/// Added to the niceness of the process: on a busy machine answers and probes come first.
-const NICER_BY: libc::c_int = 10;
+use patience::{NICE_FOR, Patience};
+use priority::Manner;
+use worker::{Back, ThreadClock, Ways, Worker};
 
 /// The writer's hold on the thread.
 pub struct JobThread {
-    jobs: SyncSender<Job>,
-    backs: mpsc::Receiver<Back>,
-    /// The part of a core that the job under way may take on average; `None`: none is under way.
-    under_way: Option<f64>,
+    idle: Worker,
+    /// Runs jobs in its place, while that gets too little.
+    nice: Option<Worker>,
+    /// At least until then.
+    nice_until: Option<Instant>,
+    patience: Patience,
+    ways: Ways,
+    under_way: Option<UnderWay>,
+    /// The job that was given up and that the idle thread still has; only while there is a nice one.
+    left_behind: Option<UnderWay>,
     budget: Budget,
     /// After a panic, until then.
     paused_until: Option<Instant>,
@@ -48,31 +55,54 @@ pub struct JobThread {
     vitals: Arc<Vitals>,
 }
 
-/// A job that was run.
-struct Back {
-    done: Done,
+/// A job that a thread has.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    ticket: Ticket,
     began: Instant,
-    cpu: Duration,
+    /// The part of a core that it may take on average.
+    share: f64,
+    /// When it was looked at last, and the thread's CPU time then.
+    seen: (Instant, Duration),
+}
+
+/// What there is to hear of threads.
+enum Heard {
+    Back(Back),
+    /// Of the job that was given up.
+    LeftBehind(Back),
+    /// Nothing so far: time to look after the one that is under way.
+    Silence,
 }
 
 impl JobThread {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(vitals: Arc<Vitals>) -> io::Result<JobThread> {
-        JobThread::start_with(vitals, Job::run, thread_cpu)
+        JobThread::start_with(vitals, Job::run, ThreadClock::read)
     }
 
-    /// [`JobThread::start`], where jobs are run by `run`, and `cpu` is the CPU time that the thread has taken.
+    /// [`JobThread::start`], where jobs are run by `run`, and `cpu` is the CPU time that a thread has taken.
     pub(super) fn start_with(
         vitals: Arc<Vitals>,
-        run: impl Fn(Job) -> Done + Send + 'static,
-        cpu: impl Fn() -> Duration + Send + 'static,
+        run: impl Fn(Job) -> Done + Send + Sync + 'static,
+        cpu: impl Fn(ThreadClock) -> Duration + Send + Sync + 'static,
     ) -> io::Result<JobThread> {
-        let (jobs, begun) = sync_channel(1);
-        let (told, backs) = mpsc::channel(1);
-        thread::Builder::new().name("jobs".into()).spawn(move || serve(&begun, &told, run, cpu))?;
-        let (budget, pause) = (Budget::default(), FIRST_PAUSE);
-        Ok(JobThread { jobs, backs, under_way: None, budget, paused_until: None, pause, look_at: None, vitals })
+        let ways = Ways { run: Arc::new(run), cpu: Arc::new(cpu) };
+        Ok(JobThread {
+            idle: Worker::start(Manner::Idle, &ways)?,
+            nice: None,
+            nice_until: None,
+            patience: Patience::default(),
+            ways,
+            under_way: None,
+            left_behind: None,
+            budget: Budget::default(),
+            paused_until: None,
+            pause: FIRST_PAUSE,
+            look_at: None,
+            vitals,
+        })
     }
 
     /// The least pressing job that may begin now; `None`: none may.
@@ -102,18 +132,63 @@ impl JobThread {
 
     /// Has a job run. `share`: the part of a core that jobs may take on average, above 0.
     pub fn begin(&mut self, job: Job, share: f64) {
-        self.under_way = Some(share);
-        if self.jobs.try_send(job).is_err() {
+        let began = now();
+        if self.left_behind.is_none() && self.nice_until.is_none_or(|until| until <= began) {
+            (self.nice, self.nice_until) = (None, None);
+        }
+        let thread = self.nice.as_ref().unwrap_or(&self.idle);
+        let seen = (began, (self.ways.cpu)(thread.clock));
+        self.under_way = Some(UnderWay { ticket: job.ticket(), began, share, seen });
+        if thread.begin(job).is_err() {
             error!("the thread for jobs has ended, which is a bug: plans stay as they are until a restart");
         }
     }
 
     /// The job that is back next. Nothing is lost where this is dropped while it waits.
     pub async fn back(&mut self) -> Done {
-        let Some(Back { done, began, cpu }) = self.backs.recv().await else { return std::future::pending().await };
-        let share = self.under_way.take().unwrap_or(1.0);
-        self.budget.spend(began, cpu, share);
-        self.vitals.jobs().spent(cpu);
+        loop {
+            match self.hear().await {
+                Heard::Back(back) => return self.take(back),
+                Heard::LeftBehind(back) => {
+                    if let Some(left) = self.left_behind.take() {
+                        self.spend(&left, back.cpu); // its result fits no more
+                    }
+                }
+                Heard::Silence => {
+                    if let Some(done) = self.look_after() {
+                        return done;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells how jobs go.
+    pub fn tell(&self, publisher: &Publisher) {
+        self.vitals.jobs().note(publisher);
+    }
+
+    async fn hear(&mut self) -> Heard {
+        let look = self.under_way.filter(|_| self.nice.is_none()).map(|job| job.seen.0 + self.patience.left());
+        let (backs, left_behind) = match &mut self.nice {
+            Some(nice) => (&mut nice.backs, Some(&mut self.idle.backs)),
+            None => (&mut self.idle.backs, None),
+        };
+        tokio::select! {
+            biased;
+            Some(back) = backs.recv() => Heard::Back(back),
+            Some(back) = next(left_behind) => Heard::LeftBehind(back),
+            () = sleep_until(look) => Heard::Silence,
+        }
+    }
+
+    fn take(&mut self, Back { done, cpu }: Back) -> Done {
+        if let Some(mut job) = self.under_way.take() {
+            self.spend(&job, cpu);
+            if self.gets_too_little(&mut job) {
+                self.turn_nice();
+            }
+        }
         if done.is_failed() {
             self.failed(&done);
         } else {
@@ -122,9 +197,46 @@ impl JobThread {
         done
     }
 
-    /// Tells how jobs go.
-    pub fn tell(&self, publisher: &Publisher) {
-        self.vitals.jobs().note(publisher);
+    /// Gives up the job under way where the idle thread gets too little for it.
+    fn look_after(&mut self) -> Option<Done> {
+        let mut job = self.under_way.take()?;
+        if self.gets_too_little(&mut job) && self.turn_nice() {
+            self.left_behind = Some(job);
+            return Some(job.ticket.given_up());
+        }
+        self.under_way = Some(job);
+        None
+    }
+
+    /// Judges what the idle thread got for this job since it was looked at last.
+    fn gets_too_little(&mut self, job: &mut UnderWay) -> bool {
+        if self.nice.is_some() {
+            return false;
+        }
+        let seen = (now(), (self.ways.cpu)(self.idle.clock));
+        let (then, cpu) = std::mem::replace(&mut job.seen, seen);
+        let is_over = self.patience.is_over(seen.0 - then, seen.1.saturating_sub(cpu));
+        is_over && self.idle.is_idle()
+    }
+
+    /// Has jobs done by a nice thread for a while, if one can be started.
+    fn turn_nice(&mut self) -> bool {
+        match Worker::start(Manner::Nice, &self.ways) {
+            Ok(thread) => {
+                info!("others keep all cores busy: plans are made beside them, not after them");
+                (self.nice, self.nice_until) = (Some(thread), Some(now() + NICE_FOR));
+                true
+            }
+            Err(error) => {
+                warn!(%error, "others keep all cores busy: plans wait for them, as no thread can be started");
+                false
+            }
+        }
+    }
+
+    fn spend(&mut self, job: &UnderWay, cpu: Duration) {
+        self.budget.spend(job.began, cpu, job.share);
+        self.vitals.jobs().spent(cpu);
     }
 
     fn failed(&mut self, done: &Done) {
@@ -136,34 +248,23 @@ impl JobThread {
     }
 }
 
-fn serve(jobs: &Receiver<Job>, told: &mpsc::Sender<Back>, run: impl Fn(Job) -> Done, cpu: impl Fn() -> Duration) {
-    be_nice();
-    while let Ok(job) = jobs.recv() {
-        let (ticket, began, before) = (job.ticket(), Instant::now(), cpu());
-        // What it has touched goes with it.
-        let done = catch_unwind(AssertUnwindSafe(|| run(job))).unwrap_or_else(|_| ticket.failed());
-        let cpu = cpu().saturating_sub(before);
-        if told.blocking_send(Back { done, began, cpu }).is_err() {
-            return;
-        }
+/// By the clock that waiting goes by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn next(backs: Option<&mut mpsc::Receiver<Back>>) -> Option<Back> {
+    match backs {
+        Some(backs) => backs.recv().await,
+        None => std::future::pending().await,
     }
 }
 
-/// Lets others on this machine go first. Where the system does not let it, the budget still holds.
-pub fn be_nice() {
-    // SAFETY: both calls take and return numbers alone; 0 is the calling thread.
-    unsafe {
-        let now = libc::getpriority(libc::PRIO_PROCESS, 0);
-        libc::setpriority(libc::PRIO_PROCESS, 0, now + NICER_BY);
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
-}
-
-/// The CPU time of the calling thread; nothing where the system does not say.
-fn thread_cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes the one struct it is given, which outlives it.
-    let known = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) } == 0;
-    if known { Duration::new(time.tv_sec as u64, time.tv_nsec as u32) } else { Duration::ZERO }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::control::config::{Dnstap, DnstapReader};
-use crate::control::jobs::be_nice;
+use crate::control::jobs::priority::be_nice;
 use crate::query::counters::{Counters, Event, Loss, QuerySink};
 
 use frame_streams::Writer;

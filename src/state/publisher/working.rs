@@ -12,7 +12,7 @@ use crate::state::Snapshot;
 use crate::state::memory::planning::job::{PlanDone, Taken};
 use crate::state::news::Urgency;
 use crate::state::regroup::{RegroupJob, Regrouped};
-use crate::state::work::{Done, Job, Kind, Ledger, Outcome, TablesJob, Task, Ticket};
+use crate::state::work::{Done, Job, Kind, Ledger, Lost, Outcome, TablesJob, Task, Ticket};
 use crate::steer::haste::Haste;
 use crate::steer::health::effective::RegionState;
 use crate::steer::plan::{Inputs, PartMade, Plan, follow, plan};
@@ -81,11 +81,15 @@ impl Publisher {
             return Urgency::None;
         }
         match outcome {
-            Some(Outcome::Plan(done)) => self.take_plan(ticket, *done, now),
-            Some(Outcome::Tables(made)) => self.take_tables(made),
-            Some(Outcome::Regrouped(made)) => self.take_regrouped(made, now),
-            None => {
-                self.work.tally_mut(ticket.kind).failed += 1;
+            Ok(Outcome::Plan(done)) => self.take_plan(ticket, *done, now),
+            Ok(Outcome::Tables(made)) => self.take_tables(made),
+            Ok(Outcome::Regrouped(made)) => self.take_regrouped(made, now),
+            Err(lost) => {
+                let tally = self.work.tally_mut(ticket.kind);
+                match lost {
+                    Lost::Failed => tally.failed += 1,
+                    Lost::GivenUp => tally.given_up += 1,
+                }
                 match ticket.kind {
                     Kind::Plan if self.planning.lose(ticket.number, now) => Urgency::Now,
                     Kind::Plan | Kind::Tables | Kind::Regroup => Urgency::None,

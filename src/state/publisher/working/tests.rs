@@ -59,6 +59,7 @@ fn plan_job(publisher: &mut Publisher, now: Instant, least: Haste) -> Option<Job
 
 fn tally(publisher: &Publisher) -> [u64; 3] {
     let [tally, ..] = publisher.work().tallies();
+    assert_eq!(tally.given_up, 0);
     [tally.taken, tally.dropped, tally.failed]
 }
 
