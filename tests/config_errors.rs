@@ -125,7 +125,7 @@ fn name(text: &str) -> Name {
 
 #[test]
 fn the_example_loads() {
-    let Loaded { config, model, diagnostics, files } = example();
+    let Loaded { config, model, diagnostics, files, .. } = example();
     assert_eq!(lines(&diagnostics), [""; 0]);
     assert_eq!(config.listen.dns, ["127.0.0.1:5300".parse().expect("address")]);
     assert_eq!(config.seed, 20_260_101);
@@ -137,6 +137,28 @@ fn the_example_loads() {
         read,
         ["meridian.toml", "cdn.example.net.toml", "cdn.example.net.zone", "mail.zone", "gslb.example.com.toml"]
     );
+}
+
+#[test]
+fn mistakes_behind_long_records_are_told_where_they_are() {
+    const MORE_LINES: usize = 4_000;
+    let records = RECORDS.trim_end_matches("'''\n");
+    let mistakes_in = |more: &str, behind: &str| {
+        let head = "origin = \"gslb.example.com\"\n";
+        let mistaken = "[region.seoul]\nlocation = { country = \"KR\", latitude = 137.57 }\nendpoints = 7\n";
+        mistakes(&with_zone(&format!("{head}{records}{more}'''\nttll = 5\n{mistaken}[service.www]\n{behind}")))
+    };
+    let moved = |told: &String| {
+        let [path, line, rest] = *told.splitn(3, ':').collect::<Vec<_>>() else { panic!("{told}") };
+        let line: usize = line.parse().expect("a line");
+        format!("{path}:{}:{rest}", if line > 5 { line + MORE_LINES } else { line })
+    };
+    for behind in ["regions = [\"soul\"]\n", "regions = [\n", "regions = [\"seoul\"]\n[service.www]\n"] {
+        let short = mistakes_in("", behind);
+        assert!(short.len() > 2, "{short:?}");
+        let long = mistakes_in(&"; more\n".repeat(MORE_LINES), behind);
+        assert_eq!(long, short.iter().map(moved).collect::<Vec<_>>(), "{behind}");
+    }
 }
 
 #[test]

@@ -61,6 +61,10 @@ impl ConfigSource for FileSource {
             errors.iter().map(ToString::to_string).collect()
         })
     }
+
+    fn tells_facts(&self) -> bool {
+        true
+    }
 }
 
 /// What would be served from these files, if every region were up.

@@ -67,7 +67,9 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn read_open(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // As long as it says it is, and room to see that it ends there.
+    let length = file.metadata()?.len().min(max_bytes);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 64);
     // One more than allowed, so that a file that grows meanwhile is still refused.
     file.take(max_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {

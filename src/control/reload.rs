@@ -39,6 +39,11 @@ pub trait ConfigSource: Send + Sync + 'static {
     /// Loads everything afresh. The text of every mistake, for people, if there is any.
     fn load(&self) -> Result<Loaded, Vec<String>>;
 
+    /// Tells whether loads come with the facts of the files before they were read ([`Loaded::facts`]).
+    fn tells_facts(&self) -> bool {
+        false
+    }
+
     /// Reads a database that the configuration names.
     ///
     /// # Errors
@@ -49,7 +54,7 @@ pub trait ConfigSource: Send + Sync + 'static {
 
     /// The facts by which a database is seen to be as it was, unread. `None`: it is to be read.
     fn stamp_of_database(&self, path: &Path) -> Option<Stamp> {
-        Disk.stamp(path)
+        Disk.stamp(path).and_then(Stamp::settled)
     }
 
     /// Databases beside those that the configuration names.
@@ -191,7 +196,7 @@ fn with_atlas(
     detail: Detail,
     stand_ins: &StandIns<'_>,
 ) -> Result<Prepared, Vec<String>> {
-    let files = Seen::now(&read_by(&loaded));
+    let files = read_by(&loaded);
     let seen = Seen::now(&loaded.config.geoip.databases);
     let made_of = made_of_now(source, &loaded.config, detail, &loaded.model.networks);
     let loading = read_databases(source, &loaded.config, &loaded.model.networks, detail, stand_ins);
@@ -216,7 +221,7 @@ fn with_atlas_after(
         return Ok(Reprepared { loaded, atlas: Some(atlas), following });
     }
     let databases = PreparedDatabases { seen, found: Vec::new(), taken: Vec::new(), made_of, places: 0 };
-    let following = Following { files: Seen::now(&read_by(&loaded)), databases };
+    let following = Following { files: read_by(&loaded), databases };
     Ok(Reprepared { loaded, atlas: None, following })
 }
 
@@ -420,7 +425,7 @@ impl Reloader {
         let (config, zones, networks) = (self.config.clone(), self.zones.clone(), self.networks.len());
         let (read, made_of) = (self.read.clone(), self.made_of.clone());
         let prepared = tokio::task::spawn_blocking(move || {
-            let before = Seen::now(&read);
+            let before = if source.tells_facts() { Seen::default() } else { Seen::now(&read) };
             let loaded = source.load()?;
             if !force {
                 refuse_losses(&config, &zones, networks, &loaded)?;
@@ -626,9 +631,13 @@ fn watch_where_wanted(config: &Config, files: Seen) -> Option<(Watch, mpsc::Rece
     }
 }
 
-/// What a change of may make it another configuration.
-fn read_by(loaded: &Loaded) -> Vec<PathBuf> {
-    loaded.files.iter().cloned().chain([loaded.config.zones.clone()]).collect()
+/// What a change of may make it another configuration: as it was before it was read, where that is known, else as it is.
+fn read_by(loaded: &Loaded) -> Seen {
+    let (files, zones) = (loaded.files.clone(), loaded.config.zones.clone());
+    match &loaded.facts {
+        Some(facts) => Seen::by(files, zones, facts),
+        None => Seen::now(&files.into_iter().chain([zones]).collect::<Vec<_>>()),
+    }
 }
 
 async fn changed(watch: &mut Option<(Watch, mpsc::Receiver<()>)>) {
@@ -771,6 +780,39 @@ mod tests {
             let number = self.stamp.load(Ordering::Relaxed);
             (number > 0).then(|| Stamp::numbered(number.into()))
         }
+    }
+
+    #[test]
+    fn what_a_load_saw_of_files_is_what_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("zones")).expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        write("meridian.toml", "");
+        write("zones/notes.txt", "no zone");
+        for zone in ["a", "b", "c"] {
+            let origin = format!("origin = \"{zone}.example\"\nrecords_file = \"{zone}.zone\"\n");
+            write(&format!("zones/{zone}.toml"), &origin);
+            write(
+                &format!("zones/{zone}.zone"),
+                "@ SOA ns1 h 1 1h 10m 1w 60\n@ NS ns.b.test.\n@ NS ns.c.test.\n$TTL 60\n",
+            );
+        }
+        let loader = config::Loader::new(&folder.path().join("meridian.toml"));
+        let load = || loader.load().unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        let now = |loaded: &Loaded| {
+            Seen::now(&loaded.files.iter().cloned().chain([loaded.config.zones.clone()]).collect::<Vec<_>>())
+        };
+        for again in [false, true] {
+            let loaded = load();
+            assert_eq!((loaded.facts.is_some(), loaded.files.len()), (true, 7));
+            assert_eq!(read_by(&loaded), now(&loaded), "{again}");
+        }
+        let before = read_by(&load());
+        write("zones/b.zone", "@ SOA ns1 h 2 1h 10m 1w 60\n@ NS ns.b.test.\n@ NS ns.cc.test.\n$TTL 60\n");
+        assert_ne!(before, now(&load()), "another length");
+        let before = read_by(&load());
+        write("zones/d.toml", "origin = \"d.example\"\nrecords_file = \"b.zone\"\n");
+        assert_ne!(before, Seen::now(before.paths()), "one more zone");
     }
 
     #[test]

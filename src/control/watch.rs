@@ -14,10 +14,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
-use super::config::is_zone_file;
+use super::config::{self, Facts, is_zone_file, mark_of};
 
 /// Keeps watching until it is dropped.
 pub struct Watch {
@@ -40,7 +40,7 @@ impl Drop for Watch {
 }
 
 /// Files as they are now, to be told later what changed since.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     paths: Vec<PathBuf>,
     stamps: Vec<Option<Stamp>>,
@@ -50,6 +50,13 @@ impl Seen {
     /// Take this *before* reading the files: what changes while they are read is then told.
     pub fn now(paths: &[PathBuf]) -> Seen {
         Seen { paths: paths.to_vec(), stamps: paths.iter().map(|path| Stamp::of(path)).collect() }
+    }
+
+    /// Files as a load found them, then the directory of zones.
+    pub fn by(files: Vec<PathBuf>, directory: PathBuf, facts: &Facts) -> Seen {
+        let stamps = facts.files.iter().map(|stamp| stamp.as_ref().map(Stamp::of_file));
+        let zones = facts.zones.map(|(stamp, names)| Stamp { modified: None, bytes: names, ..Stamp::of_file(&stamp) });
+        Seen { paths: files.into_iter().chain([directory]).collect(), stamps: stamps.chain([zones]).collect() }
     }
 
     /// The same files, those that `before` knows too as they were then.
@@ -153,19 +160,26 @@ fn take_news(seen: &mut [Option<Stamp>], now: Vec<Option<Stamp>>) -> bool {
 /// What tells one content of a file from another without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
-    modified: Option<SystemTime>,
+    /// Seconds and nanoseconds.
+    modified: Option<(i64, i64)>,
     bytes: u64,
-    identity: Option<(u64, u64)>,
+    identity: (u64, u64),
 }
 
 impl Stamp {
     /// `None` where there is no such file. Follows symbolic links.
     fn of(path: &Path) -> Option<Stamp> {
         let metadata = std::fs::metadata(path).ok()?;
+        let stamp = Stamp::of_file(&config::Stamp::of(&metadata));
         if metadata.is_dir() {
-            return Some(Stamp { modified: None, bytes: names_in(path), identity: identity(&metadata) });
+            return Some(Stamp { modified: None, bytes: names_in(path), ..stamp });
         }
-        Some(Stamp { modified: metadata.modified().ok(), bytes: metadata.len(), identity: identity(&metadata) })
+        Some(stamp)
+    }
+
+    fn of_file(file: &config::Stamp) -> Stamp {
+        let (identity, bytes, written) = file.facts();
+        Stamp { modified: Some(written), bytes, identity }
     }
 }
 
@@ -173,22 +187,13 @@ impl Stamp {
 fn names_in(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut names: Vec<PathBuf> = entries.filter(|path| is_zone_file(path)).collect();
-    names.sort();
-    let mut hasher = DefaultHasher::new();
-    names.hash(&mut hasher);
-    hasher.finish()
+    names.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    mark_of(&names)
 }
 
 /// Device and inode.
-#[cfg(unix)]
-fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(_: &Metadata) -> Option<(u64, u64)> {
-    None
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// The directories of the files, and which of them are watched.
@@ -220,7 +225,7 @@ impl Directories {
     fn arm(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         for (directory, watched) in &mut self.watched {
-            let now = std::fs::metadata(directory).ok().and_then(|metadata| identity(&metadata));
+            let now = std::fs::metadata(directory).ok().map(|metadata| identity(&metadata));
             if now.is_some() && *watched == now {
                 continue;
             }

@@ -7,11 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::Metadata;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use foldhash::quality::FixedState;
@@ -34,10 +36,14 @@ pub trait Files {
         self.read(path).map(String::into_bytes)
     }
 
-    /// The facts by which a file is seen to be as it was, unread. `None` where there are none, or where it was written
-    /// so lately that another write may leave them alike.
+    /// The facts by which a file is seen to be as it was, unread. `None` where there are none.
     fn stamp(&self, _path: &Path) -> Option<Stamp> {
         None
+    }
+
+    /// Those of many files, in their order.
+    fn stamps(&self, paths: &[&Path]) -> Vec<Option<Stamp>> {
+        paths.iter().map(|path| self.stamp(path)).collect()
     }
 
     /// The paths of what a directory holds, in any order, each beginning with `path`.
@@ -64,18 +70,48 @@ impl Stamp {
     /// Files this young may be written again within the same tick of the file system's clock.
     const YOUNG: Duration = Duration::from_secs(2);
 
-    fn of(metadata: &Metadata) -> Option<Stamp> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        let latest = i64::try_from(now.checked_sub(Stamp::YOUNG)?.as_secs()).ok()?;
-        let is_young = metadata.mtime() >= latest || metadata.ctime() >= latest;
-        (!is_young).then(|| Stamp {
+    pub fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             octets: metadata.len(),
             written: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        }
     }
+
+    /// The same, unless the file was written so lately that another write may leave it alike.
+    pub fn settled(self) -> Option<Stamp> {
+        self.settled_at(SystemTime::now())
+    }
+
+    /// [`Stamp::settled`] of one that was asked for at this time or later, and is judged later still.
+    fn settled_at(self, asked: SystemTime) -> Option<Stamp> {
+        let asked = asked.duration_since(UNIX_EPOCH).ok()?;
+        let latest = i64::try_from(asked.checked_sub(Stamp::YOUNG)?.as_secs()).ok()?;
+        (self.written.0 < latest && self.changed.0 < latest).then_some(self)
+    }
+
+    /// Device and inode, length, and when the octets were written.
+    pub fn facts(&self) -> ((u64, u64), u64, (i64, i64)) {
+        ((self.device, self.inode), self.octets, self.written)
+    }
+}
+
+/// All that a load went by, as it was just before.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Of the files that were read or looked for, in the order of [`Loaded::files`](super::Loaded::files).
+    pub files: Vec<Option<Stamp>>,
+    /// Of the directory of zones, with a mark of the zone files in it.
+    pub zones: Option<(Stamp, u64)>,
+}
+
+/// A mark of the names of zone files, in their order.
+pub fn mark_of(names: &[PathBuf]) -> u64 {
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    names.iter().for_each(|name| name.as_os_str().hash(&mut hasher));
+    hasher.finish()
 }
 
 /// A file that was read.
@@ -88,14 +124,32 @@ pub struct ReadFile {
     digest: Digest,
 }
 
+impl ReadFile {
+    pub fn path(&self) -> Arc<Path> {
+        self.path.clone()
+    }
+
+    pub fn has_stamp_of(&self, other: &ReadFile) -> bool {
+        self.stamp == other.stamp
+    }
+}
+
 /// Tells texts apart: 128 bits, no two alike by chance. Whoever may write a zone file gains nothing by two that are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Digest(u64, u64);
 
 impl Digest {
     fn of(text: &str) -> Digest {
-        let [a, b] = [1, 2].map(|seed| FixedState::with_seed(seed).hash_one(text.as_bytes()));
-        Digest(a, b)
+        /// What a core has at hand while it is read twice.
+        const BLOCK: usize = 1 << 14;
+        let [mut a, mut b] = [1, 2].map(|seed| FixedState::with_seed(seed).build_hasher());
+        for block in text.as_bytes().chunks(BLOCK) {
+            a.write(block);
+            b.write(block);
+        }
+        a.write_usize(text.len());
+        b.write_usize(text.len());
+        Digest(a.finish(), b.finish())
     }
 }
 
@@ -122,7 +176,24 @@ impl Files for Disk {
     }
 
     fn stamp(&self, path: &Path) -> Option<Stamp> {
-        Stamp::of(&std::fs::metadata(path).ok()?)
+        Some(Stamp::of(&std::fs::metadata(path).ok()?))
+    }
+
+    fn stamps(&self, paths: &[&Path]) -> Vec<Option<Stamp>> {
+        /// Fewer files than this are asked for by one thread.
+        const FEW: usize = if cfg!(test) { 2 } else { 1_000 };
+        /// More threads do not help: they ask for names in the same directories.
+        const MOST_THREADS: usize = 4;
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let stamps = |paths: &[&Path]| paths.iter().map(|path| self.stamp(path)).collect::<Vec<_>>();
+        if paths.len() < FEW || threads == 1 {
+            return stamps(paths);
+        }
+        thread::scope(|scope| {
+            let each = paths.chunks(paths.len().div_ceil(threads)).map(|paths| scope.spawn(move || stamps(paths)));
+            let each: Vec<_> = each.collect();
+            each.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -133,10 +204,13 @@ impl Files for Disk {
 /// The files of one loading.
 pub struct Sources<'a> {
     files: &'a dyn Files,
+    began: SystemTime,
     /// The directory of the configuration file; `$INCLUDE` stays below it.
     root: PathBuf,
-    /// The paths that were read, and as which.
-    read: RefCell<HashMap<PathBuf, usize>>,
+    /// The paths that were read, as which, and how they were just before.
+    read: RefCell<HashMap<Arc<Path>, (usize, Option<Stamp>), FixedState>>,
+    /// The directory that was listed.
+    zones: Cell<Option<(Stamp, u64)>>,
     /// As the main file says, which is read first.
     programs: Cell<bool>,
     /// What was read since [`Sources::take_reads`]; `None`: that is not noted.
@@ -148,8 +222,9 @@ pub struct Sources<'a> {
 impl<'a> Sources<'a> {
     pub fn new(files: &'a dyn Files, config: &Path) -> Sources<'a> {
         let root = config.parent().unwrap_or(Path::new("")).to_owned();
-        let (read, programs, looked_at) = (RefCell::default(), Cell::new(false), RefCell::default());
-        Sources { files, root, read, programs, reads: None, looked_at }
+        let (read, zones, programs, looked_at) = Default::default();
+        let began = SystemTime::now();
+        Sources { files, began, root, read, zones, programs, reads: None, looked_at }
     }
 
     /// The same, noting how files were when they were read.
@@ -162,13 +237,20 @@ impl<'a> Sources<'a> {
         self.reads.as_ref().map(RefCell::take).unwrap_or_default()
     }
 
-    /// The file, if it is as it was when it was read; noted as one that was read again.
-    pub fn unchanged(&self, file: &ReadFile) -> Option<ReadFile> {
-        self.note(&file.path);
-        let stamp = self.files.stamp(&file.path);
-        if stamp.is_some() && stamp == file.stamp {
+    /// Files as they are now, in their order.
+    pub fn stamps<'f>(&self, files: impl Iterator<Item = &'f ReadFile>) -> Vec<Option<Stamp>> {
+        let paths: Vec<&Path> = files.map(|file| &*file.path).collect();
+        self.read.borrow_mut().reserve(paths.len());
+        self.files.stamps(&paths)
+    }
+
+    /// The file with this stamp, if it is as it was when it was read; noted as one that was read again.
+    pub fn unchanged(&self, file: &ReadFile, now: Option<Stamp>) -> Option<ReadFile> {
+        self.note(&file.path, now);
+        if now.is_some() && now == file.stamp {
             return Some(file.clone());
         }
+        let stamp = self.settled(now);
         let text = self.text(&file.path, file.strictness).ok()?;
         let digest = Digest::of(&text);
         if digest == file.digest {
@@ -179,10 +261,16 @@ impl<'a> Sources<'a> {
         None
     }
 
+    /// As it was judged when the load began: what was written while it went on is young, however long that took.
+    fn settled(&self, stamp: Option<Stamp>) -> Option<Stamp> {
+        stamp.and_then(|stamp| stamp.settled_at(self.began))
+    }
+
     /// Noted even if it cannot be read: what is watched for changes includes what must appear.
-    fn note(&self, path: &Path) {
-        let next = self.read.borrow().len();
-        self.read.borrow_mut().entry(path.to_owned()).or_insert(next);
+    fn note(&self, path: &Arc<Path>, stamp: Option<Stamp>) {
+        let mut read = self.read.borrow_mut();
+        let next = read.len();
+        read.entry(path.clone()).or_insert((next, stamp));
     }
 
     fn text(&self, path: &Path, strictness: Strictness) -> io::Result<String> {
@@ -213,14 +301,15 @@ impl<'a> Sources<'a> {
     }
 
     fn open_as(&self, path: &Path, strictness: Strictness) -> Result<Arc<SourceFile>, String> {
-        self.note(path);
         let is_it = |looked_at: &mut LookedAt| *looked_at.path == *path && looked_at.strictness == strictness;
-        let (stamp, digest, text) = match self.looked_at.borrow_mut().take_if(is_it) {
-            Some(LookedAt { stamp, digest, text, .. }) => (stamp, Some(digest), text),
+        let (path, stamp, digest, text) = match self.looked_at.borrow_mut().take_if(is_it) {
+            Some(LookedAt { path, stamp, digest, text, .. }) => (path, stamp, Some(digest), text),
             None => {
-                let stamp = self.reads.as_ref().and_then(|_| self.files.stamp(path));
-                let text = self.text(path, strictness);
-                (stamp, None, text.map_err(|error| format!("cannot read {}: {error}", path.display()))?)
+                let (path, stamp) = (Arc::from(path), self.reads.as_ref().and_then(|_| self.files.stamp(path)));
+                self.note(&path, stamp);
+                let text = self.text(&path, strictness);
+                let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                (path, self.settled(stamp), None, text)
             }
         };
         if text.len() as u64 > MAX_FILE_BYTES {
@@ -228,7 +317,7 @@ impl<'a> Sources<'a> {
         }
         if let Some(reads) = &self.reads {
             let digest = digest.unwrap_or_else(|| Digest::of(&text));
-            reads.borrow_mut().push(ReadFile { path: path.into(), strictness, stamp, digest });
+            reads.borrow_mut().push(ReadFile { path: path.clone(), strictness, stamp, digest });
         }
         Ok(SourceFile::new(path.display().to_string(), text))
     }
@@ -252,15 +341,24 @@ impl<'a> Sources<'a> {
         self.open_as(&path, strictness)
     }
 
-    pub fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        self.files.list(directory)
+    /// The zone files of a directory, in the order of their names.
+    pub fn list(&self, directory: &Path, is_one: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
+        let stamp = self.reads.as_ref().and_then(|_| self.files.stamp(directory));
+        let mut paths = self.files.list(directory)?;
+        paths.retain(|path| is_one(path));
+        // All of them begin alike, so that this is their order part by part, too.
+        paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        self.zones.set(stamp.map(|stamp| (stamp, mark_of(&paths))));
+        Ok(paths)
     }
 
-    /// Everything read so far, in that order.
-    pub fn into_read(self) -> Vec<PathBuf> {
+    /// Everything read so far, in that order, with the facts where files are noted.
+    pub fn into_read(self) -> (Vec<PathBuf>, Option<Facts>) {
         let mut read: Vec<_> = self.read.into_inner().into_iter().collect();
-        read.sort_by_key(|(_, order)| *order);
-        read.into_iter().map(|(path, _)| path).collect()
+        read.sort_unstable_by_key(|(_, (order, _))| *order);
+        let files = read.iter().map(|(_, (_, stamp))| *stamp).collect();
+        let facts = self.reads.map(|_| Facts { files, zones: self.zones.get() });
+        (read.into_iter().map(|(path, _)| path.to_path_buf()).collect(), facts)
     }
 
     /// By the words of the path alone: a symbolic link the operator put there may lead anywhere.
@@ -367,6 +465,29 @@ mod tests {
         ] {
             assert!(!inside(config, from, path), "{config} {path}");
         }
+    }
+
+    #[test]
+    fn facts_of_many_files_are_in_their_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let paths: Vec<PathBuf> = (0..9).map(|name| folder.path().join(name.to_string())).collect();
+        for (length, path) in paths.iter().enumerate().filter(|(length, _)| *length != 4) {
+            std::fs::write(path, "x".repeat(length)).expect("written");
+        }
+        let stamps = Disk.stamps(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+        let lengths: Vec<_> = stamps.iter().map(|stamp| stamp.as_ref().map(|stamp| stamp.octets)).collect();
+        assert_eq!(lengths, [0, 1, 2, 3, 9, 5, 6, 7, 8].map(|length| (length != 9).then_some(length)));
+        assert_eq!(stamps, paths.iter().map(|path| Disk.stamp(path)).collect::<Vec<_>>());
+        assert_eq!(stamps[1].and_then(Stamp::settled), None, "it may be written again within the same tick");
+    }
+
+    #[test]
+    fn a_file_is_young_by_when_it_was_asked_for() {
+        let stamp = Stamp { written: (100, 0), ..Stamp::numbered(1) };
+        let at = |seconds| stamp.settled_at(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!((at(101), at(102), at(103)), (None, None, Some(stamp)));
+        let loading = Sources { began: UNIX_EPOCH + Duration::from_secs(101), ..Sources::new(&Disk, Path::new("m")) };
+        assert_eq!(loading.settled(Some(stamp)), None, "however long the load took since");
     }
 
     #[test]

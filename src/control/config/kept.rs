@@ -9,11 +9,14 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foldhash::quality::FixedState;
+
 use super::dependencies::Named;
-use super::files::{ReadFile, Sources};
+use super::files::{ReadFile, Sources, Stamp};
 use super::zone::ZoneParts;
 use crate::control::diagnostic::Diagnostic;
 use crate::control::zonefile::Before;
@@ -23,7 +26,15 @@ use crate::model::{Region, ZoneId, ZoneNode, ZoneNodes};
 /// Zones by their files.
 #[derive(Debug, Default)]
 pub struct KeptZones {
-    zones: HashMap<PathBuf, KeptZone>,
+    zones: HashMap<Arc<Path>, Arc<KeptZone>, FixedState>,
+}
+
+/// Zones in the order of a list, and their files as they are now.
+#[derive(Default)]
+pub struct LookedAt<'k> {
+    /// With where the stamps of its files are.
+    zones: Vec<Option<(&'k Arc<KeptZone>, Range<usize>)>>,
+    stamps: Vec<Option<Stamp>>,
 }
 
 #[derive(Debug)]
@@ -41,30 +52,22 @@ impl KeptZones {
         self.zones.is_empty()
     }
 
-    /// The parts of a zone that is as it was; they are kept on in `next`.
-    pub fn unchanged(
-        &self,
-        path: &Path,
-        id: ZoneId,
-        first_region: usize,
-        sources: &Sources<'_>,
-        next: &mut KeptZones,
-    ) -> Option<Arc<ZoneParts>> {
-        let zone = self.zones.get(path)?;
-        let has_ids = !zone.parts.regions.is_empty() || !zone.parts.services.is_empty();
-        if zone.programs != sources.may_run_programs() || (has_ids && zone.first_region != first_region) {
-            return None;
-        }
-        let files = zone.files.iter().map(|file| sources.unchanged(file)).collect::<Option<Vec<_>>>()?;
-        let mut parts = zone.parts.clone();
-        if has_ids {
-            let ZoneParts { regions, services, .. } = Arc::make_mut(&mut parts);
-            let ids = regions.iter_mut().map(|Region { zone, .. }| zone);
-            ids.chain(services.iter_mut().map(|(service, _)| &mut service.zone)).for_each(|of| *of = id);
-        }
-        let kept = KeptZone { files, programs: zone.programs, first_region: zone.first_region, parts: parts.clone() };
-        next.zones.insert(path.to_owned(), kept);
-        Some(parts)
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, zones: usize) {
+        self.zones.reserve(zones);
+    }
+
+    /// The zones of these files, with all their files as they are now.
+    pub fn look_at(&self, paths: &[PathBuf], sources: &Sources<'_>) -> LookedAt<'_> {
+        let mut end = 0;
+        let zones = paths.iter().map(|path| {
+            let zone = self.zones.get(path.as_path())?;
+            end += zone.files.len();
+            Some((zone, end - zone.files.len()..end))
+        });
+        let zones: Vec<_> = zones.collect();
+        let stamps = sources.stamps(zones.iter().flatten().flat_map(|(zone, _)| &zone.files));
+        LookedAt { zones, stamps }
     }
 
     /// What was made of a zone's records.
@@ -93,7 +96,46 @@ impl KeptZones {
         let files = sources.take_reads();
         let parts = Arc::new(without_text(parts));
         let kept = KeptZone { files, programs: sources.may_run_programs(), first_region, parts };
-        next.zones.insert(path.to_owned(), kept);
+        next.zones.insert(path.into(), Arc::new(kept));
+    }
+}
+
+impl LookedAt<'_> {
+    /// The parts of the zone at this place of the list, if it is as it was; they are kept on in `next`.
+    pub fn unchanged(
+        &self,
+        at: usize,
+        id: ZoneId,
+        first_region: usize,
+        sources: &Sources<'_>,
+        next: &mut KeptZones,
+    ) -> Option<Arc<ZoneParts>> {
+        let (zone, range) = self.zones.get(at)?.as_ref()?;
+        let has_ids = !zone.parts.regions.is_empty() || !zone.parts.services.is_empty();
+        if zone.programs != sources.may_run_programs() || (has_ids && zone.first_region != first_region) {
+            return None;
+        }
+        let now = self.stamps.get(range.clone())?;
+        let files = zone.files.iter().zip(now).map(|(file, now)| sources.unchanged(file, *now));
+        let files = files.collect::<Option<Vec<_>>>()?;
+        let is_same = zone.parts.is_of(id) && files.iter().zip(&zone.files).all(|(now, then)| now.has_stamp_of(then));
+        let kept = if is_same { Arc::clone(zone) } else { Arc::new(zone.with(files, id)) };
+        let parts = kept.parts.clone();
+        next.zones.insert(kept.files.first()?.path(), kept);
+        Some(parts)
+    }
+}
+
+impl KeptZone {
+    /// The same with its files as they are now, as the zone of this id.
+    fn with(&self, files: Vec<ReadFile>, id: ZoneId) -> KeptZone {
+        let mut parts = self.parts.clone();
+        if !parts.is_of(id) {
+            let ZoneParts { regions, services, .. } = Arc::make_mut(&mut parts);
+            let ids = regions.iter_mut().map(|Region { zone, .. }| zone);
+            ids.chain(services.iter_mut().map(|(service, _)| &mut service.zone)).for_each(|of| *of = id);
+        }
+        KeptZone { files, programs: self.programs, first_region: self.first_region, parts }
     }
 }
 
@@ -151,7 +193,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io;
 
-    use super::super::files::{Files, Stamp};
+    use super::super::files::Files;
     use super::super::{Loaded, load_with};
     use super::*;
     use crate::model::{Name, RecordType};

@@ -13,7 +13,7 @@
 //! In the order text meets them:
 //!
 //! - [`files`]: where text comes from; [`kept`]: what was made of it before
-//! - [`reader`], [`duration`], [`text`]: TOML with typed values and exact places
+//! - [`reader`], [`set_aside`], [`duration`], [`text`]: TOML with typed values and exact places
 //! - [`server`]: the server's own settings, and their defaults
 //! - [`settings`], [`network`], [`location`], [`steering`], [`health`], [`rum`], [`xdp`], [`events`], [`cluster`],
 //!   [`logs`]: the main file
@@ -43,6 +43,7 @@ mod rum;
 pub mod schema;
 mod server;
 mod service;
+mod set_aside;
 mod settings;
 mod steering;
 mod text;
@@ -55,7 +56,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use files::{Disk, Files, MAX_FILE_BYTES, Stamp};
+use foldhash::quality::FixedState;
+
+pub use files::{Disk, Facts, Files, MAX_FILE_BYTES, Stamp, mark_of};
 pub use known_regions::MAX_REGIONS;
 pub use logs::{ClientsShown, Dnstap, DnstapReader, Log, LogFormat, QueryLog};
 pub use rum::RumSettings;
@@ -90,6 +93,8 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// Every file that was read, the main file first, each once.
     pub files: Vec<PathBuf>,
+    /// How they were just before they were read, where a [`Loader`] did.
+    pub facts: Option<Facts>,
 }
 
 /// Loads the main file at `path` and everything it leads to.
@@ -130,12 +135,12 @@ fn load_with(files: &dyn Files, path: &Path, kept: Kept<'_>) -> Result<Loaded, V
     let mut model = Model { networks, default_location, steering, references, vote, ..Model::default() };
     sources.take_reads();
     read_zones(&sources, &config.zones, &mut model, &mut diagnostics, kept);
-    let files = sources.into_read();
+    let (files, facts) = sources.into_read();
     in_order_of_files(&mut diagnostics, &files);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(diagnostics);
     }
-    Ok(Loaded { config, model, diagnostics, files })
+    Ok(Loaded { config, model, diagnostics, files, facts })
 }
 
 /// Loads the same main file again and again, each time as if for the first time; zones that did not change are not
@@ -164,7 +169,10 @@ impl Loader {
                 Ok(loaded)
             }
             // Once more from the text alone: mistakes are shown with all of it.
-            Err(_) if !kept.is_empty() => load(&self.path),
+            Err(_) if !kept.is_empty() => {
+                let nothing = KeptZones::default();
+                load_with(&Disk, &self.path, Some((&nothing, &mut KeptZones::default())))
+            }
             Err(mistakes) => Err(mistakes),
         }
     }
@@ -187,10 +195,13 @@ fn read_zones(
     diagnostics: &mut Vec<Diagnostic>,
     mut kept: Kept<'_>,
 ) {
-    let mut origins: HashMap<Name, Span> = HashMap::new();
-    let mut service_spans = Vec::new();
     let paths = zone_files(sources, directory, diagnostics);
+    let looked_at = kept.as_ref().map(|(before, _)| before.look_at(&paths, sources)).unwrap_or_default();
+    if let Some((_, next)) = &mut kept {
+        next.reserve(paths.len());
+    }
     let (mut errors, mut warnings, mut depends_on) = (0, 0, Vec::new());
+    let mut all = Vec::with_capacity(paths.len());
     for (index, path) in paths.iter().enumerate() {
         if errors >= MAX_TOLD {
             let unread = paths.len() - index;
@@ -198,7 +209,9 @@ fn read_zones(
             break;
         }
         let id = ZoneId(u32::try_from(model.zones.len()).unwrap_or(u32::MAX));
-        let parts = match zone_parts(sources, path, id, model.regions.len(), &mut kept) {
+        let unchanged =
+            kept.as_mut().and_then(|(_, next)| looked_at.unchanged(index, id, model.regions.len(), sources, next));
+        let parts = match unchanged.map_or_else(|| zone_parts(sources, path, id, model.regions.len(), &mut kept), Ok) {
             Ok(parts) => parts,
             Err(error) => {
                 diagnostics.push(Diagnostic::error(error));
@@ -214,22 +227,17 @@ fn read_zones(
         });
         diagnostics.extend(told.cloned());
         model.regions.extend(parts.regions.iter().cloned());
-        for (service, span) in &parts.services {
-            model.services.push(service.clone());
-            service_spans.push(span.clone());
-        }
-        let Some((zone, span)) = &parts.zone else { continue };
-        if let Some(first) = origins.insert(zone.origin.clone(), span.clone()) {
-            let twice = Diagnostic::error(format!("two files are for the zone {}", zone.origin));
-            diagnostics.push(twice.at(span.clone(), "again here").related(first, "first here"));
-        }
-        model.zones.push(zone.clone());
+        model.services.extend(parts.services.iter().map(|(service, _)| service.clone()));
+        model.zones.extend(parts.zone.iter().map(|(zone, _)| zone.clone()));
+        all.push(parts);
     }
+    let origins = origins(&all, diagnostics);
     if warnings > MAX_WARNINGS {
         let more = warnings - MAX_WARNINGS;
         diagnostics.push(Diagnostic::warning(format!("and {more} more warnings in all zone files")));
     }
-    for (service, span) in model.services.iter().zip(service_spans) {
+    let places = all.iter().flat_map(|parts| &parts.services).map(|(_, span)| span);
+    for (service, span) in model.services.iter().zip(places) {
         diagnostics.extend(in_another_zone(service, span, model, &origins));
     }
     if errors == 0 {
@@ -239,7 +247,22 @@ fn read_zones(
     report_too_many(model, diagnostics);
 }
 
-/// What a zone file is made of: as it was, or read.
+/// The places of origins.
+type Origins<'p> = HashMap<&'p Name, &'p Span, FixedState>;
+
+/// The origin of each zone. Reports two that are the same.
+fn origins<'p>(all: &'p [Arc<ZoneParts>], diagnostics: &mut Vec<Diagnostic>) -> Origins<'p> {
+    let mut origins: Origins<'p> = HashMap::with_capacity_and_hasher(all.len(), FixedState::default());
+    for (zone, span) in all.iter().filter_map(|parts| parts.zone.as_ref()) {
+        if let Some(first) = origins.insert(&zone.origin, span) {
+            let twice = Diagnostic::error(format!("two files are for the zone {}", zone.origin));
+            diagnostics.push(twice.at(span.clone(), "again here").related(first.clone(), "first here"));
+        }
+    }
+    origins
+}
+
+/// What a zone file is made of, as it is read.
 fn zone_parts(
     sources: &Sources<'_>,
     path: &Path,
@@ -247,11 +270,6 @@ fn zone_parts(
     first_region: usize,
     kept: &mut Kept<'_>,
 ) -> Result<Arc<ZoneParts>, String> {
-    if let Some((before, next)) = kept
-        && let Some(parts) = before.unchanged(path, id, first_region, sources, next)
-    {
-        return Ok(parts);
-    }
     let file = sources.open(path)?;
     let records = kept.as_ref().and_then(|(before, _)| before.records(path));
     let mut parts = zone::read(&file, id, first_region, sources, records);
@@ -262,21 +280,21 @@ fn zone_parts(
 }
 
 /// A service whose name belongs to a zone inside its own: that zone answers there.
-fn in_another_zone(service: &Service, span: Span, model: &Model, origins: &HashMap<Name, Span>) -> Option<Diagnostic> {
+fn in_another_zone(service: &Service, span: &Span, model: &Model, origins: &Origins<'_>) -> Option<Diagnostic> {
     let own = &model.zones.get(service.zone.index())?.origin;
     let above = std::iter::successors(Some(service.name.clone()), Name::parent);
     let inner = above.take_while(|name| name != own).find_map(|name| origins.get_key_value(&name));
     let (origin, place) = inner.filter(|_| service.name.is_at_or_below(own))?;
     let error = Diagnostic::error(format!("the service {} is in the zone {origin}", service.name));
     let label = "would never be answered: define it in that zone's file";
-    Some(error.at(span, label).related(place.clone(), "that zone"))
+    Some(error.at(span.clone(), label).related((*place).clone(), "that zone"))
 }
 
 /// The zone files by name. Reports a directory that is not there, or holds none.
 fn zone_files(sources: &Sources<'_>, directory: &Path, diagnostics: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
     let shown = directory.display();
     let help = format!("write a zone file such as {}", directory.join("gslb.example.com.toml").display());
-    let mut paths = match sources.list(directory) {
+    let mut paths = match sources.list(directory, zone::is_zone_file) {
         Ok(paths) => paths,
         Err(error) => {
             let missing = error.kind() == io::ErrorKind::NotFound;
@@ -289,8 +307,6 @@ fn zone_files(sources: &Sources<'_>, directory: &Path, diagnostics: &mut Vec<Dia
             return Vec::new();
         }
     };
-    paths.retain(|path| zone::is_zone_file(path));
-    paths.sort();
     if paths.is_empty() {
         diagnostics.push(Diagnostic::error(format!("the zones directory {shown} holds no *.toml file")).help(help));
     }
@@ -314,6 +330,9 @@ fn report_too_many(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
 
 /// Sorts by file as read, then by place; what has no place comes last.
 fn in_order_of_files(diagnostics: &mut [Diagnostic], files: &[PathBuf]) {
+    if diagnostics.len() < 2 {
+        return;
+    }
     let order: HashMap<Cow<'_, str>, usize> =
         files.iter().enumerate().map(|(index, path)| (path.to_string_lossy(), index)).collect();
     diagnostics.sort_by_key(|diagnostic| match &diagnostic.span {

@@ -23,6 +23,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::duration;
+use super::set_aside::{Gap, SetAside};
 use crate::control::diagnostic::{Diagnostic, SourceFile, Span, nearest};
 use crate::model::Ttl;
 
@@ -42,14 +43,22 @@ pub fn read_document<T>(
     what: &str,
     read: impl FnOnce(&Table<'_>) -> T,
 ) -> (T, Vec<Diagnostic>) {
-    let (document, mut errors) = parse(&file.text);
+    let aside = SetAside::of(&file.text);
+    let rest = aside.map(|aside| aside.rest(&file.text)).unwrap_or_default();
+    let (document, mut errors, gap) = match aside.and_then(|aside| Some((aside.parse(&rest)?, aside.gap))) {
+        Some((document, gap)) => (document, Vec::new(), gap),
+        None => {
+            let (document, errors) = parse(&file.text);
+            (document, errors, Gap::default())
+        }
+    };
     let headers = if errors.is_empty() { Headers::of("") } else { Headers::of(&file.text) };
     drop_inside_duplicates(&file.text, &headers, &mut errors);
     let syntax: Vec<_> = errors.iter().take(MAX_KEPT).map(|error| syntax_error(file, &headers, error)).collect();
     let untold = Untold { errors: Cell::new(errors.len() - syntax.len()), ..Untold::default() };
     drop(errors);
     let broken = syntax.iter().filter_map(|error| Some(error.span.as_ref()?.range.clone())).collect();
-    let report = FileMistakes { file: file.clone(), broken, found: RefCell::default(), untold };
+    let report = FileMistakes { file: file.clone(), gap, broken, found: RefCell::default(), untold };
     let root = Table::new(&report, what.to_owned(), document.get_ref(), 0..0);
     let made = read(&root);
     root.report_unknown_keys();
@@ -59,6 +68,8 @@ pub fn read_document<T>(
 /// The mistakes of one file, as they are found.
 pub struct FileMistakes {
     file: Arc<SourceFile>,
+    /// Between the file and what was parsed of it.
+    gap: Gap,
     /// The ranges where the TOML itself is broken: what seems missing may stand in such a part.
     broken: Vec<Range<usize>>,
     found: RefCell<Vec<Diagnostic>>,
@@ -114,8 +125,9 @@ impl FileMistakes {
         &self.file
     }
 
+    /// The place in the file of what was parsed.
     pub fn span(&self, range: Range<usize>) -> Span {
-        Span::new(&self.file, range)
+        Span::new(&self.file, self.gap.in_file(range))
     }
 }
 

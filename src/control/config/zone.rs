@@ -33,6 +33,12 @@ pub struct ZoneParts {
 }
 
 impl ZoneParts {
+    /// Tells whether its regions and services are those of the zone of this id, as far as there are any.
+    pub fn is_of(&self, id: ZoneId) -> bool {
+        let services = self.services.iter().map(|(service, _)| service.zone);
+        self.regions.iter().map(|region| region.zone).chain(services).all(|of| of == id)
+    }
+
     /// The records, for whoever reads them once more.
     pub fn before(&self) -> Option<Before<'_>> {
         Some(Before { known: self.known.as_ref()?, nodes: &self.zone.as_ref()?.0.nodes })

@@ -297,13 +297,16 @@ impl<'t> Walk<'t> {
 
     /// Reads the records of these owners, wherever they are; and pieces that were warned of, in the first round.
     fn read_holders(&mut self, hashes: &HashesOf, first: bool) -> Option<()> {
-        let mut octets = 0;
+        if hashes.is_empty() && !first {
+            return Some(());
+        }
+        let (mut octets, sieve) = (0, Sieve::of(hashes));
         for (at, (piece, range)) in self.places.iter().enumerate() {
             // Of pieces that were not there all records are read.
             if first && self.read.contains_key(&(at, true)) {
                 continue;
             }
-            let holds = piece.owners.iter().any(|owner| hashes.contains(owner));
+            let holds = piece.owners.iter().any(|owner| sieve.lets_through(*owner) && hashes.contains(owner));
             if !(holds || first && piece.told) {
                 continue;
             }
@@ -320,5 +323,29 @@ impl<'t> Walk<'t> {
             }
         }
         Some(())
+    }
+}
+
+/// Holds most hashes back that are not among some few, by a bit each.
+struct Sieve([u64; 64]);
+
+impl Sieve {
+    fn of(hashes: &HashesOf) -> Sieve {
+        let mut bits = [0; 64];
+        for hash in hashes {
+            let (word, bit) = Sieve::place(*hash);
+            bits[word] |= bit;
+        }
+        Sieve(bits)
+    }
+
+    fn lets_through(&self, hash: u64) -> bool {
+        let (word, bit) = Sieve::place(hash);
+        self.0[word] & bit != 0
+    }
+
+    /// Below 64, and one bit.
+    fn place(hash: u64) -> (usize, u64) {
+        ((hash >> 58) as usize, 1 << (hash >> 52 & 63))
     }
 }

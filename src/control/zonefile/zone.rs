@@ -7,7 +7,7 @@ use super::check::{Checked, ZoneFacts, check_nodes};
 use super::pieces::{Grain, Hashes};
 use super::reader::parse;
 use super::targets::ServiceOwner;
-use super::text::{Include, MasterText, Parsed, Strictness};
+use super::text::{Include, MasterText, Parsed, Strictness, ZoneRecord};
 use super::whole::{Whole, read_whole};
 use crate::control::diagnostic::{Diagnostic, Span};
 use crate::model::{Name, Ttl, ZoneNodes};
@@ -62,8 +62,18 @@ fn read_in(grain: Grain, zone: &ZoneText<'_>, include: &mut dyn Include, before:
     };
     let checked = check_nodes(&facts, records.iter().flatten(), None);
     let Checked { nodes, diagnostics: of_zone, told, is_divisible, has_cuts } = checked;
+    let_go(records);
     let known = || Known { grain, facts: known_facts(), hashes, pieces, told, has_cuts };
     ZoneRead { nodes, of_text, of_zone, known: is_divisible.then(known).map(Arc::new) }
+}
+
+/// Gives back the memory of records: of many beside all that follows, since each has some of its own.
+fn let_go(records: Vec<Vec<ZoneRecord>>) {
+    const MANY_PIECES: usize = 256;
+    if records.len() >= MANY_PIECES {
+        // Where there is no thread to be had, they are dropped here.
+        let _ = std::thread::Builder::new().name("let-go".to_owned()).spawn(move || drop(records));
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! Advice to the kernel and no more: where it cannot, all stays as it is.
 
 use std::sync::Arc;
-use std::thread;
 
 /// The size that x86-64 and most others call huge, in octets.
 const HUGE: usize = 2 << 20;
@@ -30,22 +29,11 @@ pub fn room_for<T>(count: usize) -> Vec<T> {
     all
 }
 
-/// All octets of these parts, one behind the other, in such memory. Each part is copied by a thread.
-pub fn joined(parts: &[Vec<u8>]) -> Arc<[u8]> {
-    let mut all = Arc::<[u8]>::new_uninit_slice(parts.iter().map(Vec::len).sum());
-    let Some(mut room) = Arc::get_mut(&mut all) else { return parts.concat().into() };
-    advise(room, libc::MADV_HUGEPAGE);
-    thread::scope(|scope| {
-        for part in parts {
-            let own;
-            (own, room) = std::mem::take(&mut room).split_at_mut(part.len());
-            match room.is_empty() {
-                true => _ = own.write_copy_of_slice(part),
-                false => _ = scope.spawn(|| own.write_copy_of_slice(part)),
-            }
-        }
-    });
-    // SAFETY: the parts are as long as all of it, and each was copied to behind the one before.
+/// So many octets of zero in such memory, which is taken as they are written.
+pub fn zeroed(octets: usize) -> Arc<[u8]> {
+    let all = Arc::<[u8]>::new_zeroed_slice(octets);
+    advise(&all, libc::MADV_HUGEPAGE);
+    // SAFETY: all octets are zero, which is an octet.
     unsafe { all.assume_init() }
 }
 
@@ -69,8 +57,6 @@ mod tests {
         let large: Vec<u64> = (0..1 << 20).collect();
         assert!(*copied(&large) == *large && copied::<u64>(&[]).is_empty());
         assert!(filled(7u32, 3 << 20).iter().all(|&item| item == 7));
-        let part = |octet| vec![octet; 3 << 20];
-        assert!(*joined(&[part(1), vec![7], part(2)]) == *[part(1), vec![7], part(2)].concat());
-        assert!(joined(&[]).is_empty() && joined(&[Vec::new(), Vec::new()]).is_empty());
+        assert!(zeroed(5 << 20).iter().all(|&octet| octet == 0) && zeroed(0).is_empty());
     }
 }

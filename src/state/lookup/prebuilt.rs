@@ -35,8 +35,8 @@ const TYPE_AND_CLASS: [u8; 4] = [0; 4];
 const ALIGNMENT: usize = 8;
 /// An entry with an address or two.
 const USUAL_OCTETS: usize = 96;
-/// Fewer names than this are built by one thread.
-const FEW: usize = 20_000;
+/// Fewer names than this are built by one thread. Tests have few.
+const FEW: usize = if cfg!(test) { 2 } else { 20_000 };
 /// More threads than this do not build names: memory is what they wait for.
 const MOST_THREADS: usize = 4;
 
@@ -177,16 +177,15 @@ impl Prebuilt {
         let mut prebuilt = Prebuilt::default();
         let numbers = prebuilt.make_templates(nodes, found);
         let mut places = vec![NONE; nodes.slots.len()];
-        let (mut begin, mut parts) = (0, Vec::new());
-        for (part, octets) in in_parts(nodes, found, &numbers) {
-            for (id, at) in part {
-                places[id.0 as usize] = ((begin + at) / ALIGNMENT) as u32;
-            }
-            begin += octets.len();
-            parts.push(octets);
+        let (mut entries, each) = in_parts(nodes, found, &numbers).unwrap_or_else(|| {
+            let mut entries = Vec::with_capacity(found.len() * USUAL_OCTETS);
+            let mut appender = Appender::new(nodes);
+            let each = found.iter().map(|&id| appender.append(id, numbers.of(nodes.node(id)), &mut entries)).collect();
+            (entries.into(), each)
+        });
+        for (id, place) in found.iter().zip(each) {
+            places[id.0 as usize] = place;
         }
-        let mut entries = huge_pages::joined(&parts);
-        drop(parts);
         if let Some(entries) = Arc::get_mut(&mut entries) {
             for (id, wildcard) in nodes.iter().filter_map(|(id, node)| Some((id, node.wildcard()?))) {
                 put_wildcard(entries, places[id.0 as usize], places[wildcard.0 as usize]);
@@ -310,29 +309,58 @@ impl Numbers {
     }
 }
 
-/// Entries, and where in them those of these nodes are.
-type Part = (Vec<(NodeId, usize)>, Vec<u8>);
-
-/// The entries of all nodes, in as many parts as threads made them.
-fn in_parts(nodes: &Nodes, found: &[NodeId], numbers: &Numbers) -> Vec<Part> {
-    let build = |ids: &[NodeId]| -> Part {
-        let (mut octets, mut places) = (Vec::with_capacity(ids.len() * USUAL_OCTETS), Vec::with_capacity(ids.len()));
-        let mut scratch = Scratch::new();
-        for &id in ids {
-            places.push((id, octets.len()));
-            append_entry(nodes, id, numbers.of(nodes.node(id)), &mut scratch, &mut octets);
-        }
-        (places, octets)
-    };
+/// The entries of nodes in this order, made by several threads, and where each is. `None` where one thread does, or where
+/// they are longer than was thought.
+fn in_parts(nodes: &Nodes, found: &[NodeId], numbers: &Numbers) -> Option<(Arc<[u8]>, Vec<u32>)> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     if found.len() < FEW || threads == 1 {
-        return vec![build(found)];
+        return None;
     }
-    thread::scope(|scope| {
-        let each = found.chunks(found.len().div_ceil(threads)).map(|ids| scope.spawn(move || build(ids)));
+    let parts: Vec<&[NodeId]> = found.chunks(found.len().div_ceil(threads)).collect();
+    let rooms: Vec<usize> = thread::scope(|scope| {
+        let room = |ids: &[NodeId]| ids.iter().map(|&id| most_octets(nodes.node(id))).sum::<usize>();
+        let each: Vec<_> = parts.iter().map(|ids| scope.spawn(move || room(ids))).collect();
+        each.into_iter().map(|room| room.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let mut entries = huge_pages::zeroed(rooms.iter().sum());
+    let (mut rest, mut begin) = (Arc::get_mut(&mut entries)?, 0);
+    let places: Vec<Option<Vec<u32>>> = thread::scope(|scope| {
+        let each = parts.iter().zip(&rooms).map(|(ids, &room)| {
+            let (own, from) = (rest.split_off_mut(..room).unwrap_or_default(), begin);
+            begin += room / ALIGNMENT;
+            scope.spawn(move || fill(nodes, ids, numbers, from as u32, own))
+        });
         let each: Vec<_> = each.collect();
         each.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
+    });
+    let places = places.into_iter().collect::<Option<Vec<_>>>()?.concat();
+    Some((entries, places))
+}
+
+/// Puts the entries of these nodes in their room, which begins at this place. Gives where each is.
+fn fill(nodes: &Nodes, ids: &[NodeId], numbers: &Numbers, begin: u32, mut room: &mut [u8]) -> Option<Vec<u32>> {
+    let (mut appender, mut entry) = (Appender::new(nodes), Vec::new());
+    let (mut places, mut at) = (Vec::with_capacity(ids.len()), begin);
+    for &id in ids {
+        entry.clear();
+        appender.append(id, numbers.of(nodes.node(id)), &mut entry);
+        room.split_off_mut(..entry.len())?.copy_from_slice(&entry);
+        places.push(at);
+        at += (entry.len() / ALIGNMENT) as u32;
+    }
+    Some(places)
+}
+
+/// The most octets of an entry: exactly so many where its records name nobody.
+fn most_octets(node: Node<'_>) -> usize {
+    /// An owner that the question has; type, class, TTL, and the length of RDATA.
+    const RECORD_HEAD: usize = 12;
+    let answer = |set: super::nodes::NodeSet<'_>| match set.additional.is_empty() {
+        true => set.records.rdatas().map(|rdata| RECORD_HEAD + rdata.len()).sum::<usize>().min(MAX_OCTETS),
+        false => MAX_OCTETS,
+    };
+    let answers = node.sets().filter(|_| node.cut().is_none()).map(|set| ANSWER_HEAD + answer(set)).sum::<usize>();
+    (HEAD + node.labels().len() + node.origin().len() + answers).next_multiple_of(ALIGNMENT)
 }
 
 /// Makes entries, one by one.
@@ -570,7 +598,8 @@ fn pointers_moved_by(octets: u16, before: &[u8], after: &[u8]) -> Option<Vec<u16
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Name;
+    use crate::model::{Model, Name, OwnedSet, Ttl, Zone, ZoneNodesBuilder};
+    use crate::state::lookup::link::Built;
     use crate::wire::records::{Owner, Section};
 
     fn lower(text: &str) -> LowerName {
@@ -617,6 +646,57 @@ mod tests {
         }
         let many_labels = format!("{}child.example", "x.".repeat(MAX_SUFFIXES));
         assert!(!template.fits(&lower(&many_labels)), "more ends of names than are remembered");
+    }
+
+    /// Addresses, names that lead to some, a delegation with glue, a wildcard, and more text than is kept.
+    fn nodes() -> Built {
+        let mut builder = ZoneNodesBuilder::default();
+        let mut push = |labels: &[u8], sets: &[(RecordType, &[&[u8]])]| {
+            let set = |(rtype, rdatas): &(RecordType, &[&[u8]])| {
+                let mut set = OwnedSet::default();
+                set.begin(*rtype, Ttl::saturating(60));
+                rdatas.iter().for_each(|rdata| set.push(rdata));
+                set
+            };
+            let sets: Vec<OwnedSet> = sets.iter().map(set).collect();
+            builder.push(labels, sets.iter().map(OwnedSet::as_set));
+        };
+        let soa = [&b"\x03ns1\x07example\0\x01h\x07example\0"[..], &[0; 20]].concat();
+        let long = [&[250][..], &[b'x'; 250]].concat();
+        push(b"", &[(RecordType::NS, &[b"\x03ns1\x07example\0"]), (RecordType::SOA, &[&soa])]);
+        push(b"\x05child", &[(RecordType::NS, &[b"\x03ns2\x05child\x07example\0"])]);
+        push(b"\x03ns2\x05child", &[(RecordType::A, &[&[192, 0, 2, 2]])]);
+        push(b"\x04mail", &[(RecordType::MX, &[b"\0\x05\x03ns1\x07example\0", b"\0\x09\x01m\x05other\0"])]);
+        push(b"\x03ns1", &[(RecordType::A, &[&[192, 0, 2, 1], &[192, 0, 2, 9]]), (RecordType::AAAA, &[&[1; 16]])]);
+        push(
+            b"\x01t",
+            &[(RecordType::TXT, &[&long, &[&long[..], b"\x01y"].concat(), b"\x01z", &[&long[..], &long].concat()])],
+        );
+        push(b"\x01*\x01w", &[(RecordType::CNAME, &[b"\x03ns1\x07example\0"])]);
+        let zone = Zone { origin: Name::parse_absolute("example").expect("a name"), nodes: builder.finish() };
+        Built::new(&Model { zones: vec![zone], ..Model::default() })
+    }
+
+    #[test]
+    fn entries_made_by_several_threads_are_those_of_one() {
+        let Built { nodes, .. } = &nodes();
+        let found: Vec<NodeId> = nodes.iter().map(|(id, _)| id).collect();
+        let numbers = Prebuilt::default().make_templates(nodes, &found);
+        let mut appender = Appender::new(nodes);
+        let in_parts = in_parts(nodes, &found, &numbers);
+        if thread::available_parallelism().is_ok_and(|threads| threads.get() > 1) {
+            assert!(in_parts.is_some(), "no entry is longer than was thought");
+        }
+        let (entries, places) = in_parts.unwrap_or_default();
+        for (&id, place) in found.iter().zip(places) {
+            let mut alone = Vec::new();
+            appender.append(id, numbers.of(nodes.node(id)), &mut alone);
+            let begin = place as usize * ALIGNMENT;
+            assert_eq!(entries.get(begin..begin + alone.len()), Some(&alone[..]), "{id:?}");
+            let most = most_octets(nodes.node(id));
+            let has_names = nodes.node(id).sets().any(|set| compressible_names(set.records.rtype).1 > 0);
+            assert!(most == alone.len() || has_names && most > alone.len() || most > MAX_OCTETS, "{id:?}: {most}");
+        }
     }
 
     #[test]
