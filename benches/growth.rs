@@ -39,7 +39,7 @@ use meridian::atlas::Atlas;
 use meridian::control::clock;
 use meridian::control::config::{Loaded, Loader};
 use meridian::control::databases::MadeOf;
-use meridian::control::jobs::priority::Manner;
+use meridian::control::jobs::JobThread;
 use meridian::control::memory;
 use meridian::control::reload::{ConfigSource, Reprepared, prepare_again};
 use meridian::model::{Model, Prefix};
@@ -53,6 +53,7 @@ use meridian::steer::health::effective::Override;
 use meridian::steer::health::verdict::Verdict;
 use meridian::steer::kept::Clock;
 use meridian::steer::latency::rtt::{ClientGroup, Estimate, Measured};
+use tokio::runtime::{Builder, Runtime};
 
 #[allow(dead_code)] // the other benchmarks need more of it
 #[path = "support/databases.rs"]
@@ -516,10 +517,20 @@ impl Writer {
         }
     }
 
-    /// [`Writer::catch_up`] in a thread of its own, on this core and at the priority of the server's thread for jobs.
-    fn catch_up_idly(&mut self) {
-        Manner::Idle.take_on();
-        self.catch_up();
+    /// [`Writer::catch_up`] as the server's writer does: with its thread for jobs, which also lets go of what was published
+    /// before.
+    fn catch_up_beside(&mut self, jobs: &mut JobThread, retired: &mut Vec<Arc<Snapshot>>, runtime: &Runtime) {
+        let shared = self.publisher.shared();
+        while let Some(job) = self.publisher.next_job(self.clock().now(), Haste::Unhurried) {
+            jobs.begin(job, 1.0);
+            let done = runtime.block_on(jobs.back());
+            if self.publisher.apply(News::Done(done), self.clock()) == Urgency::Now {
+                retired.push(shared.load_full());
+                self.publisher.publish(self.clock());
+            }
+            let unheld = |snapshot: &mut Arc<Snapshot>| Arc::strong_count(snapshot) == 1;
+            retired.extract_if(.., unheld).for_each(|snapshot| jobs.let_go(snapshot));
+        }
     }
 
     /// Milliseconds from a word on a region to the next snapshot in place.
@@ -538,17 +549,20 @@ impl Writer {
         ms(now)
     }
 
-    /// Swaps on the core that answers, as often, while something else is done: jobs let others go first there as the
-    /// server's do. In the end the region is as it was.
+    /// Swaps on the core that answers, as often, while something else is done; its thread for jobs is on that core, too. In
+    /// the end the region is as it was.
     fn swapping<T>(&mut self, every: Duration, meanwhile: impl FnOnce() -> T) -> T {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 pin(0, ANSWERING);
-                let mut next = Instant::now();
+                let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+                let mut jobs = JobThread::start(Arc::default()).expect("a thread");
+                let (mut next, mut retired) = (Instant::now(), Vec::new());
                 while !over.load(Ordering::Relaxed) || self.swaps % 2 == 1 {
+                    retired.push(self.publisher.shared().load_full());
                     self.publish_swap();
-                    std::thread::scope(|jobs| jobs.spawn(|| self.catch_up_idly()).join()).expect("jobs are done");
+                    self.catch_up_beside(&mut jobs, &mut retired, &runtime);
                     next += every;
                     std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 }

@@ -481,9 +481,13 @@ impl Writer {
     }
 
     /// Lets go of snapshots that nobody else holds. Giving back a large one's memory takes a while, which
-    /// must not be a query's: whoever answers lets go first.
+    /// must not be a query's: whoever answers lets go first, and the thread for jobs has the work.
     fn bury(&mut self) {
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        for snapshot in self.retired.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1) {
+            if let Some(jobs) = &self.jobs {
+                jobs.let_go(snapshot);
+            }
+        }
         self.burial = (!self.retired.is_empty()).then(|| Instant::now() + BURIAL);
     }
 

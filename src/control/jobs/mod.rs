@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::state::Publisher;
 use crate::state::work::{Done, Job, Ticket};
+use crate::state::{Publisher, Snapshot};
 use crate::steer::haste::Haste;
 
 use super::supervise::{FIRST_PAUSE, LONGEST_PAUSE};
@@ -160,6 +160,14 @@ impl JobThread {
                     }
                 }
             }
+        }
+    }
+
+    /// Gives back the memory of a snapshot that nobody else holds: on the thread for jobs, unless that is behind. A large
+    /// one takes some milliseconds.
+    pub fn let_go(&self, snapshot: Arc<Snapshot>) {
+        if self.nice.is_none() {
+            self.idle.let_go(snapshot);
         }
     }
 

@@ -164,6 +164,37 @@ async fn a_job_that_gets_some_cpu_time_is_waited_for() {
     assert!(now() - began > 15 * S);
 }
 
+#[tokio::test]
+async fn snapshots_are_let_go_on_the_thread_and_few_wait_for_a_job() {
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let run = move |job: Job| {
+        let _ = gate.lock().expect("the gate").recv(); // an error: it is open
+        job.run()
+    };
+    let (vitals, mut publisher) = (Arc::<Vitals>::default(), lost());
+    let cpu = ThreadClock::as_if_alone(|| Duration::ZERO);
+    let mut jobs = JobThread::start_with(vitals, run, cpu).expect("a thread");
+    jobs.begin(job(&mut publisher), 0.3);
+    let old: Vec<_> = (0..4)
+        .map(|_| {
+            let before = publisher.shared().load_full();
+            publisher.publish(moment(Instant::now()));
+            let seen = Arc::downgrade(&before);
+            jobs.let_go(before);
+            seen
+        })
+        .collect();
+    let held = || old.iter().filter(|snapshot| snapshot.strong_count() > 0).count();
+    assert_eq!(held(), 2, "the others at once, by who brought them");
+    drop(open);
+    let done = jobs.back().await;
+    while held() > 0 {
+        thread::sleep(Duration::from_millis(1)); // a failure is a test that never ends
+    }
+    assert!(!done.is_failed());
+}
+
 fn is_ours(core: usize) -> bool {
     // SAFETY: an all-zero set is an empty one, and the call writes no more than its size.
     unsafe {

@@ -4,13 +4,14 @@ use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::state::Snapshot;
 use crate::state::work::{Done, Job};
 
 use super::priority::Manner;
@@ -22,13 +23,27 @@ pub(super) struct Ways {
     pub cpu: Arc<dyn Fn(ThreadClock) -> Duration + Send + Sync>,
 }
 
+/// Snapshots that may wait to be let go: each keeps what no other has of its tables.
+const MOST_WAITING: usize = 2;
+
+/// What the thread is told to do.
+enum Order {
+    Run(Job),
+    LetGo(Arc<Snapshot>),
+}
+
 /// The hold on the thread, which ends with its last job once this has gone.
 pub(super) struct Worker {
-    jobs: SyncSender<Job>,
+    orders: SyncSender<Order>,
+    /// Snapshots that it has not let go yet.
+    waiting: Arc<AtomicUsize>,
     pub backs: mpsc::Receiver<Back>,
     pub clock: ThreadClock,
     is_idle: Arc<AtomicBool>,
 }
+
+/// The thread has ended, or has a job.
+pub(super) struct Ended;
 
 /// A job that was run.
 pub(super) struct Back {
@@ -40,21 +55,31 @@ impl Worker {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(manner: Manner, ways: &Ways) -> io::Result<Worker> {
-        let (jobs, begun) = sync_channel(1);
-        let (told, backs) = mpsc::channel(1);
-        let (is_idle, ways) = (Arc::<AtomicBool>::default(), ways.clone());
-        let its = is_idle.clone();
+        let (orders, told) = sync_channel(1 + MOST_WAITING);
+        let (back, backs) = mpsc::channel(1);
+        let (is_idle, waiting, ways) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), ways.clone());
+        let (its, left) = (is_idle.clone(), waiting.clone());
         let thread = thread::Builder::new().name("jobs".into()).spawn(move || {
             its.store(manner.take_on() == Manner::Idle, Ordering::Relaxed);
-            serve(&begun, &told, &ways);
+            serve(&told, &back, &left, &ways);
         })?;
-        Ok(Worker { jobs, backs, clock: ThreadClock::of(&thread), is_idle })
+        Ok(Worker { orders, waiting, backs, clock: ThreadClock::of(&thread), is_idle })
     }
 
     /// # Errors
     /// The thread has ended, or has a job: a bug.
-    pub fn begin(&self, job: Job) -> Result<(), TrySendError<Job>> {
-        self.jobs.try_send(job)
+    pub fn begin(&self, job: Job) -> Result<(), Ended> {
+        self.orders.try_send(Order::Run(job)).map_err(|_| Ended)
+    }
+
+    /// Has the thread give back the memory of a snapshot that nobody else holds. Where several wait for that, it is given
+    /// back here.
+    pub fn let_go(&self, snapshot: Arc<Snapshot>) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING
+            || self.orders.try_send(Order::LetGo(snapshot)).is_err()
+        {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// The system has taken it for one that gets what is left over.
@@ -63,8 +88,16 @@ impl Worker {
     }
 }
 
-fn serve(jobs: &Receiver<Job>, told: &mpsc::Sender<Back>, ways: &Ways) {
-    while let Ok(job) = jobs.recv() {
+fn serve(orders: &Receiver<Order>, told: &mpsc::Sender<Back>, waiting: &AtomicUsize, ways: &Ways) {
+    while let Ok(order) = orders.recv() {
+        let job = match order {
+            Order::Run(job) => job,
+            Order::LetGo(snapshot) => {
+                drop(snapshot);
+                waiting.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+        };
         let (ticket, before) = (job.ticket(), (ways.cpu)(ThreadClock::OWN));
         // What it has touched goes with it.
         let done = catch_unwind(AssertUnwindSafe(|| (ways.run)(job))).unwrap_or_else(|_| ticket.failed());
