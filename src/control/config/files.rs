@@ -201,14 +201,16 @@ impl Files for Disk {
     }
 }
 
+/// Paths with the order they were read in, and how they were just before.
+type ReadPaths = HashMap<Arc<Path>, (usize, Option<Stamp>), FixedState>;
+
 /// The files of one loading.
 pub struct Sources<'a> {
     files: &'a dyn Files,
     began: SystemTime,
     /// The directory of the configuration file; `$INCLUDE` stays below it.
     root: PathBuf,
-    /// The paths that were read, as which, and how they were just before.
-    read: RefCell<HashMap<Arc<Path>, (usize, Option<Stamp>), FixedState>>,
+    read: RefCell<ReadPaths>,
     /// The directory that was listed.
     zones: Cell<Option<(Stamp, u64)>>,
     /// As the main file says, which is read first.
