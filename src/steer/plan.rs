@@ -13,9 +13,12 @@
 pub mod classes;
 pub mod code;
 pub mod lives;
+#[cfg(test)]
+mod lost_tests;
 pub mod part;
 pub mod precomputed;
 pub mod recipes;
+pub mod site_codes;
 pub mod table;
 
 use std::collections::{BTreeMap, HashMap};
@@ -235,6 +238,7 @@ impl Plan {
             by_site: self.by_site.as_ref(),
             recipes,
             standings: &self.standings,
+            tables: &self.tables,
             basis,
             seed: self.seed,
         };

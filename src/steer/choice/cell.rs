@@ -15,6 +15,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState as Folding;
+
 use crate::model::policy::MAX_ANSWERS;
 use crate::model::{RegionId, Weight};
 
@@ -410,7 +412,7 @@ impl Cell {
 /// Cells in the making, each once.
 #[derive(Default)]
 pub struct Cells {
-    numbers: HashMap<Cell, u32>,
+    numbers: HashMap<Cell, u32, Folding>,
 }
 
 impl Cells {

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState as Folding;
+
 use crate::atlas::{Atlas, Groups, PlaceId};
 use crate::steer::choice::pick::mix;
 
@@ -27,7 +29,7 @@ impl Classes {
     /// The classes of places whose rows have the same code in each of these columns. `row_of`: of each place; all are in
     /// the columns, and rows that are no place's make no class.
     pub fn of(atlas: &Atlas, columns: &[Vec<Code>], row_of: &[u32]) -> Classes {
-        let mut numbers: HashMap<u64, u32> = HashMap::new();
+        let mut numbers: HashMap<u64, u32, Folding> = HashMap::default();
         let mut first: Vec<usize> = Vec::new();
         let alike = |a: usize, b: usize| columns.iter().all(|column| column.get(a) == column.get(b));
         let class = |(row, mut hash): (usize, u64)| loop {

@@ -6,6 +6,8 @@ use crate::model::RegionId;
 use crate::steer::choice::cell::{Cell, Pick};
 use crate::steer::policy::eligible::ServiceCondition;
 
+use super::site_codes::SiteCodes;
+
 /// The answer to a class: see [`Answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Code(u32);
@@ -58,52 +60,29 @@ impl Code {
 pub enum Codes {
     /// By class of its part's clients.
     ByClass(Arc<[Code]>),
-    /// By site: the number of the one region, or [`SEVERAL`].
-    BySite(Box<[u16]>),
+    /// By site.
+    BySite(SiteCodes),
     /// Every site is open, of which there are so many.
     Open(usize),
 }
 
-/// Not the one region of a site: there are at most 1,024.
-const SEVERAL: u16 = u16::MAX;
-
 impl Codes {
-    /// Of each site its only region; `None`: open.
-    pub fn by_site(only: &[Option<RegionId>]) -> Codes {
-        Codes::BySite(only.iter().map(|only| only.map_or(SEVERAL, |region| region.0)).collect())
-    }
-
     /// `None` only for a class of other tables.
     #[inline]
     pub fn get(&self, class: u32) -> Option<Code> {
         match self {
             Codes::ByClass(codes) => codes.get(class as usize).copied(),
-            Codes::BySite(regions) => regions.get(class as usize).map(|&region| Codes::of_site(class, region)),
+            Codes::BySite(codes) => codes.get(class).map(|only| only.map_or(Code::open(class), Code::one)),
             Codes::Open(sites) => ((class as usize) < *sites).then_some(Code::open(class)),
         }
-    }
-
-    fn of_site(site: u32, region: u16) -> Code {
-        if region == SEVERAL { Code::open(site) } else { Code::one(RegionId(region)) }
     }
 
     /// The number of classes.
     pub fn count(&self) -> usize {
         match self {
             Codes::ByClass(codes) => codes.len(),
-            Codes::BySite(regions) => regions.len(),
+            Codes::BySite(codes) => codes.count(),
             Codes::Open(sites) => *sites,
-        }
-    }
-
-    /// Visits the code of each class, in their order.
-    pub fn for_each(&self, mut visit: impl FnMut(Code)) {
-        match self {
-            Codes::ByClass(codes) => codes.iter().for_each(|&code| visit(code)),
-            Codes::BySite(regions) => {
-                (0..).zip(regions).for_each(|(site, &region)| visit(Codes::of_site(site, region)));
-            }
-            Codes::Open(sites) => (0..*sites as u32).for_each(|site| visit(Code::open(site))),
         }
     }
 

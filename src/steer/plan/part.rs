@@ -9,8 +9,11 @@
 //! beyond the first part that go by score alone have no classes of their own: their tables are by site, and what finds the
 //! site of an address is shared by all.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState as Folding;
 
 use crate::atlas::{Atlas, PlaceId};
 use crate::model::{Model, RegionId};
@@ -20,13 +23,14 @@ use crate::steer::latency::sites::Sites;
 use crate::steer::planner::score_group_parts::{ScoreGroupParts, ScoreGroupPartsBySite};
 use crate::steer::policy::by_score::ByScore;
 use crate::steer::policy::route::Route;
-use crate::steer::policy::scan::only_regions;
+use crate::steer::policy::scan::{only_regions, reached};
 use crate::steer::policy::shape::Standing;
 use crate::steer::policy::{Picker, PlanInputs};
 
 use super::classes::Classes;
-use super::code::{Code, Codes, settled};
+use super::code::{Answer, Code, Codes, settled};
 use super::recipes::{Recipe, Recipes};
+use super::site_codes::{KnownPages, SiteCodes};
 use super::table::{Basis, Table, TableParts};
 
 /// Recipes whose tables are made together, at most.
@@ -34,7 +38,8 @@ pub const RECIPES: usize = 16;
 /// The first so many recipes keep the picks of sites that several regions share; those of others are worked out for
 /// whoever asks, since they are as many as there are sites, and differ from recipe to recipe.
 const KEPT_PICKS: usize = 8;
-/// Codes kept by site, at most: two octets each. The sites of recipes beyond are all left open.
+/// Codes kept by site, at most: an octet each where no other table says the same. The sites of recipes beyond are all
+/// left open.
 const MOST_BY_SITE: usize = 64 << 20;
 
 /// The inputs that tables are made from.
@@ -50,6 +55,8 @@ pub struct PartInputs<'a> {
     pub recipes: &'a Recipes,
     /// By standing.
     pub standings: &'a [Arc<Standing>],
+    /// By recipe, as they are so far.
+    pub tables: &'a [Arc<Table>],
     pub basis: &'a Arc<Basis>,
     pub seed: u64,
 }
@@ -59,13 +66,26 @@ pub fn count(recipes: &Recipes) -> usize {
     recipes.list().len().div_ceil(RECIPES)
 }
 
-/// Makes the tables of a part, in the order of its recipes.
+/// Makes the tables of a part, in the order of its recipes. Those by site that would come out as they are stay.
 pub fn make(inputs: &PartInputs<'_>, part: usize) -> Vec<Arc<Table>> {
     let recipes = inputs.recipes.list().iter().enumerate().skip(part * RECIPES).take(RECIPES);
-    let works: Vec<Work> = recipes.map(|(number, recipe)| Work::of(inputs, number, recipe)).collect();
-    let mut cells = Cells::default();
+    let as_it_is = |(number, recipe): (usize, &Recipe)| {
+        let table = inputs.tables.get(number)?;
+        let is_by_class = matches!(table.codes(), Codes::ByClass(_)); // of classes that are made with all of the part
+        (!is_by_class && table.is_current(recipe, inputs.basis)).then(|| table.clone())
+    };
+    let kept: Vec<Option<Arc<Table>>> = recipes.clone().map(as_it_is).collect();
+    let left = recipes.zip(&kept).filter(|(_, kept)| kept.is_none());
+    let works: Vec<Work> = left.map(|((number, recipe), _)| Work::of(inputs, number, recipe)).collect();
+    let mut made = made_anew(inputs, works).into_iter();
+    kept.into_iter().filter_map(|kept| kept.or_else(|| made.next())).collect()
+}
+
+fn made_anew(inputs: &PartInputs<'_>, works: Vec<Work<'_>>) -> Vec<Arc<Table>> {
+    let (mut cells, mut pages) = (Cells::default(), KnownPages::default());
+    let scanned = scanned(inputs, &works, &mut pages);
     let made: Vec<Made> =
-        works.iter().zip(scanned(inputs, &works)).map(|(work, only)| work.make(inputs, only, &mut cells)).collect();
+        works.iter().zip(scanned).map(|(work, scanned)| work.make(inputs, scanned, &mut cells, &mut pages)).collect();
     let cells: Arc<[Cell]> = cells.into_list().into();
     let (mut columns, mut rest) = (Vec::new(), Vec::new());
     for (work, Made { column, parts }) in works.iter().zip(made) {
@@ -91,16 +111,121 @@ pub fn make(inputs: &PartInputs<'_>, part: usize) -> Vec<Arc<Table>> {
     rest.into_iter().map(table).collect()
 }
 
+/// The only regions of the sites of a work.
+enum Scanned {
+    /// Of each; and the cells of before, by site, of those that keep one.
+    Of(Vec<Option<RegionId>>, Vec<Option<u32>>),
+    /// In place of those of before.
+    Patched(SiteCodes),
+}
+
 /// Of the works that go by score alone the only region of each site, as far as tables of theirs are kept.
-fn scanned(inputs: &PartInputs<'_>, works: &[Work<'_>]) -> Vec<Option<Vec<Option<RegionId>>>> {
+fn scanned(inputs: &PartInputs<'_>, works: &[Work<'_>], pages: &mut KnownPages) -> Vec<Option<Scanned>> {
     let services: Vec<Option<ByScore<'_>>> = works.iter().map(Work::scored).collect();
     let asked: Vec<bool> = services.iter().map(Option::is_some).collect();
+    let Some(sites) = inputs.sites else { return asked.iter().map(|_| None).collect() };
+    let places = LazyCell::new(|| examples(inputs.atlas, sites));
+    let before = works.iter().zip(&asked).filter(|(_, asked)| **asked);
+    let before: Option<Vec<Before<'_>>> =
+        before.map(|(work, _)| Before::of(work.before?, inputs.basis, &places)).collect();
     let services: Vec<ByScore<'_>> = services.into_iter().flatten().collect();
-    let mut found = match inputs.sites {
-        Some(sites) => only_regions(&services, inputs.model, sites).into_iter(),
-        None => Vec::new().into_iter(),
+    let only = |wanted: &[u32]| only_regions(&services, inputs.model, sites, wanted).into_iter();
+    let found: Vec<Scanned> = match before {
+        Some(before) => {
+            let is_lost = |region| !inputs.basis.is_eligible(region);
+            let moved = Before::moved(&before, is_lost);
+            let moved = reached(&services, inputs.model, sites, &moved, is_lost);
+            only(&moved).zip(before).map(|(only, before)| before.patched(&moved, &only, pages)).collect()
+        }
+        None => {
+            let all: Vec<u32> = sites.ids().map(|site| site as u32).collect(); // at most one per place
+            only(&all).map(|only| Scanned::Of(only, Vec::new())).collect()
+        }
     };
+    let mut found = found.into_iter();
     asked.into_iter().map(|asked| asked.then(|| found.next()).flatten()).collect()
+}
+
+/// The codes of a recipe before regions were lost, where nothing else is otherwise.
+enum Before<'a> {
+    BySite(&'a SiteCodes),
+    /// Of a table of a part's own classes, for each site: its only region, and the cell that it has and keeps.
+    Own {
+        only: Vec<Option<RegionId>>,
+        cells: Vec<Option<u32>>,
+    },
+}
+
+impl<'a> Before<'a> {
+    /// `places`: one of each site.
+    fn of(
+        table: &'a Table,
+        now: &Basis,
+        places: &LazyCell<Vec<PlaceId>, impl FnOnce() -> Vec<PlaceId>>,
+    ) -> Option<Before<'a>> {
+        match table.codes() {
+            Codes::BySite(codes) => return Some(Before::BySite(codes)),
+            Codes::Open(_) => return None,
+            Codes::ByClass(_) => {}
+        }
+        let keeps = |cell: &Cell| cell.pick.all(&|region| now.is_eligible(region));
+        let keeps: Vec<bool> = table.cells().iter().map(keeps).collect();
+        let (mut only, mut cells) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
+        for place in places.iter() {
+            let (region, cell) = match table.code(table.class_of(*place))?.read() {
+                Answer::One(region) => (Some(region), None),
+                Answer::Cell(number) => (None, keeps.get(number as usize)?.then_some(number)),
+                Answer::Open { .. } => (None, None),
+            };
+            only.push(region);
+            cells.push(cell);
+        }
+        Some(Before::Own { only, cells })
+    }
+
+    /// The sites, ascending, that may be decided otherwise by some of these now that such regions are lost.
+    fn moved(before: &[Before<'_>], is_lost: impl Fn(RegionId) -> bool) -> Vec<u32> {
+        let by_site = before.iter().filter_map(|before| match before {
+            Before::BySite(codes) => Some(*codes),
+            Before::Own { .. } => None,
+        });
+        let mut moved = SiteCodes::open_or_with(&by_site.collect::<Vec<_>>(), &is_lost);
+        for before in before {
+            if let Before::Own { only, cells } = before {
+                let moves =
+                    |(only, cell): (&Option<RegionId>, &Option<u32>)| cell.is_none() && only.is_none_or(&is_lost);
+                let all = (0..).zip(only.iter().zip(cells));
+                moved.extend(all.filter(|(_, had)| moves(*had)).map(|(site, _)| site));
+            }
+        }
+        moved.sort_unstable();
+        moved.dedup();
+        moved
+    }
+
+    /// With the only regions that these sites have now.
+    fn patched(self, moved: &[u32], now: &[Option<RegionId>], pages: &mut KnownPages) -> Scanned {
+        match self {
+            Before::BySite(codes) => Scanned::Patched(codes.patched(moved, now, pages)),
+            Before::Own { mut only, cells } => {
+                for (site, now) in moved.iter().zip(now) {
+                    if let Some(only) = only.get_mut(*site as usize) {
+                        *only = *now;
+                    }
+                }
+                Scanned::Of(only, cells)
+            }
+        }
+    }
+}
+
+/// A place of each site.
+fn examples(atlas: &Atlas, sites: &Sites) -> Vec<PlaceId> {
+    let mut examples = vec![PlaceId::UNKNOWN; sites.ids().len()];
+    for (place, site) in atlas.places().zip(sites.of_places()) {
+        examples[site] = place;
+    }
+    examples
 }
 
 /// The classes of a part's own columns.
@@ -158,6 +283,8 @@ struct Work<'a> {
     measured: Option<&'a Sites>,
     locates: bool,
     standing: &'a Standing,
+    /// Its table before regions were lost, where nothing else is otherwise.
+    before: Option<&'a Table>,
     picker: Picker<'a>,
 }
 
@@ -167,7 +294,15 @@ impl<'a> Work<'a> {
         let standing = &inputs.standings[recipe.standing as usize]; // there is one for each
         let picker = Picker::of(inputs.picks(), service, &recipe.shape, standing);
         let locates = service.policies.locates() || picker.splits_score_groups();
-        Work { number, measured: inputs.sites.filter(|_| recipe.measures), locates, standing, picker }
+        let before = inputs.tables.get(number).filter(|table| table.only_lost(recipe, standing, inputs.basis));
+        Work {
+            number,
+            measured: inputs.sites.filter(|_| recipe.measures),
+            locates,
+            standing,
+            before: before.map(Arc::as_ref),
+            picker,
+        }
     }
 
     /// All clients of a site are sent the same way, and come to the same decision by score, if any.
@@ -186,8 +321,14 @@ impl<'a> Work<'a> {
         self.number < RECIPES || (self.number - RECIPES).saturating_mul(sites) < MOST_BY_SITE
     }
 
-    /// `only`: as of [`scanned`].
-    fn make(&self, inputs: &PartInputs<'_>, only: Option<Vec<Option<RegionId>>>, cells: &mut Cells) -> Made {
+    /// `scanned`: its own.
+    fn make(
+        &self,
+        inputs: &PartInputs<'_>,
+        scanned: Option<Scanned>,
+        cells: &mut Cells,
+        pages: &mut KnownPages,
+    ) -> Made {
         let Some(sites) = self.sites() else {
             return match self.locates {
                 true => by_route(inputs.atlas, self.measured, &self.picker, cells),
@@ -199,23 +340,38 @@ impl<'a> Work<'a> {
             };
         };
         let late = inputs.by_site.filter(|_| self.number >= RECIPES && self.picker.scored().is_some());
-        let column = match (late, only) {
-            (Some(classes), Some(only)) => Column::Settled(Some(classes.clone()), Codes::by_site(&only)),
-            (Some(classes), None) => Column::Settled(Some(classes.clone()), Codes::Open(sites.ids().len())),
-            (None, only) => Column::Of(Rows::BySite(self.by_site(sites, only, cells))),
+        let settled = |classes: &Arc<Classes>, codes| Column::Settled(Some(classes.clone()), codes);
+        let column = match (late, scanned) {
+            (Some(classes), Some(Scanned::Patched(codes))) => settled(classes, Codes::BySite(codes)),
+            (Some(classes), Some(Scanned::Of(only, _))) => settled(classes, Codes::BySite(SiteCodes::of(&only, pages))),
+            (Some(classes), None) => settled(classes, Codes::Open(sites.ids().len())),
+            (None, Some(Scanned::Of(only, kept))) => Column::Of(Rows::BySite(self.by_site(sites, &only, &kept, cells))),
+            (None, _) => Column::Of(Rows::BySite(self.by_site(sites, &[], &[], cells))),
         };
         let parts = ScoreGroupParts::everywhere(self.picker.score_groups(0, &self.picker.route_of_all()));
         Made { column, parts }
     }
 
-    fn by_site(&self, sites: &Sites, only: Option<Vec<Option<RegionId>>>, cells: &mut Cells) -> Vec<Code> {
-        let (picker, route) = (&self.picker, self.picker.route_of_all());
-        let (only, mut alike) = (only.unwrap_or_default(), picker.alike());
-        let mut of_site = |site: usize| match (only.get(site), &mut alike) {
-            (Some(Some(region)), _) => Code::one(*region),
-            (Some(None), _) if self.number >= KEPT_PICKS => Code::open(site as u32), // as many as places at most
-            (_, Some(alike)) => alike.number(site, || code(picker.cell(site, &route), cells)),
-            (_, None) => code(picker.cell(site, &route), cells),
+    /// `only` and `kept` as of [`Scanned::Of`]; both may be empty.
+    fn by_site(&self, sites: &Sites, only: &[Option<RegionId>], kept: &[Option<u32>], cells: &mut Cells) -> Vec<Code> {
+        let (picker, route, mut alike) = (&self.picker, self.picker.route_of_all(), self.picker.alike());
+        let before = self.before.map(Table::cells).unwrap_or_default();
+        // By number before.
+        let mut numbers: Vec<Option<Code>> = vec![None; before.len()];
+        let mut of_site = |site: usize| {
+            match only.get(site) {
+                Some(Some(region)) => return Code::one(*region),
+                Some(None) if self.number >= KEPT_PICKS => return Code::open(site as u32), // as many as places at most
+                Some(None) | None => {}
+            }
+            let kept = kept.get(site).copied().flatten().map(|number| number as usize);
+            if let Some((cell, number)) = kept.and_then(|kept| Some((before.get(kept)?, numbers.get_mut(kept)?))) {
+                return *number.get_or_insert_with(|| code(cell.clone(), cells));
+            }
+            match &mut alike {
+                Some(alike) => alike.number(site, || code(picker.cell(site, &route), cells)),
+                None => code(picker.cell(site, &route), cells),
+            }
         };
         sites.ids().map(&mut of_site).collect()
     }
@@ -244,7 +400,7 @@ type Answered = (Code, Vec<(u32, f64)>);
 /// Many places are at one site and sent the same way: each such pair is looked at once.
 fn by_route(atlas: &Atlas, sites: Option<&Sites>, picker: &Picker<'_>, cells: &mut Cells) -> Made {
     let mut parts = ScoreGroupPartsBySite::default();
-    let mut known: HashMap<Route, HashMap<usize, Answered>> = HashMap::new();
+    let mut known: HashMap<Route, HashMap<usize, Answered, Folding>> = HashMap::new();
     let mut of_place = |place, site| {
         let route = picker.route(atlas, place);
         if let Some((code, score_groups)) = known.get(&route).and_then(|sites| sites.get(&site)) {

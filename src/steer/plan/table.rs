@@ -59,13 +59,20 @@ struct Named {
 impl Named {
     fn of(codes: &Codes, cells: &[Cell], regions: usize) -> Named {
         let mut named = Named { regions: vec![false; regions], codes: Box::default(), has_open: false };
-        // Codes are as many as sites, and all but a few are one of the regions.
+        // Codes are as many as classes, and all but a few are one of the regions.
         let (mut only, mut in_cells) = (vec![false; regions], Vec::new());
-        codes.for_each(|code| match code.read() {
-            Answer::One(region) => mark(&mut only, region),
-            Answer::Cell(number) => in_cells.push(number),
-            Answer::Open { .. } => named.has_open = true,
-        });
+        match codes {
+            Codes::ByClass(codes) => codes.iter().for_each(|code| match code.read() {
+                Answer::One(region) => mark(&mut only, region),
+                Answer::Cell(number) => in_cells.push(number),
+                Answer::Open { .. } => named.has_open = true,
+            }),
+            Codes::BySite(codes) => {
+                codes.regions().for_each(|region| mark(&mut only, region));
+                named.has_open = codes.has_open();
+            }
+            Codes::Open(sites) => named.has_open = *sites > 0,
+        }
         in_cells.sort_unstable();
         in_cells.dedup();
         for cell in in_cells.iter().filter_map(|&number| cells.get(number as usize)) {
@@ -151,6 +158,11 @@ impl Table {
         self.cells.get(number as usize)
     }
 
+    /// Those of its part.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
     /// Tells whether the choice of some class is worked out when somebody asks.
     pub fn has_open(&self) -> bool {
         self.named.has_open
@@ -190,6 +202,20 @@ impl Table {
             true if standing.is_normal && !recipe.shape.compares_groups() => Follows::Eligible,
             _ => Follows::Nothing,
         }
+    }
+
+    /// Tells whether nothing that decides its codes is otherwise now but that regions were lost: then clients who had none
+    /// of those, and no others to choose from, have what they had.
+    pub(super) fn only_lost(&self, recipe: &Recipe, standing: &Standing, now: &Basis) -> bool {
+        let of_region = |region: &RegionId| {
+            let of = |basis: &Basis| basis.facts.get(region.index()).copied();
+            let (Some(before), Some(now)) = (of(&self.basis), of(now)) else { return false };
+            let alike = before.answers == now.answers || (before.is_eligible() && !now.is_eligible());
+            alike && before.price_ms == now.price_ms
+        };
+        let on_the_best = self.was_normal && standing.is_normal;
+        let same_sites = self.basis.numbers_sites_as(now) && self.basis.measured_alike(now);
+        on_the_best && same_sites && recipe.regions.iter().all(of_region)
     }
 
     fn same_tiers(&self, recipe: &Recipe, now: &[RegionFacts]) -> bool {
@@ -253,6 +279,12 @@ impl Basis {
             planned: planned.cloned(),
             latency: latency.clone(),
         }
+    }
+
+    /// Tells whether a region is as it has to be for
+    /// [`ServiceCondition::Normal`](crate::steer::policy::eligible::ServiceCondition::Normal).
+    pub(super) fn is_eligible(&self, region: RegionId) -> bool {
+        self.facts.get(region.index()).is_some_and(RegionFacts::is_eligible)
     }
 
     fn numbers_sites_as(&self, other: &Basis) -> bool {

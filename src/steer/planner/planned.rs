@@ -99,3 +99,31 @@ impl Planned {
         self.score_groups.get(group)?.get(location)
     }
 }
+
+#[cfg(test)]
+impl Planned {
+    /// One with these shares of some services, asked for location by location; empty: nothing is planned there.
+    pub fn sample(
+        model: &crate::model::Model,
+        sites: &Arc<Sites>,
+        services: &[&crate::model::Service],
+        mut shares: impl FnMut(&crate::model::Service) -> Vec<Share>,
+    ) -> Planned {
+        let locations = Arc::new(Locations::of(sites, model, super::super::latency::locations::MOST_LOCATIONS, None));
+        let mut of_service = |service: &&crate::model::Service| {
+            let group = ScoreGroup::of(service, service.policies.group(service.policies.root))?;
+            let plan = |_| LocationPlan { shares: shares(service).into(), ..LocationPlan::default() };
+            Some((group, (0..locations.len()).map(plan).collect()))
+        };
+        let score_groups = services.iter().filter_map(&mut of_service).collect();
+        Planned {
+            locations,
+            score_groups,
+            prices_ms: Vec::new(),
+            loads: Vec::new(),
+            kept_near: KeptNear::default(),
+            plainly: 0,
+            made_at: Instant::now(),
+        }
+    }
+}

@@ -67,6 +67,11 @@ impl ByScore<'_> {
         self.shed(region) <= 0.0 && self.eligible.condition == ServiceCondition::Normal
     }
 
+    /// Tells whether the planner may have shares for some site.
+    pub fn has_plan(&self) -> bool {
+        self.score_group.is_some() && self.inputs.planned.is_some()
+    }
+
     /// Tells whether the planner has shares for a site: then scores come second.
     pub fn is_planned(&self, site: usize) -> bool {
         self.planned(site).is_some()

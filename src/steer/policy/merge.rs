@@ -7,9 +7,11 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState as Folding;
+
 use super::eligible::Eligible;
 use super::terms::Terms;
-use super::{NO_TIER, Picker, steps_behind, take_tier};
+use super::{Picker, TIER_MS, steps_behind};
 use crate::model::RegionId;
 use crate::steer::choice::cell::Pick;
 
@@ -22,13 +24,12 @@ pub struct Alike<'p, 'a, T> {
     regions: &'p [RegionId],
     eligible: &'p Eligible,
     /// By what cells follow from: see [`Alike::find_key`].
-    known: HashMap<Box<[u16]>, T>,
+    known: HashMap<Box<[u16]>, T, Folding>,
     /// Filled anew for each site.
     key: Vec<u16>,
     /// By region.
     terms: Vec<Terms>,
     totals: Vec<f64>,
-    tiers: Vec<u32>,
 }
 
 impl<'a> Picker<'a> {
@@ -39,11 +40,10 @@ impl<'a> Picker<'a> {
             picker: self,
             regions,
             eligible,
-            known: HashMap::new(),
+            known: HashMap::default(),
             key: Vec::new(),
             terms: regions.iter().map(|&region| self.inputs.terms(self.service, region)).collect(),
             totals: Vec::new(),
-            tiers: Vec::new(),
         })
     }
 }
@@ -73,15 +73,17 @@ impl<T: Copy> Alike<'_, '_, T> {
             of.total_ms(picker.service.weights, picker.inputs.rtt_ms(site, *region))
         };
         self.totals.extend(self.terms.iter().zip(self.regions).map(total));
-        self.tiers.clear();
-        self.tiers.resize(self.totals.len(), NO_TIER);
-        let mut tier = 0;
-        while let Some(best) = take_tier(&self.totals, &mut self.tiers, tier) {
-            let mut sure = false;
-            for (index, &region) in self.regions.iter().enumerate() {
-                if self.tiers[index] == tier && self.eligible.has(region) {
+        let mut before = f64::NEG_INFINITY; // the best of the tier before
+        loop {
+            let is_left = |total: f64| total - before > TIER_MS;
+            let best = self.totals.iter().copied().filter(|&total| is_left(total)).fold(f64::INFINITY, f64::min);
+            let is_last = best == f64::INFINITY; // all that is left is nowhere near
+            let mut sure = is_last;
+            for (index, (&region, &total)) in self.regions.iter().zip(&self.totals).enumerate() {
+                let is_inside = is_left(total) && (is_last || total - best <= TIER_MS);
+                if is_inside && self.eligible.has(region) {
                     // The loader refuses more than 1,024 regions; a tier has 20,480 steps.
-                    self.key.extend([index as u16, steps_behind(self.totals[index], best) as u16]);
+                    self.key.extend([index as u16, steps_behind(total, best) as u16]);
                     sure |= matches!(picker.region(region, self.eligible), Pick::One(_));
                 }
             }
@@ -89,7 +91,7 @@ impl<T: Copy> Alike<'_, '_, T> {
                 break;
             }
             self.key.push(END);
-            tier += 1;
+            before = best;
         }
     }
 }
@@ -167,7 +169,8 @@ mod tests {
             let by_score = picker.scored().expect("by score alone");
             let route = picker.route_of_all();
             let services: Vec<_> = picker.scored().into_iter().collect();
-            let scanned = only_regions(&services, model, sites.expect("sites")).remove(0);
+            let sites_there: Vec<u32> = sites.expect("sites").ids().map(|site| site as u32).collect();
+            let scanned = only_regions(&services, model, sites.expect("sites"), &sites_there).remove(0);
             for place in world.atlas.places() {
                 let site = sites.and_then(|sites| sites.of_place(place)).expect("a site");
                 let cell = picker.cell(site, &route);
