@@ -37,7 +37,7 @@ use crate::steer::kept::Clock;
 use crate::steer::latency::rtt::Measured;
 use crate::steer::planner::demand::DemandSample;
 
-use super::clock;
+use super::clock::{self, sleep_until};
 use super::cluster::handle::ClusterHandle;
 use super::cluster::keys::{OVERRIDES, SWITCHES};
 use super::cluster::node::SayError;
@@ -1007,13 +1007,6 @@ async fn saved(keeper: &mut Option<Keeper>) {
 async fn back(jobs: &mut Option<JobThread>) -> Done {
     match jobs {
         Some(jobs) => jobs.back().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }

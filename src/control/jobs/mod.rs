@@ -27,6 +27,7 @@ use crate::state::work::{Done, Job, Ticket};
 use crate::state::{Publisher, Snapshot};
 use crate::steer::haste::Haste;
 
+use super::clock::sleep_until;
 use super::supervise::{FIRST_PAUSE, LONGEST_PAUSE};
 use super::vitals::{TaskKind, Vitals};
 use budget::Budget;
@@ -264,13 +265,6 @@ fn now() -> Instant {
 async fn next(backs: Option<&mut mpsc::Receiver<Back>>) -> Option<Back> {
     match backs {
         Some(backs) => backs.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }

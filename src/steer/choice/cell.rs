@@ -123,6 +123,7 @@ impl Pick {
         }
     }
 
+    /// [`Pick::fill`] for what is rare, by a call: the usual picks are inlined there.
     fn fill_nested(&self, asker: &Asker, shed: Shed, into: &mut Regions) -> bool {
         match self {
             Pick::One(_) | Pick::Split { .. } => self.fill(asker, shed, into),
