@@ -13,7 +13,10 @@
 //! Made by [`crate::steer::policy`]; read on the packet path, where nothing is allocated.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState as Folding;
 
@@ -21,7 +24,7 @@ use crate::model::policy::MAX_ANSWERS;
 use crate::model::{RegionId, Weight};
 
 use super::endpoint_set::EndpointSet;
-use super::pick::{Claim, ClientKey, Identity};
+use super::pick::{Claim, ClientKey, Identity, mix};
 use crate::steer::policy::eligible::ServiceCondition;
 
 /// The answer to the clients of some places, as far as they share it.
@@ -32,7 +35,8 @@ pub struct Cell {
     pub condition: ServiceCondition,
 }
 
-/// A choice that is left to be made for each client, or one that is made.
+/// A choice that is left to be made for each client, or one that is made. A copy shares what it holds: most cells of a
+/// table are those of the table before.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Pick {
     One(RegionId),
@@ -43,22 +47,22 @@ pub enum Pick {
         salt: Identity,
     },
     /// The first of these that does not shed the client; at least two.
-    First(Box<[Pick]>),
+    First(Arc<[Pick]>),
     /// One of these, by weighted rendezvous; at least two.
     Split {
         by: SplitBy,
-        branches: Box<[Branch]>,
+        branches: Arc<[Branch]>,
     },
     /// So many of these at once, by weighted rendezvous; at least two.
     Many {
         answers: u8,
-        branches: Box<[Branch]>,
+        branches: Arc<[Branch]>,
     },
     /// For this part of clients, 0 to 1, the first; for the others the second.
     Cohort {
         share: Weight,
         salt: Identity,
-        of: Box<[Pick; 2]>,
+        of: Arc<[Pick; 2]>,
     },
 }
 
@@ -225,7 +229,7 @@ impl Pick {
                 let all: f64 = branches.iter().map(weigh).sum();
                 let sure = all > 0.0;
                 let plain: f64 = branches.iter().map(|branch| branch.weight.get()).sum();
-                for branch in branches {
+                for branch in branches.iter() {
                     let part = if sure { weigh(branch) / all } else { branch.weight.get() / plain };
                     branch.pick.add_fractions(of * part, into);
                 }
@@ -413,19 +417,30 @@ impl Cell {
 /// Cells in the making, each once.
 #[derive(Default)]
 pub struct Cells {
-    numbers: HashMap<Cell, u32, Folding>,
+    list: Vec<Cell>,
+    /// By the hash of the cell: a long list is made without hashing any twice.
+    numbers: HashMap<u64, u32, Folding>,
+    hasher: Folding,
 }
 
 impl Cells {
     pub fn number(&mut self, cell: Cell) -> u32 {
-        let next = self.numbers.len() as u32; // at most one per place, and those are u32
-        *self.numbers.entry(cell).or_insert(next)
+        let mut hash = self.hasher.hash_one(&cell);
+        loop {
+            match self.numbers.entry(hash) {
+                Entry::Vacant(entry) => {
+                    let next = self.list.len() as u32; // at most one per place, and those are u32
+                    self.list.push(cell);
+                    return *entry.insert(next);
+                }
+                Entry::Occupied(entry) if self.list.get(*entry.get() as usize) == Some(&cell) => return *entry.get(),
+                Entry::Occupied(_) => hash = mix(hash), // another by chance: the next
+            }
+        }
     }
 
     /// All of them, by number.
     pub fn into_list(self) -> Vec<Cell> {
-        let mut list: Vec<_> = self.numbers.into_iter().collect();
-        list.sort_unstable_by_key(|(_, number)| *number);
-        list.into_iter().map(|(cell, _)| cell).collect()
+        self.list
     }
 }

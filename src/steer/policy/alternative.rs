@@ -4,6 +4,8 @@
 //! [`Picker::alternatives`](super::Picker::alternatives) makes them. They become the place's [`Pick`]; and `explain`
 //! asks them what one client takes.
 
+use std::sync::Arc;
+
 use crate::model::{Child, Weight};
 use crate::steer::choice::cell::{Branch, Pick, SplitBy};
 use crate::steer::choice::pick::Identity;
@@ -31,7 +33,7 @@ impl Alternative {
             Alternative::Split(by, branches) => several(branches, |branches| Pick::Split { by, branches }),
             Alternative::Many(answers, branches) => several(branches, |branches| Pick::Many { answers, branches }),
             Alternative::Cohort { share, salt, of: [Some(inside), Some(outside)] } => {
-                Some(Pick::Cohort { share, salt, of: Box::new([inside, outside]) })
+                Some(Pick::Cohort { share, salt, of: Arc::new([inside, outside]) })
             }
             Alternative::Cohort { of: [inside, outside], .. } => inside.or(outside),
         }
@@ -39,7 +41,7 @@ impl Alternative {
 }
 
 /// Between one branch there is nothing to choose.
-fn several(mut branches: Vec<Branch>, pick: impl FnOnce(Box<[Branch]>) -> Pick) -> Option<Pick> {
+fn several(mut branches: Vec<Branch>, pick: impl FnOnce(Arc<[Branch]>) -> Pick) -> Option<Pick> {
     match branches.len() {
         0 | 1 => branches.pop().map(|branch| branch.pick),
         _ => Some(pick(branches.into())),
