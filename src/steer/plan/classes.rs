@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState as Folding;
 
@@ -26,9 +27,10 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// The classes of places whose rows have the same code in each of these columns. `row_of`: of each place; all are in
-    /// the columns, and rows that are no place's make no class.
-    pub fn of(atlas: &Atlas, columns: &[Vec<Code>], row_of: &[u32]) -> Classes {
+    /// The classes of places whose rows have the same code in each of these columns: those of `former`, which are of this
+    /// atlas, if they are the same. `row_of`: of each place; all are in the columns, and rows that are no place's make no
+    /// class.
+    pub fn of(atlas: &Atlas, columns: &[Vec<Code>], row_of: &[u32], former: &[&Arc<Classes>]) -> Arc<Classes> {
         let mut numbers: HashMap<u64, u32, Folding> = HashMap::default();
         let mut first: Vec<usize> = Vec::new();
         let alike = |a: usize, b: usize| columns.iter().all(|column| column.get(a) == column.get(b));
@@ -45,7 +47,9 @@ impl Classes {
         };
         let rows = row_of.iter().max().map_or(1, |&last| last as usize + 1);
         let of_rows: Vec<u32> = hashes(rows, columns).into_iter().enumerate().map(class).collect();
-        Classes::of_groups(atlas, row_of.iter().map(|&row| of_rows[row as usize]).collect())
+        let class_of: Box<[u32]> = row_of.iter().map(|&row| of_rows[row as usize]).collect();
+        let same = former.iter().find(|former| former.class_of == class_of);
+        same.map_or_else(|| Arc::new(Classes::of_groups(atlas, class_of)), |same| (*same).clone())
     }
 
     /// These classes of places; `class_of`: by place, with a place in each.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::code::Answer;
+use super::code::{Answer, Found};
 use super::*;
 use crate::model::{Coordinates, Name, Policy, Weights, ZoneId};
 use crate::steer::choice::cell::{Cell, Share};
@@ -76,8 +76,8 @@ fn plan_after(world: &World, planned: Option<&Arc<Planned>>, previous: &Plan) ->
     plan(&Inputs { model, atlas, states, measured, switched, seed: 0, planned, previous, now: Instant::now() })
 }
 
-/// The answer at each place, and what the table says of itself.
-type Said = (Vec<Result<Answer, Option<Cell>>>, Vec<bool>, bool);
+/// The answer at each place, the class and scope of its addresses, and what the table says of itself.
+type Said = (Vec<Result<Answer, Option<Cell>>>, Vec<Found>, Vec<bool>, bool);
 
 fn said(world: &World, service: &ServicePlan) -> Said {
     let table = &service.table;
@@ -86,7 +86,8 @@ fn said(world: &World, service: &ServicePlan) -> Said {
         answer => Ok(answer),
     };
     let regions = world.model.region_ids().map(|region| table.may_answer(region)).collect();
-    (world.atlas.places().map(at).collect(), regions, table.has_open())
+    let found = (0..600).map(|n| table.find([10, (n / 200) as u8, (n % 200) as u8, 1].into())).collect();
+    (world.atlas.places().map(at).collect(), found, regions, table.has_open())
 }
 
 #[test]
@@ -133,4 +134,29 @@ fn a_service_without_the_lost_region_keeps_its_table() {
         let has_it = service.regions.contains(&RegionId(0));
         assert_eq!(Arc::ptr_eq(&before.table, &next.table), !has_it, "{}", service.name);
     }
+}
+
+#[test]
+fn a_region_that_comes_back_brings_back_the_classes_of_before() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut world = world(&mut rng);
+    let classes = |plan: &Plan| plan.services[0].table.classes().cloned().expect("by place");
+    let healthy = world.plan(Instant::now()).plan;
+    world.down(0);
+    let lost = world.plan_after(Some(&healthy), Instant::now());
+    assert!(!Arc::ptr_eq(&classes(&healthy), &classes(&lost)));
+    world.states[0].effective = EffectiveState::Up;
+    let back = world.plan_after(Some(&lost), Instant::now());
+    assert!(Arc::ptr_eq(&classes(&healthy), &classes(&back)));
+    world.down(0);
+    let again = world.plan_after(Some(&back), Instant::now());
+    assert!(Arc::ptr_eq(&classes(&lost), &classes(&again)));
+
+    // Of another region, those before them go.
+    world.states[0].effective = EffectiveState::Up;
+    world.down(1);
+    let other = world.plan_after(Some(&again), Instant::now());
+    world.states[1].effective = EffectiveState::Up;
+    let back = world.plan_after(Some(&other), Instant::now());
+    assert!(!Arc::ptr_eq(&classes(&healthy), &classes(&back)));
 }

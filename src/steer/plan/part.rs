@@ -38,6 +38,8 @@ pub const RECIPES: usize = 16;
 /// The first so many recipes keep the picks of sites that several regions share; those of others are worked out for
 /// whoever asks, since they are as many as there are sites, and differ from recipe to recipe.
 const KEPT_PICKS: usize = 8;
+/// Of the first so many parts classes are kept that they had before.
+const KEPT_CLASSES: usize = 4;
 /// Codes kept by site, at most: an octet each where no other table says the same. The sites of recipes beyond are all
 /// left open.
 const MOST_BY_SITE: usize = 64 << 20;
@@ -77,11 +79,11 @@ pub fn make(inputs: &PartInputs<'_>, part: usize) -> Vec<Arc<Table>> {
     let kept: Vec<Option<Arc<Table>>> = recipes.clone().map(as_it_is).collect();
     let left = recipes.zip(&kept).filter(|(_, kept)| kept.is_none());
     let works: Vec<Work> = left.map(|((number, recipe), _)| Work::of(inputs, number, recipe)).collect();
-    let mut made = made_anew(inputs, works).into_iter();
+    let mut made = made_anew(inputs, part, works).into_iter();
     kept.into_iter().filter_map(|kept| kept.or_else(|| made.next())).collect()
 }
 
-fn made_anew(inputs: &PartInputs<'_>, works: Vec<Work<'_>>) -> Vec<Arc<Table>> {
+fn made_anew(inputs: &PartInputs<'_>, part: usize, works: Vec<Work<'_>>) -> Vec<Arc<Table>> {
     let (mut cells, mut pages) = (Cells::default(), KnownPages::default());
     let scanned = scanned(inputs, &works, &mut pages);
     let made: Vec<Made> =
@@ -98,7 +100,7 @@ fn made_anew(inputs: &PartInputs<'_>, works: Vec<Work<'_>>) -> Vec<Arc<Table>> {
         };
         rest.push((at, parts, work.standing.is_normal));
     }
-    let own = (!columns.is_empty()).then(|| Own::of(inputs, columns));
+    let own = (!columns.is_empty()).then(|| Own::of(inputs, part, columns));
     let table = |(at, parts, was_normal)| {
         let (classes, codes) = match (&own, at) {
             (_, Err(settled)) => settled,
@@ -106,7 +108,8 @@ fn made_anew(inputs: &PartInputs<'_>, works: Vec<Work<'_>>) -> Vec<Arc<Table>> {
             (None, Ok(_)) => (None, Codes::ByClass(Arc::from([]))), // there are classes where there are columns
         };
         let basis = inputs.basis.clone();
-        Table::of(TableParts { classes, codes, cells: cells.clone(), parts, basis, was_normal })
+        let former = own.as_ref().and_then(|own| own.former.clone());
+        Table::of(TableParts { classes, former, codes, cells: cells.clone(), parts, basis, was_normal })
     };
     rest.into_iter().map(table).collect()
 }
@@ -231,6 +234,8 @@ fn examples(atlas: &Atlas, sites: &Sites) -> Vec<PlaceId> {
 /// The classes of a part's own columns.
 struct Own {
     classes: Arc<Classes>,
+    /// Those before, where they may come back.
+    former: Option<Arc<Classes>>,
     columns: Vec<Vec<Code>>,
     /// By place.
     row_of: Vec<u32>,
@@ -238,7 +243,7 @@ struct Own {
 
 impl Own {
     /// By site, where all columns are; else by place.
-    fn of(inputs: &PartInputs<'_>, columns: Vec<Rows>) -> Own {
+    fn of(inputs: &PartInputs<'_>, part: usize, columns: Vec<Rows>) -> Own {
         let all_by_site = columns.iter().all(|rows| matches!(rows, Rows::BySite(_)));
         let sites: Vec<u32> = inputs.sites.iter().flat_map(|sites| sites.of_places()).map(|site| site as u32).collect();
         let codes = |rows: Rows| match rows {
@@ -247,7 +252,10 @@ impl Own {
         };
         let columns: Vec<Vec<Code>> = columns.into_iter().map(codes).collect();
         let row_of = if all_by_site { sites } else { inputs.atlas.places().map(|place| place.0).collect() };
-        Own { classes: Arc::new(Classes::of(inputs.atlas, &columns, &row_of)), columns, row_of }
+        let former = inputs.own_classes(part);
+        let classes = Classes::of(inputs.atlas, &columns, &row_of, &former);
+        let former = former.into_iter().find(|former| !Arc::ptr_eq(former, &classes)).cloned();
+        Own { classes, former, columns, row_of }
     }
 
     fn codes(&self, column: usize) -> Codes {
@@ -378,6 +386,15 @@ impl<'a> Work<'a> {
 }
 
 impl<'a> PartInputs<'a> {
+    /// The classes of a part's own columns as they are, and those before them.
+    fn own_classes(&self, part: usize) -> Vec<&'a Arc<Classes>> {
+        let tables = self.tables.iter().skip(part * RECIPES).take(RECIPES);
+        let mut own = tables.filter(|table| matches!(table.codes(), Codes::ByClass(_)) && table.depends_on_place());
+        let first = own.next();
+        let kept = first.filter(|_| part < KEPT_CLASSES);
+        kept.into_iter().flat_map(|table| [table.classes(), table.former_classes()]).flatten().collect()
+    }
+
     fn picks(&self) -> PlanInputs<'a> {
         PlanInputs {
             model: self.model,
