@@ -615,7 +615,7 @@ impl Writer {
     /// Answers from before another model or atlas came are left out: a second's worth at most.
     fn demand(&mut self, of: &Snapshot, samples: Vec<DemandSample>) {
         let current = self.publisher.shared().load_full();
-        if Arc::ptr_eq(&of.model, &current.model) && Arc::ptr_eq(&of.atlas, &current.atlas) {
+        if of.model.steers_as(&current.model) && Arc::ptr_eq(&of.atlas, &current.atlas) {
             self.take(News::Demand(samples));
             if let Some(sharing) = &mut self.sharing {
                 sharing.answered(&mut self.publisher, Instant::now());

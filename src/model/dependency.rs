@@ -13,7 +13,7 @@ pub enum Dependency {
 }
 
 /// The dependencies of all regions, without a circle.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dependencies {
     in_order: Vec<(RegionId, Vec<Dependency>)>,
 }

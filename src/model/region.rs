@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Coordinates, LoadReport, Location, Name, RecordType, ZoneId};
 
 /// A place where the service runs: location, capacity, cost, endpoints, checks, load report.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Region {
     /// As written in the zone file; unique in its zone.
     pub name: Box<str>,
@@ -122,7 +122,7 @@ impl Region {
 }
 
 /// One address pair or host name of a region's L4 or L7 balancer: what the DNS hands out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     pub target: EndpointTarget,
     /// Relative share of the region's clients; 1 to 1,000,000.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{GroupId, Name, Policy, PolicyTree, RegionId, Ttl, ZoneId};
 
 /// A name whose A, AAAA and HTTPS answers are chosen per client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub name: Name,
     pub zone: ZoneId,

@@ -69,6 +69,30 @@ impl Model {
         (0..self.services.len()).map(|index| ServiceId(index as u32))
     }
 
+    /// Tells whether another steers just as this one does, with the same ids of regions and services: what was worked out
+    /// of one, over the same atlas, holds under the other. Static records, and zones without either, may differ.
+    pub fn steers_as(&self, other: &Model) -> bool {
+        if std::ptr::eq(self, other) {
+            return true;
+        }
+        let Model { regions, services, dependencies, default_location, steering, .. } = self;
+        // Networks are in the atlas; by references and votes verdicts are believed, of which nothing is made.
+        let Model { zones: _, networks: _, references: _, vote: _, .. } = self;
+        let same_zone = |a: ZoneId, b: ZoneId| self.zone(a).origin == other.zone(b).origin;
+        let same_region = |(a, b): (&Region, &Region)| {
+            same_zone(a.zone, b.zone) && (a == b || a.zone != b.zone && Region { zone: b.zone, ..a.clone() } == *b)
+        };
+        let same_service = |(a, b): (&Service, &Service)| {
+            same_zone(a.zone, b.zone) && (a == b || a.zone != b.zone && Service { zone: b.zone, ..a.clone() } == *b)
+        };
+        let as_many = regions.len() == other.regions.len() && services.len() == other.services.len();
+        as_many
+            && (dependencies, default_location, steering)
+                == (&other.dependencies, &other.default_location, &other.steering)
+            && regions.iter().zip(&other.regions).all(same_region)
+            && services.iter().zip(&other.services).all(same_service)
+    }
+
     /// The networks that services' rules and lists name, in ascending order, each once: clients in
     /// them must be told apart from those around.
     pub fn named_networks(&self) -> Vec<Prefix> {
@@ -117,5 +141,64 @@ impl Model {
         self.region_ids()
             .filter(|&id| *self.region(id).name == *name || self.qualified_region_name(id).eq_ignore_ascii_case(name))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Coordinates, Endpoint, Policy, Ttl};
+
+    fn zone(origin: &str) -> Zone {
+        Zone { origin: Name::parse_absolute(origin).expect("a name"), nodes: Default::default() }
+    }
+
+    fn model() -> Model {
+        let at = Coordinates::new(1.0, 2.0).expect("coordinates");
+        let endpoint = Endpoint::at("192.0.2.1".parse().expect("an address"));
+        let region = |name: &str| Region::new(name, ZoneId(0), at, vec![endpoint.clone()]);
+        let zone = zone("gslb.example");
+        let name = Name::parse("www", &zone.origin).expect("a name");
+        let ids = vec![RegionId(0), RegionId(1)];
+        Model {
+            services: vec![Service::flat(name, ZoneId(0), Policy::Score, ids)],
+            zones: vec![zone],
+            regions: vec![region("east"), region("west")],
+            ..Model::default()
+        }
+    }
+
+    #[test]
+    fn other_zones_and_numbers_of_zones_steer_alike() {
+        let before = model();
+        assert!(before.steers_as(&before) && before.steers_as(&before.clone()));
+        let mut after = before.clone();
+        after.zones.insert(0, zone("a.example"));
+        assert!(!before.steers_as(&after), "regions and services are another zone's");
+        after.regions.iter_mut().for_each(|region| region.zone = ZoneId(1));
+        assert!(!before.steers_as(&after));
+        after.services[0].zone = ZoneId(1);
+        assert!(before.steers_as(&after) && after.steers_as(&before));
+    }
+
+    #[test]
+    fn whatever_may_decide_is_compared() {
+        let same = |change: &dyn Fn(&mut Model)| {
+            let mut after = model();
+            change(&mut after);
+            model().steers_as(&after) || after.steers_as(&model())
+        };
+        assert!(same(&|_| ()));
+        assert!(!same(&|model| model.regions.swap(0, 1)));
+        assert!(!same(&|model| drop(model.regions.pop())));
+        assert!(!same(&|model| model.regions[1].cost = 1.0));
+        assert!(!same(&|model| model.regions[1].capacity = Some(5.0)));
+        assert!(!same(&|model| model.regions[0].endpoints[0].weight += 1));
+        assert!(!same(&|model| model.services[0].ttl = Ttl::saturating(7)));
+        assert!(!same(&|model| model.services[0].weights.load = 0.9));
+        assert!(!same(&|model| _ = model.services[0].bias_ms.insert(RegionId(0), 5)));
+        assert!(!same(&|model| model.services.clear()));
+        assert!(!same(&|model| model.default_location = Some(Location::default())));
+        assert!(!same(&|model| model.zones[0] = zone("other.example")));
     }
 }

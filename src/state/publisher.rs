@@ -199,7 +199,7 @@ impl Publisher {
         dependency::apply(model, stage, &mut states);
         self.damping.settle(model, &before, &mut states, &clock);
         let regrouped = self.regrouped(now);
-        let comparable = Arc::ptr_eq(&before.model, model) && Arc::ptr_eq(&before.atlas, &self.atlas);
+        let comparable = before.model.steers_as(model) && Arc::ptr_eq(&before.atlas, &self.atlas);
         let previous = regrouped.as_ref().map(|made| &made.plan).or(comparable.then_some(&before.plan));
         let plan_is_due = self.planning.advance(model, previous, &states, now);
         if plan_is_due && !self.leaves_work {

@@ -74,7 +74,7 @@ impl Regrouped {
     /// Tells whether it was made for this model, atlas and these switches: numbers of places, sites and recipes are theirs.
     pub fn fits(&self, model: &Arc<Model>, atlas: &Arc<Atlas>, switched: &BTreeMap<ServiceId, Switched>) -> bool {
         let MadeFor { model: of, atlas: before, switched: then } = &self.made_for;
-        Arc::ptr_eq(of, model) && Arc::ptr_eq(before, atlas) && then == switched
+        of.steers_as(model) && Arc::ptr_eq(before, atlas) && then == switched
     }
 }
 

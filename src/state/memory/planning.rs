@@ -497,7 +497,8 @@ impl Planning {
     /// Brings everything under the numbers of this model and these sites. What is gone is forgotten.
     fn renumber(&mut self, model: &Arc<Model>, sites: &Arc<Sites>, now: Instant) {
         if let Some((old_model, old_sites)) = &self.numbered_by {
-            if Arc::ptr_eq(old_model, model) && old_sites.numbered_as(sites) {
+            if old_model.steers_as(model) && old_sites.numbered_as(sites) {
+                self.numbered_by = Some((model.clone(), sites.clone())); // the one before is not needed any more
                 return;
             }
             let (ids, finder) = (Names::of(old_model).ids(model), OnceCell::new());

@@ -173,7 +173,7 @@ impl Planning {
         now: Instant,
     ) -> Taken {
         let PlanDone { model: of, planned, mut basis } = done;
-        let fits = Arc::ptr_eq(&of, model) && sites.is_some_and(|sites| basis.locations.numbered_as(sites));
+        let fits = of.steers_as(model) && sites.is_some_and(|sites| basis.locations.numbered_as(sites));
         if self.under_way != Some(number) || !fits {
             self.lose(number, now);
             return Taken::Dropped;

@@ -52,8 +52,11 @@ fn measure(publisher: &mut Publisher, measured: &Arc<Measured>, now: Instant) {
     assert_eq!(publisher.apply(News::Measured(measured.clone()), moment(now)), Urgency::None);
 }
 
-fn reload(publisher: &mut Publisher, now: Instant) {
-    let replacement = Replacement { model: world().model, atlas: None, nsid: String::new(), seed: 0 };
+/// The same, but for what a region costs: nothing in [`world`].
+fn reload(publisher: &mut Publisher, cost: f64, now: Instant) {
+    let mut model = world().model;
+    model.regions[0].cost = cost;
+    let replacement = Replacement { model, atlas: None, nsid: String::new(), seed: 0 };
     publisher.apply(News::Reload(Box::new(replacement)), moment(now));
     publisher.publish(moment(now));
 }
@@ -230,7 +233,7 @@ fn overtaken(happens: impl Fn(&mut Publisher, Instant)) {
 
 #[test]
 fn a_reload_a_database_or_a_switch_discards_what_was_made_for_what_was_before() {
-    overtaken(reload);
+    overtaken(|publisher, now| reload(publisher, 1.0, now));
     overtaken(|publisher, now| {
         publisher.apply(News::Atlas(Box::new(world().atlas)), moment(now));
         publisher.publish(moment(now));
@@ -248,13 +251,27 @@ fn a_reload_between_a_job_and_the_snapshot_with_it_discards_it_too() {
     measure(&mut publisher, &measured, now);
     let job = regroup_job(&mut publisher, now).expect("it is due");
     assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::Now);
-    reload(&mut publisher, now);
+    reload(&mut publisher, 1.0, now);
     assert!(snapshot(&publisher).measured.is_empty());
     hold_to_itself(&snapshot(&publisher));
     let job = regroup_job(&mut publisher, now).expect("it is begun anew");
     publisher.apply(News::Done(job.run()), moment(now));
     publisher.publish(moment(now));
     assert!(Arc::ptr_eq(&snapshot(&publisher).measured, &measured));
+    hold_to_itself(&snapshot(&publisher));
+}
+
+#[test]
+fn what_was_made_outlives_a_reload_that_steers_alike() {
+    let (mut publisher, now) = leaving();
+    let measured = near("east", &NETWORKS, 1.0);
+    measure(&mut publisher, &measured, now);
+    let job = regroup_job(&mut publisher, now).expect("it is due");
+    reload(&mut publisher, 0.0, now);
+    assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::Now);
+    reload(&mut publisher, 0.0, now);
+    assert!(Arc::ptr_eq(&snapshot(&publisher).measured, &measured));
+    assert_eq!((tally(&publisher), publisher.ungrouped_since()), ([1, 0, 0], None));
     hold_to_itself(&snapshot(&publisher));
 }
 
@@ -321,7 +338,8 @@ enum Event {
     /// So many of the networks are measured, from there on, to be so near that region.
     Measured(usize, usize, usize, u8),
     Probe(usize, bool),
-    Reload,
+    /// A region costs so much from there on: with the cost it has, nothing that decides is otherwise.
+    Reload(u8),
     Atlas,
     /// The next job is begun, unless one is under way.
     Begin,
@@ -333,7 +351,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (0..4_usize, 0..5_usize, 0..3_usize, 1..100_u8).prop_map(|(from, count, region, ms)| Event::Measured(from, count, region, ms)),
         2 => (0..3_usize, any::<bool>()).prop_map(|(region, up)| Event::Probe(region, up)),
-        1 => Just(Event::Reload),
+        2 => (0..3_u8).prop_map(Event::Reload),
         1 => Just(Event::Atlas),
         5 => Just(Event::Begin),
         5 => any::<bool>().prop_map(Event::Back),
@@ -359,7 +377,7 @@ proptest! {
                     let verdict = if up { Verdict::Up } else { Verdict::Down };
                     probe(&mut publisher, REGIONS[region], verdict, now);
                 }
-                Event::Reload => reload(&mut publisher, now),
+                Event::Reload(cost) => reload(&mut publisher, f64::from(cost), now),
                 Event::Atlas => drop(publisher.apply(News::Atlas(Box::new(world().atlas)), moment(now))),
                 Event::Begin if under_way.is_none() => {
                     under_way = publisher.next_job(now, Haste::Unhurried).map(Job::run);

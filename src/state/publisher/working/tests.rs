@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::RegionId;
+use crate::model::{Model, Name, RegionId, Zone, ZoneId};
 use crate::state::memory::planning::role::Role;
 use crate::state::publisher::testing::{AGE, ask, planned, probe, world};
 use crate::state::{News, Replacement};
@@ -232,4 +232,43 @@ fn answers_leave_a_lost_region_before_any_table_is_made_and_stay_as_they_are_whe
     assert!(!Arc::ptr_eq(&before, &table(&publisher)));
     assert_eq!((snapshot(&publisher).plan.behind(), publisher.behind_since()), (&[][..], None));
     assert_eq!(answers(&publisher), at_once);
+}
+
+/// Another static zone before all others, so that zones have other numbers; then what `more` does.
+fn reload_records(publisher: &mut Publisher, now: Instant, more: impl Fn(&mut Model)) {
+    let mut model = Model::clone(&snapshot(publisher).model);
+    let origin = Name::parse_absolute("a.example").expect("a name");
+    model.zones.insert(0, Zone { origin, nodes: Default::default() });
+    model.regions.iter_mut().for_each(|region| region.zone = ZoneId(1));
+    model.services.iter_mut().for_each(|service| service.zone = ZoneId(1));
+    more(&mut model);
+    let replacement = Replacement { model, atlas: None, nsid: String::new(), seed: 0 };
+    publisher.apply(News::Reload(Box::new(replacement)), moment(now));
+    publisher.publish(moment(now));
+}
+
+#[test]
+fn a_reload_of_records_alone_moves_nobody_and_makes_nothing_anew() {
+    let (mut publisher, now) = leaving();
+    let (before, had, planned_at) = (snapshot(&publisher), answers(&publisher), made_at(&publisher));
+    reload_records(&mut publisher, now, |_| ());
+    let after = snapshot(&publisher);
+    assert_eq!((after.model.zones.len(), after.reloads, made_at(&publisher)), (2, 1, planned_at));
+    assert!(planned_at.is_some() && Arc::ptr_eq(&before.plan.services[0].table, &after.plan.services[0].table));
+    assert_eq!((after.plan.behind(), answers(&publisher)), (&[][..], had));
+    assert!(publisher.next_job(now, Haste::Unhurried).is_none());
+
+    // What decides is otherwise: all of it is made anew.
+    reload_records(&mut publisher, now, |model| model.regions[0].cost += 1.0);
+    assert!(!Arc::ptr_eq(&after.plan.services[0].table, &snapshot(&publisher).plan.services[0].table));
+}
+
+#[test]
+fn a_plan_that_is_being_made_outlives_a_reload_of_records_alone() {
+    let (mut publisher, job, began) = fallen();
+    let now = began + S;
+    reload_records(&mut publisher, now, |_| ());
+    assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::Now);
+    publisher.publish(moment(now));
+    assert_eq!((made_at(&publisher), tally(&publisher)), (Some(began), [1, 0, 0]));
 }
