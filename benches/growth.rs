@@ -12,7 +12,8 @@
 //!
 //! - `answer N`, `udp N`: a round of queries through [`answer`], or through sockets
 //! - `swap`: an operator takes a region away or gives it back
-//! - `verdict`: a probe takes a region down, until nobody is sent there; then all work that follows from it
+//! - `verdict`: a probe takes a region down, each time another, until nobody is sent there; then all work that follows
+//!   from it
 //! - `reload`: a configuration that is loaded already is put in place
 //! - `edit`: one record of one file is another, and everything is reloaded; how long that takes until files are read,
 //!   until the next snapshot, and in CPU time
@@ -158,11 +159,9 @@ fn steered(text: &mut String, size: &Size) {
         let _ = writeln!(
             text,
             "[region.r{region}]\nlocation = {{ country = \"US\", latitude = {latitude:.2}, longitude = {longitude:.2} }}\n\
-             capacity = 1000\nendpoints = [{{ address = [\"203.0.113.{region}\", \"2001:db8::{region}\"] }}]"
+             capacity = 1000\nendpoints = [{{ address = [\"203.0.113.{region}\", \"2001:db8::{region}\"] }}]\n\
+             check.tcp = {{ port = 443 }}\nslow_start = \"0s\""
         );
-        if region == 0 {
-            text.push_str("check.tcp = { port = 443 }\nslow_start = \"0s\"\n");
-        }
     }
     let regions: Vec<String> = (0..size.regions).map(|region| format!("r{region}")).collect();
     for service in 0..size.services {
@@ -225,6 +224,8 @@ struct Point {
     questions: Questions,
     edits: u32,
     regroups: u64,
+    /// The region that was taken down last.
+    lost: usize,
 }
 
 fn obey(folder: &Path, queries: &str, orders: impl BufRead) {
@@ -270,11 +271,11 @@ impl Point {
         say("peak_mb", megabytes("VmHWM"));
         let mut writer = Writer { publisher, swaps: 0, ahead: Duration::ZERO };
         writer.catch_up();
-        writer.probe(Verdict::Up);
+        writer.probe_all(Verdict::Up);
         let (counters, shared) = (CounterSet::new(), writer.publisher.shared());
         let (own, questions) = (counters.register(), Questions::about(folder, queries));
         let folder = folder.to_owned();
-        Point { folder, files, writer, shared, counters, own, questions, edits: 0, regroups: 0 }
+        Point { folder, files, writer, shared, counters, own, questions, edits: 0, regroups: 0, lost: 0 }
     }
 
     /// CPU nanoseconds per answer over so many random questions, without those it takes to put a
@@ -373,33 +374,37 @@ impl Point {
         pin_nowhere();
     }
 
-    /// Takes the first region down by a probe and brings it back. Says the milliseconds until no service that is asked
+    /// Takes the next region that somebody is sent to down by a probe and brings it back. Says the milliseconds until no service that is asked
     /// answers with it any more, and those of CPU until all work that follows is done.
     fn verdict(&mut self) {
         if self.writer.swaps % 2 == 1 {
             self.writer.swap();
         }
-        let had = self.clients_of_the_first_region();
-        assert!(!had.is_empty(), "somebody is sent to the first region");
+        let regions = self.shared.load().model.regions.len();
+        let next = (1..=regions).map(|step| (self.lost + step) % regions);
+        let mut asked = next.map(|region| (region, self.clients_of(region)));
+        let (region, had) = asked.find(|(_, had)| !had.is_empty()).expect("somebody is sent somewhere");
+        self.lost = region;
         let (began, spent) = (Instant::now(), process_ns());
-        self.writer.probe_and_publish(Verdict::Down);
+        self.writer.probe_and_publish(region, Verdict::Down);
         let mut took = ms(began);
-        if self.some_have_it(&had) {
+        if self.some_have(&had, region) {
             self.writer.catch_up();
             took = ms(began);
-            assert!(!self.some_have_it(&had), "a region is answered that is down");
+            assert!(!self.some_have(&had, region), "a region is answered that is down");
         }
         say("verdict_ms", took);
         self.writer.catch_up();
         say("plan_ms", (process_ns() - spent) as f64 / 1e6);
         self.writer.ahead += BETWEEN_VERDICTS;
-        self.writer.probe(Verdict::Up);
+        self.writer.probe_and_publish(region, Verdict::Up);
+        self.writer.catch_up();
         self.writer.ahead += BETWEEN_VERDICTS;
-        assert!(self.some_have_it(&had), "it is answered again");
+        assert!(self.some_have(&had, region), "it is answered again");
     }
 
-    /// Questions that are answered with the first region, of several services.
-    fn clients_of_the_first_region(&self) -> Vec<Vec<u8>> {
+    /// Questions that are answered with a region, of several services.
+    fn clients_of(&self, region: usize) -> Vec<Vec<u8>> {
         let mut rng = Rng::with_seed(11);
         let services = self.writer.publisher.shared().load().model.services.len();
         let asked = (0..services).step_by(services.div_ceil(ASKED_SERVICES));
@@ -409,14 +414,14 @@ impl Point {
                 IpAddr::V6(_) => None,
             });
             let had: Vec<Vec<u8>> =
-                tries.filter(|question| self.answers_with(question, FIRST)).take(ASKED_CLIENTS).collect();
+                tries.filter(|question| self.answers_with(question, address_of(region))).take(ASKED_CLIENTS).collect();
             had
         };
         asked.flat_map(of_service).collect()
     }
 
-    fn some_have_it(&self, questions: &[Vec<u8>]) -> bool {
-        questions.iter().any(|question| self.answers_with(question, FIRST))
+    fn some_have(&self, questions: &[Vec<u8>], region: usize) -> bool {
+        questions.iter().any(|question| self.answers_with(question, address_of(region)))
     }
 
     fn answers_with(&self, question: &[u8], address: [u8; 4]) -> bool {
@@ -489,8 +494,9 @@ impl Point {
     }
 }
 
-/// The address of the first region: r0.
-const FIRST: [u8; 4] = [203, 0, 113, 0];
+fn address_of(region: usize) -> [u8; 4] {
+    [203, 0, 113, region as u8] // as the configuration has it; there are 64 at most
+}
 
 /// The publisher, and those who bring it news.
 struct Writer {
@@ -573,15 +579,22 @@ impl Writer {
         })
     }
 
-    /// The finding of the first region's probe, all that follows included.
-    fn probe(&mut self, verdict: Verdict) {
-        self.probe_and_publish(verdict);
+    /// The same finding of all probes, all that follows included.
+    fn probe_all(&mut self, verdict: Verdict) {
+        let regions = self.publisher.shared().load().model.regions.len();
+        (0..regions).for_each(|region| self.probe(region, verdict));
+        self.publisher.publish(self.clock());
         self.catch_up();
     }
 
-    fn probe_and_publish(&mut self, verdict: Verdict) {
+    fn probe_and_publish(&mut self, region: usize, verdict: Verdict) {
+        self.probe(region, verdict);
+        self.publisher.publish(self.clock());
+    }
+
+    fn probe(&mut self, region: usize, verdict: Verdict) {
         let model = self.publisher.shared().load().model.clone();
-        let id = *model.find_regions("r0").first().expect("the first region");
+        let id = *model.find_regions(&format!("r{region}")).first().expect("a region");
         let region = model.region(id);
         for endpoint in &region.endpoints {
             for probed in region.probes_of(endpoint) {
@@ -591,7 +604,6 @@ impl Writer {
                 self.publisher.apply(News::Probe(news), self.clock());
             }
         }
-        self.publisher.publish(self.clock());
     }
 
     fn replace(&mut self, model: Model, atlas: Option<Atlas>) {

@@ -60,6 +60,8 @@ pub struct Plan {
     recipes: Option<Arc<Recipes>>,
     /// By recipe.
     tables: Vec<Arc<Table>>,
+    /// By recipe, what stood there before: regions that come to stand as they stood then bring it back.
+    former: BTreeMap<usize, Arc<Table>>,
     /// All clients, where no table tells them apart.
     everybody: Option<Arc<Classes>>,
     /// Every site in a class of its own, where recipes are more than a part and ask how far anything is.
@@ -196,6 +198,7 @@ pub fn follow(inputs: &Inputs<'_>, made: Vec<PartMade>) -> Plan {
     let mut plan = Plan {
         services: Vec::new(),
         tables: before.filter(|_| lends).map(|plan| plan.tables.clone()).unwrap_or_default(),
+        former: before.filter(|_| lends).map(|plan| plan.former.clone()).unwrap_or_default(),
         everybody: before.filter(|_| lends).and_then(|plan| plan.everybody.clone()),
         by_site: by_site(atlas, sites.as_deref(), &recipes, before),
         behind: Vec::new(),
@@ -239,6 +242,7 @@ impl Plan {
             recipes,
             standings: &self.standings,
             tables: &self.tables,
+            former: &self.former,
             basis,
             seed: self.seed,
         };
@@ -250,13 +254,32 @@ impl Plan {
         if !self.is_of(&made) {
             return;
         }
-        let places = self.tables.iter_mut().skip(made.part * part::RECIPES);
-        places.zip(made.tables).for_each(|(place, table)| *place = table);
+        let places = self.tables.iter_mut().enumerate().skip(made.part * part::RECIPES);
+        for ((number, place), table) in places.zip(made.tables) {
+            if Arc::ptr_eq(place, &table) {
+                continue;
+            }
+            let before = std::mem::replace(place, table);
+            if part::is_kept(number, &before) {
+                self.former.insert(number, before);
+            }
+        }
+    }
+
+    /// Takes back the tables that would come out so if they were made now.
+    fn recall(&mut self, recipes: &Recipes, basis: &Basis) {
+        for (number, former) in &mut self.former {
+            let Some((recipe, table)) = recipes.list().get(*number).zip(self.tables.get_mut(*number)) else { continue };
+            if !table.is_current(recipe, basis) && former.is_current(recipe, basis) {
+                std::mem::swap(table, former);
+            }
+        }
     }
 
     /// Reads the tables as the regions stand.
     fn assemble(&mut self, inputs: &Inputs<'_>) {
         let (Some(recipes), Some(basis)) = (self.recipes.clone(), self.basis.clone()) else { return };
+        self.recall(&recipes, &basis);
         let current = |(recipe, table): (&Recipe, &Arc<Table>)| table.is_current(recipe, &basis);
         let pairs: Vec<bool> = recipes.list().iter().zip(&self.tables).map(current).collect();
         let parts = pairs.chunks(part::RECIPES).enumerate();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::code::{Answer, Found};
+use super::code::Answer;
 use super::*;
 use crate::model::{Coordinates, Name, Policy, Weights, ZoneId};
 use crate::steer::choice::cell::{Cell, Share};
@@ -76,8 +76,8 @@ fn plan_after(world: &World, planned: Option<&Arc<Planned>>, previous: &Plan) ->
     plan(&Inputs { model, atlas, states, measured, switched, seed: 0, planned, previous, now: Instant::now() })
 }
 
-/// The answer at each place, the class and scope of its addresses, and what the table says of itself.
-type Said = (Vec<Result<Answer, Option<Cell>>>, Vec<Found>, Vec<bool>, bool);
+/// The answer at each place, and what the table says of itself.
+type Said = (Vec<Result<Answer, Option<Cell>>>, Vec<bool>, bool);
 
 fn said(world: &World, service: &ServicePlan) -> Said {
     let table = &service.table;
@@ -86,8 +86,11 @@ fn said(world: &World, service: &ServicePlan) -> Said {
         answer => Ok(answer),
     };
     let regions = world.model.region_ids().map(|region| table.may_answer(region)).collect();
-    let found = (0..600).map(|n| table.find([10, (n / 200) as u8, (n % 200) as u8, 1].into())).collect();
-    (world.atlas.places().map(at).collect(), found, regions, table.has_open())
+    for site in 0..600 {
+        let client = [10, (site / 200) as u8, (site % 200) as u8, 1].into();
+        assert_eq!(table.find(client).class, table.class_of(world.atlas.locate(client).place), "{client}");
+    }
+    (world.atlas.places().map(at).collect(), regions, table.has_open())
 }
 
 #[test]
@@ -137,26 +140,52 @@ fn a_service_without_the_lost_region_keeps_its_table() {
 }
 
 #[test]
-fn a_region_that_comes_back_brings_back_the_classes_of_before() {
+fn a_region_that_comes_back_brings_back_the_tables_of_before() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut world = world(&mut rng);
+    let with_it: Vec<usize> =
+        (0..=SERVICES).filter(|service| world.model.services[*service].regions.contains(&RegionId(0))).collect();
+    let tables = |plan: &Plan| with_it.iter().map(|&service| plan.services[service].table.clone()).collect::<Vec<_>>();
+    let same = |one: &Plan, other: &Plan| {
+        let pairs = tables(one).into_iter().zip(tables(other));
+        pairs.filter(|(one, other)| Arc::ptr_eq(one, other)).count()
+    };
+    let follow_after = |world: &World, before: &Plan| {
+        let World { model, atlas, states, switched, measured } = world;
+        let (previous, now) = (Some(before), Instant::now());
+        follow(&Inputs { model, atlas, states, measured, switched, seed: 0, planned: None, previous, now }, Vec::new())
+    };
+    let healthy = world.plan(Instant::now()).plan;
+    world.down(0);
+    let lost = world.plan_after(Some(&healthy), Instant::now());
+    assert_eq!(same(&healthy, &lost), 0);
+    world.states[0].effective = EffectiveState::Up;
+    let back = follow_after(&world, &lost);
+    assert_eq!((same(&healthy, &back), back.behind()), (with_it.len(), &[][..]), "at once");
+    world.down(0);
+    let again = follow_after(&world, &back);
+    assert_eq!((same(&lost, &again), again.behind()), (with_it.len(), &[][..]));
+
+    // Of a price that moved, too, they are not those of before.
+    world.states[1].price_ms = 5.0;
+    world.states[0].effective = EffectiveState::Up;
+    assert!(!follow_after(&world, &again).behind().is_empty());
+}
+
+#[test]
+fn classes_of_before_are_taken_up_by_tables_that_are_made_anew() {
     let mut rng = fastrand::Rng::with_seed(5);
     let mut world = world(&mut rng);
     let classes = |plan: &Plan| plan.services[0].table.classes().cloned().expect("by place");
     let healthy = world.plan(Instant::now()).plan;
+    let Plan { former, .. } = &healthy;
+    assert!(former.is_empty(), "nothing was before");
+    // The same shares at all sites as without any: other tables, the same classes.
+    let sites = healthy.sites.clone().expect("sites");
+    let none = Arc::new(Planned::sample(&world.model, &sites, &[], |_| Vec::new()));
+    let planned = plan_after(&world, Some(&none), &healthy);
+    assert!(!Arc::ptr_eq(&planned.tables[0], &healthy.tables[0]));
+    assert!(Arc::ptr_eq(&classes(&planned), &classes(&healthy)));
     world.down(0);
-    let lost = world.plan_after(Some(&healthy), Instant::now());
-    assert!(!Arc::ptr_eq(&classes(&healthy), &classes(&lost)));
-    world.states[0].effective = EffectiveState::Up;
-    let back = world.plan_after(Some(&lost), Instant::now());
-    assert!(Arc::ptr_eq(&classes(&healthy), &classes(&back)));
-    world.down(0);
-    let again = world.plan_after(Some(&back), Instant::now());
-    assert!(Arc::ptr_eq(&classes(&lost), &classes(&again)));
-
-    // Of another region, those before them go.
-    world.states[0].effective = EffectiveState::Up;
-    world.down(1);
-    let other = world.plan_after(Some(&again), Instant::now());
-    world.states[1].effective = EffectiveState::Up;
-    let back = world.plan_after(Some(&other), Instant::now());
-    assert!(!Arc::ptr_eq(&classes(&healthy), &classes(&back)));
+    assert!(!Arc::ptr_eq(&classes(&plan_after(&world, None, &planned)), &classes(&healthy)));
 }

@@ -10,7 +10,7 @@
 //! site of an address is shared by all.
 
 use std::cell::LazyCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState as Folding;
@@ -38,7 +38,7 @@ pub const RECIPES: usize = 16;
 /// The first so many recipes keep the picks of sites that several regions share; those of others are worked out for
 /// whoever asks, since they are as many as there are sites, and differ from recipe to recipe.
 const KEPT_PICKS: usize = 8;
-/// Of the first so many parts classes are kept that they had before.
+/// Of the first so many parts tables are kept that were replaced; of others as far as they have no classes of their own.
 const KEPT_CLASSES: usize = 4;
 /// Codes kept by site, at most: an octet each where no other table says the same. The sites of recipes beyond are all
 /// left open.
@@ -59,6 +59,8 @@ pub struct PartInputs<'a> {
     pub standings: &'a [Arc<Standing>],
     /// By recipe, as they are so far.
     pub tables: &'a [Arc<Table>],
+    /// Those before them.
+    pub former: &'a BTreeMap<usize, Arc<Table>>,
     pub basis: &'a Arc<Basis>,
     pub seed: u64,
 }
@@ -66,6 +68,15 @@ pub struct PartInputs<'a> {
 /// The parts of so many recipes.
 pub fn count(recipes: &Recipes) -> usize {
     recipes.list().len().div_ceil(RECIPES)
+}
+
+/// Tells whether a table that another takes the place of is kept: regions may come to stand as they stood then.
+pub fn is_kept(number: usize, table: &Table) -> bool {
+    match table.codes() {
+        Codes::ByClass(_) => number / RECIPES < KEPT_CLASSES && !table.is_of_nobody(),
+        Codes::BySite(_) => true,
+        Codes::Open(_) => false,
+    }
 }
 
 /// Makes the tables of a part, in the order of its recipes. Those by site that would come out as they are stay.
@@ -108,8 +119,7 @@ fn made_anew(inputs: &PartInputs<'_>, part: usize, works: Vec<Work<'_>>) -> Vec<
             (None, Ok(_)) => (None, Codes::ByClass(Arc::from([]))), // there are classes where there are columns
         };
         let basis = inputs.basis.clone();
-        let former = own.as_ref().and_then(|own| own.former.clone());
-        Table::of(TableParts { classes, former, codes, cells: cells.clone(), parts, basis, was_normal })
+        Table::of(TableParts { classes, codes, cells: cells.clone(), parts, basis, was_normal })
     };
     rest.into_iter().map(table).collect()
 }
@@ -234,8 +244,6 @@ fn examples(atlas: &Atlas, sites: &Sites) -> Vec<PlaceId> {
 /// The classes of a part's own columns.
 struct Own {
     classes: Arc<Classes>,
-    /// Those before, where they may come back.
-    former: Option<Arc<Classes>>,
     columns: Vec<Vec<Code>>,
     /// By place.
     row_of: Vec<u32>,
@@ -252,10 +260,8 @@ impl Own {
         };
         let columns: Vec<Vec<Code>> = columns.into_iter().map(codes).collect();
         let row_of = if all_by_site { sites } else { inputs.atlas.places().map(|place| place.0).collect() };
-        let former = inputs.own_classes(part);
-        let classes = Classes::of(inputs.atlas, &columns, &row_of, &former);
-        let former = former.into_iter().find(|former| !Arc::ptr_eq(former, &classes)).cloned();
-        Own { classes, former, columns, row_of }
+        let classes = Classes::of(inputs.atlas, &columns, &row_of, &inputs.own_classes(part));
+        Own { classes, columns, row_of }
     }
 
     fn codes(&self, column: usize) -> Codes {
@@ -386,13 +392,15 @@ impl<'a> Work<'a> {
 }
 
 impl<'a> PartInputs<'a> {
-    /// The classes of a part's own columns as they are, and those before them.
+    /// The classes of a part's own columns, as they are and as they were.
     fn own_classes(&self, part: usize) -> Vec<&'a Arc<Classes>> {
-        let tables = self.tables.iter().skip(part * RECIPES).take(RECIPES);
-        let mut own = tables.filter(|table| matches!(table.codes(), Codes::ByClass(_)) && table.depends_on_place());
-        let first = own.next();
-        let kept = first.filter(|_| part < KEPT_CLASSES);
-        kept.into_iter().flat_map(|table| [table.classes(), table.former_classes()]).flatten().collect()
+        let of_part = |number: &usize| number / RECIPES == part;
+        let tables = self.tables.iter().enumerate().filter(|(number, _)| of_part(number)).map(|(_, table)| table);
+        let former = self.former.iter().filter(|(number, _)| of_part(number)).map(|(_, table)| table);
+        let own = |table: &&Arc<Table>| matches!(table.codes(), Codes::ByClass(_));
+        let mut classes: Vec<_> = tables.chain(former).filter(own).filter_map(|table| table.classes()).collect();
+        classes.dedup_by_key(|classes| Arc::as_ptr(classes));
+        classes
     }
 
     fn picks(&self) -> PlanInputs<'a> {

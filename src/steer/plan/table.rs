@@ -33,8 +33,6 @@ use super::recipes::Recipe;
 pub struct Table {
     /// `None` where all clients are in one class.
     classes: Option<Arc<Classes>>,
-    /// Those before: a region that comes back brings them back.
-    former: Option<Arc<Classes>>,
     /// By class.
     codes: Codes,
     /// Shared with the other tables of its part.
@@ -96,7 +94,6 @@ fn mark(marks: &mut [bool], region: RegionId) {
 /// What a table is made of: see [`Table`].
 pub struct TableParts {
     pub classes: Option<Arc<Classes>>,
-    pub former: Option<Arc<Classes>>,
     pub codes: Codes,
     pub cells: Arc<[Cell]>,
     pub parts: ScoreGroupParts,
@@ -106,9 +103,9 @@ pub struct TableParts {
 
 impl Table {
     pub fn of(parts: TableParts) -> Arc<Table> {
-        let TableParts { classes, former, codes, cells, parts, basis, was_normal } = parts;
+        let TableParts { classes, codes, cells, parts, basis, was_normal } = parts;
         let named = Named::of(&codes, &cells, basis.facts.len());
-        Arc::new(Table { classes, former, codes, cells, named, parts: Arc::new(parts), basis, was_normal })
+        Arc::new(Table { classes, codes, cells, named, parts: Arc::new(parts), basis, was_normal })
     }
 
     /// One that was made for no regions, and so holds for nobody.
@@ -116,13 +113,17 @@ impl Table {
         let basis = Basis { facts: Box::default(), sites: None, planned: None, latency: Arc::default() };
         Table::of(TableParts {
             classes: None,
-            former: None,
             codes: Codes::ByClass(Arc::from([Code::cell(u32::MAX >> 2)])),
             cells: Arc::from([]),
             parts: ScoreGroupParts::default(),
             basis: Arc::new(basis),
             was_normal: false,
         })
+    }
+
+    /// See [`Table::of_nobody`].
+    pub(super) fn is_of_nobody(&self) -> bool {
+        self.basis.facts.is_empty()
     }
 
     /// False where it ignores location: then there is one class.
@@ -132,11 +133,6 @@ impl Table {
 
     pub fn classes(&self) -> Option<&Arc<Classes>> {
         self.classes.as_ref()
-    }
-
-    /// The classes of clients that it had before these.
-    pub fn former_classes(&self) -> Option<&Arc<Classes>> {
-        self.former.as_ref()
     }
 
     #[inline]
