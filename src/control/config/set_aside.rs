@@ -210,6 +210,7 @@ mod tests {
             records.replace("1\n\"\"\"", "1\"\"\"\""),
             records.trim_end_matches("\"\"\"\n").to_owned(),
             format!("[zone]\n{records}"),
+            format!("records = ''\n[zone]\n{records}"),
             format!("a = '''\n{records}'''\n"),
             format!("a = '''\n{records}'''\nrecords = \"\"\"\n@ NS ns1\n\"\"\"\n"),
             format!("{records}{records}"),

@@ -416,14 +416,14 @@ impl Cell {
 
 /// Cells in the making, each once.
 #[derive(Default)]
-pub struct Cells {
+pub struct Cells<H = Folding> {
     list: Vec<Cell>,
     /// By the hash of the cell: a long list is made without hashing any twice.
     numbers: HashMap<u64, u32, Folding>,
-    hasher: Folding,
+    hasher: H,
 }
 
-impl Cells {
+impl<H: BuildHasher> Cells<H> {
     pub fn number(&mut self, cell: Cell) -> u32 {
         let mut hash = self.hasher.hash_one(&cell);
         loop {
@@ -442,5 +442,32 @@ impl Cells {
     /// All of them, by number.
     pub fn into_list(self) -> Vec<Cell> {
         self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasherDefault, Hasher};
+
+    use super::*;
+
+    /// Hashes all alike.
+    #[derive(Default)]
+    struct Same;
+
+    impl Hasher for Same {
+        fn write(&mut self, _: &[u8]) {}
+
+        fn finish(&self) -> u64 {
+            7
+        }
+    }
+
+    #[test]
+    fn cells_that_hash_alike_are_told_apart() {
+        let cell = |region| Cell { pick: Pick::One(RegionId(region)), condition: ServiceCondition::Normal };
+        let mut cells = Cells::<BuildHasherDefault<Same>>::default();
+        assert_eq!([3, 1, 3, 2, 1, 2].map(|region| cells.number(cell(region))), [0, 1, 0, 2, 1, 2]);
+        assert_eq!(cells.into_list(), [cell(3), cell(1), cell(2)]);
     }
 }
