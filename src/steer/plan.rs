@@ -266,10 +266,12 @@ impl Plan {
         }
     }
 
-    /// Takes back the tables that would come out so if they were made now.
+    /// Takes back the tables that would come out so if they were made now; lets go of those that never will again.
     fn recall(&mut self, recipes: &Recipes, basis: &Basis) {
+        let recipe = |number: &usize| recipes.list().get(*number);
+        self.former.retain(|number, former| recipe(number).is_some_and(|recipe| former.may_return(recipe, basis)));
         for (number, former) in &mut self.former {
-            let Some((recipe, table)) = recipes.list().get(*number).zip(self.tables.get_mut(*number)) else { continue };
+            let Some((recipe, table)) = recipe(number).zip(self.tables.get_mut(*number)) else { continue };
             if !table.is_current(recipe, basis) && former.is_current(recipe, basis) {
                 std::mem::swap(table, former);
             }

@@ -186,6 +186,7 @@ fn classes_of_before_are_taken_up_by_tables_that_are_made_anew() {
     let planned = plan_after(&world, Some(&none), &healthy);
     assert!(!Arc::ptr_eq(&planned.tables[0], &healthy.tables[0]));
     assert!(Arc::ptr_eq(&classes(&planned), &classes(&healthy)));
+    assert!(planned.former.is_empty(), "what was before that plan does not come back");
     world.down(0);
     assert!(!Arc::ptr_eq(&classes(&plan_after(&world, None, &planned)), &classes(&healthy)));
 }

@@ -228,6 +228,12 @@ impl Table {
         recipe.regions.iter().all(|region| answers(&self.basis.facts, region) == answers(now, region))
     }
 
+    /// False where measurements or the planner's shares are others than it was made from, which do not come back as regions
+    /// do: it would keep them in memory, and the distances to all sites.
+    pub(super) fn may_return(&self, recipe: &Recipe, now: &Basis) -> bool {
+        !recipe.measures || self.basis.measured_alike(now)
+    }
+
     /// Tells whether it would come out as it is if it were made now.
     pub(super) fn is_current(&self, recipe: &Recipe, now: &Basis) -> bool {
         if let Codes::Open(_) = self.codes {
