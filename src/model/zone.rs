@@ -75,9 +75,18 @@ impl Model {
         if std::ptr::eq(self, other) {
             return true;
         }
-        let Model { regions, services, dependencies, default_location, steering, .. } = self;
-        // Networks are in the atlas; by references and votes verdicts are believed, of which nothing is made.
-        let Model { zones: _, networks: _, references: _, vote: _, .. } = self;
+        // Without those that decide nothing: networks are in the atlas, and by references and votes verdicts are believed.
+        let Model {
+            zones: _,
+            regions,
+            services,
+            dependencies,
+            networks: _,
+            default_location,
+            steering,
+            references: _,
+            vote: _,
+        } = self;
         let same_zone = |a: ZoneId, b: ZoneId| self.zone(a).origin == other.zone(b).origin;
         let same_region = |(a, b): (&Region, &Region)| {
             same_zone(a.zone, b.zone) && (a == b || a.zone != b.zone && Region { zone: b.zone, ..a.clone() } == *b)
