@@ -48,7 +48,8 @@ impl ClassImage {
                 example.get_or_insert(address);
             }
         };
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        // Room for all in one family: what is not touched takes no memory.
+        let (mut v4, mut v6) = (Vec::with_capacity(of.ranges()), Vec::with_capacity(of.ranges()));
         of.for_each_v4(|start, class| {
             example(class, IpAddr::V4(start.into()));
             v4.push((start, class));
@@ -58,7 +59,8 @@ impl ClassImage {
             example(class, IpAddr::V6(Ipv6Addr::from(u128::from(start) << 64)));
             v6.push((start, class));
         });
-        let mut blocks = vec![Block::ZERO];
+        let mut blocks = Vec::with_capacity(v4.len().div_ceil(V4_RANGES) + v6.len().div_ceil(V6_RANGES) + 1);
+        blocks.push(Block::ZERO);
         let mut head = Block::ZERO;
         for (at, figure) in layout_v4(&v4, &mut blocks).into_iter().chain(layout_v6(&v6, &mut blocks)).enumerate() {
             head.put_u32(4 * at, figure);

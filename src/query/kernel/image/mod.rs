@@ -48,9 +48,14 @@ pub use services::ServiceEntry;
 pub struct Image {
     questioner: Questioner,
     classes: Option<ClassImage>,
+    /// Those before: a region that comes back brings them back.
+    former: Option<ClassImage>,
     names: Option<NameImage>,
     services: ServiceImage,
 }
+
+/// Blocks of classes that are kept once there are others: 8 MiB.
+const KEPT_BLOCKS: usize = 1 << 17;
 
 /// The parts in which an image differs from the one before.
 #[derive(Debug)]
@@ -79,7 +84,9 @@ impl Image {
         let of = snapshot.plan.classes()?;
         let new_classes = self.classes.as_ref().is_none_or(|classes| !Arc::ptr_eq(&classes.of, of));
         if new_classes {
-            self.classes = Some(ClassImage::new(of));
+            let former = self.former.take().filter(|former| Arc::ptr_eq(&former.of, of));
+            let before = self.classes.replace(former.unwrap_or_else(|| ClassImage::new(of)));
+            self.former = before.filter(|before| before.blocks.len() <= KEPT_BLOCKS);
         }
         let new_names = self.names.as_ref().is_none_or(|names| !Arc::ptr_eq(&names.of, &snapshot.configured));
         if new_names {
