@@ -374,8 +374,8 @@ impl Point {
         pin_nowhere();
     }
 
-    /// Takes the next region that somebody is sent to down by a probe and brings it back. Says the milliseconds until no service that is asked
-    /// answers with it any more, and those of CPU until all work that follows is done.
+    /// Takes the next region that somebody is sent to down by a probe and brings it back. Says the milliseconds until no
+    /// service that is asked answers with it any more, and those of CPU until all work that follows is done.
     fn verdict(&mut self) {
         if self.writer.swaps % 2 == 1 {
             self.writer.swap();

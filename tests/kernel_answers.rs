@@ -25,7 +25,7 @@ use meridian::query::kernel::maps::{Images, KernelMaps};
 use meridian::query::transport::xdp::interface::Interface;
 use meridian::query::transport::xdp::program::{Mode, Program, STEER};
 use meridian::query::{Client, Transport, answer};
-use meridian::state::{EndpointNews, LoadNews, News, Publisher, Snapshot};
+use meridian::state::{EndpointNews, LoadNews, News, Publisher, Replacement, Snapshot};
 use meridian::steer::health::effective::Override;
 use meridian::steer::health::verdict::Verdict;
 
@@ -755,6 +755,11 @@ fn a_swap_costs_what_it_changes() {
     assert_eq!(step(&mut publisher, Some(report(10.0))), ((false, false, 0), 0, None), "a load that moves nobody");
     // Busy: its answers live half as long, and others are as they were.
     assert_eq!(step(&mut publisher, Some(report(90.0))), ((false, false, SERVICES), 2, None));
+
+    // Other records and nothing else: names are made anew, clients are in the classes that they were in.
+    let same = Replacement { model: model.clone(), atlas: None, nsid: "here".to_owned(), seed: 3 };
+    let ((classes, names, services), _, later) = step(&mut publisher, Some(News::Reload(Box::new(same))));
+    assert_eq!((classes, names, services, later), (false, true, SERVICES, Some(1)));
 
     // Down: all answers of these services are new ones, but static names and the other half of clients.
     let ((_, names, services), asked, later) =

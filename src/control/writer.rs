@@ -612,7 +612,7 @@ impl Writer {
         }
     }
 
-    /// Answers from before another model or atlas came are left out: a second's worth at most.
+    /// Answers from before a model that steers otherwise, or another atlas, came are left out: a second's worth at most.
     fn demand(&mut self, of: &Snapshot, samples: Vec<DemandSample>) {
         let current = self.publisher.shared().load_full();
         if of.model.steers_as(&current.model) && Arc::ptr_eq(&of.atlas, &current.atlas) {

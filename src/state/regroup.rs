@@ -71,7 +71,7 @@ impl RegroupJob {
 }
 
 impl Regrouped {
-    /// Tells whether it was made for this model, atlas and these switches: numbers of places, sites and recipes are theirs.
+    /// Tells whether it was made for a model that steers as this one, this atlas and these switches: numbers of places, sites and recipes are theirs.
     pub fn fits(&self, model: &Arc<Model>, atlas: &Arc<Atlas>, switched: &BTreeMap<ServiceId, Switched>) -> bool {
         let MadeFor { model: of, atlas: before, switched: then } = &self.made_for;
         of.steers_as(model) && Arc::ptr_eq(before, atlas) && then == switched

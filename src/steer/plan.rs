@@ -97,7 +97,8 @@ pub struct Inputs<'a> {
     pub seed: u64,
     /// The planner's last decisions; `None`: clients are shared out by price.
     pub planned: Option<&'a Arc<Planned>>,
-    /// The plan before, of the same model and atlas: lends what need not be computed again.
+    /// The plan before, of the same atlas and a model that [steers alike](Model::steers_as): lends what need not be computed
+    /// again.
     pub previous: Option<&'a Plan>,
     pub now: Instant,
 }

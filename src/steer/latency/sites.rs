@@ -71,8 +71,8 @@ struct Numbering {
 }
 
 impl Sites {
-    /// `previous`, of the same model and atlas, is given back where nothing was measured since, and
-    /// lends the numbers of its sites where the same groups are measured as before.
+    /// `previous`, of the same atlas and a model that [steers alike](Model::steers_as), is given back where nothing was
+    /// measured since, and lends the numbers of its sites where the same groups are measured as before.
     ///
     /// `None` where no service of the model asks how far anything is.
     pub fn of_services(

@@ -178,8 +178,7 @@ fn classes_of_before_are_taken_up_by_tables_that_are_made_anew() {
     let mut world = world(&mut rng);
     let classes = |plan: &Plan| plan.services[0].table.classes().cloned().expect("by place");
     let healthy = world.plan(Instant::now()).plan;
-    let Plan { former, .. } = &healthy;
-    assert!(former.is_empty(), "nothing was before");
+    assert!(healthy.former.is_empty(), "nothing was before");
     // The same shares at all sites as without any: other tables, the same classes.
     let sites = healthy.sites.clone().expect("sites");
     let none = Arc::new(Planned::sample(&world.model, &sites, &[], |_| Vec::new()));

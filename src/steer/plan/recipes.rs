@@ -100,7 +100,7 @@ impl Recipes {
         recipes
     }
 
-    /// Tells whether these are the recipes of the same model with these switches.
+    /// Tells whether these are the recipes of a model that [steers alike](Model::steers_as) with these switches.
     pub fn fit(&self, switched: &BTreeMap<ServiceId, Switched>, seed: u64) -> bool {
         self.switched == *switched && self.seed == seed
     }

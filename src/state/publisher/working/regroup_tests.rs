@@ -210,12 +210,18 @@ fn measurements_that_come_faster_than_jobs_are_gone_by_within_minutes() {
     assert_eq!(taken, 14, "from the first minute on");
 }
 
+/// Networks are measured, and the job for them is begun.
+fn begun() -> (Publisher, Instant, Arc<Measured>, Job) {
+    let (mut publisher, now) = leaving();
+    let measured = near("east", &NETWORKS, 1.0);
+    measure(&mut publisher, &measured, now);
+    let job = regroup_job(&mut publisher, now).expect("it is due");
+    (publisher, now, measured, job)
+}
+
 /// What becomes of a job when this happens before it is back.
 fn overtaken(happens: impl Fn(&mut Publisher, Instant)) {
-    let (mut publisher, began) = leaving();
-    let measured = near("east", &NETWORKS, 1.0);
-    measure(&mut publisher, &measured, began);
-    let job = regroup_job(&mut publisher, began).expect("it is due");
+    let (mut publisher, began, measured, job) = begun();
     let now = began + S;
     happens(&mut publisher, now);
     let before = snapshot(&publisher);
@@ -246,10 +252,7 @@ fn a_reload_a_database_or_a_switch_discards_what_was_made_for_what_was_before() 
 
 #[test]
 fn a_reload_between_a_job_and_the_snapshot_with_it_discards_it_too() {
-    let (mut publisher, now) = leaving();
-    let measured = near("east", &NETWORKS, 1.0);
-    measure(&mut publisher, &measured, now);
-    let job = regroup_job(&mut publisher, now).expect("it is due");
+    let (mut publisher, now, measured, job) = begun();
     assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::Now);
     reload(&mut publisher, 1.0, now);
     assert!(snapshot(&publisher).measured.is_empty());
@@ -263,10 +266,7 @@ fn a_reload_between_a_job_and_the_snapshot_with_it_discards_it_too() {
 
 #[test]
 fn what_was_made_outlives_a_reload_that_steers_alike() {
-    let (mut publisher, now) = leaving();
-    let measured = near("east", &NETWORKS, 1.0);
-    measure(&mut publisher, &measured, now);
-    let job = regroup_job(&mut publisher, now).expect("it is due");
+    let (mut publisher, now, measured, job) = begun();
     reload(&mut publisher, 0.0, now);
     assert_eq!(publisher.apply(News::Done(job.run()), moment(now)), Urgency::Now);
     reload(&mut publisher, 0.0, now);
